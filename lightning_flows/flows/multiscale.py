@@ -1,0 +1,112 @@
+"""Multi-scale flows."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from lightning_flows.distributions.gaussian import DiagonalGaussian, standard_normal_log_prob
+from lightning_flows.flows.split_prior import SplitPrior
+from lightning_flows.transforms.base import Transform, zero_log_det
+
+
+class MultiScaleFlow(nn.Module):
+    r"""Levels of transforms; after each but the last a part is factored out to a prior given the rest.
+
+    .. math:: \log p(x) = \log p_Z(z_L) + \sum_{l<L} \log \mathcal N(\varepsilon_l) + \sum \log|\det J|
+
+    ``encode`` returns all latents, (ε₁, …, ε_{L−1}, z_L), so ``decode`` gives back x exactly.
+
+    Args:
+        levels: one transform a level, squeezes included.
+        splits: one :class:`SplitPrior` fewer.
+        event_shape: shape (C, H, W) of x.
+    Shapes: x ``(B, *event_shape)``; densities ``(B,)`` in nats.
+    """
+
+    def __init__(self, levels: Sequence[Transform], splits: Sequence[SplitPrior], event_shape: Sequence[int]) -> None:
+        super().__init__()
+        if len(splits) != len(levels) - 1:
+            raise ValueError(f"expected one split fewer than levels; got {len(splits)} for {len(levels)} levels")
+        self.levels, self.splits = nn.ModuleList(levels), nn.ModuleList(splits)
+        self.event_shape = tuple(event_shape)
+        *self.noise_shapes, last_shape = self._latent_shapes()
+        self.base = DiagonalGaussian(last_shape)
+
+    def encode(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, ...]:
+        """Data to latents."""
+        return self._encode(x, context)[0]
+
+    def decode(self, latents: Sequence[Tensor], context: Tensor | None = None) -> Tensor:
+        """Latents to data."""
+        return self._decode(latents, context)[0]
+
+    def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """Log-density ``(B,)`` in nats."""
+        latents, log_det = self._encode(x, context)
+        return self._latent_log_prob(latents) + log_det
+
+    def sample_latents(
+        self, num: int, *, temperature: float = 1.0, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, ...]:
+        """Draw latents; the same ``generator`` state gives the same noise whatever the parameters."""
+        like = self.base.mean
+        noise = [
+            temperature * torch.randn(num, *shape, generator=generator, device=like.device, dtype=like.dtype)
+            for shape in self.noise_shapes
+        ]
+        return *noise, self.base.sample(num, temperature=temperature, generator=generator)
+
+    def sample(
+        self,
+        num: int,
+        context: Tensor | None = None,
+        *,
+        temperature: float = 1.0,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """Draw ``(num, *event_shape)``; ``temperature`` scales the noise of every level."""
+        return self.decode(self.sample_latents(num, temperature=temperature, generator=generator), context)
+
+    def sample_and_log_prob(
+        self, num: int, context: Tensor | None = None, *, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Draw ``(num, *event_shape)`` and its log-density ``(num,)``, in one pass."""
+        latents = self.sample_latents(num, generator=generator)
+        x, log_det = self._decode(latents, context)
+        return x, self._latent_log_prob(latents) - log_det
+
+    def _encode(self, x: Tensor, context: Tensor | None) -> tuple[tuple[Tensor, ...], Tensor]:
+        log_det, latents = zero_log_det(x), []
+        for i, level in enumerate(self.levels):
+            x, step = level(x, context)
+            log_det = log_det + step
+            if i < len(self.splits):
+                x, noise, step = self.splits[i](x, context)
+                log_det = log_det + step
+                latents.append(noise)
+        return (*latents, x), log_det
+
+    def _decode(self, latents: Sequence[Tensor], context: Tensor | None) -> tuple[Tensor, Tensor]:
+        *noises, x = latents
+        log_det = zero_log_det(x)
+        for i in reversed(range(len(self.levels))):
+            if i < len(self.splits):
+                x, step = self.splits[i].inverse(x, noises[i], context)
+                log_det = log_det + step
+            x, step = self.levels[i].inverse(x, context)
+            log_det = log_det + step
+        return x, log_det
+
+    def _latent_log_prob(self, latents: Sequence[Tensor]) -> Tensor:
+        *noises, last = latents
+        return self.base.log_prob(last) + sum(standard_normal_log_prob(noise) for noise in noises)
+
+    def _latent_shapes(self) -> list[tuple[int, ...]]:
+        shape, shapes = self.event_shape, []
+        for i, level in enumerate(self.levels):
+            shape = level.output_shape(shape)
+            if i < len(self.splits):
+                shape, factored = self.splits[i].split_shape(shape)
+                shapes.append(factored)
+        return [*shapes, shape]

@@ -1,0 +1,18 @@
+"""Stateless mathematics on tensors."""
+
+from lightning_flows.functional.bits import bits_per_dim
+from lightning_flows.functional.masks import causal_mask, channel_mask
+from lightning_flows.functional.norms import conv_norm_bound
+from lightning_flows.functional.precision import full_precision
+from lightning_flows.functional.series import linear_exponential, remainder_bound, terms_needed
+
+__all__ = [
+    "bits_per_dim",
+    "causal_mask",
+    "channel_mask",
+    "conv_norm_bound",
+    "full_precision",
+    "linear_exponential",
+    "remainder_bound",
+    "terms_needed",
+]

@@ -1,0 +1,42 @@
+"""Masks that make convolutions autoregressive."""
+
+import torch
+from torch import Tensor
+
+
+def channel_mask(out_channels: int, in_channels: int, *, strict: bool) -> Tensor:
+    r"""Which inputs an output channel may see, both ordered from low to high: ``(out_channels, in_channels)``, 0 or 1.
+
+    The longer of the two lists is cut into as many consecutive groups as the shorter one has channels; output group a
+    sees the input groups b ≤ a, or b < a where ``strict``. A chain of such masks of which one is strict is strictly
+    autoregressive, whatever the widths in between.
+
+    >>> channel_mask(4, 2, strict=False).int().tolist()
+    [[1, 0], [1, 0], [1, 1], [1, 1]]
+    >>> channel_mask(2, 4, strict=True).int().tolist()
+    [[0, 0, 0, 0], [1, 1, 0, 0]]
+    """
+    groups = min(out_channels, in_channels)
+    out_group = torch.arange(out_channels)[:, None] * groups // out_channels
+    in_group = torch.arange(in_channels)[None, :] * groups // in_channels
+    return (in_group < out_group if strict else in_group <= out_group).to(torch.get_default_dtype())
+
+
+def causal_mask(out_channels: int, in_channels: int, *, kernel_size: int, strict: bool) -> Tensor:
+    """Mask of a causal kernel that looks to the right and down: ``(out_channels, in_channels, rows, kernel_size)``.
+
+    Only the rows a causal kernel uses are kept: of a 3x3 kernel the centre row and the one below, ``rows = 2``; of a
+    1x1 kernel its only row. Left of the centre is zero, the centre follows :func:`channel_mask`, the rest is one.
+
+    Raises: ValueError if ``kernel_size`` is even.
+
+    >>> causal_mask(1, 1, kernel_size=3, strict=True).int().tolist()
+    [[[[0, 0, 1], [1, 1, 1]]]]
+    """
+    if kernel_size % 2 == 0 or kernel_size < 1:
+        raise ValueError(f"expected an odd kernel size; got {kernel_size}")
+    centre = kernel_size // 2
+    mask = torch.ones(out_channels, in_channels, centre + 1, kernel_size)
+    mask[:, :, 0, :centre] = 0
+    mask[:, :, 0, centre] = channel_mask(out_channels, in_channels, strict=strict)
+    return mask

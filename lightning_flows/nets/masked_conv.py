@@ -1,0 +1,104 @@
+"""Autoregressive convolutions and the net of Convolutional Sylvester Flows."""
+
+from collections.abc import Sequence
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lightning_flows.errors import ShapeError
+from lightning_flows.functional.masks import causal_mask
+from lightning_flows.nets.spectral_norm import SpectralNorm, default_kernel
+
+
+class MaskedConv2d(nn.Module):
+    r"""Convolution in which a pixel sees the pixels to its right and below, and lower channels of its own.
+
+    A causal 3x3 kernel has nothing above its centre, so two rows are kept: 2x3, padded on one side, with two thirds of
+    the multiplications. ``heads`` convolutions of one input are computed as one; each is normalised alone.
+
+    Shapes: x ``(B, in_channels, H, W)``; returns ``(B, heads * out_channels, H, W)``, the first head's channels first.
+    Args: ``strict`` hides the output's own channel group too; ``coefficient`` bounds each head's operator norm at
+    ``size`` = (H, W), None leaves it free.
+    Source: van den Oord et al., 2016; section 4.1 of the paper.
+    """
+
+    mask: Tensor
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        kernel_size: int,
+        strict: bool,
+        size: Sequence[int],
+        coefficient: float | None = None,
+        heads: int = 1,
+        init_scale: float = 1.0,
+    ) -> None:
+        super().__init__()
+        mask = causal_mask(out_channels, in_channels, kernel_size=kernel_size, strict=strict).repeat(heads, 1, 1, 1)
+        self.register_buffer(
+            "mask", mask, persistent=False
+        )  # follows from the shape: not worth a place in a checkpoint
+        self.weight = nn.Parameter(init_scale * default_kernel(*mask.shape))
+        self.bias = nn.Parameter(torch.zeros(heads * out_channels))
+        side = kernel_size // 2
+        self.padding = (side, side, 0, side)
+        self.spectral_norm = (
+            SpectralNorm(self.weight * mask, size, padding=self.padding, coefficient=coefficient, groups=heads)
+            if coefficient is not None
+            else nn.Identity()
+        )
+
+    def kernel(self) -> Tensor:
+        """The masked and normalised kernel that the convolution uses."""
+        return self.spectral_norm(self.weight * self.mask)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Convolve."""
+        kernel = self.kernel().contiguous(memory_format=torch.channels_last)
+        x = F.pad(x, self.padding) if any(self.padding) else x
+        return F.conv2d(x, kernel, self.bias)
+
+
+class AutoregressiveConvNet(nn.Module):
+    r"""Strictly autoregressive functions of a picture with a shared representation.
+
+    .. math:: h = \operatorname{relu}(B \cdot \operatorname{relu}(A \star y)), \qquad \text{head}_k = C_k \star h
+
+    with a masked 3x3, a masked 1x1, and strictly masked 3x3 convolutions. The order is reverse raster: a pixel depends
+    on those to its right and below, and on lower channels at its place.
+
+    Shapes: y ``(B, C, H, W)``; returns ``num_heads`` tensors of y's shape and dtype.
+    Raises: ShapeError unless ``hidden_channels`` ≥ 1 and ``event_shape`` is (C, H, W).
+    """
+
+    def __init__(
+        self,
+        event_shape: Sequence[int],
+        hidden_channels: int,
+        *,
+        num_heads: int = 4,
+        coefficient: float | None = 1.5,
+        head_scale: float = 0.1,
+    ) -> None:
+        super().__init__()
+        if len(event_shape) != 3 or hidden_channels < 1:
+            raise ShapeError(
+                f"expected events (C, H, W) and a positive width; got {tuple(event_shape)} and {hidden_channels}"
+            )
+        channels, *size = event_shape
+        conv = partial(MaskedConv2d, size=size, coefficient=coefficient)
+        self.num_heads = num_heads
+        self.input = conv(channels, hidden_channels, kernel_size=3, strict=False)
+        self.hidden = conv(hidden_channels, hidden_channels, kernel_size=1, strict=False)
+        self.heads = conv(hidden_channels, channels, kernel_size=3, strict=True, heads=num_heads, init_scale=head_scale)
+
+    def forward(self, y: Tensor) -> tuple[Tensor, ...]:
+        """The heads' values."""
+        h = torch.relu(self.input(y))
+        h = torch.relu(self.hidden(h))
+        return self.heads(h).to(y.dtype).chunk(self.num_heads, dim=1)

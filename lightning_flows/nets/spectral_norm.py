@@ -1,0 +1,112 @@
+"""Spectral normalisation of convolutions by a power iteration that is warm from the start."""
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lightning_flows.functional.precision import full_precision
+
+SLACK = 1.1
+"""How far the norm of a normalised kernel may lie above its coefficient: a power iteration approaches from below."""
+
+
+_frozen = False
+
+
+@contextmanager
+def frozen_power_iteration() -> Iterator[None]:
+    """Keep the vectors of all power iterations as they are, in train mode too: inverses run inside."""
+    global _frozen
+    before, _frozen = _frozen, True
+    try:
+        yield
+    finally:
+        _frozen = before
+
+
+class SpectralNorm(nn.Module):
+    r"""Scale a convolution's kernel so that its operator norm at the given picture size is at most ``coefficient``.
+
+    .. math:: \bar K = \frac{K}{\max(1, \sigma/c) + 10^{-5}}, \qquad \sigma = \max_{\|x\|=1} \|K \star x\|
+
+    σ comes from a power iteration whose vector is kept between calls; only the one on the operator's smaller side is
+    stored. It is warmed up on construction, steps once in each forward in train mode, and never in eval mode.
+    A 1x1 kernel acts on each pixel alone, so its vector has no spatial axes. The gradient flows through σ.
+
+    Several convolutions of one input may share a kernel: its outputs are cut into ``groups``, each normalised alone.
+
+    Args:
+        kernel: initial kernel ``(groups * C_out, C_in, h, w)``.
+        size: height and width of the pictures it will see.
+        padding: zeros on the (left, right, top, bottom), such that the size is kept.
+        coefficient: largest norm c.
+    Source: Miyato et al., 2018; Gouk et al., 2018.
+    """
+
+    vector: Tensor
+
+    def __init__(
+        self,
+        kernel: Tensor,
+        size: Sequence[int],
+        *,
+        padding: tuple[int, int, int, int],
+        coefficient: float,
+        groups: int = 1,
+        warmup_steps: int = 30,
+    ) -> None:
+        super().__init__()
+        if coefficient <= 0:
+            raise ValueError(f"expected a positive coefficient; got {coefficient}")
+        self.padding, self.coefficient, self.groups = padding, coefficient, groups
+        out_channels, in_channels = kernel.shape[0] // groups, kernel.shape[1]
+        self.on_input_side = in_channels <= out_channels
+        height, width = (1, 1) if kernel.shape[2:] == (1, 1) else size
+        channels = groups * (in_channels if self.on_input_side else out_channels)
+        vector = torch.randn(groups, channels // groups * height * width)
+        vector = vector / torch.linalg.vector_norm(vector, dim=1, keepdim=True)
+        self.register_buffer("vector", vector.reshape(1, channels, height, width))
+        with torch.no_grad():
+            for _ in range(warmup_steps):
+                self._step(kernel.detach(), self._image(kernel.detach()))
+
+    def forward(self, kernel: Tensor) -> Tensor:
+        """The normalised kernel, same shape."""
+        with full_precision(kernel):
+            image = self._image(kernel)
+            sigma = torch.linalg.vector_norm(image.reshape(self.groups, -1), dim=1)
+            if self.training and not _frozen:
+                with torch.no_grad():
+                    self._step(kernel, image)
+            scale = 1 / ((sigma / self.coefficient).clamp(min=1) + 1e-5)
+            return (kernel.reshape(self.groups, -1) * scale[:, None]).reshape(kernel.shape)
+
+    def _image(self, kernel: Tensor) -> Tensor:
+        """What the operator (or its adjoint) makes of the stored unit vector; its norm is the estimate of σ."""
+        vector = self.vector.clone()  # the step below changes the buffer in place; the graph keeps this copy
+        return self._convolve(kernel, vector) if self.on_input_side else self._adjoint(kernel, vector)
+
+    def _step(self, kernel: Tensor, image: Tensor) -> None:
+        back = self._adjoint(kernel, image) if self.on_input_side else self._convolve(kernel, image)
+        by_group, before = back.reshape(self.groups, -1), self.vector.reshape(self.groups, -1)
+        norm = torch.linalg.vector_norm(by_group, dim=1, keepdim=True)
+        step = torch.where(norm > 0, by_group / norm, before)  # a kernel of zeros has no direction
+        self.vector.copy_(step.reshape(back.shape))
+
+    def _convolve(self, kernel: Tensor, x: Tensor) -> Tensor:
+        return F.conv2d(F.pad(x, self.padding), kernel, groups=self.groups)
+
+    def _adjoint(self, kernel: Tensor, y: Tensor) -> Tensor:
+        x = F.conv_transpose2d(y, kernel, groups=self.groups)
+        left, _, top, _ = self.padding
+        return x[:, :, top : top + y.shape[2], left : left + y.shape[3]]
+
+
+def default_kernel(out_channels: int, in_channels: int, *kernel_size: int) -> Tensor:
+    """Uniform start in ±1/√fan-in, as torch's convolutions have it: ``(out_channels, in_channels, *kernel_size)``."""
+    bound = 1 / math.sqrt(in_channels * math.prod(kernel_size))
+    return nn.init.uniform_(torch.empty(out_channels, in_channels, *kernel_size), -bound, bound)

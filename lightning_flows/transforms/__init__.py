@@ -1,0 +1,36 @@
+"""Bijections from data to latent, each with its log-determinant."""
+
+from lightning_flows.transforms.actnorm import ActNorm
+from lightning_flows.transforms.affine import Affine, Bias
+from lightning_flows.transforms.base import Transform
+from lightning_flows.transforms.compose import Compose
+from lightning_flows.transforms.conv1x1 import Conv1x1
+from lightning_flows.transforms.conv_exponential import ConvExponential
+from lightning_flows.transforms.coupling import AffineCoupling
+from lightning_flows.transforms.flip import Flip
+from lightning_flows.transforms.householder import Householder
+from lightning_flows.transforms.invert import Invert
+from lightning_flows.transforms.linear import LinearCompose, LinearOperator, LinearTransform
+from lightning_flows.transforms.squeeze import Squeeze
+from lightning_flows.transforms.sylvester import ConvSylvester, GeneralizedSylvester, SylvesterFunction
+
+__all__ = [
+    "ActNorm",
+    "Affine",
+    "AffineCoupling",
+    "Bias",
+    "Compose",
+    "Conv1x1",
+    "ConvExponential",
+    "ConvSylvester",
+    "Flip",
+    "GeneralizedSylvester",
+    "Householder",
+    "Invert",
+    "LinearCompose",
+    "LinearOperator",
+    "LinearTransform",
+    "Squeeze",
+    "SylvesterFunction",
+    "Transform",
+]

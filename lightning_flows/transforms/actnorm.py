@@ -1,0 +1,71 @@
+"""Activation normalisation: a data-dependent start for each channel."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lightning_flows.transforms.base import Transform, check_input, zero_log_det
+
+
+class ActNorm(Transform):
+    r"""Shift and scale each channel; set by the first training batch to zero mean and unit variance.
+
+    .. math:: z_c = (x_c - b_c)\,e^{-s_c}, \qquad \log|\det J| = -HW \sum_c s_c
+
+    The first forward in train mode sets b and s, from the moments of the batch over all ranks; eval mode never does.
+    Whether that has happened is a buffer, so a loaded checkpoint is not set again.
+
+    Shapes: x, z ``(B, C, H, W)``; log_det ``(B,)`` in nats.
+    Raises: ShapeError if x has another number of channels.
+    Source: Kingma and Dhariwal, Glow, 2018, section 3.1.
+    """
+
+    initialized: Tensor
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.channels = channels
+        self.shift = nn.Parameter(torch.zeros(channels))
+        self.log_scale = nn.Parameter(torch.zeros(channels))
+        self.register_buffer("initialized", torch.tensor(False))
+        self._initialized = False  # the buffer's value on the host: no forward reads it from the device
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """(x − b) e^{−s}."""
+        check_input(x, self.channels)
+        if self.training and not self._initialized:
+            self._initialize(x)
+        z = (x - self.shift[:, None, None]) * torch.exp(-self.log_scale)[:, None, None]
+        return z, zero_log_det(x) - self._log_volume(x)
+
+    def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Undo: z e^{s} + b."""
+        check_input(z, self.channels)
+        x = z * torch.exp(self.log_scale)[:, None, None] + self.shift[:, None, None]
+        return x, zero_log_det(z) + self._log_volume(z)
+
+    def _log_volume(self, x: Tensor) -> Tensor:
+        return x.shape[2] * x.shape[3] * self.log_scale.sum()
+
+    @torch.no_grad()
+    def _initialize(self, x: Tensor) -> None:
+        count = _sum_over_ranks(torch.tensor(float(x.shape[0] * x.shape[2] * x.shape[3]), device=x.device))
+        mean = _sum_over_ranks(x.sum((0, 2, 3))) / count
+        squares = _sum_over_ranks((x - mean[:, None, None]).square().sum((0, 2, 3)))
+        std = (squares / (count - 1).clamp(min=1)).sqrt()
+        self.shift.copy_(mean)
+        self.log_scale.copy_(torch.log(std + 1e-8))
+        self.initialized.fill_(True)
+        self._initialized = True
+
+    def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+        self._initialized = bool(state_dict.get(prefix + "initialized", self._initialized))
+
+
+def _sum_over_ranks(value: Tensor) -> Tensor:
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.all_reduce(value)
+    return value

@@ -1,0 +1,51 @@
+"""Affine coupling layers."""
+
+import torch
+from torch import Tensor, nn
+
+from lightning_flows.errors import ShapeError
+from lightning_flows.transforms.base import Transform, check_input, sum_event
+
+
+class AffineCoupling(Transform):
+    r"""Scale and shift the second half of the channels by functions of the first.
+
+    .. math:: z_1 = x_1, \quad z_2 = x_2\,e^{\ell} + t, \quad \ell = b \tanh(k a), \quad (a, t) = \mathrm{net}(x_1),
+              \qquad \log|\det J| = \sum \ell
+
+    The first ⌊C/2⌋ channels stay. The net's output channels alternate between a and t; it has
+    ``2 * (C - C // 2)`` of them. ``bound`` is b, the largest log-scale, and ``slope`` is k.
+
+    Shapes: x, z ``(B, C, H, W)``; log_det ``(B,)`` in nats.
+    Raises: ShapeError if x or the net's output has another number of channels.
+    Source: Dinh et al., RealNVP, 2017, section 3.
+    """
+
+    def __init__(self, channels: int, net: nn.Module, *, bound: float = 2.0, slope: float = 0.5) -> None:
+        super().__init__()
+        if channels < 2:
+            raise ValueError(f"expected at least 2 channels to couple; got {channels}")
+        self.channels, self.kept = channels, channels // 2
+        self.net = net
+        self.bound, self.slope = bound, slope
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """x₂ e^ℓ + t."""
+        check_input(x, self.channels)
+        x1, x2 = x[:, : self.kept], x[:, self.kept :]
+        log_scale, shift = self._condition(x1, context)
+        return torch.cat([x1, x2 * torch.exp(log_scale) + shift], dim=1), sum_event(log_scale)
+
+    def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """(z₂ − t) e^−ℓ."""
+        check_input(z, self.channels)
+        z1, z2 = z[:, : self.kept], z[:, self.kept :]
+        log_scale, shift = self._condition(z1, context)
+        return torch.cat([z1, (z2 - shift) * torch.exp(-log_scale)], dim=1), -sum_event(log_scale)
+
+    def _condition(self, x1: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        h = self.net(x1, context)
+        expected = 2 * (self.channels - self.kept)
+        if h.shape[1] != expected:  # one channel would broadcast, with a wrong log-determinant
+            raise ShapeError(f"expected a net with {expected} output channels; got {h.shape[1]}")
+        return self.bound * torch.tanh(self.slope * h[:, 0::2]), h[:, 1::2]

@@ -1,0 +1,37 @@
+"""Space to channels."""
+
+from collections.abc import Sequence
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from lightning_flows.errors import ShapeError
+from lightning_flows.transforms.base import Transform, check_floating, zero_log_det
+
+
+class Squeeze(Transform):
+    """Move each 2x2 block of pixels into channels: channel 4c + 2·(row parity) + (column parity); log-determinant 0.
+
+    Shapes: x ``(B, C, H, W)``, z ``(B, 4C, H/2, W/2)``. Raises: ShapeError for an odd height or width.
+    Source: Dinh, Sohl-Dickstein and Bengio, RealNVP, 2017, section 3.6.
+    """
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Blocks to channels."""
+        check_floating(x)
+        self.output_shape(x.shape[1:])
+        return F.pixel_unshuffle(x, 2), zero_log_det(x)
+
+    def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Channels to blocks."""
+        check_floating(z)
+        if z.ndim != 4 or z.shape[1] % 4:
+            raise ShapeError(f"expected shape (B, 4C, H, W); got {tuple(z.shape)}")
+        return F.pixel_shuffle(z, 2), zero_log_det(z)
+
+    def output_shape(self, event_shape: Sequence[int]) -> tuple[int, ...]:
+        """(4C, H/2, W/2)."""
+        if len(event_shape) != 3 or event_shape[1] % 2 or event_shape[2] % 2:
+            raise ShapeError(f"expected events (C, H, W) of even height and width; got {tuple(event_shape)}")
+        channels, height, width = event_shape
+        return 4 * channels, height // 2, width // 2

@@ -1,0 +1,77 @@
+"""The base of data modules over data sets that torchvision downloads."""
+
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+from torchvision.datasets import VisionDataset
+
+from lightning_flows.datamodules.base import FlowDataModule
+from lightning_flows.datasets import ImageDataset
+from lightning_flows.errors import DataError
+
+
+class PublishedDataModule(FlowDataModule):
+    """A data set of torchvision with parts ``train=True`` and ``False``; the last ``num_val`` of the first validate.
+
+    Pictures are padded with zeros, evenly on all sides, to the size in ``event_shape``.
+
+    Args:
+        root: folder of the data set; it is downloaded there if it is missing.
+        kwargs: arguments of :class:`FlowDataModule`.
+    """
+
+    source: ClassVar[type[VisionDataset]]
+    archives: ClassVar[str]  # what to put into which folder of root, for the error message
+    num_val: ClassVar[int] = 10_000
+
+    def __init__(self, root: str = "data", **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+
+    def prepare_data(self) -> None:
+        """Download the data set unless it is there.
+
+        Raises: DataError saying what is missing and what to do.
+        """
+        self._open(train=False, download=True)
+
+    def load_part(self, part: str) -> ImageDataset:
+        """Read one part; the names are ``train/00000`` … and ``test/00000`` …, by position in the published files.
+
+        Raises: DataError saying what is missing or damaged and what to do.
+        """
+        data = self._open(train=part != "test", download=False)
+        images = torch.as_tensor(np.asarray(data.data))
+        images = images.permute(0, 3, 1, 2) if images.ndim == 4 else images.unsqueeze(1)  # colour is (N, H, W, 3)
+        if len(images) != len(data.targets):
+            raise DataError(
+                f"{self.source.__name__} in {self.hparams['root']} has {len(images)} pictures and {len(data.targets)} "
+                f"labels: put {self.archives.format(root=self.hparams['root'])}"
+            )
+        file = "test" if part == "test" else "train"
+        dataset = ImageDataset(
+            self._padded(images),
+            torch.as_tensor(data.targets),
+            names=[f"{file}/{i:05d}" for i in range(len(images))],
+        )
+        num_train = max(0, len(images) - self.num_val)
+        chosen = {"train": range(num_train), "val": range(num_train, len(images)), "test": range(len(images))}
+        return dataset.select(chosen[part])
+
+    def _padded(self, images: Tensor) -> Tensor:
+        margin = (self.event_shape[-1] - images.shape[-1]) // 2
+        return pad(images, [margin] * 4).contiguous()
+
+    def _open(self, *, train: bool, download: bool) -> Any:
+        root = self.hparams["root"]
+        try:
+            return self.source(root, train=train, download=download)
+        except (OSError, RuntimeError, ValueError, AssertionError, LookupError, EOFError) as error:
+            reason = str(error).strip().splitlines()[-1:] or [type(error).__name__]
+            raise DataError(
+                f"{self.source.__name__} is missing or damaged in {root} and cannot be downloaded ({reason[0]}): "
+                f"put {self.archives.format(root=root)}, or use your own pictures: "
+                "--data ImageFolder --data.init_args.root=FOLDER"
+            ) from error

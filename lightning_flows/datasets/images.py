@@ -1,0 +1,66 @@
+"""Images in memory, with a label and a name each."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from lightning_flows.errors import ShapeError
+
+
+class ImageDataset(Dataset[dict[str, Tensor]]):
+    """Images held in memory as one uint8 tensor.
+
+    An item is ``{"image": uint8 (C, H, W), "label": int64 (), "index": int64 ()}``; ``names[index]`` names it.
+
+    Args:
+        images: uint8, ``(N, C, H, W)``, values 0 to 255.
+        labels: integers, ``(N,)``.
+        names: N names, for example the path inside a folder, or ``test/00012``.
+        transform: applied to each uint8 image when it is taken; for example a torchvision v2 transform.
+
+    Raises: TypeError if the images are not uint8; ShapeError if the shapes or lengths do not fit together.
+
+    >>> images = torch.zeros(2, 3, 8, 8, dtype=torch.uint8)
+    >>> dataset = ImageDataset(images, torch.tensor([4, 5]), names=["a.png", "b.png"])
+    >>> len(dataset), dataset[1]["image"].shape, dataset[1]["label"].item(), dataset.names[1]
+    (2, torch.Size([3, 8, 8]), 5, 'b.png')
+    """
+
+    def __init__(
+        self,
+        images: Tensor,
+        labels: Tensor,
+        *,
+        names: Sequence[str],
+        transform: Callable[[Tensor], Tensor] | None = None,
+    ) -> None:
+        if images.dtype != torch.uint8:
+            raise TypeError(f"expected uint8 images; got {images.dtype}")
+        if images.ndim != 4:
+            raise ShapeError(f"expected images of shape (N, C, H, W); got {tuple(images.shape)}")
+        if labels.shape != images.shape[:1] or len(names) != len(images):
+            raise ShapeError(
+                f"expected a label and a name for each of {len(images)} images; "
+                f"got labels of shape {tuple(labels.shape)} and {len(names)} names"
+            )
+        self.images = images
+        self.labels = labels.long()
+        self.names = list(names)
+        self.transform = transform
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        image = self.images[index]
+        if self.transform is not None:
+            image = self.transform(image)
+        return {"image": image, "label": self.labels[index], "index": torch.tensor(index)}
+
+    def select(self, indices: Sequence[int]) -> "ImageDataset":
+        """Return a dataset of the images at ``indices``, in that order, with the same transform."""
+        chosen = torch.as_tensor(indices, dtype=torch.long)
+        names = [self.names[index] for index in chosen.tolist()]
+        return ImageDataset(self.images[chosen], self.labels[chosen], names=names, transform=self.transform)

@@ -1,0 +1,58 @@
+"""Predictions as a table."""
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from lightning_flows.files import check_new_file
+
+
+class PredictionWriter(Callback):
+    """Write a CSV with a row for each picture: index, name, log_likelihood (nats) and bpd (bits per dimension).
+
+    Rows are in the order of the pictures, whatever the number of devices. An existing file is never overwritten.
+
+    Args:
+        path: the file to write.
+    Raises: OutputError before anything is computed, if the file exists or its folder cannot be made.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self._rows: list[tuple[int, float, float]] = []
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Refuse what would overwrite."""
+        check_new_file(self.path)
+
+    def on_predict_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Keep a batch's rows."""
+        columns = (outputs[key].tolist() for key in ("index", "log_likelihood", "bpd"))
+        self._rows += zip(*columns, strict=True)
+
+    def on_predict_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Gather over ranks and write."""
+        rows = self._rows
+        if trainer.world_size > 1:
+            gathered: list[Any] = [None] * trainer.world_size
+            torch.distributed.all_gather_object(gathered, rows)
+            rows = [row for part in gathered for row in part]
+        self._rows = []
+        if not trainer.is_global_zero:
+            return
+        names = trainer.datamodule.predict_names()
+        with self.path.open("x", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(["index", "name", "log_likelihood", "bpd"])
+            writer.writerows((index, names[index], log_p, bpd) for index, log_p, bpd in sorted(rows))

@@ -1,0 +1,107 @@
+"""Runtime of training steps and of sampling."""
+
+import json
+import statistics
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities import rank_zero_only
+
+from lightning_flows import __version__
+from lightning_flows.errors import ConvergenceError
+
+
+class RuntimeMonitor(Callback):
+    """Measure a training step and sampling, without data loading and warm-up, synchronised with the device.
+
+    In each epoch the steps after ``skip_steps`` are timed, ``max_steps`` of them at most; after each validation
+    ``num_samples`` pictures are drawn. Logs ``runtime/train_step_seconds``, ``runtime/images_per_second`` (of this
+    process) and ``runtime/sample_seconds_per_image``, medians, and keeps the last ones in ``runtime.json`` in the
+    run's folder with the batch size, device and versions they were measured with.
+
+    Args:
+        skip_steps: steps at the start of an epoch that are not timed.
+        max_steps: steps that are timed an epoch.
+        num_samples: pictures that are drawn; 0 leaves sampling out.
+    """
+
+    def __init__(self, skip_steps: int = 3, max_steps: int = 50, num_samples: int = 16) -> None:
+        self.skip_steps, self.max_steps, self.num_samples = skip_steps, max_steps, num_samples
+        self.results: dict[str, Any] = {}
+        self._steps: list[float] = []
+        self._start: float | None = None
+        self._batch_size = 0
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Start the clock."""
+        timed = self.skip_steps <= batch_idx < self.skip_steps + self.max_steps
+        self._start = _now(pl_module.device) if timed else None
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Stop the clock."""
+        if self._start is not None:
+            self._steps.append(_now(pl_module.device) - self._start)
+            self._batch_size = len(batch["image"])
+            self._start = None
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Log the epoch's median step."""
+        if not self._steps:
+            return
+        step = statistics.median(self._steps)
+        self._steps = []
+        self.results |= {
+            "train_step_seconds": step,
+            "images_per_second": self._batch_size / step,
+            "batch_size": self._batch_size,
+        }
+        pl_module.log("runtime/train_step_seconds", step, rank_zero_only=True)
+        pl_module.log("runtime/images_per_second", self._batch_size / step, rank_zero_only=True)
+        self._write(trainer, pl_module)
+
+    @rank_zero_only
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Time one drawing of pictures."""
+        if trainer.sanity_checking or self.num_samples < 1:
+            return
+        generator = torch.Generator(pl_module.device).manual_seed(0)
+        start = _now(pl_module.device)
+        try:
+            pl_module.sample(self.num_samples, generator=generator)
+        except ConvergenceError:  # nothing was drawn, so there is nothing to time; SampleGrid tells of it
+            return
+        seconds = (_now(pl_module.device) - start) / self.num_samples
+        self.results |= {"sample_seconds_per_image": seconds, "num_samples": self.num_samples}
+        pl_module.log("runtime/sample_seconds_per_image", seconds, rank_zero_only=True)
+        self._write(trainer, pl_module)
+
+    @rank_zero_only
+    def _write(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.log_dir is None:
+            return
+        device = pl_module.device
+        name = (
+            torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
+        )
+        record = self.results | {
+            "num_devices": trainer.world_size,
+            "device": name,
+            "precision": str(trainer.precision),
+            "torch": torch.__version__,
+            "lightning_flows": __version__,
+        }
+        path = Path(trainer.log_dir) / "runtime.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(record, indent=2) + "\n")
+
+
+def _now(device: torch.device) -> float:
+    """Seconds on a clock, after the device has done what it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()

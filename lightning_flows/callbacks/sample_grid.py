@@ -1,0 +1,53 @@
+"""Sampled pictures as training goes."""
+
+import math
+from pathlib import Path
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
+from torch import Tensor
+from torchvision.utils import make_grid, save_image
+
+from lightning_flows.errors import ConvergenceError
+
+
+class SampleGrid(Callback):
+    """Draw the same latents after each validation: a grid for TensorBoard and a PNG in the run's ``samples`` folder.
+
+    Args:
+        num_samples: pictures in the grid.
+        every_n_epochs: validations between two grids.
+        temperature: factor on the noise.
+        seed: of the latents; the same noise each time.
+    """
+
+    def __init__(self, num_samples: int = 64, every_n_epochs: int = 1, temperature: float = 1.0, seed: int = 0) -> None:
+        self.num_samples, self.every_n_epochs = num_samples, every_n_epochs
+        self.temperature, self.seed = temperature, seed
+
+    @rank_zero_only
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Draw, show, save."""
+        if trainer.sanity_checking or trainer.log_dir is None or trainer.current_epoch % self.every_n_epochs:
+            return
+        generator = torch.Generator(pl_module.device).manual_seed(self.seed)
+        try:
+            samples = pl_module.sample(self.num_samples, temperature=self.temperature, generator=generator)
+        except ConvergenceError as error:  # training goes on: the model may become invertible again
+            rank_zero_warn(f"no sample grid in epoch {trainer.current_epoch}: {error}")
+            return
+        if samples.num_non_finite:
+            rank_zero_warn(f"{samples.num_non_finite} sampled values are not finite; they are drawn black")
+        grid = picture_grid(samples.images)
+        if isinstance(trainer.logger, TensorBoardLogger):
+            trainer.logger.experiment.add_image("samples", grid, trainer.global_step)
+        folder = Path(trainer.log_dir) / "samples"
+        folder.mkdir(parents=True, exist_ok=True)
+        save_image(grid / 255, folder / f"epoch_{trainer.current_epoch:04d}.png")
+
+
+def picture_grid(images: Tensor) -> Tensor:
+    """Lay pictures ``(num, C, H, W)`` in uint8 out in a square: one picture ``(3, H', W')``."""
+    return make_grid(images, nrow=max(1, math.ceil(len(images) ** 0.5)))

@@ -1,0 +1,63 @@
+"""``sample``: pictures from a checkpoint."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torchvision.utils import save_image
+from tqdm import tqdm
+
+from lightning_flows.callbacks.sample_grid import picture_grid
+from lightning_flows.errors import UsageError
+from lightning_flows.files import check_new_file
+from lightning_flows.modules.checkpoint import load_model
+
+
+def sample(
+    ckpt_path: str,
+    out: str = "samples.png",
+    num: int = 64,
+    temperature: float = 1.0,
+    seed: int = 0,
+    npy: bool = False,
+    batch_size: int = 64,
+    device: str | None = None,
+) -> Path:
+    """Draw pictures from a checkpoint into a PNG grid.
+
+    Args:
+        ckpt_path: checkpoint of a trained model.
+        out: PNG file to write; an existing one is kept and refused.
+        num: number of pictures.
+        temperature: factor on the noise; below 1 gives likelier, less varied pictures.
+        seed: of the noise; the same seed, checkpoint and device give the same pictures.
+        npy: also write the pictures as uint8 (num, C, H, W) beside the grid, with suffix .npy.
+        batch_size: pictures drawn at once.
+        device: such as cpu or cuda; by default an accelerator where there is one.
+    """
+    if num < 1 or batch_size < 1 or temperature < 0:
+        raise UsageError(
+            f"expected num and batch_size of at least 1 and a temperature of at least 0; "
+            f"got {num}, {batch_size} and {temperature}"
+        )
+    files = [Path(out).with_suffix(suffix) for suffix in ([".png", ".npy"] if npy else [".png"])]
+    for file in files:
+        check_new_file(file)
+    target = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    model = load_model(ckpt_path).to(target)
+    generator = torch.Generator(target).manual_seed(seed)
+    batches, non_finite = [], 0
+    with tqdm(total=num, unit="picture", desc="sampling") as progress:
+        for start in range(0, num, batch_size):
+            drawn = model.sample(min(batch_size, num - start), temperature=temperature, generator=generator)
+            batches.append(drawn.images.cpu())
+            non_finite += drawn.num_non_finite
+            progress.update(len(drawn.images))
+    images = torch.cat(batches)
+    save_image(picture_grid(images) / 255, files[0])
+    if npy:
+        np.save(files[1], images.numpy())
+    if non_finite:
+        print(f"{non_finite} sampled values are not finite; they are drawn black")
+    print(f"{num} pictures: {', '.join(map(str, files))}")
+    return files[0]

@@ -1,0 +1,8 @@
+"""LightningModules: training and logging, one flow family each."""
+
+from lightning_flows.modules.base import FlowModule
+from lightning_flows.modules.checkpoint import load_model, read_checkpoint
+from lightning_flows.modules.csf import CSF
+from lightning_flows.modules.metrics import BitsPerDim
+
+__all__ = ["CSF", "BitsPerDim", "FlowModule", "load_model", "read_checkpoint"]

@@ -1,0 +1,57 @@
+"""The Convolutional Sylvester Flow as a Lightning module."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from lightning_flows.dequantization import UniformDequantization
+from lightning_flows.flows import DequantizedFlow, conv_sylvester_flow
+from lightning_flows.modules.base import FlowModule
+
+
+class CSF(FlowModule):
+    """Convolutional Sylvester Flow of section 6.2 with uniform dequantisation.
+
+    Args:
+        event_shape: shape (C, H, W) of the pictures; linked from the data on the command line.
+        num_levels: levels; each halves height and width.
+        steps_per_level: Sylvester layers a level.
+        hidden_channels: width of the autoregressive nets.
+        exponential_coefficient: largest norm of the exponential's convolution.
+        net_coefficient: largest norm of each masked convolution.
+        split_width: width of the dense nets that condition what is factored out.
+        split_depth: layers of their dense block.
+        split_growth: channels that each of them adds.
+        kwargs: see :class:`FlowModule`.
+    """
+
+    def __init__(
+        self,
+        event_shape: Sequence[int],
+        *,
+        num_levels: int = 3,
+        steps_per_level: int = 16,
+        hidden_channels: int = 528,
+        exponential_coefficient: float = 0.95,
+        net_coefficient: float = 1.5,
+        split_width: int = 64,
+        split_depth: int = 8,
+        split_growth: int = 63,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(event_shape, **kwargs)
+
+    def build_model(self) -> DequantizedFlow:
+        """The flow of :func:`conv_sylvester_flow` with uniform noise."""
+        hp = self.hparams
+        flow = conv_sylvester_flow(
+            self.event_shape,
+            num_levels=hp.num_levels,
+            steps_per_level=hp.steps_per_level,
+            hidden_channels=hp.hidden_channels,
+            exponential_coefficient=hp.exponential_coefficient,
+            net_coefficient=hp.net_coefficient,
+            split_width=hp.split_width,
+            split_depth=hp.split_depth,
+            split_growth=hp.split_growth,
+        )
+        return DequantizedFlow(flow, UniformDequantization())

@@ -1,0 +1,56 @@
+"""Find the layer at which numbers stop being finite."""
+
+import torch
+from torch import Tensor, nn
+
+from lightning_flows.errors import NonFiniteError
+from lightning_flows.flows.dequantized import DequantizedFlow
+
+
+def check_finite(values: Tensor, model: DequantizedFlow, images: Tensor, stage: str) -> None:
+    """Raise NonFiniteError, naming the first layer at fault, unless all values are finite.
+
+    This is the one place of a training step that waits for the device.
+    """
+    if torch.isfinite(values).all():
+        return
+    bad = int((~torch.isfinite(values)).sum())
+    raise NonFiniteError(
+        f"expected finite log-probabilities in {stage}; got {bad} of {values.numel()} that are not. "
+        f"{_culprit(model, images)}. Checkpoints written so far are untouched: resume from one with a smaller "
+        "learning rate, a longer warm-up or a smaller gradient_clip_val"
+    )
+
+
+def _culprit(model: DequantizedFlow, images: Tensor) -> str:
+    for name, parameter in model.named_parameters():
+        if not torch.isfinite(parameter).all():
+            return f"The parameter {name} is not finite"
+    return (
+        f"The first output that is not finite is that of {first_non_finite(model, images) or 'no layer, when repeated'}"
+    )
+
+
+@torch.no_grad()
+def first_non_finite(model: DequantizedFlow, images: Tensor) -> str | None:
+    """Name of the first submodule whose output is not finite for these pictures, as ``name (Class)``."""
+    found: list[str] = []
+
+    def watch(name: str, layer: nn.Module) -> torch.utils.hooks.RemovableHandle:
+        def hook(module: nn.Module, args: object, output: object) -> None:
+            tensors = output if isinstance(output, tuple) else (output,)
+            if not found and any(isinstance(t, Tensor) and not torch.isfinite(t).all() for t in tensors):
+                found.append(f"{name} ({type(module).__name__})")
+
+        return layer.register_forward_hook(hook)
+
+    handles = [watch(name, layer) for name, layer in model.named_modules()]
+    training = model.training
+    try:
+        model.eval()
+        model.elbo(images)
+    finally:
+        model.train(training)
+        for handle in handles:
+            handle.remove()
+    return found[0] if found else None

@@ -1,0 +1,54 @@
+"""Metrics of densities."""
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+from lightning_flows.functional.bits import bits_per_dim
+
+
+class BitsPerDim(Metric):
+    """Mean bits per dimension of pictures, exact over ranks and batches of any size.
+
+    ``update`` takes log-probabilities ``(B,)`` in nats. Sums are kept in float64 and reduced by sum, so the result does
+    not depend on how the pictures were cut into batches or over devices.
+
+    >>> metric = BitsPerDim(num_dims=2)
+    >>> metric.update(torch.tensor([-2.0, -4.0]) * torch.log(torch.tensor(2.0)))
+    >>> metric.compute()
+    tensor(1.5000, dtype=torch.float64)
+    """
+
+    higher_is_better = False
+    is_differentiable = False
+    full_state_update = False
+    total: Tensor
+    squares: Tensor
+    count: Tensor
+
+    def __init__(self, num_dims: int) -> None:
+        super().__init__()
+        self.num_dims = num_dims
+        self.add_state("total", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("squares", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("count", torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
+
+    def update(self, log_prob: Tensor) -> None:
+        """Add the pictures of one batch."""
+        values = bits_per_dim(log_prob.detach().double(), self.num_dims)
+        self.total += values.sum()
+        self.squares += values.square().sum()
+        self.count += values.numel()
+
+    def compute(self) -> Tensor:
+        """Mean bits per dimension."""
+        return self.total / self.count
+
+
+class BitsPerDimError(BitsPerDim):
+    """Standard error of the mean over pictures that :class:`BitsPerDim` gives, in bits per dimension."""
+
+    def compute(self) -> Tensor:
+        """Standard deviation over pictures divided by the root of their number; NaN for fewer than two."""
+        variance = (self.squares - self.total.square() / self.count).clamp(min=0) / (self.count - 1)
+        return (variance / self.count).sqrt()

@@ -1,0 +1,42 @@
+"""The command line's parser: short errors."""
+
+import re
+import sys
+from typing import NoReturn
+
+from lightning.pytorch.cli import LightningArgumentParser
+
+from lightning_flows.datamodules import FlowDataModule
+from lightning_flows.modules import FlowModule
+
+
+class FlowArgumentParser(LightningArgumentParser):
+    """LightningCLI's parser, with errors of a few lines instead of the whole usage."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Print what is wrong and end with status 2."""
+        print(f"error: {shorten(message)}", file=sys.stderr)
+        print(f"tip: options are listed by `{self.prog.replace(' [options]', '')} --help`", file=sys.stderr)
+        sys.exit(2)
+
+
+def shorten(message: str) -> str:
+    """Keep what a person can act on of a message about a value that fits none of the allowed types.
+
+    >>> print(shorten('Parser key "model":\\n  Subtypes: [1, 2]\\n  Errors:\\n    - Option \\'x\\' is not accepted'))
+    Parser key "model": Option 'x' is not accepted
+    """
+    noise = r"Does not validate|Subtypes:|Errors:|- Expected a <class 'NoneType'>|Given value"
+    lines = [line.strip().removeprefix("- ") for line in message.splitlines() if not re.match(rf"\s*({noise})", line)]
+    text = " ".join(lines)
+    if unknown := re.search(r'"?(model|data)"?.*Expected a dot import path string: (\S+)', text):
+        base = {"model": FlowModule, "data": FlowDataModule}[unknown[1]]
+        known = ", ".join(_names(base))
+        text = f"expected --{unknown[1]} to be one of {known} or the path of such a class; got {unknown[2]}"
+    return text
+
+
+def _names(base: type) -> list[str]:
+    """Names of the concrete classes below a base, in alphabetical order."""
+    names = [] if getattr(base, "__abstractmethods__", None) else [base.__name__]
+    return sorted({*names, *(name for child in base.__subclasses__() for name in _names(child))})

@@ -1,0 +1,50 @@
+import torch
+from lightning.pytorch import Trainer
+
+from lightning_flows.callbacks import RuntimeMonitor, SampleGrid
+from lightning_flows.callbacks.sample_grid import picture_grid
+from lightning_flows.errors import ConvergenceError
+from tests.modules.test_base import Stripes, make
+
+
+def fit(folder, module, callbacks, **kwargs) -> Trainer:
+    trainer = Trainer(
+        default_root_dir=folder, max_epochs=2, callbacks=callbacks, accelerator="cpu", enable_progress_bar=False,
+        enable_model_summary=False, log_every_n_steps=1, enable_checkpointing=False, **kwargs,
+    )  # fmt: skip
+    trainer.fit(module, Stripes())
+    return trainer
+
+
+def test_same_latents_each_time(tmp_path) -> None:
+    module = make()
+    fit(tmp_path, module, [SampleGrid(num_samples=4, every_n_epochs=2)])
+    grids = list(tmp_path.rglob("epoch_*.png"))
+    assert [grid.name for grid in grids] == ["epoch_0000.png"]
+    generator = torch.Generator().manual_seed(0)
+    first = module.sample(4, generator=generator).images
+    assert torch.equal(first, module.sample(4, generator=torch.Generator().manual_seed(0)).images)
+
+
+def test_training_is_the_same_with_and_without_samples(tmp_path) -> None:
+    def weights(callbacks):
+        torch.manual_seed(0)
+        module = make()
+        fit(tmp_path, module, callbacks)
+        return torch.cat([p.detach().flatten() for p in module.parameters()])
+
+    assert torch.equal(weights([]), weights([SampleGrid(num_samples=2), RuntimeMonitor(num_samples=2)]))
+
+
+def test_a_sample_that_does_not_converge_does_not_end_training(tmp_path, monkeypatch) -> None:
+    module = make()
+
+    def refuse(*args, **kwargs):
+        raise ConvergenceError("expected convergence", 1.0)
+
+    monkeypatch.setattr(module.model, "sample", refuse)
+    assert fit(tmp_path, module, [SampleGrid(), RuntimeMonitor()]).global_step == 4
+
+
+def test_grid_is_square() -> None:
+    assert picture_grid(torch.zeros(5, 3, 8, 8, dtype=torch.uint8)).shape == (3, 2 * 10 + 2, 3 * 10 + 2)

@@ -1,0 +1,64 @@
+import io
+import tarfile
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from lightning_flows.cli import main
+
+
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    torch.manual_seed(0)
+
+
+TINY = [
+    "--config=demo.yaml",
+    "--model.steps_per_level=1",
+    "--model.num_levels=2",
+    "--model.hidden_channels=12",
+    "--model.split_depth=1",
+    "--model.split_width=8",
+    "--model.split_growth=8",
+    "--data.batch_size=8",
+    "--data.eval_batch_size=52",
+    "--data.stride=32",
+    "--trainer.max_epochs=1",
+    "--trainer.limit_train_batches=3",
+    "--trainer.log_every_n_steps=1",
+    "--trainer.enable_progress_bar=false",
+    "--trainer.enable_model_summary=false",
+]
+
+
+@pytest.fixture(scope="session")
+def tiny() -> list[str]:
+    """Options that make the demo's config take a second."""
+    return TINY
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Checkpoint of a tiny flow, trained through the command line."""
+    folder = tmp_path_factory.mktemp("trained")
+    main(["fit", *TINY, f"--trainer.logger.init_args.save_dir={folder}"])
+    return folder / "demo/version_0/checkpoints/best.ckpt"
+
+
+@pytest.fixture(scope="session")
+def picture_tar(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tar of 40 noisy pictures in two classes, 32x32."""
+    path = tmp_path_factory.mktemp("pictures") / "pictures.tar"
+    generator = torch.Generator().manual_seed(0)
+    with tarfile.open(path, "w") as tar:
+        for i in range(40):
+            pixels = torch.randint(256, (32, 32, 3), generator=generator, dtype=torch.uint8).numpy()
+            buffer = io.BytesIO()
+            Image.fromarray(pixels).save(buffer, "PNG")
+            member = tarfile.TarInfo(f"{'ab'[i % 2]}/{i:02d}.png")
+            member.size = buffer.tell()
+            buffer.seek(0)
+            tar.addfile(member, buffer)
+    return path

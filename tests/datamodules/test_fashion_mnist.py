@@ -1,0 +1,77 @@
+"""Fashion-MNIST: small idx files, padding, and what is said when it is missing."""
+
+import struct
+from pathlib import Path
+
+import pytest
+import torch
+
+from lightning_flows.datamodules import FashionMNIST
+from lightning_flows.errors import DataError
+
+
+def write_idx(path: Path, values: torch.Tensor) -> None:
+    """Write the format of yann.lecun.com: two zero bytes, type 8 (uint8), number of dimensions, sizes, values."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    header = bytes([0, 0, 8, values.ndim]) + struct.pack(f">{values.ndim}I", *values.shape)
+    path.write_bytes(header + values.byte().numpy().tobytes())
+
+
+@pytest.fixture
+def root(tmp_path, monkeypatch) -> Path:
+    """Write 12 training pictures (the last 5 validate) and 4 test pictures; picture i has the value 100 + i."""
+    for file, num in (("train", 12), ("t10k", 4)):
+        raw = tmp_path / "FashionMNIST" / "raw"
+        write_idx(raw / f"{file}-images-idx3-ubyte", (100 + torch.arange(num)).view(-1, 1, 1).expand(num, 28, 28))
+        write_idx(raw / f"{file}-labels-idx1-ubyte", torch.arange(num) % 10)
+    monkeypatch.setattr(FashionMNIST, "num_val", 5)
+    return tmp_path
+
+
+def test_published_split():
+    assert FashionMNIST.num_val == 10_000
+    assert FashionMNIST().event_shape == (1, 32, 32)
+
+
+@pytest.mark.usefixtures("offline")
+def test_files_in_root_are_enough(root):
+    data = FashionMNIST(str(root), augment=False)
+    data.prepare_data()
+    data.setup("fit")
+    data.setup("test")
+    assert data.dataset("train").names == [f"train/{i:05d}" for i in range(7)]
+    assert data.dataset("val").names == [f"train/{i:05d}" for i in range(7, 12)]
+    assert data.dataset("test").names == [f"test/{i:05d}" for i in range(4)]
+    assert data.dataset("val").labels.tolist() == [7, 8, 9, 0, 1]
+    image = data.dataset("val")[0]["image"]
+    expected = torch.zeros(1, 32, 32)
+    expected[:, 2:30, 2:30] = 107
+    assert image.dtype == torch.uint8
+    assert torch.equal(image, expected.byte())
+
+
+@pytest.mark.usefixtures("offline")
+def test_missing(tmp_path):
+    message = (
+        r"FashionMNIST is missing or damaged in .* and cannot be downloaded \(<urlopen error no route to host>\): "
+        r"put train-images-idx3-ubyte\.gz, .* into .*/FashionMNIST/raw and remove any damaged file there, "
+        r"or use your own pictures: --data ImageFolder --data\.init_args\.root=FOLDER$"
+    )
+    with pytest.raises(DataError, match=message) as caught:
+        FashionMNIST(str(tmp_path)).prepare_data()
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("length", [0, 3, 10, 500])
+@pytest.mark.parametrize("file", ["train-images-idx3-ubyte", "train-labels-idx1-ubyte"])
+def test_truncated_files(root, file, length):
+    path = root / "FashionMNIST" / "raw" / file
+    path.write_bytes(path.read_bytes()[: min(length, path.stat().st_size - 1)])
+    with pytest.raises(DataError, match="FashionMNIST is missing or damaged"):
+        FashionMNIST(str(root)).setup("fit")
+
+
+def test_labels_of_another_data_set(root):
+    write_idx(root / "FashionMNIST" / "raw" / "train-labels-idx1-ubyte", torch.zeros(3))
+    with pytest.raises(DataError, match=r"FashionMNIST in .* has 12 pictures and 3 labels"):
+        FashionMNIST(str(root)).setup("fit")

@@ -1,0 +1,157 @@
+"""ImageFolder: parts, halves, seeded fractions, the report, and errors."""
+
+import logging
+import tarfile
+from itertools import chain
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from lightning_flows.datamodules import ImageFolder
+from lightning_flows.errors import DataError, ShapeError
+
+JPEG_TAR = Path(__file__).parents[2].parent / "shared/data/cifar10-jpeg-10k.tar"
+
+
+def save(root: Path, names: list[str], *, size: tuple[int, int] = (8, 8)) -> Path:
+    """Write pictures; each shows its position in ``names``."""
+    for i, name in enumerate(names):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", size, (i, i, i)).save(root / name)
+    return root
+
+
+def names(data: ImageFolder) -> dict[str, list[str]]:
+    data.setup("fit")
+    data.setup("test")
+    return {part: data.dataset(part).names for part in ("train", "val", "test")}
+
+
+def test_event_shape_is_known_before_setup_and_nothing_is_read(tmp_path):
+    assert ImageFolder(str(tmp_path / "nowhere"), size=48, channels=1).event_shape == (1, 48, 48)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_own_parts_are_used(tmp_path, packed):
+    files = ["test/cat/4.png", "train/cat/1.png", "train/dog/2.png", "val/dog/3.png"]
+    root = save(tmp_path / "pictures", files)
+    if packed:
+        with tarfile.open(tmp_path / "pictures.tar", "w") as tar:
+            tar.add(root, arcname="pictures")
+        root = tmp_path / "pictures.tar"
+    data = ImageFolder(str(root), size=8)
+    prefix = "pictures/" if packed else ""
+    assert names(data) == {
+        "train": [prefix + files[1], prefix + files[2]],
+        "val": [prefix + files[3]],
+        "test": [prefix + files[0]],
+    }
+    assert data.dataset("train").labels.tolist() == [0, 1]
+    assert data.dataset("val").labels.tolist() == [1]  # dog, as in training
+    assert data.dataset("val").images.unique().tolist() == [3]
+
+
+def test_test_is_halved_where_there_is_no_val(tmp_path):
+    train, test = ([f"{part}/{i:02d}.png" for i in range(21)] for part in ("train", "test"))
+    root = str(save(tmp_path, train + test))
+    split = names(ImageFolder(root, size=8))
+    assert split["train"] == train
+    assert sorted(split["val"] + split["test"]) == test
+    assert (len(split["val"]), len(split["test"])) == (10, 11)
+    assert names(ImageFolder(root, size=8)) == split
+    assert names(ImageFolder(root, size=8, seed=1))["test"] != split["test"]
+
+
+@pytest.mark.parametrize("layout", ["{:03d}.png", "cat/{:03d}.png"])
+def test_seeded_fractions(tmp_path, layout):
+    files = [layout.format(i) for i in range(50)]
+    root = str(save(tmp_path, files))
+    data = ImageFolder(root, size=8, val_fraction=0.1, test_fraction=0.2, augment=False)
+    split = names(data)
+    assert {part: len(chosen) for part, chosen in split.items()} == {"train": 35, "val": 5, "test": 10}
+    assert sorted(chain.from_iterable(split.values())) == files  # disjoint and complete
+    assert all(chosen == sorted(chosen) for chosen in split.values())
+    for part, chosen in split.items():
+        assert data.dataset(part).images[:, 0, 0, 0].tolist() == [files.index(name) for name in chosen]
+    assert names(ImageFolder(root, size=8, val_fraction=0.1, test_fraction=0.2)) == split
+    others = names(ImageFolder(root, size=8, val_fraction=0.1, test_fraction=0.2, seed=1))
+    assert others["test"] != split["test"]
+    assert others["val"] != split["val"]
+
+
+def test_all_pictures_can_be_predicted(tmp_path):
+    files = [f"{i}.png" for i in range(5)]
+    data = ImageFolder(str(save(tmp_path, files)), size=8, val_fraction=0, test_fraction=1)
+    data.setup("predict")
+    assert data.predict_names() == files
+
+
+def test_fractions_that_round_up_never_overlap(tmp_path):
+    data = ImageFolder(str(save(tmp_path, ["1.png", "2.png", "3.png"])), size=8, val_fraction=0.5, test_fraction=0.5)
+    data.setup("test")
+    data.setup("validate")
+    assert sorted(data.dataset("test").names + data.dataset("val").names) == ["1.png", "2.png", "3.png"]
+
+
+def test_resizing_is_told_once(tmp_path, caplog):
+    root = save(tmp_path, ["train/1.png", "train/2.png", "val/3.png"], size=(20, 10))
+    data = ImageFolder(str(root), size=8)
+    with caplog.at_level(logging.INFO):
+        data.setup("fit")
+        data.setup("fit")
+    told = [record.getMessage() for record in caplog.records if "read" in record.getMessage()]
+    resized = "resized, {0} cropped to 8x8 (widths 20 to 20, heights 10 to 10)"
+    assert told == [
+        f"train: {root}: read 2 pictures, 2 {resized.format(2)}",
+        f"val: {root}: read 1 pictures, 1 {resized.format(1)}",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "error", "message"),
+    [
+        ({"size": 0}, ShapeError, "expected a size of at least 1 pixel; got 0"),
+        ({"channels": 4}, ShapeError, "got 4"),
+        ({"val_fraction": -0.1}, DataError, "got -0.1 and 0.1"),
+        ({"val_fraction": 0.6, "test_fraction": 0.5}, DataError, "got 0.6 and 0.5"),
+    ],
+)
+def test_bad_arguments(kwargs, error, message):
+    with pytest.raises(error, match=message):
+        ImageFolder(**kwargs)
+
+
+@pytest.mark.parametrize(
+    ("files", "kwargs", "stage", "message"),
+    [
+        (["1.png", "2.png"], {}, "fit", r"gives no pictures to val \(pictures found: 2\): add a val/ folder, or more"),
+        (["1.png"], {"test_fraction": 1, "val_fraction": 0}, "fit", "gives no pictures to train"),
+        (["train/1.png"], {}, "test", r"gives no pictures to test \(pictures found: 1 in train/\)"),
+        (["train/1.png", "test/1.png"], {}, "fit", r"to val \(pictures found: 1 in train/, 1 in test/\)"),
+    ],
+)
+def test_empty_parts(tmp_path, files, kwargs, stage, message):
+    with pytest.raises(DataError, match=message):
+        ImageFolder(str(save(tmp_path, files)), size=8, **kwargs).setup(stage)
+
+
+def test_missing_empty_and_broken(tmp_path):
+    with pytest.raises(DataError, match="nowhere does not exist"):
+        ImageFolder(str(tmp_path / "nowhere")).setup("fit")
+    with pytest.raises(DataError, match="holds no pictures"):
+        ImageFolder(str(tmp_path)).setup("fit")
+    save(tmp_path, ["train/1.png", "val/1.png"])
+    (tmp_path / "val/1.png").write_text("text")
+    with pytest.raises(DataError, match=r"val/1\.png is no readable picture"):
+        ImageFolder(str(tmp_path)).setup("fit")
+
+
+@pytest.mark.skipif(not JPEG_TAR.exists(), reason=f"needs the shared data: {JPEG_TAR.name}")
+def test_real_tar_of_jpeg_files():
+    data = ImageFolder(str(JPEG_TAR), batch_size=100)
+    data.setup("test")
+    batches = list(data.test_dataloader())
+    assert [batch["image"].shape for batch in batches] == [torch.Size([100, 3, 32, 32])] * 10
+    assert len(set(data.predict_names())) == 1000

@@ -1,0 +1,163 @@
+"""Parity of priors and whole models with the authors' implementation."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from lightning_flows.distributions import DiagonalGaussian, standard_normal_log_prob
+from lightning_flows.flows import Flow, MultiScaleFlow, SplitPrior
+from lightning_flows.functional import bits_per_dim
+from lightning_flows.nets import ConvNet, DenseNet
+from lightning_flows.transforms import ActNorm, Affine, AffineCoupling, Compose, Conv1x1, Squeeze
+from tests import golden
+from tests.golden import Entry
+from tests.transforms import test_golden as layers
+
+LATER = {"ablation_nogeneralized_c4_8", "dequant_flow_1x1", "emerging_c4_8", "iresblock", "woodbury_c4_8"}
+HERE = {"actnorm_init", "diagonal_gaussian", "splitprior", "flow_1x1", "coupling_model"}
+
+
+def dense_coupling(channels: int) -> AffineCoupling:
+    return AffineCoupling(channels, DenseNet(channels // 2, channels, width=16, depth=3, growth=16))
+
+
+def flow_1x1() -> tuple[MultiScaleFlow, list[Entry]]:
+    first = [Affine(128, 256), Squeeze(), Conv1x1(12), *(f(12) for f in [dense_coupling, Conv1x1] * 2)]
+    second = [Squeeze(), *(f(24) for f in [dense_coupling, Conv1x1] * 2)]
+    flow = MultiScaleFlow([Compose(first), Compose(second)], [SplitPrior(dense_coupling(12))], (3, 16, 16))
+    entries = [Entry("base.mu", "base.mean"), Entry("base.log_sigma", "base.log_scale")]
+    places = {i: f"levels.0.transforms.{i}" for i in range(7)} | {
+        i: f"levels.1.transforms.{i - 8}" for i in range(8, 13)
+    }
+    for i, ours in places.items():
+        if i in (2, 4, 6, 10, 12):
+            entries.append(Entry(f"transformations.{i}.W", f"{ours}.weight"))
+        if i in (3, 5, 9, 11):
+            entries += golden.dense_entries(f"transformations.{i}.nn", f"{ours}.net", depth=3, gated=True)
+    entries += golden.dense_entries("transformations.7.transform.nn", "splits.0.coupling.net", depth=3, gated=True)
+    return flow, entries
+
+
+def coupling_model() -> tuple[Flow, list[Entry]]:
+    layers, entries = [], [Entry("base.mu", "base.mean"), Entry("base.log_sigma", "base.log_scale")]
+    for channels in (12, 48):
+        layers.append(Squeeze())
+        for _ in range(2):
+            ours, theirs = f"transform.transforms.{len(layers)}", f"transformations.{len(layers)}"
+            names = {"translation": "shift", "log_scale": "log_scale", "initialized": "initialized"}
+            entries += [Entry(f"{theirs}.{one}", f"{ours}.{other}") for one, other in names.items()]
+            entries.append(
+                Entry(f"transformations.{len(layers) + 1}.W", f"transform.transforms.{len(layers) + 1}.weight")
+            )
+            place = len(layers) + 2
+            entries += golden.plain_entries(f"transformations.{place}.nn", f"transform.transforms.{place}.net")
+            net = ConvNet(channels // 2, channels, hidden_channels=48)
+            layers += [ActNorm(channels), Conv1x1(channels), AffineCoupling(channels, net, bound=0.5, slope=1.0)]
+    return Flow(Compose(layers), DiagonalGaussian((48, 4, 4))), entries
+
+
+MODELS = {"flow_1x1": flow_1x1, "coupling_model": coupling_model}
+BY_NAME = pytest.mark.parametrize("name", MODELS)
+
+
+def open_model(name: str) -> tuple[nn.Module, dict[str, Tensor], dict[str, Any]]:
+    tensors, config = golden.load(name)
+    flow, entries = MODELS[name]()
+    golden.load_parameters(flow, tensors, entries)
+    return flow.eval(), tensors, config
+
+
+def steps(flow: nn.Module) -> list[nn.Module]:
+    """The layers in the authors' order, split priors among them."""
+    if isinstance(flow, Flow):
+        return list(flow.transform.transforms)
+    found: list[nn.Module] = []
+    for i, level in enumerate(flow.levels):
+        found += [*level.transforms, *flow.splits[i : i + 1]]
+    return found
+
+
+def test_no_file_is_forgotten():
+    golden.load("actnorm")
+    files = {path.stem for path in golden.FOLDER.glob("*.npz")}
+    assert files == LATER | HERE | layers.LAYERS.keys()
+
+
+@BY_NAME
+@torch.no_grad()
+def test_trace(name):
+    flow, tensors, config = open_model(name)
+    x, total = tensors["v"], torch.zeros(len(tensors["v"]))
+    assert len(steps(flow)) == len(config["layers"])
+    for i, layer in enumerate(steps(flow)):
+        x, *noise, log_det = layer(x)
+        total = total + log_det + sum(standard_normal_log_prob(value) for value in noise)
+        torch.testing.assert_close(total, tensors[f"trace/ldj_{i:02d}"], rtol=1e-5, atol=1e-4)
+        torch.testing.assert_close(x.flatten(1).mean(1), tensors[f"trace/mean_{i:02d}"], rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(x, tensors["trace/z_final"], rtol=0, atol=1e-5)
+
+
+@BY_NAME
+@torch.no_grad()
+def test_log_prob(name):
+    flow, tensors, _ = open_model(name)
+    log_prob = flow.log_prob(tensors["v"])
+    torch.testing.assert_close(log_prob, tensors["log_pv"], rtol=1e-5, atol=0)
+    torch.testing.assert_close(bits_per_dim(log_prob, 3 * 16 * 16), tensors["bpd"], rtol=1e-5, atol=0)
+    log_prob = flow.double().log_prob(tensors["x"] + tensors["u"].double())
+    torch.testing.assert_close(log_prob, tensors["log_pv64"], rtol=1e-8, atol=0)
+    log_prob = flow.log_prob(tensors["v"].double())
+    torch.testing.assert_close(log_prob, tensors["log_pv64_of_v32"], rtol=1e-8, atol=0)
+
+
+@BY_NAME
+@torch.no_grad()
+def test_samples(name):
+    flow, tensors, config = open_model(name)
+    last = flow.base.mean + torch.exp(flow.base.log_scale) * tensors["sample/eps_0"]
+    latents = (tensors["sample/eps_1"], last) if name == "flow_1x1" else last
+    x = flow.decode(latents)
+    tolerance = 4 * config["recon_max_abs_err"]
+    torch.testing.assert_close(x, tensors["sample/x"], rtol=0, atol=tolerance)
+    log_prob = flow.log_prob(x)
+    torch.testing.assert_close(log_prob, tensors["sample/log_px_returned"], rtol=1e-5, atol=0)
+    torch.testing.assert_close(log_prob, tensors["sample/log_px_inference"], rtol=1e-5, atol=0)
+    v = flow.decode(flow.encode(tensors["v"]))
+    torch.testing.assert_close(v, tensors["v"], rtol=0, atol=tolerance)
+    torch.testing.assert_close(v, tensors["recon_v"], rtol=0, atol=tolerance)
+
+
+@torch.no_grad()
+def test_diagonal_gaussian():
+    tensors, _ = golden.load("diagonal_gaussian")
+    base = DiagonalGaussian((4, 8, 8))
+    golden.load_parameters(base, tensors, [Entry("mu", "mean"), Entry("log_sigma", "log_scale")])
+    torch.testing.assert_close(base.log_prob(tensors["x"]), tensors["log_px"], rtol=0, atol=1e-4)
+    torch.testing.assert_close(base.log_prob(tensors["sample/x"]), tensors["sample/log_px"], rtol=0, atol=1e-4)
+    # its log-density at given noise: the sample is mean + scale · noise
+    expected = standard_normal_log_prob(tensors["sample/eps"]) - 64 * base.log_scale.sum()
+    torch.testing.assert_close(base.log_prob(tensors["sample/x"]), expected, rtol=0, atol=1e-4)
+    base = base.double()
+    torch.testing.assert_close(base.log_prob(tensors["x"].double()), tensors["log_px64"], rtol=0, atol=1e-9)
+
+
+@torch.no_grad()
+def test_split_prior():
+    tensors, _ = golden.load("splitprior")
+    split = SplitPrior(dense_coupling(4))
+    entries = golden.dense_entries("transform.nn", "coupling.net", depth=3, gated=True)
+    golden.load_parameters(split, tensors, entries)
+    kept, noise, log_det = split(tensors["x"])
+    torch.testing.assert_close(kept, tensors["z"], rtol=0, atol=1e-5)
+    log_prob = log_det + standard_normal_log_prob(noise)
+    torch.testing.assert_close(log_prob, tensors["log_px2"], rtol=0, atol=1e-4)
+    x, log_det = split.inverse(tensors["z"], tensors["sample/eps"])
+    torch.testing.assert_close(x, tensors["sample/x"], rtol=0, atol=1e-5)
+    log_prob = standard_normal_log_prob(tensors["sample/eps"]) - log_det
+    torch.testing.assert_close(log_prob, tensors["sample/log_px2"], rtol=0, atol=1e-4)
+    kept, noise, log_det = split.double()(tensors["x"].double())
+    log_prob = log_det + standard_normal_log_prob(noise)
+    torch.testing.assert_close(kept, tensors["z64"], rtol=0, atol=1e-9)
+    torch.testing.assert_close(log_prob, tensors["log_px2_64"], rtol=0, atol=1e-9)

@@ -1,0 +1,92 @@
+"""Numbers computed by the authors' implementation, and how its parameters are named here."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from lightning_flows.nets import MaskedConv2d
+
+FOLDER = Path(__file__).parents[2] / "shared" / "golden"
+HEADS = ("t1", "s1", "t2", "s2")
+
+
+class Entry(NamedTuple):
+    """One of the authors' tensors: its name there, its name here, and which of how many parts of ours it is."""
+
+    theirs: str
+    ours: str
+    part: int = 0
+    parts: int = 1
+
+    def cut(self, value: Tensor) -> Tensor:
+        """The part of our tensor."""
+        return value.chunk(self.parts, dim=1 if self.ours.endswith("vector") else 0)[self.part]
+
+    def convert(self, value: Tensor, like: Tensor) -> Tensor:
+        """Their tensor in the shape of ours: a causal 3x3 kernel leaves its empty first row."""
+        if value.ndim == 4 and value.shape[2] == 3 and like.shape[2] == 2:
+            value = value[:, :, 1:]
+        return value.reshape(like.shape).to(like.dtype)
+
+
+def load(name: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The tensors of a file and its configuration; skips where the folder is absent."""
+    if not FOLDER.is_dir():
+        pytest.skip(f"the folder of golden numbers is absent: {FOLDER}")
+    with np.load(FOLDER / f"{name}.npz") as file:
+        tensors = {key: torch.from_numpy(np.array(file[key])) for key in file.files if key != "config"}
+        return tensors, json.loads(str(file["config"]))
+
+
+def load_parameters(module: nn.Module, tensors: Mapping[str, Tensor], entries: list[Entry]) -> None:
+    """Put their parameters into our module; each of ours must get a value, except what a 1x1 power iteration keeps."""
+    state = {name: torch.full_like(value.double(), torch.nan) for name, value in module.state_dict().items()}
+    for entry in entries:
+        part = entry.cut(state[entry.ours])
+        part.copy_(entry.convert(tensors[f"param/{entry.theirs}"], part))
+    for name, child in module.named_modules():
+        if isinstance(child, MaskedConv2d) and child.weight.shape[2] == 1:
+            kernel = state[f"{name}.weight"][:, :, 0, 0] * child.mask[:, :, 0, 0]
+            vector = state[f"{name}.spectral_norm.vector"]
+            vector.copy_(torch.linalg.svd(kernel).Vh[0].reshape(vector.shape))
+    missing = [name for name, value in state.items() if value.isnan().any()]
+    assert not missing, missing
+    module.load_state_dict({name: value.to(module.state_dict()[name].dtype) for name, value in state.items()})
+
+
+def dense_entries(theirs: str, ours: str, *, depth: int, gated: bool) -> list[Entry]:
+    """A dense conditioner with one block."""
+    last = f"dense_nns.0.nn.{depth}" + (".conv" if gated else "")
+    names = {"first": "first", last: "blocks.0.last", "last": "last"}
+    names |= {f"dense_nns.0.nn.{i}.nn.{j}": f"blocks.0.layers.{i}.{j}" for i in range(depth) for j in (0, 2)}
+    return [
+        Entry(f"{theirs}.{one}.{kind}", f"{ours}.{other}.{kind}")
+        for one, other in names.items()
+        for kind in ("weight", "bias")
+    ]
+
+
+def plain_entries(theirs: str, ours: str) -> list[Entry]:
+    """A plain conditioner of three convolutions."""
+    return [Entry(f"{theirs}.{i}.{kind}", f"{ours}.{i}.{kind}") for i in (0, 2, 4) for kind in ("weight", "bias")]
+
+
+def autoregressive_entries(ours: str) -> list[Entry]:
+    """The masked net of a Sylvester layer."""
+    entries = []
+    for theirs, name in (("nn.0", "input"), ("nn.2", "hidden")):
+        entries += [
+            Entry(f"{theirs}.weight_orig", f"{ours}.{name}.weight"),
+            Entry(f"{theirs}.bias", f"{ours}.{name}.bias"),
+        ]
+    entries.append(Entry("nn.0.weight_v", f"{ours}.input.spectral_norm.vector"))
+    for i, head in enumerate(HEADS):
+        kinds = {"weight_orig": "weight", "bias": "bias", "weight_u": "spectral_norm.vector"}
+        entries += [Entry(f"linear_{head}.{one}", f"{ours}.heads.{other}", i, 4) for one, other in kinds.items()]
+    return entries

@@ -1,0 +1,164 @@
+"""Each mistake ends with one clear message and a status other than zero, and loses nothing."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from lightning_flows.cli import main
+
+
+def fails(capsys: pytest.CaptureFixture[str], args: list[str], *, status: int = 1) -> str:
+    """Run, expect a failure, return the message: few lines, no traceback."""
+    with pytest.raises(SystemExit) as exit_info:
+        main(args)
+    assert exit_info.value.code == status
+    message = capsys.readouterr().err
+    message = message[message.index("error: ") :]
+    assert "Traceback" not in message
+    assert len(message) < 700
+    assert message.count("\n") <= 2
+    return message
+
+
+@pytest.mark.parametrize("option", ["--model.hiden_channels=3", "--trainer.max_epoks=3", "--data.batchsize=3"])
+def test_misspelt_option(option: str, tiny: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert option.split(".")[1].split("=")[0] in fails(capsys, ["fit", *tiny, option], status=2)
+
+
+def test_misspelt_key_in_a_config(tmp_path: Path, tiny: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    config = tmp_path / "wrong.yaml"
+    config.write_text("model:\n  init_args:\n    hiden_channels: 3\n")
+    assert "hiden_channels" in fails(capsys, ["fit", *tiny, f"--config={config}"], status=2)
+
+
+@pytest.mark.parametrize(("section", "known"), [("model", "CSF"), ("data", "ImageFolder")])
+def test_unknown_class(section: str, known: str, tiny: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    message = fails(capsys, ["fit", *tiny, f"--{section}=NoSuchThing"], status=2)
+    assert "NoSuchThing" in message
+    assert known in message
+
+
+def test_missing_config(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "nope.yaml" in fails(capsys, ["fit", "--config=nope.yaml"], status=2)
+
+
+def folder_options(root: Path, tmp_path: Path) -> list[str]:
+    return ["--data=ImageFolder", f"--data.init_args.root={root}", f"--trainer.logger.init_args.save_dir={tmp_path}"]
+
+
+def test_empty_folder(tmp_path: Path, tiny: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    root = tmp_path / "pictures"
+    root.mkdir()
+    options = [option for option in tiny if "stride" not in option]
+    assert str(root) in fails(capsys, ["fit", *options, *folder_options(root, tmp_path)])
+
+
+def test_broken_picture(tmp_path: Path, tiny: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    root = tmp_path / "pictures"
+    root.mkdir()
+    Image.new("RGB", (32, 32)).save(root / "good.png")
+    (root / "broken.png").write_bytes((root / "good.png").read_bytes()[:60])
+    options = [option for option in tiny if "stride" not in option]
+    assert "broken.png" in fails(capsys, ["fit", *options, *folder_options(root, tmp_path)])
+
+
+@pytest.mark.parametrize("size", [31, 30])
+def test_size_that_cannot_be_halved(
+    size: int, tmp_path: Path, tiny: list[str], picture_tar: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = [option for option in tiny if "stride" not in option]
+    message = fails(capsys, ["fit", *options, *folder_options(picture_tar, tmp_path), f"--data.init_args.size={size}"])
+    assert f"multiples of 4 for 2 levels; got (3, {size}, {size})" in message
+
+
+def test_checkpoint_for_other_channels(trained: Path, picture_tar: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["--data=ImageFolder", f"--data.init_args.root={picture_tar}", "--data.init_args.channels=1"]
+    message = fails(capsys, ["test", f"--ckpt_path={trained}", *options])
+    assert "(3, 32, 32)" in message
+    assert "(1, 32, 32)" in message
+
+
+def test_checkpoint_of_another_model(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    message = fails(capsys, ["test", f"--ckpt_path={trained}", "--model.hidden_channels=24"])
+    assert "another model" in message
+
+
+@pytest.mark.parametrize("subcommand", ["fit", "validate", "test", "predict", "sample"])
+def test_truncated_checkpoint(
+    subcommand: str, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken = tmp_path / "broken.ckpt"
+    broken.write_bytes(trained.read_bytes()[:20_000])
+    options = [f"--out={tmp_path / 'out.png'}"] if subcommand == "sample" else []
+    assert "truncated" in fails(capsys, [subcommand, f"--ckpt_path={broken}", *options])
+
+
+class Attack:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return os.mkdir, (str(self.path),)
+
+
+@pytest.mark.parametrize("subcommand", ["fit", "validate", "test", "predict", "sample"])
+def test_pickled_code_is_refused_not_run(subcommand: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    evil, mark = tmp_path / "evil.ckpt", tmp_path / "was_run"
+    torch.save({"state_dict": {}, "lightning_flows": Attack(mark)}, evil)
+    options = [f"--out={tmp_path / 'out.png'}"] if subcommand == "sample" else []
+    assert "pickled code" in fails(capsys, [subcommand, f"--ckpt_path={evil}", *options])
+    assert not mark.exists()
+
+
+def test_class_outside_of_the_package_in_a_checkpoint(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checkpoint = torch.load(trained, weights_only=True)
+    checkpoint["lightning_flows"]["model"]["class_path"] = "subprocess.Popen"
+    path = tmp_path / "foreign.ckpt"
+    torch.save(checkpoint, path)
+    assert "subprocess.Popen" in fails(capsys, ["test", f"--ckpt_path={path}"])
+    assert "subprocess.Popen" in fails(capsys, ["sample", f"--ckpt_path={path}", f"--out={tmp_path / 'out.png'}"])
+
+
+def test_missing_checkpoint(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "nowhere.ckpt" in fails(capsys, ["test", "--ckpt_path=nowhere.ckpt"])
+
+
+def test_run_folder_that_cannot_be_written(tmp_path: Path, tiny: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    obstacle = tmp_path / "file"
+    obstacle.write_text("precious")
+    for folder in (obstacle / "runs", Path("/sys/runs")):  # no one may make folders there, root neither
+        message = fails(capsys, ["fit", *tiny, f"--trainer.logger.init_args.save_dir={folder}"])
+        assert str(folder) in message
+    assert obstacle.read_text() == "precious"
+
+
+@pytest.mark.parametrize("subcommand", ["predict", "sample"])
+def test_existing_files_are_kept(
+    subcommand: str, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    existing = tmp_path / "results.png"
+    existing.write_text("precious")
+    assert str(existing) in fails(capsys, [subcommand, f"--ckpt_path={trained}", f"--out={existing}"])
+    assert existing.read_text() == "precious"
+
+
+def test_loss_that_becomes_non_finite(tmp_path: Path, tiny: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    options = [
+        f"--trainer.logger.init_args.save_dir={tmp_path}",
+        "--model.learning_rate=1e30",
+        "--trainer.max_epochs=9",
+    ]
+    message = fails(capsys, ["fit", *tiny, *options, "--model.warmup_epochs=0"])
+    assert "expected finite log-probabilities in" in message
+
+
+@pytest.mark.parametrize("options", [["--num=0"], ["--temperature=-1"]])
+def test_senseless_sampling_options(
+    options: list[str], trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "expected num" in fails(capsys, ["sample", f"--ckpt_path={trained}", f"--out={tmp_path}/a.png", *options])

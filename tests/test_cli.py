@@ -1,0 +1,116 @@
+import csv
+import json
+import math
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from PIL import Image
+
+from lightning_flows.cli import main, run
+from lightning_flows.modules import load_model, read_checkpoint
+
+
+def test_fit_leaves_everything_in_the_run_folder(trained: Path) -> None:
+    run_folder = trained.parents[1]
+    assert (run_folder / "checkpoints/last.ckpt").is_file()
+    assert list(run_folder.glob("events.out.tfevents.*"))
+    assert yaml.safe_load((run_folder / "config.yaml").read_text())["model"]["init_args"]["hidden_channels"] == 12
+    with Image.open(run_folder / "samples/epoch_0000.png") as grid:
+        assert grid.size == (8 * 34 + 2, 8 * 34 + 2)
+    runtime = json.loads((run_folder / "runtime.json").read_text())
+    assert runtime["sample_seconds_per_image"] > 0
+    assert runtime["torch"] == torch.__version__
+
+
+@pytest.mark.parametrize("subcommand", ["validate", "test"])
+def test_evaluation_needs_the_checkpoint_alone(
+    subcommand: str, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    trainer = run([subcommand, "--ckpt_path", str(trained)]).trainer
+    bpd = trainer.callback_metrics[f"{subcommand.removesuffix('idate')}/bpd"]
+    assert 3 < bpd < 10
+    assert not list(tmp_path.iterdir())  # nothing is left behind
+
+
+def test_options_given_win_over_the_checkpoint_and_are_told(
+    trained: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("INFO"):
+        trainer = run(["test", "--ckpt_path", str(trained), "--model.num_importance_samples=4"]).trainer
+    assert trainer.callback_metrics["test/nll_bpd"] <= trainer.callback_metrics["test/bpd"]
+    assert "num_importance_samples: 0 in the checkpoint, 4 given; 4 is used" in caplog.text + capsys.readouterr().out
+
+
+def test_predict_writes_a_row_for_each_picture(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    main(["predict", "--ckpt_path", str(trained), "--out", "scores.csv"])
+    with Path("scores.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["index"]) for row in rows] == list(range(104))
+    assert rows[0]["name"].startswith("china.jpg")
+    for row in rows:
+        assert float(row["bpd"]) == pytest.approx(-float(row["log_likelihood"]) / (3072 * math.log(2)), rel=1e-5)
+
+
+def test_sample_is_repeatable_and_follows_seed_and_temperature(trained: Path, tmp_path: Path) -> None:
+    def draw(name: str, *options: str) -> np.ndarray:
+        main(["sample", f"--ckpt_path={trained}", f"--out={tmp_path / name}.png", "--num=5", "--npy=true", *options])
+        assert (tmp_path / f"{name}.png").is_file()
+        return np.load(tmp_path / f"{name}.npy")
+
+    first = draw("a")
+    assert first.shape == (5, 3, 32, 32)
+    assert first.dtype == np.uint8
+    assert (first == draw("b")).all()
+    assert (first != draw("c", "--seed=1")).any()
+    assert (draw("cold", "--temperature=0")[0] == draw("colder", "--temperature=0", "--seed=3")[1]).all()
+
+
+def test_fit_starts_a_new_folder_and_last_goes_on_in_the_newest(tiny: list[str], tmp_path: Path) -> None:
+    options = [*tiny, f"--trainer.logger.init_args.save_dir={tmp_path}"]
+    first = run(["fit", *options, "--ckpt_path=last"]).trainer  # nothing to resume: starts
+    assert first.global_step == 3
+    run(["fit", *options])
+    assert sorted(path.name for path in (tmp_path / "demo").iterdir()) == ["version_0", "version_1"]
+    resumed = run(["fit", *options, "--ckpt_path=last", "--trainer.max_epochs=3"]).trainer
+    assert resumed.global_step == 9
+    assert Path(resumed.log_dir).name == "version_1"
+    assert sorted(path.name for path in (tmp_path / "demo").iterdir()) == ["version_0", "version_1"]
+
+
+def test_a_given_learning_rate_wins_over_the_resumed_one(trained: Path, tiny: list[str], tmp_path: Path) -> None:
+    options = [*tiny, f"--trainer.logger.init_args.save_dir={tmp_path}", "--trainer.max_epochs=2"]
+    trainer = run(["fit", *options, f"--ckpt_path={trained}", "--model.learning_rate=0.125"]).trainer
+    (group,) = trainer.optimizers[0].param_groups
+    assert group["initial_lr"] == 0.125
+    assert group["lr"] > 0.05
+
+
+def test_checkpoint_holds_only_tensors_and_plain_values(trained: Path) -> None:
+    record = read_checkpoint(trained)["lightning_flows"]
+    assert record["model"]["class_path"] == "lightning_flows.modules.csf.CSF"
+    assert record["data"]["init_args"]["batch_size"] == 8
+    assert load_model(trained).event_shape == (3, 32, 32)
+
+
+def test_help_names_every_subcommand(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exit_info:
+        main(["--help"])
+    assert exit_info.value.code == 0
+    text = capsys.readouterr().out
+    assert all(
+        re.search(rf"^ +{name} ", text, re.M) for name in ("fit", "validate", "test", "predict", "sample", "demo")
+    )
+
+
+def test_lightning_is_not_needed_for_the_transforms() -> None:
+    import subprocess
+    import sys
+
+    code = "import sys, lightning_flows.transforms, lightning_flows.flows; sys.exit('lightning' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,135 @@
+"""The table of transforms that the contract tests run over; a new transform adds a row."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from lightning_flows.nets import AutoregressiveConvNet, ConvNet, DenseNet
+from lightning_flows.transforms import (
+    ActNorm,
+    Affine,
+    AffineCoupling,
+    Bias,
+    Compose,
+    Conv1x1,
+    ConvExponential,
+    ConvSylvester,
+    Flip,
+    GeneralizedSylvester,
+    Householder,
+    Invert,
+    LinearCompose,
+    LinearTransform,
+    Squeeze,
+    SylvesterFunction,
+    Transform,
+)
+
+SHAPE = (4, 3, 2)  # height and width differ, so that a mistaken axis shows
+
+ONE_CHANNEL = frozenset({"basis.transforms.0.vectors"})  # a reflection of one axis is −1, whatever its vector
+HIDDEN = ("input.weight", "input.bias", "hidden.weight", "hidden.bias", "heads.weight")  # hidden from a lone value
+
+
+class Case(NamedTuple):
+    """How to build a transform, the shape of its events, the channels of its context, and what is special.
+
+    ``inert`` names parameters whose gradient is zero by nature; ``inverted`` a transform whose forward map is another's
+    inverse (iterative, and without steps of a power iteration).
+    """
+
+    build: Callable[[], Transform]
+    event_shape: tuple[int, int, int] = SHAPE
+    context_channels: int = 0
+    inert: frozenset[str] = frozenset()
+    inverted: bool = False
+
+
+def _coupling(channels: int, *, dense: bool, context_channels: int = 0, gated: bool = True) -> AffineCoupling:
+    sizes = (channels // 2, 2 * (channels - channels // 2))
+    if dense:
+        net = DenseNet(*sizes, width=5, depth=2, growth=3, gated=gated, context_channels=context_channels)
+        return AffineCoupling(channels, net)
+    return AffineCoupling(channels, ConvNet(*sizes, hidden_channels=5, context_channels=context_channels), bound=0.7)
+
+
+def _sylvester(basis: LinearTransform, hidden_channels: int = 8, *, gamma: float = 0.5) -> GeneralizedSylvester:
+    return GeneralizedSylvester(basis, SylvesterFunction(AutoregressiveConvNet(SHAPE, hidden_channels), gamma=gamma))
+
+
+CASES: dict[str, Case] = {
+    "actnorm": Case(lambda: ActNorm(4)),
+    "affine": Case(lambda: Affine(shift=0.3, scale=2.5)),
+    "bias": Case(lambda: Bias(SHAPE)),
+    "squeeze": Case(Squeeze, (2, 4, 2)),
+    "flip": Case(Flip),
+    "conv1x1": Case(lambda: Conv1x1(4)),
+    "householder_fewer": Case(lambda: Householder(4, num_reflections=2)),
+    "householder_equal": Case(lambda: Householder(4)),
+    "householder_more": Case(lambda: Householder(4, num_reflections=7)),
+    "conv_exponential": Case(lambda: ConvExponential(SHAPE)),
+    "conv_exponential_1x1": Case(lambda: ConvExponential(SHAPE, kernel_size=1)),
+    "conv_exponential_5x5": Case(lambda: ConvExponential((3, 4, 3), kernel_size=5), (3, 4, 3)),
+    "conv_exponential_steep": Case(lambda: ConvExponential(SHAPE, coefficient=3.0)),
+    "conv_exponential_one_pixel": Case(lambda: ConvExponential((4, 1, 1)), (4, 1, 1)),
+    "linear_compose": Case(lambda: LinearCompose([Conv1x1(4), Flip(), ConvExponential(SHAPE), Householder(4)])),
+    "linear_compose_empty": Case(lambda: LinearCompose([])),
+    "compose": Case(
+        lambda: Compose([Squeeze(), ActNorm(8), Conv1x1(8), _coupling(8, dense=False), Affine(0.1, 3.0)]), (2, 4, 2)
+    ),
+    "compose_empty": Case(lambda: Compose([])),
+    "compose_context": Case(
+        lambda: Compose([_coupling(4, dense=False, context_channels=2), Flip(), ConvExponential(SHAPE)]), SHAPE, 2
+    ),
+    "invert_conv1x1": Case(lambda: Invert(Conv1x1(4))),
+    "invert_conv_exponential": Case(lambda: Invert(ConvExponential(SHAPE)), inverted=True),
+    "invert_coupling": Case(lambda: Invert(_coupling(4, dense=True, context_channels=3)), SHAPE, 3),
+    "invert_sylvester": Case(lambda: Invert(_sylvester(Conv1x1(4))), inverted=True),
+    "coupling_conv": Case(lambda: _coupling(4, dense=False)),
+    "coupling_dense": Case(lambda: _coupling(4, dense=True)),
+    "coupling_dense_nogate": Case(lambda: _coupling(4, dense=True, gated=False)),
+    "coupling_odd": Case(lambda: _coupling(5, dense=False), (5, 2, 3)),
+    "coupling_odd_dense": Case(lambda: _coupling(3, dense=True), (3, 2, 3)),
+    "coupling_context": Case(lambda: _coupling(4, dense=False, context_channels=3), SHAPE, 3),
+    "coupling_dense_context": Case(lambda: _coupling(5, dense=True, context_channels=2), (5, 3, 2), 2),
+    "sylvester_identity": Case(lambda: _sylvester(LinearCompose([]))),
+    "sylvester_conv1x1": Case(lambda: _sylvester(Conv1x1(4))),
+    "sylvester_householder": Case(lambda: _sylvester(Householder(4), gamma=0.9)),
+    "sylvester_conv_exponential": Case(lambda: _sylvester(ConvExponential(SHAPE))),
+    "sylvester_flip": Case(lambda: _sylvester(Flip(), 6)),
+    "conv_sylvester": Case(lambda: ConvSylvester(SHAPE, 8)),
+    "conv_sylvester_free": Case(lambda: ConvSylvester(SHAPE, 8, net_coefficient=None)),
+    "conv_sylvester_width_7": Case(lambda: ConvSylvester(SHAPE, 7)),
+    "conv_sylvester_width_2": Case(lambda: ConvSylvester(SHAPE, 2)),
+    "conv_sylvester_width_1": Case(lambda: ConvSylvester(SHAPE, 1)),
+    "conv_sylvester_one_channel": Case(lambda: ConvSylvester((1, 3, 4), 4), (1, 3, 4), inert=ONE_CHANNEL),
+    "conv_sylvester_one_pixel": Case(lambda: ConvSylvester((4, 1, 1), 8), (4, 1, 1)),
+    "conv_sylvester_one_value": Case(
+        lambda: ConvSylvester((1, 1, 1), 4), (1, 1, 1), inert=ONE_CHANNEL | {f"function.net.{n}" for n in HIDDEN}
+    ),
+}
+
+
+def draw(case: Case, batch: int = 3, *, seed: int = 1, dtype: torch.dtype = torch.float64) -> tuple[Tensor, ...]:
+    """Data and, where the case takes one, a context: arguments for forward and inverse."""
+    generator = torch.Generator().manual_seed(seed)
+    channels, *size = case.event_shape
+    sizes = [(batch, channels, *size)] + [(batch, case.context_channels, *size)] * (case.context_channels > 0)
+    return tuple(torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype) for shape in sizes)
+
+
+def build(case: Case, *, seed: int = 2, dtype: torch.dtype = torch.float64) -> Transform:
+    """The case in eval mode, each parameter moved away from its start and the power iterations settled on that."""
+    torch.manual_seed(seed)
+    transform = case.build().to(dtype)
+    arguments = draw(case, seed=seed + 100, dtype=dtype)
+    with torch.no_grad():
+        transform.train()
+        transform(*arguments)  # data-dependent starts
+        for parameter in transform.parameters():
+            parameter.add_(0.2 * torch.randn_like(parameter))
+        for _ in range(40):
+            transform(*arguments)
+    return transform.eval()

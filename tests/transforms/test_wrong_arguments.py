@@ -1,0 +1,90 @@
+"""Each mistake of a caller ends in an error that says what was expected and what came."""
+
+import pytest
+import torch
+from torch import nn
+
+from lightning_flows.errors import ShapeError
+from lightning_flows.nets import ConvNet
+from lightning_flows.transforms import (
+    ActNorm,
+    Affine,
+    AffineCoupling,
+    Bias,
+    Conv1x1,
+    ConvExponential,
+    ConvSylvester,
+    Flip,
+    GeneralizedSylvester,
+    Householder,
+    Invert,
+    LinearCompose,
+    Squeeze,
+    SylvesterFunction,
+)
+from tests.transforms.cases import CASES, SHAPE, build, draw
+
+
+@pytest.mark.parametrize("name", [name for name in CASES if name != "compose_empty"])
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int64])
+def test_integers_are_refused(name, dtype):
+    transform, (x, *context) = build(CASES[name]), draw(CASES[name])
+    z = torch.zeros(len(x), *transform.output_shape(CASES[name].event_shape))
+    for function, value in ((transform.forward, x), (transform.inverse, z)):
+        with pytest.raises(TypeError, match=f"expected a floating tensor; got {dtype}"):
+            function(value.to(dtype), *context)
+
+
+CHANNELS = {
+    "actnorm": lambda: ActNorm(4),
+    "conv1x1": lambda: Conv1x1(4),
+    "householder": lambda: Householder(4),
+    "conv_exponential": lambda: ConvExponential(SHAPE),
+    "coupling": lambda: AffineCoupling(4, ConvNet(2, 4, hidden_channels=3)),
+    "sylvester": lambda: ConvSylvester(SHAPE, 4),
+    "linear_compose": lambda: LinearCompose([Flip(), Conv1x1(4)]),
+}
+
+
+@pytest.mark.parametrize("make", CHANNELS.values(), ids=CHANNELS.keys())
+@pytest.mark.parametrize("shape", [(2, 3, 3, 2), (2, 4, 3), (4, 3, 2), (2, 4, 3, 2, 1)])
+def test_other_channels_are_refused(make, shape):
+    transform = make()
+    for function in (transform.forward, transform.inverse):
+        with pytest.raises(ShapeError, match=r"expected shape \(B, (4, H|C, H), W\); got \(" + f"{shape[0]}, "):
+            function(torch.zeros(shape))
+
+
+WRONG = {
+    "bias": (ShapeError, lambda: Bias(SHAPE)(torch.zeros(2, 4, 2, 3)), r"expected events of shape .*; got \(4, 2, 3\)"),
+    "squeeze_odd": (ShapeError, lambda: Squeeze()(torch.zeros(2, 3, 5, 4)), r"even height and width; got \(3, 5, 4\)"),
+    "squeeze_flat": (ShapeError, lambda: Squeeze()(torch.zeros(2, 4)), r"expected events .*; got \(4,\)"),
+    "unsqueeze": (ShapeError, lambda: Squeeze().inverse(torch.zeros(2, 6, 2, 2)), r"\(B, 4C, H, W\); got \(2, 6"),
+    "flip": (ShapeError, lambda: Flip()(torch.zeros(2, 4, 3)), r"expected shape \(B, C, H, W\); got \(2, 4, 3\)"),
+    "scale": (ValueError, lambda: Affine(0, -1.0), "expected a positive scale; got -1"),
+    "reflections": (ValueError, lambda: Householder(4, num_reflections=0), "at least one reflection; got 0"),
+    "even_kernel": (ValueError, lambda: ConvExponential(SHAPE, kernel_size=2), "expected an odd kernel size; got 2"),
+    "event": (ShapeError, lambda: ConvExponential((4, 3)), r"expected events \(C, H, W\); got \(4, 3\)"),
+    "coefficient": (ValueError, lambda: ConvExponential(SHAPE, coefficient=0.0), "positive coefficient; got 0.0"),
+    "one_channel": (ValueError, lambda: AffineCoupling(1, nn.Identity()), "at least 2 channels to couple; got 1"),
+    "net": (
+        ShapeError,
+        lambda: AffineCoupling(5, ConvNet(2, 2, hidden_channels=3))(torch.zeros(2, 5, 3, 2)),
+        "expected a net with 6 output channels; got 2",
+    ),
+    "linear": (TypeError, lambda: LinearCompose([ActNorm(4)]), "expected linear transforms; got ActNorm"),
+    "basis": (
+        TypeError,
+        lambda: GeneralizedSylvester(ActNorm(4), nn.Identity()),
+        "expected a LinearTransform as basis; got ActNorm",
+    ),
+    "gamma": (ValueError, lambda: SylvesterFunction(nn.Identity(), gamma=1.0), "gamma between 0 and 1; got 1.0"),
+    "hidden": (ShapeError, lambda: ConvSylvester(SHAPE, 0), r"positive width; got \(4, 3, 2\) and 0"),
+    "invert": (ValueError, lambda: Invert(Squeeze()).output_shape((1, 2, 2)), "keeps the shape; got Squeeze"),
+}
+
+
+@pytest.mark.parametrize(("error", "make", "message"), WRONG.values(), ids=WRONG.keys())
+def test_wrong_arguments(error, make, message):
+    with pytest.raises(error, match=message):
+        make()

@@ -98,6 +98,8 @@ class TarSource:
                         self._members[path.as_posix()] = member  # a later member of the same name replaces an earlier
                     elif not member.isdir():
                         self.num_others += 1
+                while tar.fileobj and tar.fileobj.read(1 << 20):
+                    pass  # up to the checksum at the end of a compressed archive
         except _TAR_ERRORS as error:
             raise self._broken(error) from error
         self.names = sorted(self._members)

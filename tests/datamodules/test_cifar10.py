@@ -116,3 +116,5 @@ def test_too_few_pictures_to_train(archive, monkeypatch):
     data = CIFAR10(str(archive.parent))
     with pytest.raises(DataError, match="CIFAR10 has no pictures in its train part"):
         data.setup("fit")
+    data.setup("validate")
+    assert len(data.dataset("val")) == 30

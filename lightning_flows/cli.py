@@ -72,7 +72,7 @@ class FlowCLI(LightningCLI):
             subparser = FlowArgumentParser(description=description)
             subparser.add_function_arguments(function, as_group=False)
             self._subcommand_parsers[name] = subparser
-            parser._subcommands_action.add_subcommand(name, subparser, help=description)
+            parser._subcommands_action.add_subcommand(name, subparser, help=description)  # type: ignore[union-attr]
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse without Lightning's remark on arguments given from Python."""

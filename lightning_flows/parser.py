@@ -38,5 +38,8 @@ def shorten(message: str) -> str:
 
 def _names(base: type) -> list[str]:
     """Names of the concrete classes below a base, in alphabetical order."""
-    names = [] if getattr(base, "__abstractmethods__", None) else [base.__name__]
-    return sorted({*names, *(name for child in base.__subclasses__() for name in _names(child))})
+    names = set() if getattr(base, "__abstractmethods__", None) else {base.__name__}
+    children: list[type] = type.__subclasses__(base)
+    for child in children:
+        names.update(_names(child))
+    return sorted(names)

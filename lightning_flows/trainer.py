@@ -26,6 +26,6 @@ class FlowTrainer(Trainer):
             ckpt_path: checkpoint of a trained model.
             out: CSV file to write; an existing one is kept and refused.
         """
-        self.callbacks.append(PredictionWriter(out))
+        self.callbacks.append(PredictionWriter(out))  # type: ignore[attr-defined]
         super().predict(model, datamodule=datamodule, ckpt_path=ckpt_path, return_predictions=False, weights_only=True)
         print(f"scores: {out}")

@@ -51,7 +51,7 @@ class PredictionWriter(Callback):
         self._rows = []
         if not trainer.is_global_zero:
             return
-        names = trainer.datamodule.predict_names()
+        names = trainer.datamodule.predict_names()  # type: ignore[attr-defined]
         with self.path.open("x", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
             writer.writerow(["index", "name", "log_likelihood", "bpd"])

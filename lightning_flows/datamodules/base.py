@@ -12,7 +12,7 @@ from torchvision.transforms import v2
 from lightning_flows.datasets import ImageDataset
 from lightning_flows.errors import DataError, ShapeError
 
-PARTS = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",), "predict": ("test",)}
+PARTS = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",), "predict": ("predict",)}
 
 Loader = DataLoader[dict[str, Tensor]]
 
@@ -32,6 +32,9 @@ class FlowDataModule(LightningDataModule, ABC):
 
     Raises: ShapeError if a batch size is below 1 or num_workers is negative.
     """
+
+    predict_part = "test"
+    """What ``predict`` scores."""
 
     def __init__(
         self,
@@ -59,16 +62,16 @@ class FlowDataModule(LightningDataModule, ABC):
 
     @abstractmethod
     def load_part(self, part: str) -> ImageDataset:
-        """Read one part (train, val or test) into memory; called once a part, by ``setup``."""
+        """Read one part (train, val, test or :attr:`predict_part`) into memory; called once a part, by ``setup``."""
 
     def setup(self, stage: str) -> None:
-        """Load what a stage needs: fit train and val, validate val, test and predict test.
+        """Load what a stage needs: fit train and val, validate val, test and predict their own part.
 
         Raises: DataError if a part is empty, or cannot be read.
         """
         for part in PARTS[stage]:
             if part not in self._datasets:
-                dataset = self.load_part(part)
+                dataset = self.load_part(self.predict_part if part == "predict" else part)
                 if len(dataset) == 0:
                     raise DataError(f"{type(self).__name__} has no pictures in its {part} part: expected at least one")
                 if part == "train" and self.hparams["augment"]:
@@ -76,7 +79,7 @@ class FlowDataModule(LightningDataModule, ABC):
                 self._datasets[part] = dataset
 
     def dataset(self, part: str) -> ImageDataset:
-        """Return the dataset of a part: train, val or test.
+        """Return the dataset of a part: train, val, test or predict.
 
         Raises: RuntimeError if ``setup`` has not loaded it.
         """
@@ -87,7 +90,7 @@ class FlowDataModule(LightningDataModule, ABC):
 
     def predict_names(self) -> list[str]:
         """Return the name of each picture that is predicted, by ``index``."""
-        return self.dataset("test").names
+        return self.dataset("predict").names
 
     def train_dataloader(self) -> Loader:
         """Return shuffled batches; an incomplete last one is dropped if two full ones (a device) remain."""
@@ -104,8 +107,8 @@ class FlowDataModule(LightningDataModule, ABC):
         return self._eval_dataloader("test")
 
     def predict_dataloader(self) -> Loader:
-        """Return the test pictures in order, each once; ``predict_names`` names them by index."""
-        return self._eval_dataloader("test")
+        """Return the pictures to score in order, each once; ``predict_names`` names them by index."""
+        return self._eval_dataloader("predict")
 
     def _eval_dataloader(self, part: str) -> Loader:
         dataset, sampler = self.dataset(part), None

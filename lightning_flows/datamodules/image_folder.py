@@ -16,7 +16,7 @@ class ImageFolder(FlowDataModule):
 
     With ``train/ val/ test/`` subfolders these are the parts. With train and test but no val, one seeded half of test
     validates and the other half tests, so that all training pictures train. Without such subfolders seeded fractions
-    of the pictures validate and test: ``test_fraction=1 val_fraction=0`` tests or predicts them all.
+    of the pictures validate and test. ``predict`` scores the test folder where there is one, else every picture.
 
     Args:
         root: folder or .tar (.tar.gz) of pictures; see :class:`lightning_flows.datasets.PictureFiles` for layouts.
@@ -28,6 +28,8 @@ class ImageFolder(FlowDataModule):
 
     Raises: ShapeError for an impossible size or number of channels; DataError for fractions outside [0, 1].
     """
+
+    predict_part = "predict"
 
     def __init__(
         self,
@@ -74,17 +76,18 @@ class ImageFolder(FlowDataModule):
         return dataset
 
     def split(self, parts: dict[str, list[str]]) -> dict[str, list[str]]:
-        """Return the sorted names of train, val and test, from the names of each subfolder (``""``: none)."""
+        """Return the sorted names of each part, from the names in each subfolder (``""``: none)."""
         if "" in parts:
             num = len(parts[""])
             num_val, num_test = (round(self.hparams[key] * num) for key in ("val_fraction", "test_fraction"))
             num_test = min(num_test, num - num_val)
             train, val, test = self._shuffled_split(parts[""], [num - num_val - num_test, num_val, num_test])
-            return {"train": train, "val": val, "test": test}
+            return {"train": train, "val": val, "test": test, "predict": parts[""]}
         train, val, test = (parts.get(part, []) for part in ("train", "val", "test"))
+        every = test or [name for names in parts.values() for name in names]
         if train and test and not val:
             val, test = self._shuffled_split(test, [len(test) // 2, len(test) - len(test) // 2])
-        return {"train": train, "val": val, "test": test}
+        return {"train": train, "val": val, "test": test, "predict": every}
 
     def _shuffled_split(self, names: list[str], lengths: list[int]) -> list[list[str]]:
         order = torch.randperm(len(names), generator=torch.Generator().manual_seed(self.hparams["seed"]))

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import torch
 from lightning.pytorch import LightningModule
+from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 
 from lightning_flows import __version__
@@ -91,7 +92,7 @@ class FlowModule(LightningModule, ABC):
         bound = self._bound(batch, "testing")
         self.test_bpd.update(bound)
         self.test_bpd_error.update(bound)
-        if self.hparams.num_importance_samples:
+        if self.hparams["num_importance_samples"]:
             log_likelihood = self._log_likelihood(batch["image"])
             self.test_nll.update(log_likelihood)
             self.test_nll_error.update(log_likelihood)
@@ -100,7 +101,7 @@ class FlowModule(LightningModule, ABC):
         """Log ``test/bpd`` and ``test/nll_bpd`` with their standard errors."""
         self._log_metric("test/bpd", self.test_bpd)
         self._log_metric("test/bpd_standard_error", self.test_bpd_error)
-        if self.hparams.num_importance_samples:
+        if self.hparams["num_importance_samples"]:
             self._log_metric("test/nll_bpd", self.test_nll)
             self._log_metric("test/nll_bpd_standard_error", self.test_nll_error)
 
@@ -117,17 +118,20 @@ class FlowModule(LightningModule, ABC):
         """Draw pictures ``(num, C, H, W)`` in uint8."""
         return self.model.sample(num, temperature=temperature, generator=generator)
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """The optimiser and its schedule by epoch."""
-        hp = self.hparams
-        optimizer = OPTIMIZERS[hp.optimizer](self.parameters(), lr=hp.learning_rate, betas=tuple(hp.betas), eps=hp.eps)
+        options = {"lr": self.hparams["learning_rate"], "eps": self.hparams["eps"]}
+        optimizer = OPTIMIZERS[self.hparams["optimizer"]](
+            self.parameters(), betas=tuple(self.hparams["betas"]), **options
+        )
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._learning_rate_factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "epoch"}}
 
     def on_train_start(self) -> None:
         """Let the learning rate of the config win over the one a resumed optimiser brings along."""
         schedule = self.lr_schedulers()
-        base = self.hparams.learning_rate
+        assert isinstance(schedule, torch.optim.lr_scheduler.LambdaLR)
+        base = self.hparams["learning_rate"]
         schedule.base_lrs = [base] * len(schedule.base_lrs)
         for group in schedule.optimizer.param_groups:
             group["initial_lr"] = base
@@ -151,8 +155,8 @@ class FlowModule(LightningModule, ABC):
         return bound
 
     def _log_likelihood(self, images: Tensor) -> Tensor:
-        draws = max(1, self.hparams.num_importance_samples)
-        return self.model.log_likelihood(images, draws, chunk_size=self.hparams.eval_chunk_size)
+        draws = max(1, self.hparams["num_importance_samples"])
+        return self.model.log_likelihood(images, draws, chunk_size=self.hparams["eval_chunk_size"])
 
     def _bits(self, log_prob: Tensor) -> Tensor:
         return bits_per_dim(log_prob, self.val_bpd.num_dims)
@@ -163,8 +167,8 @@ class FlowModule(LightningModule, ABC):
         metric.reset()
 
     def _learning_rate_factor(self, epoch: int) -> float:
-        hp = self.hparams
-        return min(1.0, (epoch + 1) / max(1, hp.warmup_epochs)) ** hp.warmup_power * hp.decay**epoch
+        warmup = max(1, self.hparams["warmup_epochs"])
+        return min(1.0, (epoch + 1) / warmup) ** self.hparams["warmup_power"] * self.hparams["decay"] ** epoch
 
 
 def describe(component: Any) -> dict[str, Any]:

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch import LightningModule
 
 from lightning_flows.errors import CheckpointError
 from lightning_flows.modules.base import FlowModule, check_state_dict
@@ -62,7 +61,7 @@ def load_model(path: str | Path) -> FlowModule:
             "load_from_checkpoint"
         )
     kind = getattr(importlib.import_module(module_name), class_name, None)
-    if not (isinstance(kind, type) and issubclass(kind, LightningModule)):
+    if not (isinstance(kind, type) and issubclass(kind, FlowModule)):
         raise CheckpointError(f"expected the name of a model; got {config['class_path']}")
     model = kind(**config["init_args"])
     check_state_dict(model, checkpoint["state_dict"])

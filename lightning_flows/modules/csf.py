@@ -7,6 +7,17 @@ from lightning_flows.dequantization import UniformDequantization
 from lightning_flows.flows import DequantizedFlow, conv_sylvester_flow
 from lightning_flows.modules.base import FlowModule
 
+FLOW_OPTIONS = (
+    "num_levels",
+    "steps_per_level",
+    "hidden_channels",
+    "exponential_coefficient",
+    "net_coefficient",
+    "split_width",
+    "split_depth",
+    "split_growth",
+)
+
 
 class CSF(FlowModule):
     """Convolutional Sylvester Flow of section 6.2 with uniform dequantisation.
@@ -42,16 +53,5 @@ class CSF(FlowModule):
 
     def build_model(self) -> DequantizedFlow:
         """The flow of :func:`conv_sylvester_flow` with uniform noise."""
-        hp = self.hparams
-        flow = conv_sylvester_flow(
-            self.event_shape,
-            num_levels=hp.num_levels,
-            steps_per_level=hp.steps_per_level,
-            hidden_channels=hp.hidden_channels,
-            exponential_coefficient=hp.exponential_coefficient,
-            net_coefficient=hp.net_coefficient,
-            split_width=hp.split_width,
-            split_depth=hp.split_depth,
-            split_growth=hp.split_growth,
-        )
-        return DequantizedFlow(flow, UniformDequantization())
+        options = {name: self.hparams[name] for name in FLOW_OPTIONS}
+        return DequantizedFlow(conv_sylvester_flow(self.event_shape, **options), UniformDequantization())

@@ -67,7 +67,7 @@ class SpectralNorm(nn.Module):
         self.on_input_side = in_channels <= out_channels
         height, width = (1, 1) if kernel.shape[2:] == (1, 1) else size
         channels = groups * (in_channels if self.on_input_side else out_channels)
-        vector = torch.randn(groups, channels // groups * height * width)
+        vector = torch.randn(groups, channels // groups * height * width, dtype=kernel.dtype, device=kernel.device)
         vector = vector / torch.linalg.vector_norm(vector, dim=1, keepdim=True)
         self.register_buffer("vector", vector.reshape(1, channels, height, width))
         with torch.no_grad():

@@ -94,7 +94,7 @@ def test_the_trainer_takes_it():
     trainer.fit(model, data)
     trainer.test(model, data, verbose=False)
     trainer.predict(model, data, return_predictions=False)
-    assert data.loaded == ["train", "val", "test"]
+    assert data.loaded == ["train", "val", "test", "test"]  # the last for predict
     assert sorted(model.seen["train"]) == list(range(20))
     assert model.seen["val"] == list(range(7))
     assert model.seen["test"] == model.seen["predict"] == list(range(11))
@@ -154,7 +154,7 @@ def test_more_ranks_than_pictures(monkeypatch):
 
 def test_names_of_predictions():
     data = Numbers()
-    with pytest.raises(RuntimeError, match=r"call setup\('test'\) or setup\('predict'\) first"):
+    with pytest.raises(RuntimeError, match=r"the predict part is not loaded: call setup\('predict'\) first"):
         data.predict_names()
     data.setup("predict")
     assert data.predict_names() == [f"test/{i}" for i in range(11)]

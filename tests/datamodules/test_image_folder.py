@@ -81,11 +81,18 @@ def test_seeded_fractions(tmp_path, layout):
     assert others["val"] != split["val"]
 
 
-def test_all_pictures_can_be_predicted(tmp_path):
-    files = [f"{i}.png" for i in range(5)]
-    data = ImageFolder(str(save(tmp_path, files)), size=8, val_fraction=0, test_fraction=1)
+@pytest.mark.parametrize(
+    ("files", "scored"),
+    [
+        (["0.png", "1.png", "2.png"], ["0.png", "1.png", "2.png"]),
+        (["train/0.png", "test/1.png", "test/2.png"], ["test/1.png", "test/2.png"]),
+        (["train/0.png", "val/1.png"], ["train/0.png", "val/1.png"]),
+    ],
+)
+def test_predict_scores_the_test_folder_or_else_every_picture(tmp_path, files, scored):
+    data = ImageFolder(str(save(tmp_path, files)), size=8)
     data.setup("predict")
-    assert data.predict_names() == files
+    assert data.predict_names() == scored
 
 
 def test_fractions_that_round_up_never_overlap(tmp_path):
@@ -154,4 +161,4 @@ def test_real_tar_of_jpeg_files():
     data.setup("test")
     batches = list(data.test_dataloader())
     assert [batch["image"].shape for batch in batches] == [torch.Size([100, 3, 32, 32])] * 10
-    assert len(set(data.predict_names())) == 1000
+    assert len(set(data.dataset("test").names)) == 1000

@@ -26,6 +26,8 @@ class Entry(NamedTuple):
 
     def cut(self, value: Tensor) -> Tensor:
         """The part of our tensor."""
+        if self.parts == 1:
+            return value
         return value.chunk(self.parts, dim=1 if self.ours.endswith("vector") else 0)[self.part]
 
     def convert(self, value: Tensor, like: Tensor) -> Tensor:

@@ -8,8 +8,8 @@ def channel_mask(out_channels: int, in_channels: int, *, strict: bool) -> Tensor
     r"""Which inputs an output channel may see, both ordered from low to high: ``(out_channels, in_channels)``, 0 or 1.
 
     The longer of the two lists is cut into as many consecutive groups as the shorter one has channels; output group a
-    sees the input groups b ≤ a, or b < a where ``strict``. A chain of such masks with one inner width, whatever it is, is
-    strictly autoregressive if its first or its last mask is strict.
+    sees the input groups b ≤ a, or b < a where ``strict``. A chain of such masks with one inner width, whatever it is,
+    is strictly autoregressive if its first or its last mask is strict.
 
     >>> channel_mask(4, 2, strict=False).int().tolist()
     [[1, 0], [1, 0], [1, 1], [1, 1]]

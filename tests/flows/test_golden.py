@@ -41,21 +41,21 @@ def flow_1x1() -> tuple[MultiScaleFlow, list[Entry]]:
 
 
 def coupling_model() -> tuple[Flow, list[Entry]]:
-    layers, entries = [], [Entry("base.mu", "base.mean"), Entry("base.log_sigma", "base.log_scale")]
+    found, entries = [], [Entry("base.mu", "base.mean"), Entry("base.log_sigma", "base.log_scale")]
     for channels in (12, 48):
-        layers.append(Squeeze())
+        found.append(Squeeze())
         for _ in range(2):
-            ours, theirs = f"transform.transforms.{len(layers)}", f"transformations.{len(layers)}"
+            ours, theirs = f"transform.transforms.{len(found)}", f"transformations.{len(found)}"
             names = {"translation": "shift", "log_scale": "log_scale", "initialized": "initialized"}
             entries += [Entry(f"{theirs}.{one}", f"{ours}.{other}") for one, other in names.items()]
             entries.append(
-                Entry(f"transformations.{len(layers) + 1}.W", f"transform.transforms.{len(layers) + 1}.weight")
+                Entry(f"transformations.{len(found) + 1}.W", f"transform.transforms.{len(found) + 1}.weight")
             )
-            place = len(layers) + 2
+            place = len(found) + 2
             entries += golden.plain_entries(f"transformations.{place}.nn", f"transform.transforms.{place}.net")
             net = ConvNet(channels // 2, channels, hidden_channels=48)
-            layers += [ActNorm(channels), Conv1x1(channels), AffineCoupling(channels, net, bound=0.5, slope=1.0)]
-    return Flow(Compose(layers), DiagonalGaussian((48, 4, 4))), entries
+            found += [ActNorm(channels), Conv1x1(channels), AffineCoupling(channels, net, bound=0.5, slope=1.0)]
+    return Flow(Compose(found), DiagonalGaussian((48, 4, 4))), entries
 
 
 MODELS = {"flow_1x1": flow_1x1, "coupling_model": coupling_model}
@@ -83,6 +83,10 @@ def test_no_file_is_forgotten():
     golden.load("actnorm")
     files = {path.stem for path in golden.FOLDER.glob("*.npz")}
     assert files == LATER | HERE | layers.LAYERS.keys()
+    for name in layers.LAYERS:
+        keys = golden.load(name)[0].keys()
+        assert ("grad/x" in keys) == (name in layers.WITH_GRADIENTS)
+        assert ("train/z" in keys) == (name in layers.WITH_TRAIN_MODE)
 
 
 @BY_NAME

@@ -1,10 +1,10 @@
 """The table of transforms that the contract tests run over; a new transform adds a row."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lightning_flows.nets import AutoregressiveConvNet, ConvNet, DenseNet
 from lightning_flows.transforms import (
@@ -26,6 +26,8 @@ from lightning_flows.transforms import (
     SylvesterFunction,
     Transform,
 )
+
+Module = TypeVar("Module", bound=nn.Module)
 
 SHAPE = (4, 3, 2)  # height and width differ, so that a mistaken axis shows
 
@@ -121,15 +123,20 @@ def draw(case: Case, batch: int = 3, *, seed: int = 1, dtype: torch.dtype = torc
 
 
 def build(case: Case, *, seed: int = 2, dtype: torch.dtype = torch.float64) -> Transform:
-    """The case in eval mode, each parameter moved away from its start and the power iterations settled on that."""
+    """The case in eval mode, with parameters away from their start."""
     torch.manual_seed(seed)
     transform = case.build().to(dtype)
-    arguments = draw(case, seed=seed + 100, dtype=dtype)
-    with torch.no_grad():
-        transform.train()
-        transform(*arguments)  # data-dependent starts
-        for parameter in transform.parameters():
-            parameter.add_(0.2 * torch.randn_like(parameter))
-        for _ in range(40):
-            transform(*arguments)
-    return transform.eval()
+    return perturb(transform, *draw(case, seed=seed + 100, dtype=dtype))
+
+
+@torch.no_grad()
+def perturb(module: Module, *arguments: Tensor, noise: float = 0.2) -> Module:
+    """Move each parameter by some noise, settle power iterations on the result, and switch to eval mode."""
+    run = getattr(module, "log_prob", module)
+    module.train()
+    run(*arguments)  # data-dependent starts
+    for parameter in module.parameters():
+        parameter.add_(noise * torch.randn_like(parameter))
+    for _ in range(40):
+        run(*arguments)
+    return module.eval()

@@ -6,21 +6,15 @@ from functools import partial
 import pytest
 import torch
 from torch import Tensor
-from torch.autograd.functional import jacobian
 
 from lightning_flows.transforms import Transform
+from tests.dense import slogdets
 from tests.transforms.cases import CASES, build, draw
 
 TABLE = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
 DIRECT = pytest.mark.parametrize(
     "case", [pytest.param(case, id=name) for name, case in CASES.items() if not case.inverted]
 )
-
-
-def slogdets(function, x: Tensor) -> Tensor:
-    """log|det J| for each sample, from the full autograd Jacobian: ``(B,)``."""
-    jacobians = jacobian(lambda value: function(value).flatten(1).sum(0), x)
-    return torch.stack([torch.linalg.slogdet(jacobians[:, i].flatten(1)).logabsdet for i in range(x.shape[0])])
 
 
 check_gradient = partial(torch.autograd.gradcheck, fast_mode=True, check_undefined_grad=False)

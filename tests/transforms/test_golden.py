@@ -107,6 +107,8 @@ LAYERS = {
         spectral=True,
     ),
 }
+WITH_GRADIENTS = {"convexp_c4_8", "coupling_dense", "plain_coupling", "sylvester_c4_8"}
+WITH_TRAIN_MODE = {"convexp_c4_8", "sylvester_c4_8", "ablation_nobasis_c4_8"}
 BY_NAME = pytest.mark.parametrize("name", LAYERS)
 
 
@@ -140,11 +142,14 @@ def test_float32(name):
 def test_float64(name):
     transform, tensors, _ = open_layer(name, torch.float64)
     z, log_det = transform(*arguments(tensors, torch.float64))
+    # the authors keep log 256 in float32; and of a power iteration that has not settled to the last digit the one
+    # vector kept here gives a norm half a step ahead of theirs
+    exact = not LAYERS[name].spectral and name != "normalize"
     if "z64" in tensors:
-        close(z, tensors["z64"], 1e-6 if LAYERS[name].spectral else 1e-9)
-        close(log_det, tensors["ldj64"], 1e-4 if name == "normalize" else 1e-6)  # there log 256 is in float32
+        close(z, tensors["z64"], 1e-9 if exact else 1e-6)
+        close(log_det, tensors["ldj64"], 1e-9 if exact else 1e-5 if LAYERS[name].spectral else 1e-4)
     if "ldj_bruteforce64" in tensors:
-        close(log_det, tensors["ldj_bruteforce64"], 1e-6)
+        close(log_det, tensors["ldj_bruteforce64"], 1e-9 if exact else 1e-5)
 
 
 @BY_NAME
@@ -158,11 +163,9 @@ def test_inverse(name):
     close(log_det, -tensors["ldj"], 1e-4)  # where "ldj_reverse" differs, the authors have the wrong sign
 
 
-@BY_NAME
+@pytest.mark.parametrize("name", sorted(WITH_GRADIENTS))
 def test_gradients(name):
     transform, tensors, _ = open_layer(name)
-    if "grad/x" not in tensors:
-        pytest.skip("the file holds no gradients")
     x = tensors["x"].requires_grad_()
     z, log_det = transform(x)
     loss = z.square().sum() / 2 - log_det.sum()
@@ -181,11 +184,9 @@ def test_gradients(name):
         close(ours, theirs, 1e-4 * theirs.abs().max().item())
 
 
-@BY_NAME
+@pytest.mark.parametrize("name", sorted(WITH_GRADIENTS))
 def test_gradient_of_the_input_in_float64(name):
     transform, tensors, _ = open_layer(name, torch.float64)
-    if "grad64/x" not in tensors:
-        pytest.skip("the file holds no gradients")
     x = tensors["x"].double().requires_grad_()
     z, log_det = transform(x)
     (z.square().sum() / 2 - log_det.sum()).backward()
@@ -204,17 +205,15 @@ def test_kernels(name):
         kernel = transform.get_submodule(path).kernel()
         kernel = kernel.chunk(4)[int(part)] if part else kernel
         expected = tensors[f"effective/{theirs}"]
-        close(kernel, expected[:, :, -kernel.shape[2] :], 1e-6)
+        close(kernel, expected[:, :, -kernel.shape[2] :], 1e-5)
         if kernel.shape[2] == 2:
             assert not expected[:, :, 0].any()
 
 
-@SPECTRAL
+@pytest.mark.parametrize("name", sorted(WITH_TRAIN_MODE))
 @torch.no_grad()
 def test_train_mode(name):
     transform, tensors, config = open_layer(name)
-    if "train/z" not in tensors:
-        pytest.skip("the file holds no forward in train mode")
     for module in transform.modules():
         if isinstance(module, ConvExponential):
             module.num_terms = config.get("n_terms_train", config.get("terms_train"))

@@ -1,0 +1,95 @@
+import pytest
+import torch
+import torch.nn.functional as F
+
+from lightning_flows.errors import ShapeError
+from lightning_flows.nets import AutoregressiveConvNet, MaskedConv2d
+from tests.dense import jacobians
+from tests.transforms.cases import perturb
+
+SHAPE = (3, 4, 3)
+
+
+def reverse_raster(matrix: torch.Tensor, channels: int) -> torch.Tensor:
+    """Rows and columns of Jacobians in the order of the net: last pixel first, channels ascending."""
+    index = torch.arange(matrix.shape[-1]).reshape(channels, -1).flip(1).T.flatten()
+    return matrix[..., index, :][..., index]
+
+
+@pytest.mark.parametrize("shape", [SHAPE, (1, 3, 4), (4, 1, 1), (4, 3, 1), (4, 1, 3)])
+@pytest.mark.parametrize("width", [1, 2, 4, 5, 12, 17])
+@pytest.mark.parametrize("coefficient", [1.5, None])
+def test_jacobian_is_strictly_triangular(shape, width, coefficient):
+    net = AutoregressiveConvNet(shape, width, coefficient=coefficient).double()
+    y = torch.randn(2, *shape, dtype=torch.float64)
+    perturb(net, y)
+    for head in range(4):
+        matrix = reverse_raster(jacobians(lambda value, head=head: net(value)[head], y), shape[0])
+        assert not torch.triu(matrix).any()
+    bias = net.heads.bias.detach().chunk(4)
+    for value, one in zip(net(y), bias, strict=True):  # the first value in the order depends on nothing
+        torch.testing.assert_close(value[:, 0, -1, -1], one[0].expand(2))
+
+
+def test_everything_before_matters():
+    """Below the diagonal nothing is masked without need: near pixels and all lower channels are seen."""
+    net = perturb(AutoregressiveConvNet(SHAPE, 60).double(), torch.randn(8, *SHAPE, dtype=torch.float64))
+    y = torch.randn(30, *SHAPE, dtype=torch.float64)
+    seen = reverse_raster(jacobians(lambda value: net(value)[0], y), 3).abs().amax(0) > 0
+    order = [(h, w, c) for h in reversed(range(4)) for w in reversed(range(3)) for c in range(3)]
+    for i, (h, w, c) in enumerate(order):
+        for j, (h2, w2, c2) in enumerate(order[:i]):
+            same_row, row_below = h2 == h and w2 - w <= 2, h2 == h + 1 and -1 <= w2 - w <= 2
+            if same_row or row_below:
+                assert seen[i, j], (h, w, c, h2, w2, c2)
+
+
+@pytest.mark.parametrize("strict", [True, False])
+@pytest.mark.parametrize("kernel_size", [3, 5])
+@pytest.mark.parametrize(("n_in", "n_out"), [(3, 6), (6, 3), (4, 4), (5, 3)])
+def test_equals_the_full_masked_convolution(strict, kernel_size, n_in, n_out):
+    layer = MaskedConv2d(n_in, n_out, kernel_size=kernel_size, strict=strict, size=(6, 5), heads=2).double()
+    torch.nn.init.normal_(layer.bias)
+    centre = kernel_size // 2
+    full = torch.zeros(2 * n_out, n_in, kernel_size, kernel_size, dtype=torch.float64)
+    full[:, :, centre:] = (layer.weight * layer.mask).detach()
+    assert not full[:, :, :centre].any()
+    assert not full[:, :, centre, :centre].any()
+    x = torch.randn(2, n_in, 6, 5, dtype=torch.float64)
+    expected = F.conv2d(x, full, layer.bias, padding=centre)
+    torch.testing.assert_close(layer(x), expected, rtol=0, atol=1e-12)
+    torch.testing.assert_close(layer(x.to(memory_format=torch.channels_last)), expected, rtol=0, atol=1e-12)
+
+
+def test_heads_equal_separate_convolutions():
+    options = {"kernel_size": 3, "strict": True, "size": (4, 3), "coefficient": 1.5}
+    together = MaskedConv2d(6, 3, heads=4, **options).double()
+    torch.nn.init.normal_(together.bias)
+    x = torch.randn(2, 6, 4, 3, dtype=torch.float64)
+    for i, head in enumerate(together(x).chunk(4, dim=1)):
+        alone = MaskedConv2d(6, 3, **options).double()
+        alone.load_state_dict(
+            {
+                "weight": together.weight.chunk(4)[i],
+                "bias": together.bias.chunk(4)[i],
+                "spectral_norm.vector": layer_vector(together, i),
+            }
+        )
+        torch.testing.assert_close(alone.eval()(x), head, rtol=0, atol=1e-3)
+
+
+def layer_vector(layer: MaskedConv2d, head: int) -> torch.Tensor:
+    return layer.spectral_norm.vector.chunk(layer.spectral_norm.groups, dim=1)[head]
+
+
+def test_a_checkpoint_holds_no_masks():
+    net = AutoregressiveConvNet((12, 16, 16), 528)
+    values = sum(value.numel() for value in net.state_dict().values())
+    assert values <= 1.1 * sum(parameter.numel() for parameter in net.parameters())
+    assert not [name for name in net.state_dict() if "mask" in name]
+
+
+@pytest.mark.parametrize(("shape", "width"), [((3, 4), 8), ((3, 4, 4), 0)])
+def test_wrong_arguments(shape, width):
+    with pytest.raises(ShapeError, match=r"expected events \(C, H, W\) and a positive width; got"):
+        AutoregressiveConvNet(shape, width)

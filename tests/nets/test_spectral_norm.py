@@ -1,0 +1,208 @@
+import copy
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from lightning_flows.nets import MaskedConv2d, SpectralNorm
+from lightning_flows.nets.spectral_norm import SLACK, frozen_power_iteration
+from lightning_flows.transforms import ConvExponential
+from tests.dense import conv_matrix, norm
+
+SIZE = (6, 5)
+LAYERS = {
+    "exponential": lambda scale: ConvExponential((5, *SIZE), coefficient=0.95),
+    "exponential_5x5": lambda scale: ConvExponential((3, *SIZE), kernel_size=5, coefficient=2.0),
+    "exponential_1x1": lambda scale: ConvExponential((5, *SIZE), kernel_size=1),
+    "up": lambda scale: conv(3, 20, strict=False, init_scale=scale),
+    "down": lambda scale: conv(20, 3, strict=True, init_scale=scale),
+    "heads": lambda scale: conv(20, 3, strict=True, heads=4, init_scale=scale),
+    "heads_up": lambda scale: conv(3, 7, strict=False, heads=3, init_scale=scale),
+    "pointwise": lambda scale: conv(12, 12, kernel_size=1, strict=False, init_scale=scale),
+}
+TABLE = pytest.mark.parametrize("make", LAYERS.values(), ids=LAYERS.keys())
+
+
+def conv(n_in: int, n_out: int, *, kernel_size: int = 3, **options) -> MaskedConv2d:
+    return MaskedConv2d(n_in, n_out, kernel_size=kernel_size, size=SIZE, coefficient=1.5, **options)
+
+
+def norms(layer: nn.Module) -> list[float]:
+    """True norm over the coefficient of each group of the layer's kernel."""
+    spectral = layer.spectral_norm
+    with torch.no_grad(), frozen_power_iteration():
+        kernels = layer.kernel().chunk(spectral.groups)
+    return [norm(conv_matrix(kernel, SIZE, spectral.padding)) / spectral.coefficient for kernel in kernels]
+
+
+@TABLE
+@pytest.mark.parametrize("mode", [True, False], ids=["train", "eval"])
+def test_is_normalised_from_the_start(make, mode):
+    for scale in (1.0, 10.0):
+        layer = make(scale)
+        layer.train(mode)
+        assert max(norms(layer)) <= SLACK
+
+
+@TABLE
+def test_norm_is_reached_by_large_kernels(make):
+    """A kernel of large norm is scaled to the coefficient, not far below."""
+    layer = make(1.0)
+    layer.weight.data.mul_(100)
+    for _ in range(50):
+        layer.kernel()
+    assert all(0.99 <= value <= 1.02 for value in norms(layer))
+
+
+@TABLE
+def test_small_kernels_stay(make):
+    layer = make(1.0)
+    layer.weight.data.mul_(1e-3)
+    raw = layer.weight * getattr(layer, "mask", 1.0)
+    torch.testing.assert_close(layer.kernel(), raw / (1 + 1e-5), rtol=1e-6, atol=0)
+
+
+def train(layer: nn.Module, *, rate: float, direction: Tensor | None = None) -> float:
+    """Push the kernel for 50 optimizer steps, in one direction or a new one each time; the largest norm on the way."""
+    optimizer = torch.optim.Adam([layer.weight], lr=rate)
+    largest = 0.0
+    for step in range(50):
+        target = torch.randn_like(layer.weight) if direction is None else direction
+        optimizer.zero_grad()
+        (layer.kernel() * target).sum().neg().backward()
+        optimizer.step()
+        if step % 7 == 0:
+            largest = max(largest, *norms(layer))
+    return largest
+
+
+@TABLE
+@pytest.mark.parametrize("one_way", [True, False])
+def test_holds_in_training(make, one_way):
+    """At the learning rate of the paper, without noise in the gradient and with nothing else."""
+    layer = make(1.0).train()
+    layer.weight.data.mul_(2 * layer.spectral_norm.coefficient / max(norms(layer)))  # so that the limit is met
+    for _ in range(30):
+        layer.kernel()
+    assert train(layer, rate=1e-3, direction=torch.randn_like(layer.weight) if one_way else None) <= SLACK
+
+
+@TABLE
+def test_recovers_from_leaps(make):
+    """Steps as large as the kernel itself outrun a power iteration; a few training forwards later the norm is held."""
+    layer = make(1.0).train()
+    assert train(layer, rate=0.1, direction=torch.randn_like(layer.weight)) <= 2.5
+    for _ in range(30):
+        layer.kernel()
+    assert max(norms(layer)) <= SLACK
+
+
+@TABLE
+def test_steps_in_training_forwards_alone(make):
+    layer = make(1.0)
+    layer.weight.data.add_(0.3 * torch.randn_like(layer.weight))
+    vector = layer.spectral_norm.vector.clone()
+
+    layer.eval().kernel()
+    assert torch.equal(layer.spectral_norm.vector, vector)
+    with frozen_power_iteration():
+        layer.train().kernel()
+    assert torch.equal(layer.spectral_norm.vector, vector)
+
+    kernel = layer.train().kernel()
+    stepped = layer.spectral_norm.vector.clone()
+    assert not torch.equal(stepped, vector)
+    kernel.sum().backward()  # the step does not spoil the graph
+    layer.eval().kernel()
+    assert torch.equal(layer.spectral_norm.vector, stepped)
+
+
+@TABLE
+def test_one_forward_is_one_step_of_the_power_iteration(make):
+    layer = make(1.0).double().train()
+    layer.weight.data.add_(0.3 * torch.randn_like(layer.weight))
+    spectral = layer.spectral_norm
+    kernels = (layer.weight * getattr(layer, "mask", 1.0)).detach().chunk(spectral.groups)
+    size = SIZE if kernels[0].shape[3] > 1 else (1, 1)
+    vectors = spectral.vector.chunk(spectral.groups, dim=1)
+    expected = []
+    for kernel, vector in zip(kernels, vectors, strict=True):
+        matrix = conv_matrix(kernel, size, spectral.padding)
+        gram = matrix.T @ matrix if spectral.on_input_side else matrix @ matrix.T
+        step = gram @ vector.flatten()
+        expected.append((step / step.norm()).reshape(vector.shape))
+    layer.kernel()
+    torch.testing.assert_close(spectral.vector, torch.cat(expected, 1), rtol=0, atol=1e-12)
+
+
+@TABLE
+def test_keeps_one_vector_on_the_smaller_side(make):
+    layer = make(1.0)
+    channels = min(layer.weight.shape[0] // layer.spectral_norm.groups, layer.weight.shape[1])
+    pixels = 1 if layer.weight.shape[3] == 1 else SIZE[0] * SIZE[1]
+    assert layer.spectral_norm.vector.numel() == layer.spectral_norm.groups * channels * pixels
+    assert set(layer.state_dict()) <= {"weight", "bias", "spectral_norm.vector"}
+
+
+@TABLE
+def test_loads_and_copies(make):
+    layer, fresh = make(1.0), make(1.0)
+    layer.weight.data.add_(0.3 * torch.randn_like(layer.weight))
+    for _ in range(3):
+        layer.kernel()
+    fresh.load_state_dict(layer.state_dict())
+    twins = [layer, fresh, copy.deepcopy(layer)]
+    for mode in (False, True, False):
+        kernels = [twin.train(mode).kernel() for twin in twins]
+        assert torch.equal(kernels[0], kernels[1])
+        assert torch.equal(kernels[0], kernels[2])
+
+
+def test_groups_are_normalised_one_by_one():
+    layer = conv(8, 3, strict=True, heads=3)
+    for part, scale in zip(layer.weight.data.chunk(3), (0.01, 1.0, 100.0), strict=True):
+        part.mul_(scale)
+    for _ in range(50):
+        layer.kernel()
+    raw = (layer.weight * layer.mask).chunk(3)
+    factors = [(kernel / one).nanmean().item() for kernel, one in zip(layer.kernel().chunk(3), raw, strict=True)]
+    sizes = [norm(conv_matrix(kernel, SIZE, layer.padding)) for kernel in raw]
+    for factor, size in zip(factors, sizes, strict=True):
+        assert factor == pytest.approx(1 / (max(1, size / 1.5) + 1e-5), rel=1e-3)
+
+
+def test_gradient_flows_through_the_norm():
+    """Of a kernel far above the coefficient, scaling changes nothing: the gradient has no part along the kernel."""
+    kernel = 10 * torch.randn(3, 3, 3, 3, dtype=torch.float64)
+    spectral = SpectralNorm(kernel, SIZE, padding=(1, 1, 1, 1), coefficient=0.5).double().eval()
+    kernel.requires_grad_()
+    (spectral(kernel) * torch.randn_like(kernel)).sum().backward()
+    along = (kernel.grad * kernel).sum() / kernel.norm()
+    assert along.abs() < 1e-3 * kernel.grad.norm()
+    assert torch.autograd.gradcheck(spectral, kernel, fast_mode=True)
+
+
+def test_a_kernel_of_zeros_recovers():
+    kernel = torch.zeros(3, 3, 3, 3)
+    spectral = SpectralNorm(kernel, SIZE, padding=(1, 1, 1, 1), coefficient=0.5)
+    assert torch.equal(spectral(kernel), kernel)
+    assert spectral.vector.norm().item() == pytest.approx(1)
+    kernel = torch.randn(3, 3, 3, 3)
+    for _ in range(50):
+        spectral(kernel)
+    assert norm(conv_matrix(spectral(kernel), SIZE)) == pytest.approx(0.5, rel=0.05)
+
+
+def test_frozen_is_restored_after_an_error():
+    layer = conv(3, 5, strict=False).train()
+    with pytest.raises(RuntimeError), frozen_power_iteration(), frozen_power_iteration():
+        raise RuntimeError
+    layer.weight.data.add_(torch.randn_like(layer.weight))
+    vector = layer.spectral_norm.vector.clone()
+    layer.kernel()
+    assert not torch.equal(layer.spectral_norm.vector, vector)
+
+
+def test_wrong_arguments():
+    with pytest.raises(ValueError, match="expected a positive coefficient; got -1"):
+        SpectralNorm(torch.ones(1, 1, 1, 1), (2, 2), padding=(0, 0, 0, 0), coefficient=-1)

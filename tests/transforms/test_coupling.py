@@ -1,0 +1,55 @@
+import pytest
+import torch
+from torch import nn
+
+from lightning_flows.nets import ConvNet, DenseNet
+from lightning_flows.transforms import Affine, AffineCoupling, Squeeze
+from tests.transforms.cases import perturb
+
+
+@pytest.mark.parametrize("channels", [2, 3, 4, 5])
+def test_starts_as_the_identity_and_keeps_the_first_half(channels):
+    transform = AffineCoupling(channels, DenseNet(channels // 2, 2 * (channels - channels // 2), width=8, depth=2))
+    x = torch.randn(2, channels, 3, 4)
+    z, log_det = transform(x)
+    assert torch.equal(z, x)
+    assert not log_det.any()
+    perturb(transform, x)
+    moved = (transform(x)[0] != x).flatten(2).any(2).all(0)
+    assert moved.tolist() == [False] * (channels // 2) + [True] * (channels - channels // 2)
+
+
+class Constant(nn.Module):
+    """Net whose output is huge."""
+
+    def forward(self, x, context=None):
+        return torch.full((len(x), 4, *x.shape[2:]), 1e6, dtype=x.dtype)
+
+
+@pytest.mark.parametrize("bound", [0.5, 2.0])
+def test_log_scale_is_bounded(bound):
+    _, log_det = AffineCoupling(4, Constant(), bound=bound)(torch.randn(2, 4, 3, 3))
+    torch.testing.assert_close(log_det, torch.full((2,), 18 * bound))
+
+
+def test_context_changes_the_map():
+    transform = AffineCoupling(4, ConvNet(2, 4, hidden_channels=8, context_channels=3))
+    x, context = torch.randn(2, 4, 3, 3), torch.randn(2, 3, 3, 3)
+    perturb(transform, x, context)
+    assert (transform(x, context)[0] - transform(x, 2 * context)[0]).abs().max() > 1e-3
+
+
+def test_squeeze_order():
+    """Channel 4c + 2·(row parity) + (column parity)."""
+    x = torch.arange(2 * 3 * 4 * 6.0).reshape(2, 3, 4, 6)
+    z, _ = Squeeze()(x)
+    for c in range(3):
+        for row in range(2):
+            for column in range(2):
+                assert torch.equal(z[:, 4 * c + 2 * row + column], x[:, c, row::2, column::2])
+
+
+def test_affine_formula():
+    z, log_det = Affine(shift=128.0, scale=256.0)(torch.tensor([[[[0.0, 256.0]]]]))
+    assert z.flatten().tolist() == [-0.5, 0.5]
+    assert log_det.item() == pytest.approx(-2 * 8 * 0.6931471805599453)

@@ -15,6 +15,9 @@ from lightning_flows.transforms.conv_exponential import ConvExponential
 from lightning_flows.transforms.householder import Householder
 from lightning_flows.transforms.linear import LinearCompose, LinearTransform
 
+PATIENCE = 5
+"""Iterations without a smaller residual after which a sample has come as far as round-off allows."""
+
 
 class SylvesterFunction(nn.Module):
     r"""The autoregressive function of section 4.1 and the diagonal of its Jacobian.
@@ -56,8 +59,9 @@ class GeneralizedSylvester(Transform):
     above −1, for a triangular Jacobian in some order of the dimensions.
 
     The inverse solves y + f(y) = Wz by Newton steps on the diagonal, each sample until its residual is at most
-    ``tol`` (default: 8 units of round-off) relative to its largest value. ``report`` holds iterations and residual of
-    the last inverse. The inverse is differentiable: its gradient solves the transposed triangular system.
+    ``tol`` relative to its largest value; by default, as far as round-off allows, which must be at least 1000 units of
+    round-off. ``report`` holds iterations and residual of the last inverse. The inverse is differentiable: its
+    gradient solves the transposed triangular system.
 
     Shapes: x, z ``(B, *event)``; log_det ``(B,)`` in nats.
     Raises: ConvergenceError if a sample needs more than ``max_iter`` iterations. Source: section 4, theorem 2.
@@ -99,17 +103,24 @@ class GeneralizedSylvester(Transform):
 
     @torch.no_grad()
     def _solve(self, v: Tensor) -> Tensor:
-        """Fixed point of y ← y − (y + f(y) − v)/(1 + f′(y)); converged samples leave the batch."""
-        tol = 8 * torch.finfo(v.dtype).eps if self.tol is None else self.tol
+        """Fixed point of y ← y − (y + f(y) − v)/(1 + f′(y)); samples that are done leave the batch."""
+        eps = torch.finfo(v.dtype).eps
+        target, limit = (2 * eps, 1000 * eps) if self.tol is None else (self.tol, self.tol)
         scale = v.abs().flatten(1).amax(1).clamp(min=1)
-        y, iterations, residual = v.clone(), torch.zeros_like(scale, dtype=torch.long), torch.zeros_like(scale)
+        y, best, residual = v.clone(), v.clone(), torch.full_like(scale, torch.inf)
+        iterations, stalled = torch.zeros_like(scale, dtype=torch.long), torch.zeros_like(scale, dtype=torch.long)
         active = torch.arange(v.shape[0], device=v.device)
         for step in range(self.max_iter + 1):
             current = y[active]
             f, diagonal = self.function(current)
             error = current + f - v[active]
-            residual[active] = error.abs().flatten(1).amax(1) / scale[active]
-            left = ~(residual[active] <= tol)  # NaN counts as not converged
+            now = error.abs().flatten(1).amax(1) / scale[active]
+            better = now < residual[active]
+            residual[active[better]], best[active[better]] = now[better], current[better]
+            stalled[active] = torch.where(better, 0, stalled[active] + 1)
+            # round-off lets a residual stall above the target, the more so the steeper f; NaN counts as not converged
+            reached = residual[active]
+            left = ~((reached <= target) | ((reached <= limit) & (stalled[active] > PATIENCE)))
             active = active[left]
             if active.numel() == 0 or step == self.max_iter:
                 break
@@ -119,12 +130,12 @@ class GeneralizedSylvester(Transform):
         if active.numel():
             worst = residual.max().item()
             raise ConvergenceError(
-                f"the inverse of a Sylvester layer expected a residual of at most {tol:.1e} within {self.max_iter} "
+                f"the inverse of a Sylvester layer expected a residual of at most {limit:.1e} within {self.max_iter} "
                 f"iterations; got {worst:.1e} for {active.numel()} of {v.shape[0]} samples: "
                 "raise max_iter or tol, or decode in float64",
                 residual=worst,
             )
-        return y
+        return best
 
     def _attach_gradient(self, y: Tensor, v: Tensor) -> Tensor:
         r"""Give the solution its derivative: a gradient g of y becomes λ with :math:`(I + J_f^T)λ = g`."""

@@ -7,16 +7,16 @@ from lightning_flows.commands.sample import sample
 from lightning_flows.datasets import png_bits_per_dim, webp_bits_per_dim
 
 
-def demo(config: str = "demo.yaml") -> None:
+def demo(fit_config: str = "demo.yaml") -> None:
     """Train a small flow on crops of two photographs, test it and draw samples.
 
     Args:
-        config: config for fit.
+        fit_config: config for fit.
     """
     from lightning_flows.cli import run  # the command line knows this command, not the other way round
 
     start = time.perf_counter()
-    trainer = run(["fit", "--config", config]).trainer
+    trainer = run(["fit", "--config", fit_config]).trainer
     minutes = (time.perf_counter() - start) / 60
     folder, checkpoint = Path(str(trainer.log_dir)), trainer.checkpoint_callbacks[0].best_model_path  # type: ignore
     testing = run(["test", "--ckpt_path", checkpoint])

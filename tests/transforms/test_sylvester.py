@@ -5,7 +5,13 @@ import torch
 from torch import Tensor, nn
 
 from lightning_flows.errors import ConvergenceError
-from lightning_flows.transforms import Conv1x1, ConvSylvester, GeneralizedSylvester, SylvesterFunction
+from lightning_flows.transforms import (
+    Conv1x1,
+    ConvSylvester,
+    GeneralizedSylvester,
+    LinearCompose,
+    SylvesterFunction,
+)
 from tests.dense import jacobians
 from tests.nets.test_masked_conv import reverse_raster
 from tests.transforms.cases import SHAPE, perturb
@@ -170,3 +176,20 @@ def test_starts_near_the_identity():
     z, log_det = ConvSylvester((12, 8, 8), 32)(x)
     assert (z - x).abs().max() < 1
     assert log_det.abs().max() < 1
+
+
+class Steep(nn.Module):
+    """t₂ of the first dimension is 300 times as steep as the second, whose round-off it feels; the rest is constant."""
+
+    def forward(self, y):
+        ones = torch.ones_like(y)
+        return 0 * y, ones, 0.3 * torch.sin(1e3 * y.flip(1)) * torch.tensor([1.0, 0.0]), ones
+
+
+def test_round_off_ends_the_iteration_where_f_is_steep():
+    layer = GeneralizedSylvester(LinearCompose([]), SylvesterFunction(Steep()))
+    v = torch.randn(256, 2)
+    layer.inverse(v)
+    eps = torch.finfo(torch.float32).eps
+    assert 2 * eps < layer.report.residual.max() <= 1000 * eps  # the target is out of reach, and nothing is raised
+    assert layer.report.iterations.max() < 50

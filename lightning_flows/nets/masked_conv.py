@@ -99,6 +99,6 @@ class AutoregressiveConvNet(nn.Module):
 
     def forward(self, y: Tensor) -> tuple[Tensor, ...]:
         """The heads' values."""
-        h = torch.relu(self.input(y))
-        h = torch.relu(self.hidden(h))
+        h = torch.relu_(self.input(y))  # in place: a convolution's backward does not need its output
+        h = torch.relu_(self.hidden(h))
         return self.heads(h).to(y.dtype).chunk(self.num_heads, dim=1)

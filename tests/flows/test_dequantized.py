@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from lightning_flows.dequantization import UniformDequantization
+from lightning_flows.dequantization import Dequantization, UniformDequantization
 from lightning_flows.errors import ShapeError
 from lightning_flows.flows import DequantizedFlow, MultiScaleFlow, conv_sylvester_flow
 from lightning_flows.transforms import ActNorm, Affine, Compose, Conv1x1, ConvSylvester
@@ -46,6 +46,24 @@ def test_bound_likelihood_and_exact_value(flow, pictures):
     assert (few.mean(0) <= truth + 3 * few_error).all()
     many = flow.log_likelihood(pictures, 20_000, chunk_size=5000)
     torch.testing.assert_close(many.double(), truth, rtol=0, atol=0.02)
+
+
+class Skewed(Dequantization):
+    """Density 2u for each value."""
+
+    def sample(self, x, *, generator=None):
+        u = torch.rand(x.shape, generator=generator, dtype=torch.float64).sqrt()
+        return u, torch.log(2 * u).flatten(1).sum(1)
+
+
+@torch.no_grad()
+def test_draws_are_weighted_by_their_density(flow, pictures):
+    truth = exact(flow, pictures)
+    flow.dequantization = Skewed()
+    found = flow.log_likelihood(pictures, 40_000, chunk_size=5000)
+    torch.testing.assert_close(found.double(), truth, rtol=0, atol=0.05)
+    draws = torch.stack([flow.elbo(pictures) for _ in range(500)])
+    assert (draws.mean(0) < truth).all()
 
 
 @torch.no_grad()

@@ -39,3 +39,8 @@ fast: $(VENV)/.dev
 
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache
+
+# the figures of docs/figures.md that need no trained model; on a busy machine the times mean nothing
+bench: $(VENV)/.user
+	$(BIN)/python benchmarks/csf_layer.py
+	$(BIN)/python benchmarks/checkpoint_size.py

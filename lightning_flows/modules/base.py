@@ -1,5 +1,6 @@
 """Training and evaluation of flows over pictures."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
@@ -60,7 +61,7 @@ class FlowModule(LightningModule, ABC):
         super().__init__()
         self.save_hyperparameters()
         self.event_shape = tuple(int(n) for n in event_shape)
-        num_dims = int(torch.tensor(self.event_shape).prod())
+        num_dims = math.prod(self.event_shape)
         self.model = self.build_model().to(memory_format=torch.channels_last)
         self.val_bpd, self.test_bpd, self.test_nll = BitsPerDim(num_dims), BitsPerDim(num_dims), BitsPerDim(num_dims)
         self.test_bpd_error, self.test_nll_error = BitsPerDimError(num_dims), BitsPerDimError(num_dims)

@@ -22,15 +22,11 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         raise CheckpointError(f"expected a checkpoint file; got {path}, which is not there")
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        if "weights" in str(error).lower():
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+        if isinstance(error, pickle.UnpicklingError) and "weights" in str(error).lower():
             raise CheckpointError(
                 f"expected a checkpoint of tensors and plain values; got {path}, which holds pickled code: not run"
             ) from error
-        raise CheckpointError(
-            f"expected a whole checkpoint; got {path}, which is truncated or no checkpoint"
-        ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
         raise CheckpointError(
             f"expected a whole checkpoint; got {path}, which is truncated or no checkpoint"
         ) from error

@@ -70,7 +70,7 @@ class FlowCLI(LightningCLI):
         for name, function in PLAIN_COMMANDS.items():
             description = (function.__doc__ or "").splitlines()[0]
             subparser = FlowArgumentParser(description=description)
-            subparser.add_function_arguments(function, as_group=False)
+            subparser.add_function_arguments(function, as_group=False, as_positional=name == "table")
             self._subcommand_parsers[name] = subparser
             parser._subcommands_action.add_subcommand(name, subparser, help=description)  # type: ignore[union-attr]
 

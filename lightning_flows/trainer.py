@@ -1,15 +1,70 @@
 """The trainer behind the subcommands fit, validate, test and predict."""
 
+import json
+import time
 from pathlib import Path
 from typing import Any
 
+import torch
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
+from lightning.pytorch.utilities import rank_zero_warn
 
+from lightning_flows import __version__
 from lightning_flows.callbacks import PredictionWriter
+from lightning_flows.datamodules import FlowDataModule
+from lightning_flows.modules.base import describe
+from lightning_flows.tables.runs import TESTS
 
 
 class FlowTrainer(Trainer):
-    """Lightning's Trainer, whose ``predict`` writes a table."""
+    """Lightning's Trainer, whose ``predict`` writes a table and whose ``test`` keeps its results beside the run."""
+
+    def test(  # type: ignore[override]
+        self,
+        model: LightningModule | None = None,
+        datamodule: FlowDataModule | None = None,
+        ckpt_path: str | Path | None = None,
+        verbose: bool = True,
+        weights_only: bool | None = None,
+    ) -> Any:
+        """Test a checkpoint; a line with the results is added to ``tests.jsonl`` in its run's folder.
+
+        Args:
+            model: the flow.
+            datamodule: the pictures.
+            ckpt_path: checkpoint of a trained model.
+            verbose: print the results.
+            weights_only: read tensors and plain values alone.
+        """
+        results = super().test(
+            model, datamodule=datamodule, ckpt_path=ckpt_path, verbose=verbose, weights_only=weights_only
+        )
+        path = Path(ckpt_path or "").resolve()
+        if path.parent.name == "checkpoints" and self.is_global_zero and model is not None and datamodule is not None:
+            try:
+                with (path.parents[1] / TESTS).open("a", encoding="utf-8") as file:
+                    file.write(json.dumps(self._record(model, datamodule, path, results[0])) + "\n")
+            except OSError as error:
+                rank_zero_warn(f"the results were not kept beside the run: {error}")
+        return results
+
+    def _record(
+        self, model: LightningModule, datamodule: FlowDataModule, checkpoint: Path, metrics: Any
+    ) -> dict[str, Any]:
+        options, dataset = datamodule.hparams, datamodule.dataset("test")
+        batch_size = (options["eval_batch_size"] or options["batch_size"]) * self.world_size
+        return {
+            "checkpoint": checkpoint.name,
+            "global_step": torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)["global_step"],
+            "metrics": metrics,
+            "num_pictures": min(len(dataset), int(sum(self.num_test_batches)) * batch_size),
+            "num_parameters": sum(p.numel() for p in model.parameters()),
+            "model": describe(model),
+            "data": describe(datamodule),
+            "lightning_flows": __version__,
+            "torch": torch.__version__,
+            "time": time.time(),
+        }
 
     def predict(  # type: ignore[override]
         self,

@@ -9,8 +9,12 @@ from lightning_flows.cli import run
 from lightning_flows.config_files import CONFIG_DIR
 
 CONFIGS = sorted(str(path.relative_to(CONFIG_DIR)) for path in CONFIG_DIR.rglob("*.yaml"))
-RUNNABLE = [name for name in CONFIGS if not name.startswith("defaults/")]
-SMALL = ["--model.steps_per_level=1", "--model.hidden_channels=12", "--model.split_depth=1", "--data.num_workers=0"]
+OVERLAYS = ["cpu.yaml"]
+RUNNABLE = [name for name in CONFIGS if not name.startswith("defaults/") and name not in OVERLAYS]
+SMALL = {
+    "CSF": ["--model.hidden_channels=12", "--model.split_depth=1"],
+    "MixingFlow": ["--model.width=8", "--model.depth=1", "--model.growth=8", "--model.dequantization_steps=1"],
+}
 
 
 def test_there_are_configs() -> None:
@@ -24,11 +28,13 @@ def test_config_is_explained_in_its_first_line(name: str) -> None:
 
 @pytest.mark.parametrize("name", RUNNABLE)
 def test_config_trains_and_tests(name: str, tmp_path: Path, picture_tar: Path) -> None:
-    data = yaml.safe_load((CONFIG_DIR / name).read_text())["data"]["class_path"]
+    config = yaml.safe_load((CONFIG_DIR / name).read_text())
+    data = config["data"]["class_path"]
     options = [] if data.endswith("SamplePhotos") else ["--data=ImageFolder", f"--data.init_args.root={picture_tar}"]
+    small = ["--model.steps_per_level=1", "--data.num_workers=0", *SMALL[config["model"]["class_path"].split(".")[-1]]]
     trainer = run(
         [
-            "fit", f"--config={name}", *SMALL, *options, "--data.batch_size=8", "--trainer.max_epochs=1",
+            "fit", f"--config={name}", *small, *options, "--data.batch_size=8", "--trainer.max_epochs=1",
             "--trainer.limit_train_batches=2", "--trainer.limit_val_batches=1", "--trainer.enable_progress_bar=false",
             "--trainer.accelerator=cpu", f"--trainer.logger.init_args.save_dir={tmp_path}",
         ]
@@ -37,3 +43,26 @@ def test_config_trains_and_tests(name: str, tmp_path: Path, picture_tar: Path) -
     best = trainer.checkpoint_callback.best_model_path
     tested = run(["test", f"--ckpt_path={best}", "--model.num_importance_samples=2", "--trainer.limit_test_batches=1"])
     assert tested.trainer.callback_metrics["test/bpd"] > 0
+
+
+@pytest.mark.parametrize("name", [name for name in RUNNABLE if name.startswith("table1/")])
+def test_overlay_reduces_the_model(name: str, tmp_path: Path) -> None:
+    """Composed through the parser as a person would; one step of two pictures."""
+    fitted = run(
+        [
+            "fit", f"--config={name}", "--config=cpu.yaml", "--data.batch_size=2", "--trainer.max_epochs=1",
+            "--trainer.limit_train_batches=1", "--trainer.limit_val_batches=0", "--trainer.callbacks=[]",
+            "--trainer.enable_checkpointing=false", "--trainer.logger=false", "--trainer.accelerator=cpu",
+            "--trainer.enable_progress_bar=false", f"--trainer.default_root_dir={tmp_path}",
+        ]
+    )  # fmt: skip
+    assert fitted.model.hparams["mixing"] == Path(name).stem
+    assert fitted.model.hparams["steps_per_level"] == 2
+    assert sum(p.numel() for p in fitted.model.parameters()) == pytest.approx(2.70e6, rel=0.02)
+
+
+def test_the_configs_of_table_1_differ_in_one_line() -> None:
+    first, *others = [(CONFIG_DIR / name).read_text().splitlines() for name in RUNNABLE if name.startswith("table1/")]
+    assert len(others) == 3
+    for lines in others:
+        assert len([1 for one, other in zip(first, lines, strict=True) if one != other]) == 1

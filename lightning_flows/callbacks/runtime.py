@@ -1,7 +1,9 @@
 """Runtime of training steps and of sampling."""
 
 import json
+import resource
 import statistics
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -20,7 +22,8 @@ class RuntimeMonitor(Callback):
     In each epoch the steps after ``skip_steps`` are timed, ``max_steps`` of them at most; after each validation
     ``num_samples`` pictures are drawn. Logs ``runtime/train_step_seconds``, ``runtime/images_per_second`` (of this
     process) and ``runtime/sample_seconds_per_image``, medians, and keeps the last ones in ``runtime.json`` in the
-    run's folder with the batch size, device and versions they were measured with.
+    run's folder with the batch size, device, peak memory and versions they were measured with. Peak memory, in bytes,
+    is what tensors took on a GPU, and what the process took on a CPU.
 
     Args:
         skip_steps: steps at the start of an epoch that are not timed.
@@ -28,7 +31,7 @@ class RuntimeMonitor(Callback):
         num_samples: pictures that are drawn; 0 leaves sampling out.
     """
 
-    def __init__(self, skip_steps: int = 3, max_steps: int = 50, num_samples: int = 16) -> None:
+    def __init__(self, skip_steps: int = 3, max_steps: int = 50, num_samples: int = 64) -> None:
         self.skip_steps, self.max_steps, self.num_samples = skip_steps, max_steps, num_samples
         self.results: dict[str, Any] = {}
         self._steps: list[float] = []
@@ -92,12 +95,19 @@ class RuntimeMonitor(Callback):
             "num_devices": trainer.world_size,
             "device": name,
             "precision": str(trainer.precision),
+            "peak_memory_bytes": _peak_memory(device),
             "torch": torch.__version__,
             "lightning_flows": __version__,
         }
         path = Path(trainer.log_dir) / "runtime.json"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(record, indent=2) + "\n")
+
+
+def _peak_memory(device: torch.device) -> int:
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def _now(device: torch.device) -> float:

@@ -2,5 +2,6 @@
 
 from lightning_flows.commands.demo import demo
 from lightning_flows.commands.sample import sample
+from lightning_flows.commands.table import table
 
-__all__ = ["demo", "sample"]
+__all__ = ["demo", "sample", "table"]

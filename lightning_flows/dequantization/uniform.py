@@ -9,8 +9,10 @@ from lightning_flows.dequantization.base import Dequantization
 class UniformDequantization(Dequantization):
     """u uniform on [0, 1), so log q(u | x) = 0. Source: Theis, van den Oord and Bethge, 2016."""
 
-    def sample(self, x: Tensor, *, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
-        """Draw u and zeros."""
-        dtype = torch.get_default_dtype()
-        u = torch.rand(x.shape, generator=generator, device=x.device, dtype=dtype)
-        return u, torch.zeros(x.shape[0], device=x.device, dtype=dtype)
+    def draw_noise(self, x: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
+        """Draw u."""
+        return torch.rand(x.shape, generator=generator, device=x.device, dtype=torch.get_default_dtype())
+
+    def transform(self, noise: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Return u itself, and zeros."""
+        return noise, torch.zeros(noise.shape[0], device=noise.device, dtype=noise.dtype)

@@ -43,4 +43,8 @@ class DiagonalGaussian(nn.Module):
     def sample(self, num: int, *, temperature: float = 1.0, generator: torch.Generator | None = None) -> Tensor:
         """Draw ``(num, *event_shape)``; the scale is multiplied by ``temperature``."""
         noise = torch.randn(num, *self.event_shape, generator=generator, device=self.mean.device, dtype=self.mean.dtype)
-        return self.mean + temperature * torch.exp(self.log_scale) * noise
+        return self.from_noise(temperature * noise)
+
+    def from_noise(self, noise: Tensor) -> Tensor:
+        """Shift and scale standard normal noise ``(B, *event_shape)``."""
+        return self.mean + torch.exp(self.log_scale) * noise

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_flows.distributions.gaussian import DiagonalGaussian, standard_normal_log_prob
+from lightning_flows.flows.double import call_in_float64
 from lightning_flows.flows.split_prior import SplitPrior
 from lightning_flows.transforms.base import Transform, zero_log_det
 
@@ -15,7 +16,9 @@ class MultiScaleFlow(nn.Module):
 
     .. math:: \log p(x) = \log p_Z(z_L) + \sum_{l<L} \log \mathcal N(\varepsilon_l) + \sum \log|\det J|
 
-    ``encode`` returns all latents, (ε₁, …, ε_{L−1}, z_L), so ``decode`` gives back x exactly.
+    ``encode`` returns all latents, (ε₁, …, ε_{L−1}, z_L), so ``decode`` gives x back. In eval mode both compute in
+    float64, as steep layers magnify the round-off of float32; ``exact=False`` does without, a few times faster.
+    Latents and data have the dtype of what is given.
 
     Args:
         levels: one transform a level, squeezes included.
@@ -33,12 +36,16 @@ class MultiScaleFlow(nn.Module):
         *self.noise_shapes, last_shape = self._latent_shapes()
         self.base = DiagonalGaussian(last_shape)
 
-    def encode(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, ...]:
+    def encode(self, x: Tensor, context: Tensor | None = None, *, exact: bool = True) -> tuple[Tensor, ...]:
         """Data to latents."""
+        if exact and not self.training and x.is_floating_point():
+            return tuple(latent.to(x.dtype) for latent in call_in_float64(self, "_encode", x, context)[0])
         return self._encode(x, context)[0]
 
-    def decode(self, latents: Sequence[Tensor], context: Tensor | None = None) -> Tensor:
+    def decode(self, latents: Sequence[Tensor], context: Tensor | None = None, *, exact: bool = True) -> Tensor:
         """Latents to data."""
+        if exact and not self.training:
+            return call_in_float64(self, "_decode", tuple(latents), context)[0].to(latents[-1].dtype)
         return self._decode(latents, context)[0]
 
     def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
@@ -66,7 +73,7 @@ class MultiScaleFlow(nn.Module):
         generator: torch.Generator | None = None,
     ) -> Tensor:
         """Draw ``(num, *event_shape)``; ``temperature`` scales the noise of every level."""
-        return self.decode(self.sample_latents(num, temperature=temperature, generator=generator), context)
+        return self._decode(self.sample_latents(num, temperature=temperature, generator=generator), context)[0]
 
     def sample_and_log_prob(
         self, num: int, context: Tensor | None = None, *, generator: torch.Generator | None = None

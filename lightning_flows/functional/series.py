@@ -66,9 +66,9 @@ def linear_exponential(
         growth = math.exp(norm_bound * (1 - 1 / num_steps))  # of a step's remainder in the steps beside it
         num_terms = terms_needed(norm_bound / num_steps, tol / (num_steps * growth))
     for _ in range(num_steps):
-        power, total = x, x
+        power, total = x, x.clone()
         for i in range(1, num_terms + 1):
             power = linear(power)
-            total = total.add(power, alpha=1 / (math.factorial(i) * num_steps**i))
+            total.add_(power, alpha=1 / (math.factorial(i) * num_steps**i))
         x = total
     return x

@@ -4,5 +4,6 @@ from lightning_flows.modules.base import FlowModule
 from lightning_flows.modules.checkpoint import load_model, read_checkpoint
 from lightning_flows.modules.csf import CSF
 from lightning_flows.modules.metrics import BitsPerDim
+from lightning_flows.modules.mixing import MixingFlow
 
-__all__ = ["CSF", "BitsPerDim", "FlowModule", "load_model", "read_checkpoint"]
+__all__ = ["CSF", "BitsPerDim", "FlowModule", "MixingFlow", "load_model", "read_checkpoint"]

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from lightning_flows.dequantization import UniformDequantization
-from lightning_flows.flows import DequantizedFlow, conv_sylvester_flow
+from lightning_flows.dequantization import DequantizedFlow, UniformDequantization
+from lightning_flows.flows import conv_sylvester_flow
 from lightning_flows.modules.base import FlowModule
 
 FLOW_OPTIONS = (

@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor, nn
 
+from lightning_flows.dequantization import DequantizedFlow
 from lightning_flows.errors import NonFiniteError
-from lightning_flows.flows.dequantized import DequantizedFlow
 
 
 def check_finite(values: Tensor, model: DequantizedFlow, images: Tensor, stage: str) -> None:

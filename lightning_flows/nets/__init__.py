@@ -1,8 +1,17 @@
 """Networks that condition flows; they know nothing of log-determinants."""
 
+from lightning_flows.nets.context import ContextNet
 from lightning_flows.nets.convnet import ConvNet
 from lightning_flows.nets.densenet import DenseBlock, DenseNet
 from lightning_flows.nets.masked_conv import AutoregressiveConvNet, MaskedConv2d
 from lightning_flows.nets.spectral_norm import SpectralNorm
 
-__all__ = ["AutoregressiveConvNet", "ConvNet", "DenseBlock", "DenseNet", "MaskedConv2d", "SpectralNorm"]
+__all__ = [
+    "AutoregressiveConvNet",
+    "ContextNet",
+    "ConvNet",
+    "DenseBlock",
+    "DenseNet",
+    "MaskedConv2d",
+    "SpectralNorm",
+]

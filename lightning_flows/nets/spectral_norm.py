@@ -71,7 +71,7 @@ class SpectralNorm(nn.Module):
         vector = vector / torch.linalg.vector_norm(vector, dim=1, keepdim=True)
         self.register_buffer("vector", vector.reshape(1, channels, height, width))
         with torch.no_grad():
-            for _ in range(warmup_steps):
+            for _ in range(0 if kernel.is_meta else warmup_steps):
                 self._step(kernel.detach(), self._image(kernel.detach()))
 
     def forward(self, kernel: Tensor) -> Tensor:

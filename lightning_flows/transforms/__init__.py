@@ -2,6 +2,7 @@
 
 from lightning_flows.transforms.actnorm import ActNorm
 from lightning_flows.transforms.affine import Affine, Bias
+from lightning_flows.transforms.autoregressive_conv import AutoregressiveConv
 from lightning_flows.transforms.base import Transform
 from lightning_flows.transforms.compose import Compose
 from lightning_flows.transforms.conv1x1 import Conv1x1
@@ -11,13 +12,18 @@ from lightning_flows.transforms.flip import Flip
 from lightning_flows.transforms.householder import Householder
 from lightning_flows.transforms.invert import Invert
 from lightning_flows.transforms.linear import LinearCompose, LinearOperator, LinearTransform
+from lightning_flows.transforms.mixing import MIXINGS, Mixing, mixing_layer
+from lightning_flows.transforms.sigmoid import Sigmoid
 from lightning_flows.transforms.squeeze import Squeeze
 from lightning_flows.transforms.sylvester import ConvSylvester, GeneralizedSylvester, SylvesterFunction
+from lightning_flows.transforms.woodbury import Woodbury
 
 __all__ = [
+    "MIXINGS",
     "ActNorm",
     "Affine",
     "AffineCoupling",
+    "AutoregressiveConv",
     "Bias",
     "Compose",
     "Conv1x1",
@@ -30,7 +36,11 @@ __all__ = [
     "LinearCompose",
     "LinearOperator",
     "LinearTransform",
+    "Mixing",
+    "Sigmoid",
     "Squeeze",
     "SylvesterFunction",
     "Transform",
+    "Woodbury",
+    "mixing_layer",
 ]

@@ -1,6 +1,7 @@
 """Shifts and scales of the whole event."""
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -41,10 +42,11 @@ class Affine(Transform):
 class Bias(Transform):
     """Add a learned value at each place: z = x + b, log-determinant 0.
 
-    Shapes: x, z ``(B, *event_shape)``. Raises: ShapeError for other events.
+    Axes of length one in ``event_shape`` share their value: ``(C, 1, 1)`` is a bias for each channel.
+    Shapes: x, z ``(B, *event_shape)``, the shared axes of any length. Raises: ShapeError for other events.
     """
 
-    def __init__(self, event_shape: tuple[int, ...]) -> None:
+    def __init__(self, event_shape: Sequence[int]) -> None:
         super().__init__()
         self.bias = nn.Parameter(torch.zeros(*event_shape))
 
@@ -60,5 +62,6 @@ class Bias(Transform):
 
     def _check(self, x: Tensor) -> None:
         check_floating(x)
-        if x.shape[1:] != self.bias.shape:
-            raise ShapeError(f"expected events of shape {tuple(self.bias.shape)}; got {tuple(x.shape[1:])}")
+        shape = self.bias.shape
+        if x.ndim != 1 + len(shape) or any(n not in (1, m) for n, m in zip(shape, x.shape[1:], strict=True)):
+            raise ShapeError(f"expected events of shape {tuple(shape)}; got {tuple(x.shape[1:])}")

@@ -44,6 +44,23 @@ def test_round_trip(shape, num_levels):
     torch.testing.assert_close(log_prob, flow.log_prob(sample), rtol=1e-10, atol=1e-8)
 
 
+def test_latents_in_float32_are_those_of_float64_rounded():
+    flow, x = csf(dtype=torch.float32)
+    before = copy.deepcopy(flow.state_dict())
+    latents = flow.encode(x)
+    back = flow.decode(latents)
+    (back.sum() + latents[0].sum()).backward()  # reaches the parameters
+    assert all(p.grad is not None and p.dtype == torch.float32 for p in flow.levels.parameters())
+    assert all(torch.equal(value, before[name]) for name, value in flow.state_dict().items())
+    with torch.no_grad():
+        plain = flow.encode(x, exact=False)
+        expected = flow.double().encode(x.double())
+        for latent, reference in zip(latents, expected, strict=True):
+            assert torch.equal(latent, reference.float())
+        assert not torch.equal(plain[0], latents[0])
+        assert torch.equal(back, flow.decode([latent.double() for latent in latents]).float())
+
+
 @torch.no_grad()
 def test_samples_do_not_mix_and_evaluation_is_pure():
     flow, x = csf()

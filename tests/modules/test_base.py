@@ -92,7 +92,7 @@ def test_optimizers(name: str, kind: type) -> None:
 def test_bound_and_likelihood_have_names_of_their_own(tmp_path: Path) -> None:
     (results,) = trainer(tmp_path).test(make(num_importance_samples=8), Stripes(), verbose=False)
     assert set(results) == {
-        "test/bpd", "test/bpd_standard_error", "test/nll_bpd", "test/nll_bpd_standard_error",
+        "test/bpd", "test/bpd_standard_error", "test/nll_bpd", "test/nll_bpd_standard_error", "test/importance_samples",
     }  # fmt: skip
     (results,) = trainer(tmp_path).test(make(), Stripes(), verbose=False)
     assert set(results) == {"test/bpd", "test/bpd_standard_error"}

@@ -12,8 +12,6 @@ from lightning_flows.transforms import (
     ActNorm,
     Affine,
     AffineCoupling,
-    Bias,
-    Compose,
     Conv1x1,
     ConvExponential,
     ConvSylvester,
@@ -24,6 +22,7 @@ from lightning_flows.transforms import (
     Squeeze,
     SylvesterFunction,
     Transform,
+    mixing_layer,
 )
 from tests import golden
 from tests.golden import Entry
@@ -46,9 +45,9 @@ def dense(context_channels: int = 0, *, gated: bool = True) -> Layer:
     )
 
 
-def exponential(mixing: Callable[[], Transform], entry: Entry, shape: tuple[int, int, int]) -> Layer:
+def exponential(entry: Entry, shape: tuple[int, int, int]) -> Layer:
     return Layer(
-        lambda config: Compose([Bias(shape), mixing(), ConvExponential(shape, coefficient=0.95), Bias(shape)]),
+        lambda config: mixing_layer("conv_exponential", shape),
         [
             Entry("pre_transform_bias", "transforms.0.bias"),
             entry,
@@ -76,9 +75,25 @@ LAYERS = {
     "conv1x1_householder": Layer(
         lambda config: Householder(4, num_reflections=config["n_reflections"]), [Entry("V", "vectors")]
     ),
-    "convexp_c4_8": exponential(lambda: Conv1x1(4), Entry("conv1x1.W", "transforms.1.weight"), (4, 8, 8)),
-    "convexp_c66_householder": exponential(
-        lambda: Householder(66, num_reflections=64), Entry("conv1x1.V", "transforms.1.vectors"), (66, 4, 4)
+    "convexp_c4_8": exponential(Entry("conv1x1.W", "transforms.1.weight"), (4, 8, 8)),
+    "convexp_c66_householder": exponential(Entry("conv1x1.V", "transforms.1.vectors"), (66, 4, 4)),
+    "emerging_c4_8": Layer(
+        lambda config: mixing_layer("emerging", (4, 8, 8)),
+        [
+            Entry("transformations.0.W", "transforms.0.weight"),
+            Entry("transformations.1.weight", "transforms.1.weight"),
+            Entry("transformations.1.bias", "transforms.2.bias"),
+            Entry("transformations.3.weight", "transforms.4.weight"),
+            Entry("transformations.3.bias", "transforms.5.bias"),
+        ],
+    ),
+    "woodbury_c4_8": Layer(
+        lambda config: mixing_layer("woodbury", config["input_size"], woodbury_rank=config["low_rank"]),
+        [
+            Entry("conv1x1.W", "transforms.0.weight"),
+            Entry("woodbury_spatial.U", "transforms.1.left"),
+            Entry("woodbury_spatial.V", "transforms.1.right"),
+        ],
     ),
     "plain_coupling": Layer(
         lambda config: AffineCoupling(4, ConvNet(2, 4, hidden_channels=32), bound=0.5, slope=1.0),

@@ -1,0 +1,63 @@
+"""``table``: the paper's tables from finished runs."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from lightning_flows.errors import DataError, UsageError
+from lightning_flows.tables import find_runs, table1
+from lightning_flows.tables.runs import TESTS
+from lightning_flows.transforms import MIXINGS
+
+TABLES = {1: table1}
+CONFIGS = {1: [f"table1/{kind}.yaml" for kind in MIXINGS]}
+
+
+def table(
+    number: int,
+    runs: str = "runs",
+    fit: bool = False,
+    seeds: list[int] = [0, 1, 2],  # noqa: B006
+    overlays: list[str] = ["cpu.yaml"],  # noqa: B006
+    pictures: str | None = None,
+) -> None:
+    """Print a table of the paper as Markdown, from finished runs beside the paper's numbers.
+
+    Args:
+        number: which table; 1.
+        runs: folder with the runs, several seeds each.
+        fit: first train and test what is missing there; started again, it goes on where it was.
+        seeds: to train with.
+        overlays: configs on top of the table's own; cpu.yaml reduces the models to two CPU cores, [] keeps them whole.
+        pictures: folder or tar of pictures to train on instead of the overlay's.
+    """
+    if number not in TABLES:
+        raise UsageError(f"expected a table among {', '.join(map(str, TABLES))}; got {number}")
+    if fit:
+        jobs = [(config, seed) for seed in seeds for config in CONFIGS[number]]
+        for i, (config, seed) in enumerate(jobs):
+            print(f"run {i + 1} of {len(jobs)}: {config}, seed {seed}", flush=True)
+            _fit_and_test(config, seed, Path(runs), overlays, pictures)
+    print(TABLES[number](find_runs(runs)))
+
+
+def _fit_and_test(config: str, seed: int, runs: Path, overlays: list[str], pictures: str | None) -> None:
+    name = f"{Path(config).stem}_seed{seed}"
+    if list((runs / name).glob(f"version_*/{TESTS}")):
+        return
+    logger = "--trainer.logger.init_args"
+    options = [f"--config={file}" for file in (config, *overlays)]
+    options += ["--data=ImageFolder", f"--data.init_args.root={pictures}"] if pictures else []
+    options += [f"--seed_everything={seed}", f"{logger}.save_dir={runs}", f"{logger}.name={name}"]
+    _run("fit", *options, "--ckpt_path=last")
+    best = sorted((runs / name).glob("version_*/checkpoints/best.ckpt"))
+    if not best:
+        raise DataError(f"expected a checkpoint below {runs / name}; got none: look at what fit printed")
+    _run("test", f"--ckpt_path={best[-1]}")
+
+
+def _run(*args: str) -> None:
+    """A subcommand in a process of its own, so that runs share neither memory nor seeds."""
+    process = subprocess.run([sys.executable, "-m", "lightning_flows", *args], check=False)
+    if process.returncode:
+        raise UsageError(f"`{args[0]}` ended with status {process.returncode}: what it printed tells why")

@@ -1,0 +1,99 @@
+"""A flow over whole-numbered pictures."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from lightning_flows.dequantization.base import Dequantization
+from lightning_flows.dequantization.evidence import Evidence, gather_evidence
+from lightning_flows.errors import InputTypeError, ShapeError
+from lightning_flows.flows.multiscale import MultiScaleFlow
+
+
+class Samples(NamedTuple):
+    """Sampled pictures ``(num, C, H, W)`` in uint8, and how many of their values were not finite (drawn black)."""
+
+    images: Tensor
+    num_non_finite: int
+
+
+class DequantizedFlow(nn.Module):
+    r"""Probabilities of pictures in uint8 from a flow over the reals and a dequantisation q.
+
+    .. math:: \log P(x) \ge \mathbb E_{u\sim q}\big[\log p(x + u) - \log q(u\mid x)\big]
+
+    Shapes: x ``(B, C, H, W)`` in uint8; values ``(B,)`` in nats.
+    """
+
+    def __init__(self, flow: MultiScaleFlow, dequantization: Dequantization) -> None:
+        super().__init__()
+        self.flow, self.dequantization = flow, dequantization
+
+    def elbo(self, x: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
+        """One draw of log p(x + u) − log q(u | x), a lower bound of log P(x) in expectation: ``(B,)``."""
+        self._check(x)
+        noise = self.dequantization.draw_noise(x, generator=generator)
+        return self._log_weight(x, noise, self.dequantization.context(x))
+
+    @torch.no_grad()
+    def evidence(
+        self,
+        x: Tensor,
+        num_draws: int,
+        *,
+        seeds: Sequence[int] | None = None,
+        chunk_size: int = 256,
+        target_error: float | None = None,
+    ) -> Evidence:
+        r"""Bound and importance-weighted likelihood :math:`\log \frac1K \sum_k p(x+u_k)/q(u_k\mid x)` of each picture.
+
+        The context is computed once a picture, and memory does not grow with the number of draws.
+
+        Args:
+            x: pictures.
+            num_draws: K.
+            seeds: of the noise, one a picture; with the same seed a picture gets the same noise whatever the batch,
+                the chunk size and the number of devices. Drawn at random by default.
+            chunk_size: pictures times draws that go through the flow at once.
+            target_error: standard error of the likelihood, in nats, at which a picture needs no more draws.
+
+        Raises: ValueError if ``num_draws`` or ``chunk_size`` is below 1, or there is not one seed a picture.
+        """
+        if num_draws < 1 or chunk_size < 1:
+            raise ValueError(f"expected at least one draw and a chunk of one; got {num_draws} and {chunk_size}")
+        self._check(x)
+        seeds = torch.randint(2**62, (len(x),)).tolist() if seeds is None else seeds
+        if len(seeds) != len(x):
+            raise ValueError(f"expected one seed a picture; got {len(seeds)} for {len(x)}")
+        contexts = [self.dequantization.context(part) for part in x.split(chunk_size)]
+        context = None if not contexts or contexts[0] is None else torch.cat(contexts)  # type: ignore[arg-type]
+
+        def log_weight(rows: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
+            noise = [self.dequantization.draw_noise(x[:1], generator=generator) for generator in generators]
+            return self._log_weight(x[rows], torch.cat(noise), None if context is None else context[rows])
+
+        generators = [torch.Generator(x.device).manual_seed(seed) for seed in seeds]
+        return gather_evidence(
+            log_weight, generators, num_draws, chunk_size=chunk_size, device=x.device, target_error=target_error
+        )
+
+    @torch.no_grad()
+    def sample(self, num: int, *, temperature: float = 1.0, generator: torch.Generator | None = None) -> Samples:
+        """Draw pictures; values are rounded down to whole levels and clamped to 0 … 255."""
+        values = self.flow.sample(num, temperature=temperature, generator=generator)
+        finite = torch.isfinite(values)
+        levels = torch.where(finite, values, 0.0).floor().clamp(0, 255)
+        return Samples(levels.to(torch.uint8), int((~finite).sum()))
+
+    def _log_weight(self, x: Tensor, noise: Tensor, context: Tensor | None) -> Tensor:
+        u, log_q = self.dequantization.transform(noise, context)
+        v = (x + u).contiguous(memory_format=torch.channels_last)
+        return self.flow.log_prob(v) - log_q
+
+    def _check(self, x: Tensor) -> None:
+        if x.dtype != torch.uint8:
+            raise InputTypeError(f"expected pictures in uint8; got {x.dtype}")
+        if x.shape[1:] != self.flow.event_shape:
+            raise ShapeError(f"expected pictures of shape {self.flow.event_shape}; got {tuple(x.shape[1:])}")

@@ -1,0 +1,93 @@
+"""Importance-weighted likelihoods of whole-numbered pictures."""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+ROUND = 64
+"""Draws a picture between two looks at its standard error; it depends on neither chunks nor batches."""
+
+
+class Evidence(NamedTuple):
+    r"""What K draws say about pictures, each ``(B,)``, in nats.
+
+    With importance weights :math:`w_k = p(x + u_k)/q(u_k \mid x)`:
+
+    Args:
+        bound: mean of log w, an estimate of the evidence lower bound.
+        log_likelihood: log of the mean of w; at least ``bound``, and in expectation at most log P(x).
+        error: standard error of ``log_likelihood`` from the draws, by the delta method; infinite for a single draw.
+            Where few draws carry the weight it says too little.
+        num_draws: K.
+    """
+
+    bound: Tensor
+    log_likelihood: Tensor
+    error: Tensor
+    num_draws: Tensor
+
+
+class _Weights:
+    """Running sums of log w, w and w², for each picture, in float64."""
+
+    def __init__(self, num: int, device: torch.device) -> None:
+        self.count = torch.zeros(num, dtype=torch.long, device=device)
+        self.log_weights = torch.zeros(num, dtype=torch.float64, device=device)
+        self.log_sum = torch.full_like(self.log_weights, -math.inf)
+        self.log_squares = torch.full_like(self.log_weights, -math.inf)
+
+    def add(self, rows: Tensor, log_weights: Tensor) -> None:
+        """Add draws ``(num_rows, K)`` of the pictures ``rows``."""
+        self.count[rows] += log_weights.shape[1]
+        self.log_weights[rows] += log_weights.sum(1)
+        self.log_sum[rows] = torch.logaddexp(self.log_sum[rows], log_weights.logsumexp(1))
+        self.log_squares[rows] = torch.logaddexp(self.log_squares[rows], (2 * log_weights).logsumexp(1))
+
+    def evidence(self) -> Evidence:
+        """The estimates."""
+        log_count = self.count.double().log()
+        spread = torch.expm1((self.log_squares - 2 * self.log_sum + log_count).clamp(min=0))  # K Σw²/(Σw)² − 1
+        error = (spread / (self.count - 1)).sqrt()
+        error = torch.where(self.count > 1, error, math.inf)
+        return Evidence(self.log_weights / self.count, self.log_sum - log_count, error, self.count)
+
+
+def gather_evidence(
+    log_weight: Callable[[Tensor, Sequence[torch.Generator]], Tensor],
+    generators: Sequence[torch.Generator],
+    num_draws: int,
+    *,
+    chunk_size: int,
+    device: torch.device,
+    target_error: float | None = None,
+) -> Evidence:
+    """Draw importance weights until there are ``num_draws`` a picture, or their standard error is small enough.
+
+    Args:
+        log_weight: gives one log w for each of some pictures, named by index (repetitions are draws of their own),
+            whose noise comes from the generators beside them.
+        generators: one a picture, so that its noise depends on nothing but its own.
+        num_draws: K, at least 1.
+        chunk_size: pictures times draws that ``log_weight`` gets at once.
+        device: of the pictures.
+        target_error: a picture is done, after any round of draws, when its standard error is at most this, in nats.
+    """
+    weights = _Weights(len(generators), device)
+    active = list(range(len(generators)))
+    done = 0
+    while active and done < num_draws:
+        count = min(ROUND, num_draws - done)
+        draws = [i for i in active for _ in range(count)]
+        chunks = (draws[start : start + chunk_size] for start in range(0, len(draws), chunk_size))
+        values = torch.cat(
+            [log_weight(torch.tensor(rows, device=device), [generators[i] for i in rows]) for rows in chunks]
+        )
+        weights.add(torch.tensor(active, device=device), values.double().reshape(len(active), count))
+        done += count
+        if target_error is not None:
+            error = weights.evidence().error.tolist()
+            active = [i for i in active if error[i] > target_error]
+    return weights.evidence()

@@ -1,0 +1,99 @@
+"""Variational dequantisation: noise from a conditional flow."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from lightning_flows.dequantization.base import Dequantization
+from lightning_flows.distributions import DiagonalGaussian
+from lightning_flows.nets import ContextNet, DenseNet
+from lightning_flows.transforms import (
+    AffineCoupling,
+    Compose,
+    Invert,
+    Mixing,
+    Sigmoid,
+    Squeeze,
+    Transform,
+    mixing_layer,
+)
+
+
+class VariationalDequantization(Dequantization):
+    r"""u = σ(g(ε, c(x))) with normal noise ε, a flow g and a context c of the picture, at half its resolution.
+
+    .. math:: \log q(u\mid x) = \log p_E(\varepsilon) - \log|\det \partial u/\partial\varepsilon|
+
+    Towards ε the flow is a squeeze, then ``num_steps`` affine couplings conditioned by c, with mixing layers around
+    them. These are inverted: drawing noise, which is all that training does, goes in their cheap direction.
+
+    Args:
+        event_shape: shape (C, H, W) of the pictures; H and W even.
+        mixing: kind of the mixing layers, as in :func:`mixing_layer`.
+        num_steps: couplings.
+        width, depth, growth: sizes of their dense nets.
+        context_channels, context_depth, context_growth: sizes of the context's net.
+        exponential_coefficient, woodbury_rank: see :func:`mixing_layer`.
+    Source: Ho et al., Flow++, 2019, section 3.1; appendix C of the paper.
+    """
+
+    def __init__(
+        self,
+        event_shape: Sequence[int],
+        *,
+        mixing: Mixing = "conv1x1",
+        num_steps: int = 4,
+        width: int = 64,
+        depth: int = 8,
+        growth: int = 64,
+        context_channels: int = 32,
+        context_depth: int = 4,
+        context_growth: int = 32,
+        exponential_coefficient: float = 0.95,
+        woodbury_rank: int = 24,
+    ) -> None:
+        super().__init__()
+        squeeze = Squeeze()
+        shape = squeeze.output_shape(event_shape)
+        kept = shape[0] // 2
+        self.context_net = ContextNet(event_shape[0], context_channels, depth=context_depth, growth=context_growth)
+
+        def mixed() -> Transform:
+            return Invert(
+                mixing_layer(
+                    mixing, shape, exponential_coefficient=exponential_coefficient, woodbury_rank=woodbury_rank
+                )
+            )
+
+        def coupling() -> Transform:
+            net = DenseNet(
+                kept,
+                2 * (shape[0] - kept),
+                width=width,
+                depth=depth,
+                growth=growth,
+                context_channels=context_channels,
+            )
+            return AffineCoupling(shape[0], net)
+
+        steps = [layer for _ in range(num_steps) for layer in (coupling(), mixed())]
+        self.transforms = Compose([Invert(Sigmoid()), squeeze, mixed(), *steps])
+        self.base = DiagonalGaussian(shape)
+
+    def context(self, x: Tensor) -> Tensor:
+        """c(x), ``(B, context_channels, H/2, W/2)``."""
+        pixels = (x.to(self.base.mean.dtype) - 128) / 256
+        return self.context_net(pixels.contiguous(memory_format=torch.channels_last))
+
+    def draw_noise(self, x: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
+        """Standard normal noise of the latent's shape, ``(B, 4C, H/2, W/2)``."""
+        shape = x.shape[0], *self.base.event_shape
+        return torch.randn(shape, generator=generator, device=x.device, dtype=self.base.mean.dtype)
+
+    def transform(self, noise: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """u and log q(u | x)."""
+        latent = self.base.from_noise(noise).contiguous(memory_format=torch.channels_last)
+        u, log_det = self.transforms.inverse(latent, context)
+        u = u.clamp(max=1 - torch.finfo(u.dtype).eps / 2)  # σ of a large value is 1 after rounding
+        return u, self.base.log_prob(latent) - log_det

@@ -1,0 +1,94 @@
+"""The flow of section 6.1 as a Lightning module."""
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import torch
+
+from lightning_flows.dequantization import (
+    Dequantization,
+    DequantizedFlow,
+    UniformDequantization,
+    VariationalDequantization,
+)
+from lightning_flows.flows import mixing_flow
+from lightning_flows.modules.base import FlowModule
+from lightning_flows.transforms import Mixing
+
+
+class MixingFlow(FlowModule):
+    """Affine couplings with a linear mixing layer between them, for the comparison of Table 1.
+
+    With another mixing than ``conv1x1`` the dense layers add fewer than ``growth`` channels: as many as keep the number
+    of parameters within that of the flow with 1x1 convolutions (63 for 64 at the paper's size), and at least half of
+    them; ``growth_used`` tells.
+
+    Args:
+        event_shape: shape (C, H, W) of the pictures; linked from the data on the command line.
+        mixing: kind of mixing layer, in the flow and in the dequantisation.
+        dequantization: noise from a conditional flow, or uniform.
+        num_levels: levels; each halves height and width.
+        steps_per_level: couplings a level.
+        width: channels of the dense nets.
+        depth: layers of their dense block.
+        growth: channels that each of them adds.
+        exponential_coefficient: largest norm of the exponential's convolution.
+        woodbury_rank: rank over the positions.
+        dequantization_steps: couplings of the conditional flow.
+        context_channels: channels that it is told of a picture.
+        context_depth: layers of each dense block of the context's net.
+        context_growth: channels that each of them adds.
+        kwargs: see :class:`FlowModule`.
+    """
+
+    def __init__(
+        self,
+        event_shape: Sequence[int],
+        *,
+        mixing: Mixing = "conv_exponential",
+        dequantization: Literal["variational", "uniform"] = "variational",
+        num_levels: int = 2,
+        steps_per_level: int = 10,
+        width: int = 64,
+        depth: int = 8,
+        growth: int = 64,
+        exponential_coefficient: float = 0.95,
+        woodbury_rank: int = 24,
+        dequantization_steps: int = 4,
+        context_channels: int = 32,
+        context_depth: int = 4,
+        context_growth: int = 32,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(event_shape, **kwargs)
+
+    def build_model(self) -> DequantizedFlow:
+        """The flow of :func:`mixing_flow` with its dequantisation."""
+        mixing, growth = self.hparams["mixing"], self.hparams["growth"]
+        if mixing != "conv1x1":
+            budget = self._num_parameters("conv1x1", growth)
+            least = (growth + 1) // 2
+            while growth > least and self._num_parameters(mixing, growth) > budget:
+                growth -= 1
+        self.growth_used = growth
+        return self._build(mixing, growth)
+
+    def _num_parameters(self, mixing: Mixing, growth: int) -> int:
+        with torch.device("meta"):
+            return sum(p.numel() for p in self._build(mixing, growth).parameters())
+
+    def _build(self, mixing: Mixing, growth: int) -> DequantizedFlow:
+        shared: dict[str, Any] = {"mixing": mixing, "growth": growth} | self._options(
+            "width", "depth", "exponential_coefficient", "woodbury_rank"
+        )
+        flow = mixing_flow(self.event_shape, **shared, **self._options("num_levels", "steps_per_level"))
+        noise: Dequantization = UniformDequantization()
+        if self.hparams["dequantization"] == "variational":
+            context = self._options("context_channels", "context_depth", "context_growth")
+            noise = VariationalDequantization(
+                self.event_shape, num_steps=self.hparams["dequantization_steps"], **shared, **context
+            )
+        return DequantizedFlow(flow, noise)
+
+    def _options(self, *names: str) -> dict[str, Any]:
+        return {name: self.hparams[name] for name in names}

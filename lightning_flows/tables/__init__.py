@@ -1,0 +1,6 @@
+"""The paper's tables, from finished runs."""
+
+from lightning_flows.tables.runs import Run, find_runs
+from lightning_flows.tables.table1 import table1
+
+__all__ = ["Run", "find_runs", "table1"]

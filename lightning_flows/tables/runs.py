@@ -1,0 +1,125 @@
+"""Finished runs: what a run folder tells about its training and tests."""
+
+import json
+import statistics
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from lightning_flows.errors import DataError
+
+TESTS, RUNTIME = "tests.jsonl", "runtime.json"
+"""Files in a run folder: a line for each ``test`` of one of its checkpoints, and what RuntimeMonitor measured."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run that was trained and tested.
+
+    Args:
+        folder: the run folder.
+        config: the config that it was trained with.
+        test: record of its last test on the data that it was trained on.
+        runtime: what RuntimeMonitor measured; empty without it.
+    """
+
+    folder: Path
+    config: dict[str, Any]
+    test: dict[str, Any]
+    runtime: dict[str, Any]
+
+    @property
+    def model(self) -> dict[str, Any]:
+        """Arguments of the model."""
+        return self.test["model"]["init_args"]
+
+    @property
+    def seed(self) -> Any:
+        """Seed of the training."""
+        return self.config.get("seed_everything")
+
+
+def find_runs(folder: str | Path) -> list[Run]:
+    """Tested runs anywhere below a folder, sorted by name; unfinished ones and tests on other data are left out.
+
+    Raises: DataError if there is none, or a file is broken.
+    """
+    found = [_read_run(path.parent) for path in sorted(Path(folder).rglob(TESTS))]
+    runs = [run for run in found if run is not None]
+    if not runs:
+        raise DataError(
+            f"expected tested runs below {folder}; got none: train with `fit`, then "
+            "`test --ckpt_path RUN/checkpoints/best.ckpt`"
+        )
+    return runs
+
+
+def _read_run(folder: Path) -> Run | None:
+    try:
+        config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+        tests = [json.loads(line) for line in (folder / TESTS).read_text(encoding="utf-8").splitlines()]
+        runtime = folder / RUNTIME
+        measured = json.loads(runtime.read_text(encoding="utf-8")) if runtime.is_file() else {}
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise DataError(
+            f"expected a whole run in {folder}; got {error}: move the folder away or test it again"
+        ) from error
+    own = [test for test in tests if _source(test["data"]) == _source(config["data"])]
+    return Run(folder, config, own[-1], measured) if own else None
+
+
+def _source(data: dict[str, Any]) -> tuple[str, Any]:
+    return data["class_path"].rpartition(".")[2], data.get("init_args", {}).get("root")
+
+
+def check_comparable(runs: Sequence[Run], *, free: Iterable[str]) -> None:
+    """Raise DataError unless configs differ only in the seed, the folder and the arguments ``free`` of the model."""
+    free = set(free)
+    for run in runs[1:]:
+        one, other = (_flat(_comparable(r.config, free)) for r in (runs[0], run))
+        for key in sorted(one.keys() | other.keys()):
+            if one.get(key) != other.get(key):
+                raise DataError(
+                    f"expected runs that differ in {', '.join(sorted(free))} and the seed alone; {runs[0].folder} has "
+                    f"{key}: {one.get(key)}, and {run.folder} {other.get(key)}: keep them in separate folders"
+                )
+
+
+def _comparable(config: dict[str, Any], free: set[str]) -> dict[str, Any]:
+    model = {**config["model"], "init_args": {k: v for k, v in config["model"]["init_args"].items() if k not in free}}
+    trainer = {k: v for k, v in config["trainer"].items() if k not in ("logger", "callbacks", "default_root_dir")}
+    return {"model": model, "data": config["data"], "trainer": trainer}
+
+
+def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
+    if not isinstance(value, dict):
+        return {prefix: value}
+    return {
+        key: leaf for name, part in value.items() for key, leaf in _flat(part, f"{prefix}.{name}".lstrip(".")).items()
+    }
+
+
+def mean_and_deviation(values: Sequence[float]) -> str:
+    """Mean ± standard deviation, in three decimals; of a single value without deviation.
+
+    >>> mean_and_deviation([3.0, 3.2]), mean_and_deviation([3.0])
+    ('3.100 ± 0.141', '3.000')
+    """
+    mean = f"{statistics.fmean(values):.3f}"
+    return f"{mean} ± {statistics.stdev(values):.3f}" if len(values) > 1 else mean
+
+
+def markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table.
+
+    >>> print(markdown(["a", "b"], [["1", "2"]]))
+    | a | b |
+    |---|---|
+    | 1 | 2 |
+    """
+    lines = [header, *rows]
+    text = ["| " + " | ".join(line) + " |" for line in lines]
+    return "\n".join([text[0], "|" + "---|" * len(header), *text[1:]])

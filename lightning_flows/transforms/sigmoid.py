@@ -1,0 +1,28 @@
+"""The logistic function."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from lightning_flows.transforms.base import Transform, check_floating, sum_event
+
+
+class Sigmoid(Transform):
+    r"""From the reals to (0, 1).
+
+    .. math:: z = \sigma(x) = \frac{1}{1 + e^{-x}}, \qquad \log|\det J| = \sum \log\sigma(x) + \log\sigma(-x)
+
+    The inverse expects values in (0, 1); at the borders it is infinite.
+    Shapes: any ``(B, *event)``; log_det ``(B,)`` in nats.
+    """
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """σ(x)."""
+        check_floating(x)
+        return torch.sigmoid(x), sum_event(F.logsigmoid(x) + F.logsigmoid(-x))
+
+    def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """log z − log(1 − z)."""
+        check_floating(z)
+        below, above = torch.log(z), torch.log1p(-z)
+        return below - above, -sum_event(below + above)

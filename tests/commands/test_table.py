@@ -1,0 +1,59 @@
+import sys
+from pathlib import Path
+
+import pytest
+
+from lightning_flows.cli import main
+
+TINY = """# tiny
+model:
+  init_args: {steps_per_level: 1, width: 4, depth: 1, growth: 4, context_depth: 1, num_importance_samples: 2}
+data:
+  init_args: {batch_size: 4, stride: 32}
+trainer:
+  max_epochs: 1
+  limit_train_batches: 5
+  limit_val_batches: 1
+  limit_test_batches: 1
+  accelerator: cpu
+  enable_progress_bar: false
+"""
+
+
+@pytest.mark.slow
+def test_one_command_trains_what_is_missing_and_prints_the_table(tmp_path, capsys, monkeypatch) -> None:
+    overlay = tmp_path / "tiny.yaml"
+    overlay.write_text(TINY)
+    configs = sys.modules["lightning_flows.commands.table"].CONFIGS
+    monkeypatch.setitem(configs, 1, ["table1/conv1x1.yaml", "table1/emerging.yaml"])
+    options = ["table", "1", f"--runs={tmp_path}/runs", "--seeds=[5]", f'--overlays=["cpu.yaml","{overlay}"]']
+    main([*options, "--fit=true"])
+    first = capsys.readouterr().out
+    assert "run 2 of 2: table1/emerging.yaml, seed 5" in first
+    assert "| 1x1 | 1 |" in first
+    assert "| emerging | 1 |" in first
+    tests = list(tmp_path.glob("runs/*/version_0/tests.jsonl"))
+    assert [path.parts[-3] for path in sorted(tests)] == ["conv1x1_seed5", "emerging_seed5"]
+    times = [path.stat().st_mtime_ns for path in tests]
+    main([*options, "--fit=true"])  # everything is there
+    assert capsys.readouterr().out == first
+    assert [path.stat().st_mtime_ns for path in tests] == times
+
+
+def test_unknown_table(capsys) -> None:
+    with pytest.raises(SystemExit) as error:
+        main(["table", "9"])
+    assert error.value.code == 1
+    assert "expected a table among 1; got 9" in capsys.readouterr().err
+
+
+def test_empty_folder(tmp_path: Path, capsys) -> None:
+    with pytest.raises(SystemExit):
+        main(["table", "1", f"--runs={tmp_path}"])
+    assert "expected tested runs below" in capsys.readouterr().err
+
+
+def test_a_run_that_fails_stops_the_table(tmp_path: Path, capfd) -> None:
+    with pytest.raises(SystemExit):
+        main(["table", "1", f"--runs={tmp_path}", "--fit=true", "--pictures=/nowhere.tar"])
+    assert "`fit` ended with status" in capfd.readouterr().err

@@ -1,0 +1,205 @@
+import pytest
+import torch
+
+from lightning_flows.dequantization import (
+    Dequantization,
+    DequantizedFlow,
+    UniformDequantization,
+    VariationalDequantization,
+)
+from lightning_flows.errors import ShapeError
+from lightning_flows.flows import MultiScaleFlow, mixing_flow
+from lightning_flows.transforms import ActNorm, Affine, Compose, Conv1x1, ConvSylvester
+from tests.transforms.cases import perturb
+
+SHAPE = (2, 1, 1)
+
+
+@pytest.fixture
+def flow() -> DequantizedFlow:
+    """Two pixels of few levels, on a density that bends within a level."""
+    torch.manual_seed(1)
+    layers = [Affine(4.0, 0.6), ActNorm(2), ConvSylvester(SHAPE, 8), Conv1x1(2), ConvSylvester(SHAPE, 8)]
+    density = MultiScaleFlow([Compose(layers)], [], SHAPE).double()
+    perturb(density, 4 + 0.6 * torch.randn(64, *SHAPE, dtype=torch.float64))
+    return DequantizedFlow(density, UniformDequantization())
+
+
+@pytest.fixture
+def pictures() -> torch.Tensor:
+    return torch.randint(2, 7, (5, *SHAPE), dtype=torch.uint8)
+
+
+@torch.no_grad()
+def exact(flow: DequantizedFlow, x: torch.Tensor, num_points: int = 60) -> torch.Tensor:
+    """log P(x) = log ∫ p(x + u) du by the midpoint rule."""
+    points = (torch.arange(num_points, dtype=torch.float64) + 0.5) / num_points
+    u = torch.cartesian_prod(points, points).reshape(-1, 1, *SHAPE)
+    log_prob = flow.flow.log_prob((x + u).flatten(0, 1)).reshape(len(u), len(x))
+    return log_prob.logsumexp(0) - torch.tensor(float(len(u))).log()
+
+
+@torch.no_grad()
+def test_bound_likelihood_and_exact_value(flow, pictures):
+    truth = exact(flow, pictures)
+    draws = torch.stack([flow.elbo(pictures) for _ in range(500)])
+    bound, error = draws.mean(0), draws.std(0) / 500**0.5
+    assert (bound + 3 * error < truth).all()
+    few = torch.stack([flow.evidence(pictures, 10).log_likelihood for _ in range(100)])
+    few_error = few.std(0) / 100**0.5
+    assert (bound < few.mean(0)).all()
+    assert (few.mean(0) <= truth + 3 * few_error).all()
+    many = flow.evidence(pictures, 20_000, chunk_size=5000)
+    torch.testing.assert_close(many.log_likelihood, truth, rtol=0, atol=0.02)
+    assert ((many.log_likelihood - truth).abs() < 4 * many.error).all()
+    assert (many.bound < many.log_likelihood).all()
+
+
+class Skewed(Dequantization):
+    """Density (1 + u)/1.5 for each value, so that weights are bounded."""
+
+    def draw_noise(self, x, *, generator=None):
+        return torch.rand(x.shape, generator=generator, dtype=torch.float64)
+
+    def transform(self, noise, context=None):
+        u = (1 + 3 * noise).sqrt() - 1
+        return u, torch.log((1 + u) / 1.5).flatten(1).sum(1)
+
+
+@torch.no_grad()
+def test_draws_are_weighted_by_their_density(flow, pictures):
+    truth = exact(flow, pictures)
+    flow.dequantization = Skewed()
+    found = flow.evidence(pictures, 40_000, chunk_size=5000).log_likelihood
+    torch.testing.assert_close(found, truth, rtol=0, atol=0.02)
+    draws = torch.stack([flow.elbo(pictures) for _ in range(500)])
+    assert (draws.mean(0) < truth).all()
+
+
+@torch.no_grad()
+def test_one_draw_is_the_bound(flow, pictures):
+    one = flow.evidence(pictures, 1, seeds=range(5))
+    bound = [
+        flow.elbo(x[None], generator=torch.Generator().manual_seed(seed)).item() for seed, x in enumerate(pictures)
+    ]
+    assert one.log_likelihood.tolist() == pytest.approx(bound, rel=1e-6)
+    assert torch.equal(one.bound, one.log_likelihood)
+    assert one.error.isinf().all()
+
+
+@torch.no_grad()
+def test_weights_are_averaged(flow, pictures):
+    """Against the formula, with the same draws."""
+    found = flow.evidence(pictures, 150, chunk_size=7, seeds=range(5))
+    for i, x in enumerate(pictures):
+        generator = torch.Generator().manual_seed(i)
+        draws = torch.cat([flow.elbo(x[None], generator=generator) for _ in range(150)])
+        assert found.bound[i].item() == pytest.approx(draws.mean().item(), rel=1e-6)
+        assert found.log_likelihood[i].item() == pytest.approx(draws.exp().mean().log().item(), rel=1e-6)
+        relative = draws.exp().std() / draws.exp().mean() / 150**0.5
+        assert found.error[i].item() == pytest.approx(relative.item(), rel=1e-4)
+    assert found.num_draws.tolist() == [150] * 5
+
+
+def small_flow() -> tuple[DequantizedFlow, torch.Tensor]:
+    """With noise of a conditional flow."""
+    sizes = {"width": 8, "depth": 1, "growth": 4}
+    density = mixing_flow((3, 8, 8), num_levels=1, steps_per_level=1, **sizes)
+    noise = VariationalDequantization((3, 8, 8), num_steps=1, context_channels=2, **sizes)
+    x = torch.randint(0, 256, (5, 3, 8, 8), dtype=torch.uint8)
+    perturb(density, x.float(), noise=0.02)
+    return DequantizedFlow(density, noise).eval(), x
+
+
+@torch.no_grad()
+def test_chunks_and_batches_do_not_matter():
+    """Memory is bounded by the chunk, and a picture's draws are the same in all of them."""
+    flow, x = small_flow()
+    sizes = []
+    log_prob = flow.flow.log_prob
+    flow.flow.log_prob = lambda v: sizes.append(len(v)) or log_prob(v)
+    expected = flow.evidence(x, 70, seeds=range(5))
+    for chunk_size in (1, 2, 7, 64, 100):
+        sizes.clear()
+        found = flow.evidence(x, 70, chunk_size=chunk_size, seeds=range(5))
+        assert max(sizes) <= chunk_size
+        assert sum(sizes) == 350
+        for one, other in zip(found, expected, strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-3)
+    alone = flow.evidence(x[3:4], 70, seeds=[3])
+    torch.testing.assert_close(alone.log_likelihood, expected.log_likelihood[3:4], rtol=1e-6, atol=1e-3)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("num_draws", [1, 10, 200])
+def test_context_is_computed_once_a_picture(num_draws):
+    flow, x = small_flow()
+    seen = []
+    flow.dequantization.context_net.register_forward_hook(lambda module, inputs, output: seen.append(len(output)))
+    flow.evidence(x, num_draws, chunk_size=2)
+    assert seen == [2, 2, 1]
+
+
+@torch.no_grad()
+def test_draws_stop_when_the_error_is_small_enough():
+    flow, x = small_flow()
+    whole = flow.evidence(x, 1000, seeds=range(5))
+    target = whole.error.max().item() * 1.5
+    early = flow.evidence(x, 1000, seeds=range(5), target_error=target)
+    assert (early.error <= target).all()
+    assert (early.num_draws < 1000).any()
+    assert (early.num_draws % 64 == 0).all()
+    assert ((early.log_likelihood - whole.log_likelihood).abs() < 6 * target).all()
+    first = flow.evidence(x, int(early.num_draws[0]), seeds=range(5))
+    assert torch.equal(first.log_likelihood[0], early.log_likelihood[0])
+    never = flow.evidence(x, 100, seeds=range(5), target_error=1e-9)
+    assert never.num_draws.tolist() == [100] * 5
+    assert (never.error > 1e-9).all()
+
+
+@torch.no_grad()
+def test_probabilities_of_all_levels_sum_to_one(flow):
+    levels = torch.cartesian_prod(torch.arange(-8, 16), torch.arange(-8, 16)).reshape(-1, *SHAPE)
+    assert exact(flow, levels, num_points=16).exp().sum().item() == pytest.approx(1, abs=1e-3)
+
+
+@torch.no_grad()
+def test_samples_are_pictures(flow):
+    images, num_non_finite = flow.sample(2000, generator=torch.Generator().manual_seed(0))
+    assert images.dtype == torch.uint8
+    assert images.shape == (2000, *SHAPE)
+    assert num_non_finite == 0
+    x = torch.tensor([4, 4], dtype=torch.uint8).reshape(1, *SHAPE)
+    probability = exact(flow, x).exp().item()
+    share = (images == x).flatten(1).all(1).double().mean().item()
+    assert abs(share - probability) <= 3 * (probability * (1 - probability) / 2000) ** 0.5
+
+
+@torch.no_grad()
+def test_values_beyond_the_levels_are_clamped_and_others_counted(flow, monkeypatch):
+    values = torch.tensor([[-3.0, 300.0], [float("nan"), float("inf")], [255.99, 0.0]]).reshape(3, *SHAPE)
+    monkeypatch.setattr(flow.flow, "sample", lambda *_, **__: values)
+    images, num_non_finite = flow.sample(3)
+    assert images.flatten().tolist() == [0, 255, 0, 0, 255, 0]
+    assert num_non_finite == 2
+
+
+def test_the_bound_has_gradients(flow, pictures):
+    flow.elbo(pictures).sum().backward()
+    assert all(parameter.grad is not None for parameter in flow.parameters())
+
+
+def test_wrong_arguments(flow, pictures):
+    for function in (flow.elbo, lambda x: flow.evidence(x, 2)):
+        with pytest.raises(TypeError, match=r"expected pictures in uint8; got torch.float32"):
+            function(pictures.float())
+        with pytest.raises(ShapeError, match=r"expected pictures of shape \(2, 1, 1\); got \(2, 1\)"):
+            function(pictures[..., 0])
+        with pytest.raises(ShapeError, match=r"expected pictures of shape \(2, 1, 1\); got \(1, 1\)"):
+            function(pictures[0])
+    with pytest.raises(ValueError, match="at least one draw and a chunk of one; got 0 and 256"):
+        flow.evidence(pictures, 0)
+    with pytest.raises(ValueError, match="got 2 and 0"):
+        flow.evidence(pictures, 2, chunk_size=0)
+    with pytest.raises(ValueError, match="one seed a picture; got 2 for 5"):
+        flow.evidence(pictures, 2, seeds=[0, 1])

@@ -1,0 +1,116 @@
+import pytest
+import torch
+
+from lightning_flows.dequantization import VariationalDequantization
+from lightning_flows.distributions import standard_normal_log_prob
+from lightning_flows.transforms import MIXINGS, ConvExponential
+from tests import golden
+from tests.dense import slogdets
+from tests.golden import Entry
+from tests.transforms.cases import Module
+
+SMALL = {"num_steps": 1, "width": 6, "depth": 1, "growth": 4, "context_channels": 3, "context_depth": 1}
+
+
+@torch.no_grad()
+def moved(module: Module, noise: float = 0.2, channels: int = 1) -> Module:
+    """Parameters away from their start, power iterations settled."""
+    for parameter in module.parameters():
+        parameter.add_(noise * torch.randn_like(parameter))
+    x = torch.randint(0, 256, (2, channels, 4, 4), dtype=torch.uint8)
+    for _ in range(40):
+        module.train().sample(x)
+    return module.eval()
+
+
+@pytest.mark.parametrize("mixing", MIXINGS)
+def test_density_is_that_of_the_jacobian(mixing):
+    q = moved(VariationalDequantization((1, 4, 4), mixing=mixing, **SMALL).double())
+    x = torch.randint(0, 256, (3, 1, 4, 4), dtype=torch.uint8)
+    noise = q.draw_noise(x)
+    assert noise.shape == (3, 4, 2, 2)
+    context = q.context(x)
+    u, log_q = q.transform(noise, context)
+    volume = slogdets(lambda value: q.transform(value, context.detach())[0], noise)
+    torch.testing.assert_close(log_q.detach(), standard_normal_log_prob(noise) - volume, rtol=0, atol=1e-8)
+    latent, log_det = q.transforms(u, context)
+    expected = q.base.log_prob(latent) + log_det
+    torch.testing.assert_close(log_q, expected, rtol=0, atol=1e-8)
+
+
+@torch.no_grad()
+def test_noise_depends_on_the_picture_and_stays_inside():
+    q = moved(VariationalDequantization((1, 4, 4), **SMALL), noise=1.0)
+    x = torch.randint(0, 256, (200, 1, 4, 4), dtype=torch.uint8)
+    noise = 5 * q.draw_noise(x)
+    u, log_q = q.transform(noise, q.context(x))
+    assert u.min() >= 0
+    assert u.max() < 1
+    assert log_q.isfinite().all()
+    assert torch.equal((x.double() + u.double()).floor(), x.double())
+    other, _ = q.transform(noise, q.context(255 - x))
+    assert (other - u).abs().max() > 0.1
+
+
+@torch.no_grad()
+def test_drawing_noise_goes_in_the_cheap_direction():
+    q = VariationalDequantization((1, 4, 4), mixing="conv_exponential", **SMALL).train()
+    before = {name: value.clone() for name, value in q.named_buffers()}
+    calls = []
+    for module in q.modules():
+        if isinstance(module, ConvExponential):
+            module.register_forward_hook(lambda *_: calls.append(1))
+    x = torch.randint(0, 256, (2, 1, 4, 4), dtype=torch.uint8)
+    q.sample(x)
+    assert len(calls) == 2  # one more than couplings
+    vectors = [name for name in before if name.endswith("spectral_norm.vector")]
+    assert vectors
+    assert all(not torch.equal(dict(q.named_buffers())[name], before[name]) for name in vectors)
+
+
+def test_every_parameter_gets_a_gradient():
+    q = moved(VariationalDequantization((3, 4, 4), mixing="emerging", **SMALL), noise=0.1, channels=3)
+    u, log_q = q.sample(torch.randint(0, 256, (4, 3, 4, 4), dtype=torch.uint8))
+    (u.square().sum() - log_q.sum()).backward()
+    for name, parameter in q.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.abs().max() > 0, name
+
+
+@torch.no_grad()
+def test_parity_with_the_authors():
+    tensors, config = golden.load("dequant_flow_1x1")
+    q = VariationalDequantization(
+        (3, 16, 16),
+        num_steps=config["dequantize_subflows"],
+        width=config["n_intermediate_channels"],
+        depth=config["densenet_depth"],
+        growth=config["densenet_growth"],
+        context_channels=config["n_context"],
+        context_depth=2,
+        context_growth=8,
+    )
+    flow = "qu.distribution"
+    entries = [Entry(f"{flow}.base.mu", "base.mean"), Entry(f"{flow}.base.log_sigma", "base.log_scale")]
+    for i in (2, 4, 6):
+        entries.append(Entry(f"{flow}.transformations.{i}.transform.W", f"transforms.transforms.{i}.transform.weight"))
+    for i in (3, 5):
+        theirs, ours = f"{flow}.transformations.{i}.nn", f"transforms.transforms.{i}.net"
+        entries += golden.dense_entries(theirs, ours, depth=2, gated=True)
+    for theirs, ours in ((1, 0), (3, 2)):
+        names = {"nn.2.conv": "last"} | {f"nn.{i}.nn.{j}": f"layers.{i}.{j}" for i in (0, 1) for j in (0, 2)}
+        entries += [
+            Entry(f"context_net.{theirs}.{one}.{kind}", f"context_net.{ours}.{other}.{kind}")
+            for one, other in names.items()
+            for kind in ("weight", "bias")
+        ]
+    entries += [Entry(f"context_net.2.{kind}", f"context_net.1.{kind}") for kind in ("weight", "bias")]
+    golden.load_parameters(q, tensors, entries)
+    q.eval()
+    x = tensors["x"].to(torch.uint8)
+    assert torch.equal(x.float(), tensors["x"].float())
+    context = q.context(x)
+    torch.testing.assert_close(context, tensors["context"], rtol=0, atol=1e-5)
+    u, log_q = q.transform(tensors["eps"], context)
+    torch.testing.assert_close(u, tensors["u"], rtol=0, atol=1e-5)
+    torch.testing.assert_close(log_q, tensors["log_qu"], rtol=1e-5, atol=1e-4)

@@ -1,0 +1,16 @@
+import pytest
+import torch
+
+from lightning_flows.nets import ContextNet
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_half_the_resolution(dtype):
+    net = ContextNet(3, 5, depth=2, growth=4).to(dtype)
+    x = torch.randn(2, 3, 6, 8, dtype=dtype, requires_grad=True)
+    context = net(x)
+    assert context.shape == (2, 5, 3, 4)
+    assert context.dtype == dtype
+    context.square().sum().backward()
+    assert x.grad.abs().amin() > 0  # every pixel is seen
+    assert all(parameter.grad.abs().max() > 0 for parameter in net.parameters())

@@ -1,0 +1,62 @@
+"""Draws a second of the importance-weighted likelihood against plain evaluations of the bound.
+
+``python benchmarks/importance.py [CHECKPOINT]``, by default a MixingFlow at the reduced size. The bound is evaluated at
+several batch sizes; the best of them takes turns with the likelihood of a few pictures at several numbers of draws K,
+with the same number of pictures times draws at once. Medians of the rates and of the ratios in a round are printed.
+"""
+
+import statistics
+import sys
+import time
+from collections.abc import Callable
+
+import torch
+import yaml
+
+from lightning_flows.config_files import CONFIG_DIR
+from lightning_flows.modules import MixingFlow, load_model
+
+BATCHES = (8, 16, 32, 64, 128, 256)
+DRAWS = (8, 64, 256)
+TOTAL, ROUNDS = 512, 5
+
+
+def rate(function: Callable[[], object], draws: int) -> float:
+    """Draws a second."""
+    start = time.perf_counter()
+    function()
+    return draws / (time.perf_counter() - start)
+
+
+@torch.no_grad()
+def main(path: str | None = None) -> None:
+    torch.manual_seed(0)
+    options = yaml.safe_load((CONFIG_DIR / "cpu.yaml").read_text())["model"]["init_args"]
+    model = (load_model(path) if path else MixingFlow((3, 32, 32), **options)).eval().model
+    images = torch.randint(0, 256, (max(BATCHES), *model.flow.event_shape), dtype=torch.uint8)
+
+    def bound(batch: int) -> Callable[[], object]:
+        return lambda: [model.elbo(images[:batch]) for _ in range(TOTAL // batch)]
+
+    model.elbo(images)
+    rates = {batch: statistics.median(rate(bound(batch), TOTAL) for _ in range(3)) for batch in BATCHES}
+    best = max(rates, key=lambda batch: rates[batch])
+    print("bound, draws a second by batch size:", ", ".join(f"{batch}: {value:.1f}" for batch, value in rates.items()))
+    for num_draws in DRAWS:
+        pictures = images[: TOTAL // num_draws]
+        pairs = [
+            (
+                rate(lambda: model.evidence(pictures, num_draws, chunk_size=best), TOTAL),  # noqa: B023
+                rate(bound(best), TOTAL),
+            )
+            for _ in range(ROUNDS)
+        ]
+        likelihood, plain = (statistics.median(values) for values in zip(*pairs, strict=True))
+        ratio = statistics.median(one / other for one, other in pairs)
+        print(
+            f"K = {num_draws:4}: {likelihood:.1f} draws a second, bound at batch {best}: {plain:.1f}, ratio {ratio:.3f}"
+        )
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:2])

@@ -1,0 +1,36 @@
+"""Parameters of each config's model, without allocating them: ``python benchmarks/parameters.py [CONFIG …]``.
+
+Configs are given by name, by default those of table1/, for pictures of 3x32x32.
+"""
+
+import importlib
+import sys
+
+import torch
+import yaml
+
+from lightning_flows.config_files import CONFIG_DIR
+
+SHAPE = (3, 32, 32)
+
+
+def build(*names: str) -> torch.nn.Module:
+    """The model of a config and its overlays, on the meta device."""
+    options: dict[str, object] = {}
+    for name in names:
+        model = yaml.safe_load((CONFIG_DIR / name).read_text())["model"]
+        path = model.get("class_path", options.pop("class_path", None))
+        options |= {"class_path": path} | model["init_args"]
+    module, _, kind = str(options.pop("class_path")).rpartition(".")
+    with torch.device("meta"):
+        return getattr(importlib.import_module(module), kind)(SHAPE, **options)
+
+
+def main(*names: str) -> None:
+    for name in names or sorted(str(path.relative_to(CONFIG_DIR)) for path in CONFIG_DIR.glob("table1/*.yaml")):
+        whole, reduced = (sum(p.numel() for p in build(*files).parameters()) for files in ((name,), (name, "cpu.yaml")))
+        print(f"{name:30} {whole / 1e6:7.3f} million; with cpu.yaml {reduced / 1e6:.3f} million")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -18,9 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 
-from lightning_flows.config_files import CONFIG_DIR
+from lightning_flows.config_files import load_config
 from lightning_flows.modules import FlowModule, load_model
 from lightning_flows.transforms import MIXINGS
 
@@ -29,8 +28,8 @@ SHAPE = (3, 32, 32)
 
 def build(kind: str, size: str) -> FlowModule:
     """A flow with parameters moved from their start, so that nothing is the identity."""
-    options = yaml.safe_load((CONFIG_DIR / f"table1/{kind}.yaml").read_text())["model"]
-    reduced = yaml.safe_load((CONFIG_DIR / "cpu.yaml").read_text())["model"]["init_args"]
+    options = load_config(f"table1/{kind}.yaml")["model"]
+    reduced = load_config("cpu.yaml")["model"]["init_args"]
     overlay = reduced if size == "reduced" else {"steps_per_level": 2, "dequantization_steps": 2}
     module, _, name = options["class_path"].rpartition(".")
     flow = getattr(importlib.import_module(module), name)(SHAPE, **options["init_args"] | overlay)

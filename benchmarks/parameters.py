@@ -7,9 +7,8 @@ import importlib
 import sys
 
 import torch
-import yaml
 
-from lightning_flows.config_files import CONFIG_DIR
+from lightning_flows.config_files import CONFIG_DIR, load_config
 
 SHAPE = (3, 32, 32)
 
@@ -18,7 +17,7 @@ def build(*names: str) -> torch.nn.Module:
     """The model of a config and its overlays, on the meta device."""
     options: dict[str, object] = {}
     for name in names:
-        model = yaml.safe_load((CONFIG_DIR / name).read_text())["model"]
+        model = load_config(name)["model"]
         path = model.get("class_path", options.pop("class_path", None))
         options |= {"class_path": path} | model["init_args"]
     module, _, kind = str(options.pop("class_path")).rpartition(".")
@@ -27,7 +26,7 @@ def build(*names: str) -> torch.nn.Module:
 
 
 def main(*names: str) -> None:
-    for name in names or sorted(str(path.relative_to(CONFIG_DIR)) for path in CONFIG_DIR.glob("table1/*.yaml")):
+    for name in names or sorted(str(path.relative_to(CONFIG_DIR)) for path in CONFIG_DIR.glob("table1/[!b]*.yaml")):
         whole, reduced = (sum(p.numel() for p in build(*files).parameters()) for files in ((name,), (name, "cpu.yaml")))
         print(f"{name:30} {whole / 1e6:7.3f} million; with cpu.yaml {reduced / 1e6:.3f} million")
 

@@ -2,11 +2,9 @@
 
 from collections.abc import Sequence
 
-from lightning_flows.flows.csf import check_multiscale_shape
+from lightning_flows.flows.builder import dense_coupling, multiscale_flow
 from lightning_flows.flows.multiscale import MultiScaleFlow
-from lightning_flows.flows.split_prior import SplitPrior
-from lightning_flows.nets.densenet import DenseNet
-from lightning_flows.transforms import Affine, AffineCoupling, Compose, Mixing, Squeeze, Transform, mixing_layer
+from lightning_flows.transforms import Mixing, Transform, mixing_layer
 
 
 def mixing_flow(
@@ -21,36 +19,25 @@ def mixing_flow(
     exponential_coefficient: float = 0.95,
     woodbury_rank: int = 24,
 ) -> MultiScaleFlow:
-    """Multi-scale flow of [coupling, mixing] steps; each level begins with a squeeze, the first with a mixing too.
+    """:func:`multiscale_flow` of [coupling, mixing] steps, with a mixing layer at the start too.
 
-    Pixels x of 0 to 256 are normalised first. Couplings, and the Gaussian that half of the channels is factored out to
-    after each level but the last, are conditioned by gated dense nets. Defaults are the paper's model for 32x32
-    pictures.
+    Couplings and split priors are conditioned by gated dense nets. Defaults are the paper's model for 32x32 pictures.
 
     Shapes: x ``(B, *event_shape)`` with event_shape (C, H, W).
     Raises: ShapeError if height or width cannot be halved ``num_levels`` times; ValueError for no steps.
     """
-    check_multiscale_shape(event_shape, num_levels)
-    if steps_per_level < 1:
-        raise ValueError(f"expected at least one step a level; got {steps_per_level}")
 
-    def coupling(channels: int) -> AffineCoupling:
-        kept = channels // 2
-        return AffineCoupling(channels, DenseNet(kept, 2 * (channels - kept), width=width, depth=depth, growth=growth))
+    def mixed(shape: Sequence[int]) -> list[Transform]:
+        options = {"exponential_coefficient": exponential_coefficient, "woodbury_rank": woodbury_rank}
+        return [mixing_layer(mixing, shape, **options)]  # type: ignore[arg-type]
 
-    def mixed(shape: Sequence[int]) -> Transform:
-        return mixing_layer(mixing, shape, exponential_coefficient=exponential_coefficient, woodbury_rank=woodbury_rank)
-
-    shape = tuple(event_shape)
-    levels: list[Transform] = []
-    splits: list[SplitPrior] = []
-    for level in range(num_levels):
-        squeeze = Squeeze()
-        shape = squeeze.output_shape(shape)
-        start: list[Transform] = [squeeze] if level else [Affine(shift=128.0, scale=256.0), squeeze, mixed(shape)]
-        steps = [layer for _ in range(steps_per_level) for layer in (coupling(shape[0]), mixed(shape))]
-        levels.append(Compose([*start, *steps]))
-        if level < num_levels - 1:
-            splits.append(SplitPrior(coupling(shape[0])))
-            shape = splits[-1].split_shape(shape)[0]
-    return MultiScaleFlow(levels, splits, event_shape)
+    return multiscale_flow(
+        event_shape,
+        lambda shape: [dense_coupling(shape[0], width, depth, growth), *mixed(shape)],
+        num_levels=num_levels,
+        steps_per_level=steps_per_level,
+        split_width=width,
+        split_depth=depth,
+        split_growth=growth,
+        start=mixed,
+    )

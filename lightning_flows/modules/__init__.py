@@ -2,8 +2,17 @@
 
 from lightning_flows.modules.base import FlowModule
 from lightning_flows.modules.checkpoint import load_model, read_checkpoint
-from lightning_flows.modules.csf import CSF
 from lightning_flows.modules.metrics import BitsPerDim
 from lightning_flows.modules.mixing import MixingFlow
+from lightning_flows.modules.residual import CSF, CouplingFlow, ResidualFlow
 
-__all__ = ["CSF", "BitsPerDim", "FlowModule", "MixingFlow", "load_model", "read_checkpoint"]
+__all__ = [
+    "CSF",
+    "BitsPerDim",
+    "CouplingFlow",
+    "FlowModule",
+    "MixingFlow",
+    "ResidualFlow",
+    "load_model",
+    "read_checkpoint",
+]

@@ -3,6 +3,7 @@
 from lightning_flows.nets.context import ContextNet
 from lightning_flows.nets.convnet import ConvNet
 from lightning_flows.nets.densenet import DenseBlock, DenseNet
+from lightning_flows.nets.lipschitz import LipschitzConvNet
 from lightning_flows.nets.masked_conv import AutoregressiveConvNet, MaskedConv2d
 from lightning_flows.nets.spectral_norm import SpectralNorm
 
@@ -12,6 +13,7 @@ __all__ = [
     "ConvNet",
     "DenseBlock",
     "DenseNet",
+    "LipschitzConvNet",
     "MaskedConv2d",
     "SpectralNorm",
 ]

@@ -31,10 +31,10 @@ def frozen_power_iteration() -> Iterator[None]:
 class SpectralNorm(nn.Module):
     r"""Scale a convolution's kernel so that its operator norm at the given picture size is at most ``coefficient``.
 
-    .. math:: \bar K = \frac{K}{\max(1, \sigma/c) + 10^{-5}}, \qquad \sigma = \max_{\|x\|=1} \|K \star x\|
+    .. math:: \bar K = \frac{K}{\max(1, \sigma/c) + \epsilon}, \qquad \sigma = \max_{\|x\|=1} \|K \star x\|
 
     σ comes from a power iteration whose vector is kept between calls; only the one on the operator's smaller side is
-    stored. It is warmed up on construction, steps once in each forward in train mode, and never in eval mode.
+    stored. It is warmed up on construction, steps after each forward in train mode, and never in eval mode.
     A 1x1 kernel acts on each pixel alone, so its vector has no spatial axes. The gradient flows through σ.
 
     Several convolutions of one input may share a kernel: its outputs are cut into ``groups``, each normalised alone.
@@ -44,6 +44,8 @@ class SpectralNorm(nn.Module):
         size: height and width of the pictures it will see.
         padding: zeros on the (left, right, top, bottom), such that the size is kept.
         coefficient: largest norm c.
+        margin: ε.
+        num_steps: steps of the power iteration in a forward.
     Source: Miyato et al., 2018; Gouk et al., 2018.
     """
 
@@ -57,12 +59,15 @@ class SpectralNorm(nn.Module):
         padding: tuple[int, int, int, int],
         coefficient: float,
         groups: int = 1,
+        margin: float = 1e-5,
+        num_steps: int = 1,
         warmup_steps: int = 30,
     ) -> None:
         super().__init__()
         if coefficient <= 0:
             raise ValueError(f"expected a positive coefficient; got {coefficient}")
         self.padding, self.coefficient, self.groups = padding, coefficient, groups
+        self.margin, self.num_steps = margin, num_steps
         out_channels, in_channels = kernel.shape[0] // groups, kernel.shape[1]
         self.on_input_side = in_channels <= out_channels
         height, width = (1, 1) if kernel.shape[2:] == (1, 1) else size
@@ -82,7 +87,9 @@ class SpectralNorm(nn.Module):
             if self.training and not _frozen:
                 with torch.no_grad():
                     self._step(kernel, image)
-            scale = 1 / ((sigma / self.coefficient).clamp(min=1) + 1e-5)
+                    for _ in range(self.num_steps - 1):
+                        self._step(kernel, self._image(kernel))
+            scale = 1 / ((sigma / self.coefficient).clamp(min=1) + self.margin)
             return (kernel.reshape(self.groups, -1) * scale[:, None]).reshape(kernel.shape)
 
     def _image(self, kernel: Tensor) -> Tensor:

@@ -12,7 +12,9 @@ from lightning_flows.transforms.flip import Flip
 from lightning_flows.transforms.householder import Householder
 from lightning_flows.transforms.invert import Invert
 from lightning_flows.transforms.linear import LinearCompose, LinearOperator, LinearTransform
+from lightning_flows.transforms.linear_sylvester import LinearSylvesterFunction
 from lightning_flows.transforms.mixing import MIXINGS, Mixing, mixing_layer
+from lightning_flows.transforms.residual import ResidualBlock
 from lightning_flows.transforms.sigmoid import Sigmoid
 from lightning_flows.transforms.squeeze import Squeeze
 from lightning_flows.transforms.sylvester import ConvSylvester, GeneralizedSylvester, SylvesterFunction
@@ -35,8 +37,10 @@ __all__ = [
     "Invert",
     "LinearCompose",
     "LinearOperator",
+    "LinearSylvesterFunction",
     "LinearTransform",
     "Mixing",
+    "ResidualBlock",
     "Sigmoid",
     "Squeeze",
     "SylvesterFunction",

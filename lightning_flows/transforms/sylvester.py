@@ -1,22 +1,18 @@
 """Generalized Sylvester flows and the Convolutional Sylvester Flow."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from lightning_flows.errors import ConvergenceError
 from lightning_flows.functional.precision import full_precision
 from lightning_flows.nets.masked_conv import AutoregressiveConvNet
 from lightning_flows.nets.spectral_norm import frozen_power_iteration
 from lightning_flows.transforms.base import Transform, sum_event
 from lightning_flows.transforms.conv_exponential import ConvExponential
+from lightning_flows.transforms.fixed_point import InverseReport, attach_gradient, check_converged, solve_residual
 from lightning_flows.transforms.householder import Householder
 from lightning_flows.transforms.linear import LinearCompose, LinearTransform
-
-PATIENCE = 5
-"""Iterations without a smaller residual after which a sample has come as far as round-off allows."""
 
 
 class SylvesterFunction(nn.Module):
@@ -41,13 +37,6 @@ class SylvesterFunction(nn.Module):
         s1, s2 = torch.tanh(a1), self.gamma * torch.tanh(a2)
         h = torch.tanh(y * s1 + t1)
         return s2 * h + t2, s2 * s1 * (1 - h * h)
-
-
-class InverseReport(NamedTuple):
-    """What the last inverse took, per sample: ``iterations (B,)`` and the ``residual (B,)`` that was reached."""
-
-    iterations: Tensor
-    residual: Tensor
 
 
 class GeneralizedSylvester(Transform):
@@ -94,69 +83,13 @@ class GeneralizedSylvester(Transform):
             with full_precision(z):
                 basis = self.basis.operator()
                 v = basis.matmul(z)
-            y = self._solve(v.detach())
+            y, self.report, left = solve_residual(self.function, v.detach(), tol=self.tol, max_iter=self.max_iter)
+            check_converged(self.report, left, "Sylvester layer")
             if torch.is_grad_enabled():
-                y = self._attach_gradient(y, v)
+                y = attach_gradient(self.function, y, v, max_iter=self.max_iter)
             f, diagonal = self.function(y)
             with full_precision(z):
                 return z - basis.solve(f), -sum_event(torch.log1p(diagonal))
-
-    @torch.no_grad()
-    def _solve(self, v: Tensor) -> Tensor:
-        """Fixed point of y ← y − (y + f(y) − v)/(1 + f′(y)); samples that are done leave the batch."""
-        eps = torch.finfo(v.dtype).eps
-        target, limit = (2 * eps, 1000 * eps) if self.tol is None else (self.tol, self.tol)
-        scale = v.abs().flatten(1).amax(1).clamp(min=1)
-        y, best, residual = v.clone(), v.clone(), torch.full_like(scale, torch.inf)
-        iterations, stalled = torch.zeros_like(scale, dtype=torch.long), torch.zeros_like(scale, dtype=torch.long)
-        active = torch.arange(v.shape[0], device=v.device)
-        for step in range(self.max_iter + 1):
-            current = y[active]
-            f, diagonal = self.function(current)
-            error = current + f - v[active]
-            now = error.abs().flatten(1).amax(1) / scale[active]
-            better = now < residual[active]
-            residual[active[better]], best[active[better]] = now[better], current[better]
-            stalled[active] = torch.where(better, 0, stalled[active] + 1)
-            # round-off lets a residual stall above the target, the more so the steeper f; NaN counts as not converged
-            reached = residual[active]
-            left = ~((reached <= target) | ((reached <= limit) & (stalled[active] > PATIENCE)))
-            active = active[left]
-            if active.numel() == 0 or step == self.max_iter:
-                break
-            y[active] = (current - error / (1 + diagonal))[left]
-            iterations[active] += 1
-        self.report = InverseReport(iterations, residual)
-        if active.numel():
-            worst = residual.max().item()
-            raise ConvergenceError(
-                f"the inverse of a Sylvester layer expected a residual of at most {limit:.1e} within {self.max_iter} "
-                f"iterations; got {worst:.1e} for {active.numel()} of {v.shape[0]} samples: "
-                "raise max_iter or tol, or decode in float64",
-                residual=worst,
-            )
-        return best
-
-    def _attach_gradient(self, y: Tensor, v: Tensor) -> Tensor:
-        r"""Give the solution its derivative: a gradient g of y becomes λ with :math:`(I + J_f^T)λ = g`."""
-        point = y.detach().requires_grad_()
-        with torch.enable_grad():
-            f, diagonal = self.function(point)
-        one_step = v - self.function(y.detach())[0]
-
-        def solve_transposed(grad: Tensor) -> Tensor:
-            solution = grad / (1 + diagonal.detach())
-            for _ in range(self.max_iter):
-                (pulled,) = torch.autograd.grad(f, point, solution, retain_graph=True)
-                error = solution + pulled - grad
-                if error.abs().max() <= 8 * torch.finfo(grad.dtype).eps * grad.abs().max():
-                    return solution
-                solution = solution - error / (1 + diagonal.detach())
-            raise ConvergenceError("the gradient of a Sylvester inverse did not converge", error.abs().max().item())
-
-        if one_step.requires_grad:
-            one_step.register_hook(solve_transposed)
-        return one_step
 
 
 class ConvSylvester(GeneralizedSylvester):

@@ -35,5 +35,5 @@ def test_layers():
 def test_wrong_arguments():
     with pytest.raises(ShapeError, match=r"multiples of 4 for 2 levels; got \(3, 6, 6\)"):
         mixing_flow((3, 6, 6))
-    with pytest.raises(ValueError, match="at least one step a level; got 0"):
+    with pytest.raises(ValueError, match="at least one level and one step; got 2 and 0"):
         mixing_flow((3, 8, 8), steps_per_level=0)

@@ -134,8 +134,16 @@ WRONG = {
     "odd": (ShapeError, lambda: conv_sylvester_flow((3, 12, 12)), r"multiples of 8 for 3 levels; got \(3, 12, 12\)"),
     "flat": (ShapeError, lambda: conv_sylvester_flow((8, 8)), r"got \(8, 8\)"),
     "no_channels": (ShapeError, lambda: conv_sylvester_flow((0, 8, 8)), r"got \(0, 8, 8\)"),
-    "levels": (ValueError, lambda: conv_sylvester_flow((3, 8, 8), num_levels=0), "at least one level; got 0"),
-    "steps": (ValueError, lambda: conv_sylvester_flow((3, 8, 8), steps_per_level=0), "of at least 1; got 0 and 528"),
+    "levels": (
+        ValueError,
+        lambda: conv_sylvester_flow((3, 8, 8), num_levels=0),
+        "at least one level and one step; got 0 and 16",
+    ),
+    "steps": (
+        ValueError,
+        lambda: conv_sylvester_flow((3, 8, 8), steps_per_level=0),
+        "at least one level and one step; got 3 and 0",
+    ),
     "splits": (
         ValueError,
         lambda: MultiScaleFlow([Compose([]), Compose([])], [], (1, 1, 1)),

@@ -6,7 +6,7 @@ from typing import NamedTuple, TypeVar
 import torch
 from torch import Tensor, nn
 
-from lightning_flows.nets import AutoregressiveConvNet, ConvNet, DenseNet
+from lightning_flows.nets import AutoregressiveConvNet, ConvNet, DenseNet, LipschitzConvNet
 from lightning_flows.transforms import (
     ActNorm,
     Affine,
@@ -22,7 +22,9 @@ from lightning_flows.transforms import (
     Householder,
     Invert,
     LinearCompose,
+    LinearSylvesterFunction,
     LinearTransform,
+    ResidualBlock,
     Squeeze,
     SylvesterFunction,
     Transform,
@@ -42,7 +44,8 @@ class Case(NamedTuple):
     """How to build a transform, the shape of its events, the channels of its context, and what is special.
 
     ``inert`` names parameters whose gradient is zero by nature; ``inverted`` a transform whose forward map is another's
-    inverse (iterative, and without steps of a power iteration).
+    inverse (iterative, and without steps of a power iteration); ``differentiates`` one that takes derivatives in its
+    forward, which torch.compile does not trace.
     """
 
     build: Callable[[], Transform]
@@ -50,6 +53,7 @@ class Case(NamedTuple):
     context_channels: int = 0
     inert: frozenset[str] = frozenset()
     inverted: bool = False
+    differentiates: bool = False
 
 
 def _coupling(channels: int, *, dense: bool, context_channels: int = 0, gated: bool = True) -> AffineCoupling:
@@ -118,6 +122,16 @@ CASES: dict[str, Case] = {
     "sylvester_householder": Case(lambda: _sylvester(Householder(4), gamma=0.9)),
     "sylvester_conv_exponential": Case(lambda: _sylvester(ConvExponential(SHAPE))),
     "sylvester_flip": Case(lambda: _sylvester(Flip(), 6)),
+    "sylvester_without_far": Case(
+        lambda: GeneralizedSylvester(
+            LinearCompose([Householder(4), ConvExponential(SHAPE)]), LinearSylvesterFunction(SHAPE)
+        )
+    ),
+    "residual": Case(lambda: ResidualBlock(LipschitzConvNet((2, 2, 2), 4)), (2, 2, 2), differentiates=True),
+    "residual_one_pixel": Case(lambda: ResidualBlock(LipschitzConvNet((3, 1, 1), 4)), (3, 1, 1), differentiates=True),
+    "invert_residual": Case(
+        lambda: Invert(ResidualBlock(LipschitzConvNet((2, 1, 2), 4))), (2, 1, 2), inverted=True, differentiates=True
+    ),
     "conv_sylvester": Case(lambda: ConvSylvester(SHAPE, 8)),
     "conv_sylvester_free": Case(lambda: ConvSylvester(SHAPE, 8, net_coefficient=None)),
     "conv_sylvester_width_7": Case(lambda: ConvSylvester(SHAPE, 7)),

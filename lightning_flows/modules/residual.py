@@ -1,0 +1,163 @@
+"""The flows of section 6.2 as Lightning modules: the Convolutional Sylvester Flow and what it is compared with."""
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torchmetrics import MeanMetric
+
+from lightning_flows.dequantization import (
+    Dequantization,
+    DequantizedFlow,
+    UniformDequantization,
+    VariationalDequantization,
+)
+from lightning_flows.flows import Ablation, MultiScaleFlow, conv_sylvester_flow, coupling_flow, residual_flow
+from lightning_flows.functional.bits import bits_per_dim
+from lightning_flows.modules.base import FlowModule
+from lightning_flows.transforms import ResidualBlock
+
+
+class ResidualFamily(FlowModule):
+    """What the models of Table 2 share: levels, sizes, split priors and dequantisation.
+
+    Args:
+        event_shape: shape (C, H, W) of the pictures; linked from the data on the command line.
+        num_levels: levels; each halves height and width.
+        steps_per_level: steps a level.
+        hidden_channels: width of the nets inside of the layers.
+        split_width: width of the dense nets that condition split priors and the dequantisation.
+        split_depth: layers of their dense block.
+        split_growth: channels that each of them adds.
+        dequantization: uniform noise, or from a conditional flow with 1x1 mixing.
+        dequantization_steps: couplings of that flow.
+        context_channels: channels that it is told of a picture.
+        context_depth: layers of each dense block of the context's net.
+        context_growth: channels that each of them adds.
+        kwargs: see :class:`FlowModule`.
+    """
+
+    def __init__(
+        self,
+        event_shape: Sequence[int],
+        *,
+        num_levels: int = 3,
+        steps_per_level: int = 16,
+        hidden_channels: int = 528,
+        split_width: int = 64,
+        split_depth: int = 8,
+        split_growth: int = 63,
+        dequantization: Literal["uniform", "variational"] = "uniform",
+        dequantization_steps: int = 4,
+        context_channels: int = 32,
+        context_depth: int = 4,
+        context_growth: int = 32,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(event_shape, **kwargs)
+
+    @abstractmethod
+    def build_flow(self, **sizes: Any) -> MultiScaleFlow:
+        """The flow, given what the family shares."""
+
+    def build_model(self) -> DequantizedFlow:
+        """The flow with its dequantisation."""
+        names = ("num_levels", "steps_per_level", "hidden_channels", "split_width", "split_depth", "split_growth")
+        flow = self.build_flow(**{name: self.hparams[name] for name in names})
+        noise: Dequantization = UniformDequantization()
+        if self.hparams["dequantization"] == "variational":
+            noise = VariationalDequantization(
+                self.event_shape,
+                num_steps=self.hparams["dequantization_steps"],
+                width=self.hparams["split_width"],
+                depth=self.hparams["split_depth"],
+                growth=self.hparams["split_growth"],
+                context_channels=self.hparams["context_channels"],
+                context_depth=self.hparams["context_depth"],
+                context_growth=self.hparams["context_growth"],
+            )
+        return DequantizedFlow(flow, noise)
+
+
+class CSF(ResidualFamily):
+    """Convolutional Sylvester Flow of section 6.2.
+
+    Args:
+        event_shape: shape (C, H, W) of the pictures; linked from the data on the command line.
+        exponential_coefficient: largest norm of the exponential's convolution.
+        net_coefficient: largest norm of each masked convolution.
+        ablation: part that is left out, as in Table 3.
+        kwargs: see :class:`ResidualFamily`.
+    """
+
+    def __init__(
+        self,
+        event_shape: Sequence[int],
+        *,
+        exponential_coefficient: float = 0.95,
+        net_coefficient: float = 1.5,
+        ablation: Ablation = "none",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(event_shape, **kwargs)
+
+    def build_flow(self, **sizes: Any) -> MultiScaleFlow:
+        """The flow of :func:`conv_sylvester_flow`."""
+        names = ("exponential_coefficient", "net_coefficient", "ablation")
+        return conv_sylvester_flow(self.event_shape, **sizes, **{name: self.hparams[name] for name in names})
+
+
+class CouplingFlow(ResidualFamily):
+    """Baseline of section 6.2: affine couplings with plain convolutional nets. For arguments see ResidualFamily."""
+
+    def build_flow(self, **sizes: Any) -> MultiScaleFlow:
+        """The flow of :func:`coupling_flow`."""
+        return coupling_flow(self.event_shape, **sizes)
+
+
+class ResidualFlow(ResidualFamily):
+    """Residual flow of section 6.2.
+
+    ``test`` also logs ``test/log_det_error_bpd``, the standard error of a picture's bound from the estimate of its
+    log-determinants. Their probes are the same for all pictures, so that of the mean over pictures may be as large.
+
+    Args:
+        event_shape: shape (C, H, W) of the pictures; linked from the data on the command line.
+        coefficient: largest norm of each convolution.
+        gradient: of the log-determinant: ``neumann`` saves memory, ``autograd`` differentiates the series.
+        eval_terms: terms of the series in evaluation.
+        eval_probes: probes of each trace in evaluation; at least two for a standard error.
+        kwargs: see :class:`ResidualFamily`.
+    """
+
+    def __init__(
+        self,
+        event_shape: Sequence[int],
+        *,
+        coefficient: float = 0.98,
+        gradient: Literal["neumann", "autograd"] = "neumann",
+        eval_terms: int = 20,
+        eval_probes: int = 4,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(event_shape, **kwargs)
+        self.test_log_det_error = MeanMetric()
+
+    def build_flow(self, **sizes: Any) -> MultiScaleFlow:
+        """The flow of :func:`residual_flow`."""
+        names = ("coefficient", "gradient", "eval_terms", "eval_probes")
+        return residual_flow(self.event_shape, **sizes, **{name: self.hparams[name] for name in names})
+
+    def test_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> None:
+        """Add a batch to the bound, the likelihood and the error of the log-determinants."""
+        super().test_step(batch, batch_idx)
+        reports = [m.log_det_report for m in self.modules() if isinstance(m, ResidualBlock) and m.log_det_report]
+        variance = torch.stack([report.error.square() for report in reports]).sum(0)
+        self.test_log_det_error.update(-bits_per_dim(variance.sqrt(), self.val_bpd.num_dims))
+
+    def on_test_epoch_end(self) -> None:
+        """Log."""
+        super().on_test_epoch_end()
+        self._log_metric("test/log_det_error_bpd", self.test_log_det_error)

@@ -1,0 +1,149 @@
+"""Residual blocks with a contraction."""
+
+import math
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from lightning_flows.functional.precision import full_precision
+from lightning_flows.nets.spectral_norm import frozen_power_iteration
+from lightning_flows.transforms.base import Transform, check_floating, sum_event
+from lightning_flows.transforms.fixed_point import InverseReport, attach_gradient, check_converged, solve_residual
+
+
+class LogDetReport(NamedTuple):
+    """How the last log-determinant was found: ``num_terms`` of the series, and its standard ``error (B,)`` in nats."""
+
+    num_terms: int
+    error: Tensor
+
+
+class ResidualBlock(Transform):
+    r"""Residual flow with a function g whose Lipschitz constant is below one.
+
+    .. math:: z = x + g(x), \qquad \log|\det J| = \sum_{k \ge 1} \frac{(-1)^{k+1}}{k} \operatorname{tr} J_g^k
+
+    Events of up to ``exact_dims`` values get the determinant of the whole Jacobian. Otherwise traces are estimated with
+    random signs v, tr A = E[vᵀAv]. In train mode the series ends at random, each later term weighted by the inverse of
+    the probability that it is reached (a Russian roulette), so that value and gradient are unbiased. In eval mode it
+    has ``eval_terms`` terms and ``eval_probes`` fixed probes, the same for all pictures, and ``log_det_report`` holds
+    the standard error over the probes.
+
+    The gradient of the estimate comes from the Neumann series of (I + J)⁻¹, which keeps the graph of one product with
+    the Jacobian whatever the number of terms; ``gradient="autograd"`` differentiates the series itself.
+
+    The inverse iterates x ← z − g(x), each sample until it has converged; ``report`` tells how long. Autocast is off
+    here: neither the series nor the iteration bears low precision.
+
+    Shapes: x, z ``(B, *event)``; log_det ``(B,)`` in nats.
+    Raises: ConvergenceError if a sample needs more than ``max_iter`` iterations.
+    Source: Chen et al., Residual Flows, 2019.
+    """
+
+    def __init__(
+        self,
+        function: nn.Module,
+        *,
+        gradient: Literal["neumann", "autograd"] = "neumann",
+        num_exact_terms: int = 2,
+        stop_probability: float = 0.5,
+        eval_terms: int = 20,
+        eval_probes: int = 4,
+        exact_dims: int = 64,
+        tol: float | None = None,
+        max_iter: int = 1000,
+    ) -> None:
+        super().__init__()
+        if not (0 < stop_probability < 1 and num_exact_terms >= 1 and eval_terms >= 1 and eval_probes >= 1):
+            raise ValueError(
+                "expected stop_probability between 0 and 1 and at least one term and probe; "
+                f"got {stop_probability}, {num_exact_terms}, {eval_terms} and {eval_probes}"
+            )
+        self.function, self.gradient = function, gradient
+        self.num_exact_terms, self.stop_probability = num_exact_terms, stop_probability
+        self.eval_terms, self.eval_probes, self.exact_dims = eval_terms, eval_probes, exact_dims
+        self.tol, self.max_iter = tol, max_iter
+        self.report: InverseReport | None = None
+        self.log_det_report: LogDetReport | None = None
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """x + g(x)."""
+        check_floating(x)
+        with full_precision(x):
+            g, log_det = self._evaluate(x)
+            return x + g, log_det
+
+    def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """x with x + g(x) = z."""
+        check_floating(z)
+        with full_precision(z), frozen_power_iteration():
+            x, self.report, left = solve_residual(self._residual_map, z.detach(), tol=self.tol, max_iter=self.max_iter)
+            check_converged(self.report, left, "residual block")
+            if torch.is_grad_enabled():
+                x = attach_gradient(self._residual_map, x, z, max_iter=self.max_iter)
+            return x, -self._evaluate(x)[1]
+
+    def _residual_map(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return self.function(x), torch.zeros_like(x)
+
+    def _evaluate(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """g(x) and log|det(I + J)|, with a graph only where the caller has one."""
+        with torch.inference_mode(False), torch.enable_grad():
+            # a log-determinant needs derivatives even where none are wanted of it
+            point = x.clone() if x.requires_grad else x.clone().requires_grad_()  # an inverse's x has a hook of its own
+            g = self.function(point)
+            small = math.prod(x.shape[1:]) <= self.exact_dims
+            log_det = self._exact_log_det(point, g) if small else self._estimate_log_det(point, g)
+        return (g, log_det) if torch.is_grad_enabled() else (g.detach(), log_det.detach())
+
+    def _exact_log_det(self, x: Tensor, g: Tensor) -> Tensor:
+        rows = [
+            torch.autograd.grad(value.sum(), x, create_graph=True)[0].flatten(1) for value in g.flatten(1).unbind(1)
+        ]
+        jacobian = torch.stack(rows, dim=1)
+        identity = torch.eye(jacobian.shape[1], dtype=x.dtype, device=x.device)
+        self.log_det_report = LogDetReport(0, torch.zeros_like(jacobian[:, 0, 0]).detach())
+        return torch.linalg.slogdet(identity + jacobian).logabsdet
+
+    def _estimate_log_det(self, x: Tensor, g: Tensor) -> Tensor:
+        if self.training:
+            weights, probes = self._roulette(), [_signs(x)]
+        else:
+            generator = torch.Generator(x.device).manual_seed(0)
+            weights = [1.0] * self.eval_terms
+            probes = [_signs(x[:1], generator).expand_as(x) for _ in range(self.eval_probes)]
+        estimates = torch.stack([self._series(x, g, probe, weights) for probe in probes])
+        spread = estimates.detach().std(0) if len(probes) > 1 else torch.full_like(estimates[0], math.nan).detach()
+        self.log_det_report = LogDetReport(len(weights), spread / len(probes) ** 0.5)
+        return estimates.mean(0)
+
+    def _roulette(self) -> list[float]:
+        """Weights of the terms: 1 for those that are always there, then 1/P(N ≥ n) with a geometric N ≥ 1."""
+        p = self.stop_probability
+        num_random = 1 + int(math.log(1 - torch.rand(()).item()) / math.log(1 - p))  # drawn on the host
+        return [1.0] * self.num_exact_terms + [(1 - p) ** -n for n in range(num_random)]
+
+    def _series(self, x: Tensor, g: Tensor, probe: Tensor, weights: Sequence[float]) -> Tensor:
+        """Σₖ (−1)^{k+1} wₖ/k · vᵀJᵏv for one probe v."""
+        differentiate = self.gradient == "autograd"
+        term, solution = probe, probe
+        value = torch.zeros_like(sum_event(probe))
+        for k, weight in enumerate(weights, start=1):
+            (term,) = torch.autograd.grad(g, x, term, retain_graph=True, create_graph=differentiate)
+            sign = 1 if k % 2 else -1
+            value = value + sign * weight / k * sum_event(term * probe)
+            solution = solution - sign * weight * term
+        if differentiate:
+            return value
+        # the derivative of log det is tr((I + J)⁻¹ dJ) = E[ sᵀ dJ v ] with s = (I + Jᵀ)⁻¹ v, constant here
+        (product,) = torch.autograd.grad(g, x, solution, create_graph=True)
+        surrogate = sum_event(product * probe)
+        return value + surrogate - surrogate.detach()
+
+
+def _signs(like: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    """Random signs of a tensor's shape, dtype and device."""
+    bits = torch.randint(2, like.shape, generator=generator, device=like.device)
+    return (2 * bits - 1).to(like.dtype)

@@ -5,12 +5,17 @@ import sys
 from pathlib import Path
 
 from lightning_flows.errors import DataError, UsageError
-from lightning_flows.tables import find_runs, table1
+from lightning_flows.tables import find_runs, table1, table2, table3
 from lightning_flows.tables.runs import TESTS
+from lightning_flows.tables.table2 import TABLE2, TABLE3
 from lightning_flows.transforms import MIXINGS
 
-TABLES = {1: table1}
-CONFIGS = {1: [f"table1/{kind}.yaml" for kind in MIXINGS]}
+TABLES = {1: table1, 2: table2, 3: table3}
+CONFIGS = {
+    1: [f"table1/{kind}.yaml" for kind in MIXINGS],
+    2: [f"table2/{kind}_{noise}.yaml" for noise in ("uniform", "variational") for kind in TABLE2],
+    3: [f"table3/{kind}.yaml" for kind in TABLE3],
+}
 
 
 def table(
@@ -24,7 +29,7 @@ def table(
     """Print a table of the paper as Markdown, from finished runs beside the paper's numbers.
 
     Args:
-        number: which table; 1.
+        number: which table; 1, 2 or 3.
         runs: folder with the runs, several seeds each.
         fit: first train and test what is missing there; started again, it goes on where it was.
         seeds: to train with.

@@ -19,7 +19,8 @@ class LipSwish(nn.Module):
 
     def forward(self, y: Tensor) -> Tensor:
         """Apply to each value."""
-        return y * torch.sigmoid(y * F.softplus(self.beta)) / 1.1
+        slope = F.softplus(self.beta)
+        return y * torch.sigmoid(y * slope) / 1.1
 
 
 class LipschitzConv2d(nn.Module):

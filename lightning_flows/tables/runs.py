@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from lightning_flows.errors import DataError
 
@@ -35,6 +36,12 @@ class Run:
     def model(self) -> dict[str, Any]:
         """Arguments of the model."""
         return self.test["model"]["init_args"]
+
+    def curve(self, tag: str) -> list[tuple[int, float]]:
+        """Steps and values of a scalar that was logged for TensorBoard; empty if there is none."""
+        events = EventAccumulator(str(self.folder))
+        events.Reload()
+        return [(event.step, event.value) for event in events.Scalars(tag)] if tag in events.Tags()["scalars"] else []
 
     @property
     def seed(self) -> Any:
@@ -80,18 +87,18 @@ def check_comparable(runs: Sequence[Run], *, free: Iterable[str]) -> None:
     free = set(free)
     for run in runs[1:]:
         one, other = (_flat(_comparable(r.config, free)) for r in (runs[0], run))
-        for key in sorted(one.keys() | other.keys()):
-            if one.get(key) != other.get(key):
+        for key in sorted(one.keys() & other.keys()):  # models of another class have other arguments
+            if one[key] != other[key]:
                 raise DataError(
                     f"expected runs that differ in {', '.join(sorted(free))} and the seed alone; {runs[0].folder} has "
-                    f"{key}: {one.get(key)}, and {run.folder} {other.get(key)}: keep them in separate folders"
+                    f"{key}: {one[key]}, and {run.folder} {other[key]}: keep them in separate folders"
                 )
 
 
 def _comparable(config: dict[str, Any], free: set[str]) -> dict[str, Any]:
-    model = {**config["model"], "init_args": {k: v for k, v in config["model"]["init_args"].items() if k not in free}}
+    model = {k: v for k, v in config["model"]["init_args"].items() if k not in free}
     trainer = {k: v for k, v in config["trainer"].items() if k not in ("logger", "callbacks", "default_root_dir")}
-    return {"model": model, "data": config["data"], "trainer": trainer}
+    return {"model": {"init_args": model}, "data": config["data"], "trainer": trainer}
 
 
 def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
@@ -100,6 +107,28 @@ def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
     return {
         key: leaf for name, part in value.items() for key, leaf in _flat(part, f"{prefix}.{name}".lstrip(".")).items()
     }
+
+
+def newest_by_seed(runs: Sequence[Run]) -> list[Run]:
+    """Of the runs with the same seed the one that was tested last."""
+    return list({run.seed: run for run in sorted(runs, key=lambda run: run.test["time"])}.values())
+
+
+def measured_on(runs: Sequence[Run]) -> str:
+    """A sentence on the data and the hardware, from the first run."""
+    test, runtime = runs[0].test, runs[0].runtime
+    root = test["data"]["init_args"].get("root")
+    steps = ", ".join(sorted({str(run.test["global_step"]) for run in runs}))
+    draws = test["metrics"].get("test/importance_samples")
+    parts = [
+        f"Measured here: {test['num_pictures']} test pictures of {test['data']['class_path'].rpartition('.')[2]}"
+        + (f" ({Path(root).name})" if root else "")
+        + f", best checkpoint after {steps} steps",
+        f"NLL from {draws:.0f} importance samples a picture" if draws else "",
+        f"runtimes on {runtime['num_devices']} x {runtime['device']}, batch {runtime['batch_size']}" if runtime else "",
+        f"torch {test['torch']}. Paper: CIFAR-10, four GTX 1080 Ti; compare with its numbers only at its settings.",
+    ]
+    return "; ".join(part for part in parts if part)
 
 
 def mean_and_deviation(values: Sequence[float]) -> str:

@@ -5,7 +5,14 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from lightning_flows.errors import DataError
-from lightning_flows.tables.runs import Run, check_comparable, markdown, mean_and_deviation
+from lightning_flows.tables.runs import (
+    Run,
+    check_comparable,
+    markdown,
+    mean_and_deviation,
+    measured_on,
+    newest_by_seed,
+)
 
 
 class PaperRow(NamedTuple):
@@ -41,7 +48,7 @@ def table1(runs: Sequence[Run]) -> str:
     if not runs:
         raise DataError("expected runs of table1/*.yaml; got none of a MixingFlow")
     check_comparable(runs, free={"mixing"})
-    by_kind = {kind: _newest_by_seed([run for run in runs if run.model["mixing"] == kind]) for kind in PAPER}
+    by_kind = {kind: newest_by_seed([run for run in runs if run.model["mixing"] == kind]) for kind in PAPER}
     seconds = {name: _seconds(by_kind["conv1x1"], name) for name in ("train_step_seconds", "sample_seconds_per_image")}
     rows = []
     for kind, paper in PAPER.items():
@@ -60,11 +67,7 @@ def table1(runs: Sequence[Run]) -> str:
                 f"{statistics.median(memory):.0f}" if memory else "–",
             ]
         )  # fmt: skip
-    return f"{markdown(HEADER, rows)}\n\n{_measured_on(runs)}"
-
-
-def _newest_by_seed(runs: Sequence[Run]) -> list[Run]:
-    return list({run.seed: run for run in sorted(runs, key=lambda run: run.test["time"])}.values())
+    return f"{markdown(HEADER, rows)}\n\n{measured_on(runs)}"
 
 
 def _seconds(runs: Sequence[Run], name: str) -> float | None:
@@ -74,19 +77,3 @@ def _seconds(runs: Sequence[Run], name: str) -> float | None:
 
 def _percent(seconds: float | None, base: float | None) -> str:
     return f"{100 * seconds / base:.1f}" if seconds and base else "–"
-
-
-def _measured_on(runs: Sequence[Run]) -> str:
-    test, runtime = runs[0].test, runs[0].runtime
-    data = test["data"]["init_args"].get("root")
-    pictures = f"{test['num_pictures']} test pictures of {test['data']['class_path'].rpartition('.')[2]}"
-    steps = ", ".join(sorted({str(run.test["global_step"]) for run in runs}))
-    draws = runs[0].test["metrics"].get("test/importance_samples")
-    parts = [
-        f"Measured here: {pictures}{f' ({data})' if data else ''}, after {steps} steps",
-        f"NLL from {draws:.0f} importance samples a picture" if draws else "",
-        f"runtimes on {runtime['num_devices']} x {runtime['device']}, batch {runtime['batch_size']}" if runtime else "",
-        f"torch {test['torch']}.",
-    ]
-    return ("; ".join(part for part in parts if part) + " Paper: CIFAR-10, four GTX 1080 Ti; its numbers compare with "
-            "these only at its settings.")  # fmt: skip

@@ -20,7 +20,7 @@ def write_run(tmp_path: Path) -> Callable[..., Path]:
         folder = tmp_path / name / "version_0"
         folder.mkdir(parents=True)
         trainer = {"max_epochs": others.pop("max_epochs", 4), "logger": {"init_args": {"name": name}}}
-        model = {"class_path": MODEL, "init_args": {"mixing": mixing, "width": 8}}
+        model = others.get("model", {"class_path": MODEL, "init_args": {"mixing": mixing, "width": 8}})
         config = {"seed_everything": seed, "model": model, "data": DATA, "trainer": trainer}
         (folder / "config.yaml").write_text(yaml.safe_dump(config))
         test = {

@@ -1,0 +1,75 @@
+"""Peak memory of a training step in the flows of Table 2: ``python benchmarks/memory.py``.
+
+What a forward leaves behind for its backward is what grows with depth; this counts it: the bytes of all tensors that
+autograd saves, parameters aside, each storage once, at the moment when they are most, the derivatives inside of the
+residual flow's log-determinants included. Printed in MiB and as a multiple of the Convolutional Sylvester Flow's.
+"""
+
+import argparse
+
+import torch
+
+from lightning_flows.modules import CSF, CouplingFlow, FlowModule, ResidualFlow
+
+SHAPE = (3, 32, 32)
+
+
+def saved_bytes(module: FlowModule, images: torch.Tensor, *, seed: int) -> int:
+    """Bytes of the distinct storages that the graph of the loss keeps."""
+    own = {p.untyped_storage().data_ptr() for p in module.parameters()}
+    alive: dict[int, int] = {}
+    peak = 0
+
+    class Saved:
+        """A saved tensor, counted as long as the graph holds it."""
+
+        def __init__(self, tensor: torch.Tensor) -> None:
+            nonlocal peak
+            self.tensor = tensor
+            self.key = tensor.untyped_storage().data_ptr()
+            if self.key not in own:
+                counts[self.key] = counts.get(self.key, 0) + 1
+                alive[self.key] = tensor.untyped_storage().nbytes()
+                peak = max(peak, sum(alive.values()))
+
+        def __del__(self) -> None:
+            if self.key in counts:
+                counts[self.key] -= 1
+                if counts[self.key] == 0:
+                    del counts[self.key]
+                    alive.pop(self.key, None)
+
+    counts: dict[int, int] = {}
+    torch.manual_seed(seed)  # the same numbers of terms for all
+    with torch.autograd.graph.saved_tensors_hooks(Saved, lambda saved: saved.tensor):
+        loss = -module(images).mean()
+        loss.backward()
+    return peak
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--steps", type=int, default=4, help="steps a level")
+    parser.add_argument("--hidden", type=int, default=96, help="hidden channels")
+    arguments = parser.parse_args()
+    torch.manual_seed(0)
+    sizes = {"steps_per_level": arguments.steps, "hidden_channels": arguments.hidden}
+    sizes |= {"split_width": 32, "split_depth": 2, "split_growth": 32}
+    models = {
+        "Convolutional Sylvester": CSF(SHAPE, **sizes),
+        "coupling": CouplingFlow(SHAPE, **sizes),
+        "residual, plain autograd": ResidualFlow(SHAPE, gradient="autograd", **sizes),
+        "residual, Neumann gradient": ResidualFlow(SHAPE, gradient="neumann", **sizes),
+    }
+    images = torch.randint(0, 256, (arguments.batch, *SHAPE), dtype=torch.uint8)
+    print(f"batch {arguments.batch} of {SHAPE}; {sizes}; mean over 5 seeds: the residual flow's terms are random")
+    first = None
+    for name, module in models.items():
+        size = sum(saved_bytes(module.train(), images, seed=seed) for seed in range(5)) / 5
+        first = first or size
+        print(f"{name:28} {size / 2**20:8.1f} MiB  {size / first:5.2f}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -11,7 +12,10 @@ from lightning_flows.nets.spectral_norm import SpectralNorm, default_kernel
 
 
 class LipSwish(nn.Module):
-    r"""Swish of slope at most one: :math:`y\,\sigma(y \operatorname{softplus}\beta)/1.1`. Source: Chen et al., 2019."""
+    r"""Swish of slope at most one: :math:`f(y) = y\,\sigma(sy)/1.1`, with :math:`s = \operatorname{softplus}\beta`.
+
+    Its derivatives are written out, so that a graph of derivatives keeps y alone of each. Source: Chen et al., 2019.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -19,8 +23,43 @@ class LipSwish(nn.Module):
 
     def forward(self, y: Tensor) -> Tensor:
         """Apply to each value."""
-        slope = F.softplus(self.beta)
-        return y * torch.sigmoid(y * slope) / 1.1
+        return _Swish.apply(y, F.softplus(self.beta)) / 1.1
+
+
+class _Swish(torch.autograd.Function):
+    """y σ(sy); s has one value."""
+
+    @staticmethod
+    def forward(ctx: Any, y: Tensor, s: Tensor) -> Tensor:
+        ctx.save_for_backward(y, s)
+        return y * torch.sigmoid(s * y)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor]:
+        return _SwishBackward.apply(grads[0], *ctx.saved_tensors)
+
+
+class _SwishBackward(torch.autograd.Function):
+    """g ∂/∂y and Σ g ∂/∂s of y σ(sy), for an incoming gradient g."""
+
+    @staticmethod
+    def forward(ctx: Any, g: Tensor, y: Tensor, s: Tensor) -> tuple[Tensor, Tensor]:
+        ctx.save_for_backward(g, y, s)
+        sigma = torch.sigmoid(s * y)
+        bend = y * sigma * (1 - sigma)
+        return g * (sigma + s * bend), (g * y * bend).sum().reshape(s.shape)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        g, y, s = ctx.saved_tensors
+        of_y, of_s = grads
+        sigma = torch.sigmoid(s * y)
+        slope = sigma * (1 - sigma)
+        curve = slope * (2 + s * y * (1 - 2 * sigma))  # ∂²/∂y² is s times this, ∂²/∂y∂s is y times this
+        of_g = of_y * (sigma + s * y * slope) + of_s * y * y * slope
+        of_y2 = g * curve * (of_y * s + of_s * y)
+        of_s2 = (g * y * (of_y * curve + of_s * y * y * slope * (1 - 2 * sigma))).sum().reshape(s.shape)
+        return of_g, of_y2, of_s2
 
 
 class LipschitzConv2d(nn.Module):

@@ -41,7 +41,7 @@ def build(kind: str, size: str) -> FlowModule:
 
 def load(kind: str, folder: Path) -> FlowModule:
     """The first trained flow of a kind."""
-    return load_model(sorted(folder.glob(f"{kind}_seed*/version_*/checkpoints/best.ckpt"))[0])
+    return load_model(sorted(folder.glob(f"{kind}_*/version_*/checkpoints/best.ckpt"))[0])
 
 
 def train_step(flow: FlowModule, optimizer: torch.optim.Optimizer, images: torch.Tensor) -> None:

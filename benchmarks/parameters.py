@@ -1,14 +1,14 @@
-"""Parameters of each config's model, without allocating them: ``python benchmarks/parameters.py [CONFIG …]``.
+"""Parameters of Table 1's models, whole and reduced, without allocating them: ``python benchmarks/parameters.py``.
 
-Configs are given by name, by default those of table1/, for pictures of 3x32x32.
+For pictures of 3x32x32.
 """
 
 import importlib
-import sys
 
 import torch
 
-from lightning_flows.config_files import CONFIG_DIR, load_config
+from lightning_flows.config_files import load_config
+from lightning_flows.transforms import MIXINGS
 
 SHAPE = (3, 32, 32)
 
@@ -25,11 +25,11 @@ def build(*names: str) -> torch.nn.Module:
         return getattr(importlib.import_module(module), kind)(SHAPE, **options)
 
 
-def main(*names: str) -> None:
-    for name in names or sorted(str(path.relative_to(CONFIG_DIR)) for path in CONFIG_DIR.glob("table1/[!b]*.yaml")):
+def main() -> None:
+    for name in (f"table1/{kind}.yaml" for kind in MIXINGS):
         whole, reduced = (sum(p.numel() for p in build(*files).parameters()) for files in ((name,), (name, "cpu.yaml")))
         print(f"{name:30} {whole / 1e6:7.3f} million; with cpu.yaml {reduced / 1e6:.3f} million")
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main()

@@ -34,7 +34,8 @@ def load_config(name: str | Path, *, inside: tuple[Path, ...] = ()) -> dict[str,
 
     Raises: UsageError if a config is its own base, or a base is missing.
     """
-    path = _find(str(name), *(file.parent for file in inside[-1:]))
+    folders = [inside[-1].parent, CONFIG_DIR] if inside else [Path(), CONFIG_DIR]
+    path = _find(folders, str(name)).resolve()
     if path in inside:
         raise UsageError(f"expected a config that ends somewhere; got {path}, which has itself as base")
     if not path.is_file():
@@ -60,7 +61,7 @@ def merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
 def _resolve(value: str) -> str:
     if value.lstrip().startswith("{"):  # a config given as text
         return value
-    path = _find(value)
+    path = _find([Path(), CONFIG_DIR], value)
     try:
         has_base = path.is_file() and "base" in (yaml.safe_load(path.read_text(encoding="utf-8")) or {})
     except (yaml.YAMLError, UnicodeDecodeError, TypeError):
@@ -68,7 +69,6 @@ def _resolve(value: str) -> str:
     return json.dumps(load_config(path)) if has_base else str(path) if path.is_file() else value
 
 
-def _find(name: str, *folders: Path) -> Path:
-    """The first file of that name here, in the folders, or among the packaged configs."""
-    candidates = [Path(name), *(folder / name for folder in folders), CONFIG_DIR / name]
-    return next((path for path in candidates if path.is_file()), Path(name))
+def _find(folders: Sequence[Path], name: str) -> Path:
+    """The first file of that name in the folders."""
+    return next((path for folder in folders if (path := folder / name).is_file()), Path(name))

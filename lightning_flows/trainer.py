@@ -40,7 +40,7 @@ class FlowTrainer(Trainer):
             model, datamodule=datamodule, ckpt_path=ckpt_path, verbose=verbose, weights_only=weights_only
         )
         path = Path(ckpt_path or "").resolve()
-        if path.parent.name == "checkpoints" and self.is_global_zero and model is not None and datamodule is not None:
+        if path.parent.name == "checkpoints" and self.is_global_zero and model and datamodule and results:
             try:
                 with (path.parents[1] / TESTS).open("a", encoding="utf-8") as file:
                     file.write(json.dumps(self._record(model, datamodule, path, results[0])) + "\n")

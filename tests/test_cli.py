@@ -93,7 +93,7 @@ def test_a_given_learning_rate_wins_over_the_resumed_one(trained: Path, tiny: li
 
 def test_checkpoint_holds_only_tensors_and_plain_values(trained: Path) -> None:
     record = read_checkpoint(trained)["lightning_flows"]
-    assert record["model"]["class_path"] == "lightning_flows.modules.csf.CSF"
+    assert record["model"]["class_path"] == "lightning_flows.modules.CSF"
     assert record["data"]["init_args"]["batch_size"] == 8
     assert load_model(trained).event_shape == (3, 32, 32)
 

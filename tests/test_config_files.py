@@ -27,6 +27,8 @@ def test_a_base_is_looked_for_beside_the_config_and_among_the_packaged(here: Pat
     (here / "sub/one.yaml").write_text("base: two.yaml\n")
     (here / "sub/two.yaml").write_text("a: 1\n")
     assert load_config("sub/one.yaml") == {"a": 1}
+    (here / "two.yaml").write_text("a: 2\n")
+    assert load_config("sub/one.yaml") == {"a": 1}  # beside it, not here
     (here / "mine.yaml").write_text("base: cpu.yaml\ntrainer: {max_epochs: 9}\n")
     assert load_config("mine.yaml")["trainer"]["max_epochs"] == 9
     assert load_config("mine.yaml")["model"] == load_config("cpu.yaml")["model"]
@@ -39,6 +41,11 @@ def test_mistakes(here: Path) -> None:
     (here / "two.yaml").write_text("base: one.yaml\n")
     with pytest.raises(UsageError, match=r"one\.yaml, which has itself as base"):
         load_config("one.yaml")
+    (here / "sub").mkdir()
+    (here / "sub/far.yaml").write_text("base: ../near.yaml\n")
+    (here / "near.yaml").write_text("base: sub/far.yaml\n")
+    with pytest.raises(UsageError, match=r"near\.yaml, which has itself as base"):
+        load_config("near.yaml")
 
 
 def test_the_file_here_wins_over_the_packaged_one(here: Path) -> None:

@@ -3,12 +3,16 @@
 from pathlib import Path
 
 import pytest
+import torch
 
+from lightning_flows import modules
 from lightning_flows.cli import run
-from lightning_flows.config_files import CONFIG_DIR, load_config
+from lightning_flows.commands.table import CONFIGS as CONFIGS_OF
+from lightning_flows.commands.table import OVERLAYS as OVERLAYS_OF
+from lightning_flows.config_files import CONFIG_DIR, load_config, merge
 
 CONFIGS = sorted(str(path.relative_to(CONFIG_DIR)) for path in CONFIG_DIR.rglob("*.yaml"))
-OVERLAYS = ["cpu.yaml"]
+OVERLAYS = ["cpu.yaml", "table2/cpu.yaml"]
 BASES = ["table1/base.yaml", "table2/base.yaml"]
 RUNNABLE = [name for name in CONFIGS if not name.startswith("defaults/") and name not in (*OVERLAYS, *BASES)]
 NETS = ["--model.hidden_channels=12", "--model.split_depth=1", "--model.dequantization_steps=1"]
@@ -70,3 +74,17 @@ def test_the_configs_of_table_1_differ_in_one_line() -> None:
     assert len(others) == 3
     for lines in others:
         assert len([1 for one, other in zip(first, lines, strict=True) if one != other]) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "overlay"),
+    [(name, overlay) for table in CONFIGS_OF for name in CONFIGS_OF[table] for overlay in OVERLAYS_OF[table]],
+)
+def test_every_run_of_a_table_can_be_reduced(name: str, overlay: str) -> None:
+    """The overlay's keys fit the model's arguments."""
+    config = merge(load_config(name), load_config(overlay))
+    kind = getattr(modules, config["model"]["class_path"].rpartition(".")[2])
+    with torch.device("meta"):
+        module = kind((3, 32, 32), **config["model"]["init_args"])
+    assert module.hparams["num_importance_samples"] == 10
+    assert sum(p.numel() for p in module.parameters()) < 5e6

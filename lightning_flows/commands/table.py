@@ -1,5 +1,6 @@
 """``table``: the paper's tables from finished runs."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -18,12 +19,15 @@ CONFIGS = {
 }
 
 
+OVERLAYS = {1: ["cpu.yaml"], 2: ["table2/cpu.yaml"], 3: ["table2/cpu.yaml"]}
+
+
 def table(
     number: int,
     runs: str = "runs",
     fit: bool = False,
     seeds: list[int] = [0, 1, 2],  # noqa: B006
-    overlays: list[str] = ["cpu.yaml"],  # noqa: B006
+    overlays: list[str] | None = None,
     pictures: str | None = None,
 ) -> None:
     """Print a table of the paper as Markdown, from finished runs beside the paper's numbers.
@@ -33,12 +37,13 @@ def table(
         runs: folder with the runs, several seeds each.
         fit: first train and test what is missing there; started again, it goes on where it was.
         seeds: to train with.
-        overlays: configs on top of the table's own; cpu.yaml reduces the models to two CPU cores, [] keeps them whole.
+        overlays: configs on top of the table's own; by default one that reduces it to two CPU cores, [] for none.
         pictures: folder or tar of pictures to train on instead of the overlay's.
     """
     if number not in TABLES:
         raise UsageError(f"expected a table among {', '.join(map(str, TABLES))}; got {number}")
     if fit:
+        overlays = OVERLAYS[number] if overlays is None else overlays
         jobs = [(config, seed) for seed in seeds for config in CONFIGS[number]]
         for i, (config, seed) in enumerate(jobs):
             print(f"run {i + 1} of {len(jobs)}: {config}, seed {seed}", flush=True)
@@ -47,7 +52,8 @@ def table(
 
 
 def _fit_and_test(config: str, seed: int, runs: Path, overlays: list[str], pictures: str | None) -> None:
-    name = f"{Path(config).stem}_seed{seed}"
+    parts = [Path(config).stem, *(Path(file).stem for file in overlays), *([Path(pictures).stem] if pictures else [])]
+    name = f"{'_'.join(parts)}_seed{seed}"  # other settings are other runs
     if list((runs / name).glob(f"version_*/{TESTS}")):
         return
     logger = "--trainer.logger.init_args"
@@ -55,10 +61,10 @@ def _fit_and_test(config: str, seed: int, runs: Path, overlays: list[str], pictu
     options += ["--data=ImageFolder", f"--data.init_args.root={pictures}"] if pictures else []
     options += [f"--seed_everything={seed}", f"{logger}.save_dir={runs}", f"{logger}.name={name}"]
     _run("fit", *options, "--ckpt_path=last")
-    best = sorted((runs / name).glob("version_*/checkpoints/best.ckpt"))
-    if not best:
+    best = max((runs / name).glob("version_*/checkpoints/best.ckpt"), key=os.path.getmtime, default=None)
+    if best is None:
         raise DataError(f"expected a checkpoint below {runs / name}; got none: look at what fit printed")
-    _run("test", f"--ckpt_path={best[-1]}")
+    _run("test", f"--ckpt_path={best}")
 
 
 def _run(*args: str) -> None:

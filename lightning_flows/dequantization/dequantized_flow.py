@@ -55,7 +55,7 @@ class DequantizedFlow(nn.Module):
             x: pictures.
             num_draws: K.
             seeds: of the noise, one a picture; with the same seed a picture gets the same noise whatever the batch,
-                the chunk size and the number of devices. Drawn at random by default.
+                the chunk size, and the kind and number of devices. Drawn at random by default.
             chunk_size: pictures times draws that go through the flow at once.
             target_error: standard error of the likelihood, in nats, at which a picture needs no more draws.
 
@@ -71,10 +71,12 @@ class DequantizedFlow(nn.Module):
         context = None if not contexts or contexts[0] is None else torch.cat(contexts)  # type: ignore[arg-type]
 
         def log_weight(rows: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
-            noise = [self.dequantization.draw_noise(x[:1], generator=generator) for generator in generators]
-            return self._log_weight(x[rows], torch.cat(noise), None if context is None else context[rows])
+            draws = [self.dequantization.draw_noise(on_host, generator=generator) for generator in generators]
+            noise = torch.cat(draws).to(x.device)
+            return self._log_weight(x[rows], noise, None if context is None else context[rows])
 
-        generators = [torch.Generator(x.device).manual_seed(seed) for seed in seeds]
+        on_host = torch.empty(1, *x.shape[1:], dtype=x.dtype)  # noise drawn here is the same on any device
+        generators = [torch.Generator().manual_seed(seed) for seed in seeds]
         return gather_evidence(
             log_weight, generators, num_draws, chunk_size=chunk_size, device=x.device, target_error=target_error
         )

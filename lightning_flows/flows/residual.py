@@ -1,5 +1,6 @@
 """The steps that section 6.2 compares, for :func:`multiscale_flow`."""
 
+import itertools
 from collections.abc import Sequence
 from typing import Literal
 
@@ -129,9 +130,13 @@ def residual_flow(
     Shapes, errors: as :func:`conv_sylvester_flow`; ``coefficient`` is the largest norm of each convolution, below 1.
     """
 
+    seeds = itertools.count()  # a block of its own probes: their errors are independent
+
     def step(shape: tuple[int, ...]) -> list[Transform]:
         net = LipschitzConvNet(shape, hidden_channels, coefficient=coefficient)
-        block = ResidualBlock(net, gradient=gradient, eval_terms=eval_terms, eval_probes=eval_probes)
+        block = ResidualBlock(
+            net, gradient=gradient, eval_terms=eval_terms, eval_probes=eval_probes, probe_seed=next(seeds)
+        )
         return [ActNorm(shape[0]), block]
 
     return _flow(

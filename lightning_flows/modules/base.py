@@ -1,6 +1,7 @@
 """Training and evaluation of flows over pictures."""
 
 import math
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
@@ -187,11 +188,17 @@ class FlowModule(LightningModule, ABC):
 
 def describe(component: Any) -> dict[str, Any]:
     """Class path and constructor arguments of a module or datamodule, as a config has them."""
-    kind = type(component)
     return {
-        "class_path": f"{kind.__module__}.{kind.__qualname__}",
+        "class_path": public_path(type(component)),
         "init_args": {key: _plain(value) for key, value in component.hparams.items()},
     }
+
+
+def public_path(kind: type) -> str:
+    """Path to import a class from: its package if that exports it, so that checkpoints outlive a moved file."""
+    package = ".".join(kind.__module__.split(".")[:2])
+    exported = getattr(sys.modules.get(package), kind.__qualname__, None) is kind
+    return f"{package if exported else kind.__module__}.{kind.__qualname__}"
 
 
 def check_state_dict(model: torch.nn.Module, state_dict: Mapping[str, Tensor]) -> None:

@@ -56,7 +56,12 @@ def load_model(path: str | Path) -> FlowModule:
             f"expected a model of lightning_flows; got {config['class_path']}: import that class yourself and use its "
             "load_from_checkpoint"
         )
-    kind = getattr(importlib.import_module(module_name), class_name, None)
+    try:
+        kind = getattr(importlib.import_module(module_name), class_name, None)
+    except ImportError as error:
+        raise CheckpointError(
+            f"expected a model of this version of lightning_flows; got {config['class_path']}, which it does not have"
+        ) from error
     if not (isinstance(kind, type) and issubclass(kind, FlowModule)):
         raise CheckpointError(f"expected the name of a model; got {config['class_path']}")
     model = kind(**config["init_args"])

@@ -120,8 +120,9 @@ class CouplingFlow(ResidualFamily):
 class ResidualFlow(ResidualFamily):
     """Residual flow of section 6.2.
 
-    ``test`` also logs ``test/log_det_error_bpd``, the standard error of a picture's bound from the estimate of its
-    log-determinants. Their probes are the same for all pictures, so that of the mean over pictures may be as large.
+    ``test`` also logs, for a picture and as means over pictures, what the estimate of the log-determinants adds to its
+    bound: ``test/log_det_error_bpd``, a standard error, and ``test/log_det_remainder_bpd``, what the series may leave
+    out. Probes are the same for all pictures, so the error of the mean over pictures may be as large.
 
     Args:
         event_shape: shape (C, H, W) of the pictures; linked from the data on the command line.
@@ -129,6 +130,7 @@ class ResidualFlow(ResidualFamily):
         gradient: of the log-determinant: ``neumann`` saves memory, ``autograd`` differentiates the series.
         eval_terms: terms of the series in evaluation.
         eval_probes: probes of each trace in evaluation; at least two for a standard error.
+        equal_memory: half as many steps a level, for about the memory of the other models.
         kwargs: see :class:`ResidualFamily`.
     """
 
@@ -140,14 +142,17 @@ class ResidualFlow(ResidualFamily):
         gradient: Literal["neumann", "autograd"] = "neumann",
         eval_terms: int = 20,
         eval_probes: int = 4,
+        equal_memory: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(event_shape, **kwargs)
-        self.test_log_det_error = MeanMetric()
+        self.test_log_det_error, self.test_log_det_remainder = MeanMetric(), MeanMetric()
 
     def build_flow(self, **sizes: Any) -> MultiScaleFlow:
         """The flow of :func:`residual_flow`."""
         names = ("coefficient", "gradient", "eval_terms", "eval_probes")
+        if self.hparams["equal_memory"]:
+            sizes["steps_per_level"] = max(1, sizes["steps_per_level"] // 2)
         return residual_flow(self.event_shape, **sizes, **{name: self.hparams[name] for name in names})
 
     def test_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> None:
@@ -156,8 +161,11 @@ class ResidualFlow(ResidualFamily):
         reports = [m.log_det_report for m in self.modules() if isinstance(m, ResidualBlock) and m.log_det_report]
         variance = torch.stack([report.error.square() for report in reports]).sum(0)
         self.test_log_det_error.update(-bits_per_dim(variance.sqrt(), self.val_bpd.num_dims))
+        remainder = torch.stack([report.remainder for report in reports]).sum(0)
+        self.test_log_det_remainder.update(-bits_per_dim(remainder, self.val_bpd.num_dims))
 
     def on_test_epoch_end(self) -> None:
         """Log."""
         super().on_test_epoch_end()
         self._log_metric("test/log_det_error_bpd", self.test_log_det_error)
+        self._log_metric("test/log_det_remainder_bpd", self.test_log_det_remainder)

@@ -2,7 +2,7 @@
 
 import json
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -82,23 +82,31 @@ def _source(data: dict[str, Any]) -> tuple[str, Any]:
     return data["class_path"].rpartition(".")[2], data.get("init_args", {}).get("root")
 
 
-def check_comparable(runs: Sequence[Run], *, free: Iterable[str]) -> None:
-    """Raise DataError unless configs differ only in the seed, the folder and the arguments ``free`` of the model."""
-    free = set(free)
-    for run in runs[1:]:
-        one, other = (_flat(_comparable(r.config, free)) for r in (runs[0], run))
-        for key in sorted(one.keys() & other.keys()):  # models of another class have other arguments
-            if one[key] != other[key]:
+def check_comparable(runs: Sequence[Run], *, free: Callable[[Run], Collection[str]]) -> None:
+    """Raise DataError unless runs agree in all settings of model, data, training and test that they share.
+
+    The seed, the folder and the arguments ``free(run)`` of the model may differ.
+    """
+    seen: dict[str, tuple[Any, Path]] = {}
+    for run in runs:
+        for key, value in _settings(run, free(run)).items():
+            other, folder = seen.setdefault(key, (value, run.folder))
+            if other != value:
                 raise DataError(
-                    f"expected runs that differ in {', '.join(sorted(free))} and the seed alone; {runs[0].folder} has "
-                    f"{key}: {one[key]}, and {run.folder} {other[key]}: keep them in separate folders"
+                    f"expected runs that differ in {', '.join(sorted(free(run)))} and the seed alone; {folder} has "
+                    f"{key}: {other}, and {run.folder} {value}: keep them in separate folders"
                 )
 
 
-def _comparable(config: dict[str, Any], free: set[str]) -> dict[str, Any]:
-    model = {k: v for k, v in config["model"]["init_args"].items() if k not in free}
+def _settings(run: Run, free: Collection[str]) -> dict[str, Any]:
+    """What must be equal; evaluation counts as it was tested, not as it was configured for training."""
+    config = run.config
+    evaluation = ("num_importance_samples", "importance_error", "eval_terms", "eval_probes", "eval_chunk_size")
+    model = {k: v for k, v in config["model"]["init_args"].items() if k not in (*free, *evaluation)}
     trainer = {k: v for k, v in config["trainer"].items() if k not in ("logger", "callbacks", "default_root_dir")}
-    return {"model": {"init_args": model}, "data": config["data"], "trainer": trainer}
+    test = {key: run.test[key] for key in ("num_pictures", "checkpoint")}
+    test |= {key: run.model[key] for key in evaluation[:-1] if key in run.model}
+    return _flat({"model": {"init_args": model}, "data": config["data"], "trainer": trainer, "test": test})
 
 
 def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
@@ -123,7 +131,7 @@ def measured_on(runs: Sequence[Run]) -> str:
     parts = [
         f"Measured here: {test['num_pictures']} test pictures of {test['data']['class_path'].rpartition('.')[2]}"
         + (f" ({Path(root).name})" if root else "")
-        + f", best checkpoint after {steps} steps",
+        + f", checkpoint {test['checkpoint']} after {steps} steps",
         f"NLL from {draws:.0f} importance samples a picture" if draws else "",
         f"runtimes on {runtime['num_devices']} x {runtime['device']}, batch {runtime['batch_size']}" if runtime else "",
         f"torch {test['torch']}. Paper: CIFAR-10, four GTX 1080 Ti; compare with its numbers only at its settings.",

@@ -1,7 +1,9 @@
 """Tables 2 and 3: residual transformations, and ablations of the Sylvester layer."""
 
+import math
 import statistics
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 from lightning_flows.errors import DataError
@@ -61,7 +63,7 @@ def _table(runs: Sequence[Run], paper: Mapping[str, PaperRow]) -> str:
     runs = [run for run in runs if kinds.get(run.folder) in paper]
     if not runs:
         raise DataError(f"expected runs of {', '.join(paper)}; got none of them")
-    check_comparable(runs, free={"ablation", "dequantization", "steps_per_level"})
+    check_comparable(runs, free=lambda run: {"ablation", "dequantization", "equal_memory"})
     rows, targets = [], []
     for dequantization in ("uniform", "variational"):
         groups = {}
@@ -69,7 +71,7 @@ def _table(runs: Sequence[Run], paper: Mapping[str, PaperRow]) -> str:
             found = [r for r in runs if kinds[r.folder] == kind and r.model["dequantization"] == dequantization]
             if found:
                 groups[kind] = newest_by_seed(found)
-        target = max((_best(group) for group in groups.values()), default=None)
+        target = max((best for group in groups.values() if (best := _best(group)) is not None), default=None)
         for kind, group in groups.items():
             metrics = [run.test["metrics"] for run in group]
             numbers = paper[kind].numbers.get(dequantization, ("–", "–"))
@@ -92,31 +94,32 @@ def _table(runs: Sequence[Run], paper: Mapping[str, PaperRow]) -> str:
     return f"{markdown(HEADER, rows)}\n\n{note}{measured_on(runs)}"
 
 
-def _kinds(runs: Sequence[Run]) -> dict[object, str]:
-    """Which row each run belongs to; residual flows with fewer steps than the others are those of equal memory."""
-    most = max((run.model.get("steps_per_level", 0) for run in runs), default=0)
-    kinds: dict[object, str] = {}
+def _kinds(runs: Sequence[Run]) -> dict[Path, str]:
+    """Which row each run belongs to."""
+    kinds = {}
     for run in runs:
         name = run.test["model"]["class_path"].rpartition(".")[2]
         if name == "CouplingFlow":
             kinds[run.folder] = "coupling"
         elif name == "ResidualFlow":
-            kinds[run.folder] = "residual" if run.model["steps_per_level"] == most else "residual_equal_memory"
+            kinds[run.folder] = "residual_equal_memory" if run.model["equal_memory"] else "residual"
         elif name == "CSF":
-            ablation = run.model["ablation"]
-            kinds[run.folder] = "csf" if ablation == "none" else ablation
+            kinds[run.folder] = "csf" if run.model["ablation"] == "none" else run.model["ablation"]
     return kinds
 
 
-def _best(group: Sequence[Run]) -> float:
-    """Median over seeds of the lowest validation bpd; infinite without a curve."""
-    return statistics.median(min((value for _, value in run.curve("val/bpd")), default=float("inf")) for run in group)
+def _best(group: Sequence[Run]) -> float | None:
+    """Median over seeds of the lowest validation bpd; None without a curve."""
+    lowest = [min(value for _, value in curve) for run in group if (curve := run.curve("val/bpd"))]
+    return statistics.median(lowest) if lowest else None
 
 
 def _time_to(group: Sequence[Run], target: float | None) -> str:
+    """Median over seeds; one that never gets there counts as infinite."""
     seconds = []
     for run in group:
         reached = [step for step, value in run.curve("val/bpd") if target is not None and value <= target]
-        if reached and "train_step_seconds" in run.runtime:
-            seconds.append((min(reached) + 1) * run.runtime["train_step_seconds"])
-    return f"{statistics.median(seconds):.0f} s" if seconds else "–"
+        step_seconds = run.runtime.get("train_step_seconds", math.inf)
+        seconds.append((min(reached) + 1) * step_seconds if reached else math.inf)
+    median = statistics.median(seconds)
+    return f"{median:.0f} s" if math.isfinite(median) else "–"

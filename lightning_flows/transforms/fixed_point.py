@@ -83,7 +83,8 @@ def attach_gradient(residual_map: Residual, y: Tensor, v: Tensor, *, max_iter: i
         for _ in range(max_iter):
             (pulled,) = torch.autograd.grad(f, point, solution, retain_graph=True)
             error = solution + pulled - grad
-            if error.abs().max() <= 8 * torch.finfo(grad.dtype).eps * grad.abs().max():
+            size = torch.maximum(grad.abs().max(), solution.abs().max())
+            if error.abs().max() <= 8 * torch.finfo(grad.dtype).eps * size:
                 return solution
             solution = solution - error / (1 + diagonal.detach())
         raise ConvergenceError("the gradient of an inverse did not converge", error.abs().max().item())

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lightning_flows.functional.masks import causal_mask
+from lightning_flows.functional.precision import full_precision
 from lightning_flows.nets.spectral_norm import default_kernel
 
 
@@ -36,11 +37,12 @@ class LinearSylvesterFunction(nn.Module):
 
     def forward(self, y: Tensor) -> tuple[Tensor, Tensor]:
         """f(y) and its Jacobian's diagonal."""
-        d1, d2 = torch.tanh(self.diagonal1), torch.tanh(self.diagonal2)
-        r1 = self._kernel(self.weight, d1)
-        r2 = self._kernel(self.weight.permute(1, 0, 3, 2), d2)
-        h = torch.tanh(_convolve(y + self.bias[:, None, None], r1))
-        return _convolve(h, r2), (d1 * d2)[:, None, None] * (1 - h * h)
+        with full_precision(y):  # there is no net here: all of it enters what is inverted, or the log-determinant
+            d1, d2 = torch.tanh(self.diagonal1), torch.tanh(self.diagonal2)
+            r1 = self._kernel(self.weight, d1)
+            r2 = self._kernel(self.weight.permute(1, 0, 3, 2), d2)
+            h = torch.tanh(_convolve(y + self.bias[:, None, None], r1))
+            return _convolve(h, r2), (d1 * d2)[:, None, None] * (1 - h * h)
 
     def _kernel(self, weight: Tensor, diagonal: Tensor) -> Tensor:
         centre = F.pad(torch.diag(diagonal)[:, :, None, None], (1, 1, 0, 1))

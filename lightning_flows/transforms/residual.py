@@ -14,10 +14,15 @@ from lightning_flows.transforms.fixed_point import InverseReport, attach_gradien
 
 
 class LogDetReport(NamedTuple):
-    """How the last log-determinant was found: ``num_terms`` of the series, and its standard ``error (B,)`` in nats."""
+    """How the last log-determinant was found: ``num_terms`` of the series, and two errors ``(B,)`` in nats.
+
+    ``error`` is the standard error over the probes; ``remainder`` what the series may leave out: 19 times its last
+    term, for a spectral radius of up to 0.95.
+    """
 
     num_terms: int
     error: Tensor
+    remainder: Tensor
 
 
 class ResidualBlock(Transform):
@@ -28,8 +33,8 @@ class ResidualBlock(Transform):
     Events of up to ``exact_dims`` values get the determinant of the whole Jacobian. Otherwise traces are estimated with
     random signs v, tr A = E[vᵀAv]. In train mode the series ends at random, each later term weighted by the inverse of
     the probability that it is reached (a Russian roulette), so that value and gradient are unbiased. In eval mode it
-    has ``eval_terms`` terms and ``eval_probes`` fixed probes, the same for all pictures, and ``log_det_report`` holds
-    the standard error over the probes.
+    has ``eval_terms`` terms and ``eval_probes`` fixed probes, the same for all pictures and set by ``probe_seed``, and
+    ``log_det_report`` holds the standard error over the probes and an estimate of what is left out.
 
     The gradient of the estimate comes from the Neumann series of (I + J)⁻¹, which keeps the graph of one product with
     the Jacobian whatever the number of terms; ``gradient="autograd"`` differentiates the series itself.
@@ -51,6 +56,7 @@ class ResidualBlock(Transform):
         stop_probability: float = 0.5,
         eval_terms: int = 20,
         eval_probes: int = 4,
+        probe_seed: int = 0,
         exact_dims: int = 64,
         tol: float | None = None,
         max_iter: int = 1000,
@@ -64,7 +70,7 @@ class ResidualBlock(Transform):
         self.function, self.gradient = function, gradient
         self.num_exact_terms, self.stop_probability = num_exact_terms, stop_probability
         self.eval_terms, self.eval_probes, self.exact_dims = eval_terms, eval_probes, exact_dims
-        self.tol, self.max_iter = tol, max_iter
+        self.probe_seed, self.tol, self.max_iter = probe_seed, tol, max_iter
         self.report: InverseReport | None = None
         self.log_det_report: LogDetReport | None = None
 
@@ -90,13 +96,14 @@ class ResidualBlock(Transform):
 
     def _evaluate(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """g(x) and log|det(I + J)|, with a graph only where the caller has one."""
+        wanted = torch.is_grad_enabled()
         with torch.inference_mode(False), torch.enable_grad():
             # a log-determinant needs derivatives even where none are wanted of it
             point = x.clone() if x.requires_grad else x.clone().requires_grad_()  # an inverse's x has a hook of its own
             g = self.function(point)
             small = math.prod(x.shape[1:]) <= self.exact_dims
-            log_det = self._exact_log_det(point, g) if small else self._estimate_log_det(point, g)
-        return (g, log_det) if torch.is_grad_enabled() else (g.detach(), log_det.detach())
+            log_det = self._exact_log_det(point, g) if small else self._estimate_log_det(point, g, wanted)
+        return (g, log_det) if wanted else (g.detach(), log_det.detach())
 
     def _exact_log_det(self, x: Tensor, g: Tensor) -> Tensor:
         rows = [
@@ -104,19 +111,24 @@ class ResidualBlock(Transform):
         ]
         jacobian = torch.stack(rows, dim=1)
         identity = torch.eye(jacobian.shape[1], dtype=x.dtype, device=x.device)
-        self.log_det_report = LogDetReport(0, torch.zeros_like(jacobian[:, 0, 0]).detach())
+        zeros = torch.zeros_like(jacobian[:, 0, 0]).detach()
+        self.log_det_report = LogDetReport(0, zeros, zeros)
         return torch.linalg.slogdet(identity + jacobian).logabsdet
 
-    def _estimate_log_det(self, x: Tensor, g: Tensor) -> Tensor:
+    def _estimate_log_det(self, x: Tensor, g: Tensor, wanted: bool) -> Tensor:
         if self.training:
             weights, probes = self._roulette(), [_signs(x)]
         else:
-            generator = torch.Generator(x.device).manual_seed(0)
+            generator = torch.Generator().manual_seed(self.probe_seed)  # on the host: the same signs on any device
             weights = [1.0] * self.eval_terms
-            probes = [_signs(x[:1], generator).expand_as(x) for _ in range(self.eval_probes)]
-        estimates = torch.stack([self._series(x, g, probe, weights) for probe in probes])
-        spread = estimates.detach().std(0) if len(probes) > 1 else torch.full_like(estimates[0], math.nan).detach()
-        self.log_det_report = LogDetReport(len(weights), spread / len(probes) ** 0.5)
+            host = torch.empty(1, *x.shape[1:], dtype=x.dtype)
+            probes = [_signs(host, generator).to(x.device).expand_as(x) for _ in range(self.eval_probes)]
+        estimates, last = (
+            torch.stack(values)
+            for values in zip(*(self._series(x, g, probe, weights, wanted) for probe in probes), strict=True)
+        )
+        spread = estimates.detach().std(0) if len(probes) > 1 else torch.full_like(last[0], math.nan)
+        self.log_det_report = LogDetReport(len(weights), spread / len(probes) ** 0.5, 19 * last.mean(0).abs())
         return estimates.mean(0)
 
     def _roulette(self) -> list[float]:
@@ -125,22 +137,25 @@ class ResidualBlock(Transform):
         num_random = 1 + int(math.log(1 - torch.rand(()).item()) / math.log(1 - p))  # drawn on the host
         return [1.0] * self.num_exact_terms + [(1 - p) ** -n for n in range(num_random)]
 
-    def _series(self, x: Tensor, g: Tensor, probe: Tensor, weights: Sequence[float]) -> Tensor:
-        """Σₖ (−1)^{k+1} wₖ/k · vᵀJᵏv for one probe v."""
-        differentiate = self.gradient == "autograd"
+    def _series(
+        self, x: Tensor, g: Tensor, probe: Tensor, weights: Sequence[float], wanted: bool
+    ) -> tuple[Tensor, Tensor]:
+        """Σₖ (−1)^{k+1} wₖ/k · vᵀJᵏv for one probe v, with a gradient if wanted; and the last term."""
+        differentiate = wanted and self.gradient == "autograd"
         term, solution = probe, probe
         value = torch.zeros_like(sum_event(probe))
         for k, weight in enumerate(weights, start=1):
             (term,) = torch.autograd.grad(g, x, term, retain_graph=True, create_graph=differentiate)
             sign = 1 if k % 2 else -1
-            value = value + sign * weight / k * sum_event(term * probe)
+            last = sign * weight / k * sum_event(term * probe)
+            value = value + last
             solution = solution - sign * weight * term
-        if differentiate:
-            return value
+        if differentiate or not wanted:
+            return value, last.detach()
         # the derivative of log det is tr((I + J)⁻¹ dJ) = E[ sᵀ dJ v ] with s = (I + Jᵀ)⁻¹ v, constant here
         (product,) = torch.autograd.grad(g, x, solution, create_graph=True)
         surrogate = sum_event(product * probe)
-        return value + surrogate - surrogate.detach()
+        return value + surrogate - surrogate.detach(), last.detach()
 
 
 def _signs(like: Tensor, generator: torch.Generator | None = None) -> Tensor:

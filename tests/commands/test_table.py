@@ -33,7 +33,7 @@ def test_one_command_trains_what_is_missing_and_prints_the_table(tmp_path, capsy
     assert "| 1x1 | 1 |" in first
     assert "| emerging | 1 |" in first
     tests = list(tmp_path.glob("runs/*/version_0/tests.jsonl"))
-    assert [path.parts[-3] for path in sorted(tests)] == ["conv1x1_seed5", "emerging_seed5"]
+    assert [path.parts[-3] for path in sorted(tests)] == ["conv1x1_cpu_tiny_seed5", "emerging_cpu_tiny_seed5"]
     times = [path.stat().st_mtime_ns for path in tests]
     main([*options, "--fit=true"])  # everything is there
     assert capsys.readouterr().out == first

@@ -4,6 +4,7 @@ from lightning.pytorch import Trainer
 
 from lightning_flows.modules import CSF, CouplingFlow, ResidualFlow, load_model
 from lightning_flows.modules.base import FlowModule
+from lightning_flows.transforms import ResidualBlock
 from tests.modules.test_base import Stripes, trainer
 
 SMALL = {
@@ -36,6 +37,17 @@ def test_trains_tests_and_loads(name, dequantization, tmp_path):
     with torch.no_grad():
         expected = module.eval().model.flow.log_prob(v)
         torch.testing.assert_close(loaded.model.flow.log_prob(v), expected, rtol=0, atol=0)
+
+
+def test_equal_memory_is_half_the_steps():
+    options = {**SMALL, "steps_per_level": 4}
+    blocks = {
+        equal: sum(
+            isinstance(m, ResidualBlock) for m in ResidualFlow((1, 8, 8), equal_memory=equal, **options).modules()
+        )
+        for equal in (False, True)
+    }
+    assert blocks == {False: 8, True: 4}
 
 
 def test_error_of_the_log_determinants_is_that_of_the_blocks(tmp_path):

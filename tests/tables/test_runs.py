@@ -40,9 +40,16 @@ def test_a_broken_file_is_named(write_run, tmp_path, file, content):
 def test_runs_of_other_settings_are_not_compared(write_run, tmp_path):
     write_run("a", mixing="conv1x1", seed=0)
     write_run("b", mixing="emerging", seed=1)
-    check_comparable(find_runs(tmp_path), free={"mixing"})
+    check_comparable(find_runs(tmp_path), free=lambda run: {"mixing"})
     with pytest.raises(DataError, match=r"model\.init_args\.mixing: conv1x1, and .* emerging"):
-        check_comparable(find_runs(tmp_path), free=set())
+        check_comparable(find_runs(tmp_path), free=lambda run: set())
     write_run("c", max_epochs=5)
     with pytest.raises(DataError, match=r"trainer\.max_epochs: 4, and .* 5: keep them in separate folders"):
-        check_comparable(find_runs(tmp_path), free={"mixing"})
+        check_comparable(find_runs(tmp_path), free=lambda run: {"mixing"})
+
+
+def test_tests_of_other_settings_are_not_compared(write_run, tmp_path):
+    write_run("a")
+    write_run("b", seed=1, num_pictures=8)
+    with pytest.raises(DataError, match=r"test\.num_pictures: 104, and .* 8: keep"):
+        check_comparable(find_runs(tmp_path), free=lambda run: {"mixing"})

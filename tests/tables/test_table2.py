@@ -6,8 +6,9 @@ from lightning_flows.tables import find_runs, table2, table3
 from tests.tables.test_table1 import RUNTIME, cells
 
 
-def model(kind: str, *, dequantization: str = "uniform", steps: int = 4, ablation: str | None = None):
-    options = {"dequantization": dequantization, "steps_per_level": steps}
+def model(kind: str, *, dequantization: str = "uniform", equal_memory: bool = False, ablation: str | None = None):
+    options = {"dequantization": dequantization, "steps_per_level": 4}
+    options |= {"equal_memory": equal_memory} if kind == "ResidualFlow" else {}
     options |= {"ablation": ablation or "none", "net_coefficient": 1.5} if kind == "CSF" else {}
     return {"class_path": f"lightning_flows.modules.residual.{kind}", "init_args": options}
 
@@ -25,7 +26,7 @@ def test_table_2(write_run, tmp_path):
         write_run("c", model=model("CouplingFlow"), bpd=3.5, runtime=RUNTIME | {"train_step_seconds": 1.0}),
         [6.0, 5.5, 4.0],
     )
-    write_run("d", model=model("ResidualFlow", steps=2, dequantization="variational"), bpd=3.6)
+    write_run("d", model=model("ResidualFlow", equal_memory=True, dequantization="variational"), bpd=3.6)
     write_run("e", model=model("ResidualFlow", dequantization="variational"), bpd=3.4)
     write_run("f", model=model("CSF", ablation="without_far"), bpd=9.0)
     text = table2(find_runs(tmp_path))

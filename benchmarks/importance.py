@@ -15,9 +15,9 @@ import torch
 from lightning_flows.config_files import load_config
 from lightning_flows.modules import MixingFlow, load_model
 
-BATCHES = (8, 16, 32, 64, 128, 256)
+BATCHES = (8, 16, 32, 64, 128)
 DRAWS = (8, 64, 256)
-TOTAL, ROUNDS = 512, 5
+TOTAL, ROUNDS = 256, 5
 
 
 def rate(function: Callable[[], object], draws: int) -> float:

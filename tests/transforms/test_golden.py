@@ -181,12 +181,18 @@ def test_float64(name):
 @torch.no_grad()
 def test_inverse(name):
     transform, tensors, config = open_layer(name)
+    if "recon" not in tensors:  # they have no inverse of this layer, which magnifies the round-off of a float32 z
+        transform, x = transform.double(), tensors["x"].double()
+        z, log_det = transform(x)
+        back, inverse_log_det = transform.inverse(z)
+        close(back, x, 1e-10)
+        close(inverse_log_det, -log_det, 1e-9)
+        return
     context = arguments(tensors, torch.float32)[1:]
     x, log_det = transform.inverse(tensors["z"], *context)
     close(x, tensors["x"], max(1e-5, 2 * config.get("recon_max_abs_err", 0)))
+    close(x, tensors["recon"], max(1e-5, 2 * config.get("recon_max_abs_err", 0)))
     close(log_det, -tensors["ldj"], 1e-4)  # where "ldj_reverse" differs, the authors have the wrong sign
-    if "recon" in tensors:  # they have no inverse for each layer
-        close(x, tensors["recon"], max(1e-5, 2 * config.get("recon_max_abs_err", 0)))
 
 
 @pytest.mark.parametrize("name", sorted(WITH_GRADIENTS))

@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import torch
 
-from lightning_flows.config_files import load_config
+from lightning_flows.config_files import load_configs
 from lightning_flows.modules import MixingFlow, load_model
 
 BATCHES = (8, 16, 32, 64, 128)
@@ -30,7 +30,7 @@ def rate(function: Callable[[], object], draws: int) -> float:
 @torch.no_grad()
 def main(path: str | None = None) -> None:
     torch.manual_seed(0)
-    options = load_config("cpu.yaml")["model"]["init_args"]
+    options = load_configs("table1/conv_exponential.yaml", "cpu.yaml")["model"]["init_args"]
     model = (load_model(path) if path else MixingFlow((3, 32, 32), **options)).eval().model
     images = torch.randint(0, 256, (max(BATCHES), *model.flow.event_shape), dtype=torch.uint8)
 

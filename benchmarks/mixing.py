@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 
-from lightning_flows.config_files import load_config
+from lightning_flows.config_files import load_configs
 from lightning_flows.modules import FlowModule, load_model
 from lightning_flows.transforms import MIXINGS
 
@@ -28,9 +28,8 @@ SHAPE = (3, 32, 32)
 
 def build(kind: str, size: str) -> FlowModule:
     """A flow with parameters moved from their start, so that nothing is the identity."""
-    options = load_config(f"table1/{kind}.yaml")["model"]
-    reduced = load_config("cpu.yaml")["model"]["init_args"]
-    overlay = reduced if size == "reduced" else {"steps_per_level": 2, "dequantization_steps": 2}
+    options = load_configs(f"table1/{kind}.yaml", *(["cpu.yaml"] if size == "reduced" else []))["model"]
+    overlay = {"steps_per_level": 2, "dequantization_steps": 2} if size == "full" else {}
     module, _, name = options["class_path"].rpartition(".")
     flow = getattr(importlib.import_module(module), name)(SHAPE, **options["init_args"] | overlay)
     with torch.no_grad():

@@ -7,7 +7,7 @@ import importlib
 
 import torch
 
-from lightning_flows.config_files import load_config
+from lightning_flows.config_files import load_configs
 from lightning_flows.transforms import MIXINGS
 
 SHAPE = (3, 32, 32)
@@ -15,14 +15,10 @@ SHAPE = (3, 32, 32)
 
 def build(*names: str) -> torch.nn.Module:
     """The model of a config and its overlays, on the meta device."""
-    options: dict[str, object] = {}
-    for name in names:
-        model = load_config(name)["model"]
-        path = model.get("class_path", options.pop("class_path", None))
-        options |= {"class_path": path} | model["init_args"]
-    module, _, kind = str(options.pop("class_path")).rpartition(".")
+    options = load_configs(*names)["model"]
+    module, _, kind = options["class_path"].rpartition(".")
     with torch.device("meta"):
-        return getattr(importlib.import_module(module), kind)(SHAPE, **options)
+        return getattr(importlib.import_module(module), kind)(SHAPE, **options["init_args"])
 
 
 def main() -> None:

@@ -16,17 +16,46 @@ CONFIG_DIR = PACKAGE / "configs" if (PACKAGE / "configs").is_dir() else PACKAGE.
 def find_configs(args: Sequence[str]) -> list[str]:
     """Replace the value of each ``--config`` that is no file here by the packaged one of that name, if any.
 
-    A config with the key ``base`` becomes one config: that of the base with its own keys on top.
+    A config with the keys ``base`` or ``models`` becomes a plain one: see :func:`load_config` and :func:`choose_model`.
     """
     found: list[str] = []
+    below: dict[str, Any] = {}
     for i, arg in enumerate(args):
         name, equals, value = arg.partition("=")
-        if i and args[i - 1] in ("-c", "--config"):
-            arg = _resolve(arg)
-        elif equals and name == "--config":
-            arg = f"--config={_resolve(value)}"
+        separate = i > 0 and args[i - 1] in ("-c", "--config")
+        if separate or (equals and name == "--config"):
+            arg, config = _resolve(arg if separate else value, below)
+            below = merge(below, config)
+            arg = arg if separate else f"--config={arg}"
         found.append(arg)
     return found
+
+
+def load_configs(*names: str | Path) -> dict[str, Any]:
+    """Configs laid on top of each other, the last one on top, as the command line does."""
+    whole: dict[str, Any] = {}
+    for name in names:
+        whole = merge(whole, choose_model(load_config(name), whole))
+    return whole
+
+
+def choose_model(config: dict[str, Any], below: dict[str, Any]) -> dict[str, Any]:
+    """Replace the key ``models``, arguments by the name of the model's class, by those of the model named ``below``.
+
+    So one overlay serves models whose sizes have different names.
+    Raises: UsageError if no model is named below, or the overlay does not know it.
+    """
+    if "models" not in config:
+        return config
+    rest, models = {key: value for key, value in config.items() if key != "models"}, config["models"]
+    model = below.get("model")
+    name = str(model.get("class_path", "") if isinstance(model, dict) else model or "").rpartition(".")[2]
+    if name not in models:
+        raise UsageError(
+            f"expected this overlay on top of a config with a model among {', '.join(models)}; got "
+            f"{name or 'none'}: give its --config after the model's"
+        )
+    return merge({"model": {"init_args": models[name]}}, rest)
 
 
 def load_config(name: str | Path, *, inside: tuple[Path, ...] = ()) -> dict[str, Any]:
@@ -58,15 +87,21 @@ def merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
     return both
 
 
-def _resolve(value: str) -> str:
-    if value.lstrip().startswith("{"):  # a config given as text
-        return value
+def _resolve(value: str, below: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """What the parser is to read, and the config that it will find there, as far as that can be told."""
     path = _find([Path(), CONFIG_DIR], value)
     try:
-        has_base = path.is_file() and "base" in (yaml.safe_load(path.read_text(encoding="utf-8")) or {})
-    except (yaml.YAMLError, UnicodeDecodeError, TypeError):
-        has_base = False  # the parser says what is wrong with it
-    return json.dumps(load_config(path)) if has_base else str(path) if path.is_file() else value
+        # a config may also be given as text
+        config = yaml.safe_load(value if value.lstrip().startswith("{") else path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError, OSError):
+        config = None  # the parser says what is wrong with it
+    text = str(path) if path.is_file() else value
+    if not isinstance(config, dict):
+        return text, {}
+    if not config.keys() & {"base", "models"}:
+        return text, config
+    config = choose_model(load_config(path), below)
+    return json.dumps(config), config
 
 
 def _find(folders: Sequence[Path], name: str) -> Path:

@@ -1,8 +1,9 @@
+import json
 from pathlib import Path
 
 import pytest
 
-from lightning_flows.config_files import CONFIG_DIR, find_configs, load_config
+from lightning_flows.config_files import CONFIG_DIR, find_configs, load_config, load_configs
 from lightning_flows.errors import UsageError
 
 
@@ -32,6 +33,29 @@ def test_a_base_is_looked_for_beside_the_config_and_among_the_packaged(here: Pat
     (here / "mine.yaml").write_text("base: cpu.yaml\ntrainer: {max_epochs: 9}\n")
     assert load_config("mine.yaml")["trainer"]["max_epochs"] == 9
     assert load_config("mine.yaml")["model"] == load_config("cpu.yaml")["model"]
+
+
+OVERLAY = "models:\n  One: {size: 1}\n  Two: {width: 2}\nmodel: {init_args: {rate: 3}}\n"
+
+
+def test_an_overlay_has_sizes_for_each_model(here: Path) -> None:
+    (here / "overlay.yaml").write_text(OVERLAY)
+    (here / "two.yaml").write_text("model: {class_path: a.b.Two, init_args: {width: 9, depth: 9}}\n")
+    (here / "mine.yaml").write_text("model: {init_args: {width: 5}}\n")
+    expected = {"class_path": "a.b.Two", "init_args": {"width": 2, "depth": 9, "rate": 3}}
+    assert load_configs("two.yaml", "overlay.yaml")["model"] == expected
+    _, _, overlay, mine = find_configs(["fit", "--config=two.yaml", "--config=overlay.yaml", "--config=mine.yaml"])
+    assert json.loads(overlay.removeprefix("--config=")) == {"model": {"init_args": {"width": 2, "rate": 3}}}
+    assert mine == "--config=mine.yaml"
+
+
+def test_an_overlay_needs_a_model_below(here: Path) -> None:
+    (here / "overlay.yaml").write_text(OVERLAY)
+    (here / "three.yaml").write_text("model: {class_path: Three}\n")
+    with pytest.raises(UsageError, match="among One, Two; got none: give its --config after"):
+        find_configs(["fit", "--config", "overlay.yaml"])
+    with pytest.raises(UsageError, match="among One, Two; got Three"):
+        load_configs("three.yaml", "overlay.yaml")
 
 
 def test_mistakes(here: Path) -> None:

@@ -63,7 +63,7 @@ def _table(runs: Sequence[Run], paper: Mapping[str, PaperRow]) -> str:
     runs = [run for run in runs if kinds.get(run.folder) in paper]
     if not runs:
         raise DataError(f"expected runs of {', '.join(paper)}; got none of them")
-    check_comparable(runs, free=lambda run: {"ablation", "dequantization", "equal_memory"})
+    check_comparable(runs, free=lambda run: {"ablation", "dequantization", "equal_memory", "num_importance_samples"})
     rows, targets = [], []
     for dequantization in ("uniform", "variational"):
         groups = {}

@@ -51,13 +51,13 @@ class FlowTrainer(Trainer):
     def _record(
         self, model: LightningModule, datamodule: FlowDataModule, checkpoint: Path, metrics: Any
     ) -> dict[str, Any]:
-        options, dataset = datamodule.hparams, datamodule.dataset("test")
+        options = datamodule.hparams
         batch_size = (options["eval_batch_size"] or options["batch_size"]) * self.world_size
         return {
             "checkpoint": checkpoint.name,
             "global_step": torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)["global_step"],
             "metrics": metrics,
-            "num_pictures": min(len(dataset), int(sum(self.num_test_batches)) * batch_size),
+            "num_items": min(datamodule.num_test, int(sum(self.num_test_batches)) * batch_size),
             "num_parameters": sum(p.numel() for p in model.parameters()),
             "model": describe(model),
             "data": describe(datamodule),

@@ -19,7 +19,8 @@ BELOW = {
     "datamodules": {"functional", "datasets"},
     "modules": {"functional", "nets", "distributions", "transforms", "flows", "dequantization"},
     "tables": set(),
-    "callbacks": {"functional", "flows", "modules", "files"},
+    "figures": set(),
+    "callbacks": {"functional", "flows", "modules", "files", "figures"},
 }
 """What a folder may import, itself and the errors aside."""
 

@@ -25,7 +25,7 @@ def test_results_of_tests_are_kept_beside_the_run(checkpoint: Path) -> None:
     assert second["model"]["class_path"].endswith(".CSF")
     assert second["model"]["init_args"]["num_importance_samples"] == 2
     assert second["data"]["class_path"].endswith(".SamplePhotos")
-    assert (second["global_step"], second["num_pictures"], second["checkpoint"]) == (3, 104, "best.ckpt")
+    assert (second["global_step"], second["num_items"], second["checkpoint"]) == (3, 104, "best.ckpt")
     assert second["num_parameters"] == sum(
         value.numel()
         for name, value in torch.load(checkpoint, weights_only=True)["state_dict"].items()

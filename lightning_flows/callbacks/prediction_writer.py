@@ -11,7 +11,8 @@ from lightning_flows.files import check_new_file
 
 
 class PredictionWriter(Callback):
-    """Write a CSV with a row for each picture: index, name, log_likelihood (nats) and bpd (bits per dimension).
+    """Write a CSV with a row for each picture: index, name, log_likelihood (nats) and bpd (bits per dimension); for
+    graphs the last is nll (nats a node).
 
     Rows are in the order of the pictures, whatever the number of devices. An existing file is never overwritten.
 
@@ -22,7 +23,8 @@ class PredictionWriter(Callback):
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        self._rows: list[tuple[int, float, float]] = []
+        self._columns: list[str] = []
+        self._rows: list[tuple[Any, ...]] = []
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Refuse what would overwrite."""
@@ -38,8 +40,8 @@ class PredictionWriter(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Keep a batch's rows."""
-        columns = (outputs[key].tolist() for key in ("index", "log_likelihood", "bpd"))
-        self._rows += zip(*columns, strict=True)
+        self._columns = ["index", *(key for key in outputs if key != "index")]
+        self._rows += zip(*(outputs[key].tolist() for key in self._columns), strict=True)
 
     def on_predict_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Gather over ranks and write."""
@@ -54,5 +56,5 @@ class PredictionWriter(Callback):
         names = trainer.datamodule.predict_names()  # type: ignore[attr-defined]
         with self.path.open("x", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
-            writer.writerow(["index", "name", "log_likelihood", "bpd"])
-            writer.writerows((index, names[index], log_p, bpd) for index, log_p, bpd in sorted(rows))
+            writer.writerow(["index", "name", *self._columns[1:]])
+            writer.writerows((index, names[index], *values) for index, *values in sorted(rows))

@@ -20,10 +20,11 @@ class RuntimeMonitor(Callback):
     """Measure a training step and sampling, without data loading and warm-up, synchronised with the device.
 
     In each epoch the steps after ``skip_steps`` are timed, ``max_steps`` of them at most; after each validation
-    ``num_samples`` pictures are drawn. Logs ``runtime/train_step_seconds``, ``runtime/images_per_second`` (of this
-    process) and ``runtime/sample_seconds_per_image``, medians, and keeps the last ones in ``runtime.json`` in the
-    run's folder with the batch size, device, peak memory and versions they were measured with. Peak memory, in bytes,
-    is what tensors took on a GPU, and what the process took on a CPU.
+    ``num_samples`` pictures (or graphs) are drawn. Logs ``runtime/train_step_seconds``, ``runtime/images_per_second``
+    (of this process) and ``runtime/sample_seconds_per_image``, medians, and keeps the last ones in ``runtime.json`` in
+    the run's folder with the batch size, device, peak memory and versions they were measured with. Peak memory, in
+    bytes, is what tensors took on a GPU, and what the process took on a CPU; ``cpu_seconds`` is what all cores together
+    spent on the run so far, evaluation included.
 
     Args:
         skip_steps: steps at the start of an epoch that are not timed.
@@ -35,8 +36,13 @@ class RuntimeMonitor(Callback):
         self.skip_steps, self.max_steps, self.num_samples = skip_steps, max_steps, num_samples
         self.results: dict[str, Any] = {}
         self._steps: list[float] = []
+        self._cpu_start = 0.0
         self._start: float | None = None
         self._batch_size = 0
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Note what the process has used so far."""
+        self._cpu_start = time.process_time()
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Start the clock."""
@@ -49,7 +55,7 @@ class RuntimeMonitor(Callback):
         """Stop the clock."""
         if self._start is not None:
             self._steps.append(_now(pl_module.device) - self._start)
-            self._batch_size = len(batch["image"])
+            self._batch_size = len(batch["index"])
             self._start = None
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -95,6 +101,7 @@ class RuntimeMonitor(Callback):
             "num_devices": trainer.world_size,
             "device": name,
             "precision": str(trainer.precision),
+            "cpu_seconds": time.process_time() - self._cpu_start,
             "peak_memory_bytes": _peak_memory(device),
             "torch": torch.__version__,
             "lightning_flows": __version__,

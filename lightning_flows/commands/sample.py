@@ -1,4 +1,4 @@
-"""``sample``: pictures from a checkpoint."""
+"""``sample``: pictures or graphs from a checkpoint."""
 
 from pathlib import Path
 
@@ -9,6 +9,7 @@ from tqdm import tqdm
 
 from lightning_flows.callbacks.sample_grid import picture_grid
 from lightning_flows.errors import UsageError
+from lightning_flows.figures import nodes_figure
 from lightning_flows.files import check_new_file
 from lightning_flows.modules.checkpoint import load_model
 
@@ -23,16 +24,16 @@ def sample(
     batch_size: int = 64,
     device: str | None = None,
 ) -> Path:
-    """Draw pictures from a checkpoint into a PNG grid.
+    """Draw samples from a checkpoint into a PNG: a grid of pictures, or the nodes of graphs.
 
     Args:
         ckpt_path: checkpoint of a trained model.
         out: PNG file to write; an existing one is kept and refused.
-        num: number of pictures.
+        num: number of samples.
         temperature: factor on the noise; below 1 gives likelier, less varied pictures.
         seed: of the noise; the same seed, checkpoint and device give the same pictures.
-        npy: also write the pictures as uint8 (num, C, H, W) beside the grid, with suffix .npy.
-        batch_size: pictures drawn at once.
+        npy: also write the pictures as uint8 (num, C, H, W), or the nodes (num, N, F), beside it, with suffix .npy.
+        batch_size: samples drawn at once.
         device: such as cpu or cuda; by default an accelerator where there is one.
     """
     if num < 1 or batch_size < 1 or temperature < 0:
@@ -47,17 +48,21 @@ def sample(
     model = load_model(ckpt_path).to(target)
     generator = torch.Generator(target).manual_seed(seed)
     batches, non_finite = [], 0
-    with tqdm(total=num, unit="picture", desc="sampling") as progress:
+    with tqdm(total=num, unit="sample", desc="sampling") as progress:
         for start in range(0, num, batch_size):
             drawn = model.sample(min(batch_size, num - start), temperature=temperature, generator=generator)
-            batches.append(drawn.images.cpu())
-            non_finite += drawn.num_non_finite
-            progress.update(len(drawn.images))
-    images = torch.cat(batches)
-    save_image(picture_grid(images) / 255, files[0])
+            values = drawn if isinstance(drawn, torch.Tensor) else drawn.images
+            non_finite += int((~values.isfinite()).sum()) if values is drawn else drawn.num_non_finite
+            batches.append(values.cpu())
+            progress.update(len(values))
+    values = torch.cat(batches)
+    if values.dtype == torch.uint8:
+        save_image(picture_grid(values) / 255, files[0])
+    else:
+        nodes_figure(values).savefig(files[0], dpi=100)
     if npy:
-        np.save(files[1], images.numpy())
+        np.save(files[1], values.numpy())
     if non_finite:
-        print(f"{non_finite} sampled values are not finite; they are drawn black")
-    print(f"{num} pictures: {', '.join(map(str, files))}")
+        print(f"{non_finite} sampled values are not finite; they are drawn black, or not at all")
+    print(f"{num} samples: {', '.join(map(str, files))}")
     return files[0]

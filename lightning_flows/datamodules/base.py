@@ -1,161 +1,66 @@
-"""The base of all data modules: loaders, augmentation and stages; a subclass only says how to load a part."""
+"""The base of all data modules: what the command line and the trainer need of any data."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sized
+from typing import cast
 
-import torch
 from lightning.pytorch import LightningDataModule
 from lightning.pytorch.overrides.distributed import UnrepeatedDistributedSampler
 from torch import Tensor, distributed
-from torch.utils.data import DataLoader
-from torchvision.transforms import v2
+from torch.utils.data import DataLoader, Dataset
 
-from lightning_flows.datasets import ImageDataset
-from lightning_flows.errors import DataError, ShapeError
+from lightning_flows.errors import DataError
 
 PARTS = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",), "predict": ("predict",)}
+"""The parts that each stage needs."""
 
 Loader = DataLoader[dict[str, Tensor]]
 
 
 class FlowDataModule(LightningDataModule, ABC):
-    """Images for a flow, as batches ``{"image": uint8 (B, C, H, W), "label": int64 (B,), "index": int64 (B,)}``.
+    """Data for a flow: batches are dicts of tensors with ``"index"`` int64 (B,), an item's place in its part.
 
-    A subclass gives :attr:`event_shape` and :meth:`load_part`. Evaluation sees each picture exactly once, whatever
-    the number of devices.
-
-    Args:
-        batch_size: pictures in a training batch, on each device.
-        eval_batch_size: pictures in a validation, test or prediction batch, on each device; default: batch_size.
-        num_workers: processes that load batches in the background.
-        seed: of random splits; the same seed gives the same split.
-        augment: flip training pictures at random and shift them by up to 4 % of their size.
-
-    Raises: ShapeError if a batch size is below 1 or num_workers is negative.
+    A subclass takes plain values and hands its arguments on: the base keeps them in ``hparams``, from which a
+    checkpoint rebuilds it. Evaluation sees each item exactly once, whatever the number of devices.
     """
 
-    predict_part = "test"
-    """What ``predict`` scores."""
-
-    def __init__(
-        self,
-        *,
-        batch_size: int = 256,
-        eval_batch_size: int | None = None,
-        num_workers: int = 0,
-        seed: int = 0,
-        augment: bool = True,
-    ) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        if batch_size < 1 or (eval_batch_size is not None and eval_batch_size < 1):
-            raise ShapeError(
-                f"expected batch_size and eval_batch_size of at least 1; got {batch_size} and {eval_batch_size}"
-            )
-        if num_workers < 0:
-            raise ShapeError(f"expected num_workers of at least 0; got {num_workers}")
-        self.save_hyperparameters()  # those of the subclass too: plain values, so a checkpoint can rebuild it
-        self._datasets: dict[str, ImageDataset] = {}
+        self.save_hyperparameters()  # the arguments of the subclasses
 
     @property
     @abstractmethod
-    def event_shape(self) -> tuple[int, int, int]:
-        """Shape (C, H, W) of an image; known from the start."""
+    def event_shape(self) -> tuple[int, ...]:
+        """Shape of an item without the batch; known from the start."""
 
+    @property
     @abstractmethod
-    def load_part(self, part: str) -> ImageDataset:
-        """Read one part (train, val, test or :attr:`predict_part`) into memory; called once a part, by ``setup``."""
-
-    def setup(self, stage: str) -> None:
-        """Load what a stage needs: fit train and val, validate val, test and predict their own part.
-
-        Raises: DataError if a part is empty, or cannot be read.
-        """
-        for part in PARTS[stage]:
-            if part not in self._datasets:
-                dataset = self.load_part(self.predict_part if part == "predict" else part)
-                if len(dataset) == 0:
-                    raise DataError(f"{type(self).__name__} has no pictures in its {part} part: expected at least one")
-                if part == "train" and self.hparams["augment"]:
-                    dataset.transform = augmentation(self.event_shape[-1])
-                self._datasets[part] = dataset
-
-    def dataset(self, part: str) -> ImageDataset:
-        """Return the dataset of a part: train, val, test or predict.
-
-        Raises: RuntimeError if ``setup`` has not loaded it.
-        """
-        if part not in self._datasets:
-            stages = " or ".join(f"setup({stage!r})" for stage, parts in PARTS.items() if part in parts)
-            raise RuntimeError(f"the {part} part is not loaded: call {stages} first")
-        return self._datasets[part]
-
-    def predict_names(self) -> list[str]:
-        """Return the name of each picture that is predicted, by ``index``."""
-        return self.dataset("predict").names
-
-    def train_dataloader(self) -> Loader:
-        """Return shuffled batches; an incomplete last one is dropped if two full ones (a device) remain."""
-        dataset = self.dataset("train")
-        drop_last = len(dataset) >= 2 * self.hparams["batch_size"] * _num_ranks()
-        return self._loader(dataset, batch_size=self.hparams["batch_size"], shuffle=True, drop_last=drop_last)
-
-    def val_dataloader(self) -> Loader:
-        """Return the validation pictures in order, each once."""
-        return self._eval_dataloader("val")
-
-    def test_dataloader(self) -> Loader:
-        """Return the test pictures in order, each once."""
-        return self._eval_dataloader("test")
-
-    def predict_dataloader(self) -> Loader:
-        """Return the pictures to score in order, each once; ``predict_names`` names them by index."""
-        return self._eval_dataloader("predict")
-
-    def _eval_dataloader(self, part: str) -> Loader:
-        dataset, sampler = self.dataset(part), None
-        if (num_ranks := _num_ranks()) > 1:
-            if len(dataset) < num_ranks:
-                raise DataError(
-                    f"expected at least one {part} picture a process; got {len(dataset)} for {num_ranks} processes: "
-                    "use fewer devices"
-                )
-            # Neither pads nor repeats, and Lightning leaves a DistributedSampler alone.
-            sampler = UnrepeatedDistributedSampler(
-                dataset, num_replicas=num_ranks, rank=distributed.get_rank(), shuffle=False
-            )
-        return self._loader(
-            dataset, batch_size=self.hparams["eval_batch_size"] or self.hparams["batch_size"], sampler=sampler
-        )
-
-    def _loader(
-        self,
-        dataset: ImageDataset,
-        *,
-        batch_size: int,
-        sampler: UnrepeatedDistributedSampler | None = None,
-        shuffle: bool = False,
-        drop_last: bool = False,
-    ) -> Loader:
-        num_workers: int = self.hparams["num_workers"]
-        return DataLoader(
-            dataset,
-            batch_size=batch_size,
-            sampler=sampler,
-            shuffle=shuffle,
-            drop_last=drop_last,
-            num_workers=num_workers,
-            persistent_workers=num_workers > 0,
-            pin_memory=torch.cuda.is_available(),
-        )
+    def num_test(self) -> int:
+        """Number of items that test."""
 
 
-def augmentation(size: int) -> v2.Transform:
-    """Return the authors' augmentation: a horizontal flip and a shift by up to 4 % with repeated edge pixels.
-
-    Shapes: uint8 ``(C, size, size)`` to the same.
-    """
-    crop = v2.RandomCrop(size, padding=round(0.04 * size), padding_mode="edge")
-    return v2.Compose([v2.RandomHorizontalFlip(), crop])
-
-
-def _num_ranks() -> int:
+def num_ranks() -> int:
+    """Return the number of processes that share the data."""
     return distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1
+
+
+def rank() -> int:
+    """Return the number of this process among them."""
+    return distributed.get_rank() if num_ranks() > 1 else 0
+
+
+def each_once(dataset: Dataset[dict[str, Tensor]], name: str) -> UnrepeatedDistributedSampler | None:
+    """Return a sampler by which all ranks together see each item once, in order; None for one rank.
+
+    It neither pads nor repeats, and Lightning leaves a DistributedSampler alone.
+
+    Raises: DataError if there are fewer items than ranks; ``name`` says of what, for example "val picture".
+    """
+    if num_ranks() == 1:
+        return None
+    num = len(cast(Sized, dataset))
+    if num < num_ranks():
+        raise DataError(
+            f"expected at least one {name} a process; got {num} for {num_ranks()} processes: use fewer devices"
+        )
+    return UnrepeatedDistributedSampler(dataset, num_replicas=num_ranks(), rank=rank(), shuffle=False)

@@ -10,7 +10,7 @@ class CIFAR10(PublishedDataModule):
 
     Args:
         root: folder that holds or gets ``cifar-10-python.tar.gz``; it is downloaded if it is missing.
-        kwargs: arguments of :class:`FlowDataModule`.
+        kwargs: arguments of :class:`PictureDataModule`.
     """
 
     source = datasets.CIFAR10

@@ -10,7 +10,7 @@ class FashionMNIST(PublishedDataModule):
 
     Args:
         root: folder that holds or gets ``FashionMNIST/raw/*-ubyte.gz``; they are downloaded if they are missing.
-        kwargs: arguments of :class:`FlowDataModule`.
+        kwargs: arguments of :class:`PictureDataModule`.
     """
 
     source = datasets.FashionMNIST

@@ -5,13 +5,13 @@ from typing import Any
 import torch
 from lightning.pytorch.utilities import rank_zero_info
 
-from lightning_flows.datamodules.base import FlowDataModule
+from lightning_flows.datamodules.pictures import PictureDataModule
 from lightning_flows.datasets import ImageDataset, PictureFiles
 from lightning_flows.datasets.picture_files import check_format
 from lightning_flows.errors import DataError
 
 
-class ImageFolder(FlowDataModule):
+class ImageFolder(PictureDataModule):
     """Pictures of any size, by class or flat, resized and cropped to a square.
 
     With ``train/ val/ test/`` subfolders these are the parts. With train and test but no val, one seeded half of test
@@ -24,7 +24,7 @@ class ImageFolder(FlowDataModule):
         channels: 3 for RGB, 1 for grey.
         val_fraction: fraction of the pictures that validates, where there are no subfolders.
         test_fraction: fraction of the pictures that tests, where there are no subfolders.
-        kwargs: arguments of :class:`FlowDataModule`.
+        kwargs: arguments of :class:`PictureDataModule`.
 
     Raises: ShapeError for an impossible size or number of channels; DataError for fractions outside [0, 1].
     """

@@ -8,19 +8,19 @@ from torch import Tensor
 from torch.nn.functional import pad
 from torchvision.datasets import VisionDataset
 
-from lightning_flows.datamodules.base import FlowDataModule
+from lightning_flows.datamodules.pictures import PictureDataModule
 from lightning_flows.datasets import ImageDataset
 from lightning_flows.errors import DataError
 
 
-class PublishedDataModule(FlowDataModule):
+class PublishedDataModule(PictureDataModule):
     """A data set of torchvision with parts ``train=True`` and ``False``; the last ``num_val`` of the first validate.
 
     Pictures are padded with zeros, evenly on all sides, to the size in ``event_shape``.
 
     Args:
         root: folder of the data set; it is downloaded there if it is missing.
-        kwargs: arguments of :class:`FlowDataModule`.
+        kwargs: arguments of :class:`PictureDataModule`.
     """
 
     source: ClassVar[type[VisionDataset]]

@@ -2,18 +2,18 @@
 
 from typing import Any
 
-from lightning_flows.datamodules.base import FlowDataModule
+from lightning_flows.datamodules.pictures import PictureDataModule
 from lightning_flows.datasets import ImageDataset, sample_photo_crops
 from lightning_flows.errors import ShapeError
 
 
-class SamplePhotos(FlowDataModule):
+class SamplePhotos(PictureDataModule):
     """32x32 RGB crops of scikit-learn's two sample photographs; no pixel is in two parts.
 
     Args:
         stride: pixels between neighbouring training crops.
         augment: flip training crops at random and shift them; off, as overlapping crops already are shifted.
-        kwargs: other arguments of :class:`FlowDataModule`.
+        kwargs: other arguments of :class:`PictureDataModule`.
 
     Raises: ShapeError if the stride is below 1.
     """

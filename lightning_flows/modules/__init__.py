@@ -2,8 +2,15 @@
 
 from lightning_flows.modules.base import FlowModule
 from lightning_flows.modules.checkpoint import load_model, read_checkpoint
+from lightning_flows.modules.graphs import (
+    GraphCouplingFlow,
+    GraphFlowModule,
+    GraphNormalizingFlow,
+    SetAutoregressiveFlow,
+)
 from lightning_flows.modules.metrics import BitsPerDim
 from lightning_flows.modules.mixing import MixingFlow
+from lightning_flows.modules.pictures import PictureFlow
 from lightning_flows.modules.residual import CSF, CouplingFlow, ResidualFlow
 
 __all__ = [
@@ -11,8 +18,13 @@ __all__ = [
     "BitsPerDim",
     "CouplingFlow",
     "FlowModule",
+    "GraphCouplingFlow",
+    "GraphFlowModule",
+    "GraphNormalizingFlow",
     "MixingFlow",
+    "PictureFlow",
     "ResidualFlow",
+    "SetAutoregressiveFlow",
     "load_model",
     "read_checkpoint",
 ]

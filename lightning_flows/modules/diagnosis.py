@@ -1,14 +1,15 @@
 """Find the layer at which numbers stop being finite."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
-from lightning_flows.dequantization import DequantizedFlow
 from lightning_flows.errors import NonFiniteError
 
 
-def check_finite(values: Tensor, model: DequantizedFlow, images: Tensor, stage: str) -> None:
-    """Raise NonFiniteError, naming the first layer at fault, unless all values are finite.
+def check_finite(values: Tensor, model: nn.Module, repeat: Callable[[], object], stage: str) -> None:
+    """Raise NonFiniteError, naming the first layer at fault, unless all values are finite; ``repeat`` makes them anew.
 
     This is the one place of a training step that waits for the device.
     """
@@ -17,23 +18,23 @@ def check_finite(values: Tensor, model: DequantizedFlow, images: Tensor, stage: 
     bad = int((~torch.isfinite(values)).sum())
     raise NonFiniteError(
         f"expected finite log-probabilities in {stage}; got {bad} of {values.numel()} that are not. "
-        f"{_culprit(model, images)}. Checkpoints written so far are untouched: resume from one with a smaller "
+        f"{_culprit(model, repeat)}. Checkpoints written so far are untouched: resume from one with a smaller "
         "learning rate, a longer warm-up or a smaller gradient_clip_val"
     )
 
 
-def _culprit(model: DequantizedFlow, images: Tensor) -> str:
+def _culprit(model: nn.Module, repeat: Callable[[], object]) -> str:
     for name, parameter in model.named_parameters():
         if not torch.isfinite(parameter).all():
             return f"The parameter {name} is not finite"
     return (
-        f"The first output that is not finite is that of {first_non_finite(model, images) or 'no layer, when repeated'}"
+        f"The first output that is not finite is that of {first_non_finite(model, repeat) or 'no layer, when repeated'}"
     )
 
 
 @torch.no_grad()
-def first_non_finite(model: DequantizedFlow, images: Tensor) -> str | None:
-    """Name of the first submodule whose output is not finite for these pictures, as ``name (Class)``."""
+def first_non_finite(model: nn.Module, repeat: Callable[[], object]) -> str | None:
+    """Name of the first submodule whose output is not finite in ``repeat()``, as ``name (Class)``."""
     found: list[str] = []
 
     def watch(name: str, layer: nn.Module) -> torch.utils.hooks.RemovableHandle:
@@ -48,7 +49,7 @@ def first_non_finite(model: DequantizedFlow, images: Tensor) -> str | None:
     training = model.training
     try:
         model.eval()
-        model.elbo(images)
+        repeat()
     finally:
         model.train(training)
         for handle in handles:

@@ -12,11 +12,11 @@ from lightning_flows.dequantization import (
     VariationalDequantization,
 )
 from lightning_flows.flows import mixing_flow
-from lightning_flows.modules.base import FlowModule
+from lightning_flows.modules.pictures import PictureFlow
 from lightning_flows.transforms import Mixing
 
 
-class MixingFlow(FlowModule):
+class MixingFlow(PictureFlow):
     """Affine couplings with a linear mixing layer between them, for the comparison of Table 1.
 
     With another mixing than ``conv1x1`` the dense layers add fewer than ``growth`` channels: as many as keep the number
@@ -38,7 +38,7 @@ class MixingFlow(FlowModule):
         context_channels: channels that it is told of a picture.
         context_depth: layers of each dense block of the context's net.
         context_growth: channels that each of them adds.
-        kwargs: see :class:`FlowModule`.
+        kwargs: see :class:`PictureFlow`.
     """
 
     def __init__(

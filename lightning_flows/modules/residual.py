@@ -16,11 +16,11 @@ from lightning_flows.dequantization import (
 )
 from lightning_flows.flows import Ablation, MultiScaleFlow, conv_sylvester_flow, coupling_flow, residual_flow
 from lightning_flows.functional.bits import bits_per_dim
-from lightning_flows.modules.base import FlowModule
+from lightning_flows.modules.pictures import PictureFlow
 from lightning_flows.transforms import ResidualBlock
 
 
-class ResidualFamily(FlowModule):
+class ResidualFamily(PictureFlow):
     """What the models of Table 2 share: levels, sizes, split priors and dequantisation.
 
     Args:
@@ -36,7 +36,7 @@ class ResidualFamily(FlowModule):
         context_channels: channels that it is told of a picture.
         context_depth: layers of each dense block of the context's net.
         context_growth: channels that each of them adds.
-        kwargs: see :class:`FlowModule`.
+        kwargs: see :class:`PictureFlow`.
     """
 
     def __init__(

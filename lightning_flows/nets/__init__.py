@@ -3,17 +3,22 @@
 from lightning_flows.nets.context import ContextNet
 from lightning_flows.nets.convnet import ConvNet
 from lightning_flows.nets.densenet import DenseBlock, DenseNet
+from lightning_flows.nets.graph_attention import GraphAttentionNet, SetAutoregressiveNet
 from lightning_flows.nets.lipschitz import LipschitzConvNet
 from lightning_flows.nets.masked_conv import AutoregressiveConvNet, MaskedConv2d
+from lightning_flows.nets.mlp import MLP
 from lightning_flows.nets.spectral_norm import SpectralNorm
 
 __all__ = [
+    "MLP",
     "AutoregressiveConvNet",
     "ContextNet",
     "ConvNet",
     "DenseBlock",
     "DenseNet",
+    "GraphAttentionNet",
     "LipschitzConvNet",
     "MaskedConv2d",
+    "SetAutoregressiveNet",
     "SpectralNorm",
 ]

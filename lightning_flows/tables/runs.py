@@ -78,14 +78,15 @@ def _read_run(folder: Path) -> Run | None:
     return Run(folder, config, own[-1], measured) if own else None
 
 
-def _source(data: dict[str, Any]) -> tuple[str, Any]:
-    return data["class_path"].rpartition(".")[2], data.get("init_args", {}).get("root")
+def _source(data: dict[str, Any]) -> tuple[Any, ...]:
+    options = data.get("init_args", {})
+    return data["class_path"].rpartition(".")[2], options.get("root"), options.get("mixture"), options.get("means")
 
 
 def check_comparable(runs: Sequence[Run], *, free: Callable[[Run], Collection[str]]) -> None:
     """Raise DataError unless runs agree in all settings of model, data, training and test that they share.
 
-    The seed, the folder and the arguments ``free(run)`` of the model may differ.
+    The seed, the folder and the arguments ``free(run)`` of the model may differ, in training and in the test.
     """
     seen: dict[str, tuple[Any, Path]] = {}
     for run in runs:
@@ -104,8 +105,8 @@ def _settings(run: Run, free: Collection[str]) -> dict[str, Any]:
     evaluation = ("num_importance_samples", "importance_error", "eval_terms", "eval_probes", "eval_chunk_size")
     model = {k: v for k, v in config["model"]["init_args"].items() if k not in (*free, *evaluation)}
     trainer = {k: v for k, v in config["trainer"].items() if k not in ("logger", "callbacks", "default_root_dir")}
-    test = {key: run.test[key] for key in ("num_pictures", "checkpoint")}
-    test |= {key: run.model[key] for key in evaluation[:-1] if key in run.model}
+    test = {key: run.test[key] for key in ("num_items", "checkpoint")}
+    test |= {key: run.model[key] for key in evaluation[:-1] if key in run.model and key not in free}
     return _flat({"model": {"init_args": model}, "data": config["data"], "trainer": trainer, "test": test})
 
 
@@ -122,31 +123,35 @@ def newest_by_seed(runs: Sequence[Run]) -> list[Run]:
     return list({run.seed: run for run in sorted(runs, key=lambda run: run.test["time"])}.values())
 
 
-def measured_on(runs: Sequence[Run]) -> str:
+PAPER_PICTURES = "Paper: CIFAR-10, four GTX 1080 Ti; compare with its numbers only at its settings."
+
+
+def measured_on(runs: Sequence[Run], paper: str = PAPER_PICTURES) -> str:
     """A sentence on the data and the hardware, from the first run."""
     test, runtime = runs[0].test, runs[0].runtime
+    items = "test graphs" if "mixture" in test["data"]["init_args"] else "test pictures"
     root = test["data"]["init_args"].get("root")
     steps = ", ".join(sorted({str(run.test["global_step"]) for run in runs}))
     draws = test["metrics"].get("test/importance_samples")
     parts = [
-        f"Measured here: {test['num_pictures']} test pictures of {test['data']['class_path'].rpartition('.')[2]}"
+        f"Measured here: {test['num_items']} {items} of {test['data']['class_path'].rpartition('.')[2]}"
         + (f" ({Path(root).name})" if root else "")
         + f", checkpoint {test['checkpoint']} after {steps} steps",
         f"NLL from {draws:.0f} importance samples a picture" if draws else "",
         f"runtimes on {runtime['num_devices']} x {runtime['device']}, batch {runtime['batch_size']}" if runtime else "",
-        f"torch {test['torch']}. Paper: CIFAR-10, four GTX 1080 Ti; compare with its numbers only at its settings.",
+        f"torch {test['torch']}. {paper}",
     ]
     return "; ".join(part for part in parts if part)
 
 
-def mean_and_deviation(values: Sequence[float]) -> str:
-    """Mean ± standard deviation, in three decimals; of a single value without deviation.
+def mean_and_deviation(values: Sequence[float], *, digits: int = 3) -> str:
+    """Mean ± standard deviation; of a single value without deviation.
 
     >>> mean_and_deviation([3.0, 3.2]), mean_and_deviation([3.0])
     ('3.100 ± 0.141', '3.000')
     """
-    mean = f"{statistics.fmean(values):.3f}"
-    return f"{mean} ± {statistics.stdev(values):.3f}" if len(values) > 1 else mean
+    mean = f"{statistics.fmean(values):.{digits}f}"
+    return f"{mean} ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else mean
 
 
 def markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

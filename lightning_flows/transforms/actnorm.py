@@ -9,33 +9,48 @@ from torch import Tensor, nn
 from lightning_flows.transforms.base import Transform, check_input, zero_log_det
 
 
-class ActNorm(Transform):
+class InitializedOnce(nn.Module):
+    """Remembers in its state whether a first batch has set it, so that a loaded checkpoint is not set again."""
+
+    initialized: Tensor
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.register_buffer("initialized", torch.tensor(False))
+        self.is_initialized = False  # the buffer's value on the host: no forward reads it from the device
+
+    def set_initialized(self) -> None:
+        """From now on it is."""
+        self.initialized.fill_(True)
+        self.is_initialized = True
+
+    def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+        self.is_initialized = bool(state_dict.get(prefix + "initialized", self.is_initialized))
+
+
+class ActNorm(InitializedOnce, Transform):
     r"""Shift and scale each channel; set by the first training batch to zero mean and unit variance.
 
     .. math:: z_c = (x_c - b_c)\,e^{-s_c}, \qquad \log|\det J| = -HW \sum_c s_c
 
     The first forward in train mode sets b and s, from the moments of the batch over all ranks; eval mode never does.
-    Whether that has happened is a buffer, so a loaded checkpoint is not set again.
 
     Shapes: x, z ``(B, C, H, W)``; log_det ``(B,)`` in nats.
     Raises: ShapeError if x has another number of channels.
     Source: Kingma and Dhariwal, Glow, 2018, section 3.1.
     """
 
-    initialized: Tensor
-
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.channels = channels
         self.shift = nn.Parameter(torch.zeros(channels))
         self.log_scale = nn.Parameter(torch.zeros(channels))
-        self.register_buffer("initialized", torch.tensor(False))
-        self._initialized = False  # the buffer's value on the host: no forward reads it from the device
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """(x − b) e^{−s}."""
         check_input(x, self.channels)
-        if self.training and not self._initialized:
+        if self.training and not self.is_initialized:
             self._initialize(x)
         z = (x - self.shift[:, None, None]) * torch.exp(-self.log_scale)[:, None, None]
         return z, zero_log_det(x) - self._log_volume(x)
@@ -51,21 +66,17 @@ class ActNorm(Transform):
 
     @torch.no_grad()
     def _initialize(self, x: Tensor) -> None:
-        count = _sum_over_ranks(torch.tensor(float(x.shape[0] * x.shape[2] * x.shape[3]), device=x.device))
-        mean = _sum_over_ranks(x.sum((0, 2, 3))) / count
-        squares = _sum_over_ranks((x - mean[:, None, None]).square().sum((0, 2, 3)))
+        count = sum_over_ranks(torch.tensor(float(x.shape[0] * x.shape[2] * x.shape[3]), device=x.device))
+        mean = sum_over_ranks(x.sum((0, 2, 3))) / count
+        squares = sum_over_ranks((x - mean[:, None, None]).square().sum((0, 2, 3)))
         std = (squares / (count - 1).clamp(min=1)).sqrt()
         self.shift.copy_(mean)
         self.log_scale.copy_(torch.log(std + 1e-8))
-        self.initialized.fill_(True)
-        self._initialized = True
-
-    def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
-        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
-        self._initialized = bool(state_dict.get(prefix + "initialized", self._initialized))
+        self.set_initialized()
 
 
-def _sum_over_ranks(value: Tensor) -> Tensor:
+def sum_over_ranks(value: Tensor) -> Tensor:
+    """Sum a value in place over all processes, where there are several."""
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         torch.distributed.all_reduce(value)
     return value

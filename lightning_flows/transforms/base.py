@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -21,11 +22,11 @@ class Transform(nn.Module, ABC):
     """
 
     @abstractmethod
-    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, context: Any = None) -> tuple[Tensor, Tensor]:
         """Map data to latent."""
 
     @abstractmethod
-    def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def inverse(self, z: Tensor, context: Any = None) -> tuple[Tensor, Tensor]:
         """Map latent to data."""
 
     def output_shape(self, event_shape: Sequence[int]) -> tuple[int, ...]:

@@ -1,6 +1,7 @@
 """One transform after the other."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -17,7 +18,7 @@ class Compose(Transform):
         super().__init__()
         self.transforms = nn.ModuleList(transforms)
 
-    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, context: Any = None) -> tuple[Tensor, Tensor]:
         """Apply first to last."""
         log_det = zero_log_det(x)
         for transform in self.transforms:
@@ -25,7 +26,7 @@ class Compose(Transform):
             log_det = log_det + step
         return x, log_det
 
-    def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def inverse(self, z: Tensor, context: Any = None) -> tuple[Tensor, Tensor]:
         """Undo last to first."""
         log_det = zero_log_det(z)
         for transform in reversed(self.transforms):

@@ -1,6 +1,7 @@
 """A transform the other way round."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from torch import Tensor
 
@@ -17,11 +18,11 @@ class Invert(Transform):
         super().__init__()
         self.transform = transform
 
-    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, context: Any = None) -> tuple[Tensor, Tensor]:
         """The wrapped transform's inverse."""
         return self.transform.inverse(x, context)
 
-    def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def inverse(self, z: Tensor, context: Any = None) -> tuple[Tensor, Tensor]:
         """The wrapped transform's forward map."""
         return self.transform(z, context)
 

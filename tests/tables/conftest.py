@@ -25,7 +25,7 @@ def write_run(tmp_path: Path) -> Callable[..., Path]:
         (folder / "config.yaml").write_text(yaml.safe_dump(config))
         test = {
             "metrics": {"test/bpd": bpd, "test/nll_bpd": bpd - 0.1, "test/importance_samples": 5.0},
-            "model": model, "data": DATA, "num_parameters": 1_234_567, "num_pictures": 104,
+            "model": model, "data": DATA, "num_parameters": 1_234_567, "num_items": 104,
             "global_step": 20, "checkpoint": "best.ckpt",
             "torch": "2.0", "time": 1.0,
         } | others  # fmt: skip

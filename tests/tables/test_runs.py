@@ -50,6 +50,6 @@ def test_runs_of_other_settings_are_not_compared(write_run, tmp_path):
 
 def test_tests_of_other_settings_are_not_compared(write_run, tmp_path):
     write_run("a")
-    write_run("b", seed=1, num_pictures=8)
-    with pytest.raises(DataError, match=r"test\.num_pictures: 104, and .* 8: keep"):
+    write_run("b", seed=1, num_items=8)
+    with pytest.raises(DataError, match=r"test\.num_items: 104, and .* 8: keep"):
         check_comparable(find_runs(tmp_path), free=lambda run: {"mixing"})

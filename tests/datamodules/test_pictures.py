@@ -1,4 +1,4 @@
-"""FlowDataModule: stages, loaders, exact evaluation on several ranks, hyperparameters."""
+"""PictureDataModule: stages, loaders, exact evaluation on several ranks, hyperparameters."""
 
 from itertools import chain
 
@@ -9,15 +9,15 @@ from lightning.pytorch.demos.boring_classes import BoringModel
 from torch import distributed
 from torch.utils.data import DistributedSampler, RandomSampler, SequentialSampler
 
-from lightning_flows.datamodules import FlowDataModule
-from lightning_flows.datamodules.base import augmentation
+from lightning_flows.datamodules import PictureDataModule
+from lightning_flows.datamodules.pictures import augmentation
 from lightning_flows.datasets import ImageDataset
 from lightning_flows.errors import DataError, ShapeError
 
 NUM = {"train": 20, "val": 7, "test": 11}
 
 
-class Numbers(FlowDataModule):
+class Numbers(PictureDataModule):
     """Pictures that show their own number, and a record of the parts that were loaded."""
 
     def __init__(self, *, empty: str = "", **kwargs) -> None:
@@ -150,6 +150,14 @@ def test_more_ranks_than_pictures(monkeypatch):
     fake_ranks(monkeypatch, rank=0, num_ranks=8)
     with pytest.raises(DataError, match="at least one val picture a process; got 7 for 8 processes: use fewer devices"):
         data.val_dataloader()
+
+
+def test_number_of_test_pictures():
+    data = Numbers()
+    with pytest.raises(RuntimeError, match=r"the test part is not loaded: call setup\('test'\) first"):
+        _ = data.num_test
+    data.setup("test")
+    assert data.num_test == 11
 
 
 def test_names_of_predictions():

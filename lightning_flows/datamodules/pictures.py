@@ -1,0 +1,144 @@
+"""The base of all pictures: loaders, augmentation and stages; a subclass only says how to load a part."""
+
+from abc import abstractmethod
+
+import torch
+from lightning.pytorch.overrides.distributed import UnrepeatedDistributedSampler
+from torch.utils.data import DataLoader
+from torchvision.transforms import v2
+
+from lightning_flows.datamodules.base import PARTS, FlowDataModule, Loader, each_once, num_ranks
+from lightning_flows.datasets import ImageDataset
+from lightning_flows.errors import DataError, ShapeError
+
+
+class PictureDataModule(FlowDataModule):
+    """Images for a flow, as batches ``{"image": uint8 (B, C, H, W), "label": int64 (B,), "index": int64 (B,)}``.
+
+    A subclass gives :attr:`event_shape` and :meth:`load_part`. Evaluation sees each picture exactly once, whatever
+    the number of devices.
+
+    Args:
+        batch_size: pictures in a training batch, on each device.
+        eval_batch_size: pictures in a validation, test or prediction batch, on each device; default: batch_size.
+        num_workers: processes that load batches in the background.
+        seed: of random splits; the same seed gives the same split.
+        augment: flip training pictures at random and shift them by up to 4 % of their size.
+
+    Raises: ShapeError if a batch size is below 1 or num_workers is negative.
+    """
+
+    predict_part = "test"
+    """What ``predict`` scores."""
+
+    def __init__(
+        self,
+        *,
+        batch_size: int = 256,
+        eval_batch_size: int | None = None,
+        num_workers: int = 0,
+        seed: int = 0,
+        augment: bool = True,
+    ) -> None:
+        super().__init__()
+        if batch_size < 1 or (eval_batch_size is not None and eval_batch_size < 1):
+            raise ShapeError(
+                f"expected batch_size and eval_batch_size of at least 1; got {batch_size} and {eval_batch_size}"
+            )
+        if num_workers < 0:
+            raise ShapeError(f"expected num_workers of at least 0; got {num_workers}")
+        self._datasets: dict[str, ImageDataset] = {}
+
+    @property
+    @abstractmethod
+    def event_shape(self) -> tuple[int, int, int]:
+        """Shape (C, H, W) of an image; known from the start."""
+
+    @abstractmethod
+    def load_part(self, part: str) -> ImageDataset:
+        """Read one part (train, val, test or :attr:`predict_part`) into memory; called once a part, by ``setup``."""
+
+    @property
+    def num_test(self) -> int:
+        """Number of test pictures. Raises: RuntimeError before ``setup("test")``."""
+        return len(self.dataset("test"))
+
+    def setup(self, stage: str) -> None:
+        """Load what a stage needs: fit train and val, validate val, test and predict their own part.
+
+        Raises: DataError if a part is empty, or cannot be read.
+        """
+        for part in PARTS[stage]:
+            if part not in self._datasets:
+                dataset = self.load_part(self.predict_part if part == "predict" else part)
+                if len(dataset) == 0:
+                    raise DataError(f"{type(self).__name__} has no pictures in its {part} part: expected at least one")
+                if part == "train" and self.hparams["augment"]:
+                    dataset.transform = augmentation(self.event_shape[-1])
+                self._datasets[part] = dataset
+
+    def dataset(self, part: str) -> ImageDataset:
+        """Return the dataset of a part: train, val, test or predict.
+
+        Raises: RuntimeError if ``setup`` has not loaded it.
+        """
+        if part not in self._datasets:
+            stages = " or ".join(f"setup({stage!r})" for stage, parts in PARTS.items() if part in parts)
+            raise RuntimeError(f"the {part} part is not loaded: call {stages} first")
+        return self._datasets[part]
+
+    def predict_names(self) -> list[str]:
+        """Return the name of each picture that is predicted, by ``index``."""
+        return self.dataset("predict").names
+
+    def train_dataloader(self) -> Loader:
+        """Return shuffled batches; an incomplete last one is dropped if two full ones (a device) remain."""
+        dataset = self.dataset("train")
+        drop_last = len(dataset) >= 2 * self.hparams["batch_size"] * num_ranks()
+        return self._loader(dataset, batch_size=self.hparams["batch_size"], shuffle=True, drop_last=drop_last)
+
+    def val_dataloader(self) -> Loader:
+        """Return the validation pictures in order, each once."""
+        return self._eval_dataloader("val")
+
+    def test_dataloader(self) -> Loader:
+        """Return the test pictures in order, each once."""
+        return self._eval_dataloader("test")
+
+    def predict_dataloader(self) -> Loader:
+        """Return the pictures to score in order, each once; ``predict_names`` names them by index."""
+        return self._eval_dataloader("predict")
+
+    def _eval_dataloader(self, part: str) -> Loader:
+        dataset, batch_size = self.dataset(part), self.hparams["eval_batch_size"] or self.hparams["batch_size"]
+        return self._loader(dataset, batch_size=batch_size, sampler=each_once(dataset, f"{part} picture"))
+
+    def _loader(
+        self,
+        dataset: ImageDataset,
+        *,
+        batch_size: int,
+        sampler: UnrepeatedDistributedSampler | None = None,
+        shuffle: bool = False,
+        drop_last: bool = False,
+    ) -> Loader:
+        num_workers: int = self.hparams["num_workers"]
+        return DataLoader(
+            dataset,
+            batch_size=batch_size,
+            sampler=sampler,
+            shuffle=shuffle,
+            drop_last=drop_last,
+            num_workers=num_workers,
+            persistent_workers=num_workers > 0,
+            pin_memory=torch.cuda.is_available(),
+        )
+
+
+def augmentation(size: int) -> v2.Transform:
+    """Return the authors' augmentation: a horizontal flip and a shift by up to 4 % with repeated edge pixels.
+
+    Shapes: uint8 ``(C, size, size)`` to the same.
+    """
+    crop = v2.RandomCrop(size, padding=round(0.04 * size), padding_mode="edge")
+    return v2.Compose([v2.RandomHorizontalFlip(), crop])

@@ -1,0 +1,87 @@
+"""Monotone maps of single values onto a standard normal, by the distribution function of a Gaussian mixture."""
+
+import math
+
+import torch
+from torch import Tensor
+
+WIDE_WEIGHT, WIDE_SCALE = 1e-6, 4.0
+"""A fixed component below the learned ones: it bounds the latent of values far from all of them."""
+LOG_SCALE_BOUND = 5.0
+
+
+def mixture_parameters(values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    r"""Log-weights, means and log-scales ``(..., K+1)`` from unconstrained values ``(..., 3K)``.
+
+    Log-scales are bounded by b tanh(a/b) with b = 5; the fixed wide component is the last.
+    """
+    logits, means, scales = values.chunk(3, dim=-1)
+    log_weights = torch.log_softmax(logits, dim=-1) + math.log1p(-WIDE_WEIGHT)
+    scales = LOG_SCALE_BOUND * torch.tanh(scales / LOG_SCALE_BOUND)
+    column = logits[..., :1]
+    return (
+        torch.cat([log_weights, torch.full_like(column, math.log(WIDE_WEIGHT))], dim=-1),
+        torch.cat([means, torch.zeros_like(column)], dim=-1),
+        torch.cat([scales, torch.full_like(column, math.log(WIDE_SCALE))], dim=-1),
+    )
+
+
+def mixture_to_normal(y: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+    r"""Map each value to the normal of equal probability.
+
+    .. math:: z = \Phi^{-1}\Big(\sum_k \pi_k\,\Phi\big((y-\mu_k)/\sigma_k\big)\Big), \qquad
+              \log z' = \log \sum_k \pi_k\,\mathcal N(y; \mu_k, \sigma_k^2) - \log \mathcal N(z; 0, 1)
+
+    So a value of that mixture becomes exactly normal. Both tails are resolved: the smaller of the probabilities below
+    and above y is inverted.
+    Shapes: y, z, log z' ``(...)``; values ``(..., 3K)``. Source: Ho et al., Flow++, 2019, with Gaussians.
+
+    >>> z, log_derivative = mixture_to_normal(torch.tensor([0.5]), torch.zeros(1, 3))
+    >>> bool((z - 0.5).abs() < 1e-4), bool(log_derivative.abs() < 1e-4)
+    (True, True)
+    """
+    log_weights, means, log_scales = mixture_parameters(values)
+    u = (y[..., None] - means) * torch.exp(-log_scales)
+    weights = log_weights.exp()
+    # Φ by erfc, which resolves small probabilities as torch's ndtr does not; Φ⁻¹ in float64 for the same reason
+    below, above = ((weights * torch.erfc(side * -(0.5**0.5)) / 2).sum(-1) for side in (u, -u))
+    in_lower_half = below < above
+    smaller = torch.where(in_lower_half, below, above).clamp(min=torch.finfo(y.dtype).tiny)
+    z = torch.special.ndtri(smaller.double()).to(y.dtype) * torch.where(in_lower_half, 1.0, -1.0)
+    log_density = torch.logsumexp(log_weights - log_scales - u.square() / 2, dim=-1)
+    return z, log_density + z.square() / 2
+
+
+@torch.no_grad()
+def _solve(z: Tensor, values: Tensor) -> Tensor:
+    """y by Newton steps inside of a shrinking bracket; a step that leaves it becomes a bisection."""
+    _, means, log_scales = mixture_parameters(values)
+    # at such a distance from all means each component alone has passed z
+    reach = (z.abs()[..., None] + 1) * log_scales.exp()
+    low, high = (means - reach).amin(-1), (means + reach).amax(-1)
+    y = (low + high) / 2
+    for i in range(200):
+        value, log_slope = mixture_to_normal(y, values)
+        low, high = torch.where(value <= z, y, low), torch.where(value >= z, y, high)
+        step = y - (value - z) * torch.exp(-log_slope)
+        # between narrow components Newton creeps, so every third step halves the bracket whatever happens
+        inside = (step > low) & (step < high) & (i % 3 < 2)
+        following = torch.where(inside, step, (low + high) / 2)
+        done = (following - y).abs() <= torch.finfo(y.dtype).eps * (1 + y.abs())
+        y = following
+        if done.all():
+            break
+    return y
+
+
+def mixture_from_normal(z: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+    """Inverse of :func:`mixture_to_normal`: y and the log-derivative of the inverse; differentiable in both arguments.
+
+    Shapes: z, y, log y' ``(...)``; values ``(..., 3K)``.
+    """
+    y = _solve(z, values)
+    if torch.is_grad_enabled():
+        # one Newton step with a graph, at the solution: its derivative is that of the inverse
+        value, log_slope = mixture_to_normal(y, values)
+        y = y - (value - z) * torch.exp(-log_slope.detach())
+    return y, -mixture_to_normal(y, values)[1]

@@ -1,0 +1,118 @@
+"""Attention over the nodes of a graph."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lightning_flows.functional.graphs import COMPLETE, Graph
+
+FREQUENCIES = (1.0, 2.0, 4.0, 8.0)
+
+
+class NodeEmbedding(nn.Module):
+    """Each node's features, with their sines and cosines, through a small net: ``(B, N, F) -> (B, N, width)``."""
+
+    frequencies: Tensor
+
+    def __init__(self, features: int, width: int) -> None:
+        super().__init__()
+        self.register_buffer("frequencies", torch.tensor(FREQUENCIES), persistent=False)
+        inputs = features * (1 + 2 * len(FREQUENCIES))
+        self.net = nn.Sequential(nn.Linear(inputs, width), nn.SiLU(), nn.Linear(width, width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Embed."""
+        waves = (x[..., None] * self.frequencies).flatten(-2)
+        return self.net(torch.cat([x, waves.sin(), waves.cos()], dim=-1))
+
+
+class AttentionBlock(nn.Module):
+    """Multi-head attention and a net for each node, both residual and normalised before.
+
+    Shapes: h ``(B, N, width)``; ``sees`` bool, broadcast to ``(B, N, N)``, tells which node attends to which; None for
+    all to all. Source: Vaswani et al., 2017.
+    """
+
+    def __init__(self, width: int, num_heads: int) -> None:
+        super().__init__()
+        if width % num_heads:
+            raise ValueError(f"expected a width that {num_heads} heads divide; got {width}")
+        self.num_heads = num_heads
+        self.norm, self.norm_net = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.project, self.join = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.net = nn.Sequential(nn.Linear(width, 2 * width), nn.SiLU(), nn.Linear(2 * width, width))
+
+    def forward(self, h: Tensor, sees: Tensor | None = None) -> Tensor:
+        """Attend, then apply the net."""
+        queries, keys, values = self.project(self.norm(h)).unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
+        mask = None if sees is None else sees[:, None]
+        mixed = F.scaled_dot_product_attention(queries, keys, values, attn_mask=mask)
+        h = h + self.join(mixed.transpose(1, 2).flatten(-2))
+        return h + self.net(self.norm_net(h))
+
+
+class GraphAttentionNet(nn.Module):
+    """Outputs for each node from the features of all nodes that it is connected to; equivariant to their order.
+
+    The last layer starts near zero. Shapes: x ``(B, N, in_features)``; returns ``(B, N, out_features)``.
+    """
+
+    def __init__(
+        self, in_features: int, out_features: int, *, width: int = 64, num_blocks: int = 2, num_heads: int = 4
+    ) -> None:
+        super().__init__()
+        self.embed = NodeEmbedding(in_features, width)
+        self.blocks = nn.ModuleList(AttentionBlock(width, num_heads) for _ in range(num_blocks))
+        self.out = small_initialized(nn.Linear(width, out_features))
+
+    def forward(self, x: Tensor, graph: Graph = COMPLETE) -> Tensor:
+        """Attend over the graph."""
+        h, sees = self.embed(x), graph.neighbours()
+        for block in self.blocks:
+            h = block(h, sees)
+        return self.out(h)
+
+
+class SetAutoregressiveNet(nn.Module):
+    """Outputs for each node from the kept features of all nodes and the values of the nodes before it.
+
+    The kept features are encoded by attention over the graph; then each node attends to those up to itself, of which
+    it is told the value of the one before: output i depends on ``values[:, :i]``, in the order in which nodes come.
+
+    Shapes: kept ``(B, N, in_features)``, values ``(B, N)``; returns ``(B, N, out_features)``.
+    """
+
+    def __init__(
+        self, in_features: int, out_features: int, *, width: int = 64, num_blocks: int = 2, num_heads: int = 4
+    ) -> None:
+        super().__init__()
+        self.embed, self.embed_value = NodeEmbedding(in_features, width), NodeEmbedding(in_features + 1, width)
+        self.start = nn.Parameter(torch.zeros(width))
+        self.encoder = nn.ModuleList(AttentionBlock(width, num_heads) for _ in range(num_blocks))
+        self.decoder = nn.ModuleList(AttentionBlock(width, num_heads) for _ in range(num_blocks))
+        self.out = small_initialized(nn.Linear(width, out_features))
+
+    def encode(self, kept: Tensor, graph: Graph = COMPLETE) -> Tensor:
+        """What the kept features tell of each node, ``(B, N, width)``."""
+        h, sees = self.embed(kept), graph.neighbours()
+        for block in self.encoder:
+            h = block(h, sees)
+        return h
+
+    def decode(self, encoded: Tensor, kept: Tensor, values: Tensor) -> Tensor:
+        """Outputs, given the encoded nodes and the values before each."""
+        before = self.embed_value(torch.cat([kept, values[..., None]], dim=-1))[:, :-1]
+        h = encoded + torch.cat([self.start.expand(len(encoded), 1, -1), before], dim=1)
+        nodes = values.shape[1]
+        sees = torch.ones(1, nodes, nodes, dtype=torch.bool, device=values.device).tril()
+        for block in self.decoder:
+            h = block(h, sees)
+        return self.out(h)
+
+
+def small_initialized(layer: nn.Linear) -> nn.Linear:
+    """Start a layer with outputs near zero."""
+    with torch.no_grad():
+        layer.weight.mul_(0.01)
+        layer.bias.zero_()
+    return layer

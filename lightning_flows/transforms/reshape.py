@@ -1,0 +1,41 @@
+"""The same values in another shape."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor
+
+from lightning_flows.errors import ShapeError
+from lightning_flows.transforms.base import Transform, check_floating, zero_log_det
+
+
+class Reshape(Transform):
+    """Events of one shape to events of another, in row-major order; log-determinant 0.
+
+    Raises: ValueError if the shapes hold other numbers of values; ShapeError for other events.
+    """
+
+    def __init__(self, before: Sequence[int], after: Sequence[int]) -> None:
+        super().__init__()
+        if math.prod(before) != math.prod(after):
+            raise ValueError(f"expected shapes of as many values; got {tuple(before)} and {tuple(after)}")
+        self.before, self.after = tuple(before), tuple(after)
+
+    def forward(self, x: Tensor, context: Any = None) -> tuple[Tensor, Tensor]:
+        """Reshape."""
+        return self._reshape(x, self.before, self.after), zero_log_det(x)
+
+    def inverse(self, z: Tensor, context: Any = None) -> tuple[Tensor, Tensor]:
+        """Shape as before."""
+        return self._reshape(z, self.after, self.before), zero_log_det(z)
+
+    def output_shape(self, event_shape: Sequence[int]) -> tuple[int, ...]:
+        """The shape after."""
+        return self.after
+
+    def _reshape(self, x: Tensor, before: tuple[int, ...], after: tuple[int, ...]) -> Tensor:
+        check_floating(x)
+        if x.shape[1:] != before:
+            raise ShapeError(f"expected events of shape {before}; got {tuple(x.shape[1:])}")
+        return x.reshape(len(x), *after)

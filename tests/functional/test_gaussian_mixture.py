@@ -1,0 +1,64 @@
+import math
+
+import pytest
+import torch
+
+from lightning_flows.functional.gaussian_mixture import mixture_from_normal, mixture_parameters, mixture_to_normal
+
+
+@pytest.fixture
+def values():
+    """Parameters of 50 mixtures of four overlapping components."""
+    generator = torch.Generator().manual_seed(0)
+    logits, means, scales = torch.randn(3, 50, 4, generator=generator, dtype=torch.float64)
+    return torch.cat([logits, means, 0.3 * scales], dim=-1)
+
+
+def test_density_is_that_of_the_mixture(values):
+    y = torch.randn(50, dtype=torch.float64)
+    z, log_derivative = mixture_to_normal(y, values)
+    log_weights, means, log_scales = mixture_parameters(values)
+    components = torch.distributions.Normal(means, log_scales.exp())
+    expected = (log_weights + components.log_prob(y[:, None])).logsumexp(-1)
+    normal = -0.5 * (z.square() + math.log(2 * math.pi))
+    torch.testing.assert_close(normal + log_derivative, expected, rtol=0, atol=1e-12)
+    torch.testing.assert_close(log_weights.exp().sum(-1), torch.ones(50, dtype=torch.float64))
+
+
+def test_log_derivative_is_the_derivative(values):
+    y = torch.randn(50, dtype=torch.float64, requires_grad=True)
+    z, log_derivative = mixture_to_normal(y, values)
+    (slope,) = torch.autograd.grad(z.sum(), y)
+    torch.testing.assert_close(log_derivative.exp(), slope, rtol=1e-10, atol=0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_round_trip_in_both_tails(values, dtype):
+    z = torch.linspace(-5, 5, 50, dtype=dtype)
+    y, log_derivative = mixture_from_normal(z, values.to(dtype))
+    back, forward = mixture_to_normal(y, values.to(dtype))
+    tol = 1e-9 if dtype == torch.float64 else 2e-4
+    torch.testing.assert_close(back, z, rtol=0, atol=tol)
+    torch.testing.assert_close(forward, -log_derivative, rtol=0, atol=10 * tol)
+
+
+def test_inverse_between_narrow_components_far_apart():
+    """Where the map is nearly a step, the inverse still finds each side of it."""
+    values = torch.tensor([0.0, 0.0, -1.5, 1.5, -4.0, -4.0], dtype=torch.float64).expand(4, -1)
+    y = torch.tensor([-1.52, -1.48, 1.48, 1.52], dtype=torch.float64)
+    back, _ = mixture_from_normal(mixture_to_normal(y, values)[0], values)
+    torch.testing.assert_close(back, y, rtol=0, atol=1e-9)
+
+
+def test_values_far_from_all_components_stay_finite():
+    values = torch.tensor([0.0, 0.0, -1.0])
+    z, log_derivative = mixture_to_normal(torch.tensor([-30.0, 30.0]), values)
+    assert z.isfinite().all()
+    assert log_derivative.isfinite().all()
+    assert z[0] < -5
+    assert z[1] > 5
+
+
+def test_gradients_of_the_inverse(values):
+    z = torch.linspace(-2, 2, 5, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(mixture_from_normal, (z, values[:5].clone().requires_grad_()))

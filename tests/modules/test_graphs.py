@@ -1,0 +1,94 @@
+import math
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from lightning_flows.cli import main, run
+from lightning_flows.datamodules import GraphMoGDataModule
+from lightning_flows.errors import NonFiniteError
+from lightning_flows.modules import GraphCouplingFlow, GraphNormalizingFlow, SetAutoregressiveFlow, load_model
+
+SIZES = {"width": 8, "num_blocks": 1, "num_heads": 2}
+KINDS = {
+    "coupling": lambda shape: GraphCouplingFlow(shape, num_steps=2, width=8, depth=1),
+    "gnf": lambda shape: GraphNormalizingFlow(shape, exponential=False, num_steps=1, **SIZES),
+    "exponential": lambda shape: GraphNormalizingFlow(shape, num_steps=1, **SIZES),
+    "set": lambda shape: SetAutoregressiveFlow(shape, components=3, **SIZES),
+}
+TINY = [
+    "--model.width=8", "--data.batch_size=8", "--data.eval_batch_size=64", "--data.steps_per_epoch=3",
+    "--data.num_val=64", "--data.num_test=100", "--trainer.max_epochs=2", "--trainer.enable_progress_bar=false",
+]  # fmt: skip
+
+
+def batch(**options):
+    data = GraphMoGDataModule(batch_size=16, num_val=8, num_test=50, **options)
+    data.setup("test")
+    return next(iter(data.test_dataloader()))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_step_has_a_gradient_for_each_parameter(kind):
+    module = KINDS[kind]((4, 2))
+    module.log = lambda *args, **kwargs: None
+    loss = module.train().training_step(batch(), 0)
+    loss.backward()
+    assert loss > 1
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in module.parameters())
+
+
+@pytest.mark.parametrize("kind", ["gnf", "exponential", "set"])
+def test_graphs_of_different_size_and_incomplete_ones(kind):
+    adjacency = [[0, 1, 0, 1], [1, 0, 1, 0], [0, 1, 0, 0], [1, 0, 0, 0]]
+    items = batch(sizes=[2, 4], adjacency=adjacency)
+    module = KINDS[kind]((4, 2)).eval()
+    nll = module._nll(items, "testing")
+    assert nll.shape == items["index"].shape
+    changed = dict(items, nodes=torch.where(items["mask"][..., None], items["nodes"], 7.0))
+    torch.testing.assert_close(module._nll(changed, "testing"), nll)
+
+
+def test_nll_is_that_of_a_node():
+    module = KINDS["set"]((4, 2)).eval()
+    items = batch()
+    expected = -module(items["nodes"]) / 4
+    torch.testing.assert_close(module._nll(items, "testing"), expected)
+    assert torch.equal(module.predict_step(items, 0)["nll"], expected)
+
+
+def test_schedule_ends_at_zero():
+    module = KINDS["gnf"]((4, 2))
+    module._trainer = SimpleNamespace(estimated_stepping_batches=1000)
+    factors = [module.learning_rate_factor(step) for step in (0, 49, 500, 1000)]
+    expected = [0.01, 0.5 * 0.5 * (1 + math.cos(math.pi * 0.049)), 0.5, 0.0]
+    assert factors == pytest.approx(expected, abs=1e-9)
+
+
+def test_nan_features_are_named():
+    items = batch()
+    items["nodes"][0, 0, 0] = torch.nan
+    with pytest.raises(NonFiniteError, match=r"expected finite log-probabilities in training.*GraphActNorm"):
+        KINDS["gnf"]((4, 2)).eval()._nll(items, "training")
+
+
+def test_train_test_predict_and_sample_through_the_command_line(tmp_path, capsys):
+    options = [f"--trainer.logger.init_args.save_dir={tmp_path}", "--model.num_blocks=1", "--model.components=3"]
+    main(["fit", "--config=table4/mog4_set_autoregressive.yaml", *TINY, *options])
+    folder = tmp_path / "table4/version_0"
+    assert (folder / "samples/epoch_0001.png").stat().st_size > 10_000
+    best = folder / "checkpoints/best.ckpt"
+    metrics = run(["test", f"--ckpt_path={best}", "--model.num_test_samples=32"]).trainer.callback_metrics
+    assert metrics["test/entropy"].item() == pytest.approx(3.6324, abs=1e-4)
+    assert metrics["test/gap"] > 3 * metrics["test/gap_standard_error"] > 0
+    assert metrics["test/nll_from_gap"].item() == pytest.approx((metrics["test/entropy"] + metrics["test/gap"]).item())
+    assert abs(metrics["test/nll"] - metrics["test/nll_from_gap"]) < 0.3  # 100 graphs
+    assert 0 <= metrics["test/valid_share"] < 0.5
+    main(["predict", f"--ckpt_path={best}", f"--out={tmp_path}/scores.csv"])
+    header, *rows = (tmp_path / "scores.csv").read_text().splitlines()
+    assert header == "index,name,log_likelihood,nll"
+    assert len(rows) == 100
+    main(["sample", f"--ckpt_path={best}", f"--out={tmp_path}/graphs.png", "--num=5", "--npy=true"])
+    assert (tmp_path / "graphs.png").is_file()
+    assert "5 samples" in capsys.readouterr().out
+    assert load_model(best).sample(3).shape == (3, 4, 2)

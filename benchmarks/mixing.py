@@ -10,14 +10,11 @@ the median over rounds of the ratio to 1x1 in the same round.
 
 import argparse
 import importlib
-import statistics
-import time
-from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
+from timing import compare
 
 from lightning_flows.config_files import load_configs
 from lightning_flows.modules import FlowModule, load_model
@@ -47,24 +44,6 @@ def train_step(flow: FlowModule, optimizer: torch.optim.Optimizer, images: torch
     optimizer.zero_grad()
     (-flow(images)).mean().backward()
     optimizer.step()
-
-
-def compare(title: str, functions: Mapping[Any, Callable[[], object]], repeats: int) -> None:
-    """Time functions in turns; print medians and ratios to the first."""
-    for function in functions.values():
-        function()
-    rounds = []
-    for _ in range(repeats):
-        seconds = []
-        for function in functions.values():
-            start = time.perf_counter()
-            function()
-            seconds.append(time.perf_counter() - start)
-        rounds.append(seconds)
-    for i, kind in enumerate(functions):
-        median = statistics.median(seconds[i] for seconds in rounds)
-        ratio = statistics.median(seconds[i] / seconds[0] for seconds in rounds)
-        print(f"{title:9} {kind:17} {1e3 * median:8.1f} ms  {100 * ratio:6.1f} %", flush=True)
 
 
 def main() -> None:

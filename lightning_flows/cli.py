@@ -161,6 +161,7 @@ def _hush() -> None:
         ".*LeafSpec.*",  # torch's pytrees, inside Lightning
         ".*does not have many workers.*",  # pictures lie in memory already
         ".*callbacks used to create the checkpoint.*",  # evaluation needs none of them
+        ".*is not resumable.*",  # training graphs follow from the step; shuffled pictures from the epoch
         ".*number of training batches.*smaller than the logging interval.*",
     ):
         warnings.filterwarnings("ignore", message)

@@ -16,7 +16,7 @@ BELOW = {
     "flows": {"functional", "nets", "distributions", "transforms"},
     "dequantization": {"functional", "nets", "distributions", "transforms", "flows"},
     "datasets": {"functional"},
-    "datamodules": {"functional", "datasets"},
+    "datamodules": {"functional", "distributions", "datasets"},
     "modules": {"functional", "nets", "distributions", "transforms", "flows", "dequantization"},
     "tables": set(),
     "figures": set(),

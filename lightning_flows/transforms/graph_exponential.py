@@ -40,12 +40,11 @@ class GraphExponential(GraphTransform):
         self.bounds = (1 / max_neighbours, 1.0)
         self.weight = nn.Parameter(0.1 * torch.randn(2, features, features) / features)  # θ₀ and θ₁
 
-    def matrices(self) -> tuple[Tensor, Tensor]:
-        """θ₀ and θ₁, each scaled down to its bound if its norm is above it."""
+    def matrices(self) -> Tensor:
+        """θ₀ and θ₁ ``(2, F, F)``, each scaled down to its bound if its norm is above it."""
+        bounds = self.weight.new_tensor(self.bounds)
         norms = torch.linalg.matrix_norm(self.weight, ord=2)
-        scale = 1 / (norms / norms.new_tensor(self.bounds)).clamp(min=1)
-        theta0, theta1 = scale[:, None, None] * self.weight
-        return theta0, theta1
+        return self.weight * (bounds / torch.maximum(norms, bounds))[:, None, None]
 
     def forward(self, x: Tensor, context: Graph | None = None) -> tuple[Tensor, Tensor]:
         """exp(M) X."""
@@ -58,31 +57,42 @@ class GraphExponential(GraphTransform):
     def _exponential(self, x: Tensor, context: Graph | None, *, sign: float) -> tuple[Tensor, Tensor]:
         graph, weights = self.check(x, context)
         with full_precision(x):
-            theta0, theta1 = (sign * theta for theta in self.matrices())
-            if graph.adjacency is None and self.closed_form:
-                z = _complete(x, theta0, theta1, weights if graph.mask is not None else weights[:1])
+            thetas = sign * self.matrices()
+            if graph.adjacency is not None or not self.closed_form:
+                z = self._series(x, thetas, graph, weights)
+            elif graph.mask is not None:
+                z = _complete_with_padding(x, thetas, weights)
             else:
-                z = self._series(x, theta0, theta1, graph, weights)
-            return keep_padding(z, x, graph), weights.sum(1) * theta0.trace()
+                z = _complete(x, thetas)
+            return keep_padding(z, x, graph), weights.sum(1) * thetas[0].trace()
 
-    def _series(self, x: Tensor, theta0: Tensor, theta1: Tensor, graph: Graph, weights: Tensor) -> Tensor:
+    def _series(self, x: Tensor, thetas: Tensor, graph: Graph, weights: Tensor) -> Tensor:
         adjacency = graph.adjacency
         if adjacency is None:
             adjacency = 1 - torch.eye(x.shape[1], dtype=x.dtype, device=x.device)
         pairs = weights[:, :, None] * weights[:, None, :]
         smoothing = normalized_adjacency(adjacency.to(x.dtype) * pairs)
         return linear_exponential(
-            lambda term: term @ theta0 + smoothing @ term @ theta1,
+            lambda term: term @ thetas[0] + smoothing @ term @ thetas[1],
             weights[..., None] * x,
             norm_bound=sum(self.bounds),
         )
 
 
-def _complete(x: Tensor, theta0: Tensor, theta1: Tensor, weights: Tensor) -> Tensor:
-    """The closed form; ``weights`` ``(B or 1, N)`` is zero at padding, one row where all graphs have the same size."""
+def _complete(x: Tensor, thetas: Tensor) -> Tensor:
+    """The closed form for graphs of one size: few operations, as they are small."""
+    others = x.shape[1] - 1
+    eigenvalues = [[1.0, 1.0], [1.0, -1 / others]] if others else [[1.0, 0.0]] * 2
+    combined = torch.tensordot(thetas.new_tensor(eigenvalues), thetas, dims=1)
+    of_mean, of_rest = torch.linalg.matrix_exp(combined).unbind(0)
+    return x @ of_rest + x.mean(1, keepdim=True) @ (of_mean - of_rest)
+
+
+def _complete_with_padding(x: Tensor, thetas: Tensor, weights: Tensor) -> Tensor:
+    """The closed form for each graph's own number of nodes; ``weights`` ``(B, N)`` is zero at padding."""
     count = weights.sum(1)[:, None, None].clamp(min=1)
     mean = (weights[..., None] * x).sum(1, keepdim=True) / count
-    others = (count - 1).clamp(min=1)
-    of_mean = theta0 + torch.where(count > 1, theta1, 0.0)
-    exponentials = torch.linalg.matrix_exp(torch.stack([of_mean, theta0 - theta1 / others]))
-    return mean @ exponentials[0] + (x - mean) @ exponentials[1]
+    of_mean = thetas[0] + torch.where(count > 1, thetas[1], 0.0)
+    of_rest = thetas[0] - thetas[1] / (count - 1).clamp(min=1)
+    of_mean, of_rest = torch.linalg.matrix_exp(torch.stack([of_mean, of_rest])).unbind(0)
+    return x @ of_rest + mean @ (of_mean - of_rest)

@@ -95,7 +95,7 @@ def test_no_graph_is_in_two_places(monkeypatch):
     seen = []
     for rank in range(2):
         fake_ranks(monkeypatch, rank=rank, num_ranks=2)
-        data = prepared()
+        data = prepared(num_val=11)
         for epoch in range(3):
             loader = data.train_dataloader()
             assert len(loader) == 3
@@ -103,11 +103,11 @@ def test_no_graph_is_in_two_places(monkeypatch):
             loader.sampler.set_epoch(epoch)
             seen += nodes(loader)
     monkeypatch.undo()
-    data = prepared()
+    data = prepared(num_val=11)
     assert set(nodes(data.train_dataloader())) < set(seen)  # one rank alone has the same first graphs
     assert nodes(data.predict_dataloader()) == nodes(data.test_dataloader())
     seen += nodes(data.val_dataloader()) + nodes(data.test_dataloader())
-    assert len(seen) == len(set(seen)) == 2 * 3 * 3 * 4 + 7 + 11
+    assert len(seen) == len(set(seen)) == 2 * 3 * 3 * 4 + 11 + 11
 
 
 def test_seeds():

@@ -1,0 +1,24 @@
+"""Functions that take turns in one process, so that a busy machine slows all alike."""
+
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+
+def compare(title: str, functions: Mapping[Any, Callable[[], object]], repeats: int) -> None:
+    """Time functions in turns; print medians and ratios to the first."""
+    for function in functions.values():
+        function()
+    rounds = []
+    for _ in range(repeats):
+        seconds = []
+        for function in functions.values():
+            start = time.perf_counter()
+            function()
+            seconds.append(time.perf_counter() - start)
+        rounds.append(seconds)
+    for i, kind in enumerate(functions):
+        median = statistics.median(seconds[i] for seconds in rounds)
+        ratio = statistics.median(seconds[i] / seconds[0] for seconds in rounds)
+        print(f"{title:9} {kind:17} {1e3 * median:8.1f} ms  {100 * ratio:6.1f} %", flush=True)

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from lightning_flows.transforms.base import Transform
+from lightning_flows.transforms.base import Transform, without_log_det
 
 
 class Flow(nn.Module):
@@ -30,7 +30,8 @@ class Flow(nn.Module):
 
     def decode(self, z: Tensor, context: Tensor | None = None) -> Tensor:
         """Latent to data."""
-        return self.transform.inverse(z, context)[0]
+        with without_log_det():
+            return self.transform.inverse(z, context)[0]
 
     def sample(
         self,

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from lightning_flows.distributions.gaussian import DiagonalGaussian, standard_normal_log_prob
 from lightning_flows.flows.double import call_in_float64
 from lightning_flows.flows.split_prior import SplitPrior
-from lightning_flows.transforms.base import Transform, zero_log_det
+from lightning_flows.transforms.base import Transform, without_log_det, zero_log_det
 
 
 class MultiScaleFlow(nn.Module):
@@ -44,9 +44,10 @@ class MultiScaleFlow(nn.Module):
 
     def decode(self, latents: Sequence[Tensor], context: Tensor | None = None, *, exact: bool = True) -> Tensor:
         """Latents to data."""
-        if exact and not self.training:
-            return call_in_float64(self, "_decode", tuple(latents), context)[0].to(latents[-1].dtype)
-        return self._decode(latents, context)[0]
+        with without_log_det():
+            if exact and not self.training:
+                return call_in_float64(self, "_decode", tuple(latents), context)[0].to(latents[-1].dtype)
+            return self._decode(latents, context)[0]
 
     def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Log-density ``(B,)`` in nats."""
@@ -73,7 +74,9 @@ class MultiScaleFlow(nn.Module):
         generator: torch.Generator | None = None,
     ) -> Tensor:
         """Draw ``(num, *event_shape)``; ``temperature`` scales the noise of every level."""
-        return self._decode(self.sample_latents(num, temperature=temperature, generator=generator), context)[0]
+        latents = self.sample_latents(num, temperature=temperature, generator=generator)
+        with without_log_det():
+            return self._decode(latents, context)[0]
 
     def sample_and_log_prob(
         self, num: int, context: Tensor | None = None, *, generator: torch.Generator | None = None

@@ -1,7 +1,8 @@
 """The contract of every bijection: data → latent, with the log-determinant of its Jacobian."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -32,6 +33,25 @@ class Transform(nn.Module, ABC):
     def output_shape(self, event_shape: Sequence[int]) -> tuple[int, ...]:
         """Shape of one event of z, given that of x."""
         return tuple(event_shape)
+
+
+_log_det_wanted = True
+
+
+@contextmanager
+def without_log_det() -> Iterator[None]:
+    """Tell transforms that the log-determinants of inverses are thrown away: a costly one may return zeros instead."""
+    global _log_det_wanted
+    before, _log_det_wanted = _log_det_wanted, False
+    try:
+        yield
+    finally:
+        _log_det_wanted = before
+
+
+def log_det_wanted() -> bool:
+    """Whether the log-determinant of an inverse is of use to the caller."""
+    return _log_det_wanted
 
 
 def check_input(x: Tensor, channels: int, *, ndim: int = 4) -> None:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from lightning_flows.functional.precision import full_precision
 from lightning_flows.nets.spectral_norm import frozen_power_iteration
-from lightning_flows.transforms.base import Transform, check_floating, sum_event
+from lightning_flows.transforms.base import Transform, check_floating, log_det_wanted, sum_event, zero_log_det
 from lightning_flows.transforms.fixed_point import InverseReport, attach_gradient, check_converged, solve_residual
 
 
@@ -89,7 +89,7 @@ class ResidualBlock(Transform):
             check_converged(self.report, left, "residual block")
             if torch.is_grad_enabled():
                 x = attach_gradient(self._residual_map, x, z, max_iter=self.max_iter)
-            return x, -self._evaluate(x)[1]
+            return x, -self._evaluate(x)[1] if log_det_wanted() else zero_log_det(x)
 
     def _residual_map(self, x: Tensor) -> tuple[Tensor, Tensor]:
         return self.function(x), torch.zeros_like(x)

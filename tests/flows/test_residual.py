@@ -74,3 +74,19 @@ def test_wrong_arguments():
         coupling_flow((3, 8, 8), hidden_channels=0)
     with pytest.raises(ShapeError, match="multiples of 8 for 3 levels"):
         residual_flow((3, 12, 12))
+
+
+@torch.no_grad()
+def test_sampling_computes_no_log_determinants(monkeypatch):
+    """They take most of the time of a residual block, and sample and decode throw them away."""
+    flow = residual_flow((1, 8, 8), **SMALL).eval()
+    flow.log_prob(torch.rand(1, 1, 8, 8))
+    calls = []
+    evaluate = ResidualBlock._evaluate
+    monkeypatch.setattr(ResidualBlock, "_evaluate", lambda self, x: calls.append(1) or evaluate(self, x))
+    latents = flow.sample_latents(2)
+    flow.decode(latents)
+    flow.sample(2)
+    assert not calls
+    flow.sample_and_log_prob(2)
+    assert len(calls) == 2

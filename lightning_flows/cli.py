@@ -62,7 +62,7 @@ class FlowCLI(LightningCLI):
         return {"fit": skip, "validate": skip, "test": skip, "predict": skip}
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """The model learns the shape of the pictures from the data."""
+        """The model learns the shape of pictures or graphs from the data."""
         parser.link_arguments("data.event_shape", "model.init_args.event_shape", apply_on="instantiate")
 
     def _add_subcommands(self, parser: LightningArgumentParser, **kwargs: Any) -> None:
@@ -202,7 +202,7 @@ def _compare(checkpoint: dict[str, Any], model: FlowModule) -> None:
     shape = before.pop("event_shape")
     if list(shape) != now.pop("event_shape"):
         raise CheckpointError(
-            f"expected pictures of shape {tuple(shape)}, as the checkpoint was trained on; got {model.event_shape}"
+            f"expected data of shape {tuple(shape)}, as the checkpoint was trained on; got {model.event_shape}"
         )
     check_state_dict(model, checkpoint["state_dict"])
     for key, value in now.items():

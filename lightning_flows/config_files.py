@@ -43,12 +43,14 @@ def choose_model(config: dict[str, Any], below: dict[str, Any]) -> dict[str, Any
     """Replace the key ``models``, arguments by the name of the model's class, by those of the model named ``below``.
 
     So one overlay serves models whose sizes have different names.
-    Raises: UsageError if no model is named below, or the overlay does not know it.
+    Raises: UsageError if no model is named below, or the overlay does not know it, or names none.
     """
     if "models" not in config:
         return config
     rest, models = {key: value for key, value in config.items() if key != "models"}, config["models"]
     model = below.get("model")
+    if not isinstance(models, dict):
+        raise UsageError(f"expected models to give arguments by the name of a model's class; got {models}")
     name = str(model.get("class_path", "") if isinstance(model, dict) else model or "").rpartition(".")[2]
     if name not in models:
         raise UsageError(

@@ -31,7 +31,7 @@ class FlowTrainer(Trainer):
 
         Args:
             model: the flow.
-            datamodule: the pictures.
+            datamodule: the data.
             ckpt_path: checkpoint of a trained model.
             verbose: print the results.
             weights_only: read tensors and plain values alone.
@@ -73,11 +73,11 @@ class FlowTrainer(Trainer):
         ckpt_path: str | Path | None = None,
         out: str = "predictions.csv",
     ) -> Any:
-        """Score pictures: a CSV with the log-likelihood and bits per dimension of each.
+        """Score pictures or graphs: a CSV with the log-likelihood of each, in nats and per dimension or node.
 
         Args:
             model: the flow.
-            datamodule: the pictures.
+            datamodule: the data.
             ckpt_path: checkpoint of a trained model.
             out: CSV file to write; an existing one is kept and refused.
         """

@@ -49,6 +49,12 @@ def test_an_overlay_has_sizes_for_each_model(here: Path) -> None:
     assert mine == "--config=mine.yaml"
 
 
+def test_an_overlay_without_sizes(here: Path) -> None:
+    (here / "overlay.yaml").write_text("models:\n")
+    with pytest.raises(UsageError, match="expected models to give arguments by the name of a model's class; got None"):
+        find_configs(["fit", "--config", "overlay.yaml"])
+
+
 def test_an_overlay_needs_a_model_below(here: Path) -> None:
     (here / "overlay.yaml").write_text(OVERLAY)
     (here / "three.yaml").write_text("model: {class_path: Three}\n")

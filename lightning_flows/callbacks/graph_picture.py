@@ -11,9 +11,10 @@ from lightning_flows.figures import graph_figure
 
 
 class GraphPicture(Callback):
-    """Draw data, samples and the learned density of a node after validations: for TensorBoard and as PNG in samples/
+    """Draw data, samples and the learned density of a node after validations: for TensorBoard, and as PNG in samples/.
 
-    Needs data that knows its mixture. The latents and the data's graphs are the same each time.
+    Needs data of complete graphs that knows its mixture; with other data it does nothing. The latents and the data's
+    graphs are the same each time.
 
     Args:
         num_graphs: graphs that are drawn.

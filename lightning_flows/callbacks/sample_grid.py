@@ -16,6 +16,8 @@ from lightning_flows.errors import ConvergenceError
 class SampleGrid(Callback):
     """Draw the same latents after each validation: a grid for TensorBoard and a PNG in the run's ``samples`` folder.
 
+    Draws pictures alone; for graphs see GraphPicture.
+
     Args:
         num_samples: pictures in the grid.
         every_n_epochs: validations between two grids.
@@ -37,6 +39,8 @@ class SampleGrid(Callback):
             samples = pl_module.sample(self.num_samples, temperature=self.temperature, generator=generator)
         except ConvergenceError as error:  # training goes on: the model may become invertible again
             rank_zero_warn(f"no sample grid in epoch {trainer.current_epoch}: {error}")
+            return
+        if isinstance(samples, Tensor):  # nodes of graphs
             return
         if samples.num_non_finite:
             rank_zero_warn(f"{samples.num_non_finite} sampled values are not finite; they are drawn black")

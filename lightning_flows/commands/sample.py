@@ -30,8 +30,8 @@ def sample(
         ckpt_path: checkpoint of a trained model.
         out: PNG file to write; an existing one is kept and refused.
         num: number of samples.
-        temperature: factor on the noise; below 1 gives likelier, less varied pictures.
-        seed: of the noise; the same seed, checkpoint and device give the same pictures.
+        temperature: factor on the noise; below 1 gives likelier, less varied samples.
+        seed: of the noise; the same seed, checkpoint and device give the same samples.
         npy: also write the pictures as uint8 (num, C, H, W), or the nodes (num, N, F), beside it, with suffix .npy.
         batch_size: samples drawn at once.
         device: such as cpu or cuda; by default an accelerator where there is one.

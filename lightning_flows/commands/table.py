@@ -3,7 +3,7 @@
 import os
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 from lightning_flows.errors import DataError, UsageError
@@ -40,7 +40,7 @@ def table(
         runs: folder with the runs, several seeds each.
         fit: first train and test what is missing there; started again, it goes on where it was.
         seeds: to train with.
-        overlays: configs on top of the table's own; by default one that reduces it to two CPU cores, [] for none.
+        overlays: configs on top of the table's own; by default tables 1 to 3 are reduced to two CPU cores, [] for none.
         pictures: folder or tar of pictures to train on instead of the overlay's.
         only: train only the configs whose name contains this.
         jobs: trainings at once, which share the CPU's cores; their runtimes are then those of a busy machine.
@@ -65,7 +65,7 @@ def table(
                 title = f"run {i + 1} of {len(todo)}: {config}, seed {seed}"
                 started.append(pool.submit(_fit_and_test, title, config, seed, Path(runs), overlays, pictures, threads))
             try:
-                for future in started:
+                for future in as_completed(started):
                     future.result()
             finally:
                 pool.shutdown(cancel_futures=True)  # one that fails keeps the rest from starting

@@ -86,9 +86,9 @@ class GraphMoGDataModule(FlowDataModule):
         return self.hparams["num_test"]
 
     @property
-    def graph_mixture(self) -> GraphMixture:
-        """Where the nodes lie, with its density and entropy."""
-        return self._mixture
+    def graph_mixture(self) -> GraphMixture | None:
+        """Density and entropy of these graphs; None with sizes or an adjacency, of which it knows nothing."""
+        return self._mixture if self._source.sizes is None and self._source.adjacency is None else None
 
     def setup(self, stage: str) -> None:
         """Draw the graphs that a stage evaluates, and compute their densities: some seconds for mog16 and mog_ring."""

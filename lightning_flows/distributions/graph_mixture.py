@@ -106,11 +106,12 @@ class GraphMixture:
     def entropy_per_node(self, *, num_samples: int = 4096, seed: int = 0) -> tuple[float, float]:
         r"""Entropy of graphs of M nodes in nats a node, and its standard error.
 
-        .. math:: \frac{H(X)}{M} = 1 + \log 2\pi + \frac{I(X; \pi) + I(X; \text{angle})}{M}
+        .. math:: \frac{H(X)}{M} = 1 + \log 2\pi + \frac{I(X; \pi \mid \text{angle}) + I(X; \text{angle})}{M}
 
-        For means at least 8 standard deviations apart the order is known from the graph: I(X; π) = log M! to 1e-6,
-        with error 0. Otherwise it is the average of log p(X | π) − log p(X) over ``num_samples`` graphs. I(X; angle)
-        is the average over graphs of the divergence of the angle's posterior from its prior.
+        For means at least 8 standard deviations apart the order is known from graph and angle: the first is log M! to
+        1e-6, with error 0. Otherwise it is the average over ``num_samples`` graphs of log p(X | π) − log p(X), both at
+        one angle, as all are alike. I(X; angle) is the average over graphs of the divergence of the angle's posterior
+        from its prior.
         """
         generator = torch.Generator().manual_seed(seed)
         information, variance = math.lgamma(self.num_means + 1), 0.0

@@ -66,6 +66,8 @@ def _limits(graphs: Tensor) -> dict[str, tuple[float, float]]:
     """A square around almost all nodes, whatever a few of them do."""
     nodes = graphs.flatten(0, 1)
     nodes = nodes[torch.isfinite(nodes).all(1)]
+    if not len(nodes):
+        nodes = torch.zeros(1, 2)
     low, high = (nodes.quantile(q, dim=0) for q in (0.001, 0.999))
     middle, half = (low + high) / 2, 0.6 * (high - low).max().clamp(min=1.0)
     x, y = ((float(m - half), float(m + half)) for m in middle)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from lightning_flows.errors import ShapeError
 from lightning_flows.functional.graphs import COMPLETE, Graph
 from lightning_flows.nets import MLP, GraphAttentionNet
 from lightning_flows.transforms import (
@@ -83,14 +84,25 @@ def node_log_prob(z: Tensor, graph: Graph | None) -> Tensor:
     return -0.5 * (weights * (z.square() + math.log(2 * math.pi)).sum(-1)).sum(1)
 
 
+def nodes_and_features(event_shape: Sequence[int]) -> tuple[int, int]:
+    """N and F of events (N, F). Raises: ShapeError for events of another kind, such as pictures."""
+    if len(event_shape) != 2:
+        raise ShapeError(
+            f"expected graphs of shape (N, F); got {tuple(event_shape)}: give data of graphs, as GraphMoGDataModule has"
+        )
+    nodes, features = event_shape
+    return nodes, features
+
+
 def graph_coupling_flow(
     event_shape: Sequence[int], *, num_steps: int = 8, width: int = 128, depth: int = 2
 ) -> GraphFlow:
     """Baseline that sees all nodes as one vector: [actnorm, linear layer, affine coupling] steps.
 
     Neither equivariant nor able to take graphs of another size. Shapes: x ``(B, *event_shape)``.
+    Raises: ShapeError for another event_shape than (N, F), and in use for graphs with a mask.
     """
-    nodes, features = event_shape
+    nodes, features = nodes_and_features(event_shape)
     channels = nodes * features
     layers: list[Transform] = [Reshape(event_shape, (channels, 1, 1))]
     for _ in range(num_steps):
@@ -115,14 +127,17 @@ def graph_normalizing_flow(
 
     With ``exponential``, a graph convolution exponential comes before every coupling; ``max_neighbours`` bounds its
     norm, by default that of a complete graph. Shapes: x ``(B, N, F)`` with event_shape (N, F); other N go too.
+    Raises: ShapeError for another event_shape, fewer than two features, or sizes that make no net.
     Source: Liu et al., 2019; section 6.3 of the paper.
     """
-    nodes, features = event_shape
+    nodes, features = nodes_and_features(event_shape)
+    if max_neighbours is None:
+        max_neighbours = max(1, nodes - 1)
     layers: list[Transform] = [GraphActNorm(features)]
     for _ in range(num_steps):
         for moved in range(features):
             if exponential:
-                layers.append(GraphExponential(features, max_neighbours=max_neighbours or max(1, nodes - 1)))
+                layers.append(GraphExponential(features, max_neighbours=max_neighbours))
             net = GraphAttentionNet(
                 features - 1,
                 num_parameters(node_map, components),
@@ -146,8 +161,9 @@ def set_autoregressive_flow(
     """Set-autoregressive couplings, each feature moved once a step; equivariant. An extension of ours to section 6.3.
 
     Shapes: x ``(B, N, F)`` with event_shape (N, F); other N go too.
+    Raises: ShapeError for another event_shape, fewer than two features, or sizes that make no net.
     """
-    _, features = event_shape
+    _, features = nodes_and_features(event_shape)
     layers: list[Transform] = [GraphActNorm(features)]
     for _ in range(num_steps):
         # the last feature first, so that the first layer orders the nodes by the first feature

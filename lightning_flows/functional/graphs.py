@@ -25,15 +25,11 @@ class Graph(NamedTuple):
 
     def neighbours(self) -> Tensor | None:
         """Which node sees which, itself included, ``(B or 1, N, N)`` bool; padding sees itself; None if all see all."""
-        if self.adjacency is None and self.mask is None:
-            return None
-        both = torch.ones((), dtype=torch.bool)
-        if self.mask is not None:
-            both = self.mask[:, :, None] & self.mask[:, None, :]
+        seen = None if self.mask is None else self.mask[:, :, None] & self.mask[:, None, :]
         if self.adjacency is not None:
-            edges = self.adjacency.bool()
-            both = both.to(edges.device) & (edges if edges.ndim == 3 else edges[None])
-        return both | torch.eye(both.shape[-1], dtype=torch.bool, device=both.device)
+            edges = self.adjacency.bool() if self.adjacency.ndim == 3 else self.adjacency.bool()[None]
+            seen = edges if seen is None else edges & seen
+        return None if seen is None else seen | torch.eye(seen.shape[-1], dtype=torch.bool, device=seen.device)
 
 
 COMPLETE = Graph()

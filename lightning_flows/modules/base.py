@@ -7,14 +7,17 @@ from typing import Any, Literal
 
 import torch
 from lightning.pytorch import LightningModule
+from lightning.pytorch.callbacks import Checkpoint, EarlyStopping
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 from torchmetrics import Metric
 
 from lightning_flows import __version__
-from lightning_flows.errors import CheckpointError
+from lightning_flows.errors import CheckpointError, UsageError
 
 OPTIMIZERS = {"adam": torch.optim.Adam, "adamax": torch.optim.Adamax}
+CALLBACKS = {"val/bpd": "defaults/fit.yaml", "val/nll": "table4/base.yaml"}
+"""What validation logs for pictures and graphs, and a config whose callbacks monitor it."""
 
 
 class FlowModule(LightningModule, ABC):
@@ -32,6 +35,9 @@ class FlowModule(LightningModule, ABC):
 
     schedule_interval: Literal["epoch", "step"] = "epoch"
     """When :meth:`learning_rate_factor` is asked anew."""
+
+    monitored: str = ""
+    """What validation logs, a key of CALLBACKS."""
 
     model: Any  # a subclass says which
 
@@ -69,6 +75,17 @@ class FlowModule(LightningModule, ABC):
         )
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self.learning_rate_factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": self.schedule_interval}}
+
+    def on_fit_start(self) -> None:
+        """Refuse a callback that would miss what it monitors only after an epoch. Raises: UsageError."""
+        for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
+            monitor = getattr(callback, "monitor", None) if isinstance(callback, Checkpoint | EarlyStopping) else None
+            if self.monitored and monitor in CALLBACKS and monitor != self.monitored:
+                raise UsageError(
+                    f"expected callbacks that monitor {self.monitored}, which {type(self).__name__} logs; got "
+                    f"{type(callback).__name__} for {monitor}: give trainer.callbacks as those in "
+                    f"{CALLBACKS[self.monitored]}, or that config first"
+                )
 
     def on_train_start(self) -> None:
         """Let the learning rate of the config win over the one a resumed optimiser brings along."""

@@ -23,20 +23,22 @@ class GraphFlowModule(FlowModule):
     (``true_log_prob``), also the gap ``val/gap`` and ``test/gap``, the mean over graphs of
     :math:`(\log p_{true} - \log p_{model})/N`, with ``test/gap_standard_error``. The gap's standard error is far below
     that of the NLL, as both densities are of the same graphs; the entropy plus the gap is the better estimate of the
-    NLL, ``test/nll_from_gap``. Where the data knows its mixture, ``test/entropy`` and ``test/valid_share``, the share
-    of ``num_test_samples`` samples in which each node lies at a mean of its own, are logged too.
+    NLL, ``test/nll_from_gap``. Where the data are complete graphs that know their mixture, ``test/entropy`` and
+    ``test/valid_share``, the share of ``num_test_samples`` samples in which each node lies at a mean of its own, are
+    logged too.
 
     A batch is a mapping with ``nodes`` ``(B, N, F)``, ``index`` ``(B,)`` and, where there are any, ``mask`` ``(B, N)``
     and ``adjacency`` ``(B, N, N)``.
 
     Args:
         event_shape: (N, F); linked from the data on the command line.
-        warmup_steps: w.
-        num_test_samples: samples for ``test/valid_share``.
+        warmup_steps: w, steps in which the learning rate rises.
+        num_test_samples: samples for ``test/valid_share``; 0 leaves it out.
         kwargs: see :class:`FlowModule`; η is its ``learning_rate``.
     """
 
     schedule_interval = "step"
+    monitored = "val/nll"
 
     def __init__(
         self, event_shape: Sequence[int], *, warmup_steps: int = 100, num_test_samples: int = 2048, **kwargs: Any

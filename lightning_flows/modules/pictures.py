@@ -40,6 +40,8 @@ class PictureFlow(FlowModule):
         kwargs: see :class:`FlowModule`; η is its ``learning_rate``.
     """
 
+    monitored = "val/bpd"
+
     def __init__(
         self,
         event_shape: Sequence[int],

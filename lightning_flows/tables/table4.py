@@ -38,13 +38,15 @@ def table4(runs: Sequence[Run]) -> str:
     """Table 4 as Markdown: nats a node, mean ± standard deviation over seeds.
 
     The NLL is the entropy plus the gap, the mean of (log p_true − log p_model)/N over the same graphs, of which the
-    latter is far more precise. Steps, seconds and parameters are medians. Raises: DataError if no run is of this
-    experiment, or those of one row cannot be compared.
+    latter is far more precise. Runs on other means, sizes or edges are left out. Steps, seconds and parameters are
+    medians. Raises: DataError if no run is of this experiment, or those of one row cannot be compared.
     """
     groups: dict[tuple[str, str], list[Run]] = {}
     for run in runs:
-        data, model = run.test["data"]["init_args"].get("mixture"), _model(run)
-        if data in DATA and model in MODELS:
+        options, model = run.test["data"]["init_args"], _model(run)
+        data = options.get("mixture")
+        other = any(options.get(key) is not None for key in ("means", "sizes", "adjacency"))
+        if data in DATA and model in MODELS and not other:
             groups.setdefault((data, model), []).append(run)
     if not groups:
         raise DataError("expected runs of table4/*.yaml; got none of a graph flow")
@@ -65,6 +67,7 @@ def table4(runs: Sequence[Run]) -> str:
 
 def _row(group: Sequence[Run], paper: str) -> list[str]:
     metrics = [run.test["metrics"] for run in group]
+    shares = [m["test/valid_share"] for m in metrics if "test/valid_share" in m]
     seconds = [run.runtime["cpu_seconds"] for run in group if "cpu_seconds" in run.runtime]
     steps = {run.test["global_step"] for run in group}
     return [
@@ -72,7 +75,7 @@ def _row(group: Sequence[Run], paper: str) -> list[str]:
         mean_and_deviation([m["test/nll_from_gap"] for m in metrics]),
         paper,
         mean_and_deviation([m["test/gap"] for m in metrics], digits=4),
-        f"{100 * statistics.fmean(m['test/valid_share'] for m in metrics):.1f}",
+        f"{100 * statistics.fmean(shares):.1f}" if shares else "–",
         str(group[0].test["num_parameters"]),
         f"{statistics.median(steps):.0f}",
         f"{statistics.median(seconds):.0f}" if seconds else "–",

@@ -5,6 +5,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from lightning_flows.errors import ShapeError
 from lightning_flows.functional.gaussian_mixture import mixture_from_normal, mixture_to_normal
 from lightning_flows.functional.graphs import Graph
 from lightning_flows.transforms.graph_base import GraphTransform
@@ -15,9 +16,9 @@ LOG_SCALE_BOUND = 2.0
 
 
 def num_parameters(kind: NodeMap, components: int) -> int:
-    """Parameters of a map. Raises: ValueError for another kind or no components."""
+    """Parameters of a map. Raises: ShapeError for another kind or no components."""
     if kind not in ("affine", "mixture") or components < 1:
-        raise ValueError(f"expected affine or mixture, and at least one component; got {kind} and {components}")
+        raise ShapeError(f"expected affine or mixture, and at least one component; got {kind} and {components}")
     return 2 if kind == "affine" else 3 * components
 
 
@@ -52,7 +53,7 @@ class GraphCoupling(GraphTransform):
 
     With a net that is equivariant to the order of the nodes, so is the layer.
     Shapes: see :class:`GraphTransform`; the net gives ``(B, N, P)`` with P as :func:`num_parameters` has it.
-    Raises: ValueError for fewer than two features, or a feature that is not there.
+    Raises: ShapeError for fewer than two features, or a feature that is not there.
     Source: Liu et al., Graph Normalizing Flows, 2019.
     """
 
@@ -68,20 +69,17 @@ class GraphCoupling(GraphTransform):
         """Transform."""
         graph, weights = self.check(x, context)
         z, log_derivative = apply_map(self.node_map, x[..., self.moved], self._condition(x, graph))
-        return self._replace(x, z, weights), (weights * log_derivative).sum(1)
+        return replace_feature(x, self.moved, z, weights), (weights * log_derivative).sum(1)
 
     def inverse(self, z: Tensor, context: Graph | None = None) -> tuple[Tensor, Tensor]:
         """Undo."""
         graph, weights = self.check(z, context)
         x, log_derivative = invert_map(self.node_map, z[..., self.moved], self._condition(z, graph))
-        return self._replace(z, x, weights), (weights * log_derivative).sum(1)
+        return replace_feature(z, self.moved, x, weights), (weights * log_derivative).sum(1)
 
     def _condition(self, x: Tensor, graph: Graph) -> Tensor:
         kept = torch.cat([x[..., : self.moved], x[..., self.moved + 1 :]], dim=-1)
         return self.net(kept, graph).to(x.dtype) + self.start
-
-    def _replace(self, x: Tensor, moved: Tensor, weights: Tensor) -> Tensor:
-        return replace_feature(x, self.moved, moved, weights)
 
 
 def replace_feature(x: Tensor, feature: int, values: Tensor, weights: Tensor) -> Tensor:
@@ -91,8 +89,8 @@ def replace_feature(x: Tensor, feature: int, values: Tensor, weights: Tensor) ->
 
 
 def check_moved(features: int, moved: int) -> None:
-    """Raise ValueError unless there is a feature to move and another to keep."""
+    """Raise ShapeError unless there is a feature to move and another to keep."""
     if features < 2:
-        raise ValueError(f"expected at least two features, one to move and one to keep; got {features}")
+        raise ShapeError(f"expected at least two features, one to move and one to keep; got {features}")
     if not 0 <= moved < features:
-        raise ValueError(f"expected a feature between 0 and {features - 1}; got {moved}")
+        raise ShapeError(f"expected a feature between 0 and {features - 1}; got {moved}")

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from lightning_flows.errors import ShapeError
 from lightning_flows.functional.graphs import Graph, normalized_adjacency
 from lightning_flows.functional.precision import full_precision
 from lightning_flows.functional.series import linear_exponential
@@ -35,7 +36,7 @@ class GraphExponential(GraphTransform):
     def __init__(self, features: int, *, max_neighbours: int, closed_form: bool = True) -> None:
         super().__init__(features)
         if max_neighbours < 1:
-            raise ValueError(f"expected max_neighbours of at least 1; got {max_neighbours}")
+            raise ShapeError(f"expected max_neighbours of at least 1; got {max_neighbours}")
         self.closed_form = closed_form
         self.bounds = (1 / max_neighbours, 1.0)
         self.weight = nn.Parameter(0.1 * torch.randn(2, features, features) / features)  # θ₀ and θ₁

@@ -33,7 +33,7 @@ class SetAutoregressiveCoupling(GraphTransform):
     The inverse takes as many passes of the net as there are nodes. The order runs over all nodes that exist, whatever
     the adjacency, which only the encoding of kept features follows.
 
-    Shapes: see :class:`GraphTransform`. Raises: ValueError for fewer than two features, or a feature that is not there.
+    Shapes: see :class:`GraphTransform`. Raises: ShapeError for fewer than two features, or a feature that is not there.
 
     Args:
         features: F.

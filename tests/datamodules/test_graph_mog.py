@@ -12,6 +12,7 @@ from torch import distributed
 from torch.utils.data import DistributedSampler
 
 from lightning_flows.datamodules import FlowDataModule, GraphMoGDataModule
+from lightning_flows.distributions.graph_mixture import GraphMixture
 from lightning_flows.errors import DataError, ShapeError
 
 MEANS = [[0.0, 0.0], [9.0, 0.0], [0.0, 12.0]]
@@ -78,15 +79,22 @@ def test_batches(sizes, adjacency):
             assert {key: tensor.shape for key, tensor in batch.items()} == {k: (length, *shapes[k]) for k in expected}
 
 
+@pytest.mark.parametrize("options", [{"sizes": [2, 3]}, {"adjacency": PATH}])
+def test_other_graphs_have_no_known_mixture(options):
+    """Its entropy is that of graphs of all means, and samples are complete graphs."""
+    assert small(means=MEANS).graph_mixture is not None
+    assert small(means=MEANS, **options).graph_mixture is None
+
+
 @pytest.mark.parametrize("max_angle", [0.0, 1.0])
 @pytest.mark.parametrize("sizes", [None, [2, 3]])
 def test_true_log_prob(sizes, max_angle):
     data = prepared(means=MEANS, max_angle=max_angle, sizes=sizes, num_test=20)
-    dataset, seen = data.dataset("test"), set()
+    dataset, seen, mixture = data.dataset("test"), set(), GraphMixture(MEANS, max_angle=max_angle)
     for item in map(dataset.__getitem__, range(20)):
         graph = item["nodes"][item["mask"]] if sizes else item["nodes"]
         seen.add(len(graph))
-        expected = data.graph_mixture.log_prob(graph.unsqueeze(0)).item()
+        expected = mixture.log_prob(graph.unsqueeze(0)).item()
         assert item["true_log_prob"].item() == pytest.approx(expected, abs=1e-12)
     assert seen == set(sizes or [3])
 

@@ -29,3 +29,4 @@ def test_figures_show_all_nodes(tmp_path):
     assert high > 15
     figure.savefig(tmp_path / "figure.png")
     assert len(nodes_figure(samples).axes[0].collections) == 2
+    assert len(nodes_figure(torch.full_like(samples, torch.nan)).axes[0].collections) == 2  # nor are broken ones alone

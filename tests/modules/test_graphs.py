@@ -3,10 +3,11 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from lightning.pytorch import Trainer
 
 from lightning_flows.cli import main, run
 from lightning_flows.datamodules import GraphMoGDataModule
-from lightning_flows.errors import NonFiniteError
+from lightning_flows.errors import NonFiniteError, ShapeError
 from lightning_flows.modules import GraphCouplingFlow, GraphNormalizingFlow, SetAutoregressiveFlow, load_model
 
 SIZES = {"width": 8, "num_blocks": 1, "num_heads": 2}
@@ -49,6 +50,31 @@ def test_graphs_of_different_size_and_incomplete_ones(kind):
     torch.testing.assert_close(module._nll(changed, "testing"), nll)
 
 
+def test_a_flow_of_one_vector_takes_no_padding():
+    with pytest.raises(ShapeError, match="expected graphs of one size"):
+        KINDS["coupling"]((4, 2)).training_step(batch(sizes=[2, 4]), 0)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_pictures_are_no_graphs(kind):
+    with pytest.raises(ShapeError, match=r"expected graphs of shape \(N, F\); got \(3, 8, 8\)"):
+        KINDS[kind]((3, 8, 8))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"num_heads": 0}, "at least one head"),
+        ({"width": 9, "num_heads": 2}, "a width that the heads divide"),
+        ({"max_neighbours": 0}, "max_neighbours of at least 1"),
+        ({"node_map": "mixture", "components": 0}, "at least one component"),
+    ],
+)
+def test_sizes_that_make_no_net(options, message):
+    with pytest.raises(ShapeError, match=message):
+        GraphNormalizingFlow((4, 2), **options)
+
+
 def test_nll_is_that_of_a_node():
     module = KINDS["set"]((4, 2)).eval()
     items = batch()
@@ -70,6 +96,21 @@ def test_nan_features_are_named():
     items["nodes"][0, 0, 0] = torch.nan
     with pytest.raises(NonFiniteError, match=r"expected finite log-probabilities in training.*GraphActNorm"):
         KINDS["gnf"]((4, 2)).eval()._nll(items, "training")
+
+
+def test_callbacks_for_pictures_are_refused_before_training(tmp_path, capsys):
+    options = ["--model=SetAutoregressiveFlow", "--data=GraphMoGDataModule", "--data.num_val=8"]
+    with pytest.raises(SystemExit):
+        main(["fit", *options, f"--trainer.logger.init_args.save_dir={tmp_path}", "--trainer.accelerator=cpu"])
+    assert "expected callbacks that monitor val/nll, which SetAutoregressiveFlow logs; got" in capsys.readouterr().err
+
+
+def test_no_entropy_of_graphs_of_several_sizes():
+    module = KINDS["set"]((4, 2))
+    trainer = Trainer(logger=False, enable_progress_bar=False, enable_model_summary=False, accelerator="cpu")
+    trainer.test(module, GraphMoGDataModule(sizes=[2, 4], num_test=50), verbose=False)
+    assert {"test/nll", "test/gap"} <= trainer.callback_metrics.keys()
+    assert not {"test/entropy", "test/nll_from_gap", "test/valid_share"} & trainer.callback_metrics.keys()
 
 
 def test_train_test_predict_and_sample_through_the_command_line(tmp_path, capsys):

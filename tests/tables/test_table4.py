@@ -14,10 +14,10 @@ MODELS = {
 }
 
 
-def write(folder, kind, *, mixture="mog4", seed=0, gap=0.1, steps=100, width=8):
-    name, options = MODELS[kind]
-    model = {"class_path": f"lightning_flows.modules.{name}", "init_args": {"width": width, **options}}
-    data = {"class_path": "lightning_flows.datamodules.GraphMoGDataModule", "init_args": {"mixture": mixture}}
+def write(folder, kind, *, mixture="mog4", seed=0, gap=0.1, steps=100, width=8, **options):
+    name, arguments = MODELS[kind]
+    model = {"class_path": f"lightning_flows.modules.{name}", "init_args": {"width": width, **arguments}}
+    data = {"class_path": "lightning_flows.datamodules.GraphMoGDataModule", "init_args": {"mixture": mixture} | options}
     config = {"seed_everything": seed, "model": model, "data": data, "trainer": {"max_epochs": 1}}
     metrics = {"test/gap": gap, "test/nll_from_gap": 3.6324 + gap, "test/gap_standard_error": 0.0002}
     metrics |= {"test/entropy": 3.6324, "test/valid_share": 0.5}
@@ -52,6 +52,13 @@ def test_runs_of_one_row_must_agree(tmp_path):
     write(tmp_path, "gnf", seed=0)
     write(tmp_path, "gnf", seed=1, width=16)
     with pytest.raises(DataError, match=r"model\.init_args\.width: 8"):
+        table4(find_runs(tmp_path))
+
+
+@pytest.mark.parametrize("options", [{"means": [[0.0, 0.0]]}, {"sizes": [2, 3]}, {"adjacency": [[0]]}])
+def test_runs_on_other_graphs_are_left_out(tmp_path, options):
+    write(tmp_path, "gnf", **options)
+    with pytest.raises(DataError, match="got none of a graph flow"):
         table4(find_runs(tmp_path))
 
 

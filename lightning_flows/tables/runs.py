@@ -74,6 +74,8 @@ def _read_run(folder: Path) -> Run | None:
         raise DataError(
             f"expected a whole run in {folder}; got {error}: move the folder away or test it again"
         ) from error
+    if any("num_items" not in test for test in tests):
+        raise DataError(f"expected tests of this version in {folder / TESTS}; got older ones: move it away, test again")
     own = [test for test in tests if _source(test["data"]) == _source(config["data"])]
     return Run(folder, config, own[-1], measured) if own else None
 

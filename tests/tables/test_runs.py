@@ -53,3 +53,11 @@ def test_tests_of_other_settings_are_not_compared(write_run, tmp_path):
     write_run("b", seed=1, num_items=8)
     with pytest.raises(DataError, match=r"test\.num_items: 104, and .* 8: keep"):
         check_comparable(find_runs(tmp_path), free=lambda run: {"mixing"})
+
+
+def test_tests_of_an_older_version(write_run) -> None:
+    folder = write_run("a")
+    path = folder / "tests.jsonl"
+    path.write_text(path.read_text().replace("num_items", "num_pictures"))
+    with pytest.raises(DataError, match="expected tests of this version in .*: move it away, test again"):
+        find_runs(folder)

@@ -72,8 +72,13 @@ def load_config(name: str | Path, *, inside: tuple[Path, ...] = ()) -> dict[str,
     if not path.is_file():
         raise UsageError(f"expected a config file; got {name}, which is neither here nor packaged")
     config = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    base = config.pop("base", None) if isinstance(config, dict) else None
-    return merge(load_config(base, inside=(*inside, path)), config) if base else config
+    return with_base(config, inside=(*inside, path)) if isinstance(config, dict) else config
+
+
+def with_base(config: dict[str, Any], *, inside: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """The config merged onto that of its key ``base``, if it has one; ``inside`` are the files that it lies in."""
+    rest, base = {key: value for key, value in config.items() if key != "base"}, config.get("base")
+    return merge(load_config(base, inside=inside), rest) if base else rest
 
 
 def merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
@@ -91,18 +96,17 @@ def merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
 
 def _resolve(value: str, below: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     """What the parser is to read, and the config that it will find there, as far as that can be told."""
-    path = _find([Path(), CONFIG_DIR], value)
+    path = None if value.lstrip().startswith("{") else _find([Path(), CONFIG_DIR], value)  # it may be given as text
     try:
-        # a config may also be given as text
-        config = yaml.safe_load(value if value.lstrip().startswith("{") else path.read_text(encoding="utf-8"))
+        config = yaml.safe_load(value if path is None else path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError, OSError):
         config = None  # the parser says what is wrong with it
-    text = str(path) if path.is_file() else value
+    text = str(path) if path is not None and path.is_file() else value
     if not isinstance(config, dict):
         return text, {}
     if not config.keys() & {"base", "models"}:
         return text, config
-    config = choose_model(load_config(path), below)
+    config = choose_model(load_config(path) if path else with_base(config), below)
     return json.dumps(config), config
 
 

@@ -84,3 +84,8 @@ def test_the_file_here_wins_over_the_packaged_one(here: Path) -> None:
     assert find_configs(["--config", "demo.yaml"]) == ["--config", "demo.yaml"]
     long = '{"a": "' + "x" * 5000 + '"}'
     assert find_configs(["--config", long]) == ["--config", long]
+
+
+def test_a_config_given_as_text_may_have_a_base(here: Path) -> None:
+    (here / "mine.yaml").write_text("a: 1\nb: 2\n")
+    assert find_configs(["--config", '{"base": "mine.yaml", "b": 3}']) == ["--config", '{"a": 1, "b": 3}']

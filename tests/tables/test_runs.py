@@ -59,5 +59,5 @@ def test_tests_of_an_older_version(write_run) -> None:
     folder = write_run("a")
     path = folder / "tests.jsonl"
     path.write_text(path.read_text().replace("num_items", "num_pictures"))
-    with pytest.raises(DataError, match="expected tests of this version in .*: move it away, test again"):
+    with pytest.raises(DataError, match=r"expected tests of this version in .*: move it away, test again"):
         find_runs(folder)

@@ -38,6 +38,28 @@ class FlowDataModule(LightningDataModule, ABC):
     def num_test(self) -> int:
         """Number of items that test."""
 
+    @abstractmethod
+    def eval_dataloader(self, part: str) -> Loader:
+        """Return the items of a part (val, test or predict) in order, each once."""
+
+    def val_dataloader(self) -> Loader:
+        """Return the validation items in order, each once."""
+        return self.eval_dataloader("val")
+
+    def test_dataloader(self) -> Loader:
+        """Return the test items in order, each once."""
+        return self.eval_dataloader("test")
+
+    def predict_dataloader(self) -> Loader:
+        """Return the items to score in order, each once; ``predict_names`` names them by index."""
+        return self.eval_dataloader("predict")
+
+
+def not_loaded(part: str) -> RuntimeError:
+    """Return the error for a part that ``setup`` has not made."""
+    stages = " or ".join(f"setup({stage!r})" for stage, parts in PARTS.items() if part in parts)
+    return RuntimeError(f"the {part} part is not loaded: call {stages} first")
+
 
 def num_ranks() -> int:
     """Return the number of processes that share the data."""

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from lightning_flows.datamodules.base import PARTS, FlowDataModule, Loader, each_once, num_ranks, rank
+from lightning_flows.datamodules.base import PARTS, FlowDataModule, Loader, each_once, not_loaded, num_ranks, rank
 from lightning_flows.datasets.graphs import (
     FreshGraphs,
     FreshSampler,
@@ -115,8 +115,7 @@ class GraphMoGDataModule(FlowDataModule):
         Raises: RuntimeError if ``setup`` has not drawn them.
         """
         if _source_part(part) not in self._datasets:
-            stages = " or ".join(f"setup({stage!r})" for stage, parts in PARTS.items() if part in parts)
-            raise RuntimeError(f"the {part} part is not loaded: call {stages} first")
+            raise not_loaded(part)
         return self._datasets[_source_part(part)]
 
     def predict_names(self) -> list[str]:
@@ -135,25 +134,14 @@ class GraphMoGDataModule(FlowDataModule):
         )
         return DataLoader(dataset, batch_size=None, sampler=sampler, pin_memory=torch.cuda.is_available())
 
-    def val_dataloader(self) -> Loader:
-        """Return the validation graphs in order, each once."""
-        return self._eval_dataloader("val")
-
-    def test_dataloader(self) -> Loader:
-        """Return the test graphs in order, each once."""
-        return self._eval_dataloader("test")
-
-    def predict_dataloader(self) -> Loader:
-        """Return the test graphs in order, each once."""
-        return self._eval_dataloader("predict")
-
     def _steps_done(self) -> int:
         """Steps of the epoch that a resumed run has behind it when it asks for its first batch."""
         if self.trainer is None or not self.trainer.training:
             return 0
         return self.trainer.fit_loop.epoch_loop.batch_progress.current.ready
 
-    def _eval_dataloader(self, part: str) -> Loader:
+    def eval_dataloader(self, part: str) -> Loader:
+        """Return the items of a part in order, each once, whatever the number of ranks."""
         dataset = self.dataset(part)
         return DataLoader(
             dataset,

@@ -7,7 +7,7 @@ from lightning.pytorch.overrides.distributed import UnrepeatedDistributedSampler
 from torch.utils.data import DataLoader
 from torchvision.transforms import v2
 
-from lightning_flows.datamodules.base import PARTS, FlowDataModule, Loader, each_once, num_ranks
+from lightning_flows.datamodules.base import PARTS, FlowDataModule, Loader, each_once, not_loaded, num_ranks
 from lightning_flows.datasets import ImageDataset
 from lightning_flows.errors import DataError, ShapeError
 
@@ -83,8 +83,7 @@ class PictureDataModule(FlowDataModule):
         Raises: RuntimeError if ``setup`` has not loaded it.
         """
         if part not in self._datasets:
-            stages = " or ".join(f"setup({stage!r})" for stage, parts in PARTS.items() if part in parts)
-            raise RuntimeError(f"the {part} part is not loaded: call {stages} first")
+            raise not_loaded(part)
         return self._datasets[part]
 
     def predict_names(self) -> list[str]:
@@ -97,19 +96,8 @@ class PictureDataModule(FlowDataModule):
         drop_last = len(dataset) >= 2 * self.hparams["batch_size"] * num_ranks()
         return self._loader(dataset, batch_size=self.hparams["batch_size"], shuffle=True, drop_last=drop_last)
 
-    def val_dataloader(self) -> Loader:
-        """Return the validation pictures in order, each once."""
-        return self._eval_dataloader("val")
-
-    def test_dataloader(self) -> Loader:
-        """Return the test pictures in order, each once."""
-        return self._eval_dataloader("test")
-
-    def predict_dataloader(self) -> Loader:
-        """Return the pictures to score in order, each once; ``predict_names`` names them by index."""
-        return self._eval_dataloader("predict")
-
-    def _eval_dataloader(self, part: str) -> Loader:
+    def eval_dataloader(self, part: str) -> Loader:
+        """Return the items of a part in order, each once, whatever the number of ranks."""
         dataset, batch_size = self.dataset(part), self.hparams["eval_batch_size"] or self.hparams["batch_size"]
         return self._loader(dataset, batch_size=batch_size, sampler=each_once(dataset, f"{part} picture"))
 

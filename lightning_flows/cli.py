@@ -26,6 +26,8 @@ from lightning_flows.parser import FlowArgumentParser
 from lightning_flows.trainer import FlowTrainer
 
 PLAIN_COMMANDS: dict[str, Callable[..., Any]] = {name: getattr(commands, name) for name in commands.__all__}
+POSITIONAL = {"figure", "table"}
+"""Those whose required argument goes without a name."""
 
 
 class FlowCLI(LightningCLI):
@@ -70,7 +72,7 @@ class FlowCLI(LightningCLI):
         for name, function in PLAIN_COMMANDS.items():
             description = (function.__doc__ or "").splitlines()[0]
             subparser = FlowArgumentParser(description=description)
-            subparser.add_function_arguments(function, as_group=False, as_positional=name == "table")
+            subparser.add_function_arguments(function, as_group=False, as_positional=name in POSITIONAL)
             self._subcommand_parsers[name] = subparser
             parser._subcommands_action.add_subcommand(name, subparser, help=description)  # type: ignore[union-attr]
 

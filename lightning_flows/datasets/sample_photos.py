@@ -45,6 +45,14 @@ def sample_photo_crops(part: str, *, stride: int = 4) -> ImageDataset:
     return ImageDataset(torch.cat(images), torch.cat(labels), names=names)
 
 
+def sample_photo(name: str = "china.jpg") -> Tensor:
+    """Return a whole photograph, uint8 ``(3, 427, 640)``. Raises: DataError if there is none of that name."""
+    photos = _photos()
+    if name not in photos:
+        raise DataError(f"expected one of the photographs {', '.join(photos)}; got {name!r}")
+    return photos[name]
+
+
 def _photos() -> dict[str, Tensor]:
     """Return file name → photograph, uint8 ``(3, 427, 640)``."""
     bunch = load_sample_images()

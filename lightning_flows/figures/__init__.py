@@ -1,5 +1,27 @@
-"""Figures: functions from numbers to matplotlib figures."""
+"""Figures, each in two parts: a function from a model or numbers to data, and one from data to a matplotlib figure.
 
+Nothing here needs a screen or pyplot.
+"""
+
+from lightning_flows.figures.convolution import (
+    convolution_matrix_figure,
+    equivalent_matrices,
+    exponential_matrix_figure,
+    feature_maps,
+    feature_maps_figure,
+)
 from lightning_flows.figures.graphs import graph_figure, nodes_figure
+from lightning_flows.figures.series import random_kernels, series_terms, series_terms_figure
 
-__all__ = ["graph_figure", "nodes_figure"]
+__all__ = [
+    "convolution_matrix_figure",
+    "equivalent_matrices",
+    "exponential_matrix_figure",
+    "feature_maps",
+    "feature_maps_figure",
+    "graph_figure",
+    "nodes_figure",
+    "random_kernels",
+    "series_terms",
+    "series_terms_figure",
+]

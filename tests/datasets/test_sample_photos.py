@@ -6,7 +6,7 @@ import torch
 from sklearn.datasets import load_sample_images
 from sklearn.utils import Bunch
 
-from lightning_flows.datasets import sample_photo_crops, sample_photos
+from lightning_flows.datasets import sample_photo, sample_photo_crops, sample_photos
 from lightning_flows.errors import DataError
 
 
@@ -78,3 +78,10 @@ def test_bad_arguments():
         sample_photo_crops("tset")
     with pytest.raises(DataError, match="stride of at least 1 pixel; got 0"):
         sample_photo_crops("train", stride=0)
+
+
+def test_whole_photographs_by_name():
+    assert sample_photo("flower.jpg").shape == (3, 427, 640)
+    assert sample_photo().dtype == torch.uint8
+    with pytest.raises(DataError, match=r"china.jpg, flower.jpg; got 'cat.jpg'"):
+        sample_photo("cat.jpg")

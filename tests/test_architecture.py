@@ -19,6 +19,7 @@ BELOW = {
     "datamodules": {"functional", "distributions", "datasets"},
     "modules": {"functional", "nets", "distributions", "transforms", "flows", "dequantization"},
     "tables": set(),
+    "reports": {"tables"},
     "figures": {"functional", "flows", "dequantization", "datasets"},
     "callbacks": {"functional", "flows", "modules", "files", "figures"},
 }

@@ -28,8 +28,8 @@ class Scalars:
 def read_scalars(folder: Path) -> Scalars:
     """Scalars of the event files in a folder; of a step that was logged twice, as after resuming, the later value.
 
-    TensorBoard's own EventAccumulator ends quietly where a file is broken; here the break is told. It also takes longer, as
-    it checks the bytes of every picture in Python.
+    TensorBoard's own EventAccumulator ends quietly where a file is broken; here the break is told. It also takes
+    longer, as it checks the bytes of every picture in Python.
     """
     found: dict[str, dict[int, float]] = {}
     problems = []

@@ -1,3 +1,4 @@
+import sys
 from pathlib import Path
 
 import pytest
@@ -41,11 +42,16 @@ def test_data_that_are_no_such_pictures(class_path: str | None, trained: Path, t
         load_pictures(path, load_picture_flow(path, "a test"))
 
 
-@pytest.mark.parametrize("class_path", ["subprocess.Popen", "lightning_flows.modules.CSF"])
-def test_data_of_other_classes_are_not_made(class_path: str, trained: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("class_path", ["foreign_data.Pictures", "lightning_flows.modules.CSF"])
+def test_data_of_other_classes_are_neither_made_nor_imported(
+    class_path: str, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "foreign_data.py").write_text("")
+    monkeypatch.syspath_prepend(tmp_path)
     path = with_data(trained, tmp_path / "foreign.ckpt", class_path)
     with pytest.raises(CheckpointError, match=class_path):
         load_pictures(path, load_picture_flow(path, "a test"))
+    assert "foreign_data" not in sys.modules
 
 
 def test_mixture_of_complete_graphs_alone(trained: Path, tmp_path: Path) -> None:

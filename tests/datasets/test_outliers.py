@@ -31,6 +31,8 @@ def test_pictures_take_the_shape_of_others() -> None:
     colour = pictures_as(grey, (3, 8, 8))
     assert torch.equal(colour, grey.expand(1, 3, 8, 8))
     assert torch.equal(pictures_as(colour, (1, 8, 8)), grey)
+    thirds = torch.tensor([10, 11, 11], dtype=torch.uint8).reshape(1, 3, 1, 1)
+    assert pictures_as(thirds, (1, 1, 1)).item() == 11
     assert pictures_as(grey, (3, 16, 4)).shape == (1, 3, 16, 4)
     assert torch.equal(
         pictures_as(torch.full((1, 1, 28, 28), 9, dtype=torch.uint8), (3, 32, 32)).unique(), torch.tensor([9])

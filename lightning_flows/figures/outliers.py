@@ -119,7 +119,7 @@ def _draw_histogram(axes: Axes, data: Outliers) -> None:
     axes.axvline(data.typical, color="black", linestyle=":", label="mean of training pictures")
     axes.set(title="likelihood", xlabel="bits per dimension", ylabel="share of the set's pictures", xscale="log")
     axes.set_box_aspect(1)
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 4, 5, 6, 8)))
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_ylim(0, 1.5 * axes.get_ylim()[1])  # room for the legend

@@ -8,6 +8,7 @@ from PIL import Image
 
 from lightning_flows.cli import main
 from lightning_flows.commands.drawings import DRAWINGS, NUMBERS
+from tests.datamodules.test_fashion_mnist import write_idx
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +82,17 @@ def test_outliers_print_their_table(
 
 def test_pictures_in_place_of_those_of_the_checkpoint(trained: Path, picture_tar: Path, tmp_path: Path) -> None:
     assert shows_something(draw(tmp_path, "nearest", f"--ckpt_path={trained}", "--num=1", f"--pictures={picture_tar}"))
+
+
+def test_fashion_mnist_takes_the_shape_of_the_data(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for file, num in (("train", 12), ("t10k", 4)):
+        path = tmp_path / "FashionMNIST" / "raw" / file
+        write_idx(path.with_name(f"{file}-images-idx3-ubyte"), torch.full((num, 28, 28), 200))
+        write_idx(path.with_name(f"{file}-labels-idx1-ubyte"), torch.arange(num) % 10)
+    draw(tmp_path, "outliers", f"--ckpt_path={trained}", "--num=6", f"--fashion_mnist={tmp_path}")
+    assert "| Fashion-MNIST | 4 |" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(("fraction", "rows"), [(0.08, 1), (0.03, 0)])

@@ -17,7 +17,8 @@ from lightning.pytorch.utilities import rank_zero_info
 from lightning_flows import commands
 from lightning_flows.config_files import CONFIG_DIR, find_configs
 from lightning_flows.datamodules import FlowDataModule
-from lightning_flows.errors import CheckpointError, FlowsError
+from lightning_flows.errors import CheckpointError
+from lightning_flows.failures import explain, leave
 from lightning_flows.files import check_writable
 from lightning_flows.modules import FlowModule
 from lightning_flows.modules.base import check_state_dict, describe
@@ -142,18 +143,12 @@ def main(args: Sequence[str] | None = None) -> None:
     try:
         run(sys.argv[1:] if args is None else args)
     except Exception as error:
-        meant = _meant_for_people(error)
-        if meant is None or os.environ.get("LIGHTNING_FLOWS_DEBUG") == "1":
+        message = explain(error)
+        if message is None or os.environ.get("LIGHTNING_FLOWS_DEBUG") == "1":
             raise
-        print(f"error: {meant}", file=sys.stderr)
-        sys.exit(1)
-
-
-def _meant_for_people(error: BaseException | None) -> BaseException | None:
-    """The error itself or the one below it that a person can act on; jsonargparse wraps those of a constructor."""
-    while error is not None and not isinstance(error, FlowsError | OSError):
-        error = error.__cause__ or error.__context__
-    return error
+        if message:
+            print(f"error: {message}", file=sys.stderr, flush=True)
+        leave()
 
 
 def _hush() -> None:

@@ -23,7 +23,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         with replaced(Path(path)) as file:
             writer = _Writer(file)
             try:
-                torch.save(checkpoint, writer)
+                torch.save(checkpoint, writer)  # type: ignore[arg-type]
             except RuntimeError:  # torch's own error does not tell what the disk said
                 if writer.error is not None:
                     raise writer.error from None

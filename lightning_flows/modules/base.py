@@ -130,7 +130,7 @@ class FlowModule(LightningModule, ABC):
 
     def _log_metric(self, name: str, metric: Metric, **kwargs: Any) -> None:
         # compute() has already reduced over ranks: the value is the same on each
-        self.log(name, metric.compute().float(), sync_dist=True, **kwargs)
+        self.log(name, metric.compute(), sync_dist=True, **kwargs)
         metric.reset()
 
 

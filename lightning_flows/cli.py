@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import sys
+import threading
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -18,7 +19,7 @@ from lightning_flows import commands
 from lightning_flows.config_files import CONFIG_DIR, find_configs
 from lightning_flows.datamodules import FlowDataModule
 from lightning_flows.errors import CheckpointError
-from lightning_flows.failures import explain, leave
+from lightning_flows.failures import explain, is_first_to_fail, leave, leave_to_main_thread
 from lightning_flows.files import check_writable
 from lightning_flows.modules import FlowModule
 from lightning_flows.modules.base import check_state_dict, describe
@@ -140,13 +141,14 @@ def main(args: Sequence[str] | None = None) -> None:
     The environment variable LIGHTNING_FLOWS_DEBUG=1 shows the traceback.
     """
     _hush()
+    threading.excepthook = leave_to_main_thread
     try:
         run(sys.argv[1:] if args is None else args)
     except Exception as error:
         message = explain(error)
         if message is None or os.environ.get("LIGHTNING_FLOWS_DEBUG") == "1":
             raise
-        if message:
+        if is_first_to_fail():
             print(f"error: {message}", file=sys.stderr, flush=True)
         leave()
 

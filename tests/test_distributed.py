@@ -42,7 +42,9 @@ def test_twenty_steps_are_those_of_one_process_with_the_whole_batch(runs: Path, 
     alone, together = state(runs, 1, 0), state(runs, devices, 0)
     moved = 0.0
     for name, value in alone.items():
-        torch.testing.assert_close(together[name], value, rtol=0, atol=1e-5, msg=lambda text, name=name: f"{name}: {text}")
+        torch.testing.assert_close(
+            together[name], value, rtol=0, atol=1e-5, msg=lambda text, name=name: f"{name}: {text}"
+        )
         moved = max(moved, float(value.double().abs().max()) if value.numel() else 0.0)
     assert moved > 0.1
 

@@ -105,7 +105,7 @@ class Interruptible(Callback):
 
     def _save(self, trainer: Trainer) -> None:
         if path := last_checkpoint(trainer):
-            trainer.save_checkpoint(path)
+            trainer.save_checkpoint(path, weights_only=False)
         self._last_time = time.monotonic()
 
     def _stop(self, trainer: Trainer) -> None:

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.distributed_runs import picture_flow
+
 ROOT = Path(__file__).parents[1]
 pytestmark = pytest.mark.slow
 

@@ -28,6 +28,8 @@ from lightning_flows.parser import FlowArgumentParser
 from lightning_flows.trainer import FlowTrainer
 
 PLAIN_COMMANDS: dict[str, Callable[..., Any]] = {name: getattr(commands, name) for name in commands.__all__}
+PROGRAM = "python -m lightning_flows"
+DESCRIPTION = "Train, evaluate, sample and compare normalizing flows."
 POSITIONAL = {"figure", "table"}
 """Those whose required argument goes without a name."""
 
@@ -51,7 +53,14 @@ class FlowCLI(LightningCLI):
             save_config_kwargs={"overwrite": True},  # only ever its own: a fit without `last` gets a new folder
             seed_everything_default=0,
             parser_class=FlowArgumentParser,
-            parser_kwargs={"fit": defaults, "validate": others, "test": others, "predict": others},
+            parser_kwargs={
+                "prog": PROGRAM,
+                "description": DESCRIPTION,
+                "fit": defaults,
+                "validate": others,
+                "test": others,
+                "predict": others,
+            },
             subclass_mode_model=True,
             subclass_mode_data=True,
             auto_configure_optimizers=False,
@@ -71,6 +80,8 @@ class FlowCLI(LightningCLI):
 
     def _add_subcommands(self, parser: LightningArgumentParser, **kwargs: Any) -> None:
         super()._add_subcommands(parser, **kwargs)
+        for name in self.subcommands():
+            self._subcommand_parsers[name].arrange_help(name)  # type: ignore[attr-defined]
         for name, function in PLAIN_COMMANDS.items():
             description = (function.__doc__ or "").splitlines()[0]
             subparser = FlowArgumentParser(description=description)

@@ -1,4 +1,4 @@
-"""The command line's parser: short errors."""
+"""The command line's parser: short errors, and help in sections."""
 
 import re
 import sys
@@ -9,15 +9,37 @@ from lightning.pytorch.cli import LightningArgumentParser
 from lightning_flows.datamodules import FlowDataModule
 from lightning_flows.modules import FlowModule
 
+SECTIONS = {
+    "model": "model: `--model.help NAME` lists the options of one",
+    "data": "data: `--data.help NAME` lists the options of one",
+    "trainer": "trainer: Lightning's options, behind those above",
+}
+CHECKPOINT = {
+    "fit": "checkpoint to go on from, or `last` for that of the newest run of this name, if there is one.",
+    "validate": "checkpoint of a trained model, which needs no other options.",
+}
+"""Help for ``--ckpt_path`` where Lightning's own does not hold here."""
+
 
 class FlowArgumentParser(LightningArgumentParser):
-    """LightningCLI's parser, with errors of a few lines instead of the whole usage."""
+    """LightningCLI's parser, with errors of a few lines instead of the whole usage, and help in sections."""
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Print what is wrong and end with status 2."""
         print(f"error: {shorten(message)}", file=sys.stderr)
         print(f"tip: options are listed by `{self.prog.replace(' [options]', '')} --help`", file=sys.stderr)
         sys.exit(2)
+
+    def arrange_help(self, subcommand: str) -> None:
+        """Let a trainer's subcommand list its short sections first, and the fifty options of the trainer last."""
+        self.usage = "%(prog)s [--config FILE]... [--ckpt_path FILE] [--SECTION.OPTION VALUE]..."
+        groups, titles = self.groups or {}, {subcommand: subcommand, **SECTIONS}
+        for key, title in titles.items():
+            groups[key].title = title
+        arranged = [groups[key] for key in titles]
+        self._action_groups = [group for group in self._action_groups if group not in arranged] + arranged
+        if subcommand in CHECKPOINT:
+            self._option_string_actions["--ckpt_path"].help = CHECKPOINT[subcommand]
 
 
 def shorten(message: str) -> str:

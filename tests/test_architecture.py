@@ -19,7 +19,8 @@ BELOW = {
     "datamodules": {"functional", "distributions", "datasets"},
     "modules": {"functional", "nets", "distributions", "transforms", "flows", "dequantization"},
     "tables": set(),
-    "figures": {"functional"},
+    "reports": {"tables"},
+    "figures": {"functional", "flows", "dequantization", "datasets"},
     "callbacks": {"functional", "flows", "modules", "files", "figures"},
 }
 """What a folder may import, itself and the errors aside."""

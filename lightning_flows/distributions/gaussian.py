@@ -38,7 +38,7 @@ class DiagonalGaussian(nn.Module):
         if z.shape[1:] != self.event_shape:
             raise ShapeError(f"expected events of shape {self.event_shape}; got {tuple(z.shape[1:])}")
         log_volume = self.log_scale.sum() * math.prod(self.event_shape[1:])
-        return standard_normal_log_prob((z - self.mean) * torch.exp(-self.log_scale)) - log_volume
+        return standard_normal_log_prob(self.to_noise(z)) - log_volume
 
     def sample(self, num: int, *, temperature: float = 1.0, generator: torch.Generator | None = None) -> Tensor:
         """Draw ``(num, *event_shape)``; the scale is multiplied by ``temperature``."""
@@ -48,3 +48,7 @@ class DiagonalGaussian(nn.Module):
     def from_noise(self, noise: Tensor) -> Tensor:
         """Shift and scale standard normal noise ``(B, *event_shape)``."""
         return self.mean + torch.exp(self.log_scale) * noise
+
+    def to_noise(self, z: Tensor) -> Tensor:
+        """The noise of z, which :meth:`from_noise` undoes."""
+        return (z - self.mean) * torch.exp(-self.log_scale)

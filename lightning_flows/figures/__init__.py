@@ -11,17 +11,34 @@ from lightning_flows.figures.convolution import (
     feature_maps_figure,
 )
 from lightning_flows.figures.graphs import graph_figure, nodes_figure
+from lightning_flows.figures.outliers import Outliers, outlier_table, outliers_figure, picture_bits
+from lightning_flows.figures.pictures import (
+    interpolate,
+    interpolation_figure,
+    nearest_pictures,
+    neighbours_figure,
+    samples_figure,
+)
 from lightning_flows.figures.series import random_kernels, series_terms, series_terms_figure
 
 __all__ = [
+    "Outliers",
     "convolution_matrix_figure",
     "equivalent_matrices",
     "exponential_matrix_figure",
     "feature_maps",
     "feature_maps_figure",
     "graph_figure",
+    "interpolate",
+    "interpolation_figure",
+    "nearest_pictures",
+    "neighbours_figure",
     "nodes_figure",
+    "outlier_table",
+    "outliers_figure",
+    "picture_bits",
     "random_kernels",
+    "samples_figure",
     "series_terms",
     "series_terms_figure",
 ]

@@ -9,6 +9,7 @@ from torch import Tensor
 
 GRID = 64
 """Points a side at which a density is drawn."""
+LABELS = {"xlabel": "first feature", "ylabel": "second feature"}
 
 
 def nodes_figure(samples: Tensor) -> Figure:
@@ -34,7 +35,7 @@ def graph_figure(data: Tensor, samples: Tensor, log_prob: Callable[[Tensor], Ten
     others = data[0, 1:]
     right.scatter(others[:, 0], others[:, 1], marker="x", s=30, color="white", label="the other nodes")
     right.legend(loc="upper right", fontsize="small")
-    right.set(title="density of a node, given the others", aspect="equal", **limits)
+    right.set(title="density of a node, given the others", aspect="equal", **LABELS, **limits)
     return figure
 
 
@@ -59,7 +60,7 @@ def _scatter(axes: Axes, graphs: Tensor, title: str) -> None:
     axes.scatter(nodes[:, 0], nodes[:, 1], s=2, alpha=0.4, color="tab:blue", linewidths=0)
     axes.scatter(graphs[0, :, 0], graphs[0, :, 1], s=25, color="tab:orange", label="one graph")
     axes.legend(loc="upper right", fontsize="small")
-    axes.set(title=title, aspect="equal", **_limits(graphs))
+    axes.set(title=title, aspect="equal", **LABELS, **_limits(graphs))
 
 
 def _limits(graphs: Tensor) -> dict[str, tuple[float, float]]:

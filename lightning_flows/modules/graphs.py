@@ -130,7 +130,7 @@ class GraphCouplingFlow(GraphFlowModule):
 
     Args:
         event_shape: (N, F); linked from the data on the command line.
-        num_steps: couplings.
+        num_steps: couplings, one after the other.
         width: of their nets.
         depth: hidden layers of each.
         kwargs: see :class:`GraphFlowModule`.

@@ -32,9 +32,9 @@ class PictureFlow(FlowModule):
 
     Args:
         event_shape: shape (C, H, W) of the pictures; linked from the data on the command line.
-        warmup_epochs: w.
-        warmup_power: p.
-        decay: d, per epoch.
+        warmup_epochs: w, epochs in which the learning rate rises.
+        warmup_power: p, power of that rise.
+        decay: d, factor on the learning rate in each epoch.
         num_importance_samples: draws a picture for ``test/nll_bpd``.
         importance_error: standard error of a picture's likelihood, in bits per dimension, that ends its draws.
         eval_chunk_size: pictures times draws that go through the flow at once in evaluation.

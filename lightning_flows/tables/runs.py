@@ -4,13 +4,14 @@ import json
 import statistics
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import yaml
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from lightning_flows.errors import DataError
+from lightning_flows.tables.events import Curve, Scalars, read_scalars
 
 TESTS, RUNTIME = "tests.jsonl", "runtime.json"
 """Files in a run folder: a line for each ``test`` of one of its checkpoints, and what RuntimeMonitor measured."""
@@ -37,11 +38,14 @@ class Run:
         """Arguments of the model."""
         return self.test["model"]["init_args"]
 
-    def curve(self, tag: str) -> list[tuple[int, float]]:
+    def curve(self, tag: str) -> Curve:
         """Steps and values of a scalar that was logged for TensorBoard; empty if there is none."""
-        events = EventAccumulator(str(self.folder))
-        events.Reload()
-        return [(event.step, event.value) for event in events.Scalars(tag)] if tag in events.Tags()["scalars"] else []
+        return self.scalars.curves.get(tag, [])
+
+    @cached_property
+    def scalars(self) -> Scalars:
+        """All curves, read once."""
+        return read_scalars(self.folder)
 
     @property
     def seed(self) -> Any:
@@ -54,7 +58,7 @@ def find_runs(folder: str | Path) -> list[Run]:
 
     Raises: DataError if there is none, or a file is broken.
     """
-    found = [_read_run(path.parent) for path in sorted(Path(folder).rglob(TESTS))]
+    found = [read_run(path.parent) for path in sorted(Path(folder).rglob(TESTS))]
     runs = [run for run in found if run is not None]
     if not runs:
         raise DataError(
@@ -64,7 +68,8 @@ def find_runs(folder: str | Path) -> list[Run]:
     return runs
 
 
-def _read_run(folder: Path) -> Run | None:
+def read_run(folder: Path) -> Run | None:
+    """The run in a folder; None if it has no test on its own data. Raises: DataError if a file is missing or broken."""
     try:
         config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
         tests = [json.loads(line) for line in (folder / TESTS).read_text(encoding="utf-8").splitlines()]

@@ -9,6 +9,16 @@ from lightning_flows.cli import main
 from lightning_flows.commands.figure import NUMBERS
 
 
+@pytest.fixture(scope="module")
+def trained_graphs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Checkpoint of a tiny flow over graphs."""
+    folder = tmp_path_factory.mktemp("graphs")
+    options = ["--model.width=8", "--data.batch_size=4", "--data.steps_per_epoch=2", "--data.num_val=8"]
+    options += ["--trainer.max_epochs=1", "--trainer.enable_progress_bar=false", "--trainer.callbacks=ModelCheckpoint"]
+    main(["fit", "--config=table4/mog4_coupling.yaml", *options, f"--trainer.logger.init_args.save_dir={folder}"])
+    return next(folder.rglob("*.ckpt"))
+
+
 def draw(tmp_path: Path, name: str, *options: str) -> Path:
     out = tmp_path / "figure.png"
     main(["figure", name, f"--out={out}", "--dpi=40", *options])
@@ -24,7 +34,7 @@ def error(capsys: pytest.CaptureFixture[str], *args: str) -> str:
 
 def shows_something(path: Path) -> bool:
     with Image.open(path) as image:
-        return min(image.size) > 100 and len(image.convert("RGB").getcolors(1 << 20)) > 10
+        return min(image.size) > 40 and len(image.convert("RGB").getcolors(1 << 20)) > 10
 
 
 @pytest.mark.parametrize("name", ["1", "2", "3", "4", "exponential_matrix"])
@@ -43,8 +53,47 @@ def test_the_suffix_says_which_kind_of_file(suffix: str, start: bytes, tmp_path:
     assert (tmp_path / f"figure.{suffix}").read_bytes().startswith(start)
 
 
-def test_terms_of_a_trained_flow(trained: Path, tmp_path: Path) -> None:
-    assert shows_something(draw(tmp_path, "4", f"--ckpt_path={trained}"))
+@pytest.mark.parametrize("name", ["4", "5", "interpolation", "nearest"])
+def test_figures_of_a_trained_flow(name: str, trained: Path, tmp_path: Path) -> None:
+    assert shows_something(draw(tmp_path, name, f"--ckpt_path={trained}", "--num=2"))
+
+
+def test_outliers_print_their_table(
+    trained: Path, picture_tar: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = draw(tmp_path, "outliers", f"--ckpt_path={trained}", "--num=12", f"--outliers={picture_tar}")
+    assert shows_something(out)
+    table = [line for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
+    assert [line.split(" | ")[0] for line in table[2:]] == ["| in distribution", "| pictures", "| constant", "| noise"]
+    assert all(line.split(" | ")[1] == "12" for line in table[2:])
+    assert 3 < float(table[2].split(" | ")[2]) < 10  # bits per dimension
+
+
+def test_pictures_in_place_of_those_of_the_checkpoint(trained: Path, picture_tar: Path, tmp_path: Path) -> None:
+    assert shows_something(draw(tmp_path, "nearest", f"--ckpt_path={trained}", "--num=1", f"--pictures={picture_tar}"))
+
+
+def test_graphs(trained_graphs: Path, tmp_path: Path) -> None:
+    assert shows_something(draw(tmp_path, "graphs", f"--ckpt_path={trained_graphs}", "--num=8"))
+
+
+@pytest.mark.parametrize("name", ["samples", "interpolation", "nearest", "outliers", "graphs"])
+def test_a_checkpoint_that_is_missing_or_of_another_kind(
+    name: str, trained: Path, trained_graphs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = f"--out={tmp_path}/figure.png"
+    kind, other = ("graphs", trained) if name == "graphs" else ("pictures", trained_graphs)
+    assert f"expected a checkpoint of {kind} for the figure {name}; got none" in error(capsys, name, out)
+    message = error(capsys, name, out, f"--ckpt_path={other}")
+    assert f"expected a checkpoint of {kind} for the figure {name}; got {other}" in message
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_flow_without_exponentials_has_no_terms(
+    trained_graphs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    message = error(capsys, "4", f"--out={tmp_path}/figure.png", f"--ckpt_path={trained_graphs}")
+    assert "expected a checkpoint with convolution exponentials" in message
 
 
 def test_mistakes_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -56,4 +105,5 @@ def test_mistakes_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     existing.write_text("precious")
     assert str(existing) in error(capsys, "1", f"--out={existing}")
     assert existing.read_text() == "precious"
+    assert "got 0" in error(capsys, "1", f"--out={tmp_path}/a.png", "--num=0")
     assert "nowhere.ckpt" in error(capsys, "4", f"--out={tmp_path}/a.png", "--ckpt_path=nowhere.ckpt")

@@ -38,3 +38,11 @@ def test_samples(base):
 def test_other_events_are_refused(base):
     with pytest.raises(ShapeError, match=r"expected events of shape \(3, 2, 4\); got \(3, 4, 2\)"):
         base.log_prob(torch.zeros(1, 3, 4, 2, dtype=torch.float64))
+
+
+def test_noise_and_back(base):
+    z = torch.randn(5, 3, 2, 4, dtype=torch.float64)
+    torch.testing.assert_close(base.from_noise(base.to_noise(z)), z)
+    torch.testing.assert_close(
+        base.to_noise(base.mean.expand(1, 3, 2, 4)), torch.zeros(1, 3, 2, 4, dtype=torch.float64)
+    )

@@ -24,6 +24,7 @@ def test_figures_show_all_nodes(tmp_path):
     left, middle, right = figure.axes
     assert len(left.collections[0].get_offsets()) == len(middle.collections[0].get_offsets()) == 180
     assert right.get_title() == "density of a node, given the others"
+    assert {axes.get_xlabel() for axes in figure.axes} == {"first feature"}
     low, high = left.get_xlim()
     assert low < -5
     assert high > 15

@@ -1,0 +1,159 @@
+"""The figures of the command ``figure`` by name: what each takes from a checkpoint and data, and how it is drawn."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+from torch.nn.functional import avg_pool2d
+from tqdm import tqdm
+
+from lightning_flows import figures
+from lightning_flows.commands.trained import load_graph_flow, load_mixture, load_picture_flow, load_pictures
+from lightning_flows.datamodules import FashionMNIST, ImageFolder
+from lightning_flows.datasets import constant_pictures, noise_pictures, pictures_as, sample_photo
+from lightning_flows.errors import CheckpointError
+from lightning_flows.modules import PictureFlow, load_model
+from lightning_flows.transforms import ConvExponential
+
+
+@dataclass(frozen=True)
+class Request:
+    """A figure's name and the options for it; see :func:`lightning_flows.commands.figure.figure`."""
+
+    name: str
+    ckpt_path: str | None = None
+    pictures: str | None = None
+    num: int | None = None
+    temperature: float = 1.0
+    seed: int = 0
+    fashion_mnist: str | None = None
+    outliers: str | None = None
+    device: str | None = None
+
+    @property
+    def target(self) -> torch.device:
+        """Where the model computes."""
+        return torch.device(self.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+
+    def generator(self, device: torch.device | str = "cpu") -> torch.Generator:
+        """Random numbers by the seed."""
+        return torch.Generator(device).manual_seed(self.seed)
+
+
+def _series_terms(request: Request) -> Figure:
+    kernels = figures.random_kernels(seed=request.seed)
+    if request.ckpt_path is not None:
+        model = load_model(request.ckpt_path)
+        kernels = [layer.kernel() for layer in model.modules() if isinstance(layer, ConvExponential)]
+        if not kernels:
+            raise CheckpointError(
+                f"expected a checkpoint with convolution exponentials; got {request.ckpt_path}, whose "
+                f"{type(model).__name__} has none: leave --ckpt_path out for random kernels"
+            )
+    return figures.series_terms_figure(figures.series_terms(kernels, seed=request.seed))
+
+
+def _photo() -> Tensor:
+    """A grey photograph ``(96, 96)`` of a range of 1 around 0."""
+    grey = sample_photo("china.jpg").double().mean(0)
+    return avg_pool2d(grey[None, :384, 128:512], 4)[0] / 255 - 0.5
+
+
+def _samples(request: Request) -> Figure:
+    return figures.samples_figure(_draw(_picture_flow(request), request, 64))
+
+
+def _interpolation(request: Request) -> Figure:
+    model, num = _picture_flow(request), request.num or 6
+    pictures = _choose(_pictures(request, model, "test"), 2 * num, request)
+    first, second = pictures.to(request.target).chunk(2)
+    return figures.interpolation_figure(figures.interpolate(model.model, first, second))
+
+
+def _nearest(request: Request) -> Figure:
+    model = _picture_flow(request)
+    training = _pictures(request, model, "train")
+    samples = _draw(model, request, 6).cpu()
+    return figures.neighbours_figure(figures.nearest_pictures(samples, training, min(5, len(training))))
+
+
+def _outliers(request: Request) -> Figure:
+    model, num = _picture_flow(request), request.num or 1000
+    shape, others = model.event_shape, {}
+    if request.fashion_mnist is not None:
+        fashion = FashionMNIST(request.fashion_mnist)
+        fashion.prepare_data()
+        fashion.setup("test")
+        others["Fashion-MNIST"] = pictures_as(_choose(fashion.dataset("test").images, num, request), shape)
+    if request.outliers is not None:
+        own = ImageFolder(request.outliers, size=shape[1], channels=shape[0])
+        own.setup("predict")
+        others[Path(request.outliers).stem] = _choose(own.dataset("predict").images, num, request)
+    sets = {
+        "training": _choose(_pictures(request, model, "train"), num, request),
+        "in distribution": _choose(_pictures(request, model, "test"), num, request),
+        **others,
+        "constant": constant_pictures(num, shape, request.seed),
+        "noise": noise_pictures(num, shape, request.seed),
+    }
+    with tqdm(sets.items(), unit="set", desc="scoring") as progress:
+        bits = {name: figures.picture_bits(model.model, images, seed=request.seed) for name, images in progress}
+    typical = float(bits.pop("training").flow.mean())
+    data = figures.Outliers(bits.pop("in distribution"), bits, typical)
+    print(f"mean of training pictures: {typical:.3f} bits per dimension\n\n{figures.outlier_table(data)}\n")
+    return figures.outliers_figure(data)
+
+
+def _graphs(request: Request) -> Figure:
+    model = load_graph_flow(request.ckpt_path, "the figure graphs").to(request.target)
+    num = request.num or 256
+    data = load_mixture(str(request.ckpt_path)).sample(num, generator=request.generator())
+    samples = model.sample(num, temperature=request.temperature, generator=request.generator(request.target)).cpu()
+    return figures.graph_figure(data, samples, lambda graphs: model(graphs.to(request.target)))
+
+
+def _picture_flow(request: Request) -> PictureFlow:
+    return load_picture_flow(request.ckpt_path, f"the figure {request.name}").to(request.target)
+
+
+def _pictures(request: Request, model: PictureFlow, part: str) -> Tensor:
+    """All pictures of a part, uint8 ``(N, C, H, W)``, without augmentation."""
+    data = load_pictures(str(request.ckpt_path), model, request.pictures)
+    data.prepare_data()
+    data.setup({"train": "fit", "test": "test"}[part])
+    return data.dataset(part).images
+
+
+def _choose(images: Tensor, num: int, request: Request) -> Tensor:
+    """So many of the pictures at random, or all of them."""
+    return images[torch.randperm(len(images), generator=request.generator())[:num]]
+
+
+def _draw(model: PictureFlow, request: Request, default: int) -> Tensor:
+    generator = request.generator(request.target)
+    return model.sample(request.num or default, temperature=request.temperature, generator=generator).images
+
+
+NUMBERS = {
+    "1": "exponential_matrix",
+    "2": "convolution_matrix",
+    "3": "feature_maps",
+    "4": "series_terms",
+    "5": "samples",
+}
+"""Figures of the paper."""
+
+DRAWINGS: dict[str, Callable[[Request], Figure]] = {
+    "exponential_matrix": lambda r: figures.exponential_matrix_figure(figures.equivalent_matrices(seed=r.seed)),
+    "convolution_matrix": lambda r: figures.convolution_matrix_figure(figures.equivalent_matrices(seed=r.seed)),
+    "feature_maps": lambda r: figures.feature_maps_figure(figures.feature_maps(_photo())),
+    "series_terms": _series_terms,
+    "samples": _samples,
+    "interpolation": _interpolation,
+    "nearest": _nearest,
+    "outliers": _outliers,
+    "graphs": _graphs,
+}

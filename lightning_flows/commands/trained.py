@@ -1,0 +1,83 @@
+"""What a checkpoint holds: a flow over pictures or graphs, and the data that it was trained on."""
+
+import importlib
+
+from lightning_flows.datamodules import FlowDataModule, GraphMoGDataModule, ImageFolder, PictureDataModule
+from lightning_flows.distributions.graph_mixture import GraphMixture
+from lightning_flows.errors import CheckpointError, UsageError
+from lightning_flows.modules import FlowModule, GraphFlowModule, PictureFlow, load_model, read_checkpoint
+from lightning_flows.modules.checkpoint import checkpoint_config
+
+
+def load_picture_flow(path: str | None, subject: str) -> PictureFlow:
+    """The flow over pictures of a checkpoint, in eval mode, on the host; ``subject`` says in errors what it is for.
+
+    Raises: UsageError if there is no path; CheckpointError if it cannot be read or is of graphs.
+    """
+    model = _load_model(path, "pictures", subject)
+    if not isinstance(model, PictureFlow):
+        raise _other_kind(path, "pictures", subject, model)
+    return model
+
+
+def load_graph_flow(path: str | None, subject: str) -> GraphFlowModule:
+    """The flow over graphs of a checkpoint; see :func:`load_picture_flow`."""
+    model = _load_model(path, "graphs", subject)
+    if not isinstance(model, GraphFlowModule):
+        raise _other_kind(path, "graphs", subject, model)
+    return model
+
+
+def load_pictures(path: str, model: PictureFlow, pictures: str | None = None) -> PictureDataModule:
+    """The data that a checkpoint was trained on, or a folder or tar of pictures in its stead; nothing is read yet.
+
+    Raises: CheckpointError if it names no pictures of lightning_flows, or some of another shape.
+    """
+    if pictures is not None:
+        channels, size, _ = model.event_shape
+        return ImageFolder(pictures, size=size, channels=channels)
+    data = _load_data(path)
+    if not isinstance(data, PictureDataModule) or data.event_shape != model.event_shape:
+        raise CheckpointError(
+            f"expected a checkpoint whose data are pictures of shape {model.event_shape}; got {path} with "
+            f"{type(data).__name__}: give --pictures FOLDER_OR_TAR"
+        )
+    return data
+
+
+def load_mixture(path: str) -> GraphMixture:
+    """The mixture that the graphs of a checkpoint were drawn from. Raises: CheckpointError if it names none."""
+    data = _load_data(path)
+    mixture = data.graph_mixture if isinstance(data, GraphMoGDataModule) else None
+    if mixture is None:
+        raise CheckpointError(
+            f"expected a checkpoint whose graphs are complete and drawn from a mixture; got {path} with "
+            f"{type(data).__name__}: name one that was trained by a config of table4/"
+        )
+    return mixture
+
+
+def _load_model(path: str | None, kind: str, subject: str) -> FlowModule:
+    if path is None:
+        raise UsageError(f"expected a checkpoint of {kind} for {subject}; got none: give --ckpt_path FILE")
+    return load_model(path)
+
+
+def _other_kind(path: str | None, kind: str, subject: str, model: FlowModule) -> CheckpointError:
+    return CheckpointError(
+        f"expected a checkpoint of {kind} for {subject}; got {path}, whose {type(model).__name__} has events of shape "
+        f"{model.event_shape}: name another --ckpt_path"
+    )
+
+
+def _load_data(path: str) -> FlowDataModule | None:
+    config = checkpoint_config(read_checkpoint(path)).get("data")
+    if config is None:
+        return None
+    module_name, _, class_name = config["class_path"].rpartition(".")
+    if module_name.partition(".")[0] != "lightning_flows":
+        raise CheckpointError(f"expected data of lightning_flows; got {config['class_path']}: give --pictures")
+    kind = getattr(importlib.import_module(module_name), class_name, None)
+    if not (isinstance(kind, type) and issubclass(kind, FlowDataModule)):
+        raise CheckpointError(f"expected the name of a data module; got {config['class_path']}")
+    return kind(**config["init_args"])

@@ -1,0 +1,41 @@
+"""Pictures that a flow over photographs was not trained on."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torchvision.transforms.v2 import functional as F
+
+from lightning_flows.errors import ShapeError
+
+
+def constant_pictures(num: int, event_shape: Sequence[int], seed: int = 0) -> Tensor:
+    """Pictures of one colour each, uniform over all colours: uint8 ``(num, *event_shape)``."""
+    channels, height, width = event_shape
+    colours = torch.randint(256, (num, channels, 1, 1), generator=_generator(seed), dtype=torch.uint8)
+    return colours.expand(-1, -1, height, width).contiguous()
+
+
+def noise_pictures(num: int, event_shape: Sequence[int], seed: int = 0) -> Tensor:
+    """Pictures whose levels are independent and uniform: uint8 ``(num, *event_shape)``, 8 bits per dimension."""
+    return torch.randint(256, (num, *event_shape), generator=_generator(seed), dtype=torch.uint8)
+
+
+def pictures_as(images: Tensor, event_shape: Sequence[int]) -> Tensor:
+    """Pictures with the channels and size of others: grey is repeated, colour averaged, another size resized.
+
+    Shapes: uint8 ``(N, 1 or 3, H, W)`` to ``(N, *event_shape)``. Raises: ShapeError for other channels.
+    """
+    channels, height, width = event_shape
+    if images.shape[1] not in (1, 3) or channels not in (1, 3):
+        raise ShapeError(f"expected pictures with 1 or 3 channels; got {images.shape[1]}, to become {channels}")
+    if images.shape[1] != channels:
+        grey = images.float().mean(1, keepdim=True).round().to(torch.uint8)
+        images = grey.expand(-1, channels, -1, -1)
+    if images.shape[2:] != (height, width):
+        images = F.resize(images, [height, width], antialias=True)
+    return images.contiguous()
+
+
+def _generator(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)

@@ -1,0 +1,104 @@
+"""Trainings for a report: tested or not, whole or not."""
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from lightning_flows.errors import DataError
+from lightning_flows.reports.pictures import Inlined, inline
+from lightning_flows.tables.events import Scalars, read_scalars
+from lightning_flows.tables.runs import RUNTIME, TESTS, Run, read_run
+
+MARKS = ("config.yaml", TESTS, RUNTIME, "events.out.tfevents.*")
+"""A folder with one of these is a run."""
+
+
+@dataclass(frozen=True)
+class Training:
+    """A run folder, whatever is missing in it.
+
+    Args:
+        folder: the run folder.
+        name: its path below the folder of the report.
+        run: what the tables read; None without a test.
+        config: text of its config; empty if there is none.
+        scalars: its curves.
+        picture: its newest sample grid; None without one.
+        problems: sentences on what is missing or broken.
+    """
+
+    folder: Path
+    name: str
+    run: Run | None
+    config: str
+    scalars: Scalars
+    picture: Inlined | None
+    problems: list[str]
+
+    @property
+    def experiment(self) -> str:
+        """Folder that a table's runs share: the path without the run's own name and version."""
+        return str(Path(self.name).parent.parent)
+
+    @property
+    def short_name(self) -> str:
+        """The run's own name, without experiment and version."""
+        path = Path(self.name)
+        return path.parent.name or path.name
+
+    @property
+    def label(self) -> str:
+        """The run's own name without its seed: runs of one label differ in their seeds alone."""
+        return re.sub(r"_seed\d+$", "", self.short_name)
+
+    @cached_property
+    def settings(self) -> dict[str, Any]:
+        """The config as a mapping; empty if it is broken."""
+        try:
+            loaded = yaml.safe_load(self.config)
+        except yaml.YAMLError:
+            return {}
+        return loaded if isinstance(loaded, dict) else {}
+
+
+def read_trainings(root: Path, progress: Callable[[list[Path]], Iterable[Path]] = iter) -> list[Training]:
+    """Trainings anywhere below a folder, sorted by name; ``progress`` wraps the folders, as tqdm does.
+
+    Raises: DataError if there is no such folder, or no run in it.
+    """
+    if not root.is_dir():
+        raise DataError(f"expected a folder with runs; got {root}, which is not there: give the save_dir of your runs")
+    folders = sorted({path.parent for mark in MARKS for path in root.rglob(mark)})
+    if not folders:
+        raise DataError(f"expected runs below {root}; got none: train with `fit`")
+    return [_read(folder, root) for folder in progress(folders)]
+
+
+def _read(folder: Path, root: Path) -> Training:
+    problems, run, config = [], None, ""
+    try:
+        config = (folder / "config.yaml").read_text(encoding="utf-8")
+        if not (folder / TESTS).is_file():
+            problems.append("no test: run `test --ckpt_path RUN/checkpoints/best.ckpt` to have it in a table")
+        elif (run := read_run(folder)) is None:
+            problems.append("its tests are on other data than its training")
+        elif not all(isinstance(part, dict) for part in (run.runtime, run.test["metrics"], run.model)):
+            raise DataError(f"expected a whole run; got {TESTS} or {RUNTIME} of another form: test it again")
+    except (DataError, OSError, UnicodeDecodeError, LookupError, TypeError, AttributeError) as error:
+        run = None
+        problems.append(str(error) or repr(error))
+    scalars = run.scalars if run else read_scalars(folder)
+    if not scalars.curves and not scalars.problems:
+        problems.append("no curves: there is no event file with scalars")
+    problems += scalars.problems
+    newest, picture = max(folder.glob("samples/*.png"), default=None), None
+    try:
+        picture = inline(newest) if newest else None
+    except DataError as error:
+        problems.append(str(error))
+    return Training(folder, str(folder.relative_to(root)), run, config, scalars, picture, problems)

@@ -1,0 +1,68 @@
+"""Curves that a run logged for TensorBoard."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from google.protobuf.message import DecodeError
+from tensorboard.compat.proto.event_pb2 import Event
+from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import masked_crc32c
+
+from lightning_flows.errors import DataError
+
+LARGEST = 1024
+"""Bytes of the largest record that is read: scalars take a tenth of that, pictures and histograms more."""
+
+Curve = list[tuple[int, float]]
+"""Steps and values, in the order of the steps."""
+
+
+@dataclass(frozen=True)
+class Scalars:
+    """Curves by tag, and a sentence for each event file that is broken: what lies before the break is kept."""
+
+    curves: dict[str, Curve] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+
+
+def read_scalars(folder: Path) -> Scalars:
+    """Scalars of the event files in a folder; of a step that was logged twice, as after resuming, the later value.
+
+    TensorBoard's own EventAccumulator ends quietly where a file is broken; here the break is told. It also takes
+    longer, as it checks the bytes of every picture in Python.
+    """
+    found: dict[str, dict[int, float]] = {}
+    problems = []
+    for path in sorted(folder.glob("events.out.tfevents.*")):
+        count = 0
+        try:
+            for event in _events(path):
+                count += 1
+                for value in event.summary.value:
+                    if value.HasField("simple_value"):
+                        found.setdefault(value.tag, {})[event.step] = value.simple_value
+        except (DataError, DecodeError, OSError):
+            problems.append(
+                f"expected a whole event file; got {path.name}, which is broken after {count} events or still being "
+                "written: its curves end there"
+            )
+    return Scalars({tag: sorted(points.items()) for tag, points in found.items()}, problems)
+
+
+def _events(path: Path) -> Iterator[Event]:
+    """Events of a file; of large records only the frame is looked at. Raises: DataError where the file is broken.
+
+    A record is its length in 8 bytes, a checksum of these in 4, the event, and a checksum of the event in 4.
+    """
+    with path.open("rb") as file:
+        while head := file.read(12):
+            length = int.from_bytes(head[:8], "little")
+            whole = len(head) == 12 and masked_crc32c(head[:8]) == int.from_bytes(head[8:], "little")
+            body = file.read(length + 4) if whole else b""
+            whole = whole and len(body) == length + 4
+            if whole and length <= LARGEST:
+                whole = masked_crc32c(body[:length]) == int.from_bytes(body[length:], "little")
+            if not whole:
+                raise DataError(f"expected a whole event file; got {path}, which is broken")
+            if length <= LARGEST:
+                yield Event.FromString(body[:length])

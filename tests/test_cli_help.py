@@ -1,0 +1,81 @@
+"""What ``--help`` and ``--print_config`` show: all options explained, short or in sections; configs that parse back."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from lightning_flows import commands, datamodules, modules
+from lightning_flows.cli import FlowCLI, main
+from lightning_flows.datamodules import FlowDataModule
+from lightning_flows.modules import FlowModule
+from lightning_flows.parser import _names
+from tests.test_configs import PICTURES, RUNNABLE
+
+TRAINERS = sorted(FlowCLI.subcommands())
+CLASSES = [("model", name) for name in _names(FlowModule) if name in modules.__all__]  # not those of tests
+CLASSES += [("data", name) for name in _names(FlowDataModule) if name in datamodules.__all__]
+
+
+def show(capsys: pytest.CaptureFixture[str], *args: str) -> str:
+    with pytest.raises(SystemExit) as exit_info:
+        main(args)
+    assert exit_info.value.code == 0
+    return capsys.readouterr().out
+
+
+def unexplained(text: str) -> list[str]:
+    """Options with fewer than three words beside them, those on type and default aside."""
+    found = []
+    for entry in re.split(r"\n  (?=[-a-z])", text)[1:]:
+        line = re.sub(r"\((required, )?type:.*", "", " ".join(entry.split("\n\n")[0].split()))
+        option = re.match(r"(?:-\S+(?: (?:\[[^]]*\]|\{[^}]*\}|[A-Z_]+\b))?(?:, )?)+|\w+", line)
+        assert option, line
+        if len(line[option.end() :].split()) < 3:
+            found.append(line)
+    return found
+
+
+def test_an_option_without_help_would_be_found() -> None:
+    text = "options:\n  -h, --help            Show this help message.\n  --width WIDTH  (type: int,\n   default: 3)\n"
+    assert unexplained(text) == ["--width WIDTH "]
+
+
+@pytest.mark.parametrize("subcommand", [*TRAINERS, *commands.__all__])
+def test_help_explains_every_option(subcommand: str, capsys: pytest.CaptureFixture[str]) -> None:
+    text = show(capsys, subcommand, "--help")
+    assert "--" in text
+    assert not unexplained(text[text.index("\n\n") :])
+
+
+@pytest.mark.parametrize("subcommand", commands.__all__)
+def test_help_fits_two_screens(subcommand: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert len(show(capsys, subcommand, "--help").splitlines()) <= 100
+
+
+@pytest.mark.parametrize("subcommand", TRAINERS)
+def test_help_has_sections_and_the_trainer_s_is_the_last(subcommand: str, capsys: pytest.CaptureFixture[str]) -> None:
+    text = show(capsys, subcommand, "--help")
+    titles = re.findall(r"^(\w.*):$", text, re.M)
+    assert [title.split(":")[0].split(" (")[0] for title in titles[-4:]] == [subcommand, "model", "data", "trainer"]
+    assert len(text[: text.index(titles[-1])].splitlines()) <= 100
+    assert "registry" not in text[: text.index(titles[-1])]  # of Lightning's, which is not ours
+    assert text.startswith("usage: python -m lightning_flows")
+
+
+@pytest.mark.parametrize(("section", "name"), CLASSES)
+def test_help_of_a_class_explains_every_option(section: str, name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    text = show(capsys, "fit", f"--{section}.help", name)
+    assert f"--{section}." in text
+    assert not unexplained(text[text.index("Help for") :])
+
+
+@pytest.mark.parametrize("configs", [*((name,) for name in RUNNABLE), *((n, "cpu.yaml") for n in PICTURES if "/" in n)])
+def test_printed_configs_parse_back(
+    configs: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    printed = show(capsys, "fit", *(f"--config={config}" for config in configs), "--print_config")
+    file = tmp_path / "printed.yaml"
+    file.write_text(printed)
+    assert "class_path" in printed
+    assert show(capsys, "fit", f"--config={file}", "--print_config") == printed

@@ -9,10 +9,11 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-HEAD = "# Made by `make lock` from pyproject.toml, for Python 3.11 on Linux x86_64. The image installs these files alone.\n"
+HEAD = "# Made by `make lock` from pyproject.toml, for Python 3.11 on Linux x86_64; the image has no others.\n"
 
 
 def main() -> None:
+    """Ask pip what it would install."""
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--dry-run", "--ignore-installed", "--report", "-"]
     report = json.loads(subprocess.run([*command, str(ROOT)], check=True, capture_output=True, text=True).stdout)
     lines = []

@@ -172,6 +172,7 @@ def _hush() -> None:
         ".*does not have many workers.*",  # pictures lie in memory already
         ".*callbacks used to create the checkpoint.*",  # evaluation needs none of them
         ".*is not resumable.*",  # training graphs follow from the step; shuffled pictures from the epoch
+        ".*It is recommended to use `self.log.*sync_dist.*",  # what callbacks log is of the first process, and so meant
         ".*Grad strides do not match bucket view.*",  # of 1x1 kernels, whose two layouts are the same
         ".*number of training batches.*smaller than the logging interval.*",
     ):

@@ -54,6 +54,12 @@ def test_the_library_needs_torch_alone(folder):
         assert not others & {"lightning", "jsonargparse", "torchmetrics", "tensorboard", "sklearn", "PIL"}, file
 
 
+@pytest.mark.parametrize("folder", ["figures", "callbacks", "commands"])
+def test_figures_leave_the_state_of_pyplot_alone(folder):
+    for file in (PACKAGE / folder).rglob("*.py"):
+        assert not any("pyplot" in name for name in imported(file)), file
+
+
 @pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(PACKAGE)))
 def test_files_are_small(file):
     assert len(file.read_text(encoding="utf-8").splitlines()) <= 400

@@ -9,8 +9,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.distributed_runs import picture_flow
-
 ROOT = Path(__file__).parents[1]
 pytestmark = pytest.mark.slow
 

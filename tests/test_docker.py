@@ -1,4 +1,4 @@
-"""What lies in docker/: the job of Slurm with stand-ins for its commands, the health check, the lock, the files' sense."""
+"""What lies in docker/: the job of Slurm, with stand-ins for its commands, the health check, the lock, the rights."""
 
 import os
 import re
@@ -69,7 +69,9 @@ def test_a_run_is_well_while_it_writes(tmp_path: Path) -> None:
 
 def test_the_lock_has_every_package_that_the_project_needs() -> None:
     lock = (DOCKER / "requirements.lock").read_text()
-    locked = {name.lower().replace("_", "-") for name in re.findall(r"^([\w.-]+)==\S+ --hash=sha256:\w{64}$", lock, re.M)}
+    locked = {
+        name.lower().replace("_", "-") for name in re.findall(r"^([\w.-]+)==\S+ --hash=sha256:\w{64}$", lock, re.M)
+    }
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     needed = {re.match(r"[\w-]+", dependency)[0].lower() for dependency in project["dependencies"]}
     assert needed <= locked

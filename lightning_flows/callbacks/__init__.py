@@ -1,10 +1,27 @@
 """Callbacks: one a file."""
 
+from lightning_flows.callbacks.bound_monitor import BoundMonitor
+from lightning_flows.callbacks.dashboard import Dashboard
 from lightning_flows.callbacks.equal_ranks import EqualRanks
 from lightning_flows.callbacks.graph_picture import GraphPicture
 from lightning_flows.callbacks.interruptible import Interruptible
+from lightning_flows.callbacks.latent_histogram import LatentHistogram
+from lightning_flows.callbacks.optimizer_monitor import OptimizerMonitor
 from lightning_flows.callbacks.prediction_writer import PredictionWriter
+from lightning_flows.callbacks.round_trip import RoundTrip
 from lightning_flows.callbacks.runtime import RuntimeMonitor
 from lightning_flows.callbacks.sample_grid import SampleGrid
 
-__all__ = ["EqualRanks", "GraphPicture", "Interruptible", "PredictionWriter", "RuntimeMonitor", "SampleGrid"]
+__all__ = [
+    "BoundMonitor",
+    "Dashboard",
+    "EqualRanks",
+    "GraphPicture",
+    "Interruptible",
+    "LatentHistogram",
+    "OptimizerMonitor",
+    "PredictionWriter",
+    "RoundTrip",
+    "RuntimeMonitor",
+    "SampleGrid",
+]

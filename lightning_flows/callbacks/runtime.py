@@ -22,10 +22,10 @@ class RuntimeMonitor(Callback):
 
     In each epoch the steps after ``skip_steps`` are timed, ``max_steps`` of them at most; after each validation
     ``num_samples`` pictures (or graphs) are drawn. Logs ``runtime/train_step_seconds``, ``runtime/images_per_second``
-    (of this process) and ``runtime/sample_seconds_per_image``, medians, and keeps the last ones in ``runtime.json`` in
-    the run's folder with the batch size, device, peak memory and versions they were measured with. Peak memory, in
-    bytes, is what tensors took on a GPU, and what the process took on a CPU; ``cpu_seconds`` is what all cores together
-    spent on the run so far, evaluation included.
+    (of this process) and ``runtime/sample_seconds_per_image``, medians, and ``runtime/peak_memory_mib``. Keeps the last
+    ones in ``runtime.json`` in the run's folder, with the batch size, device, peak memory and versions they were
+    measured with. Peak memory, there in bytes, is what tensors took on a GPU, and what the process took on a CPU;
+    ``cpu_seconds`` is what all cores together spent on the run so far, evaluation included.
 
     Args:
         skip_steps: steps at the start of an epoch that are not timed.
@@ -72,6 +72,7 @@ class RuntimeMonitor(Callback):
         }
         pl_module.log("runtime/train_step_seconds", step, rank_zero_only=True)
         pl_module.log("runtime/images_per_second", self._batch_size / step, rank_zero_only=True)
+        pl_module.log("runtime/peak_memory_mib", _peak_memory(pl_module.device) / 2**20, rank_zero_only=True)
         self._write(trainer, pl_module)
 
     @rank_zero_only

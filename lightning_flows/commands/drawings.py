@@ -14,7 +14,7 @@ from lightning_flows import figures
 from lightning_flows.commands.trained import load_graph_flow, load_mixture, load_picture_flow, load_pictures
 from lightning_flows.datamodules import FashionMNIST, ImageFolder
 from lightning_flows.datasets import constant_pictures, noise_pictures, pictures_as, sample_photo
-from lightning_flows.errors import CheckpointError
+from lightning_flows.errors import CheckpointError, DataError
 from lightning_flows.modules import PictureFlow, load_model
 from lightning_flows.transforms import ConvExponential
 
@@ -68,8 +68,11 @@ def _samples(request: Request) -> Figure:
 
 def _interpolation(request: Request) -> Figure:
     model, num = _picture_flow(request), request.num or 6
-    pictures = _choose(_pictures(request, model, "test"), 2 * num, request)
-    first, second = pictures.to(request.target).chunk(2)
+    pictures = _choose(_pictures(request, model, "test"), 2 * num, request).to(request.target)
+    if len(pictures) < 2:
+        raise DataError(f"expected two test pictures or more; got {len(pictures)}: give more by --pictures")
+    half = len(pictures) // 2
+    first, second = pictures[:half], pictures[half : 2 * half]
     return figures.interpolation_figure(figures.interpolate(model.model, first, second))
 
 

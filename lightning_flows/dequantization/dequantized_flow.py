@@ -10,6 +10,7 @@ from lightning_flows.dequantization.base import Dequantization
 from lightning_flows.dequantization.evidence import Evidence, gather_evidence
 from lightning_flows.errors import InputTypeError, ShapeError
 from lightning_flows.flows.multiscale import MultiScaleFlow
+from lightning_flows.functional.parts import note_part
 
 
 class Samples(NamedTuple):
@@ -98,6 +99,7 @@ class DequantizedFlow(nn.Module):
 
     def _log_weight(self, x: Tensor, noise: Tensor, context: Tensor | None) -> Tensor:
         u, log_q = self.dequantization.transform(noise, context)
+        note_part("dequantization", -log_q)
         v = (x + u).contiguous(memory_format=torch.channels_last)
         return self.flow.log_prob(v) - log_q
 

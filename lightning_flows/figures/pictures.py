@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from lightning_flows.dequantization import DequantizedFlow
+from lightning_flows.errors import ShapeError
 
 GAP = 2
 """White pixels between two pictures."""
@@ -35,8 +36,10 @@ def interpolate(model: DequantizedFlow, first: Tensor, second: Tensor, num_steps
     For independent standard normal latents each point of the way is standard normal again; on the straight line the
     middle would be too short. Both pictures are dequantised by u = ½, so that the ends are the pictures themselves.
 
-    Shapes: uint8 ``(N, C, H, W)`` each, to uint8 ``(N, num_steps, C, H, W)``.
+    Shapes: uint8 ``(N, C, H, W)`` each, to uint8 ``(N, num_steps, C, H, W)``. Raises: ShapeError if the two differ.
     """
+    if first.shape != second.shape:
+        raise ShapeError(f"expected two pictures a pair; got {tuple(first.shape)} and {tuple(second.shape)}")
     flow = model.flow
     ends = [flow.encode(picture.double() + 0.5) for picture in (first, second)]
     ends = [(*noise, flow.base.to_noise(last)) for *noise, last in ends]

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from lightning_flows.errors import ShapeError
 from lightning_flows.functional.graphs import COMPLETE, Graph
+from lightning_flows.functional.parts import note_part
 from lightning_flows.nets import MLP, GraphAttentionNet
 from lightning_flows.transforms import (
     ActNorm,
@@ -43,7 +44,10 @@ class GraphFlow(nn.Module):
     def log_prob(self, x: Tensor, graph: Graph | None = None) -> Tensor:
         """Log-density ``(B,)`` in nats."""
         z, log_det = self.transform(x, graph)
-        return node_log_prob(z, graph) + log_det
+        latent_log_prob = node_log_prob(z, graph)
+        note_part("latents", latent_log_prob)
+        note_part("log_det", log_det)
+        return latent_log_prob + log_det
 
     def encode(self, x: Tensor, graph: Graph | None = None) -> Tensor:
         """Data to latent."""

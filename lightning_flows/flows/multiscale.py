@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from lightning_flows.distributions.gaussian import DiagonalGaussian, standard_normal_log_prob
 from lightning_flows.flows.double import call_in_float64
 from lightning_flows.flows.split_prior import SplitPrior
+from lightning_flows.functional.parts import note_part
 from lightning_flows.transforms.base import Transform, without_log_det, zero_log_det
 
 
@@ -52,7 +53,10 @@ class MultiScaleFlow(nn.Module):
     def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Log-density ``(B,)`` in nats."""
         latents, log_det = self._encode(x, context)
-        return self._latent_log_prob(latents) + log_det
+        latent_log_prob = self._latent_log_prob(latents)
+        note_part("latents", latent_log_prob)
+        note_part("log_det", log_det)
+        return latent_log_prob + log_det
 
     def sample_latents(
         self, num: int, *, temperature: float = 1.0, generator: torch.Generator | None = None

@@ -3,10 +3,12 @@
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
 
 from lightning_flows.cli import main
-from lightning_flows.commands.figure import NUMBERS
+from lightning_flows.commands.drawings import DRAWINGS, NUMBERS
+from tests.datamodules.test_fashion_mnist import write_idx
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +39,16 @@ def shows_something(path: Path) -> bool:
         return min(image.size) > 40 and len(image.convert("RGB").getcolors(1 << 20)) > 10
 
 
-@pytest.mark.parametrize("name", ["1", "2", "3", "4", "exponential_matrix"])
+FROM_NOTHING = ["1", "2", "3", "4"]
+FROM_PICTURES = ["4", "5", "interpolation", "nearest"]
+
+
+def test_every_figure_is_drawn_here() -> None:
+    drawn = {NUMBERS.get(name, name) for name in (*FROM_NOTHING, *FROM_PICTURES, "outliers", "graphs")}
+    assert drawn == set(DRAWINGS)
+
+
+@pytest.mark.parametrize("name", [*FROM_NOTHING, "exponential_matrix"])
 def test_figures_of_the_paper_need_no_checkpoint(
     name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -53,7 +64,7 @@ def test_the_suffix_says_which_kind_of_file(suffix: str, start: bytes, tmp_path:
     assert (tmp_path / f"figure.{suffix}").read_bytes().startswith(start)
 
 
-@pytest.mark.parametrize("name", ["4", "5", "interpolation", "nearest"])
+@pytest.mark.parametrize("name", FROM_PICTURES)
 def test_figures_of_a_trained_flow(name: str, trained: Path, tmp_path: Path) -> None:
     assert shows_something(draw(tmp_path, name, f"--ckpt_path={trained}", "--num=2"))
 
@@ -71,6 +82,33 @@ def test_outliers_print_their_table(
 
 def test_pictures_in_place_of_those_of_the_checkpoint(trained: Path, picture_tar: Path, tmp_path: Path) -> None:
     assert shows_something(draw(tmp_path, "nearest", f"--ckpt_path={trained}", "--num=1", f"--pictures={picture_tar}"))
+
+
+def test_fashion_mnist_takes_the_shape_of_the_data(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for file, num in (("train", 12), ("t10k", 4)):
+        path = tmp_path / "FashionMNIST" / "raw" / file
+        write_idx(path.with_name(f"{file}-images-idx3-ubyte"), torch.full((num, 28, 28), 200))
+        write_idx(path.with_name(f"{file}-labels-idx1-ubyte"), torch.arange(num) % 10)
+    draw(tmp_path, "outliers", f"--ckpt_path={trained}", "--num=6", f"--fashion_mnist={tmp_path}")
+    assert "| Fashion-MNIST | 4 |" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("fraction", "rows"), [(0.08, 1), (0.03, 0)])
+def test_interpolation_takes_as_many_pairs_as_there_are(
+    fraction: float, rows: int, trained: Path, picture_tar: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checkpoint = torch.load(trained, weights_only=True)  # three test pictures of 40, then one
+    data = {"root": str(picture_tar), "test_fraction": fraction}
+    checkpoint["lightning_flows"]["data"] = {"class_path": "lightning_flows.datamodules.ImageFolder", "init_args": data}
+    torch.save(checkpoint, tmp_path / "few.ckpt")
+    options = [f"--ckpt_path={tmp_path / 'few.ckpt'}", f"--out={tmp_path / 'figure.png'}", "--num=4", "--dpi=40"]
+    if rows:
+        main(["figure", "interpolation", *options])
+        assert shows_something(tmp_path / "figure.png")
+    else:
+        assert "expected two test pictures or more; got 1" in error(capsys, "interpolation", *options)
 
 
 def test_graphs(trained_graphs: Path, tmp_path: Path) -> None:

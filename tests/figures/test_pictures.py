@@ -1,7 +1,9 @@
 import math
 
+import pytest
 import torch
 
+from lightning_flows.errors import ShapeError
 from lightning_flows.figures import (
     interpolate,
     interpolation_figure,
@@ -21,6 +23,8 @@ def test_the_ends_of_an_interpolation_are_the_pictures() -> None:
     assert torch.equal(path[:, 0], first)
     assert torch.equal(path[:, -1], second)
     assert not torch.equal(path[:, 2], first)
+    with pytest.raises(ShapeError, match="two pictures a pair"):
+        interpolate(small_model(), first, second[:1])
 
 
 def test_the_middle_is_half_way_on_a_circle() -> None:
@@ -34,7 +38,9 @@ def test_the_middle_is_half_way_on_a_circle() -> None:
     assert torch.equal(middle, values.floor().clamp(0, 255).to(torch.uint8))
 
 
-def test_interpolation_stays_what_it_is() -> None:
+def test_data_stay_what_they_are() -> None:
+    images = waves(12, *SHAPE)
+    assert digest(nearest_pictures(images[:3], images[3:], num=2), decimals=3) == "182fbbf918d96233"
     path = interpolate(small_model(), *waves(2, 2, *SHAPE), num_steps=5)
     assert digest([path]) == "e0c42fac6cdaafcf"
 

@@ -1,0 +1,59 @@
+"""Cost of the callbacks that watch training: ``python benchmarks/monitoring.py`` prints their share of the time.
+
+The demo's flow takes 40 steps of 32 random pictures, everything logged in each step, then validates one batch. Time in
+the callbacks' hooks, as Lightning's profiler measures it within the same run, is divided by that of the steps.
+"""
+
+import statistics
+import tempfile
+import warnings
+
+import torch
+from lightning.pytorch import Callback, LightningDataModule, Trainer
+from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.profilers import SimpleProfiler
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from lightning_flows.callbacks import BoundMonitor, Dashboard, LatentHistogram, OptimizerMonitor, RoundTrip
+from lightning_flows.config_files import load_config
+from lightning_flows.modules import CSF
+
+STEPS, BATCH = 40, 32
+
+
+class Noise(LightningDataModule):
+    def train_dataloader(self) -> DataLoader[dict[str, Tensor]]:
+        images = torch.randint(256, (BATCH * STEPS, 3, 32, 32), dtype=torch.uint8)
+        pictures = [{"image": image, "index": torch.tensor(i)} for i, image in enumerate(images)]
+        return DataLoader(pictures, batch_size=BATCH)  # type: ignore[arg-type]
+
+    def val_dataloader(self) -> DataLoader[dict[str, Tensor]]:
+        return self.train_dataloader()
+
+
+def main() -> None:
+    warnings.filterwarnings("ignore")
+    callbacks: list[Callback] = [Dashboard(), OptimizerMonitor(), BoundMonitor(), RoundTrip(), LatentHistogram()]
+    module = CSF((3, 32, 32), **load_config("demo.yaml")["model"]["init_args"])
+    with tempfile.TemporaryDirectory() as folder:
+        profiler = SimpleProfiler(folder, "profile")
+        trainer = Trainer(
+            accelerator="cpu", max_epochs=1, callbacks=callbacks, log_every_n_steps=1, gradient_clip_val=1.0,
+            logger=TensorBoardLogger(folder, default_hp_metric=False), num_sanity_val_steps=0, limit_val_batches=1,
+            enable_progress_bar=False, enable_model_summary=False, enable_checkpointing=False, profiler=profiler,
+        )  # fmt: skip
+        trainer.fit(module, Noise())
+    seconds = profiler.recorded_durations
+    steps = seconds["run_training_batch"]
+    print(f"a training step: {statistics.median(steps):.3f} seconds")
+    for callback in callbacks:
+        name = type(callback).__name__
+        hooks = {key.rpartition(".")[2]: sum(seconds[key]) for key in list(seconds) if f"[Callback]{name}." in key}
+        in_steps = sum(value for hook, value in hooks.items() if hook.endswith(("_batch_start", "_batch_end", "_step")))
+        print(f"{name}: {in_steps / sum(steps):.2%} of a step that is logged", end="")
+        print(f", after a validation {hooks['on_validation_epoch_end'] / statistics.median(steps):.2f} steps")
+
+
+if __name__ == "__main__":
+    main()

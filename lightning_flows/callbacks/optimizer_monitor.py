@@ -1,0 +1,27 @@
+"""What the optimiser is given."""
+
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from torch.optim import Optimizer
+
+from lightning_flows.callbacks.schedule import is_due
+
+
+class OptimizerMonitor(Callback):
+    r"""Log ``optimizer/learning_rate`` and ``optimizer/gradient_norm``, every ``log_every_n_steps`` steps.
+
+    The norm is :math:`\sqrt{\sum_p \|\partial L/\partial p\|^2}` over all parameters, before clipping, in units of the
+    loss; the same on all ranks, as their gradients are. The device is not waited for.
+    """
+
+    def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
+        """Log, before the gradient is clipped."""
+        if not is_due(trainer):
+            return
+        gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+        values: dict[str, Any] = {"optimizer/learning_rate": optimizer.param_groups[0]["lr"]}
+        if gradients:
+            values["optimizer/gradient_norm"] = torch.nn.utils.get_total_norm(gradients)
+        pl_module.log_dict(values, rank_zero_only=True)

@@ -1,0 +1,123 @@
+"""What all callbacks that watch training must keep to."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.loggers import TensorBoardLogger
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from lightning_flows.callbacks import BoundMonitor, Dashboard, LatentHistogram, OptimizerMonitor, RoundTrip
+from lightning_flows.cli import run
+from lightning_flows.datamodules import GraphMoGDataModule
+from lightning_flows.modules import GraphNormalizingFlow, ResidualFlow
+from tests.modules.test_base import Stripes, make
+
+KINDS = {
+    "sylvester": (make, Stripes),
+    "variational": (lambda: make(dequantization="variational", dequantization_steps=1), Stripes),
+    "residual": (
+        lambda: ResidualFlow(
+            (1, 8, 8), num_levels=2, steps_per_level=1, hidden_channels=8, split_width=8, split_depth=1, split_growth=8
+        ),
+        Stripes,
+    ),
+    "graph": (
+        lambda: GraphNormalizingFlow((4, 2), width=8, num_steps=1, num_heads=2, num_blocks=1),
+        lambda: GraphMoGDataModule(mixture="mog4", batch_size=8, steps_per_epoch=2, num_val=8, num_test=8),
+    ),
+}
+
+
+def monitors() -> list[Callback]:
+    return [Dashboard(), OptimizerMonitor(), BoundMonitor(), RoundTrip(num_items=2), LatentHistogram(num_items=2)]
+
+
+def fit(folder: Path, kind: str, callbacks: list[Callback], **options) -> Trainer:
+    torch.manual_seed(0)
+    module, data = (build() for build in KINDS[kind])
+    logger = TensorBoardLogger(folder, "", "", default_hp_metric=False)
+    trainer = Trainer(
+        **{
+            "accelerator": "cpu", "max_epochs": 2, "logger": logger, "callbacks": callbacks, "log_every_n_steps": 1,
+            "gradient_clip_val": 0.01, "enable_progress_bar": False, "enable_model_summary": False,
+            "enable_checkpointing": False, "default_root_dir": folder, **options,
+        }
+    )  # fmt: skip
+    trainer.fit(module, data)
+    return trainer
+
+
+def events(folder: Path) -> EventAccumulator:
+    found = EventAccumulator(str(folder))
+    found.Reload()
+    return found
+
+
+def curve(folder: Path, tag: str) -> list[float]:
+    return [event.value for event in events(folder).Scalars(tag)]
+
+
+class Modes(Callback):
+    """Note the mode and the power iterations of each training step's beginning."""
+
+    def __init__(self) -> None:
+        self.modes: list[bool] = []
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx) -> None:
+        self.modes.append(all(layer.training for layer in pl_module.modules()))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_training_is_bit_by_bit_the_same_with_and_without(tmp_path: Path, kind: str) -> None:
+    states = []
+    for name, callbacks in (("without", []), ("with", [*monitors(), modes := Modes()])):
+        trainer = fit(tmp_path / name, kind, callbacks)
+        states.append((trainer.lightning_module.state_dict(), torch.get_rng_state()))
+    (before, rng_before), (after, rng_after) = states
+    assert torch.equal(rng_before, rng_after)
+    for key, value in before.items():
+        assert torch.equal(value, after[key]), key
+    assert modes.modes == [True] * 4
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_tags(tmp_path: Path, kind: str) -> None:
+    fit(tmp_path, kind, monitors())
+    tags = events(tmp_path).Tags()
+    unit = "nll" if kind == "graph" else "bpd"
+    found = {tag for tag in tags["scalars"] if not tag.startswith(("val/", "train/")) and tag != "epoch"}
+    expected = {"optimizer/learning_rate", "optimizer/gradient_norm", "inverse/round_trip_error"}
+    expected |= {"bound/latents", "bound/log_det"} | ({"bound/dequantization"} if unit == "bpd" else set())
+    if kind != "graph":
+        expected |= {"inverse/iterations", "inverse/most_iterations"}
+    assert found == expected
+    levels = {"latents/level_1"} if kind == "graph" else {"latents/level_1", "latents/level_2"}
+    assert set(tags["histograms"]) == {*levels, "latents/normal"}
+    assert tags["images"] == ["latents"]
+    assert f"val/{unit}" in tags["scalars"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_parts_of_the_bound_sum_to_the_loss(tmp_path: Path, kind: str) -> None:
+    fit(tmp_path, kind, [BoundMonitor()])
+    loss = curve(tmp_path, "train/nll" if kind == "graph" else "train/bpd")
+    names = ["latents", "log_det"] + ([] if kind == "graph" else ["dequantization"])
+    sums = [sum(values) for values in zip(*(curve(tmp_path, f"bound/{name}") for name in names), strict=True)]
+    assert sums == pytest.approx(loss, rel=1e-5)
+    assert len(loss) == 4
+
+
+def test_nothing_is_written_without_a_logger(tmp_path: Path) -> None:
+    trainer = fit(tmp_path, "sylvester", monitors(), logger=False)
+    assert trainer.global_step == 4
+    assert not list(tmp_path.rglob("events*"))
+
+
+def test_the_callbacks_of_the_defaults_need_no_logger(tiny: list[str], tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    trainer = run(["fit", *tiny, "--trainer.logger=false"]).trainer
+    assert trainer.global_step == 3
+    assert {"Dashboard", "RoundTrip"} <= {type(callback).__name__ for callback in trainer.callbacks}
+    assert not list(tmp_path.rglob("events*"))

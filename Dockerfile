@@ -15,10 +15,10 @@ COPY LICENSE README.md /app/
 COPY docker/healthcheck.sh /app/docker/
 COPY configs /app/configs
 COPY lightning_flows /app/lightning_flows
-RUN useradd --uid 1000 --no-create-home --home-dir /tmp flows \
+RUN useradd --uid 1000 --user-group --no-create-home --home-dir /tmp flows \
  && install -d -o flows -g flows /out
 
-USER flows
+USER 1000:1000
 WORKDIR /out
 VOLUME /out
 HEALTHCHECK --interval=5m --timeout=30s --start-period=1h --retries=3 CMD ["/app/docker/healthcheck.sh"]

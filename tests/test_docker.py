@@ -86,5 +86,5 @@ def test_containers_may_nothing_but_write_to_their_volume() -> None:
         assert service["cap_drop"] == ["ALL"]
         assert service["user"] == "1000:1000"
     dockerfile = (ROOT / "Dockerfile").read_text()
-    assert re.search(r"^USER flows$", dockerfile, re.M)
+    assert re.search(r"^USER 1000:1000$", dockerfile, re.M)
     assert "--require-hashes" in dockerfile

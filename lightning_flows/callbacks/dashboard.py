@@ -27,6 +27,8 @@ LAYOUT = {
     },
 }
 """Sections of the tab Custom Scalars: titles, and patterns of tags."""
+MEANINGLESS = {"val/bpd": {"gap to the exact density"}, "val/nll": {"iterations"}}
+"""Charts that stay empty for pictures and for graphs, by what validation monitors."""
 
 
 class Dashboard(Callback):
@@ -41,10 +43,13 @@ class Dashboard(Callback):
         logger = trainer.logger
         if not isinstance(logger, TensorBoardLogger):
             return
-        logger.experiment.add_custom_scalars(LAYOUT)
+        metric = getattr(pl_module, "monitored", "") or "val/bpd"
+        empty = MEANINGLESS.get(metric, set())
+        logger.experiment.add_custom_scalars(
+            {section: {k: v for k, v in charts.items() if k not in empty} for section, charts in LAYOUT.items()}
+        )
         datamodule = getattr(trainer, "datamodule", None)
         parameters = dict(getattr(datamodule, "hparams", {})) | dict(pl_module.hparams)
-        metric = getattr(pl_module, "monitored", "") or "val/bpd"
         writer = logger.experiment._get_file_writer()
         for summary in hparams({key: _plain(value) for key, value in parameters.items()}, {metric: 0.0}):
             writer.add_summary(summary)

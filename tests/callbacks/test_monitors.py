@@ -34,7 +34,7 @@ def monitors() -> list[Callback]:
     return [Dashboard(), OptimizerMonitor(), BoundMonitor(), RoundTrip(num_items=2), LatentHistogram(num_items=2)]
 
 
-def fit(folder: Path, kind: str, callbacks: list[Callback], **options) -> Trainer:
+def fit(folder: Path, kind: str, callbacks: list[Callback], ckpt_path: Path | None = None, **options) -> Trainer:
     torch.manual_seed(0)
     module, data = (build() for build in KINDS[kind])
     logger = TensorBoardLogger(folder, "", "", default_hp_metric=False)
@@ -45,7 +45,7 @@ def fit(folder: Path, kind: str, callbacks: list[Callback], **options) -> Traine
             "enable_checkpointing": False, "default_root_dir": folder, **options,
         }
     )  # fmt: skip
-    trainer.fit(module, data)
+    trainer.fit(module, data, ckpt_path=ckpt_path, weights_only=True if ckpt_path else None)
     return trainer
 
 
@@ -80,6 +80,28 @@ def test_training_is_bit_by_bit_the_same_with_and_without(tmp_path: Path, kind: 
     for key, value in before.items():
         assert torch.equal(value, after[key]), key
     assert modes.modes == [True] * 4
+
+
+class Random(Callback):
+    """Let a fit begin with a given state of the random numbers."""
+
+    def __init__(self, state: torch.Tensor) -> None:
+        self.state = state
+
+    def setup(self, trainer, pl_module, stage) -> None:
+        torch.set_rng_state(self.state)
+
+
+def test_resuming_with_them_equals_never_stopping_without(tmp_path: Path) -> None:
+    whole = fit(tmp_path / "whole", "sylvester", []).lightning_module.state_dict()
+    first = fit(tmp_path / "run", "sylvester", monitors(), max_epochs=1)
+    state = torch.get_rng_state()
+    first.save_checkpoint(tmp_path / "run.ckpt")
+    resumed = fit(tmp_path / "run", "sylvester", [*monitors(), Random(state)], tmp_path / "run.ckpt")
+    assert resumed.global_step == 4
+    for key, value in resumed.lightning_module.state_dict().items():
+        assert torch.equal(value, whole[key]), key
+    assert len(curve(tmp_path / "run", "bound/log_det")) == 4
 
 
 @pytest.mark.parametrize("kind", KINDS)

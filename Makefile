@@ -3,7 +3,9 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 
-.PHONY: demo test lint types pytest fast install bench clean
+ENGINE ?= $(shell command -v docker || command -v podman)
+
+.PHONY: demo test lint types pytest fast install bench clean image lock
 
 $(VENV)/.user: pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=…")'
@@ -44,3 +46,12 @@ clean:
 bench: $(VENV)/.user
 	$(BIN)/python benchmarks/csf_layer.py
 	$(BIN)/python benchmarks/checkpoint_size.py
+
+# the image of docker/README.md, by docker or podman
+image:
+	test -n "$(ENGINE)" || { echo "docker or podman is needed; set ENGINE=…"; exit 1; }
+	$(ENGINE) build -t lightning_flows .
+
+# the versions and hashes of the packages in the image, on the image's platform
+lock: $(VENV)/.user
+	$(BIN)/python docker/lock.py

@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import sys
+import threading
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,7 +18,8 @@ from lightning.pytorch.utilities import rank_zero_info
 from lightning_flows import commands
 from lightning_flows.config_files import CONFIG_DIR, find_configs
 from lightning_flows.datamodules import FlowDataModule
-from lightning_flows.errors import CheckpointError, FlowsError
+from lightning_flows.errors import CheckpointError
+from lightning_flows.failures import explain, is_first_to_fail, leave, leave_to_main_thread
 from lightning_flows.files import check_writable
 from lightning_flows.modules import FlowModule
 from lightning_flows.modules.base import check_state_dict, describe
@@ -150,21 +152,16 @@ def main(args: Sequence[str] | None = None) -> None:
     The environment variable LIGHTNING_FLOWS_DEBUG=1 shows the traceback.
     """
     _hush()
+    threading.excepthook = leave_to_main_thread
     try:
         run(sys.argv[1:] if args is None else args)
     except Exception as error:
-        meant = _meant_for_people(error)
-        if meant is None or os.environ.get("LIGHTNING_FLOWS_DEBUG") == "1":
+        message = explain(error)
+        if message is None or os.environ.get("LIGHTNING_FLOWS_DEBUG") == "1":
             raise
-        print(f"error: {meant}", file=sys.stderr)
-        sys.exit(1)
-
-
-def _meant_for_people(error: BaseException | None) -> BaseException | None:
-    """The error itself or the one below it that a person can act on; jsonargparse wraps those of a constructor."""
-    while error is not None and not isinstance(error, FlowsError | OSError):
-        error = error.__cause__ or error.__context__
-    return error
+        if is_first_to_fail():
+            print(f"error: {message}", file=sys.stderr, flush=True)
+        leave()
 
 
 def _hush() -> None:
@@ -175,6 +172,8 @@ def _hush() -> None:
         ".*does not have many workers.*",  # pictures lie in memory already
         ".*callbacks used to create the checkpoint.*",  # evaluation needs none of them
         ".*is not resumable.*",  # training graphs follow from the step; shuffled pictures from the epoch
+        ".*It is recommended to use `self.log.*sync_dist.*",  # what callbacks log is of the first process, and so meant
+        ".*Grad strides do not match bucket view.*",  # of 1x1 kernels, whose two layouts are the same
         ".*number of training batches.*smaller than the logging interval.*",
     ):
         warnings.filterwarnings("ignore", message)

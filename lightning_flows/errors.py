@@ -29,6 +29,10 @@ class OutputError(FlowsError, OSError):
     """A file or folder that cannot be written, or that exists and must not be overwritten."""
 
 
+class RankError(FlowsError, RuntimeError):
+    """Processes that train together and hold different models."""
+
+
 class InputTypeError(FlowsError, TypeError):
     """A tensor of a type that a layer or model cannot take, such as integers where reals are needed."""
 

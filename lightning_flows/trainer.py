@@ -6,18 +6,34 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
+from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.utilities import rank_zero_warn
 
 from lightning_flows import __version__
-from lightning_flows.callbacks import PredictionWriter
+from lightning_flows.callbacks import Interruptible, PredictionWriter
+from lightning_flows.checkpoint_io import AtomicCheckpointIO
 from lightning_flows.datamodules import FlowDataModule
 from lightning_flows.modules.base import describe
 from lightning_flows.tables.runs import TESTS
 
 
 class FlowTrainer(Trainer):
-    """Lightning's Trainer, whose ``predict`` writes a table and whose ``test`` keeps its results beside the run."""
+    """Lightning's Trainer: ``fit`` can be stopped and go on, ``test`` keeps its results, ``predict`` writes a table.
+
+    Args:
+        kwargs: see Lightning's Trainer. Unless callbacks has another one, an Interruptible is added, and unless plugins
+            has another, an AtomicCheckpointIO.
+    """
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        if not any(isinstance(callback, Interruptible) for callback in self.callbacks):  # type: ignore[attr-defined]
+            before_checkpoints = sum(not isinstance(callback, Checkpoint) for callback in self.callbacks)  # type: ignore[attr-defined]
+            self.callbacks.insert(before_checkpoints, Interruptible())  # type: ignore[attr-defined]
+        if type(self.strategy.checkpoint_io) is TorchCheckpointIO:
+            self.strategy.checkpoint_io = AtomicCheckpointIO()
 
     def test(  # type: ignore[override]
         self,

@@ -33,7 +33,7 @@ def test_evaluation_needs_the_checkpoint_alone(
     monkeypatch.chdir(tmp_path)
     trainer = run([subcommand, "--ckpt_path", str(trained)]).trainer
     bpd = trainer.callback_metrics[f"{subcommand.removesuffix('idate')}/bpd"]
-    assert 3 < bpd < 10
+    assert 3 < bpd < 12
     assert not list(tmp_path.iterdir())  # nothing is left behind
 
 

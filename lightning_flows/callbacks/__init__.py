@@ -2,7 +2,9 @@
 
 from lightning_flows.callbacks.bound_monitor import BoundMonitor
 from lightning_flows.callbacks.dashboard import Dashboard
+from lightning_flows.callbacks.equal_ranks import EqualRanks
 from lightning_flows.callbacks.graph_picture import GraphPicture
+from lightning_flows.callbacks.interruptible import Interruptible
 from lightning_flows.callbacks.latent_histogram import LatentHistogram
 from lightning_flows.callbacks.optimizer_monitor import OptimizerMonitor
 from lightning_flows.callbacks.prediction_writer import PredictionWriter
@@ -13,7 +15,9 @@ from lightning_flows.callbacks.sample_grid import SampleGrid
 __all__ = [
     "BoundMonitor",
     "Dashboard",
+    "EqualRanks",
     "GraphPicture",
+    "Interruptible",
     "LatentHistogram",
     "OptimizerMonitor",
     "PredictionWriter",

@@ -1,12 +1,11 @@
 """Graphs and learned densities as training goes."""
 
-from pathlib import Path
-
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 
+from lightning_flows.callbacks.folder import run_folder
 from lightning_flows.figures import graph_figure
 
 
@@ -31,14 +30,14 @@ class GraphPicture(Callback):
         mixture = getattr(trainer.datamodule, "graph_mixture", None)  # type: ignore[attr-defined]
         last = trainer.current_epoch + 1 == trainer.max_epochs
         due = last or trainer.current_epoch % self.every_n_epochs == 0
-        if trainer.sanity_checking or trainer.log_dir is None or mixture is None or not due:
+        if trainer.sanity_checking or mixture is None or not due:
             return
         data = mixture.sample(self.num_graphs, generator=torch.Generator().manual_seed(self.seed))
         samples = pl_module.sample(
             self.num_graphs, generator=torch.Generator(pl_module.device).manual_seed(self.seed)
         ).cpu()
         figure = graph_figure(data, samples, lambda graphs: pl_module(graphs.to(pl_module.device)))
-        folder = Path(trainer.log_dir) / "samples"
+        folder = run_folder(trainer) / "samples"
         folder.mkdir(parents=True, exist_ok=True)
         figure.savefig(folder / f"epoch_{trainer.current_epoch:04d}.png", dpi=100)
         if isinstance(trainer.logger, TensorBoardLogger):

@@ -5,7 +5,6 @@ import resource
 import statistics
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,7 +12,9 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_only
 
 from lightning_flows import __version__
+from lightning_flows.callbacks.folder import run_folder
 from lightning_flows.errors import ConvergenceError
+from lightning_flows.files import replaced
 
 
 class RuntimeMonitor(Callback):
@@ -92,8 +93,6 @@ class RuntimeMonitor(Callback):
 
     @rank_zero_only
     def _write(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if trainer.log_dir is None:
-            return
         device = pl_module.device
         name = (
             torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
@@ -107,9 +106,8 @@ class RuntimeMonitor(Callback):
             "torch": torch.__version__,
             "lightning_flows": __version__,
         }
-        path = Path(trainer.log_dir) / "runtime.json"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(record, indent=2) + "\n")
+        with replaced(run_folder(trainer) / "runtime.json") as file:
+            file.write(f"{json.dumps(record, indent=2)}\n".encode())
 
 
 def _peak_memory(device: torch.device) -> int:

@@ -1,7 +1,6 @@
 """Sampled pictures as training goes."""
 
 import math
-from pathlib import Path
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -10,6 +9,7 @@ from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
 from torch import Tensor
 from torchvision.utils import make_grid, save_image
 
+from lightning_flows.callbacks.folder import run_folder
 from lightning_flows.errors import ConvergenceError
 
 
@@ -32,7 +32,7 @@ class SampleGrid(Callback):
     @rank_zero_only
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draw, show, save."""
-        if trainer.sanity_checking or trainer.log_dir is None or trainer.current_epoch % self.every_n_epochs:
+        if trainer.sanity_checking or trainer.current_epoch % self.every_n_epochs:
             return
         generator = torch.Generator(pl_module.device).manual_seed(self.seed)
         try:
@@ -47,7 +47,7 @@ class SampleGrid(Callback):
         grid = picture_grid(samples.images)
         if isinstance(trainer.logger, TensorBoardLogger):
             trainer.logger.experiment.add_image("samples", grid, trainer.global_step)
-        folder = Path(trainer.log_dir) / "samples"
+        folder = run_folder(trainer) / "samples"
         folder.mkdir(parents=True, exist_ok=True)
         save_image(grid / 255, folder / f"epoch_{trainer.current_epoch:04d}.png")
 

@@ -6,10 +6,11 @@ from typing import cast
 
 from lightning.pytorch import LightningDataModule
 from lightning.pytorch.overrides.distributed import UnrepeatedDistributedSampler
-from torch import Tensor, distributed
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from lightning_flows.errors import DataError
+from lightning_flows.functional.ranks import num_ranks, rank
 
 PARTS = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",), "predict": ("predict",)}
 """The parts that each stage needs."""
@@ -38,6 +39,12 @@ class FlowDataModule(LightningDataModule, ABC):
     def num_test(self) -> int:
         """Number of items that test."""
 
+    def steps_done(self) -> int:
+        """Return the steps of the epoch that a resumed run has behind it when it asks for its first training batch."""
+        if self.trainer is None or not self.trainer.training:
+            return 0
+        return self.trainer.fit_loop.epoch_loop.batch_progress.current.ready
+
     @abstractmethod
     def eval_dataloader(self, part: str) -> Loader:
         """Return the items of a part (val, test or predict) in order, each once."""
@@ -59,16 +66,6 @@ def not_loaded(part: str) -> RuntimeError:
     """Return the error for a part that ``setup`` has not made."""
     stages = " or ".join(f"setup({stage!r})" for stage, parts in PARTS.items() if part in parts)
     return RuntimeError(f"the {part} part is not loaded: call {stages} first")
-
-
-def num_ranks() -> int:
-    """Return the number of processes that share the data."""
-    return distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1
-
-
-def rank() -> int:
-    """Return the number of this process among them."""
-    return distributed.get_rank() if num_ranks() > 1 else 0
 
 
 def each_once(dataset: Dataset[dict[str, Tensor]], name: str) -> UnrepeatedDistributedSampler | None:

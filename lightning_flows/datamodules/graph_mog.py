@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from lightning_flows.datamodules.base import PARTS, FlowDataModule, Loader, each_once, not_loaded, num_ranks, rank
+from lightning_flows.datamodules.base import PARTS, FlowDataModule, Loader, each_once, not_loaded
 from lightning_flows.datasets.graphs import (
     FreshGraphs,
     FreshSampler,
@@ -18,6 +18,7 @@ from lightning_flows.datasets.graphs import (
 )
 from lightning_flows.distributions.graph_mixture import GraphMixture, graph_mixture
 from lightning_flows.errors import DataError, ShapeError
+from lightning_flows.functional.ranks import num_ranks, rank
 
 
 class GraphMoGDataModule(FlowDataModule):
@@ -130,15 +131,9 @@ class GraphMoGDataModule(FlowDataModule):
             self._source, batch_size=options["batch_size"], num_batches=num_batches, seed=options["seed"]
         )
         sampler = FreshSampler(
-            dataset, steps_per_epoch=steps, num_ranks=num_ranks(), rank=rank(), first_step=self._steps_done
+            dataset, steps_per_epoch=steps, num_ranks=num_ranks(), rank=rank(), first_step=self.steps_done
         )
         return DataLoader(dataset, batch_size=None, sampler=sampler, pin_memory=torch.cuda.is_available())
-
-    def _steps_done(self) -> int:
-        """Steps of the epoch that a resumed run has behind it when it asks for its first batch."""
-        if self.trainer is None or not self.trainer.training:
-            return 0
-        return self.trainer.fit_loop.epoch_loop.batch_progress.current.ready
 
     def eval_dataloader(self, part: str) -> Loader:
         """Return the items of a part in order, each once, whatever the number of ranks."""

@@ -1,15 +1,18 @@
 """The base of all pictures: loaders, augmentation and stages; a subclass only says how to load a part."""
 
 from abc import abstractmethod
+from collections.abc import Iterator
 
 import torch
-from lightning.pytorch.overrides.distributed import UnrepeatedDistributedSampler
-from torch.utils.data import DataLoader
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
 from torchvision.transforms import v2
 
-from lightning_flows.datamodules.base import PARTS, FlowDataModule, Loader, each_once, not_loaded, num_ranks
+from lightning_flows.datamodules.base import PARTS, FlowDataModule, Loader, each_once, not_loaded
 from lightning_flows.datasets import ImageDataset
+from lightning_flows.datasets.training import ShuffledSampler, TrainingPictures
 from lightning_flows.errors import DataError, ShapeError
+from lightning_flows.functional.ranks import num_ranks, rank
 
 
 class PictureDataModule(FlowDataModule):
@@ -22,7 +25,7 @@ class PictureDataModule(FlowDataModule):
         batch_size: pictures in a training batch, on each device.
         eval_batch_size: pictures in a validation, test or prediction batch, on each device; default: batch_size.
         num_workers: processes that load batches in the background.
-        seed: of random splits; the same seed gives the same split.
+        seed: of random splits, the order of training and its augmentation.
         augment: flip training pictures at random and shift them by up to 4 % of their size.
 
     Raises: ShapeError if a batch size is below 1 or num_workers is negative.
@@ -91,10 +94,23 @@ class PictureDataModule(FlowDataModule):
         return self.dataset("predict").names
 
     def train_dataloader(self) -> Loader:
-        """Return shuffled batches; an incomplete last one is dropped if two full ones (a device) remain."""
-        dataset = self.dataset("train")
-        drop_last = len(dataset) >= 2 * self.hparams["batch_size"] * num_ranks()
-        return self._loader(dataset, batch_size=self.hparams["batch_size"], shuffle=True, drop_last=drop_last)
+        """Return shuffled batches; an incomplete last one is dropped if two full ones (a device) remain.
+
+        Order and augmentation follow from ``seed``, epoch and picture, so that a run that was stopped goes on with the
+        very pictures that it would have seen, and all devices together see what one would.
+        """
+        batch_size, seed = self.hparams["batch_size"], self.hparams["seed"]
+        pictures = TrainingPictures(self.dataset("train"), seed=seed)
+        sampler = ShuffledSampler(
+            pictures,
+            batch_size=batch_size,
+            drop_last=len(pictures) >= 2 * batch_size * num_ranks(),
+            seed=seed,
+            num_ranks=num_ranks(),
+            rank=rank(),
+            first_step=self.steps_done,
+        )
+        return self._loader(pictures, batch_size=batch_size, sampler=sampler)
 
     def eval_dataloader(self, part: str) -> Loader:
         """Return the items of a part in order, each once, whatever the number of ranks."""
@@ -102,25 +118,28 @@ class PictureDataModule(FlowDataModule):
         return self._loader(dataset, batch_size=batch_size, sampler=each_once(dataset, f"{part} picture"))
 
     def _loader(
-        self,
-        dataset: ImageDataset,
-        *,
-        batch_size: int,
-        sampler: UnrepeatedDistributedSampler | None = None,
-        shuffle: bool = False,
-        drop_last: bool = False,
+        self, dataset: Dataset[dict[str, Tensor]], *, batch_size: int, sampler: Sampler[int] | None = None
     ) -> Loader:
         num_workers: int = self.hparams["num_workers"]
-        return DataLoader(
+        return LazyLoader(
             dataset,
             batch_size=batch_size,
             sampler=sampler,
-            shuffle=shuffle,
-            drop_last=drop_last,
             num_workers=num_workers,
             persistent_workers=num_workers > 0,
             pin_memory=torch.cuda.is_available(),
         )
+
+
+class LazyLoader(DataLoader[dict[str, Tensor]]):
+    """Asks its sampler for nothing before the first batch is asked for.
+
+    Lightning makes the iterator of a resumed run before it knows where in which epoch to go on, and worker processes
+    would at once be told to load batches of another place.
+    """
+
+    def __iter__(self) -> Iterator[dict[str, Tensor]]:  # type: ignore[override]
+        yield from super().__iter__()
 
 
 def augmentation(size: int) -> v2.Transform:

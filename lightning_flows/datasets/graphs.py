@@ -10,6 +10,7 @@ from torch.utils.data import Dataset, DistributedSampler
 
 from lightning_flows.errors import DataError, ShapeError
 from lightning_flows.functional.graphs import check_adjacency
+from lightning_flows.functional.streams import stream
 
 
 class NodeSource(Protocol):
@@ -133,26 +134,12 @@ class GraphDataset(Dataset[dict[str, Tensor]]):
 
 def training_stream(seed: int, k: int) -> torch.Generator:
     """Return the generator of batch k; no two k below 2^31 share one, nor any with :func:`evaluation_stream`."""
-    return _stream(seed, 2 * k)
+    return stream(seed, 2 * k)
 
 
 def evaluation_stream(seed: int, part: str) -> torch.Generator:
     """Return the generator of a part, val or test."""
-    return _stream(seed, 2 * ("val", "test").index(part) + 1)
-
-
-def _stream(seed: int, number: int) -> torch.Generator:
-    # torch's generator keeps 32 bits of its seed, so seeds are counted up from a start: hashes of (seed, number) would
-    # collide after some 2^16 batches. The mixing is one to one.
-    start = 2 * _mix(seed % 2**32)
-    return torch.Generator().manual_seed(_mix((start + number) % 2**32))
-
-
-def _mix(value: int) -> int:
-    """Spread a 32-bit number over all bits, one to one. Source: MurmurHash3's finalizer."""
-    value = ((value ^ (value >> 16)) * 0x85EBCA6B) % 2**32
-    value = ((value ^ (value >> 13)) * 0xC2B2AE35) % 2**32
-    return value ^ (value >> 16)
+    return stream(seed, 2 * ("val", "test").index(part) + 1)
 
 
 def check_sizes(sizes: Sequence[int], num_nodes: int) -> Tensor:

@@ -32,10 +32,17 @@ class DequantizedFlow(nn.Module):
         super().__init__()
         self.flow, self.dequantization = flow, dequantization
 
-    def elbo(self, x: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
-        """One draw of log p(x + u) − log q(u | x), a lower bound of log P(x) in expectation: ``(B,)``."""
+    def elbo(self, x: Tensor, noise: Tensor | None = None, *, generator: torch.Generator | None = None) -> Tensor:
+        """One draw of log p(x + u) − log q(u | x), a lower bound of log P(x) in expectation: ``(B,)``.
+
+        Args:
+            x: pictures.
+            noise: what the dequantisation's ``draw_noise`` gives for as many pictures; drawn here by default.
+            generator: of that draw.
+        """
         self._check(x)
-        noise = self.dequantization.draw_noise(x, generator=generator)
+        if noise is None:
+            noise = self.dequantization.draw_noise(x, generator=generator)
         return self._log_weight(x, noise, self.dequantization.context(x))
 
     @torch.no_grad()

@@ -1,5 +1,6 @@
 """Training of flows: the optimiser, its schedule, and checkpoints that rebuild what they hold."""
 
+import os
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -9,11 +10,13 @@ import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.callbacks import Checkpoint, EarlyStopping
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 from torchmetrics import Metric
 
 from lightning_flows import __version__
 from lightning_flows.errors import CheckpointError, UsageError
+from lightning_flows.functional.ranks import num_ranks
+from lightning_flows.functional.streams import stream_seed
 
 OPTIMIZERS = {"adam": torch.optim.Adam, "adamax": torch.optim.Adamax}
 CALLBACKS = {"val/bpd": "defaults/fit.yaml", "val/nll": "table4/base.yaml"}
@@ -87,8 +90,17 @@ class FlowModule(LightningModule, ABC):
                     f"{CALLBACKS[self.monitored]}, or that config first"
                 )
 
+    @property
+    def seed(self) -> int:
+        """Seed of the run's random numbers, as ``seed_everything`` was told; 0 where it was not called."""
+        return int(os.environ.get("PL_GLOBAL_SEED", 0))
+
     def on_train_start(self) -> None:
-        """Let the learning rate of the config win over the one a resumed optimiser brings along."""
+        """Let the learning rate of the config win over the one a resumed optimiser brings along.
+
+        Raises: UsageError if the processes of a run start at different steps.
+        """
+        _check_same_start(torch.tensor(self.global_step, device=self.device))
         schedule = self.lr_schedulers()
         assert isinstance(schedule, torch.optim.lr_scheduler.LambdaLR)
         base = self.hparams["learning_rate"]
@@ -96,6 +108,13 @@ class FlowModule(LightningModule, ABC):
         for group in schedule.optimizer.param_groups:
             group["initial_lr"] = base
             group["lr"] = base * self.learning_rate_factor(schedule.last_epoch)
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        """Let the random numbers of a step follow from the seed and the step, so that a resumed run draws the same.
+
+        They are the same on all ranks, each of which takes its own of what is drawn for a whole batch.
+        """
+        torch.manual_seed(stream_seed(self.seed, self.trainer.fit_loop.total_batch_idx))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Write down what rebuilds model and data: class paths and plain arguments."""
@@ -111,8 +130,21 @@ class FlowModule(LightningModule, ABC):
 
     def _log_metric(self, name: str, metric: Metric, **kwargs: Any) -> None:
         # compute() has already reduced over ranks: the value is the same on each
-        self.log(name, metric.compute().float(), sync_dist=True, **kwargs)
+        self.log(name, metric.compute(), sync_dist=True, **kwargs)
         metric.reset()
+
+
+def _check_same_start(step: Tensor) -> None:
+    if num_ranks() == 1:
+        return
+    steps = [torch.empty_like(step) for _ in range(num_ranks())]
+    distributed.all_gather(steps, step)
+    found = sorted({int(value) for value in steps})
+    if len(found) > 1:
+        raise UsageError(
+            f"expected all processes to start at one step; got {', '.join(map(str, found))}: all hosts must see the "
+            "same folder of runs"
+        )
 
 
 def describe(component: Any) -> dict[str, Any]:

@@ -87,7 +87,7 @@ class GraphFlowModule(FlowModule):
             if mixture is not None:
                 entropy, _ = mixture.entropy_per_node()
                 self.log("test/entropy", entropy, sync_dist=True)
-                self.log("test/nll_from_gap", entropy + self.test_gap.compute().float(), sync_dist=True)
+                self.log("test/nll_from_gap", entropy + self.test_gap.compute(), sync_dist=True)
             self._log_metric("test/gap", self.test_gap)
             self._log_metric("test/gap_standard_error", self.test_gap_error)
         if mixture is not None and self.hparams["num_test_samples"]:

@@ -11,6 +11,7 @@ from torchmetrics import MeanMetric
 
 from lightning_flows.dequantization import DequantizedFlow, Evidence, Samples
 from lightning_flows.functional.bits import bits_per_dim
+from lightning_flows.functional.ranks import num_ranks, rank
 from lightning_flows.modules.base import FlowModule
 from lightning_flows.modules.diagnosis import check_finite
 from lightning_flows.modules.metrics import BitsPerDim, BitsPerDimError
@@ -71,8 +72,9 @@ class PictureFlow(FlowModule):
 
     def training_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> Tensor:
         """Mean negative bound in bits per dimension."""
-        bound = self.model.elbo(batch["image"])
-        check_finite(bound, self.model, lambda: self.model.elbo(batch["image"]), "training")
+        noise = self._training_noise(batch["image"])
+        bound = self.model.elbo(batch["image"], noise)
+        check_finite(bound, self.model, lambda: self.model.elbo(batch["image"], noise), "training")
         loss = self._bits(bound).mean()
         self.log("train/bpd", loss, prog_bar=True, batch_size=len(batch["image"]), sync_dist=True)
         return loss
@@ -123,12 +125,17 @@ class PictureFlow(FlowModule):
         """Draw pictures ``(num, C, H, W)`` in uint8."""
         return self.model.sample(num, temperature=temperature, generator=generator)
 
+    def _training_noise(self, images: Tensor) -> Tensor:
+        """This rank's part of the noise of a whole batch, which is the same whatever the number of ranks."""
+        of_all_ranks = images[:1].expand(num_ranks() * len(images), -1, -1, -1)
+        return self.model.dequantization.draw_noise(of_all_ranks)[rank() :: num_ranks()]
+
     def _evidence(self, batch: Mapping[str, Tensor], num_draws: int, stage: str) -> Evidence:
         error = self.hparams["importance_error"]
         evidence = self.model.evidence(
             batch["image"],
             max(1, num_draws),
-            seeds=[(torch.initial_seed() * 1_000_003 + index) % 2**63 for index in batch["index"].tolist()],
+            seeds=[(self.seed * 1_000_003 + index) % 2**63 for index in batch["index"].tolist()],
             chunk_size=self.hparams["eval_chunk_size"],
             target_error=None if error is None else error * self.val_bpd.num_dims * math.log(2),
         )

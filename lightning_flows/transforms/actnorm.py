@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lightning_flows.functional.ranks import sum_over_ranks
 from lightning_flows.transforms.base import Transform, check_input, zero_log_det
 
 
@@ -73,10 +74,3 @@ class ActNorm(InitializedOnce, Transform):
         self.shift.copy_(mean)
         self.log_scale.copy_(torch.log(std + 1e-8))
         self.set_initialized()
-
-
-def sum_over_ranks(value: Tensor) -> Tensor:
-    """Sum a value in place over all processes, where there are several."""
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        torch.distributed.all_reduce(value)
-    return value

@@ -4,7 +4,8 @@ import torch
 from torch import Tensor, nn
 
 from lightning_flows.functional.graphs import Graph
-from lightning_flows.transforms.actnorm import InitializedOnce, sum_over_ranks
+from lightning_flows.functional.ranks import sum_over_ranks
+from lightning_flows.transforms.actnorm import InitializedOnce
 from lightning_flows.transforms.graph_base import GraphTransform, keep_padding
 
 

@@ -1,0 +1,26 @@
+# The application with all it needs, for one host or a cluster: docker/README.md, docs/cluster.md.
+# Code and packages belong to root and are only read; runs and data go to /out, the one place that is written.
+FROM python:3.11-slim
+
+ENV PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONUNBUFFERED=1 \
+    PYTHONPATH=/app \
+    HOME=/tmp \
+    MPLCONFIGDIR=/tmp/matplotlib
+
+COPY docker/requirements.lock /app/docker/
+RUN python -m pip install --no-cache-dir --no-compile --no-deps --require-hashes -r /app/docker/requirements.lock
+
+COPY LICENSE README.md /app/
+COPY docker/healthcheck.sh /app/docker/
+COPY configs /app/configs
+COPY lightning_flows /app/lightning_flows
+RUN useradd --uid 1000 --user-group --no-create-home --home-dir /tmp flows \
+ && install -d -o flows -g flows /out
+
+USER 1000:1000
+WORKDIR /out
+VOLUME /out
+HEALTHCHECK --interval=5m --timeout=30s --start-period=1h --retries=3 CMD ["/app/docker/healthcheck.sh"]
+ENTRYPOINT ["python", "-m", "lightning_flows"]
+CMD ["--help"]

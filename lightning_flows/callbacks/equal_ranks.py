@@ -1,0 +1,54 @@
+"""Processes that train together must hold the same model."""
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities import rank_zero_info
+from torch import Tensor, distributed
+
+from lightning_flows.errors import RankError
+
+
+class EqualRanks(Callback):
+    """After each epoch, compare the parameters and buffers of all processes, bit by bit, by a checksum.
+
+    Processes that differ, as after a fault of the network or of a device, would go on training different models without
+    a word. One checksum an epoch costs a pass over the parameters.
+
+    Raises: RankError if they differ.
+    """
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Compare."""
+        self._compare(trainer, pl_module)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Compare, and tell."""
+        checksum = self._compare(trainer, pl_module)
+        rank_zero_info(f"all {trainer.world_size} processes hold the same parameters, checksum {checksum:016x}")
+
+    def _compare(self, trainer: Trainer, pl_module: LightningModule) -> int:
+        own = checksum([*pl_module.parameters(), *pl_module.buffers()]).to(pl_module.device)
+        found = [own]
+        if trainer.world_size > 1:
+            found = [torch.empty_like(own) for _ in range(trainer.world_size)]
+            distributed.all_gather(found, own)
+        values = [int(value) for value in found]
+        if different := [rank for rank, value in enumerate(values) if value != values[0]]:
+            raise RankError(
+                f"expected all processes to hold the same parameters; those of rank {', '.join(map(str, different))} "
+                "differ from those of rank 0: check the devices and the network, then go on from the last checkpoint"
+            )
+        return values[0] % 2**64
+
+
+def checksum(tensors: list[Tensor]) -> Tensor:
+    r"""Sum of all bytes, each times an odd number of its place, modulo :math:`2^{64}`: an int64 ``()``.
+
+    It changes with any one byte, and, but by chance, with an exchange of two.
+    """
+    total = torch.zeros((), dtype=torch.long, device=tensors[0].device if tensors else None)
+    for i, tensor in enumerate(tensors):
+        data = tensor.detach().contiguous().flatten().view(torch.uint8).long()
+        place = torch.arange(len(data), device=data.device) + i
+        total = total + (data * (0x9E3779B97F4A7C15 - 2**64 + 2 * place * 0x2545F491)).sum().to(total.device)
+    return total

@@ -1,0 +1,74 @@
+"""Training pictures without end, in an order that a run can take up again anywhere."""
+
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset, DistributedSampler
+
+from lightning_flows.datasets.images import ImageDataset
+from lightning_flows.functional.streams import seeded, stream, stream_seed
+
+
+class TrainingPictures(Dataset[dict[str, Tensor]]):
+    """Pictures as training sees them: item k is picture k mod N in epoch k // N.
+
+    What the transform draws at random follows from the seed and k alone: neither from the process that loads it, nor
+    from what was loaded before. To be read through :class:`ShuffledSampler`.
+
+    Args:
+        pictures: N pictures with their transform.
+        seed: of the transform's random numbers.
+    """
+
+    def __init__(self, pictures: ImageDataset, *, seed: int) -> None:
+        self.pictures, self.seed = pictures, seed
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    def __getitem__(self, k: int) -> dict[str, Tensor]:
+        with seeded(stream_seed(self.seed, 2 * k)):
+            return self.pictures[k % len(self.pictures)]
+
+
+class ShuffledSampler(DistributedSampler[int]):
+    """Numbers k of :class:`TrainingPictures`: each epoch in an order of its own, which follows from seed and epoch.
+
+    Batch i of all ranks together holds the same pictures whatever the number of ranks: picture j of it goes to rank
+    j mod ranks. As a DistributedSampler it is told the epoch by Lightning, and otherwise left alone.
+
+    Args:
+        dataset: the pictures.
+        batch_size: pictures of a batch on each rank.
+        drop_last: leave out an incomplete last batch; otherwise the ranks' shares are made equal by repeating pictures.
+        seed: of the orders.
+        num_ranks: processes that share the data.
+        rank: number of this process among them.
+        first_step: tells how many batches of the epoch are done already, where a run goes on within an epoch.
+    """
+
+    def __init__(
+        self,
+        dataset: TrainingPictures,
+        *,
+        batch_size: int,
+        drop_last: bool,
+        seed: int,
+        num_ranks: int = 1,
+        rank: int = 0,
+        first_step: Callable[[], int] = lambda: 0,
+    ) -> None:
+        super().__init__(dataset, num_replicas=num_ranks, rank=rank, seed=seed)
+        self.batch_size, self.first_step = batch_size, first_step
+        of_all_ranks = batch_size * num_ranks
+        full = len(dataset) // of_all_ranks * batch_size
+        self.num_samples = full if drop_last else -(-len(dataset) // num_ranks)
+
+    def __iter__(self) -> Iterator[int]:
+        # A generator: Lightning makes the iterator of a resumed run before it tells the epoch.
+        num = len(self.dataset)  # type: ignore[arg-type]
+        order = torch.randperm(num, generator=stream(self.seed, 2 * self.epoch + 1))
+        first = self.first_step() * self.batch_size
+        mine = torch.arange(first, self.num_samples) * self.num_replicas + self.rank
+        yield from (self.epoch * num + order[mine % num]).tolist()

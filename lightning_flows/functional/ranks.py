@@ -1,0 +1,20 @@
+"""The processes that train together."""
+
+from torch import Tensor, distributed
+
+
+def num_ranks() -> int:
+    """Return the number of processes that share a run."""
+    return distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1
+
+
+def rank() -> int:
+    """Return the number of this process among them."""
+    return distributed.get_rank() if num_ranks() > 1 else 0
+
+
+def sum_over_ranks(value: Tensor) -> Tensor:
+    """Sum a value in place over all processes, where there are several."""
+    if num_ranks() > 1:
+        distributed.all_reduce(value)
+    return value

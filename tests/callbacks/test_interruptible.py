@@ -1,0 +1,221 @@
+"""Runs that are stopped and go on: equal to one that never was, bit by bit."""
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+from lightning.pytorch import Callback, seed_everything
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.loggers import TensorBoardLogger
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from lightning_flows.callbacks import Interruptible
+from lightning_flows.callbacks.interruptible import Interrupted
+from lightning_flows.datamodules import PictureDataModule
+from lightning_flows.datasets import ImageDataset
+from lightning_flows.modules import CSF
+from lightning_flows.trainer import FlowTrainer
+
+SIZES = {"num_levels": 2, "steps_per_level": 1, "hidden_channels": 12, "split_width": 8, "split_depth": 1}
+STEPS, VAL_BATCHES, EPOCHS = 5, 3, 3
+
+
+class Noise(PictureDataModule):
+    """Random pictures: 5 batches to train on, augmented, and 3 to validate on, the last one smaller."""
+
+    @property
+    def event_shape(self) -> tuple[int, int, int]:
+        return 1, 8, 8
+
+    def load_part(self, part: str) -> ImageDataset:
+        num = 20 if part == "train" else 10
+        images = torch.randint(256, (num, 1, 8, 8), generator=torch.Generator().manual_seed(num), dtype=torch.uint8)
+        return ImageDataset(images, torch.zeros(num), names=[str(i) for i in range(num)])
+
+
+class Ask(Callback):
+    """Sends a signal to this process at one moment of a run: in a train step, or in a batch of a validation."""
+
+    def __init__(self, where: str, epoch: int, batch: int, number: int = signal.SIGTERM) -> None:
+        self.moment, self.number = (where, epoch, batch), number
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx) -> None:
+        self._ask("train", trainer.current_epoch, batch_idx)
+
+    def on_validation_batch_start(self, trainer, pl_module, batch, batch_idx, dataloader_idx=0) -> None:
+        self._ask("val", trainer.current_epoch, batch_idx)
+
+    def _ask(self, *moment) -> None:
+        if moment == self.moment:
+            os.kill(os.getpid(), self.number)
+
+
+def fit(folder: Path, *callbacks: Callback, num_workers: int = 0, **options) -> FlowTrainer:
+    """Train in a folder, going on from its last.ckpt where there is one."""
+    seed_everything(0, verbose=False)
+    module = CSF((1, 8, 8), **SIZES, split_growth=8, dequantization="variational", warmup_epochs=2)
+    best = ModelCheckpoint(folder, monitor="val/bpd", save_last=True, filename="best", enable_version_counter=False)
+    trainer = FlowTrainer(
+        max_epochs=EPOCHS,
+        accelerator="cpu",
+        logger=TensorBoardLogger(folder, name="", version="log"),
+        log_every_n_steps=1,
+        callbacks=[*callbacks, best],
+        num_sanity_val_steps=0,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        **options,
+    )
+    last = folder / "last.ckpt"
+    data = Noise(batch_size=4, eval_batch_size=4, num_workers=num_workers)
+    trainer.fit(module, data, ckpt_path=last if last.exists() else None, weights_only=True)
+    return trainer
+
+
+def stop(folder: Path, *callbacks: Callback, **options) -> int | None:
+    with pytest.raises(Interrupted) as info:
+        fit(folder, *callbacks, **options)
+    return info.value.code
+
+
+def curves(folder: Path) -> dict[str, dict[int, float]]:
+    """Curves of all event files of a run; where a step was logged twice, it must be with the same value."""
+    found: dict[str, dict[int, float]] = {}
+    for file in sorted((folder / "log").glob("events*")):
+        events = EventAccumulator(str(file)).Reload()
+        for tag in ("train/bpd", "val/bpd"):
+            curve = found.setdefault(tag, {})
+            for event in events.Scalars(tag) if tag in events.Tags()["scalars"] else []:
+                assert curve.setdefault(event.step, event.value) == event.value, (tag, event.step)
+    return found
+
+
+def assert_equal(one: object, other: object, path: str = "") -> None:
+    if isinstance(one, dict):
+        assert one.keys() == other.keys(), path
+        for key in one:
+            assert_equal(one[key], other[key], f"{path}/{key}")
+    elif isinstance(one, list | tuple):
+        assert len(one) == len(other), path
+        for i, (a, b) in enumerate(zip(one, other, strict=True)):
+            assert_equal(a, b, f"{path}/{i}")
+    elif isinstance(one, torch.Tensor):
+        assert torch.equal(one, other), path
+    else:
+        assert one == other, path
+
+
+def assert_same_run(folder: Path, whole: Path) -> None:
+    """The checkpoints hold the same model, optimiser, schedule and counts, and the curves are the same."""
+    for name in ("last.ckpt", "best.ckpt"):
+        expected, got = (torch.load(path / name, weights_only=True) for path in (whole, folder))
+        for key in ("state_dict", "optimizer_states", "lr_schedulers", "global_step", "epoch"):
+            assert_equal(expected[key], got[key], f"{name}/{key}")
+    assert curves(folder) == curves(whole)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("whole")
+    fit(folder)
+    assert {tag: len(curve) for tag, curve in curves(folder).items()} == {"train/bpd": STEPS * EPOCHS, "val/bpd": 3}
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("where", "epoch", "batch"),
+    [
+        *(("train", epoch, i) for epoch in (0, 1) for i in range(STEPS)),
+        *(("val", epoch, i) for epoch in (0, 1) for i in range(VAL_BATCHES)),
+        ("train", 2, STEPS - 1),
+        ("val", 2, VAL_BATCHES - 1),
+    ],
+)
+def test_stopped_anywhere_it_goes_on_as_if_never_stopped(
+    whole: Path, tmp_path: Path, where: str, epoch: int, batch: int
+) -> None:
+    assert stop(tmp_path, Ask(where, epoch, batch)) == 0
+    fit(tmp_path)
+    assert_same_run(tmp_path, whole)
+
+
+def test_stopped_again_and_again(whole: Path, tmp_path: Path) -> None:
+    for where, epoch, batch in (("train", 0, 1), ("train", 0, 2), ("val", 0, 1), ("val", 0, 0), ("train", 1, 4)):
+        stop(tmp_path, Ask(where, epoch, batch))
+    fit(tmp_path)
+    assert_same_run(tmp_path, whole)
+
+
+@pytest.mark.parametrize("moment", [("train", 1, 2), ("val", 1, 1)])
+def test_processes_that_load_data_make_no_difference(whole: Path, tmp_path: Path, moment: tuple) -> None:
+    stop(tmp_path, Ask(*moment), num_workers=2)
+    fit(tmp_path, num_workers=1)
+    assert_same_run(tmp_path, whole)
+
+
+def test_killed_it_goes_on_from_the_last_checkpoint_in_the_epoch(whole: Path, tmp_path: Path) -> None:
+    class Die(Callback):
+        def on_train_batch_start(self, trainer, pl_module, batch, batch_idx) -> None:
+            if (trainer.current_epoch, batch_idx) == (1, 3):
+                raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fit(tmp_path, Die(), Interruptible(every_n_minutes=1e-9))
+    assert torch.load(tmp_path / "last.ckpt", weights_only=True)["global_step"] == STEPS + 3
+    fit(tmp_path)
+    assert_same_run(tmp_path, whole)
+
+
+def test_no_checkpoint_within_an_epoch_before_its_time(tmp_path: Path) -> None:
+    stop(tmp_path, Ask("train", 0, 1), Interruptible(every_n_minutes=0))
+    before = (tmp_path / "last.ckpt").stat().st_mtime_ns
+
+    class Look(Callback):
+        def on_train_batch_start(self, trainer, pl_module, batch, batch_idx) -> None:
+            if trainer.current_epoch == 0:
+                assert (tmp_path / "last.ckpt").stat().st_mtime_ns == before
+
+    fit(tmp_path, Look())
+
+
+def test_gradients_that_are_summed_up_over_batches_are_not_cut_off(tmp_path: Path) -> None:
+    stop(tmp_path / "stopped", Ask("train", 1, 0), accumulate_grad_batches=2)
+    fit(tmp_path / "stopped", accumulate_grad_batches=2)
+    fit(tmp_path / "whole", accumulate_grad_batches=2)
+    assert_same_run(tmp_path / "stopped", tmp_path / "whole")
+
+
+def test_a_validation_within_the_epoch_is_not_skipped(tmp_path: Path) -> None:
+    options = {"val_check_interval": 2}
+    for epoch in (0, 1):
+        for batch in range(4):
+            folder = tmp_path / f"{epoch}{batch}"
+            stop(folder, Ask("train", epoch, batch), **options)
+            fit(folder, **options)
+    fit(tmp_path / "whole", **options)
+    for folder in sorted(tmp_path.glob("[01]?")):
+        assert_same_run(folder, tmp_path / "whole")
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGUSR1, 0), (signal.SIGINT, 130)])
+def test_what_a_cluster_sends_and_ctrl_c_stop_it_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], number: int, code: int
+) -> None:
+    before = signal.getsignal(number)
+    assert stop(tmp_path, Ask("train", 0, 2, number)) == code
+    assert f"stopped after step 3, as asked: {tmp_path / 'last.ckpt'} is written" in capsys.readouterr().err
+    assert signal.getsignal(number) == before
+
+
+def test_ctrl_c_twice_stops_at_once(tmp_path: Path) -> None:
+    class Twice(Ask):
+        def _ask(self, *moment) -> None:
+            super()._ask(*moment)
+            super()._ask(*moment)
+
+    with pytest.raises(SystemExit) as info:
+        fit(tmp_path, Twice("train", 0, 2, signal.SIGINT))
+    assert info.value.code == 1
+    assert not (tmp_path / "last.ckpt").exists()

@@ -1,0 +1,88 @@
+"""Train and test on several processes; run by test_distributed.py in a process that has not used torch before it forks.
+
+Usage: python -m tests.distributed_runs FOLDER. Writes FOLDER/D/RANK.pt, the state of each rank after training on D
+processes, and FOLDER/tests.json, what a test of one and the same model gave on each number of them.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import torch
+from lightning.pytorch import Callback, seed_everything
+
+from lightning_flows.datamodules import GraphMoGDataModule, PictureDataModule
+from lightning_flows.datasets import ImageDataset
+from lightning_flows.modules import CSF, GraphNormalizingFlow
+from lightning_flows.trainer import FlowTrainer
+
+GLOBAL_BATCH, STEPS = 8, 20
+
+
+class Noise(PictureDataModule):
+    """Random pictures: 24 steps of training, and 37 to test on, which no number of processes above 1 divides."""
+
+    @property
+    def event_shape(self) -> tuple[int, int, int]:
+        return 1, 8, 8
+
+    def load_part(self, part: str) -> ImageDataset:
+        num = 24 * GLOBAL_BATCH if part == "train" else 37
+        images = torch.randint(256, (num, 1, 8, 8), generator=torch.Generator().manual_seed(num), dtype=torch.uint8)
+        return ImageDataset(images, torch.zeros(num), names=[str(i) for i in range(num)])
+
+
+class Keep(Callback):
+    """Writes the state of each rank."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def on_train_end(self, trainer, pl_module) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        torch.save(pl_module.state_dict(), self.folder / f"{trainer.global_rank}.pt")
+
+
+def picture_flow() -> CSF:
+    """A CSF with all that could differ between ranks: actnorm, spectral norms, variational noise."""
+    seed_everything(0, verbose=False)
+    sizes = {"num_levels": 2, "steps_per_level": 2, "hidden_channels": 12, "split_width": 8, "split_depth": 1}
+    return CSF((1, 8, 8), **sizes, split_growth=8, dequantization="variational", num_importance_samples=8)
+
+
+def graph_flow() -> GraphNormalizingFlow:
+    seed_everything(0, verbose=False)
+    return GraphNormalizingFlow((4, 2), width=8, num_steps=2, num_heads=2, num_test_samples=0)
+
+
+def trainer(devices: int, *callbacks: Callback, **options) -> FlowTrainer:
+    return FlowTrainer(
+        accelerator="cpu",
+        devices=devices,
+        strategy="ddp_fork" if devices > 1 else "auto",
+        callbacks=list(callbacks),
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        **options,
+    )
+
+
+def main(folder: Path) -> None:
+    for devices in (1, 2, 4):
+        run = trainer(devices, Keep(folder / str(devices)), max_steps=STEPS, gradient_clip_val=1.0)
+        run.fit(picture_flow(), Noise(batch_size=GLOBAL_BATCH // devices, eval_batch_size=5))
+    results = {}
+    for devices in (1, 2, 3, 4):
+        trained = picture_flow()
+        trained.load_state_dict(torch.load(folder / "1/0.pt", weights_only=True))
+        (pictures,) = trainer(devices).test(trained, Noise(batch_size=5), verbose=False)
+        graphs = GraphMoGDataModule(mixture="mog4", num_test=37, eval_batch_size=5)
+        (of_graphs,) = trainer(devices).test(graph_flow(), graphs, verbose=False)
+        results[devices] = pictures | {f"graphs/{key}": value for key, value in of_graphs.items()}
+    (folder / "tests.json").write_text(json.dumps(results))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,90 @@
+"""What lies in docker/: the job of Slurm, with stand-ins for its commands, the health check, the lock, the rights."""
+
+import os
+import re
+import signal
+import subprocess
+import time
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[1]
+DOCKER = ROOT / "docker"
+
+
+def script(path: Path, text: str) -> None:
+    path.write_text(f"#!/bin/bash\n{text}\n")
+    path.chmod(0o755)
+
+
+@pytest.fixture
+def job(tmp_path: Path):
+    """Start the job with a stand-in for srun; its options and those of scontrol are kept in files."""
+    script(tmp_path / "scontrol", f'echo "$@" > {tmp_path}/scontrol.txt')
+
+    def start(srun: str) -> subprocess.Popen[bytes]:
+        script(tmp_path / "srun", f'echo "$@" > {tmp_path}/srun.txt\n{srun}')
+        environment = os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}", "SLURM_JOB_ID": "17"}
+        process = subprocess.Popen(["bash", DOCKER / "csf.sbatch", "--trainer.max_epochs=3"], env=environment)
+        while not (tmp_path / "srun.txt").exists():
+            time.sleep(0.02)
+        time.sleep(0.3)
+        return process
+
+    return start
+
+
+@pytest.mark.parametrize(("status", "requeued"), [(0, True), (1, False)])
+def test_at_the_end_of_its_time_the_job_queues_itself_again(job, tmp_path: Path, status: int, requeued: bool) -> None:
+    process = job(f"trap 'sleep 0.3; exit {status}' USR1; for i in $(seq 100); do sleep 0.1; done")
+    os.kill(process.pid, signal.SIGUSR1)
+    assert process.wait(timeout=10) == status
+    assert (tmp_path / "scontrol.txt").exists() is requeued
+    if requeued:
+        assert (tmp_path / "scontrol.txt").read_text() == "requeue 17\n"
+    assert "-m lightning_flows fit --config csf.yaml --config multinode.yaml" in (tmp_path / "srun.txt").read_text()
+    assert (tmp_path / "srun.txt").read_text().endswith("--trainer.max_epochs=3\n")
+
+
+@pytest.mark.parametrize("status", [0, 3])
+def test_a_job_that_ends_by_itself_does_not(job, tmp_path: Path, status: int) -> None:
+    assert job(f"exit {status}").wait(timeout=10) == status
+    assert not (tmp_path / "scontrol.txt").exists()
+
+
+def test_a_run_is_well_while_it_writes(tmp_path: Path) -> None:
+    def well() -> bool:
+        return subprocess.run([DOCKER / "healthcheck.sh", tmp_path, "60"], check=False).returncode == 0
+
+    assert not well()
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/events").touch()
+    assert well()
+    os.utime(tmp_path / "run/events", (time.time() - 3700,) * 2)
+    assert not well()
+
+
+def test_the_lock_has_every_package_that_the_project_needs() -> None:
+    lock = (DOCKER / "requirements.lock").read_text()
+    locked = {
+        name.lower().replace("_", "-") for name in re.findall(r"^([\w.-]+)==\S+ --hash=sha256:\w{64}$", lock, re.M)
+    }
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    needed = {re.match(r"[\w-]+", dependency)[0].lower() for dependency in project["dependencies"]}
+    assert needed <= locked
+    assert len(locked) == len(lock.splitlines()) - 1
+
+
+def test_containers_may_nothing_but_write_to_their_volume() -> None:
+    services = yaml.safe_load((DOCKER / "compose.yaml").read_text())["services"]
+    assert set(services) == {"train", "tensorboard"}
+    for service in services.values():
+        assert service["read_only"] is True
+        assert service["cap_drop"] == ["ALL"]
+        assert service["user"] == "1000:1000"
+    dockerfile = (ROOT / "Dockerfile").read_text()
+    assert re.search(r"^USER 1000:1000$", dockerfile, re.M)
+    assert "--require-hashes" in dockerfile

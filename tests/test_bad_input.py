@@ -1,6 +1,5 @@
 """Each mistake ends with one clear message and a status other than zero, and loses nothing."""
 
-import os
 from pathlib import Path
 
 import pytest
@@ -94,23 +93,6 @@ def test_truncated_checkpoint(
     broken.write_bytes(trained.read_bytes()[:20_000])
     options = [f"--out={tmp_path / 'out.png'}"] if subcommand == "sample" else []
     assert "truncated" in fails(capsys, [subcommand, f"--ckpt_path={broken}", *options])
-
-
-class Attack:
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self) -> tuple[object, ...]:
-        return os.mkdir, (str(self.path),)
-
-
-@pytest.mark.parametrize("subcommand", ["fit", "validate", "test", "predict", "sample"])
-def test_pickled_code_is_refused_not_run(subcommand: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    evil, mark = tmp_path / "evil.ckpt", tmp_path / "was_run"
-    torch.save({"state_dict": {}, "lightning_flows": Attack(mark)}, evil)
-    options = [f"--out={tmp_path / 'out.png'}"] if subcommand == "sample" else []
-    assert "pickled code" in fails(capsys, [subcommand, f"--ckpt_path={evil}", *options])
-    assert not mark.exists()
 
 
 def test_class_outside_of_the_package_in_a_checkpoint(

@@ -5,7 +5,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from lightning_flows.errors import UsageError
-from lightning_flows.files import check_new_file
+from lightning_flows.files import check_new_file, replaced
 from lightning_flows.reports import read_trainings, report_page
 
 
@@ -26,12 +26,8 @@ def report(runs: str = "runs", out: str = "report.html", title: str | None = Non
     root = Path(runs)
     trainings = read_trainings(root, lambda folders: tqdm(folders, unit="run", desc="reading"))
     page = report_page(trainings, title or f"Flows in {root.resolve().name}")
-    part = path.with_name(f".{path.name}.part")
-    try:  # in one move, so that nobody ever sees half of a page
-        part.write_text(page, encoding="utf-8", errors="replace")  # a file's name may be no text
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    with replaced(path) as file:
+        file.write(page.encode("utf-8", errors="replace"))  # a file's name may be no text
     incomplete = sum(bool(training.problems) for training in trainings)
     print(f"{len(trainings)} runs, {incomplete} of them incomplete: {path} ({path.stat().st_size / 1e6:.2f} MB)")
     return path

@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -219,3 +221,21 @@ def test_ctrl_c_twice_stops_at_once(tmp_path: Path) -> None:
         fit(tmp_path, Twice("train", 0, 2, signal.SIGINT))
     assert info.value.code == 1
     assert not (tmp_path / "last.ckpt").exists()
+
+
+@pytest.mark.slow
+def test_killed_ten_times_without_warning_it_ends_as_if_never_stopped(whole: Path, tmp_path: Path) -> None:
+    root = Path(__file__).parents[2]
+    result = subprocess.run(
+        [sys.executable, "-m", "tests.killed_runs", str(tmp_path), "10"],
+        cwd=root,
+        env=os.environ | {"PYTHONPATH": str(root), "OMP_NUM_THREADS": str(torch.get_num_threads())},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr[-2000:]
+    print(result.stdout)
+    assert result.stdout.count("killed") >= 8  # the last ones may find it at its end already
+    assert_same_run(tmp_path, whole)

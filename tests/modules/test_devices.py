@@ -1,7 +1,7 @@
 """No tensor of a wrong device: training and sampling with fake CUDA tensors, and a whole step on the meta device.
 
-A fake tensor knows its shape and device, and an operation on those of two devices fails, as it would on a GPU. Gradients
-need a driver even so, and are computed of meta tensors.
+A fake tensor knows its shape and device, and an operation on those of two devices fails, as it would on a GPU.
+Gradients need a driver even so, and are computed of meta tensors.
 """
 
 from collections.abc import Callable

@@ -12,7 +12,7 @@ from lightning_flows.config_files import CONFIG_DIR, load_config, load_configs
 from lightning_flows.tables.table4 import MODELS as TABLE4_MODELS
 
 CONFIGS = sorted(str(path.relative_to(CONFIG_DIR)) for path in CONFIG_DIR.rglob("*.yaml"))
-OVERLAYS = ["cpu.yaml"]
+OVERLAYS = ["cpu.yaml", "ddp4.yaml", "multinode.yaml"]
 BASES = ["table1/base.yaml", "table2/base.yaml", "table4/base.yaml"]
 BASES += [f"table4/{model}.yaml" for model in TABLE4_MODELS]
 RUNNABLE = [name for name in CONFIGS if not name.startswith("defaults/") and name not in (*OVERLAYS, *BASES)]

@@ -1,5 +1,6 @@
 """The pages for people: links lead somewhere, commands parse, Python runs, and every subcommand has its section."""
 
+import itertools
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ from lightning_flows import cli
 from lightning_flows.cli import FlowCLI, run
 from lightning_flows.config_files import CONFIG_DIR, load_config
 from tests.markdown import ROOT, Block, Page
+from tests.test_configs import OVERLAYS, RUNNABLE
 
 PAGES = [ROOT / "README.md"]
 PAGES += [path for folder in ("docs", "docker", "benchmarks") for path in sorted((ROOT / folder).rglob("*.md"))]
@@ -141,6 +143,25 @@ def test_configs_that_are_named_exist(page: Page) -> None:
     for code in page.inline + [" ".join(words) for words in page.commands]:
         for name in re.findall(r"[\w./-]+\.yaml", code):
             assert name.removeprefix("configs/") in known | own or (page.path.parent / name).is_file(), name
+
+
+def test_the_readme_names_every_config() -> None:
+    named: set[str] = set()
+    for code in PAGES[0].inline:
+        parts = [part.split(",") for part in re.split(r"[{}]", code)]
+        named |= {"".join(choice) for choice in itertools.product(*parts)}
+    assert {*RUNNABLE, *OVERLAYS} <= named
+
+
+def test_messages_that_are_explained_are_those_of_the_code() -> None:
+    (page,) = (page for page in PAGES if page.path.name == "own-pictures.md")
+    code = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "lightning_flows").rglob("*.py"))
+    code = re.sub(r'"\n\s*f?"', "", code)  # of strings over several lines
+    messages = re.findall(r"^\| `(.*?)` \|", page.sections["If it does not work"], re.M)
+    assert len(messages) > 4
+    for message in messages:
+        for part in re.split(r"…|\d+$", message):
+            assert part.strip() in code, part
 
 
 @EACH

@@ -1,0 +1,116 @@
+"""Training pictures a second on several processes, data loading included, and the share of a step that loading takes.
+
+Usage: python benchmarks/processes.py [--devices 1 2 4] [--steps 12] [--batch_size 64] [--repeats 3]
+
+The flow of csf_small.yaml on pictures of 3x32x32, augmented, in memory; batch_size is that of all processes together.
+Each run is a process of its own, in turn; medians over repeats. A step is timed from the end of the last one.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from typing import Any
+
+import torch
+import yaml
+from lightning.pytorch import Callback, LightningModule, Trainer, seed_everything
+
+from lightning_flows.config_files import CONFIG_DIR
+from lightning_flows.datamodules import PictureDataModule
+from lightning_flows.datasets import ImageDataset
+from lightning_flows.modules import CSF
+from lightning_flows.trainer import FlowTrainer
+
+WARMUP = 3
+
+
+class Noise(PictureDataModule):
+    """Random pictures in memory."""
+
+    @property
+    def event_shape(self) -> tuple[int, int, int]:
+        return 3, 32, 32
+
+    def load_part(self, part: str) -> ImageDataset:
+        images = torch.randint(256, (4096 if part == "train" else 8, 3, 32, 32), dtype=torch.uint8)
+        return ImageDataset(images, torch.zeros(len(images)), names=["noise"] * len(images))
+
+
+class Clock(Callback):
+    """Times steps, and within them what comes before the model gets its batch."""
+
+    def __init__(self) -> None:
+        self.steps: list[float] = []
+        self.loading: list[float] = []
+        self._end = 0.0
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        self.loading.append(time.perf_counter() - self._end)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        now = time.perf_counter()
+        self.steps.append(now - self._end)
+        self._end = now
+
+
+def train(devices: int, batch_size: int, steps: int) -> None:
+    """Train; the first process prints the medians."""
+    seed_everything(0, verbose=False)
+    sizes = yaml.safe_load((CONFIG_DIR / "csf_small.yaml").read_text())["model"]["init_args"]
+    clock = Clock()
+    trainer = FlowTrainer(
+        accelerator="cpu",
+        devices=devices,
+        strategy="ddp" if devices > 1 else "auto",
+        max_steps=steps + WARMUP,
+        limit_val_batches=0,
+        callbacks=[clock],
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    trainer.fit(CSF((3, 32, 32), **sizes), Noise(batch_size=batch_size // devices))
+    if trainer.is_global_zero:
+        step = statistics.median(clock.steps[WARMUP:])
+        share = sum(clock.loading[WARMUP:]) / sum(clock.steps[WARMUP:])
+        print(json.dumps({"rate": batch_size / step, "share": share}), flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--devices", type=int, nargs="+", default=[1, 2, 4])
+    parser.add_argument("--steps", type=int, default=12)
+    parser.add_argument("--batch_size", type=int, default=64)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--train", type=int, default=0, help="train once on so many processes: what this starts")
+    options = parser.parse_args()
+    if options.train:
+        train(options.train, options.batch_size, options.steps)
+        return
+    cores = os.cpu_count() or 1
+    found: dict[int, list[dict[str, float]]] = {devices: [] for devices in options.devices}
+    for _ in range(options.repeats):
+        for devices in options.devices:
+            command = [sys.executable, __file__, f"--train={devices}", f"--steps={options.steps}"]
+            threads = {"OMP_NUM_THREADS": str(max(1, cores // devices))}
+            output = subprocess.run(
+                [*command, f"--batch_size={options.batch_size}"],
+                env=os.environ | threads, check=True, capture_output=True, text=True,
+            ).stdout  # fmt: skip
+            found[devices].append(json.loads(output.splitlines()[-1]))
+    print(f"{cores} cores, batch {options.batch_size} of all processes together\n")
+    print("| processes | threads each | pictures a second | loading, % of a step |\n|---|---|---|---|")
+    for devices, results in found.items():
+        rate, share = (statistics.median(result[key] for result in results) for key in ("rate", "share"))
+        print(f"| {devices} | {max(1, cores // devices)} | {rate:.1f} | {100 * share:.2f} |")
+
+
+if __name__ == "__main__":
+    main()

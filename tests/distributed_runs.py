@@ -47,7 +47,9 @@ def picture_flow() -> CSF:
     """A CSF with all that could differ between ranks: actnorm, spectral norms, variational noise."""
     seed_everything(0, verbose=False)
     sizes = {"num_levels": 2, "steps_per_level": 2, "hidden_channels": 12, "split_width": 8, "split_depth": 1}
-    return CSF((1, 8, 8), **sizes, split_growth=8, dequantization="variational", num_importance_samples=8)
+    return CSF(
+        (1, 8, 8), **sizes, split_growth=8, dequantization="variational", num_importance_samples=8, warmup_epochs=1
+    )
 
 
 def graph_flow() -> GraphNormalizingFlow:

@@ -1,13 +1,18 @@
-"""Several processes: the same parameters as one, the same on each, and the same test results."""
+"""Several processes: the same parameters as one, the same on each, the same test results, and one end for all."""
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 import torch
+
+from lightning_flows.modules import read_checkpoint
+from tests.distributed_runs import picture_flow
 
 ROOT = Path(__file__).parents[1]
 pytestmark = pytest.mark.slow
@@ -39,14 +44,10 @@ def test_all_ranks_are_equal_to_the_bit(runs: Path, devices: int) -> None:
 
 @pytest.mark.parametrize("devices", [2, 4])
 def test_twenty_steps_are_those_of_one_process_with_the_whole_batch(runs: Path, devices: int) -> None:
-    alone, together = state(runs, 1, 0), state(runs, devices, 0)
-    moved = 0.0
+    untrained, alone, together = picture_flow().state_dict(), state(runs, 1, 0), state(runs, devices, 0)
     for name, value in alone.items():
-        torch.testing.assert_close(
-            together[name], value, rtol=0, atol=1e-5, msg=lambda text, name=name: f"{name}: {text}"
-        )
-        moved = max(moved, float(value.double().abs().max()) if value.numel() else 0.0)
-    assert moved > 0.1
+        torch.testing.assert_close(together[name], value, rtol=0, atol=1e-5)
+    assert max((alone[name] - value).abs().max() for name, value in untrained.items() if name.endswith("bias")) > 1e-3
 
 
 @pytest.mark.parametrize("devices", ["2", "3", "4"])
@@ -54,3 +55,56 @@ def test_a_test_set_that_no_number_of_processes_divides(runs: Path, devices: str
     results = json.loads((runs / "tests.json").read_text())
     assert {"test/bpd", "test/nll_bpd", "graphs/test/nll", "graphs/test/gap"} <= results["1"].keys()
     assert results[devices] == pytest.approx(results["1"], rel=0, abs=1e-6)
+
+
+def start(tiny: list[str], folder: Path, *options: str) -> subprocess.Popen[str]:
+    """Train on two processes through the command line until there is a checkpoint."""
+    command = [sys.executable, "-m", "lightning_flows", "fit", *tiny, "--config=ddp4.yaml", "--trainer.devices=2"]
+    process = subprocess.Popen(
+        [*command, f"--trainer.logger.init_args.save_dir={folder}", "--trainer.max_epochs=1000", *options],
+        cwd=ROOT,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        text=True,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+    )
+    while process.poll() is None and not (folder / "demo/version_0/checkpoints/last.ckpt").exists():
+        time.sleep(0.2)
+    return process
+
+
+def end(process: subprocess.Popen[str]) -> tuple[int, list[str]]:
+    """Exit status within a minute, and the lines of errors."""
+    _, errors = process.communicate(timeout=60)
+    return process.returncode, [line for line in errors.splitlines() if line.startswith(("error", "stopped", "Trace"))]
+
+
+def test_one_of_two_processes_is_killed(tiny: list[str], tmp_path: Path) -> None:
+    process = start(tiny, tmp_path)
+    (child,) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    os.kill(int(child), signal.SIGKILL)
+    status, lines = end(process)
+    assert status in (1, -signal.SIGKILL)  # Lightning, too, ends the first process where the other is gone
+    assert len(lines) <= 1
+    assert all("another process of this run ended: start the same command" in line for line in lines)
+    read_checkpoint(tmp_path / "demo/version_0/checkpoints/last.ckpt")
+
+
+def test_asked_to_stop_all_processes_do_and_the_same_command_goes_on(tiny: list[str], tmp_path: Path) -> None:
+    process = start(tiny, tmp_path)
+    process.terminate()
+    status, (line,) = end(process)
+    assert status == 0
+    step = read_checkpoint(tmp_path / "demo/version_0/checkpoints/last.ckpt")["global_step"]
+    assert f"stopped after step {step}, as asked" in line
+    epochs = step // 3 + 2  # of three steps each
+    again = start(tiny, tmp_path, f"--trainer.max_epochs={epochs}")
+    assert end(again) == (0, [])
+    assert read_checkpoint(tmp_path / "demo/version_0/checkpoints/last.ckpt")["global_step"] == 3 * epochs
+
+
+def test_numbers_that_are_not_finite_are_told_once(tiny: list[str], tmp_path: Path) -> None:
+    status, lines = end(start(tiny, tmp_path, "--model.learning_rate=1e30"))
+    assert status == 1
+    assert len(lines) == 1
+    assert lines[0].startswith("error: expected finite log-probabilities in training")

@@ -42,13 +42,18 @@ class EqualRanks(Callback):
 
 
 def checksum(tensors: list[Tensor]) -> Tensor:
-    r"""Sum of all bytes, each times an odd number of its place, modulo :math:`2^{64}`: an int64 ``()``.
+    r"""Sum over the bytes of each tensor, times an odd number of their place, chained over tensors: an int64 ``()``.
 
-    It changes with any one byte, and, but by chance, with an exchange of two.
+    .. math:: c_i = a\,c_{i-1} + \sum_n (b + 2dn)\,\mathrm{byte}_n(x_i) \mod 2^{64}
+
+    with odd a and b. A single byte that changes changes it, and, but by chance, so does any other change.
     """
     total = torch.zeros((), dtype=torch.long, device=tensors[0].device if tensors else None)
-    for i, tensor in enumerate(tensors):
+    for tensor in tensors:
         data = tensor.detach().contiguous().flatten().view(torch.uint8).long()
-        place = torch.arange(len(data), device=data.device) + i
-        total = total + (data * (0x9E3779B97F4A7C15 - 2**64 + 2 * place * 0x2545F491)).sum().to(total.device)
+        place = torch.arange(len(data), device=data.device)
+        total = A * total + (data * (B + 2 * D * place)).sum().to(total.device)
     return total
+
+
+A, B, D = 0x5851F42D4C957F2D, 0x1E3779B97F4A7C15, 0x2545F491

@@ -66,7 +66,8 @@ class Interruptible(Callback):
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Count the batches that all ranks have."""
-        count = torch.tensor(sum(map(int, trainer.num_val_batches)), device=pl_module.device)
+        batches = sum(int(min(num, 2**31)) for num in trainer.num_val_batches)  # without an end is inf
+        count = torch.tensor(batches, device=pl_module.device)
         if trainer.world_size > 1:
             distributed.all_reduce(count, op=distributed.ReduceOp.MIN)
         self._common_val_batches = int(count)

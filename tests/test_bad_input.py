@@ -144,3 +144,18 @@ def test_senseless_sampling_options(
     options: list[str], trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert "expected num" in fails(capsys, ["sample", f"--ckpt_path={trained}", f"--out={tmp_path}/a.png", *options])
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("--model.hidden_channels=0", "expected hidden_channels of at least 1; got 0"),
+        ("--model.num_levels=0", "expected at least one level and one step; got 0"),
+        ("--trainer.callbacks+=lightning_flows.callbacks.SampleGrid", "expected every_n_epochs of at least 1; got 0"),
+    ],
+)
+def test_sizes_that_make_no_sense(
+    option: str, message: str, tiny: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = [option, "--trainer.callbacks.every_n_epochs=0"] if "callbacks" in option else [option]
+    assert message in fails(capsys, ["fit", *tiny, *options, f"--trainer.logger.init_args.save_dir={tmp_path}"])

@@ -6,6 +6,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 
 from lightning_flows.callbacks.folder import run_folder
+from lightning_flows.callbacks.schedule import every
 from lightning_flows.figures import graph_figure
 
 
@@ -22,7 +23,7 @@ class GraphPicture(Callback):
     """
 
     def __init__(self, num_graphs: int = 256, every_n_epochs: int = 1, seed: int = 0) -> None:
-        self.num_graphs, self.every_n_epochs, self.seed = num_graphs, every_n_epochs, seed
+        self.num_graphs, self.every_n_epochs, self.seed = num_graphs, every(every_n_epochs), seed
 
     @rank_zero_only
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -6,6 +6,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 
+from lightning_flows.callbacks.schedule import every
 from lightning_flows.callbacks.watched import ValidationItems
 from lightning_flows.figures.latents import latents_figure
 
@@ -24,7 +25,7 @@ class LatentHistogram(ValidationItems):
 
     def __init__(self, num_items: int = 32, every_n_epochs: int = 1) -> None:
         super().__init__(num_items)
-        self.every_n_epochs = every_n_epochs
+        self.every_n_epochs = every(every_n_epochs)
 
     @rank_zero_only
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

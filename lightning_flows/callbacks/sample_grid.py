@@ -10,6 +10,7 @@ from torch import Tensor
 from torchvision.utils import make_grid, save_image
 
 from lightning_flows.callbacks.folder import run_folder
+from lightning_flows.callbacks.schedule import every
 from lightning_flows.errors import ConvergenceError
 
 
@@ -26,7 +27,7 @@ class SampleGrid(Callback):
     """
 
     def __init__(self, num_samples: int = 64, every_n_epochs: int = 1, temperature: float = 1.0, seed: int = 0) -> None:
-        self.num_samples, self.every_n_epochs = num_samples, every_n_epochs
+        self.num_samples, self.every_n_epochs = num_samples, every(every_n_epochs)
         self.temperature, self.seed = temperature, seed
 
     @rank_zero_only

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from lightning_flows.dequantization.base import Dequantization
 from lightning_flows.dequantization.evidence import Evidence, gather_evidence
-from lightning_flows.errors import InputTypeError, ShapeError
+from lightning_flows.errors import InputTypeError, ShapeError, UsageError
 from lightning_flows.flows.multiscale import MultiScaleFlow
 from lightning_flows.functional.parts import note_part
 
@@ -67,14 +67,14 @@ class DequantizedFlow(nn.Module):
             chunk_size: pictures times draws that go through the flow at once.
             target_error: standard error of the likelihood, in nats, at which a picture needs no more draws.
 
-        Raises: ValueError if ``num_draws`` or ``chunk_size`` is below 1, or there is not one seed a picture.
+        Raises: UsageError if ``num_draws`` or ``chunk_size`` is below 1, or there is not one seed a picture.
         """
         if num_draws < 1 or chunk_size < 1:
-            raise ValueError(f"expected at least one draw and a chunk of one; got {num_draws} and {chunk_size}")
+            raise UsageError(f"expected at least one draw and a chunk of one; got {num_draws} and {chunk_size}")
         self._check(x)
         seeds = torch.randint(2**62, (len(x),)).tolist() if seeds is None else seeds
         if len(seeds) != len(x):
-            raise ValueError(f"expected one seed a picture; got {len(seeds)} for {len(x)}")
+            raise UsageError(f"expected one seed a picture; got {len(seeds)} for {len(x)}")
         contexts = [self.dequantization.context(part) for part in x.split(chunk_size)]
         context = None if not contexts or contexts[0] is None else torch.cat(contexts)  # type: ignore[arg-type]
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
-from lightning_flows.errors import ShapeError
+from lightning_flows.errors import ShapeError, UsageError
 from lightning_flows.flows.multiscale import MultiScaleFlow
 from lightning_flows.flows.split_prior import SplitPrior
 from lightning_flows.nets.densenet import DenseNet
@@ -55,7 +55,7 @@ def dense_coupling(channels: int, width: int, depth: int, growth: int) -> Affine
 
 def _check(event_shape: Sequence[int], num_levels: int, steps_per_level: int) -> None:
     if min(num_levels, steps_per_level) < 1:
-        raise ValueError(f"expected at least one level and one step; got {num_levels} and {steps_per_level}")
+        raise UsageError(f"expected at least one level and one step; got {num_levels} and {steps_per_level}")
     divisor = 2**num_levels
     if len(event_shape) != 3 or event_shape[0] < 1 or event_shape[1] % divisor or event_shape[2] % divisor:
         raise ShapeError(

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_flows.distributions.gaussian import DiagonalGaussian, standard_normal_log_prob
+from lightning_flows.errors import UsageError
 from lightning_flows.flows.double import call_in_float64
 from lightning_flows.flows.split_prior import SplitPrior
 from lightning_flows.functional.parts import note_part
@@ -31,7 +32,7 @@ class MultiScaleFlow(nn.Module):
     def __init__(self, levels: Sequence[Transform], splits: Sequence[SplitPrior], event_shape: Sequence[int]) -> None:
         super().__init__()
         if len(splits) != len(levels) - 1:
-            raise ValueError(f"expected one split fewer than levels; got {len(splits)} for {len(levels)} levels")
+            raise UsageError(f"expected one split fewer than levels; got {len(splits)} for {len(levels)} levels")
         self.levels, self.splits = nn.ModuleList(levels), nn.ModuleList(splits)
         self.event_shape = tuple(event_shape)
         *self.noise_shapes, last_shape = self._latent_shapes()

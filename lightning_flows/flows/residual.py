@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Sequence
 from typing import Literal
 
+from lightning_flows.errors import UsageError
 from lightning_flows.flows.builder import Step, multiscale_flow
 from lightning_flows.flows.multiscale import MultiScaleFlow
 from lightning_flows.nets import AutoregressiveConvNet, ConvNet, LipschitzConvNet
@@ -69,7 +70,7 @@ def sylvester_layer(
     net_coefficient: float | None = 1.5,
     ablation: Ablation = "none",
 ) -> GeneralizedSylvester:
-    """A Convolutional Sylvester layer, whole or with a part left out. Raises: ValueError for another ablation."""
+    """A Convolutional Sylvester layer, whole or with a part left out. Raises: UsageError for another ablation."""
     if ablation == "none":
         return ConvSylvester(
             event_shape,
@@ -83,7 +84,7 @@ def sylvester_layer(
     if ablation == "without_far":
         basis = [Householder(event_shape[0]), ConvExponential(event_shape, coefficient=exponential_coefficient)]
         return GeneralizedSylvester(LinearCompose(basis), LinearSylvesterFunction(event_shape))
-    raise ValueError(f"expected an ablation among none, without_far, without_basis; got {ablation}")
+    raise UsageError(f"expected an ablation among none, without_far, without_basis; got {ablation}")
 
 
 def coupling_flow(
@@ -155,7 +156,7 @@ def _flow(
     split_growth: int,
 ) -> MultiScaleFlow:
     if hidden_channels < 1:
-        raise ValueError(f"expected hidden_channels of at least 1; got {hidden_channels}")
+        raise UsageError(f"expected hidden_channels of at least 1; got {hidden_channels}")
     return multiscale_flow(
         event_shape,
         step,

@@ -39,7 +39,7 @@ COMPLETE = Graph()
 def check_nodes(x: Tensor, features: int, graph: Graph | None) -> Graph:
     """The graph of node features x ``(B, N, features)``.
 
-    Raises: TypeError for integers; ShapeError if shapes do not fit, or x has no nodes.
+    Raises: TypeError for integers or a mask that is not bool; ShapeError if shapes do not fit, or x has no nodes.
     """
     if not x.is_floating_point():
         raise InputTypeError(f"expected a floating tensor; got {x.dtype}")
@@ -48,6 +48,8 @@ def check_nodes(x: Tensor, features: int, graph: Graph | None) -> Graph:
     graph = COMPLETE if graph is None else graph
     if graph.mask is not None and graph.mask.shape != x.shape[:2]:
         raise ShapeError(f"expected a mask of shape {tuple(x.shape[:2])}; got {tuple(graph.mask.shape)}")
+    if graph.mask is not None and graph.mask.dtype != torch.bool:
+        raise InputTypeError(f"expected a mask of bool, False at padding; got {graph.mask.dtype}")
     if graph.adjacency is not None and graph.adjacency.shape[-2:] != (x.shape[1], x.shape[1]):
         raise ShapeError(
             f"expected an adjacency matrix for {x.shape[1]} nodes; got shape {tuple(graph.adjacency.shape)}"

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from lightning_flows.errors import UsageError
+
 
 def channel_mask(out_channels: int, in_channels: int, *, strict: bool) -> Tensor:
     r"""Which inputs an output channel may see, both ordered from low to high: ``(out_channels, in_channels)``, 0 or 1.
@@ -28,13 +30,13 @@ def causal_mask(out_channels: int, in_channels: int, *, kernel_size: int, strict
     Only the rows a causal kernel uses are kept: of a 3x3 kernel the centre row and the one below, ``rows = 2``; of a
     1x1 kernel its only row. Left of the centre is zero, the centre follows :func:`channel_mask`, the rest is one.
 
-    Raises: ValueError if ``kernel_size`` is even.
+    Raises: UsageError if ``kernel_size`` is even.
 
     >>> causal_mask(1, 1, kernel_size=3, strict=True).int().tolist()
     [[[[0, 0, 1], [1, 1, 1]]]]
     """
     if kernel_size % 2 == 0 or kernel_size < 1:
-        raise ValueError(f"expected an odd kernel size; got {kernel_size}")
+        raise UsageError(f"expected an odd kernel size; got {kernel_size}")
     centre = kernel_size // 2
     mask = torch.ones(out_channels, in_channels, centre + 1, kernel_size)
     mask[:, :, 0, :centre] = 0

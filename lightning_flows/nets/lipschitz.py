@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lightning_flows.errors import UsageError
 from lightning_flows.nets.spectral_norm import SpectralNorm, default_kernel
 
 
@@ -99,12 +100,12 @@ class LipschitzConvNet(nn.Sequential):
     seen 10 % above c³, which asks for c of at most 0.95.
 
     Shapes: x ``(B, C, H, W)`` with ``event_shape`` (C, H, W); returns the same shape and dtype.
-    Raises: ValueError unless 0 < c < 1. Source: Behrmann et al., 2019; Chen et al., 2019.
+    Raises: UsageError unless 0 < c < 1. Source: Behrmann et al., 2019; Chen et al., 2019.
     """
 
     def __init__(self, event_shape: Sequence[int], hidden_channels: int, *, coefficient: float = 0.98) -> None:
         if not 0 < coefficient < 1:
-            raise ValueError(f"expected a coefficient between 0 and 1; got {coefficient}")
+            raise UsageError(f"expected a coefficient between 0 and 1; got {coefficient}")
         channels, *size = event_shape
         conv = partial(LipschitzConv2d, size=size, coefficient=coefficient)
         super().__init__(

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lightning_flows.errors import UsageError
 from lightning_flows.functional.precision import full_precision
 
 SLACK = 1.1
@@ -65,7 +66,7 @@ class SpectralNorm(nn.Module):
     ) -> None:
         super().__init__()
         if coefficient <= 0:
-            raise ValueError(f"expected a positive coefficient; got {coefficient}")
+            raise UsageError(f"expected a positive coefficient; got {coefficient}")
         self.padding, self.coefficient, self.groups = padding, coefficient, groups
         self.margin, self.num_steps = margin, num_steps
         out_channels, in_channels = kernel.shape[0] // groups, kernel.shape[1]

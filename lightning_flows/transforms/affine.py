@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from lightning_flows.errors import ShapeError
+from lightning_flows.errors import ShapeError, UsageError
 from lightning_flows.transforms.base import Transform, check_floating, zero_log_det
 
 
@@ -16,13 +16,13 @@ class Affine(Transform):
     .. math:: z = (x - b)/s, \qquad \log|\det J| = -D \log s
 
     Pixels of 0 to 256 are brought near the unit interval by ``Affine(shift=128, scale=256)``.
-    Shapes: any ``(B, *event)`` with D values an event; log_det ``(B,)`` in nats. Raises: ValueError if s ≤ 0.
+    Shapes: any ``(B, *event)`` with D values an event; log_det ``(B,)`` in nats. Raises: UsageError if s ≤ 0.
     """
 
     def __init__(self, shift: float, scale: float) -> None:
         super().__init__()
         if scale <= 0:
-            raise ValueError(f"expected a positive scale; got {scale}")
+            raise UsageError(f"expected a positive scale; got {scale}")
         self.shift, self.scale = shift, scale
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lightning_flows.errors import ShapeError
+from lightning_flows.errors import ShapeError, UsageError
 from lightning_flows.functional.series import linear_exponential
 from lightning_flows.nets.spectral_norm import SLACK, SpectralNorm
 from lightning_flows.transforms.linear import LinearOperator, LinearTransform
@@ -36,7 +36,7 @@ class ConvExponential(LinearTransform):
         if len(event_shape) != 3:
             raise ShapeError(f"expected events (C, H, W); got {tuple(event_shape)}")
         if kernel_size % 2 == 0 or kernel_size < 1:
-            raise ValueError(f"expected an odd kernel size; got {kernel_size}")
+            raise UsageError(f"expected an odd kernel size; got {kernel_size}")
         channels, *size = event_shape
         super().__init__(channels)
         self.coefficient, self.num_terms = coefficient, num_terms

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from lightning_flows.errors import UsageError
 from lightning_flows.transforms.conv1x1 import multiply_channels
 from lightning_flows.transforms.linear import LinearOperator, LinearTransform
 
@@ -33,7 +34,7 @@ class Householder(LinearTransform):
         super().__init__(channels)
         num_reflections = channels if num_reflections is None else num_reflections
         if num_reflections < 1:
-            raise ValueError(f"expected at least one reflection; got {num_reflections}")
+            raise UsageError(f"expected at least one reflection; got {num_reflections}")
         self.vectors = nn.Parameter(torch.randn(num_reflections, channels))
 
     def operator(self) -> LinearOperator:

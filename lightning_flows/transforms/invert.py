@@ -5,6 +5,7 @@ from typing import Any
 
 from torch import Tensor
 
+from lightning_flows.errors import UsageError
 from lightning_flows.transforms.base import Transform
 
 
@@ -29,5 +30,5 @@ class Invert(Transform):
     def output_shape(self, event_shape: Sequence[int]) -> tuple[int, ...]:
         """The same shape; ValueError if the wrapped transform changes it."""
         if self.transform.output_shape(event_shape) != tuple(event_shape):
-            raise ValueError(f"expected a transform that keeps the shape; got {type(self.transform).__name__}")
+            raise UsageError(f"expected a transform that keeps the shape; got {type(self.transform).__name__}")
         return tuple(event_shape)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Literal, get_args
 
+from lightning_flows.errors import UsageError
 from lightning_flows.transforms.affine import Bias
 from lightning_flows.transforms.autoregressive_conv import AutoregressiveConv
 from lightning_flows.transforms.base import Transform
@@ -36,7 +37,7 @@ def mixing_layer(
     - ``conv_exponential``: a 1x1 convolution (above 64 channels ``num_reflections`` Householder reflections), then the
       convolution exponential; a bias at each place before and after.
 
-    Shapes: x, z ``(B, *event_shape)`` with event_shape (C, H, W). Raises: ValueError for another kind.
+    Shapes: x, z ``(B, *event_shape)`` with event_shape (C, H, W). Raises: UsageError for another kind.
     """
     channels = event_shape[0]
     if kind == "conv1x1":
@@ -51,4 +52,4 @@ def mixing_layer(
         pixels = Conv1x1(channels) if channels <= 64 else Householder(channels, num_reflections=num_reflections)
         exponential = ConvExponential(event_shape, coefficient=exponential_coefficient)
         return Compose([Bias(event_shape), pixels, exponential, Bias(event_shape)])
-    raise ValueError(f"expected a mixing among {', '.join(MIXINGS)}; got {kind}")
+    raise UsageError(f"expected a mixing among {', '.join(MIXINGS)}; got {kind}")

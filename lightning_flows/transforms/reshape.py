@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from lightning_flows.errors import ShapeError
+from lightning_flows.errors import ShapeError, UsageError
 from lightning_flows.functional.graphs import Graph
 from lightning_flows.transforms.base import Transform, check_floating, zero_log_det
 
@@ -14,14 +14,14 @@ from lightning_flows.transforms.base import Transform, check_floating, zero_log_
 class Reshape(Transform):
     """Events of one shape to events of another, in row-major order; log-determinant 0.
 
-    Raises: ValueError if the shapes hold other numbers of values; ShapeError for other events, or graphs with padding,
+    Raises: UsageError if the shapes hold other numbers of values; ShapeError for other events, or graphs with padding,
     which has no place in another shape.
     """
 
     def __init__(self, before: Sequence[int], after: Sequence[int]) -> None:
         super().__init__()
         if math.prod(before) != math.prod(after):
-            raise ValueError(f"expected shapes of as many values; got {tuple(before)} and {tuple(after)}")
+            raise UsageError(f"expected shapes of as many values; got {tuple(before)} and {tuple(after)}")
         self.before, self.after = tuple(before), tuple(after)
 
     def forward(self, x: Tensor, context: Any = None) -> tuple[Tensor, Tensor]:

@@ -7,6 +7,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from lightning_flows.errors import UsageError
 from lightning_flows.functional.precision import full_precision
 from lightning_flows.nets.spectral_norm import frozen_power_iteration
 from lightning_flows.transforms.base import Transform, check_floating, log_det_wanted, sum_event, zero_log_det
@@ -63,7 +64,7 @@ class ResidualBlock(Transform):
     ) -> None:
         super().__init__()
         if not (0 < stop_probability < 1 and num_exact_terms >= 1 and eval_terms >= 1 and eval_probes >= 1):
-            raise ValueError(
+            raise UsageError(
                 "expected stop_probability between 0 and 1 and at least one term and probe; "
                 f"got {stop_probability}, {num_exact_terms}, {eval_terms} and {eval_probes}"
             )

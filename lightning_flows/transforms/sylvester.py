@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from lightning_flows.errors import UsageError
 from lightning_flows.functional.precision import full_precision
 from lightning_flows.nets.masked_conv import AutoregressiveConvNet
 from lightning_flows.nets.spectral_norm import frozen_power_iteration
@@ -28,7 +29,7 @@ class SylvesterFunction(nn.Module):
     def __init__(self, net: nn.Module, *, gamma: float = 0.5) -> None:
         super().__init__()
         if not 0 < gamma < 1:
-            raise ValueError(f"expected gamma between 0 and 1; got {gamma}")
+            raise UsageError(f"expected gamma between 0 and 1; got {gamma}")
         self.net, self.gamma = net, gamma
 
     def forward(self, y: Tensor) -> tuple[Tensor, Tensor]:

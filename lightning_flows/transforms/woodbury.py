@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from lightning_flows.errors import ShapeError
+from lightning_flows.errors import ShapeError, UsageError
 from lightning_flows.transforms.linear import LinearOperator, LinearTransform
 
 
@@ -24,7 +24,7 @@ class Woodbury(LinearTransform):
         if len(event_shape) != 3:
             raise ShapeError(f"expected events (C, H, W); got {tuple(event_shape)}")
         if rank < 1:
-            raise ValueError(f"expected a rank of at least 1; got {rank}")
+            raise UsageError(f"expected a rank of at least 1; got {rank}")
         channels, height, width = event_shape
         super().__init__(channels)
         self.event_shape, positions = tuple(event_shape), height * width

@@ -1,9 +1,10 @@
+import pytest
 import torch
 from lightning.pytorch import Trainer
 
-from lightning_flows.callbacks import RuntimeMonitor, SampleGrid
+from lightning_flows.callbacks import GraphPicture, LatentHistogram, RuntimeMonitor, SampleGrid
 from lightning_flows.callbacks.sample_grid import picture_grid
-from lightning_flows.errors import ConvergenceError
+from lightning_flows.errors import ConvergenceError, UsageError
 from tests.modules.test_base import Stripes, make
 
 
@@ -48,3 +49,9 @@ def test_a_sample_that_does_not_converge_does_not_end_training(tmp_path, monkeyp
 
 def test_grid_is_square() -> None:
     assert picture_grid(torch.zeros(5, 3, 8, 8, dtype=torch.uint8)).shape == (3, 2 * 10 + 2, 3 * 10 + 2)
+
+
+@pytest.mark.parametrize("kind", [GraphPicture, LatentHistogram, SampleGrid])
+def test_never_is_no_number_of_epochs(kind: type) -> None:
+    with pytest.raises(UsageError, match="expected every_n_epochs of at least 1; got 0: leave the callback out"):
+        kind(every_n_epochs=0)

@@ -10,6 +10,7 @@ import torch
 from torch import distributed
 
 from lightning_flows.errors import FlowsError
+from lightning_flows.functional.ranks import num_ranks
 
 RESUME = "start the same command with --ckpt_path=last to go on from the last checkpoint"
 CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
@@ -55,7 +56,7 @@ def is_first_to_fail() -> bool:
     They count in the store through which they found each other. Where that is gone, so is the first rank, which kept it
     and has told of its end itself.
     """
-    if not (distributed.is_available() and distributed.is_initialized()):
+    if num_ranks() == 1:
         return True
     try:
         return distributed.distributed_c10d._get_default_store().add("lightning_flows/failures", 1) == 1
@@ -65,7 +66,7 @@ def is_first_to_fail() -> bool:
 
 def leave() -> None:
     """End with status 1; at once where there are several processes, as those that wait for each other never would."""
-    if distributed.is_available() and distributed.is_initialized():
+    if num_ranks() > 1:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(1)

@@ -3,9 +3,10 @@
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info
-from torch import Tensor, distributed
+from torch import Tensor
 
 from lightning_flows.errors import RankError
+from lightning_flows.functional.ranks import gather_from_ranks
 
 
 class EqualRanks(Callback):
@@ -19,20 +20,16 @@ class EqualRanks(Callback):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Compare."""
-        self._compare(trainer, pl_module)
+        self._compare(pl_module)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Compare, and tell."""
-        checksum = self._compare(trainer, pl_module)
+        checksum = self._compare(pl_module)
         rank_zero_info(f"all {trainer.world_size} processes hold the same parameters, checksum {checksum:016x}")
 
-    def _compare(self, trainer: Trainer, pl_module: LightningModule) -> int:
+    def _compare(self, pl_module: LightningModule) -> int:
         own = checksum([*pl_module.parameters(), *pl_module.buffers()]).to(pl_module.device)
-        found = [own]
-        if trainer.world_size > 1:
-            found = [torch.empty_like(own) for _ in range(trainer.world_size)]
-            distributed.all_gather(found, own)
-        values = [int(value) for value in found]
+        values = gather_from_ranks(own)
         if different := [rank for rank, value in enumerate(values) if value != values[0]]:
             raise RankError(
                 f"expected all processes to hold the same parameters; those of rank {', '.join(map(str, different))} "

@@ -1,5 +1,6 @@
 """The processes that train together."""
 
+import torch
 from torch import Tensor, distributed
 
 
@@ -18,3 +19,12 @@ def sum_over_ranks(value: Tensor) -> Tensor:
     if num_ranks() > 1:
         distributed.all_reduce(value)
     return value
+
+
+def gather_from_ranks(value: Tensor) -> list[int]:
+    """Return the whole number ``()`` that each process holds, in the order of the processes."""
+    found = [value]
+    if num_ranks() > 1:
+        found = [torch.empty_like(value) for _ in range(num_ranks())]
+        distributed.all_gather(found, value)
+    return [int(one) for one in found]

@@ -10,12 +10,12 @@ import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.callbacks import Checkpoint, EarlyStopping
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
-from torch import Tensor, distributed, nn
+from torch import Tensor, nn
 from torchmetrics import Metric
 
 from lightning_flows import __version__
 from lightning_flows.errors import CheckpointError, UsageError
-from lightning_flows.functional.ranks import num_ranks
+from lightning_flows.functional.ranks import gather_from_ranks
 from lightning_flows.functional.streams import stream_seed
 
 OPTIMIZERS = {"adam": torch.optim.Adam, "adamax": torch.optim.Adamax}
@@ -135,11 +135,7 @@ class FlowModule(LightningModule, ABC):
 
 
 def _check_same_start(step: Tensor) -> None:
-    if num_ranks() == 1:
-        return
-    steps = [torch.empty_like(step) for _ in range(num_ranks())]
-    distributed.all_gather(steps, step)
-    found = sorted({int(value) for value in steps})
+    found = sorted(set(gather_from_ranks(step)))
     if len(found) > 1:
         raise UsageError(
             f"expected all processes to start at one step; got {', '.join(map(str, found))}: all hosts must see the "

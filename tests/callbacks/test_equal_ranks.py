@@ -9,6 +9,7 @@ from torch import distributed, nn
 from lightning_flows.callbacks import EqualRanks
 from lightning_flows.callbacks.equal_ranks import checksum
 from lightning_flows.errors import RankError, UsageError
+from lightning_flows.functional import ranks
 from lightning_flows.modules import base
 
 
@@ -48,6 +49,7 @@ def gather(monkeypatch: pytest.MonkeyPatch, others: list[int]) -> None:
             place.copy_(value)
 
     monkeypatch.setattr(distributed, "all_gather", all_gather)
+    monkeypatch.setattr(ranks, "num_ranks", lambda: 1 + len(others))
 
 
 def test_a_rank_that_differs_stops_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -62,7 +64,6 @@ def test_a_rank_that_differs_stops_the_run(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_processes_that_start_at_different_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(base, "num_ranks", lambda: 3)
     gather(monkeypatch, [0, 0])
     base._check_same_start(torch.tensor(5))
     gather(monkeypatch, [0, -5])

@@ -1,0 +1,19 @@
+import torch
+
+from lightning_flows.functional import ranks
+
+
+def test_alone_nothing_is_asked() -> None:
+    assert (ranks.num_ranks(), ranks.rank()) == (1, 0)
+    assert ranks.sum_over_ranks(torch.tensor(2.5)) == 2.5
+    assert ranks.gather_from_ranks(torch.tensor(7)) == [7]
+
+
+def test_several_are_asked_in_their_order(monkeypatch) -> None:
+    def all_gather(found: list[torch.Tensor], own: torch.Tensor) -> None:
+        for i, place in enumerate(found):
+            place.copy_(own + i)
+
+    monkeypatch.setattr(ranks, "num_ranks", lambda: 3)
+    monkeypatch.setattr(ranks.distributed, "all_gather", all_gather)
+    assert ranks.gather_from_ranks(torch.tensor(7)) == [7, 8, 9]

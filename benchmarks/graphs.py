@@ -18,12 +18,12 @@ from lightning_flows.transforms import GraphExponential
 
 def training_step(exponential: bool, closed_form: bool, data: torch.Tensor) -> Callable[[], object]:
     """One step of a flow from configs/table4."""
-    options = load_config("table4/gnf.yaml")["model"]["init_args"] | {"exponential": exponential}
+    options = load_config("table4/gnf.yaml")["model"]["init_args"] | {"exponential": exponential, "learning_rate": 1e-6}
     flow = GraphNormalizingFlow(data.shape[1:], **options).train()
     for module in flow.modules():
         if isinstance(module, GraphExponential):
             module.closed_form = closed_form
-    optimizer = torch.optim.Adam(flow.parameters(), lr=1e-6)
+    optimizer = flow.build_optimizer()
 
     def step() -> None:
         optimizer.zero_grad()

@@ -17,7 +17,7 @@ from lightning_flows.transforms import (
     Conv1x1,
     GraphActNorm,
     GraphCoupling,
-    GraphExponential,
+    InterleavedExponentials,
     Reshape,
     SetAutoregressiveCoupling,
     Transform,
@@ -137,11 +137,9 @@ def graph_normalizing_flow(
     nodes, features = nodes_and_features(event_shape)
     if max_neighbours is None:
         max_neighbours = max(1, nodes - 1)
-    layers: list[Transform] = [GraphActNorm(features)]
+    couplings: list[Transform] = []
     for _ in range(num_steps):
         for moved in range(features):
-            if exponential:
-                layers.append(GraphExponential(features, max_neighbours=max_neighbours))
             net = GraphAttentionNet(
                 features - 1,
                 num_parameters(node_map, components),
@@ -149,8 +147,10 @@ def graph_normalizing_flow(
                 num_blocks=num_blocks,
                 num_heads=num_heads,
             )
-            layers.append(GraphCoupling(features, moved, net, node_map=node_map, components=components))
-    return GraphFlow(Compose(layers), event_shape)
+            couplings.append(GraphCoupling(features, moved, net, node_map=node_map, components=components))
+    if exponential:
+        couplings = [InterleavedExponentials(features, couplings, max_neighbours=max_neighbours)]
+    return GraphFlow(Compose([GraphActNorm(features), *couplings]), event_shape)
 
 
 def set_autoregressive_flow(

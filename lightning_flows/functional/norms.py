@@ -1,4 +1,4 @@
-"""Norms of convolutions."""
+"""Norms of matrices and convolutions."""
 
 import math
 
@@ -25,3 +25,25 @@ def conv_norm_bound(kernel: Tensor, grid_size: int = 32) -> Tensor:
     transfer = torch.fft.fft2(kernel, s=(grid_size, grid_size)).permute(2, 3, 0, 1)
     slack = math.prod(math.cos(math.pi * degree / grid_size) for degree in degrees)
     return torch.linalg.matrix_norm(transfer, ord=2).max() / slack
+
+
+def matrix_norm_bound(matrix: Tensor) -> Tensor:
+    r"""Upper bound on the spectral norm of small matrices, without the wait for the device that an SVD is.
+
+    .. math:: \|A\|_2 \le \big(\operatorname{tr} (A^\top A)^8\big)^{1/16} \le F^{1/16}\, \|A\|_2
+
+    The trace is the sum of all sixteenth powers of singular values, of which the largest outweighs the others: the
+    bound is at most 4.5 % above the norm of 2x2 matrices, 19 % above that of 16x16 ones. Its gradient is finite at
+    zero.
+
+    Shapes: matrix ``(..., G, F)``; returns ``(...)``.
+
+    >>> matrix_norm_bound(torch.tensor([[3.0, 0.0], [0.0, -1.0]]))
+    tensor(3.)
+    """
+    tiny = torch.finfo(matrix.dtype).tiny
+    squares = matrix.square().sum((-2, -1), keepdim=True).clamp(min=tiny)
+    power = matrix.mT @ matrix / squares  # of norm at most one, so that no power overflows
+    for _ in range(2):
+        power = power @ power
+    return (squares[..., 0, 0] * power.square().sum((-2, -1)).clamp(min=tiny) ** (1 / 8)).sqrt()

@@ -40,6 +40,17 @@ def terms_needed(norm: float, tol: float) -> int:
     return num_terms
 
 
+def steps_and_terms(norm_bound: float, tol: float) -> tuple[int, int]:
+    """Steps n of exp(M) = exp(M/n)ⁿ, each of norm at most 2, and terms of each, for a remainder of at most ``tol``.
+
+    >>> steps_and_terms(0.95, 1e-12), steps_and_terms(4.0, 1e-12)[0]
+    ((1, 14), 2)
+    """
+    num_steps = max(1, math.ceil(norm_bound / 2))
+    growth = math.exp(norm_bound * (1 - 1 / num_steps))  # of a step's remainder in the steps beside it
+    return num_steps, terms_needed(norm_bound / num_steps, tol / (num_steps * growth))
+
+
 def linear_exponential(
     linear: Callable[[Tensor], Tensor],
     x: Tensor,
@@ -60,11 +71,8 @@ def linear_exponential(
     >>> linear_exponential(lambda x: 0.5 * x, torch.ones(1), norm_bound=0.5)
     tensor([1.6487])
     """
-    num_steps = max(1, math.ceil(norm_bound / 2))
-    if num_terms is None:
-        tol = 4 * torch.finfo(x.dtype).eps if tol is None else tol
-        growth = math.exp(norm_bound * (1 - 1 / num_steps))  # of a step's remainder in the steps beside it
-        num_terms = terms_needed(norm_bound / num_steps, tol / (num_steps * growth))
+    num_steps, needed = steps_and_terms(norm_bound, 4 * torch.finfo(x.dtype).eps if tol is None else tol)
+    num_terms = needed if num_terms is None else num_terms
     for _ in range(num_steps):
         power, total = x, x.clone()
         for i in range(1, num_terms + 1):
@@ -72,3 +80,26 @@ def linear_exponential(
             total.add_(power, alpha=1 / (math.factorial(i) * num_steps**i))
         x = total
     return x
+
+
+def matrix_exponential(matrix: Tensor, *, norm_bound: float) -> Tensor:
+    r"""exp(A) of small matrices of norm at most ``norm_bound``, by Horner's scheme: one product a term.
+
+    .. math:: \exp A \approx I + A\big(I + \tfrac12 A(I + \tfrac13 A(\dots))\big)
+
+    Reads no value from the device, as ``torch.linalg.matrix_exp`` does. For the number of terms see
+    :func:`linear_exponential`, which says what is done above a norm of 2.
+
+    Shapes: ``(..., F, F)``.
+
+    >>> matrix_exponential(torch.tensor([[0.0, 1.0], [0.0, 0.0]]), norm_bound=1.0)
+    tensor([[1., 1.],
+            [0., 1.]])
+    """
+    num_steps, num_terms = steps_and_terms(norm_bound, 4 * torch.finfo(matrix.dtype).eps)
+    flat = matrix.flatten(0, -3) if matrix.ndim > 2 else matrix[None]
+    identity = torch.eye(flat.shape[-1], dtype=flat.dtype, device=flat.device).expand_as(flat)
+    total = identity
+    for i in range(num_terms, 0, -1):
+        total = torch.baddbmm(identity, flat, total, alpha=1 / (i * num_steps))
+    return torch.linalg.matrix_power(total, num_steps).reshape(matrix.shape)

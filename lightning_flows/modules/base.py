@@ -72,10 +72,7 @@ class FlowModule(LightningModule, ABC):
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """The optimiser and its schedule."""
-        options = {"lr": self.hparams["learning_rate"], "eps": self.hparams["eps"]}
-        optimizer = OPTIMIZERS[self.hparams["optimizer"]](
-            self.parameters(), betas=tuple(self.hparams["betas"]), **options
-        )
+        optimizer = self.build_optimizer()
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self.learning_rate_factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": self.schedule_interval}}
 
@@ -89,6 +86,18 @@ class FlowModule(LightningModule, ABC):
                     f"{type(callback).__name__} for {monitor}: give trainer.callbacks as those in "
                     f"{CALLBACKS[self.monitored]}, or that config first"
                 )
+
+    def build_optimizer(self) -> torch.optim.Optimizer:
+        """The optimiser, in the fastest form that the precision allows.
+
+        A call for each of some hundred small tensors would take a quarter of the step of a flow over graphs. The one
+        kernel of a fused Adam undoes the scaling of 16-mixed by itself, which forbids to clip gradients.
+        """
+        name = self.hparams["optimizer"]
+        scaled = self._trainer is not None and self._trainer.precision == "16-mixed"
+        form = {"fused": True} if name == "adam" and not scaled else {"foreach": True}
+        options = {key: self.hparams[key] for key in ("betas", "eps")}
+        return OPTIMIZERS[name](self.parameters(), lr=self.hparams["learning_rate"], **options, **form)
 
     @property
     def seed(self) -> int:

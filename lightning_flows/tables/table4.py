@@ -38,26 +38,28 @@ def table4(runs: Sequence[Run]) -> str:
     """Table 4 as Markdown: nats a node, mean ± standard deviation over seeds.
 
     The NLL is the entropy plus the gap, the mean of (log p_true − log p_model)/N over the same graphs, of which the
-    latter is far more precise. Runs on other means, sizes or edges are left out. Steps, seconds and parameters are
-    medians. Raises: DataError if no run is of this experiment, or those of one row cannot be compared.
+    latter is far more precise. Trainings of another length are another row. Runs on other means, sizes or edges are
+    left out. Steps and seconds are medians.
+    Raises: DataError if no run is of this experiment, or those of one row cannot be compared.
     """
-    groups: dict[tuple[str, str], list[Run]] = {}
+    groups: dict[tuple[str, str, int], list[Run]] = {}
     for run in runs:
         options, model = run.test["data"]["init_args"], _model(run)
         data = options.get("mixture")
         other = any(options.get(key) is not None for key in ("means", "sizes", "adjacency"))
         if data in DATA and model in MODELS and not other:
-            groups.setdefault((data, model), []).append(run)
+            groups.setdefault((data, model, _length(run)), []).append(run)
     if not groups:
         raise DataError("expected runs of table4/*.yaml; got none of a graph flow")
     rows = []
     for i, data in enumerate(DATA):
-        present = {model: newest_by_seed(groups[data, model]) for model in MODELS if (data, model) in groups}
-        for model, group in present.items():
+        present = sorted((list(MODELS).index(key[1]), key[2], key) for key in groups if key[0] == data)
+        for _, _, key in present:
+            group = newest_by_seed(groups[key])
             check_comparable(group, free=lambda run: set())
-            rows.append([DATA[data], MODELS[model], *_row(group, PAPER[model][i])])
+            rows.append([DATA[data], MODELS[key[1]], *_row(group, PAPER[key[1]][i])])
         if present:
-            entropy = next(iter(present.values()))[0].test["metrics"]["test/entropy"]
+            entropy = groups[present[0][-1]][0].test["metrics"]["test/entropy"]
             rows.append([DATA[data], "entropy", "", f"{entropy:.4f}", PAPER_ENTROPY[i], *[""] * (len(HEADER) - 5)])
     errors = [run.test["metrics"]["test/gap_standard_error"] for group in groups.values() for run in group]
     note = f"Standard error of a run's gap over test graphs: at most {max(errors):.4f}."
@@ -80,6 +82,11 @@ def _row(group: Sequence[Run], paper: str) -> list[str]:
         f"{statistics.median(steps):.0f}",
         f"{statistics.median(seconds):.0f}" if seconds else "–",
     ]
+
+
+def _length(run: Run) -> int:
+    """Planned steps of the training; a best checkpoint may be of an earlier one."""
+    return run.config["trainer"]["max_epochs"] * run.config["data"]["init_args"]["steps_per_epoch"]
 
 
 def _model(run: Run) -> str | None:

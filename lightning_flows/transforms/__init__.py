@@ -13,6 +13,7 @@ from lightning_flows.transforms.graph_actnorm import GraphActNorm
 from lightning_flows.transforms.graph_coupling import GraphCoupling
 from lightning_flows.transforms.graph_exponential import GraphExponential
 from lightning_flows.transforms.householder import Householder
+from lightning_flows.transforms.interleaved_exponentials import InterleavedExponentials
 from lightning_flows.transforms.invert import Invert
 from lightning_flows.transforms.linear import LinearCompose, LinearOperator, LinearTransform
 from lightning_flows.transforms.linear_sylvester import LinearSylvesterFunction
@@ -42,6 +43,7 @@ __all__ = [
     "GraphCoupling",
     "GraphExponential",
     "Householder",
+    "InterleavedExponentials",
     "Invert",
     "LinearCompose",
     "LinearOperator",

@@ -1,12 +1,16 @@
 """The graph convolution exponential."""
 
+from collections.abc import Callable, Sequence
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 
 from lightning_flows.errors import ShapeError
 from lightning_flows.functional.graphs import Graph, normalized_adjacency
+from lightning_flows.functional.norms import matrix_norm_bound
 from lightning_flows.functional.precision import full_precision
-from lightning_flows.functional.series import linear_exponential
+from lightning_flows.functional.series import linear_exponential, matrix_exponential
 from lightning_flows.transforms.graph_base import GraphTransform, keep_padding
 
 
@@ -43,57 +47,84 @@ class GraphExponential(GraphTransform):
 
     def matrices(self) -> Tensor:
         """θ₀ and θ₁ ``(2, F, F)``, each scaled down to its bound if its norm is above it."""
-        bounds = self.weight.new_tensor(self.bounds)
-        norms = torch.linalg.matrix_norm(self.weight, ord=2)
-        return self.weight * (bounds / torch.maximum(norms, bounds))[:, None, None]
+        return _bounded(self.weight, self.bounds)
 
     def forward(self, x: Tensor, context: Graph | None = None) -> tuple[Tensor, Tensor]:
         """exp(M) X."""
-        return self._exponential(x, context, sign=1.0)
+        (exponential,), log_det = exponentials([self], x, context, sign=1.0)
+        return exponential(x), log_det
 
     def inverse(self, z: Tensor, context: Graph | None = None) -> tuple[Tensor, Tensor]:
         """exp(−M) Z."""
-        return self._exponential(z, context, sign=-1.0)
+        (exponential,), log_det = exponentials([self], z, context, sign=-1.0)
+        return exponential(z), log_det
 
-    def _exponential(self, x: Tensor, context: Graph | None, *, sign: float) -> tuple[Tensor, Tensor]:
-        graph, weights = self.check(x, context)
+
+def exponentials(
+    layers: Sequence[GraphExponential], x: Tensor, context: Graph | None, *, sign: float
+) -> tuple[list[Callable[[Tensor], Tensor]], Tensor]:
+    """The maps exp(±M) of several layers of one kind, and the sum of their log-determinants ``(B,)``.
+
+    What depends on parameters alone is evaluated for all layers in one batch, as each call on an F×F matrix takes much
+    longer to be made than to be carried out. ``x`` gives shape and dtype of what the maps are applied to.
+    """
+    first = layers[0]
+    graph, weights = first.check(x, context)
+    norm_bound = sum(first.bounds)
+    with full_precision(x):
+        thetas = sign * _bounded(torch.stack([layer.weight for layer in layers]), first.bounds)
+        log_det = weights.sum(1) * thetas[:, 0].diagonal(dim1=-2, dim2=-1).sum()
+        closed_form = graph.adjacency is None and first.closed_form
+        functions = (_closed_forms if closed_form else _series)(thetas, x, graph, weights, norm_bound)
+
+    def masked(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
         with full_precision(x):
-            thetas = sign * self.matrices()
-            if graph.adjacency is not None or not self.closed_form:
-                z = self._series(x, thetas, graph, weights)
-            elif graph.mask is not None:
-                z = _complete_with_padding(x, thetas, weights)
-            else:
-                z = _complete(x, thetas)
-            return keep_padding(z, x, graph), weights.sum(1) * thetas[0].trace()
+            return keep_padding(function(x), x, graph)
 
-    def _series(self, x: Tensor, thetas: Tensor, graph: Graph, weights: Tensor) -> Tensor:
-        adjacency = graph.adjacency
-        if adjacency is None:
-            adjacency = 1 - torch.eye(x.shape[1], dtype=x.dtype, device=x.device)
-        pairs = weights[:, :, None] * weights[:, None, :]
-        smoothing = normalized_adjacency(adjacency.to(x.dtype) * pairs)
+    return [partial(masked, function) for function in functions], log_det
+
+
+def _bounded(weight: Tensor, bounds: tuple[float, float]) -> Tensor:
+    """Matrices ``(..., 2, F, F)``, each scaled down to its bound if its norm is above it."""
+    limits = torch.stack([weight.new_full((), bound) for bound in bounds])
+    return weight * (limits / torch.maximum(matrix_norm_bound(weight), limits))[..., None, None]
+
+
+def _closed_forms(
+    thetas: Tensor, x: Tensor, graph: Graph, weights: Tensor, norm_bound: float
+) -> list[Callable[[Tensor], Tensor]]:
+    """On complete graphs; with padding, a matrix for each graph's own number of nodes."""
+    count = weights.sum(1) if graph.mask is not None else weights.new_full((1,), x.shape[1])
+    count, others = count.clamp(min=1), count - 1
+    eigenvalues = torch.stack([(others > 0).to(x.dtype), -1 / others.clamp(min=1)], dim=-1)[..., None, None]
+    thetas = thetas[:, :, None, None]
+    of_mean, of_rest = matrix_exponential(thetas[:, 0] + eigenvalues * thetas[:, 1], norm_bound=norm_bound).unbind(2)
+    of_both = of_mean - of_rest
+    if graph.mask is None:
+        of_rest, of_both = of_rest[:, 0], of_both[:, 0]
+
+    def apply(rest: Tensor, both: Tensor, x: Tensor) -> Tensor:
+        if graph.mask is None:
+            mean = x.mean(1, keepdim=True)
+        else:
+            mean = (weights[..., None] * x).sum(1, keepdim=True) / count[:, None, None]
+        return x @ rest + mean @ both
+
+    return [partial(apply, *matrices) for matrices in zip(of_rest.unbind(0), of_both.unbind(0), strict=True)]
+
+
+def _series(
+    thetas: Tensor, x: Tensor, graph: Graph, weights: Tensor, norm_bound: float
+) -> list[Callable[[Tensor], Tensor]]:
+    """On any graph."""
+    adjacency = graph.adjacency
+    if adjacency is None:
+        adjacency = 1 - torch.eye(x.shape[1], dtype=x.dtype, device=x.device)
+    smoothing = normalized_adjacency(adjacency.to(x.dtype) * weights[:, :, None] * weights[:, None, :])
+
+    def apply(theta: Tensor, x: Tensor) -> Tensor:
         return linear_exponential(
-            lambda term: term @ thetas[0] + smoothing @ term @ thetas[1],
-            weights[..., None] * x,
-            norm_bound=sum(self.bounds),
+            lambda term: term @ theta[0] + smoothing @ term @ theta[1], weights[..., None] * x, norm_bound=norm_bound
         )
 
-
-def _complete(x: Tensor, thetas: Tensor) -> Tensor:
-    """The closed form for graphs of one size: few operations, as they are small."""
-    others = x.shape[1] - 1
-    eigenvalues = [[1.0, 1.0], [1.0, -1 / others]] if others else [[1.0, 0.0]] * 2
-    combined = torch.tensordot(thetas.new_tensor(eigenvalues), thetas, dims=1)
-    of_mean, of_rest = torch.linalg.matrix_exp(combined).unbind(0)
-    return x @ of_rest + x.mean(1, keepdim=True) @ (of_mean - of_rest)
-
-
-def _complete_with_padding(x: Tensor, thetas: Tensor, weights: Tensor) -> Tensor:
-    """The closed form for each graph's own number of nodes; ``weights`` ``(B, N)`` is zero at padding."""
-    count = weights.sum(1)[:, None, None].clamp(min=1)
-    mean = (weights[..., None] * x).sum(1, keepdim=True) / count
-    of_mean = thetas[0] + torch.where(count > 1, thetas[1], 0.0)
-    of_rest = thetas[0] - thetas[1] / (count - 1).clamp(min=1)
-    of_mean, of_rest = torch.linalg.matrix_exp(torch.stack([of_mean, of_rest])).unbind(0)
-    return x @ of_rest + mean @ (of_mean - of_rest)
+    return [partial(apply, theta) for theta in thetas.unbind(0)]

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from lightning_flows.functional import conv_norm_bound
+from lightning_flows.functional import conv_norm_bound, matrix_norm_bound
 from tests.dense import conv_matrix, norm
 
 
@@ -42,3 +42,27 @@ def test_one_pixel_kernels_are_matrices():
 def test_wrong_arguments():
     with pytest.raises(ValueError, match="expected grid_size above 4 for this kernel; got 4"):
         conv_norm_bound(torch.zeros(1, 1, 5, 5), grid_size=4)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("shape", [(1, 1), (2, 2), (5, 3), (3, 5), (16, 16)])
+@pytest.mark.parametrize("scale", [1e-15, 1e-3, 1.0, 1e3, 1e15])
+def test_matrix_bound_is_at_least_the_norm_and_close(shape, scale, dtype):
+    matrices = scale * torch.randn(20, *shape, dtype=dtype)
+    bounds, norms = matrix_norm_bound(matrices), torch.linalg.matrix_norm(matrices, ord=2)
+    assert bounds.shape == (20,)
+    assert (bounds >= norms * (1 - 1e-5)).all()
+    assert (bounds <= norms * min(shape) ** (1 / 16) * (1 + 1e-5)).all()
+
+
+def test_matrix_bound_is_the_norm_of_matrices_of_rank_one():
+    matrix = torch.outer(torch.randn(4, dtype=torch.float64), torch.randn(3, dtype=torch.float64))
+    assert matrix_norm_bound(matrix).item() == pytest.approx(norm(matrix), rel=1e-12)
+
+
+def test_matrix_bound_has_gradients():
+    matrix = torch.randn(2, 3, 3, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(matrix_norm_bound, (matrix,))
+    zero = torch.zeros(3, 3, requires_grad=True)
+    matrix_norm_bound(zero).backward()
+    assert torch.equal(zero.grad, torch.zeros(3, 3))

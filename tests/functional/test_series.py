@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from lightning_flows.functional import linear_exponential, remainder_bound, terms_needed
+from lightning_flows.functional import linear_exponential, matrix_exponential, remainder_bound, terms_needed
 from tests.dense import conv_matrix, norm
 
 NORMS = [0.0, 0.5, 0.95, 1.5, 2.0, 2.5, 4.0, 7.0]
@@ -95,3 +95,19 @@ def test_gradient_is_the_series_of_the_transpose():
     weight = torch.randn(2, 6, dtype=torch.float64)
     (linear_exponential(lambda term: term @ matrix.T, x, norm_bound=0.9) * weight).sum().backward()
     torch.testing.assert_close(x.grad, weight @ torch.linalg.matrix_exp(matrix), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("size", NORMS)
+def test_matrix_exponential(size, dtype):
+    several = torch.stack(list(matrices(size or 1.0).values())) * (size > 0)
+    found = matrix_exponential(several[None].to(dtype), norm_bound=size)
+    assert (found.shape, found.dtype) == ((1, *several.shape), dtype)
+    error = torch.linalg.matrix_norm(found[0].double() - torch.linalg.matrix_exp(several), ord=2)
+    assert (error <= 40 * torch.finfo(dtype).eps * math.exp(size)).all()
+
+
+def test_matrix_exponential_has_gradients():
+    matrix = torch.randn(2, 3, 3, dtype=torch.float64)
+    matrix = (matrix / torch.linalg.matrix_norm(matrix, ord=2)[:, None, None]).requires_grad_()
+    assert torch.autograd.gradcheck(lambda value: matrix_exponential(value, norm_bound=1.01), (matrix,))

@@ -1,4 +1,5 @@
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -83,6 +84,15 @@ def test_learning_rate_follows_the_papers_schedule() -> None:
 @pytest.mark.parametrize(("name", "kind"), [("adam", torch.optim.Adam), ("adamax", torch.optim.Adamax)])
 def test_optimizers(name: str, kind: type) -> None:
     assert type(make(optimizer=name).configure_optimizers()["optimizer"]) is kind
+
+
+def test_adam_is_fused_but_where_gradients_are_scaled() -> None:
+    """A fused one in 16-mixed lets Lightning refuse to clip gradients."""
+    module = make()
+    assert module.build_optimizer().defaults["fused"]
+    for precision, fused in (("32-true", True), ("bf16-mixed", True), ("16-mixed", None)):
+        module._trainer = SimpleNamespace(precision=precision)
+        assert module.build_optimizer().defaults["fused"] is fused
 
 
 def test_bound_and_likelihood_have_names_of_their_own(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ def write(folder, kind, *, mixture="mog4", seed=0, gap=0.1, steps=100, width=8, 
     name, arguments = MODELS[kind]
     model = {"class_path": f"lightning_flows.modules.{name}", "init_args": {"width": width, **arguments}}
     data = {"class_path": "lightning_flows.datamodules.GraphMoGDataModule", "init_args": {"mixture": mixture} | options}
+    data["init_args"].setdefault("steps_per_epoch", steps)
     config = {"seed_everything": seed, "model": model, "data": data, "trainer": {"max_epochs": 1}}
     metrics = {"test/gap": gap, "test/nll_from_gap": 3.6324 + gap, "test/gap_standard_error": 0.0002}
     metrics |= {"test/entropy": 3.6324, "test/valid_share": 0.5}
@@ -46,6 +47,16 @@ def test_rows(tmp_path):
     assert entropy.startswith("| MoG-4 | entropy |  | 3.6324 | 3.63 ± 0.000 |")
     assert ring.startswith("| MoG-Ring | set-autoregressive (ours) | 1 | 3.732 | – |")
     assert "8192 test graphs of GraphMoGDataModule" in lines[-1]
+
+
+def test_longer_trainings_are_another_row(tmp_path):
+    write(tmp_path / "a", "gnf", gap=0.2, steps=100)
+    write(tmp_path / "b", "gnf", gap=0.1, steps=115)
+    shorter, longer = table4(find_runs(tmp_path)).splitlines()[2:4]
+    assert "| 3.832 |" in shorter
+    assert shorter.endswith("| 100 | 61 |")
+    assert "| 3.732 |" in longer
+    assert longer.endswith("| 115 | 61 |")
 
 
 def test_runs_of_one_row_must_agree(tmp_path):

@@ -13,6 +13,7 @@ from lightning_flows.transforms import (
     GraphActNorm,
     GraphCoupling,
     GraphExponential,
+    InterleavedExponentials,
     SetAutoregressiveCoupling,
     Transform,
 )
@@ -37,6 +38,9 @@ CASES = {
     "exponential": GraphCase(lambda: GraphExponential(2, max_neighbours=4)),
     "exponential_series": GraphCase(lambda: GraphExponential(2, max_neighbours=4, closed_form=False)),
     "exponential_3_features": GraphCase(lambda: GraphExponential(3, max_neighbours=2), 3),
+    "interleaved": GraphCase(
+        lambda: InterleavedExponentials(2, [_coupling(2, 0, "affine"), _coupling(2, 1, "mixture")], max_neighbours=4)
+    ),
     "coupling_affine": GraphCase(lambda: _coupling(2, 0, "affine")),
     "coupling_mixture": GraphCase(lambda: _coupling(2, 1, "mixture")),
     "coupling_3_features": GraphCase(lambda: _coupling(3, 1, "affine"), 3),

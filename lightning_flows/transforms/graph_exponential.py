@@ -13,6 +13,9 @@ from lightning_flows.functional.precision import full_precision
 from lightning_flows.functional.series import linear_exponential, matrix_exponential
 from lightning_flows.transforms.graph_base import GraphTransform, keep_padding
 
+NodeMaps = list[Callable[[Tensor], Tensor]]
+"""Functions of node features ``(B, N, F)``."""
+
 
 class GraphExponential(GraphTransform):
     r"""Exponential of a linear graph convolution of node features X ``(N, F)``.
@@ -62,7 +65,7 @@ class GraphExponential(GraphTransform):
 
 def exponentials(
     layers: Sequence[GraphExponential], x: Tensor, context: Graph | None, *, sign: float
-) -> tuple[list[Callable[[Tensor], Tensor]], Tensor]:
+) -> tuple[NodeMaps, Tensor]:
     """The maps exp(±M) of several layers of one kind, and the sum of their log-determinants ``(B,)``.
 
     What depends on parameters alone is evaluated for all layers in one batch, as each call on an F×F matrix takes much
@@ -90,9 +93,7 @@ def _bounded(weight: Tensor, bounds: tuple[float, float]) -> Tensor:
     return weight * (limits / torch.maximum(matrix_norm_bound(weight), limits))[..., None, None]
 
 
-def _closed_forms(
-    thetas: Tensor, x: Tensor, graph: Graph, weights: Tensor, norm_bound: float
-) -> list[Callable[[Tensor], Tensor]]:
+def _closed_forms(thetas: Tensor, x: Tensor, graph: Graph, weights: Tensor, norm_bound: float) -> NodeMaps:
     """On complete graphs; with padding, a matrix for each graph's own number of nodes."""
     count = weights.sum(1) if graph.mask is not None else weights.new_full((1,), x.shape[1])
     count, others = count.clamp(min=1), count - 1
@@ -113,9 +114,7 @@ def _closed_forms(
     return [partial(apply, *matrices) for matrices in zip(of_rest.unbind(0), of_both.unbind(0), strict=True)]
 
 
-def _series(
-    thetas: Tensor, x: Tensor, graph: Graph, weights: Tensor, norm_bound: float
-) -> list[Callable[[Tensor], Tensor]]:
+def _series(thetas: Tensor, x: Tensor, graph: Graph, weights: Tensor, norm_bound: float) -> NodeMaps:
     """On any graph."""
     adjacency = graph.adjacency
     if adjacency is None:

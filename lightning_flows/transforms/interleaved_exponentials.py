@@ -1,6 +1,6 @@
 """Graph convolution exponentials between other transforms."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import cast
 
 from torch import Tensor, nn
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from lightning_flows.functional.graphs import Graph
 from lightning_flows.transforms.base import Transform
 from lightning_flows.transforms.graph_base import GraphTransform
-from lightning_flows.transforms.graph_exponential import GraphExponential, exponentials
+from lightning_flows.transforms.graph_exponential import GraphExponential, NodeMaps, exponentials
 
 
 class InterleavedExponentials(GraphTransform):
@@ -47,8 +47,6 @@ class InterleavedExponentials(GraphTransform):
             z, log_det = exponential(z), log_det + step
         return z, log_det
 
-    def _maps(
-        self, x: Tensor, context: Graph | None, *, sign: float
-    ) -> tuple[list[Callable[[Tensor], Tensor]], Tensor]:
+    def _maps(self, x: Tensor, context: Graph | None, *, sign: float) -> tuple[NodeMaps, Tensor]:
         layers = cast(Sequence[GraphExponential], self.exponentials)
         return exponentials(layers, x, context, sign=sign)

@@ -8,11 +8,12 @@ from typing import Any
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
-from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.callbacks import Checkpoint, RichProgressBar
 from lightning.pytorch.utilities import rank_zero_warn
+from rich import get_console
 
 from lightning_flows import __version__
-from lightning_flows.callbacks import Interruptible, PredictionWriter
+from lightning_flows.callbacks import Interruptible, PredictionWriter, ProgressBar, ProgressLines
 from lightning_flows.checkpoint_io import AtomicCheckpointIO
 from lightning_flows.datamodules import FlowDataModule
 from lightning_flows.modules.base import describe
@@ -23,8 +24,8 @@ class FlowTrainer(Trainer):
     """Lightning's Trainer: ``fit`` can be stopped and go on, ``test`` keeps its results, ``predict`` writes a table.
 
     Args:
-        kwargs: see Lightning's Trainer. Unless callbacks has another one, an Interruptible is added, and unless plugins
-            has another, an AtomicCheckpointIO.
+        kwargs: see Lightning's Trainer. Unless callbacks has another one, an Interruptible is added, and a ProgressBar
+            or, without a terminal, ProgressLines; unless plugins has another, an AtomicCheckpointIO.
     """
 
     def __init__(self, **kwargs: Any) -> None:
@@ -32,6 +33,10 @@ class FlowTrainer(Trainer):
         if not any(isinstance(callback, Interruptible) for callback in self.callbacks):  # type: ignore[attr-defined]
             before_checkpoints = sum(not isinstance(callback, Checkpoint) for callback in self.callbacks)  # type: ignore[attr-defined]
             self.callbacks.insert(before_checkpoints, Interruptible())  # type: ignore[attr-defined]
+        # Lightning's own bar says nothing of the whole training, moves by batches alone and needs a terminal
+        console = get_console()
+        ours = ProgressBar if console.is_terminal or console.is_jupyter else ProgressLines
+        self.callbacks[:] = [ours() if type(callback) is RichProgressBar else callback for callback in self.callbacks]  # type: ignore[attr-defined]
         if type(self.strategy.checkpoint_io) is TorchCheckpointIO:
             self.strategy.checkpoint_io = AtomicCheckpointIO()
 

@@ -8,6 +8,8 @@ from lightning_flows.callbacks.interruptible import Interruptible
 from lightning_flows.callbacks.latent_histogram import LatentHistogram
 from lightning_flows.callbacks.optimizer_monitor import OptimizerMonitor
 from lightning_flows.callbacks.prediction_writer import PredictionWriter
+from lightning_flows.callbacks.progress_bar import ProgressBar
+from lightning_flows.callbacks.progress_lines import ProgressLines
 from lightning_flows.callbacks.round_trip import RoundTrip
 from lightning_flows.callbacks.runtime import RuntimeMonitor
 from lightning_flows.callbacks.sample_grid import SampleGrid
@@ -21,6 +23,8 @@ __all__ = [
     "LatentHistogram",
     "OptimizerMonitor",
     "PredictionWriter",
+    "ProgressBar",
+    "ProgressLines",
     "RoundTrip",
     "RuntimeMonitor",
     "SampleGrid",

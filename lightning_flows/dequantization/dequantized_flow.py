@@ -1,6 +1,6 @@
 """A flow over whole-numbered pictures."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -54,6 +54,7 @@ class DequantizedFlow(nn.Module):
         seeds: Sequence[int] | None = None,
         chunk_size: int = 256,
         target_error: float | None = None,
+        on_progress: Callable[[float], None] | None = None,
     ) -> Evidence:
         r"""Bound and importance-weighted likelihood :math:`\log \frac1K \sum_k p(x+u_k)/q(u_k\mid x)` of each picture.
 
@@ -66,6 +67,7 @@ class DequantizedFlow(nn.Module):
                 the chunk size, and the kind and number of devices. Drawn at random by default.
             chunk_size: pictures times draws that go through the flow at once.
             target_error: standard error of the likelihood, in nats, at which a picture needs no more draws.
+            on_progress: told now and then which share of the draws is done.
 
         Raises: UsageError if ``num_draws`` or ``chunk_size`` is below 1, or there is not one seed a picture.
         """
@@ -86,7 +88,13 @@ class DequantizedFlow(nn.Module):
         on_host = torch.empty(1, *x.shape[1:], dtype=x.dtype)  # noise drawn here is the same on any device
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
         return gather_evidence(
-            log_weight, generators, num_draws, chunk_size=chunk_size, device=x.device, target_error=target_error
+            log_weight,
+            generators,
+            num_draws,
+            chunk_size=chunk_size,
+            device=x.device,
+            target_error=target_error,
+            on_progress=on_progress,
         )
 
     @torch.no_grad()

@@ -63,6 +63,7 @@ def gather_evidence(
     chunk_size: int,
     device: torch.device,
     target_error: float | None = None,
+    on_progress: Callable[[float], None] | None = None,
 ) -> Evidence:
     """Draw importance weights until there are ``num_draws`` a picture, or their standard error is small enough.
 
@@ -74,20 +75,24 @@ def gather_evidence(
         chunk_size: pictures times draws that ``log_weight`` gets at once.
         device: of the pictures.
         target_error: a picture is done, after any round of draws, when its standard error is at most this, in nats.
+        on_progress: told after each chunk which share of all draws is done, and 1 at the end.
     """
+    tell = on_progress or (lambda share: None)
     weights = _Weights(len(generators), device)
     active = list(range(len(generators)))
     done = 0
     while active and done < num_draws:
         count = min(ROUND, num_draws - done)
         draws = [i for i in active for _ in range(count)]
-        chunks = (draws[start : start + chunk_size] for start in range(0, len(draws), chunk_size))
-        values = torch.cat(
-            [log_weight(torch.tensor(rows, device=device), [generators[i] for i in rows]) for rows in chunks]
-        )
-        weights.add(torch.tensor(active, device=device), values.double().reshape(len(active), count))
+        values = []
+        for start in range(0, len(draws), chunk_size):
+            rows = draws[start : start + chunk_size]
+            values.append(log_weight(torch.tensor(rows, device=device), [generators[i] for i in rows]))
+            tell((done + count * (start + len(rows)) / len(draws)) / num_draws)
+        weights.add(torch.tensor(active, device=device), torch.cat(values).double().reshape(len(active), count))
         done += count
         if target_error is not None:
             error = weights.evidence().error.tolist()
             active = [i for i in active if error[i] > target_error]
+    tell(1.0)
     return weights.evidence()

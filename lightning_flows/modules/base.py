@@ -3,7 +3,7 @@
 import os
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import torch
@@ -41,6 +41,9 @@ class FlowModule(LightningModule, ABC):
 
     monitored: str = ""
     """What validation logs, a key of CALLBACKS."""
+
+    on_batches_done: Callable[[float], None] | None = None
+    """Told how many batches of a test or prediction are done, of the last one a part; set by what shows progress."""
 
     model: Any  # a subclass says which
 
@@ -136,6 +139,10 @@ class FlowModule(LightningModule, ABC):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse the state of another model."""
         check_state_dict(self, checkpoint["state_dict"])
+
+    def _tell_progress(self, batches: float) -> None:
+        if self.on_batches_done is not None:
+            self.on_batches_done(batches)
 
     def _log_metric(self, name: str, metric: Metric, **kwargs: Any) -> None:
         # compute() has already reduced over ranks: the value is the same on each

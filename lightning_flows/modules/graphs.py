@@ -73,6 +73,7 @@ class GraphFlowModule(FlowModule):
     def test_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> None:
         """Add a batch to ``test/nll`` and ``test/gap``."""
         nll = self._nll(batch, "testing")
+        self._tell_progress(batch_idx + 1)
         self.test_nll.update(nll)
         if "true_log_prob" in batch:
             gap = nll + batch["true_log_prob"] / _num_nodes(batch)
@@ -97,6 +98,7 @@ class GraphFlowModule(FlowModule):
     def predict_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> dict[str, Tensor]:
         """Log-likelihood in nats and nats a node of each graph."""
         nll = self._nll(batch, "prediction")
+        self._tell_progress(batch_idx + 1)
         return {"index": batch["index"], "log_likelihood": -nll * _num_nodes(batch), "nll": nll}
 
     @torch.no_grad()

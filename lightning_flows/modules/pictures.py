@@ -81,7 +81,7 @@ class PictureFlow(FlowModule):
 
     def validation_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> None:
         """Add a batch to ``val/bpd``."""
-        self.val_bpd.update(self._evidence(batch, 1, "validation").bound)
+        self.val_bpd.update(self._evidence(batch, batch_idx, 1, "validation").bound)
 
     def on_validation_epoch_end(self) -> None:
         """Log ``val/bpd``."""
@@ -89,7 +89,7 @@ class PictureFlow(FlowModule):
 
     def test_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> None:
         """Add a batch to the bound and, where asked for, to the likelihood."""
-        evidence = self._evidence(batch, self.hparams["num_importance_samples"], "testing")
+        evidence = self._evidence(batch, batch_idx, self.hparams["num_importance_samples"], "testing")
         self.test_bpd.update(evidence.bound)
         self.test_bpd_error.update(evidence.bound)
         self.test_nll.update(evidence.log_likelihood)
@@ -109,7 +109,8 @@ class PictureFlow(FlowModule):
 
     def predict_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> dict[str, Tensor]:
         """Log-likelihood in nats and bpd of each picture, with one draw if ``num_importance_samples`` is 0."""
-        log_likelihood = self._evidence(batch, self.hparams["num_importance_samples"], "prediction").log_likelihood
+        num_draws = self.hparams["num_importance_samples"]
+        log_likelihood = self._evidence(batch, batch_idx, num_draws, "prediction").log_likelihood
         return {
             "index": batch["index"],
             "log_likelihood": log_likelihood,
@@ -130,7 +131,7 @@ class PictureFlow(FlowModule):
         of_all_ranks = images[:1].expand(num_ranks() * len(images), -1, -1, -1)
         return self.model.dequantization.draw_noise(of_all_ranks)[rank() :: num_ranks()]
 
-    def _evidence(self, batch: Mapping[str, Tensor], num_draws: int, stage: str) -> Evidence:
+    def _evidence(self, batch: Mapping[str, Tensor], batch_idx: int, num_draws: int, stage: str) -> Evidence:
         error = self.hparams["importance_error"]
         evidence = self.model.evidence(
             batch["image"],
@@ -138,6 +139,7 @@ class PictureFlow(FlowModule):
             seeds=[(self.seed * 1_000_003 + index) % 2**63 for index in batch["index"].tolist()],
             chunk_size=self.hparams["eval_chunk_size"],
             target_error=None if error is None else error * self.val_bpd.num_dims * math.log(2),
+            on_progress=lambda share: self._tell_progress(batch_idx + share),
         )
         check_finite(evidence.bound, self.model, lambda: self.model.elbo(batch["image"]), stage)
         return evidence

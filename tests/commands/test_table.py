@@ -1,3 +1,4 @@
+import re
 import sys
 import time
 from pathlib import Path
@@ -23,22 +24,25 @@ trainer:
 
 
 @pytest.mark.slow
-def test_one_command_trains_what_is_missing_and_prints_the_table(tmp_path, capsys, monkeypatch) -> None:
+def test_one_command_trains_what_is_missing_and_prints_the_table(tmp_path, capfd, monkeypatch) -> None:
     overlay = tmp_path / "tiny.yaml"
     overlay.write_text(TINY)
     configs = sys.modules["lightning_flows.commands.table"].CONFIGS
     monkeypatch.setitem(configs, 1, ["table1/conv1x1.yaml", "table1/emerging.yaml"])
     options = ["table", "1", f"--runs={tmp_path}/runs", "--seeds=[5]", f'--overlays=["cpu.yaml","{overlay}"]']
     main([*options, "--fit=true"])
-    first = capsys.readouterr().out
-    assert "run 2 of 2: table1/emerging.yaml, seed 5" in first
+    first, told = capfd.readouterr()
+    assert "run 2 of 2: table1/emerging.yaml, seed 5" in told
+    assert re.search(r"^1 of 2 runs done, 0:0\d:\d\d left$", told, re.MULTILINE)
+    assert "2 of 2 runs done" in told
+    assert first.startswith("|")  # what is told goes elsewhere
     assert "| 1x1 | 1 |" in first
     assert "| emerging | 1 |" in first
     tests = list(tmp_path.glob("runs/*/version_0/tests.jsonl"))
     assert [path.parts[-3] for path in sorted(tests)] == ["conv1x1_cpu_tiny_seed5", "emerging_cpu_tiny_seed5"]
     times = [path.stat().st_mtime_ns for path in tests]
     main([*options, "--fit=true"])  # everything is there
-    assert capsys.readouterr().out == first
+    assert capfd.readouterr() == (first, "")
     assert [path.stat().st_mtime_ns for path in tests] == times
 
 
@@ -58,7 +62,7 @@ def test_empty_folder(tmp_path: Path, capsys) -> None:
 def test_a_run_that_fails_stops_those_beside_it(tmp_path: Path, monkeypatch) -> None:
     started = []
 
-    def fit_and_test(title, config, seed, *_):
+    def fit_and_test(config, seed, *_):
         started.append(seed)
         if seed == 1:
             raise UsageError("it failed")
@@ -74,4 +78,12 @@ def test_a_run_that_fails_stops_those_beside_it(tmp_path: Path, monkeypatch) -> 
 def test_a_run_that_fails_stops_the_table(tmp_path: Path, capfd) -> None:
     with pytest.raises(SystemExit):
         main(["table", "1", f"--runs={tmp_path}", "--fit=true", "--pictures=/nowhere.tar"])
-    assert "`fit` ended with status" in capfd.readouterr().err
+    assert "`fit` of conv1x1_cpu_nowhere_seed0 ended with status 1" in capfd.readouterr().err
+
+
+def test_lines_of_runs_at_once_begin_with_their_names(tmp_path: Path, capfd) -> None:
+    with pytest.raises(SystemExit):
+        main(["table", "1", f"--runs={tmp_path}", "--fit=true", "--pictures=/nowhere.tar", "--seeds=[0]", "--jobs=2"])
+    told = capfd.readouterr().err
+    for name in ("conv1x1_cpu_nowhere_seed0", "emerging_cpu_nowhere_seed0"):
+        assert f"{name}: error: /nowhere.tar does not exist: expected a folder or a .tar of pictures" in told

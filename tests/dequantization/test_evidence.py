@@ -64,3 +64,15 @@ def test_not_a_number_is_not_hidden():
     evidence, _ = gather(torch.tensor([[0.0, torch.nan]], dtype=torch.float64), 2)
     assert evidence.bound.isnan().all()
     assert evidence.log_likelihood.isnan().all()
+
+
+def test_progress_is_told_after_each_chunk():
+    shares = []
+    log_weight = lambda rows, generators: torch.zeros(len(rows))  # noqa: E731
+    generators = [torch.Generator() for _ in range(2)]
+    options = {"device": torch.device("cpu"), "on_progress": shares.append}
+    gather_evidence(log_weight, generators, 2 * ROUND, chunk_size=ROUND, **options)
+    assert shares == [0.25, 0.5, 0.75, 1.0, 1.0]
+    shares.clear()
+    gather_evidence(log_weight, generators, 4 * ROUND, chunk_size=2 * ROUND, target_error=1.0, **options)
+    assert shares == [0.25, 1.0]  # certain after the first round

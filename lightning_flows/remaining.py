@@ -1,0 +1,55 @@
+"""How far a run is, and how long it will take."""
+
+import time
+from collections.abc import Callable
+from datetime import timedelta
+
+from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import Timer
+
+
+class Remaining:
+    """Seconds that are left of some work, from its pace since the first look at it.
+
+    >>> clock = Remaining(now=lambda: 100.0)
+    >>> clock.seconds(0.2) is None
+    True
+    >>> clock.now = lambda: 110.0
+    >>> clock.seconds(0.4)
+    30.0
+    """
+
+    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
+        self.now = now
+        self._first: tuple[float, float] | None = None
+
+    def seconds(self, share: float) -> float | None:
+        """What is left when a share is done; None at the first look, and as long as nothing moves."""
+        if self._first is None:
+            self._first = self.now(), share
+        start, done_before = self._first
+        if share <= done_before:
+            return None
+        return (self.now() - start) * (1 - share) / (share - done_before)
+
+    def text(self, share: float) -> str:
+        """The same in words: ``0:12:30 left``, or nothing."""
+        seconds = self.seconds(share)
+        return "" if seconds is None else f"{timedelta(seconds=round(seconds))} left"
+
+
+def fit_share(trainer: Trainer, batches: int) -> float | None:
+    """Share of a training that is done, by whichever of its limits on epochs, steps and time comes first.
+
+    None without such a limit. Args: batches: of the epoch at hand that are done.
+    """
+    shares = []
+    if trainer.max_epochs and trainer.max_epochs > 0:
+        of_epoch = batches / trainer.num_training_batches  # 0 where they are not counted, as of an endless stream
+        shares.append((trainer.current_epoch + of_epoch) / trainer.max_epochs)
+    if trainer.max_steps > 0:
+        shares.append(trainer.global_step / trainer.max_steps)
+    for timer in trainer.callbacks:  # type: ignore[attr-defined]
+        if isinstance(timer, Timer) and (left := timer.time_remaining()) is not None:
+            shares.append(timer.time_elapsed() / (timer.time_elapsed() + left))
+    return min(1.0, max(shares)) if shares else None

@@ -1,6 +1,7 @@
 """``sample``: pictures or graphs from a checkpoint."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -8,10 +9,12 @@ from torchvision.utils import save_image
 from tqdm import tqdm
 
 from lightning_flows.callbacks.sample_grid import picture_grid
+from lightning_flows.commands.trained import load_graphs
 from lightning_flows.errors import UsageError
 from lightning_flows.figures import nodes_figure
 from lightning_flows.files import check_new_file
-from lightning_flows.modules.checkpoint import load_model
+from lightning_flows.functional.graphs import Graph
+from lightning_flows.modules import GraphFlowModule, load_model
 
 
 def sample(
@@ -26,13 +29,16 @@ def sample(
 ) -> Path:
     """Draw samples from a checkpoint into a PNG: a grid of pictures, or the nodes of graphs.
 
+    Graphs have sizes and edges as those of training have.
+
     Args:
         ckpt_path: checkpoint of a trained model.
         out: PNG file to write; an existing one is kept and refused.
         num: number of samples.
         temperature: factor on the noise; below 1 gives likelier, less varied samples.
         seed: of the noise; the same seed, checkpoint and device give the same samples.
-        npy: also write the pictures as uint8 (num, C, H, W), or the nodes (num, N, F), beside it, with suffix .npy.
+        npy: also write the pictures as uint8 (num, C, H, W), or the nodes (num, N, F), NaN where a graph has
+            none, beside it, with suffix .npy.
         batch_size: samples drawn at once.
         device: such as cpu or cuda; by default an accelerator where there is one.
     """
@@ -47,15 +53,23 @@ def sample(
     target = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     model = load_model(ckpt_path).to(target)
     generator = torch.Generator(target).manual_seed(seed)
+    graphs = load_graphs(ckpt_path) if isinstance(model, GraphFlowModule) else None
+    structure = Graph() if graphs is None else graphs.draw_structure(num, torch.Generator().manual_seed(seed))
     batches, non_finite = [], 0
     with tqdm(total=num, unit="sample", desc="sampling") as progress:
         for start in range(0, num, batch_size):
-            drawn = model.sample(min(batch_size, num - start), temperature=temperature, generator=generator)
+            part = slice(start, min(num, start + batch_size))
+            options: dict[str, Any] = {"temperature": temperature, "generator": generator}
+            if isinstance(model, GraphFlowModule):
+                options["graph"] = Graph(*(None if each is None else each[part].to(target) for each in structure))
+            drawn = model.sample(part.stop - start, **options)
             values = drawn if isinstance(drawn, torch.Tensor) else drawn.images
             non_finite += int((~values.isfinite()).sum()) if values is drawn else drawn.num_non_finite
             batches.append(values.cpu())
             progress.update(len(values))
     values = torch.cat(batches)
+    if structure.mask is not None:
+        values = values.masked_fill(~structure.mask[..., None], torch.nan)
     if values.dtype == torch.uint8:
         save_image(picture_grid(values) / 255, files[0])
     else:

@@ -57,6 +57,13 @@ def load_mixture(path: str) -> GraphMixture:
     return mixture
 
 
+def load_graphs(path: str) -> GraphMoGDataModule | None:
+    """The graphs that a checkpoint was trained on; None if they are of a class of your own, or not recorded."""
+    config = checkpoint_config(read_checkpoint(path)).get("data", {"class_path": ""})
+    data = _load_data(path) if config["class_path"].startswith("lightning_flows.") else None
+    return data if isinstance(data, GraphMoGDataModule) else None
+
+
 def _load_model(path: str | None, kind: str, subject: str) -> FlowModule:
     if path is None:
         raise UsageError(f"expected a checkpoint of {kind} for {subject}; got none: give --ckpt_path FILE")

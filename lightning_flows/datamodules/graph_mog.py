@@ -18,6 +18,7 @@ from lightning_flows.datasets.graphs import (
 )
 from lightning_flows.distributions.graph_mixture import GraphMixture, graph_mixture
 from lightning_flows.errors import DataError, ShapeError
+from lightning_flows.functional.graphs import Graph
 from lightning_flows.functional.ranks import num_ranks, rank
 
 
@@ -71,6 +72,7 @@ class GraphMoGDataModule(FlowDataModule):
         num_nodes = self._mixture.num_means
         self._source = GraphSource(
             self._mixture,
+            num_nodes,
             sizes=None if sizes is None else check_sizes(sizes, num_nodes),
             adjacency=None if adjacency is None else adjacency_matrix(adjacency, num_nodes),
         )
@@ -90,6 +92,10 @@ class GraphMoGDataModule(FlowDataModule):
     def graph_mixture(self) -> GraphMixture | None:
         """Density and entropy of these graphs; None with sizes or an adjacency, of which it knows nothing."""
         return self._mixture if self._source.sizes is None and self._source.adjacency is None else None
+
+    def draw_structure(self, num: int, generator: torch.Generator) -> Graph:
+        """Draw sizes and edges of ``num`` graphs as these data have them."""
+        return self._source.structure(num, generator)
 
     def setup(self, stage: str) -> None:
         """Draw the graphs that a stage evaluates, and compute their densities: some seconds for mog16 and mog_ring."""

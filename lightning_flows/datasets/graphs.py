@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, DistributedSampler
 
 from lightning_flows.errors import DataError, ShapeError
-from lightning_flows.functional.graphs import check_adjacency
+from lightning_flows.functional.graphs import Graph, check_adjacency
 from lightning_flows.functional.streams import stream
 
 
@@ -28,11 +28,13 @@ class GraphSource:
 
     Args:
         nodes: draws nodes ``(num, M, D)``.
+        num_nodes: M.
         sizes: numbers of nodes ``(K,)``, of which each graph takes one at random; None: all have M nodes.
         adjacency: float32 ``(M, M)``, zeros and ones; None: complete graphs.
     """
 
     nodes: NodeSource
+    num_nodes: int
     sizes: Tensor | None = None
     adjacency: Tensor | None = None
 
@@ -42,17 +44,23 @@ class GraphSource:
         The mask is bool ``(num, M)`` and False at padding, where nodes, rows and columns are zero.
         """
         nodes = self.nodes.sample(num, generator=generator)
-        batch = {"nodes": nodes}
+        graph = self.structure(num, generator)
+        if graph.mask is not None:
+            nodes = nodes * graph.mask.unsqueeze(2)
+        parts = {"nodes": nodes, "mask": graph.mask, "adjacency": graph.adjacency}
+        return {key: part for key, part in parts.items() if part is not None}
+
+    def structure(self, num: int, generator: torch.Generator) -> Graph:
+        """Draw sizes and edges of ``num`` graphs, without nodes."""
+        mask = adjacency = None
         if self.sizes is not None:
             sizes = self.sizes[torch.randint(len(self.sizes), (num, 1), generator=generator)]
-            mask = torch.arange(nodes.shape[1]) < sizes
-            batch = {"nodes": nodes * mask.unsqueeze(2), "mask": mask}
+            mask = torch.arange(self.num_nodes) < sizes
         if self.adjacency is not None:
             adjacency = self.adjacency.repeat(num, 1, 1)
-            if "mask" in batch:
-                adjacency *= batch["mask"].unsqueeze(1) & batch["mask"].unsqueeze(2)
-            batch["adjacency"] = adjacency
-        return batch
+            if mask is not None:
+                adjacency *= mask.unsqueeze(1) & mask.unsqueeze(2)
+        return Graph(adjacency, mask)
 
 
 class FreshGraphs(Dataset[dict[str, Tensor]]):

@@ -88,12 +88,14 @@ def node_log_prob(z: Tensor, graph: Graph | None) -> Tensor:
     return -0.5 * (weights * (z.square() + math.log(2 * math.pi)).sum(-1)).sum(1)
 
 
-def nodes_and_features(event_shape: Sequence[int]) -> tuple[int, int]:
-    """N and F of events (N, F). Raises: ShapeError for events of another kind, such as pictures."""
+def nodes_and_features(event_shape: Sequence[int], num_steps: int) -> tuple[int, int]:
+    """N and F of events (N, F). Raises: ShapeError for events of another kind, such as pictures, or no step."""
     if len(event_shape) != 2:
         raise ShapeError(
             f"expected graphs of shape (N, F); got {tuple(event_shape)}: give data of graphs, as GraphMoGDataModule has"
         )
+    if num_steps < 1:
+        raise ShapeError(f"expected num_steps of at least 1; got {num_steps}")
     nodes, features = event_shape
     return nodes, features
 
@@ -106,7 +108,7 @@ def graph_coupling_flow(
     Neither equivariant nor able to take graphs of another size. Shapes: x ``(B, *event_shape)``.
     Raises: ShapeError for another event_shape than (N, F), and in use for graphs with a mask.
     """
-    nodes, features = nodes_and_features(event_shape)
+    nodes, features = nodes_and_features(event_shape, num_steps)
     channels = nodes * features
     layers: list[Transform] = [Reshape(event_shape, (channels, 1, 1))]
     for _ in range(num_steps):
@@ -134,7 +136,7 @@ def graph_normalizing_flow(
     Raises: ShapeError for another event_shape, fewer than two features, or sizes that make no net.
     Source: Liu et al., 2019; section 6.3 of the paper.
     """
-    nodes, features = nodes_and_features(event_shape)
+    nodes, features = nodes_and_features(event_shape, num_steps)
     if max_neighbours is None:
         max_neighbours = max(1, nodes - 1)
     couplings: list[Transform] = []
@@ -167,7 +169,7 @@ def set_autoregressive_flow(
     Shapes: x ``(B, N, F)`` with event_shape (N, F); other N go too.
     Raises: ShapeError for another event_shape, fewer than two features, or sizes that make no net.
     """
-    _, features = nodes_and_features(event_shape)
+    _, features = nodes_and_features(event_shape, num_steps)
     layers: list[Transform] = [GraphActNorm(features)]
     for _ in range(num_steps):
         # the last feature first, so that the first layer orders the nodes by the first feature

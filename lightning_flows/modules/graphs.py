@@ -102,9 +102,16 @@ class GraphFlowModule(FlowModule):
         return {"index": batch["index"], "log_likelihood": -nll * _num_nodes(batch), "nll": nll}
 
     @torch.no_grad()
-    def sample(self, num: int, *, temperature: float = 1.0, generator: torch.Generator | None = None) -> Tensor:
-        """Draw node features ``(num, N, F)`` of complete graphs."""
-        return self.model.sample(num, temperature=temperature, generator=generator)
+    def sample(
+        self,
+        num: int,
+        *,
+        graph: Graph | None = None,
+        temperature: float = 1.0,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """Draw node features ``(num, N, F)``; of complete graphs unless ``graph`` says which, zeros at its padding."""
+        return self.model.sample(num, graph, temperature=temperature, generator=generator)
 
     def learning_rate_factor(self, progress: int) -> float:
         """Warm-up, and a cosine from one to zero, by step."""

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from lightning_flows.commands.trained import load_mixture, load_picture_flow, load_pictures
+from lightning_flows.commands.trained import load_graphs, load_mixture, load_picture_flow, load_pictures
 from lightning_flows.datamodules import SamplePhotos
 from lightning_flows.errors import CheckpointError
 
@@ -60,3 +60,12 @@ def test_mixture_of_complete_graphs_alone(trained: Path, tmp_path: Path) -> None
         load_mixture(with_data(trained, tmp_path / "sizes.ckpt", MOG, sizes=[2, 3]))
     with pytest.raises(CheckpointError, match="SamplePhotos"):
         load_mixture(str(trained))
+
+
+def test_graphs_are_those_of_the_checkpoint_or_unknown(trained: Path, tmp_path: Path) -> None:
+    graphs = load_graphs(with_data(trained, tmp_path / "sizes.ckpt", MOG, sizes=[2, 3]))
+    assert graphs is not None
+    mask = graphs.draw_structure(50, torch.Generator().manual_seed(0)).mask
+    assert set(mask.sum(1).tolist()) == {2, 3}
+    for class_path in (None, "foreign_data.Graphs", "lightning_flows.datamodules.FashionMNIST"):
+        assert load_graphs(with_data(trained, tmp_path / "other.ckpt", class_path)) is None

@@ -29,7 +29,7 @@ class Normals:
 
 
 def fresh(**kwargs) -> FreshGraphs:
-    return FreshGraphs(GraphSource(Normals(), **kwargs), batch_size=4, num_batches=6, seed=1)
+    return FreshGraphs(GraphSource(Normals(), 3, **kwargs), batch_size=4, num_batches=6, seed=1)
 
 
 def test_batches_follow_from_seed_and_number():
@@ -41,7 +41,7 @@ def test_batches_follow_from_seed_and_number():
     assert batch["index"].tolist() == list(range(4 * 10**6, 4 * 10**6 + 4))
     assert torch.equal(batch["nodes"], fresh()[10**6]["nodes"])
     assert not torch.equal(batch["nodes"], dataset[10**6 + 1]["nodes"])
-    other = FreshGraphs(GraphSource(Normals()), batch_size=4, num_batches=6, seed=2)
+    other = FreshGraphs(GraphSource(Normals(), 3), batch_size=4, num_batches=6, seed=2)
     assert not torch.equal(batch["nodes"], other[10**6]["nodes"])
 
 
@@ -60,7 +60,7 @@ def test_no_two_streams_are_alike():
 
 
 def test_sizes_are_uniform_and_padding_is_zero():
-    batch = GraphSource(Normals(), sizes=torch.tensor([1, 3])).draw(2000, training_stream(0, 0))
+    batch = GraphSource(Normals(), 3, sizes=torch.tensor([1, 3])).draw(2000, training_stream(0, 0))
     mask = batch["mask"]
     assert mask.dtype == torch.bool
     sizes, counts = mask.sum(1).unique(return_counts=True)
@@ -72,7 +72,7 @@ def test_sizes_are_uniform_and_padding_is_zero():
 
 def test_edges_of_padding_are_zero():
     adjacency = adjacency_matrix(PATH, 3)
-    source = GraphSource(Normals(), sizes=torch.tensor([2, 3]), adjacency=adjacency)
+    source = GraphSource(Normals(), 3, sizes=torch.tensor([2, 3]), adjacency=adjacency)
     batch = source.draw(50, training_stream(0, 0))
     for mask, found in zip(batch["mask"], batch["adjacency"], strict=True):
         size = int(mask.sum())
@@ -80,7 +80,7 @@ def test_edges_of_padding_are_zero():
         expected[:size, :size] = adjacency[:size, :size]
         assert torch.equal(found, expected)
     assert torch.equal(adjacency, torch.tensor(PATH).float())  # unchanged
-    whole = GraphSource(Normals(), adjacency=adjacency).draw(2, training_stream(0, 0))
+    whole = GraphSource(Normals(), 3, adjacency=adjacency).draw(2, training_stream(0, 0))
     assert set(whole) == {"nodes", "adjacency"}
     assert torch.equal(whole["adjacency"], adjacency.expand(2, 3, 3))
 

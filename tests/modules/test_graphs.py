@@ -1,6 +1,7 @@
 import math
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from lightning.pytorch import Trainer
@@ -8,6 +9,7 @@ from lightning.pytorch import Trainer
 from lightning_flows.cli import main, run
 from lightning_flows.datamodules import GraphMoGDataModule
 from lightning_flows.errors import NonFiniteError, ShapeError
+from lightning_flows.functional.graphs import Graph
 from lightning_flows.modules import GraphCouplingFlow, GraphNormalizingFlow, SetAutoregressiveFlow, load_model
 
 SIZES = {"width": 8, "num_blocks": 1, "num_heads": 2}
@@ -75,6 +77,12 @@ def test_sizes_that_make_no_net(options, message):
         GraphNormalizingFlow((4, 2), **options)
 
 
+@pytest.mark.parametrize("kind", [GraphCouplingFlow, GraphNormalizingFlow, SetAutoregressiveFlow])
+def test_a_flow_of_no_step(kind):
+    with pytest.raises(ShapeError, match="expected num_steps of at least 1; got 0"):
+        kind((4, 2), num_steps=0)
+
+
 def test_nll_is_that_of_a_node():
     module = KINDS["set"]((4, 2)).eval()
     items = batch()
@@ -133,3 +141,25 @@ def test_train_test_predict_and_sample_through_the_command_line(tmp_path, capsys
     assert (tmp_path / "graphs.png").is_file()
     assert "5 samples" in capsys.readouterr().out
     assert load_model(best).sample(3).shape == (3, 4, 2)
+
+
+@pytest.mark.parametrize("kind", ["exponential", "set"])
+def test_samples_of_incomplete_graphs_go_back_to_their_noise(kind):
+    module = KINDS[kind]((3, 2)).eval()
+    path, mask = torch.tensor([[0.0, 1, 0], [1, 0, 1], [0, 1, 0]]), torch.tensor([[True] * 3, [True, True, False]])
+    graph = Graph(path * (mask[:, :, None] & mask[:, None, :]), mask)
+    samples = module.sample(2, graph=graph, generator=torch.Generator().manual_seed(1))
+    assert torch.equal(samples[1, 2], torch.zeros(2))
+    noise = torch.randn(2, 3, 2, generator=torch.Generator().manual_seed(1)) * mask[..., None]
+    torch.testing.assert_close(module.model.encode(samples, graph), noise, rtol=0, atol=1e-4)
+
+
+def test_samples_have_the_sizes_of_the_training(tmp_path):
+    options = [f"--trainer.logger.init_args.save_dir={tmp_path}", "--data.sizes=[1,3]", "--model.num_blocks=1"]
+    main(["fit", "--config=table4/mog4_gnf_exponential.yaml", *TINY, *options])
+    checkpoint = tmp_path / "table4/version_0/checkpoints/best.ckpt"
+    main(["sample", f"--ckpt_path={checkpoint}", f"--out={tmp_path}/graphs.png", "--num=40", "--npy=true"])
+    there = ~np.isnan(np.load(tmp_path / "graphs.npy")).any(-1)
+    assert set(there.sum(1)) == {1, 3}
+    assert there[:, 0].all()
+    assert (tmp_path / "graphs.png").is_file()

@@ -216,7 +216,7 @@ def _compare(checkpoint: dict[str, Any], model: FlowModule) -> None:
         raise CheckpointError(
             f"expected data of shape {tuple(shape)}, as the checkpoint was trained on; got {model.event_shape}"
         )
-    check_state_dict(model, checkpoint["state_dict"])
+    check_state_dict(model, checkpoint)
     for key, value in now.items():
         old = before.get(key, value)
         if old != value:

@@ -2,13 +2,15 @@
 
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
-from lightning.pytorch.callbacks import Checkpoint, RichProgressBar
+from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.callbacks.progress import ProgressBar as LightningProgressBar
 from lightning.pytorch.utilities import rank_zero_warn
 from rich import get_console
 
@@ -24,19 +26,16 @@ class FlowTrainer(Trainer):
     """Lightning's Trainer: ``fit`` can be stopped and go on, ``test`` keeps its results, ``predict`` writes a table.
 
     Args:
-        kwargs: see Lightning's Trainer. Unless callbacks has another one, an Interruptible is added, and a ProgressBar
-            or, without a terminal, ProgressLines; unless plugins has another, an AtomicCheckpointIO.
+        kwargs: see Lightning's Trainer. Unless callbacks has another one, an Interruptible is added, and, with
+            enable_progress_bar, a ProgressBar or, without a terminal, ProgressLines; unless plugins has another, an
+            AtomicCheckpointIO.
     """
 
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+        super().__init__(**_with_progress(kwargs))
         if not any(isinstance(callback, Interruptible) for callback in self.callbacks):  # type: ignore[attr-defined]
             before_checkpoints = sum(not isinstance(callback, Checkpoint) for callback in self.callbacks)  # type: ignore[attr-defined]
             self.callbacks.insert(before_checkpoints, Interruptible())  # type: ignore[attr-defined]
-        # Lightning's own bar says nothing of the whole training, moves by batches alone and needs a terminal
-        console = get_console()
-        ours = ProgressBar if console.is_terminal or console.is_jupyter else ProgressLines
-        self.callbacks[:] = [ours() if type(callback) is RichProgressBar else callback for callback in self.callbacks]  # type: ignore[attr-defined]
         if type(self.strategy.checkpoint_io) is TorchCheckpointIO:
             self.strategy.checkpoint_io = AtomicCheckpointIO()
 
@@ -105,3 +104,16 @@ class FlowTrainer(Trainer):
         self.callbacks.append(PredictionWriter(out))  # type: ignore[attr-defined]
         super().predict(model, datamodule=datamodule, ckpt_path=ckpt_path, return_predictions=False, weights_only=True)
         print(f"scores: {out}")
+
+
+def _with_progress(kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Our way to show progress in place of Lightning's bar, which tells nothing of the whole and needs a terminal."""
+    callbacks = kwargs.get("callbacks") or []
+    callbacks = list(callbacks) if isinstance(callbacks, Sequence) else [callbacks]
+    own = any(isinstance(callback, LightningProgressBar | ProgressLines) for callback in callbacks)
+    if kwargs.get("enable_progress_bar", True) is False or any(isinstance(c, LightningProgressBar) for c in callbacks):
+        return kwargs
+    console = get_console()
+    if not own and (console.is_terminal or console.is_jupyter):
+        return kwargs | {"callbacks": [*callbacks, ProgressBar()]}
+    return kwargs | {"callbacks": callbacks if own else [*callbacks, ProgressLines()], "enable_progress_bar": False}

@@ -20,6 +20,11 @@ class ProgressBar(RichProgressBar):
         super().__init__(**kwargs)
         self._remaining, self._moved = Remaining(), 0.0
 
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Begin."""
+        super().on_train_start(trainer, pl_module)
+        self._remaining = Remaining()
+
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
         """Move, and say how long the training will take."""
         super().on_train_batch_end(trainer, pl_module, *args)
@@ -50,6 +55,11 @@ class ProgressBar(RichProgressBar):
         """Listen no more."""
         pl_module.on_batches_done = None
         super().on_predict_end(trainer, pl_module)
+
+    def on_exception(self, trainer: Trainer, pl_module: Any, exception: BaseException) -> None:
+        """Listen no more."""
+        pl_module.on_batches_done = None
+        super().on_exception(trainer, pl_module, exception)
 
     def _move(self, task: Any, batches: float) -> None:
         if time.monotonic() - self._moved > 0.1:

@@ -16,7 +16,7 @@ class ProgressLines(Callback):
     For example ``fit: 25 %, 0:12:30 left, train/bpd 4.312``: at each percent, and after ten minutes without a line.
 
     Args:
-        seconds: least time between two lines.
+        seconds: least time between two lines, but for the last.
     """
 
     def __init__(self, seconds: float = 5.0) -> None:
@@ -49,6 +49,10 @@ class ProgressLines(Callback):
         """Listen no more."""
         pl_module.on_batches_done = None
 
+    def on_exception(self, trainer: Trainer, pl_module: Any, exception: BaseException) -> None:
+        """Listen no more."""
+        pl_module.on_batches_done = None
+
     def _listen(self, trainer: Trainer, pl_module: Any, name: str, num_batches: list[int | float]) -> None:
         self._start(name)
         total = sum(num_batches)
@@ -60,9 +64,9 @@ class ProgressLines(Callback):
     def _tell(self, trainer: Trainer, share: float | None) -> None:
         now = time.monotonic()
         percent = -1 if share is None else int(100 * share)
-        due = percent > self._percent or now - self._told > 600
+        due = percent > self._percent and (now - self._told >= self.seconds or percent == 100)
         left = "" if share is None else self._remaining.text(share)
-        if not trainer.is_global_zero or not due or now - self._told < self.seconds:
+        if not trainer.is_global_zero or not (due or now - self._told > 600):
             return
         self._told, self._percent = now, percent
         metrics = [f"{name} {float(value):.3f}" for name, value in trainer.progress_bar_metrics.items() if "/" in name]

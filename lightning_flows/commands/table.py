@@ -1,15 +1,10 @@
 """``table``: the paper's tables from finished runs."""
 
-import os
-import subprocess
-import sys
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
-from lightning_flows.errors import DataError, UsageError
-from lightning_flows.remaining import Remaining
+from lightning_flows.commands.trainings import Trainings
+from lightning_flows.errors import UsageError
 from lightning_flows.tables import find_runs, table1, table2, table3, table4
-from lightning_flows.tables.runs import TESTS
 from lightning_flows.tables.table2 import TABLE2, TABLE3
 from lightning_flows.tables.table4 import DATA, MODELS
 from lightning_flows.transforms import MIXINGS
@@ -58,73 +53,5 @@ def table(
                 f"got {only!r} and {jobs}"
             )
         overlays = OVERLAYS[number] if overlays is None else overlays
-        settings = [(config, seed) for seed in seeds for config in configs]
-        todo = [(*setting, _folder(*setting, Path(runs), overlays, pictures)) for setting in settings]
-        _fit_all([run for run in todo if not _is_tested(run[-1])], overlays, pictures, jobs)
+        Trainings(Path(runs), overlays=overlays, pictures=pictures, jobs=jobs).run(configs, seeds)
     print(TABLES[number](find_runs(runs)))
-
-
-def _folder(config: str, seed: int, runs: Path, overlays: list[str], pictures: str | None) -> Path:
-    """Of a run; other settings are other runs."""
-    parts = [Path(config).stem, *(Path(file).stem for file in overlays), *([Path(pictures).stem] if pictures else [])]
-    return runs / f"{'_'.join(parts)}_seed{seed}"
-
-
-def _is_tested(folder: Path) -> bool:
-    return any(folder.glob(f"version_*/{TESTS}"))
-
-
-def _fit_all(todo: list[tuple[str, int, Path]], overlays: list[str], pictures: str | None, jobs: int) -> None:
-    """Train and test, several at a time; one that fails keeps the rest from starting."""
-    remaining = Remaining()
-    remaining.text(0.0)
-
-    def fit_and_test(i: int) -> None:
-        config, seed, folder = todo[i]
-        _tell(f"run {i + 1} of {len(todo)}: {config}, seed {seed}")
-        _fit_and_test(config, seed, folder, overlays, pictures, jobs)
-
-    with ThreadPoolExecutor(jobs) as pool:
-        started = [pool.submit(fit_and_test, i) for i in range(len(todo))]
-        try:
-            for done, future in enumerate(as_completed(started), 1):
-                future.result()
-                _tell(f"{done} of {len(todo)} runs done, {remaining.text(done / len(todo))}")
-        finally:
-            pool.shutdown(cancel_futures=True)
-
-
-def _tell(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)  # the standard output has the table alone
-
-
-def _fit_and_test(config: str, seed: int, folder: Path, overlays: list[str], pictures: str | None, jobs: int) -> None:
-    logger = "--trainer.logger.init_args"
-    options = [f"--config={file}" for file in (config, *overlays)]
-    options += ["--data=ImageFolder", f"--data.init_args.root={pictures}"] if pictures else []
-    options += [f"--seed_everything={seed}", f"{logger}.save_dir={folder.parent}", f"{logger}.name={folder.name}"]
-    _run("fit", *options, "--ckpt_path=last", name=folder.name, jobs=jobs)
-    best = max(folder.glob("version_*/checkpoints/best.ckpt"), key=os.path.getmtime, default=None)
-    if best is None:
-        raise DataError(f"expected a checkpoint below {folder}; got none: look at what fit printed")
-    _run("test", f"--ckpt_path={best}", name=folder.name, jobs=jobs)
-
-
-def _run(*args: str, name: str, jobs: int) -> None:
-    """A subcommand in a process of its own, so that runs share neither memory nor seeds.
-
-    Alone it has the terminal; of several at once each line begins with the run's name.
-    """
-    command = [sys.executable, "-m", "lightning_flows", *args]
-    if jobs == 1:
-        status = subprocess.run(command, check=False, stdout=2).returncode
-    else:
-        threads = {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // jobs))}
-        with subprocess.Popen(
-            command, env=os.environ | threads, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-        ) as process:
-            for line in process.stdout or ():
-                _tell(f"{name}: {line.rstrip()}")
-        status = process.returncode
-    if status:
-        raise UsageError(f"`{args[0]}` of {name} ended with status {status}: what it printed tells why")

@@ -42,8 +42,11 @@ def matrix_norm_bound(matrix: Tensor) -> Tensor:
     tensor(3.)
     """
     tiny = torch.finfo(matrix.dtype).tiny
-    squares = matrix.square().sum((-2, -1), keepdim=True).clamp(min=tiny)
-    power = matrix.mT @ matrix / squares  # of norm at most one, so that no power overflows
+    scale = matrix.detach().abs().amax((-2, -1), keepdim=True).clamp(min=tiny)  # so that no power overflows
+    matrix = matrix / scale
+    power = matrix.mT @ matrix
+    squares = power.diagonal(dim1=-2, dim2=-1).sum(-1)[..., None, None].clamp(min=tiny)
+    power = power / squares
     for _ in range(2):
         power = power @ power
-    return (squares[..., 0, 0] * power.square().sum((-2, -1)).clamp(min=tiny) ** (1 / 8)).sqrt()
+    return scale[..., 0, 0] * (squares[..., 0, 0] * power.square().sum((-2, -1)).clamp(min=tiny) ** (1 / 8)).sqrt()

@@ -94,11 +94,12 @@ class FlowModule(LightningModule, ABC):
         """The optimiser, in the fastest form that the precision allows.
 
         A call for each of some hundred small tensors would take a quarter of the step of a flow over graphs. The one
-        kernel of a fused Adam undoes the scaling of 16-mixed by itself, which forbids to clip gradients.
+        kernel of a fused Adam could undo the scaling of 16-mixed by itself, so in mixed precision Lightning refuses to
+        clip gradients beside it.
         """
         name = self.hparams["optimizer"]
-        scaled = self._trainer is not None and self._trainer.precision == "16-mixed"
-        form = {"fused": True} if name == "adam" and not scaled else {"foreach": True}
+        mixed = self._trainer is not None and "mixed" in self._trainer.precision
+        form = {"fused": True} if name == "adam" and not mixed else {"foreach": True}
         options = {key: self.hparams[key] for key in ("betas", "eps")}
         return OPTIMIZERS[name](self.parameters(), lr=self.hparams["learning_rate"], **options, **form)
 
@@ -138,7 +139,7 @@ class FlowModule(LightningModule, ABC):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse the state of another model."""
-        check_state_dict(self, checkpoint["state_dict"])
+        check_state_dict(self, checkpoint)
 
     def _tell_progress(self, batches: float) -> None:
         if self.on_batches_done is not None:
@@ -174,9 +175,9 @@ def public_path(kind: type) -> str:
     return f"{package if exported else kind.__module__}.{kind.__qualname__}"
 
 
-def check_state_dict(model: torch.nn.Module, state_dict: Mapping[str, Tensor]) -> None:
-    """Raise CheckpointError unless the state fits the model: same names, same shapes."""
-    own = model.state_dict()
+def check_state_dict(model: torch.nn.Module, checkpoint: Mapping[str, Any]) -> None:
+    """Raise CheckpointError unless a checkpoint's state fits the model: same names, same shapes."""
+    own, state_dict = model.state_dict(), checkpoint["state_dict"]
     missing, unknown = own.keys() - state_dict.keys(), state_dict.keys() - own.keys()
     reshaped = {key for key in own.keys() & state_dict.keys() if own[key].shape != state_dict[key].shape}
     problems = [
@@ -185,9 +186,15 @@ def check_state_dict(model: torch.nn.Module, state_dict: Mapping[str, Tensor]) -
         if keys
     ]
     if problems:
+        version = checkpoint.get("lightning_flows", {}).get("version", __version__)
+        advice = (
+            "Leave out the model's arguments to take them from the checkpoint"
+            if version == __version__
+            else f"It was written by lightning_flows {version}, and this is {__version__}: use that one, or train anew"
+        )
         raise CheckpointError(
             f"expected a checkpoint of this {type(model).__name__}; got one of another model: {'; '.join(problems)}. "
-            "Leave out the model's arguments to take them from the checkpoint"
+            f"{advice}"
         )
 
 

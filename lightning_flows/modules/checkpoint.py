@@ -65,6 +65,6 @@ def load_model(path: str | Path) -> FlowModule:
     if not (isinstance(kind, type) and issubclass(kind, FlowModule)):
         raise CheckpointError(f"expected the name of a model; got {config['class_path']}")
     model = kind(**config["init_args"])
-    check_state_dict(model, checkpoint["state_dict"])
+    check_state_dict(model, checkpoint)
     model.load_state_dict(checkpoint["state_dict"])
     return model.eval()

@@ -85,8 +85,10 @@ def _row(group: Sequence[Run], paper: str) -> list[str]:
 
 
 def _length(run: Run) -> int:
-    """Planned steps of the training; a best checkpoint may be of an earlier one."""
-    return run.config["trainer"]["max_epochs"] * run.config["data"]["init_args"]["steps_per_epoch"]
+    """Planned steps of the training, 0 if it has no limit; a best checkpoint may be of an earlier step."""
+    trainer, steps_per_epoch = run.config["trainer"], run.config["data"]["init_args"]["steps_per_epoch"]
+    limits = (trainer.get("max_steps") or -1, (trainer.get("max_epochs") or -1) * steps_per_epoch)
+    return min((limit for limit in limits if limit > 0), default=0)
 
 
 def _model(run: Run) -> str | None:

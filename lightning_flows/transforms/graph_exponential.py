@@ -49,7 +49,7 @@ class GraphExponential(GraphTransform):
         self.weight = nn.Parameter(0.1 * torch.randn(2, features, features) / features)  # θ₀ and θ₁
 
     def matrices(self) -> Tensor:
-        """θ₀ and θ₁ ``(2, F, F)``, each scaled down to its bound if its norm is above it."""
+        """θ₀ and θ₁ ``(2, F, F)``, each scaled down to its limit if the bound on its norm is above."""
         return _bounded(self.weight, self.bounds)
 
     def forward(self, x: Tensor, context: Graph | None = None) -> tuple[Tensor, Tensor]:
@@ -88,7 +88,7 @@ def exponentials(
 
 
 def _bounded(weight: Tensor, bounds: tuple[float, float]) -> Tensor:
-    """Matrices ``(..., 2, F, F)``, each scaled down to its bound if its norm is above it."""
+    """Matrices ``(..., 2, F, F)``, each scaled down to its limit if the bound on its norm is above."""
     limits = torch.stack([weight.new_full((), bound) for bound in bounds])
     return weight * (limits / torch.maximum(matrix_norm_bound(weight), limits))[..., None, None]
 

@@ -1,6 +1,7 @@
 import re
 
 import pytest
+from lightning.pytorch.callbacks import RichProgressBar
 from rich import reconfigure
 
 from lightning_flows.callbacks import ProgressBar, ProgressLines
@@ -35,6 +36,15 @@ def test_and_lines_elsewhere(tmp_path):
     none = FlowTrainer(default_root_dir=tmp_path, enable_progress_bar=False, **QUIET)
     assert not of_kind(none, ProgressLines)
     assert none.progress_bar_callback is None
+
+
+def test_ways_of_your_own_are_kept(tmp_path):
+    lines = ProgressLines(seconds=60)
+    assert of_kind(FlowTrainer(callbacks=[lines], default_root_dir=tmp_path, **QUIET), ProgressLines) == [lines]
+    bar = RichProgressBar(refresh_rate=3)
+    trainer = FlowTrainer(callbacks=bar, default_root_dir=tmp_path, **QUIET)
+    assert trainer.progress_bar_callback is bar
+    assert not of_kind(trainer, ProgressLines)
 
 
 @pytest.mark.usefixtures("_terminal")

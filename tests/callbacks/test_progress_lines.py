@@ -1,6 +1,7 @@
 import re
 from types import SimpleNamespace
 
+import pytest
 import torch
 
 from lightning_flows.callbacks import ProgressLines
@@ -44,6 +45,15 @@ def test_a_test_tells_of_parts_of_a_batch(tmp_path, capsys):
     assert flow.on_batches_done is None  # it listens no more
 
 
+def test_a_test_that_fails_leaves_no_listener(tmp_path, monkeypatch):
+    flow = make()
+    monkeypatch.setattr(flow, "test_step", lambda *args: 1 / 0)
+    trainer = FlowTrainer(default_root_dir=tmp_path, **QUIET)
+    with pytest.raises(ZeroDivisionError):
+        trainer.test(flow, Stripes(), verbose=False)
+    assert flow.on_batches_done is None
+
+
 def told(monkeypatch, capsys, moments: list[tuple[float, float | None]], seconds: float = 5.0) -> list[str]:
     """Lines at given seconds and shares of a training without limits."""
     clock = SimpleNamespace(monotonic=lambda: now)
@@ -59,6 +69,11 @@ def test_a_line_at_each_percent_but_not_too_often(monkeypatch, capsys):
     moments = [(100.0, 0.001), (103.0, 0.011), (106.0, 0.012), (120.0, 0.013), (719.0, 0.014), (721.0, 0.015)]
     found = told(monkeypatch, capsys, moments)
     assert [line[:8] for line in found] == ["fit: 0 %", "fit: 1 %", "fit: 1 %"]
+
+
+def test_the_last_line_always_comes(monkeypatch, capsys):
+    found = told(monkeypatch, capsys, [(100.0, 0.5), (101.0, 0.75), (102.0, 1.0)])
+    assert [line.split(",")[0] for line in found] == ["fit: 50 %", "fit: 100 %"]
 
 
 def test_a_training_without_limits_tells_its_steps(monkeypatch, capsys):

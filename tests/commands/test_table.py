@@ -1,12 +1,10 @@
 import re
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from lightning_flows.cli import main
-from lightning_flows.errors import UsageError
 
 TINY = """# tiny
 model:
@@ -59,31 +57,7 @@ def test_empty_folder(tmp_path: Path, capsys) -> None:
     assert "expected tested runs below" in capsys.readouterr().err
 
 
-def test_a_run_that_fails_stops_those_beside_it(tmp_path: Path, monkeypatch) -> None:
-    started = []
-
-    def fit_and_test(config, seed, *_):
-        started.append(seed)
-        if seed == 1:
-            raise UsageError("it failed")
-        time.sleep(1.0 if seed == 0 else 0.05)  # the first is still at work
-
-    module = sys.modules["lightning_flows.commands.table"]
-    monkeypatch.setattr(module, "_fit_and_test", fit_and_test)
-    with pytest.raises(UsageError, match="it failed"):
-        module.table(4, str(tmp_path), fit=True, seeds=list(range(30)), only="mog4_gnf.yaml", jobs=2)
-    assert len(started) < 10
-
-
 def test_a_run_that_fails_stops_the_table(tmp_path: Path, capfd) -> None:
     with pytest.raises(SystemExit):
         main(["table", "1", f"--runs={tmp_path}", "--fit=true", "--pictures=/nowhere.tar"])
     assert "`fit` of conv1x1_cpu_nowhere_seed0 ended with status 1" in capfd.readouterr().err
-
-
-def test_lines_of_runs_at_once_begin_with_their_names(tmp_path: Path, capfd) -> None:
-    with pytest.raises(SystemExit):
-        main(["table", "1", f"--runs={tmp_path}", "--fit=true", "--pictures=/nowhere.tar", "--seeds=[0]", "--jobs=2"])
-    told = capfd.readouterr().err
-    for name in ("conv1x1_cpu_nowhere_seed0", "emerging_cpu_nowhere_seed0"):
-        assert f"{name}: error: /nowhere.tar does not exist: expected a folder or a .tar of pictures" in told

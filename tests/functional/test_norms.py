@@ -46,7 +46,7 @@ def test_wrong_arguments():
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("shape", [(1, 1), (2, 2), (5, 3), (3, 5), (16, 16)])
-@pytest.mark.parametrize("scale", [1e-15, 1e-3, 1.0, 1e3, 1e15])
+@pytest.mark.parametrize("scale", [1e-30, 1e-15, 1e-3, 1.0, 1e3, 1e15, 1e30])
 def test_matrix_bound_is_at_least_the_norm_and_close(shape, scale, dtype):
     matrices = scale * torch.randn(20, *shape, dtype=dtype)
     bounds, norms = matrix_norm_bound(matrices), torch.linalg.matrix_norm(matrices, ord=2)

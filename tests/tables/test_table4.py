@@ -1,10 +1,12 @@
 import json
+from types import SimpleNamespace
 
 import pytest
 import yaml
 
 from lightning_flows.errors import DataError
 from lightning_flows.tables import find_runs, table4
+from lightning_flows.tables.table4 import _length
 
 MODELS = {
     "coupling": ("GraphCouplingFlow", {}),
@@ -57,6 +59,16 @@ def test_longer_trainings_are_another_row(tmp_path):
     assert shorter.endswith("| 100 | 61 |")
     assert "| 3.732 |" in longer
     assert longer.endswith("| 115 | 61 |")
+
+
+@pytest.mark.parametrize(
+    ("limits", "length"),
+    [({"max_epochs": 3}, 30), ({"max_epochs": None, "max_steps": 50}, 50), ({"max_epochs": 3, "max_steps": 7}, 7),
+     ({"max_epochs": -1, "max_steps": -1}, 0), ({}, 0)],
+)  # fmt: skip
+def test_length_of_a_training(limits, length):
+    data = {"init_args": {"steps_per_epoch": 10}}
+    assert _length(SimpleNamespace(config={"trainer": limits, "data": data})) == length
 
 
 def test_runs_of_one_row_must_agree(tmp_path):

@@ -10,7 +10,7 @@ import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
-from lightning.pytorch.callbacks.progress import ProgressBar as LightningProgressBar
+from lightning.pytorch.callbacks.progress import ProgressBar as AnyProgressBar
 from lightning.pytorch.utilities import rank_zero_warn
 from rich import get_console
 
@@ -32,7 +32,8 @@ class FlowTrainer(Trainer):
     """
 
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**_with_progress(kwargs))
+        _choose_progress(kwargs)
+        super().__init__(**kwargs)
         if not any(isinstance(callback, Interruptible) for callback in self.callbacks):  # type: ignore[attr-defined]
             before_checkpoints = sum(not isinstance(callback, Checkpoint) for callback in self.callbacks)  # type: ignore[attr-defined]
             self.callbacks.insert(before_checkpoints, Interruptible())  # type: ignore[attr-defined]
@@ -106,14 +107,16 @@ class FlowTrainer(Trainer):
         print(f"scores: {out}")
 
 
-def _with_progress(kwargs: dict[str, Any]) -> dict[str, Any]:
-    """Our way to show progress in place of Lightning's bar, which tells nothing of the whole and needs a terminal."""
+def _choose_progress(kwargs: dict[str, Any]) -> None:
+    """Put ours in place of Lightning's bar, which tells nothing of the whole training and needs a terminal."""
     callbacks = kwargs.get("callbacks") or []
     callbacks = list(callbacks) if isinstance(callbacks, Sequence) else [callbacks]
-    own = any(isinstance(callback, LightningProgressBar | ProgressLines) for callback in callbacks)
-    if kwargs.get("enable_progress_bar", True) is False or any(isinstance(c, LightningProgressBar) for c in callbacks):
-        return kwargs
+    bar, lines = (any(isinstance(callback, kind) for callback in callbacks) for kind in (AnyProgressBar, ProgressLines))
+    if kwargs.get("enable_progress_bar", True) is False or bar:
+        return
     console = get_console()
-    if not own and (console.is_terminal or console.is_jupyter):
-        return kwargs | {"callbacks": [*callbacks, ProgressBar()]}
-    return kwargs | {"callbacks": callbacks if own else [*callbacks, ProgressLines()], "enable_progress_bar": False}
+    if not lines and (console.is_terminal or console.is_jupyter):
+        kwargs["callbacks"] = [*callbacks, ProgressBar()]
+    else:
+        kwargs["callbacks"] = callbacks if lines else [*callbacks, ProgressLines()]
+        kwargs["enable_progress_bar"] = False

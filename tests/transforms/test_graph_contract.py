@@ -8,7 +8,7 @@ import torch
 
 from lightning_flows.errors import ShapeError
 from lightning_flows.functional.graphs import Graph
-from lightning_flows.transforms import Compose, GraphCoupling, GraphExponential, SetAutoregressiveCoupling
+from lightning_flows.transforms import GraphCoupling, SetAutoregressiveCoupling
 from tests.dense import slogdets
 from tests.transforms.graph_cases import CASES, GRAPHS, MASK, NODES, build, draw, permuted
 
@@ -149,57 +149,6 @@ def test_one_feature_cannot_be_coupled(kind):
         GraphCoupling(1, 0, torch.nn.Identity()) if kind == "coupling" else SetAutoregressiveCoupling(1, 0)
     with pytest.raises(ValueError, match="expected a feature between 0 and 1; got 2"):
         GraphCoupling(2, 2, torch.nn.Identity()) if kind == "coupling" else SetAutoregressiveCoupling(2, 2)
-
-
-def test_exponential_matches_the_dense_matrix():
-    """Series and closed form against the exponential of the equivalent matrix, on any graph."""
-    layer = build(CASES["exponential"])
-    theta0, theta1 = layer.matrices()
-    x = draw(CASES["exponential"])
-    edges = (torch.rand(NODES, NODES, generator=torch.Generator().manual_seed(0)) < 0.5).double().triu(1)
-    for adjacency in (None, edges + edges.T):
-        matrix = 1 - torch.eye(NODES, dtype=torch.float64) if adjacency is None else adjacency
-        scale = matrix.sum(1).clamp(min=1).rsqrt()
-        smoothing = scale[:, None] * matrix * scale[None]
-        whole = torch.kron(torch.eye(NODES, dtype=torch.float64), theta0.T.contiguous()) + torch.kron(
-            smoothing, theta1.T.contiguous()
-        )
-        expected = (torch.linalg.matrix_exp(whole) @ x.flatten(1).T).T.reshape(x.shape)
-        graph = None if adjacency is None else Graph(adjacency)
-        torch.testing.assert_close(layer(x, graph)[0], expected, rtol=0, atol=1e-12)
-
-
-def test_exponential_holds_its_norms():
-    layer = GraphExponential(3, max_neighbours=4).double()
-    with torch.no_grad():
-        layer.weight.mul_(1000)
-    theta0, theta1 = layer.matrices()
-    for theta, bound in ((theta0, 0.25), (theta1, 1.0)):
-        assert bound / 3 ** (1 / 16) <= torch.linalg.matrix_norm(theta, ord=2).item() <= bound * (1 + 1e-12)
-    with torch.no_grad():
-        layer.weight.copy_(0.2 * torch.eye(3))
-    assert torch.equal(layer.matrices(), layer.weight)  # within the bounds nothing is scaled
-    with pytest.raises(ValueError, match="expected max_neighbours of at least 1"):
-        GraphExponential(2, max_neighbours=0)
-
-
-def test_interleaved_exponentials_are_a_composition():
-    """What is evaluated in one batch is what the layers are one by one, on any graph."""
-    whole, x = build(CASES["interleaved"]), draw(CASES["interleaved"])
-    pairs = zip(whole.exponentials, whole.transforms, strict=True)
-    parts = Compose([layer for pair in pairs for layer in pair]).eval()
-    for graph in GRAPHS.values():
-        for ours, theirs in ((whole, parts), (whole.inverse, parts.inverse)):
-            for found, expected in zip(ours(x, graph), theirs(x, graph), strict=True):
-                torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
-
-
-def test_exponential_under_autocast_keeps_full_precision():
-    layer, x = build(CASES["exponential"], dtype=torch.float32), draw(CASES["exponential"], dtype=torch.float32)
-    expected = layer(x)
-    with torch.autocast("cpu", torch.bfloat16):
-        found = layer(x)
-    assert all(map(torch.equal, found, expected))
 
 
 def test_each_node_of_a_set_depends_on_those_before_it_alone():

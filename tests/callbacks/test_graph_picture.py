@@ -1,0 +1,104 @@
+"""When it draws, and that what it draws is the same graphs and latents each time."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from lightning.pytorch import Trainer
+from lightning.pytorch.utilities import rank_zero_only
+from torch import Tensor
+
+from lightning_flows.callbacks import GraphPicture
+from lightning_flows.distributions.graph_mixture import graph_mixture
+from lightning_flows.modules import GraphCouplingFlow
+from tests.callbacks.test_monitors import events, fit
+
+
+class Figure:
+    """What matplotlib's would do, but for drawing."""
+
+    def savefig(self, path: Path, **options: Any) -> None:
+        path.write_text("a picture")
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Tensor, Tensor]]:
+    """Data and samples of each figure."""
+    found = []
+
+    def graph_figure(data: Tensor, samples: Tensor, log_prob: Any) -> Figure:
+        assert log_prob(data).shape == (len(data),)
+        found.append((data, samples))
+        return Figure()
+
+    monkeypatch.setattr("lightning_flows.callbacks.graph_picture.graph_figure", graph_figure)
+    return found
+
+
+@pytest.fixture
+def module() -> GraphCouplingFlow:
+    return GraphCouplingFlow((4, 2), num_steps=1, width=8, depth=1).eval()
+
+
+def validate(callback: GraphPicture, module: GraphCouplingFlow, folder: Path, epoch: int = 0, **options: Any) -> None:
+    trainer = {
+        "datamodule": SimpleNamespace(graph_mixture=graph_mixture("mog4")), "current_epoch": epoch, "max_epochs": 9,
+        "sanity_checking": False, "logger": None, "default_root_dir": folder,
+    }  # fmt: skip
+    callback.on_validation_epoch_end(SimpleNamespace(**{**trainer, **options}), module)
+
+
+def test_data_and_latents_are_the_same_each_time(module, drawn, tmp_path: Path) -> None:
+    state = torch.get_rng_state()
+    for epoch in (0, 1):
+        validate(GraphPicture(num_graphs=5), module, tmp_path, epoch)
+    validate(GraphPicture(num_graphs=5, seed=1), module, tmp_path, 2)
+    assert torch.equal(torch.get_rng_state(), state)
+    (data, samples), (same_data, same_samples), (other_data, other_samples) = drawn
+    assert data.shape == samples.shape == (5, 4, 2)
+    assert torch.equal(data, same_data)
+    assert torch.equal(samples, same_samples)
+    assert torch.equal(samples, module.sample(5, generator=torch.Generator().manual_seed(0)))
+    assert (data != other_data).all()
+    assert (samples != other_samples).all()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"datamodule": SimpleNamespace(graph_mixture=None)},  # graphs with padding or edges of their own
+        {"datamodule": SimpleNamespace()},  # pictures
+        {"datamodule": None},  # loaders alone
+        {"sanity_checking": True},
+        {"epoch": 3},
+    ],
+    ids=["no_mixture", "no_graphs", "no_datamodule", "sanity_check", "not_due"],
+)
+def test_otherwise_nothing_is_drawn(options: dict[str, Any], module, drawn, tmp_path: Path) -> None:
+    validate(GraphPicture(num_graphs=5, every_n_epochs=2), module, tmp_path, **options)
+    assert drawn == []
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_first_rank_alone_draws(module, drawn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rank_zero_only, "rank", 1)
+    validate(GraphPicture(num_graphs=5), module, tmp_path)
+    assert drawn == []
+
+
+def weights(trainer: Trainer) -> Tensor:
+    return torch.cat([p.detach().flatten() for p in trainer.lightning_module.parameters()])
+
+
+def test_a_training_is_drawn_when_due_and_at_its_end_and_is_the_same_without(tmp_path: Path) -> None:
+    states = []
+    for name, callbacks in (("without", []), ("with", [GraphPicture(num_graphs=4, every_n_epochs=2)])):
+        states.append((weights(fit(tmp_path / name, "graph", callbacks, max_epochs=4)), torch.get_rng_state()))
+    assert all(map(torch.equal, *states))
+    files = sorted((tmp_path / "with/samples").iterdir())
+    assert [file.name for file in files] == ["epoch_0000.png", "epoch_0002.png", "epoch_0003.png"]
+    assert files[0].read_bytes().startswith(b"\x89PNG")
+    shown = events(tmp_path / "with").Images("graphs")
+    assert [event.step for event in shown] == [2, 6, 8]  # two steps an epoch

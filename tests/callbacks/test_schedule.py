@@ -1,0 +1,44 @@
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from lightning.pytorch import Callback
+
+from lightning_flows.callbacks.schedule import every, is_due
+from lightning_flows.errors import UsageError
+from tests.callbacks.test_monitors import events, fit
+
+
+@pytest.mark.parametrize(("steps", "due"), [(1, [0, 1, 2, 3, 4, 5]), (3, [2, 5]), (7, []), (0, [])])
+def test_the_last_of_so_many_steps_is_due(steps: int, due: list[int]) -> None:
+    trainers = [SimpleNamespace(loggers=["one"], log_every_n_steps=steps, global_step=step) for step in range(6)]
+    assert [trainer.global_step for trainer in trainers if is_due(trainer)] == due
+
+
+def test_without_a_logger_nothing_is_due() -> None:
+    assert is_due(SimpleNamespace(loggers=[], log_every_n_steps=1, global_step=0)) is False
+
+
+class Asks(Callback):
+    """Note at which steps it is due."""
+
+    def __init__(self) -> None:
+        self.due: list[int] = []
+
+    def on_before_optimizer_step(self, trainer, pl_module, optimizer) -> None:
+        if is_due(trainer):
+            self.due.append(trainer.global_step)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3])
+def test_due_are_the_steps_that_lightning_writes(tmp_path: Path, steps: int) -> None:
+    asks = Asks()
+    fit(tmp_path, "graph", [asks], max_epochs=3, log_every_n_steps=steps)  # six steps
+    assert asks.due == [event.step for event in events(tmp_path).Scalars("train/nll")]
+
+
+def test_a_number_of_epochs() -> None:
+    assert [every(1), every(7)] == [1, 7]
+    for num in (0, -1):
+        with pytest.raises(UsageError, match=f"expected every_n_epochs of at least 1; got {num}"):
+            every(num)

@@ -1,0 +1,109 @@
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from lightning_flows.cli import main
+from lightning_flows.commands.sample import sample
+from lightning_flows.datamodules import GraphMoGDataModule
+from lightning_flows.errors import OutputError, UsageError
+from lightning_flows.modules import FlowModule, GraphNormalizingFlow
+from lightning_flows.modules.base import describe
+
+PATH = [[0, 1, 0, 0], [1, 0, 1, 0], [0, 1, 0, 1], [0, 0, 1, 0]]
+
+
+def save(module: FlowModule, path: Path, **data: Any) -> str:
+    """Checkpoint of a flow over graphs that was not trained."""
+    record = {"model": describe(module), "data": describe(GraphMoGDataModule(num_val=2, num_test=2, **data))}
+    torch.save({"state_dict": module.state_dict(), "lightning_flows": record}, path)
+    return str(path)
+
+
+def graph_flow() -> GraphNormalizingFlow:
+    return GraphNormalizingFlow((4, 2), num_steps=1, width=8, num_blocks=1, num_heads=2)
+
+
+@pytest.fixture
+def graphs(tmp_path: Path) -> str:
+    """Checkpoint of graphs of one or three nodes, in a row."""
+    return save(graph_flow(), tmp_path / "graphs.ckpt", sizes=[1, 3], adjacency=PATH)
+
+
+def draw(checkpoint: str | Path, out: Path, **options: Any) -> np.ndarray:
+    picture = sample(str(checkpoint), str(out.with_suffix(".png")), npy=True, device="cpu", **options)
+    assert picture == out.with_suffix(".png")
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    return np.load(out.with_suffix(".npy"))
+
+
+def test_it_is_repeatable_and_follows_seed_and_temperature(trained: Path, tmp_path: Path) -> None:
+    def draw(name: str, *options: str) -> np.ndarray:
+        main(["sample", f"--ckpt_path={trained}", f"--out={tmp_path / name}.png", "--num=5", "--npy=true", *options])
+        assert (tmp_path / f"{name}.png").is_file()
+        return np.load(tmp_path / f"{name}.npy")
+
+    first = draw("a")
+    assert first.shape == (5, 3, 32, 32)
+    assert first.dtype == np.uint8
+    assert (first == draw("b")).all()
+    assert (first != draw("c", "--seed=1")).any()
+    assert (draw("cold", "--temperature=0")[0] == draw("colder", "--temperature=0", "--seed=3")[1]).all()
+
+
+def test_graphs_are_repeatable_and_follow_the_seed(graphs: str, tmp_path: Path) -> None:
+    first, again, other = (draw(graphs, tmp_path / f"{i}", num=20, seed=seed) for i, seed in enumerate((0, 0, 1)))
+    assert first.shape == (20, 4, 2)
+    np.testing.assert_array_equal(first, again)
+    assert not (first == other).any()
+    assert (np.isnan(first) != np.isnan(other)).any()  # sizes follow it too
+
+
+def test_what_does_not_depend_on_the_size_of_batches(graphs: str, tmp_path: Path) -> None:
+    """How many samples there are, the sizes of graphs, and without noise their nodes, which follow their edges."""
+    whole, parts, one_by_one = (
+        draw(graphs, tmp_path / f"{size}", num=7, batch_size=size, temperature=0.0) for size in (64, 3, 1)
+    )
+    assert len(whole) == 7
+    for other in (parts, one_by_one):
+        np.testing.assert_allclose(other, whole, rtol=0, atol=1e-5)
+    assert set((~np.isnan(whole)).any(-1).sum(1)) == {1, 3}
+
+
+def test_each_graph_is_decoded_with_its_own_edges_and_size(graphs: str, tmp_path: Path) -> None:
+    """In a row of three nodes without noise, the ends are alike, but not the middle; one node is not as these."""
+    nodes = draw(graphs, tmp_path / "a", num=20, batch_size=6, temperature=0.0)
+    rows = nodes[~np.isnan(nodes[:, 2, 0]), :3]
+    lone = nodes[np.isnan(nodes[:, 2, 0]), 0]
+    np.testing.assert_allclose(rows[:, 0], rows[:, 2], rtol=0, atol=1e-5)
+    assert np.abs(rows[:, 0] - rows[:, 1]).max() > 1e-4
+    assert np.abs(rows[0, 1] - lone).max() > 1e-4
+
+
+@pytest.mark.parametrize("suffix", ["png", "npy"])
+def test_no_file_is_overwritten_and_none_made_beside_it(suffix: str, graphs: str, tmp_path: Path) -> None:
+    existing = tmp_path / f"a.{suffix}"
+    existing.write_text("precious")
+    with pytest.raises(OutputError, match=f"expected a new file; got .*a.{suffix}"):
+        sample(graphs, str(tmp_path / "a.png"), npy=True, device="cpu")
+    assert existing.read_text() == "precious"
+    assert {path.name for path in tmp_path.iterdir()} == {"graphs.ckpt", existing.name}
+
+
+@pytest.mark.parametrize("options", [{"num": 0}, {"batch_size": 0}, {"temperature": -0.1}])
+def test_senseless_numbers_are_told_before_anything_is_read(options: dict[str, Any], tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="expected num and batch_size of at least 1 and a temperature of at least 0"):
+        sample("nowhere.ckpt", str(tmp_path / "a.png"), **options)
+
+
+def test_samples_that_overflow_are_told_and_padding_is_not_counted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    module = graph_flow()
+    with torch.no_grad():
+        module.model.transform.transforms[0].log_scale.fill_(1000)
+    nodes = draw(save(module, tmp_path / "inf.ckpt", sizes=[3]), tmp_path / "a", num=5, batch_size=2)
+    assert not np.isfinite(nodes).any()
+    assert f"{5 * 3 * 2} sampled values are not finite" in capsys.readouterr().out

@@ -1,5 +1,7 @@
+import pytest
 import torch
 
+from lightning_flows.errors import ShapeError
 from lightning_flows.functional.graphs import Graph
 from lightning_flows.transforms import Compose, GraphActNorm, InterleavedExponentials
 from tests.transforms.graph_cases import CASES, GRAPHS, build, draw
@@ -37,3 +39,8 @@ def test_a_training_forward_starts_its_layers_on_what_comes_to_them():
     z, _ = layer(7 + 3 * torch.randn(4, 5, 2, dtype=torch.float64))
     torch.testing.assert_close(z.mean((0, 1)), torch.zeros(2, dtype=torch.float64), rtol=0, atol=1e-12)
     torch.testing.assert_close(z.flatten(0, 1).std(0), torch.ones(2, dtype=torch.float64), rtol=0, atol=1e-6)
+
+
+def test_there_is_something_to_come_between():
+    with pytest.raises(ShapeError, match="expected at least one transform; got none"):
+        InterleavedExponentials(2, [], max_neighbours=1)

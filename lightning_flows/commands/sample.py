@@ -36,7 +36,7 @@ def sample(
         out: PNG file to write; an existing one is kept and refused.
         num: number of samples.
         temperature: factor on the noise; below 1 gives likelier, less varied samples.
-        seed: of the noise; the same seed, checkpoint and device give the same samples.
+        seed: of the noise; the same seed, batch size, checkpoint and device give the same samples.
         npy: also write the pictures as uint8 (num, C, H, W), or the nodes (num, N, F), NaN where a graph has
             none, beside it, with suffix .npy.
         batch_size: samples drawn at once.
@@ -47,6 +47,8 @@ def sample(
             f"expected num and batch_size of at least 1 and a temperature of at least 0; "
             f"got {num}, {batch_size} and {temperature}"
         )
+    if Path(out).suffix.lower() != ".png":
+        raise UsageError(f"expected a file with suffix .png; got {out}: name another --out")
     files = [Path(out).with_suffix(suffix) for suffix in ([".png", ".npy"] if npy else [".png"])]
     for file in files:
         check_new_file(file)

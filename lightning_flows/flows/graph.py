@@ -43,19 +43,19 @@ class GraphFlow(nn.Module):
 
     def log_prob(self, x: Tensor, graph: Graph | None = None) -> Tensor:
         """Log-density ``(B,)`` in nats."""
-        z, log_det = self.transform(x, graph)
+        z, log_det = self.transform(_without_padding(x, graph), graph)
         latent_log_prob = node_log_prob(z, graph)
         note_part("latents", latent_log_prob)
         note_part("log_det", log_det)
         return latent_log_prob + log_det
 
     def encode(self, x: Tensor, graph: Graph | None = None) -> Tensor:
-        """Data to latent."""
-        return self.transform(x, graph)[0]
+        """Data to latent; zeros at padding."""
+        return self.transform(_without_padding(x, graph), graph)[0]
 
     def decode(self, z: Tensor, graph: Graph | None = None) -> Tensor:
-        """Latent to data."""
-        return self.transform.inverse(z, graph)[0]
+        """Latent to data; zeros at padding."""
+        return self.transform.inverse(_without_padding(z, graph), graph)[0]
 
     def sample(
         self,
@@ -80,6 +80,14 @@ class GraphFlow(nn.Module):
         like = next(self.parameters())
         noise = torch.randn(num, *self.event_shape, generator=generator, device=like.device, dtype=like.dtype)
         return temperature * noise * (graph or COMPLETE).node_weights(noise)[..., None]
+
+
+def _without_padding(x: Tensor, graph: Graph | None) -> Tensor:
+    """Zeros at padding, where anything may stand: not even a NaN counts."""
+    mask = None if graph is None else graph.mask
+    if mask is None or mask.dtype != torch.bool or mask.shape != x.shape[:2]:
+        return x  # all nodes exist, or the first layer says what is wrong
+    return x.masked_fill(~mask[..., None], 0)
 
 
 def node_log_prob(z: Tensor, graph: Graph | None) -> Tensor:

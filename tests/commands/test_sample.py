@@ -107,3 +107,9 @@ def test_samples_that_overflow_are_told_and_padding_is_not_counted(
     nodes = draw(save(module, tmp_path / "inf.ckpt", sizes=[3]), tmp_path / "a", num=5, batch_size=2)
     assert not np.isfinite(nodes).any()
     assert f"{5 * 3 * 2} sampled values are not finite" in capsys.readouterr().out
+
+
+def test_another_kind_of_file_is_refused(graphs: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"expected a file with suffix \.png; got .*run_0\.5"):
+        sample(graphs, str(tmp_path / "run_0.5"))
+    assert [path.name for path in tmp_path.iterdir()] == ["graphs.ckpt"]

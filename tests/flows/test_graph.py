@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Normal
 
+from lightning_flows.errors import InputTypeError, ShapeError
 from lightning_flows.flows import GraphFlow, graph_coupling_flow, graph_normalizing_flow, set_autoregressive_flow
 from lightning_flows.functional.graphs import Graph
 from lightning_flows.transforms import GraphCoupling, SetAutoregressiveCoupling
@@ -66,9 +67,18 @@ def test_samples_come_with_their_log_prob_and_go_back_to_their_noise(name, graph
     if graph is not None:
         noise[1, 1] = 0
         assert not x[1, 1].any()
-        padding = torch.where(MASK[..., None], x, 5.0)
+        padding = torch.where(MASK[..., None], x, torch.nan)
         torch.testing.assert_close(flow.log_prob(padding, graph), log_prob, rtol=0, atol=1e-9)
+        assert torch.equal(flow.encode(padding, graph), flow.encode(x, graph))
     torch.testing.assert_close(flow.encode(x, graph), noise, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("mask", "error"), [(torch.ones(2, 4, dtype=torch.bool), ShapeError), (torch.ones(2, 3), InputTypeError)]
+)
+def test_a_wrong_mask_is_refused(mask, error):
+    with pytest.raises(error, match="expected a mask of"):
+        build("gnf").log_prob(torch.randn(2, 3, 2, dtype=torch.float64), Graph(mask=mask))
 
 
 @pytest.mark.parametrize("name", FLOWS)

@@ -24,7 +24,7 @@ def test_a_whole_run_lacks_nothing(write_run, tmp_path) -> None:
     html = page(tmp_path)
     assert "Missing or broken" not in html
     assert "incomplete" not in html
-    assert re.search(rf"1 runs?, lightning_flows {re.escape(__version__)}\.", html)
+    assert re.search(rf"1 run, lightning_flows {re.escape(__version__)}\.", html)
     assert "<figcaption>a, epoch 0007</figcaption>" in html
     assert re.search(r'<figure class="long">\s*<figcaption>a, epoch', html)
     assert html.count("<h3>Table 1</h3>") == 1

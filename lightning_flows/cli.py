@@ -174,6 +174,7 @@ def _hush() -> None:
         ".*is not resumable.*",  # training graphs follow from the step; shuffled pictures from the epoch
         ".*It is recommended to use `self.log.*sync_dist.*",  # what callbacks log is of the first process, and so meant
         ".*Grad strides do not match bucket view.*",  # of 1x1 kernels, whose two layouts are the same
+        ".*Checkpoint directory .* exists and is not empty.*",  # of a run that goes on
         ".*number of training batches.*smaller than the logging interval.*",
     ):
         warnings.filterwarnings("ignore", message)

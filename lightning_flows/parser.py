@@ -21,13 +21,25 @@ CHECKPOINT = {
 """Help for ``--ckpt_path`` where Lightning's own does not hold here."""
 
 
+MISSING = {
+    "fit": "expected a config; got none: give --config demo.yaml, or another that the README lists",
+    "test": "expected a checkpoint; got none: give --ckpt_path FILE",
+}
+"""What to say where model and data are missing, which one option brings."""
+
+
 class FlowArgumentParser(LightningArgumentParser):
     """LightningCLI's parser, with errors of a few lines instead of the whole usage, and help in sections."""
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Print what is wrong and end with status 2."""
+        program = self.prog.replace(" [options]", "")
+        if missing := re.search(r"arguments? (?:are|is) required: (\w+)\.(\w+)", message):
+            program += f" {missing[1]}"
+            if missing[2] in ("data", "model"):
+                message = MISSING.get(missing[1], MISSING["test"])
         print(f"error: {shorten(message)}", file=sys.stderr)
-        print(f"tip: options are listed by `{self.prog.replace(' [options]', '')} --help`", file=sys.stderr)
+        print(f"tip: options are listed by `{program} --help`", file=sys.stderr)
         sys.exit(2)
 
     def arrange_help(self, subcommand: str) -> None:

@@ -79,3 +79,15 @@ def test_printed_configs_parse_back(
     file.write_text(printed)
     assert "class_path" in printed
     assert show(capsys, "fit", f"--config={file}", "--print_config") == printed
+
+
+@pytest.mark.parametrize(
+    ("subcommand", "message"), [("fit", "expected a config; got none"), ("test", "expected a checkpoint; got none")]
+)
+def test_what_is_missing_is_what_one_gives(subcommand: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exit_info:
+        main([subcommand])
+    assert exit_info.value.code == 2
+    error, tip = capsys.readouterr().err.splitlines()
+    assert error.startswith(f"error: {message}")
+    assert tip.endswith(f"`python -m lightning_flows {subcommand} --help`")

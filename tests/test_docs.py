@@ -135,7 +135,7 @@ def test_files_that_are_named_exist(page: Page) -> None:
 @EACH
 def test_configs_that_are_named_exist(page: Page) -> None:
     known = {str(path.relative_to(CONFIG_DIR)) for path in CONFIG_DIR.rglob("*.yaml")}
-    own = {"config.yaml", "mine.yaml", "docker/compose.yaml"}  # a run's, a reader's, of containers
+    own = {"config.yaml", "hparams.yaml", "mine.yaml", "docker/compose.yaml"}  # a run's, a reader's, of containers
     for code in page.inline + [" ".join(words) for words in page.commands]:
         for name in re.findall(r"[\w./-]+\.yaml", code):
             assert name.removeprefix("configs/") in known | own or (page.path.parent / name).is_file(), name

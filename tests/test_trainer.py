@@ -4,8 +4,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from lightning.pytorch.loggers import TensorBoardLogger
 
 from lightning_flows.cli import run
+from lightning_flows.errors import FlowsError
+from lightning_flows.modules import CSF
+from lightning_flows.trainer import FlowTrainer
 
 
 @pytest.fixture
@@ -40,3 +44,51 @@ def test_a_checkpoint_elsewhere_leaves_nothing(checkpoint: Path, tmp_path: Path)
     run(["test", f"--ckpt_path={alone}"])
     assert [path.name for path in alone.parent.iterdir()] == ["model.ckpt"]
     assert not list(tmp_path.glob("*.jsonl"))
+
+
+def test_fit_tells_where_the_run_and_its_best_checkpoint_lie(tiny, tmp_path: Path, capsys, caplog, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    trainer = run(["fit", *tiny, "--trainer.logger.init_args.save_dir=here"]).trainer
+    score = f"{trainer.callback_metrics['val/bpd'].item():.5g}"
+    assert capsys.readouterr().out == f"best: here/demo/version_0/checkpoints/best.ckpt (val/bpd {score})\n"
+    assert "parameters; run: here/demo/version_0" in caplog.text
+
+
+def test_test_and_validate_print_their_results(checkpoint: Path, capsys) -> None:
+    for subcommand, name in (("test", "test/bpd"), ("validate", "val/bpd")):
+        metrics = run([subcommand, f"--ckpt_path={checkpoint}"]).trainer.callback_metrics
+        assert f"{name} " in (out := capsys.readouterr().out)
+        assert {line.split()[0] for line in out.splitlines()} == set(metrics)
+        assert float(out.split()[1]) == pytest.approx(metrics[out.split()[0]].item(), rel=1e-4)
+
+
+def test_a_run_without_data_leaves_no_folder(tiny, tmp_path: Path) -> None:
+    options = ["--config=csf_small.yaml", "--data.init_args.root=nowhere", "--trainer.accelerator=cpu"]
+    options += [f"--trainer.logger.init_args.save_dir={tmp_path}/runs"]
+    with pytest.raises(FlowsError, match="nowhere does not exist"):
+        run(["fit", *options])
+    assert not list(tmp_path.glob("runs/*"))
+
+
+@pytest.mark.parametrize("kept", ["checkpoints", "config.yaml"])
+def test_what_others_wrote_is_kept(kept: str, tmp_path: Path) -> None:
+    logger = TensorBoardLogger(tmp_path, name="", version="run")
+    trainer = FlowTrainer(logger=logger, accelerator="cpu", enable_progress_bar=False)
+    logger.experiment.flush()
+    (tmp_path / "run" / kept).mkdir()
+    trainer._drop(tmp_path / "run")
+    assert (tmp_path / "run" / kept).is_dir()
+    assert len(list((tmp_path / "run").iterdir())) == 2
+
+
+def test_a_run_that_fails_in_training_is_kept(tiny, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(CSF, "training_step", lambda *args: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        run(["fit", *tiny, f"--trainer.logger.init_args.save_dir={tmp_path}"])
+    assert (tmp_path / "demo/version_0/config.yaml").is_file()
+
+
+def test_a_training_that_is_over_says_so(checkpoint: Path, tiny, tmp_path: Path, caplog) -> None:
+    options = [*tiny, f"--trainer.logger.init_args.save_dir={tmp_path}"]
+    run(["fit", *options, f"--ckpt_path={checkpoint.with_name('last.ckpt')}"])
+    assert "nothing was left to train after 3 steps" in caplog.text

@@ -29,5 +29,8 @@ def report(runs: str = "runs", out: str = "report.html", title: str | None = Non
     with replaced(path) as file:
         file.write(page.encode("utf-8", errors="replace"))  # a file's name may be no text
     incomplete = sum(bool(training.problems) for training in trainings)
-    print(f"{len(trainings)} runs, {incomplete} of them incomplete: {path} ({path.stat().st_size / 1e6:.2f} MB)")
+    count = f"{len(trainings)} run{'' if len(trainings) == 1 else 's'}" + (
+        f", {incomplete} incomplete" if incomplete else ""
+    )
+    print(f"{count}: {path} ({path.stat().st_size / 1e6:.2f} MB)")
     return path

@@ -19,7 +19,7 @@ class ImageFolder(PictureDataModule):
     of the pictures validate and test. ``predict`` scores the test folder where there is one, else every picture.
 
     Args:
-        root: folder or .tar (.tar.gz) of pictures; see :class:`lightning_flows.datasets.PictureFiles` for layouts.
+        root: folder or .tar (.tar.gz) of pictures; for layouts see docs/own-pictures.md.
         size: height and width in pixels; the shorter side is resized to it and the centre cropped.
         channels: 3 for RGB, 1 for grey.
         val_fraction: fraction of the pictures that validates, where there are no subfolders.

@@ -140,12 +140,13 @@ def measured_on(runs: Sequence[Run], paper: str = PAPER_PICTURES) -> str:
     root = test["data"]["init_args"].get("root")
     steps = ", ".join(sorted({str(run.test["global_step"]) for run in runs}))
     draws = test["metrics"].get("test/importance_samples")
+    batch = f", batch {runtime['batch_size']}" if "batch_size" in runtime else ""  # only timed steps tell it
     parts = [
         f"Measured here: {test['num_items']} {items} of {test['data']['class_path'].rpartition('.')[2]}"
         + (f" ({Path(root).name})" if root else "")
         + f", checkpoint {test['checkpoint']} after {steps} steps",
         f"NLL from {draws:.0f} importance samples a picture" if draws else "",
-        f"runtimes on {runtime['num_devices']} x {runtime['device']}, batch {runtime['batch_size']}" if runtime else "",
+        f"runtimes on {runtime['num_devices']} x {runtime['device']}{batch}" if runtime else "",
         f"torch {test['torch']}. {paper}",
     ]
     return "; ".join(part for part in parts if part)

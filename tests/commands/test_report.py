@@ -42,7 +42,7 @@ def page(write_run, tmp_path: Path, capsys) -> str:  # noqa: F811
     (evil / "samples").mkdir()
     (evil / "samples/epoch_0000.png").write_text("no picture")
     main(["report", f"--runs={tmp_path}", f"--out={tmp_path}/page.html"])
-    assert "4 runs, 3 of them incomplete" in capsys.readouterr().out
+    assert "4 runs, 3 incomplete" in capsys.readouterr().out
     return (tmp_path / "page.html").read_text(encoding="utf-8")
 
 

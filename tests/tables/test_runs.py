@@ -4,7 +4,7 @@ import pytest
 
 from lightning_flows.errors import DataError
 from lightning_flows.tables import find_runs
-from lightning_flows.tables.runs import check_comparable
+from lightning_flows.tables.runs import check_comparable, measured_on
 
 
 def test_tested_runs_are_found_anywhere_below(write_run, tmp_path):
@@ -61,3 +61,13 @@ def test_tests_of_an_older_version(write_run) -> None:
     path.write_text(path.read_text().replace("num_items", "num_pictures"))
     with pytest.raises(DataError, match=r"expected tests of this version in .*: move it away, test again"):
         find_runs(folder)
+
+
+def test_epochs_too_short_to_be_timed(write_run, tmp_path) -> None:
+    """The batch size is measured with the steps."""
+    runtime = {"num_devices": 1, "device": "CPU"}
+    write_run("a", runtime=runtime)
+    write_run("b", runtime=runtime | {"batch_size": 8}, seed=1)
+    short, usual = find_runs(tmp_path)
+    assert "; runtimes on 1 x CPU; torch 2.0" in measured_on([short])
+    assert "; runtimes on 1 x CPU, batch 8; torch 2.0" in measured_on([usual])

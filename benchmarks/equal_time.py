@@ -1,0 +1,47 @@
+"""What the graph convolution exponential is worth at equal time: ``python benchmarks/equal_time.py --runs RUNS``.
+
+From finished runs of `table 4`. The flow with exponentials gets less training than planned: it is looked at after the
+last validation by which it has used no more CPU seconds than the whole training of the flow without. That is to its
+disadvantage, as its learning rate has not yet come down to zero there.
+"""
+
+import argparse
+import statistics
+
+from lightning_flows.tables import find_runs
+from lightning_flows.tables.runs import Run, markdown, mean_and_deviation, newest_by_seed
+from lightning_flows.tables.table4 import DATA
+
+HEADER = ["data", "seeds", "CPU seconds, %", "gap without", "gap with, equal steps", "gap with, equal time"]
+
+
+def gaps(runs: list[Run], share: float = 1.0) -> list[float]:
+    """Validation gaps, in nats a node, when a share of the steps is done."""
+    curves = [run.curve("val/gap") for run in runs]
+    return [[gap for step, gap in curve if step + 1 <= share * (curve[-1][0] + 1)][-1] for curve in curves]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--runs", default="runs/table4")
+    arguments = parser.parse_args()
+    rows = []
+    for name, title in DATA.items():
+        ours = [run for run in find_runs(arguments.runs) if run.test["data"]["init_args"].get("mixture") == name]
+        ours = [run for run in ours if run.test["model"]["class_path"].endswith(".GraphNormalizingFlow")]
+        without, with_them = (
+            newest_by_seed([run for run in ours if run.model["exponential"] is e]) for e in (False, True)
+        )
+        if not without or not with_them:
+            continue
+        seconds = [statistics.median(run.runtime["cpu_seconds"] for run in runs) for runs in (without, with_them)]
+        compared = (gaps(without), gaps(with_them), gaps(with_them, min(1.0, seconds[0] / seconds[1])))
+        rows.append(
+            [title, f"{len(without)}, {len(with_them)}", f"{100 * seconds[1] / seconds[0]:.1f}"]
+            + [mean_and_deviation(values) for values in compared]
+        )
+    print(markdown(HEADER, rows))
+
+
+if __name__ == "__main__":
+    main()

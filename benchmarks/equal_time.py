@@ -10,7 +10,7 @@ import statistics
 
 from lightning_flows.tables import find_runs
 from lightning_flows.tables.runs import Run, markdown, mean_and_deviation, newest_by_seed
-from lightning_flows.tables.table4 import DATA
+from lightning_flows.tables.table4 import DATA, kind_of
 
 HEADER = ["data", "seeds", "CPU seconds, %", "gap without", "gap with, equal steps", "gap with, equal time"]
 
@@ -26,15 +26,15 @@ def main() -> None:
     parser.add_argument("--runs", default="runs/table4")
     arguments = parser.parse_args()
     rows = []
+    runs = find_runs(arguments.runs)
     for name, title in DATA.items():
-        ours = [run for run in find_runs(arguments.runs) if run.test["data"]["init_args"].get("mixture") == name]
-        ours = [run for run in ours if run.test["model"]["class_path"].endswith(".GraphNormalizingFlow")]
+        ours = [run for run in runs if run.test["data"]["init_args"].get("mixture") == name]
         without, with_them = (
-            newest_by_seed([run for run in ours if run.model["exponential"] is e]) for e in (False, True)
+            newest_by_seed([run for run in ours if kind_of(run) == kind]) for kind in ("gnf", "gnf_exponential")
         )
         if not without or not with_them:
             continue
-        seconds = [statistics.median(run.runtime["cpu_seconds"] for run in runs) for runs in (without, with_them)]
+        seconds = [statistics.median(run.runtime["cpu_seconds"] for run in group) for group in (without, with_them)]
         compared = (gaps(without), gaps(with_them), gaps(with_them, min(1.0, seconds[0] / seconds[1])))
         rows.append(
             [title, f"{len(without)}, {len(with_them)}", f"{100 * seconds[1] / seconds[0]:.1f}"]

@@ -63,14 +63,15 @@ class FlowTrainer(Trainer):
             ckpt_path: checkpoint to go on from.
             weights_only: read tensors and plain values alone.
         """
-        folder = Path(self.logger.log_dir) if isinstance(self.logger, TensorBoardLogger) else None
+        writes = self.is_global_zero and isinstance(self.logger, TensorBoardLogger)  # others would count a version on
+        folder = Path(self.logger.log_dir) if writes else None  # type: ignore[union-attr, arg-type]
         is_new = folder is not None and not folder.exists()
         size = sum(p.numel() for p in model.parameters())
         rank_zero_info(f"{type(model).__name__}, {size:,} parameters" + (f"; run: {_short(folder)}" if folder else ""))
         try:
             super().fit(model, train_dataloaders, val_dataloaders, datamodule, ckpt_path, weights_only)
         except BaseException:
-            if folder is not None and is_new and self.global_step == 0 and self.is_global_zero:
+            if folder is not None and is_new and self.global_step == 0:
                 self._drop(folder)
             raise
         if ckpt_path and self.global_step == _step(Path(ckpt_path)):

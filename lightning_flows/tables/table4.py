@@ -44,7 +44,7 @@ def table4(runs: Sequence[Run]) -> str:
     """
     groups: dict[tuple[str, str, int], list[Run]] = {}
     for run in runs:
-        options, model = run.test["data"]["init_args"], _model(run)
+        options, model = run.test["data"]["init_args"], kind_of(run)
         data = options.get("mixture")
         other = any(options.get(key) is not None for key in ("means", "sizes", "adjacency"))
         if data in DATA and model in MODELS and not other:
@@ -91,7 +91,8 @@ def _length(run: Run) -> int:
     return min((limit for limit in limits if limit > 0), default=0)
 
 
-def _model(run: Run) -> str | None:
+def kind_of(run: Run) -> str | None:
+    """Row of a run, a key of MODELS; None for another model."""
     name = run.test["model"]["class_path"].rpartition(".")[2]
     if name == "GraphNormalizingFlow":
         return "gnf_exponential" if run.model["exponential"] else "gnf"

@@ -6,6 +6,7 @@ from typing import Any, BinaryIO
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 
+from lightning_flows.errors import CheckpointError
 from lightning_flows.files import replaced
 
 
@@ -28,6 +29,21 @@ class AtomicCheckpointIO(TorchCheckpointIO):
                 if writer.error is not None:
                     raise writer.error from None
                 raise
+
+    def remove_checkpoint(self, path: str | Path) -> None:
+        """Remove one checkpoint file, never a folder: the path may come from a checkpoint that somebody else wrote.
+
+        Raises: CheckpointError for anything but a file whose name ends in ``.ckpt``.
+        """
+        if "://" in str(path):
+            super().remove_checkpoint(path)
+            return
+        file = Path(path)
+        if not file.exists() and not file.is_symlink():
+            return
+        if file.suffix != ".ckpt" or ".." in file.parts or not (file.is_symlink() or file.is_file()):
+            raise CheckpointError(f"{path} is no checkpoint file and is not removed: start a run of its own instead")
+        file.unlink()
 
 
 class _Writer:

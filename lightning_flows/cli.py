@@ -8,10 +8,10 @@ import sys
 import threading
 import warnings
 from collections.abc import Callable, Sequence
-from pathlib import Path
+from contextlib import suppress
+from functools import partial
 from typing import Any
 
-from jsonargparse import Namespace
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities import rank_zero_info
 
@@ -20,11 +20,13 @@ from lightning_flows.config_files import CONFIG_DIR, find_configs
 from lightning_flows.datamodules import FlowDataModule
 from lightning_flows.errors import CheckpointError
 from lightning_flows.failures import explain, is_first_to_fail, leave, leave_to_main_thread
-from lightning_flows.files import check_writable
 from lightning_flows.modules import FlowModule
 from lightning_flows.modules.base import check_state_dict, describe
 from lightning_flows.modules.checkpoint import checkpoint_config, read_checkpoint
 from lightning_flows.parser import FlowArgumentParser
+from lightning_flows.run_config import RunConfig
+from lightning_flows.run_placement import Placement, is_first_process, without_place
+from lightning_flows.signals import Interrupted, end_children, ended_by_signals, name_of
 from lightning_flows.trainer import FlowTrainer
 
 PLAIN_COMMANDS: dict[str, Callable[..., Any]] = {name: getattr(commands, name) for name in commands.__all__}
@@ -43,23 +45,32 @@ class FlowCLI(LightningCLI):
     """
 
     def __init__(self, args: Sequence[str]) -> None:
-        defaults = {"default_config_files": [str(CONFIG_DIR / "defaults" / "fit.yaml")]}
-        others = {"default_config_files": [str(CONFIG_DIR / "defaults" / "evaluate.yaml")]}
+        self.placement: Placement | None = None
+        try:
+            self._run(args)
+        except BaseException as error:
+            self._end_run("stopped" if isinstance(error, Interrupted) else "failed")
+            raise
+        self._end_run("finished")
+
+    def _run(self, args: Sequence[str]) -> None:
+        def defaults(name: str) -> dict[str, Any]:  # of its own for each, as Lightning adds a description to it
+            return {"default_config_files": [str(CONFIG_DIR / "defaults" / name)]}
+
         self.checkpoint = _given_checkpoint(args)
         super().__init__(
             FlowModule,
             FlowDataModule,
             trainer_class=FlowTrainer,
-            save_config_kwargs={"overwrite": True},  # only ever its own: a fit without `last` gets a new folder
             seed_everything_default=0,
             parser_class=FlowArgumentParser,
             parser_kwargs={
                 "prog": PROGRAM,
                 "description": DESCRIPTION,
-                "fit": defaults,
-                "validate": others,
-                "test": others,
-                "predict": others,
+                "fit": defaults("fit.yaml"),
+                "validate": defaults("evaluate.yaml"),
+                "test": defaults("evaluate.yaml"),
+                "predict": defaults("evaluate.yaml"),
             },
             subclass_mode_model=True,
             subclass_mode_data=True,
@@ -101,24 +112,28 @@ class FlowCLI(LightningCLI):
             super()._set_seed()
 
     def before_instantiate_classes(self) -> None:
-        """Find the run to resume and make sure that its folder can be written."""
-        if self.subcommand != "fit":
-            self.save_config_callback = None  # evaluation leaves no files behind
+        """Choose the run's folder, or find the one to resume."""
+        self.save_config_callback: Any = None  # evaluation leaves no files behind
+        if self.subcommand == "fit":
+            config = self.config.fit
+            given = without_place(config)
+            self.placement = Placement(config)
+            self.save_config_callback = partial(RunConfig, placement=self.placement, given=given)
+            if self.placement.resumed is not None:
+                self.checkpoint = read_checkpoint(self.placement.resumed)
+
+    def _end_run(self, state: str) -> None:
+        """Leave the run's folder; remove it if nothing came of it."""
+        if self.placement is None:
             return
-        config = self.config.fit
-        folder = _run_folder(config)
-        if config.ckpt_path == "last":
-            config.ckpt_path = None
-            last = _newest_last_checkpoint(folder) if folder else None
-            if last is None:
-                rank_zero_info(f"no earlier run in {folder}: starting the first")
-            else:
-                rank_zero_info(f"resuming {last}")
-                config.ckpt_path = str(last)
-                config.trainer.logger.init_args.version = last.parent.parent.name
-                self.checkpoint = read_checkpoint(last)
-        if folder:
-            check_writable(folder)
+        trainer = getattr(self, "trainer", None)
+        run = self.placement.run
+        self.placement.release(state)
+        if run is not None and state != "finished" and (trainer is None or trainer.global_step == 0):
+            for logger in trainer.loggers if trainer is not None else []:
+                with suppress(Exception):  # its files are about to go
+                    logger.experiment.close()
+            run.drop()
 
     def instantiate_classes(self) -> None:
         """Build data, model and trainer; compare them with the checkpoint."""
@@ -153,15 +168,23 @@ def main(args: Sequence[str] | None = None) -> None:
     """
     _hush()
     threading.excepthook = leave_to_main_thread
-    try:
-        run(sys.argv[1:] if args is None else args)
-    except Exception as error:
-        message = explain(error)
-        if message is None or os.environ.get("LIGHTNING_FLOWS_DEBUG") == "1":
+    with ended_by_signals():
+        try:
+            run(sys.argv[1:] if args is None else args)
+        except Interrupted as ended:
+            if ended.code == 128 + ended.number and is_first_process():  # a training that was stopped has said so
+                print(f"stopped by {name_of(ended.number)}: nothing more is written", file=sys.stderr, flush=True)
+            end_children()
             raise
-        if is_first_to_fail():
-            print(f"error: {message}", file=sys.stderr, flush=True)
-        leave()
+        except Exception as error:
+            text = explain(error)
+            if text is None or os.environ.get("LIGHTNING_FLOWS_DEBUG") == "1":
+                end_children()
+                raise
+            if is_first_to_fail():
+                print(f"error: {text}", file=sys.stderr, flush=True)
+            end_children()
+            leave()
 
 
 def _hush() -> None:
@@ -222,15 +245,3 @@ def _compare(checkpoint: dict[str, Any], model: FlowModule) -> None:
         old = before.get(key, value)
         if old != value:
             rank_zero_info(f"{key}: {old} in the checkpoint, {value} given; {value} is used")
-
-
-def _run_folder(config: Namespace) -> Path | None:
-    """Folder of all runs of the configured name, if the logger is one that writes files."""
-    logger = config.trainer.logger
-    init = logger.init_args if isinstance(logger, Namespace) and "init_args" in logger else None
-    return Path(init.save_dir) / (init.name or "") if init and "save_dir" in init and "name" in init else None
-
-
-def _newest_last_checkpoint(folder: Path) -> Path | None:
-    found = folder.glob("version_*/checkpoints/last.ckpt")
-    return max(found, key=lambda path: int(path.parent.parent.name.removeprefix("version_")), default=None)

@@ -1,25 +1,34 @@
 """The trainer behind the subcommands fit, validate, test and predict."""
 
 import json
+import signal
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
-from lightning.pytorch import LightningDataModule, LightningModule, Trainer
+from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
+from lightning.pytorch.accelerators import CUDAAccelerator, MPSAccelerator
 from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
 from lightning.pytorch.callbacks.progress import ProgressBar as AnyProgressBar
-from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from rich import get_console
 
 from lightning_flows import __version__
-from lightning_flows.callbacks import Interruptible, PredictionWriter, ProgressBar, ProgressLines
+from lightning_flows.callbacks import (
+    Interruptible,
+    ItemCount,
+    LastCheckpoint,
+    PredictionWriter,
+    ProgressBar,
+    ProgressLines,
+)
+from lightning_flows.callbacks.folder import run_folder
 from lightning_flows.checkpoint_io import AtomicCheckpointIO
-from lightning_flows.datamodules import FlowDataModule
+from lightning_flows.errors import UsageError
 from lightning_flows.modules.base import describe
 from lightning_flows.tables.runs import TESTS
 
@@ -37,10 +46,15 @@ class FlowTrainer(Trainer):
 
     def __init__(self, **kwargs: Any) -> None:
         _choose_progress(kwargs)
+        _choose_device(kwargs)
         super().__init__(**kwargs)
-        if not any(isinstance(callback, Interruptible) for callback in self.callbacks):  # type: ignore[attr-defined]
-            before_checkpoints = sum(not isinstance(callback, Checkpoint) for callback in self.callbacks)  # type: ignore[attr-defined]
-            self.callbacks.insert(before_checkpoints, Interruptible())  # type: ignore[attr-defined]
+        callbacks: list[Callback] = self.callbacks  # type: ignore[attr-defined]
+        if not any(isinstance(callback, Interruptible) for callback in callbacks):
+            before_checkpoints = sum(not isinstance(callback, Checkpoint) for callback in callbacks)
+            callbacks.insert(before_checkpoints, Interruptible())
+        callbacks.insert(0, ItemCount())
+        if not any(isinstance(callback, LastCheckpoint) for callback in callbacks):
+            callbacks.append(LastCheckpoint())  # behind those of the best, whose state it holds
         if type(self.strategy.checkpoint_io) is TorchCheckpointIO:
             self.strategy.checkpoint_io = AtomicCheckpointIO()
 
@@ -63,22 +77,15 @@ class FlowTrainer(Trainer):
             ckpt_path: checkpoint to go on from.
             weights_only: read tensors and plain values alone.
         """
-        writes = self.is_global_zero and isinstance(self.logger, TensorBoardLogger)  # others would count a version on
-        folder = Path(self.logger.log_dir) if writes else None  # type: ignore[union-attr, arg-type]
-        is_new = folder is not None and not folder.exists()
+        last = next(callback for callback in self.callbacks if isinstance(callback, LastCheckpoint))  # type: ignore[attr-defined]
+        # others would count a version on
+        where = f"; run: {_short(run_folder(self))}" if self.is_global_zero and not self.fast_dev_run else ""  # type: ignore[attr-defined]
         size = sum(p.numel() for p in model.parameters())
-        rank_zero_info(f"{type(model).__name__}, {size:,} parameters" + (f"; run: {_short(folder)}" if folder else ""))
-        try:
+        rank_zero_info(f"{type(model).__name__}, {size:,} parameters{where}")
+        with self._without_orphans():
             super().fit(model, train_dataloaders, val_dataloaders, datamodule, ckpt_path, weights_only)
-        except BaseException:
-            if folder is not None and is_new and self.global_step == 0:
-                self._drop(folder)
-            raise
-        if ckpt_path and self.global_step == _step(Path(ckpt_path)):
-            rank_zero_info(
-                f"nothing was left to train after {self.global_step} steps: max_epochs, max_steps and max_time are of "
-                "the whole training; raise or drop the one that is reached"
-            )
+        if not last.has_trained:
+            self._tell_why_nothing(ckpt_path)
         for callback in self.checkpoint_callbacks:
             if self.is_global_zero and isinstance(callback, ModelCheckpoint) and callback.best_model_path:
                 score = (
@@ -88,69 +95,89 @@ class FlowTrainer(Trainer):
                 )
                 print(f"best: {_short(callback.best_model_path)}{score}")
 
-    def validate(  # type: ignore[override]
+    def _tell_why_nothing(self, ckpt_path: Any) -> None:
+        if ckpt_path:
+            rank_zero_info(
+                f"nothing was left to train after {self.global_step} steps: max_epochs, max_steps and max_time are of "
+                "the whole training; raise or drop the one that is reached"
+            )
+        else:
+            rank_zero_info("nothing was trained: max_epochs, max_steps, max_time or limit_train_batches allow no step")
+
+    @contextmanager
+    def _without_orphans(self) -> Iterator[None]:
+        """End the processes that were started for a run that fails: one that hangs would never end by itself."""
+        try:
+            yield
+        except BaseException:
+            kill = getattr(self.strategy.launcher, "kill", None)
+            if kill is not None:
+                kill(getattr(signal, "SIGKILL", signal.SIGTERM))
+            raise
+
+    def validate(
         self,
         model: LightningModule | None = None,
-        datamodule: LightningDataModule | None = None,
+        dataloaders: Any = None,
         ckpt_path: str | Path | None = None,
         verbose: bool = True,
+        datamodule: LightningDataModule | None = None,
         weights_only: bool | None = None,
     ) -> Any:
         """Score the validation part with a checkpoint.
 
         Args:
             model: the flow.
-            datamodule: the data.
+            dataloaders: data to evaluate, where there is no datamodule.
             ckpt_path: checkpoint of a trained model.
             verbose: print the results.
+            datamodule: the data.
             weights_only: read tensors and plain values alone.
         """
-        results = super().validate(
-            model, datamodule=datamodule, ckpt_path=ckpt_path, verbose=False, weights_only=weights_only
-        )
+        with self._without_orphans():
+            results = super().validate(model, dataloaders, ckpt_path, False, datamodule, weights_only)
         self._show(results, verbose)
         return results
 
-    def test(  # type: ignore[override]
+    def test(
         self,
         model: LightningModule | None = None,
-        datamodule: FlowDataModule | None = None,
+        dataloaders: Any = None,
         ckpt_path: str | Path | None = None,
         verbose: bool = True,
+        datamodule: LightningDataModule | None = None,
         weights_only: bool | None = None,
     ) -> Any:
         """Test a checkpoint; a line with the results is added to ``tests.jsonl`` in its run's folder.
 
         Args:
             model: the flow.
-            datamodule: the data.
+            dataloaders: data to evaluate, where there is no datamodule.
             ckpt_path: checkpoint of a trained model.
             verbose: print the results.
+            datamodule: the data.
             weights_only: read tensors and plain values alone.
         """
-        results = super().test(
-            model, datamodule=datamodule, ckpt_path=ckpt_path, verbose=False, weights_only=weights_only
-        )
+        with self._without_orphans():
+            results = super().test(model, dataloaders, ckpt_path, False, datamodule, weights_only)
         self._show(results, verbose)
         path = Path(ckpt_path or "").resolve()
-        if path.parent.name == "checkpoints" and self.is_global_zero and model and datamodule and results:
+        if path.parent.name == "checkpoints" and self.is_global_zero and model and results:
             try:
+                record = json.dumps(self._record(model, datamodule, path, results[0]))
                 with (path.parents[1] / TESTS).open("a", encoding="utf-8") as file:
-                    file.write(json.dumps(self._record(model, datamodule, path, results[0])) + "\n")
-            except OSError as error:
-                rank_zero_warn(f"the results were not kept beside the run: {error}")
+                    file.write(f"{record}\n")
+            except Exception as error:  # the results are printed already, and may have taken hours
+                rank_zero_warn(f"the results were not kept beside the run: {error or type(error).__name__}")
         return results
 
-    def _record(
-        self, model: LightningModule, datamodule: FlowDataModule, checkpoint: Path, metrics: Any
-    ) -> dict[str, Any]:
-        options = datamodule.hparams
-        batch_size = (options["eval_batch_size"] or options["batch_size"]) * self.world_size
+    def _record(self, model: LightningModule, datamodule: Any, checkpoint: Path, metrics: Any) -> dict[str, Any]:
+        counter = next(callback for callback in self.callbacks if isinstance(callback, ItemCount))  # type: ignore[attr-defined]
         return {
             "checkpoint": checkpoint.name,
             "global_step": _step(checkpoint),
             "metrics": metrics,
-            "num_items": min(datamodule.num_test, int(sum(self.num_test_batches)) * batch_size),
+            "num_items": counter.num_items,
             "num_parameters": sum(p.numel() for p in model.parameters()),
             "model": describe(model),
             "data": describe(datamodule),
@@ -164,17 +191,6 @@ class FlowTrainer(Trainer):
             for metrics in results:
                 width = max(map(len, metrics), default=0)
                 print("\n".join(f"{name:{width}}  {_digits(value)}" for name, value in metrics.items()))
-
-    def _drop(self, folder: Path) -> None:
-        """Remove the folder of a run that ended before its data were read: it has this run's empty curves alone."""
-        files = list(folder.iterdir()) if folder.is_dir() else []
-        if all(file.name.startswith("events.out.tfevents") or file.name == "hparams.yaml" for file in files):
-            self.logger.experiment.close()  # type: ignore[union-attr]
-            for file in files:
-                file.unlink()
-            with suppress(OSError):  # the folder above holds other runs
-                folder.rmdir()
-                folder.parent.rmdir()
 
     def predict(  # type: ignore[override]
         self,
@@ -191,9 +207,18 @@ class FlowTrainer(Trainer):
             ckpt_path: checkpoint of a trained model.
             out: CSV file to write; an existing one is kept and refused.
         """
-        self.callbacks.append(PredictionWriter(out))  # type: ignore[attr-defined]
-        super().predict(model, datamodule=datamodule, ckpt_path=ckpt_path, return_predictions=False, weights_only=True)
-        print(f"scores: {out}")
+        writer = PredictionWriter(out)
+        callbacks: list[Callback] = self.callbacks  # type: ignore[attr-defined]
+        callbacks.append(writer)
+        try:
+            with self._without_orphans():
+                super().predict(
+                    model, datamodule=datamodule, ckpt_path=ckpt_path, return_predictions=False, weights_only=True
+                )
+        finally:
+            callbacks.remove(writer)
+        if self.is_global_zero:
+            print(f"scores: {out}")
 
 
 def _step(checkpoint: Path) -> int:
@@ -223,3 +248,13 @@ def _choose_progress(kwargs: dict[str, Any]) -> None:
     else:
         kwargs["callbacks"] = callbacks if lines else [*callbacks, ProgressLines()]
         kwargs["enable_progress_bar"] = False
+
+
+def _choose_device(kwargs: dict[str, Any]) -> None:
+    """Keep off Apple's GPUs, which have no float64, in which sums and likelihoods are kept. Raises: UsageError."""
+    accelerator = kwargs.get("accelerator") or "auto"
+    if accelerator == "mps" or isinstance(accelerator, MPSAccelerator):
+        raise UsageError("mps has no float64, which likelihoods are summed in: give --trainer.accelerator=cpu")
+    if accelerator in ("auto", "gpu") and MPSAccelerator.is_available() and not CUDAAccelerator.is_available():
+        rank_zero_info("training on the CPU: Apple's GPU has no float64, which likelihoods are summed in")
+        kwargs["accelerator"] = "cpu"

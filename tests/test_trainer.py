@@ -4,12 +4,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from lightning.pytorch.loggers import TensorBoardLogger
 
 from lightning_flows.cli import run
 from lightning_flows.errors import FlowsError
 from lightning_flows.modules import CSF
-from lightning_flows.trainer import FlowTrainer
 
 
 @pytest.fixture
@@ -68,17 +66,6 @@ def test_a_run_without_data_leaves_no_folder(tiny, tmp_path: Path) -> None:
     with pytest.raises(FlowsError, match="nowhere does not exist"):
         run(["fit", *options])
     assert not list(tmp_path.glob("runs/*"))
-
-
-@pytest.mark.parametrize("kept", ["checkpoints", "config.yaml"])
-def test_what_others_wrote_is_kept(kept: str, tmp_path: Path) -> None:
-    logger = TensorBoardLogger(tmp_path, name="", version="run")
-    trainer = FlowTrainer(logger=logger, accelerator="cpu", enable_progress_bar=False)
-    logger.experiment.flush()
-    (tmp_path / "run" / kept).mkdir()
-    trainer._drop(tmp_path / "run")
-    assert (tmp_path / "run" / kept).is_dir()
-    assert len(list((tmp_path / "run").iterdir())) == 2
 
 
 def test_a_run_that_fails_in_training_is_kept(tiny, tmp_path: Path, monkeypatch) -> None:

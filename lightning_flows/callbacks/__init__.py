@@ -5,6 +5,8 @@ from lightning_flows.callbacks.dashboard import Dashboard
 from lightning_flows.callbacks.equal_ranks import EqualRanks
 from lightning_flows.callbacks.graph_picture import GraphPicture
 from lightning_flows.callbacks.interruptible import Interruptible
+from lightning_flows.callbacks.item_count import ItemCount
+from lightning_flows.callbacks.last_checkpoint import LastCheckpoint
 from lightning_flows.callbacks.latent_histogram import LatentHistogram
 from lightning_flows.callbacks.optimizer_monitor import OptimizerMonitor
 from lightning_flows.callbacks.prediction_writer import PredictionWriter
@@ -20,6 +22,8 @@ __all__ = [
     "EqualRanks",
     "GraphPicture",
     "Interruptible",
+    "ItemCount",
+    "LastCheckpoint",
     "LatentHistogram",
     "OptimizerMonitor",
     "PredictionWriter",

@@ -3,13 +3,20 @@
 from pathlib import Path
 
 from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
 
 
 def run_folder(trainer: Trainer) -> Path:
-    """Return the folder of a run, as Lightning's ``trainer.log_dir`` has it.
+    """Return the folder of a run: that of a logger that writes files, else the one in which ``checkpoints`` lies.
 
-    That one asks all ranks, so that a callback that asks on the first rank alone would wait for the others forever.
+    ``save_dir`` of another logger, such as W&B's, is shared by all its runs. Lightning's ``trainer.log_dir`` asks all
+    ranks, so that a callback that asks on the first rank alone would wait for the others forever.
     """
-    logger = trainer.logger
-    folder = None if logger is None else getattr(logger, "log_dir", None) or logger.save_dir
-    return Path(folder or trainer.default_root_dir)
+    folder = getattr(trainer.logger, "log_dir", None)
+    if isinstance(folder, str | Path):
+        return Path(folder)
+    for callback in trainer.checkpoint_callbacks:
+        if isinstance(callback, ModelCheckpoint) and callback.dirpath:
+            path = Path(callback.dirpath)
+            return path.parent if path.name == "checkpoints" else path
+    return Path(trainer.default_root_dir)

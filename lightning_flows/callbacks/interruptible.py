@@ -4,28 +4,32 @@ import signal
 import sys
 import threading
 import time
-from pathlib import Path
+from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
 import torch
+from lightning.fabric.plugins.environments import SLURMEnvironment
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.trainer.states import TrainerFn
+from lightning.pytorch.utilities import rank_zero_info
 from torch import distributed
 
-SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
+from lightning_flows.callbacks.last_checkpoint import last_checkpoint, save_last
+from lightning_flows.signals import ENDING, Interrupted, interrupt
 
-
-class Interrupted(SystemExit):
-    """A run that was asked to stop and has: status 0, or 130 for Ctrl-C."""
+SIGNALS = (*ENDING, *([signal.SIGUSR1] if hasattr(signal, "SIGUSR1") else []))
 
 
 class Interruptible(Callback):
-    """When asked to, stop after the step at hand, with a checkpoint from which ``--ckpt_path last`` goes on.
+    """On SIGTERM, SIGUSR1 or Ctrl-C finish the current step, write ``last.ckpt`` and exit.
 
-    SIGTERM, as containers and clusters send it, SIGUSR1 and Ctrl-C ask; a second Ctrl-C stops at once. All ranks stop
-    after the same step, whichever was asked. Validation is left after the batch at hand, and made anew by the run that
-    goes on. Between signals ``last.ckpt`` is written every some minutes, for a process that is killed without a word.
+    ``--ckpt_path last`` resumes there. All ranks stop after the same step, whichever got the signal; a second Ctrl-C
+    stops at once. Validation is aborted after the current batch and rerun on resume. Between signals ``last.ckpt`` is
+    written every few minutes, in case the process is killed. An evaluation on its own, which has nothing to keep, ends
+    at once.
+
+    Takes the place of Lightning's handlers while a loop runs, those of Slurm's automatic requeue included.
 
     Args:
         every_n_minutes: time between two checkpoints within an epoch; 0 for none.
@@ -33,18 +37,32 @@ class Interruptible(Callback):
 
     def __init__(self, every_n_minutes: float = 10.0) -> None:
         self.every_n_minutes = every_n_minutes
+        self._reset()
+
+    def _reset(self) -> None:
         self._signal: int | None = None
-        self._last_time = 0.0
+        self._last_time = time.monotonic()
         self._common_val_batches = 0
         self._leaves_validation = False
         self._stops = False
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Listen, in place of Lightning's own handlers, which it takes back with its own at the end."""
-        self._last_time = time.monotonic()
-        if threading.current_thread() is threading.main_thread():
-            for number in SIGNALS:
-                signal.signal(number, self._ask)
+        self._reset()
+        self._listen(self._ask)
+        environment = getattr(trainer.strategy, "cluster_environment", None)
+        if isinstance(environment, SLURMEnvironment) and environment.auto_requeue:
+            rank_zero_info(
+                "on SIGUSR1 the run writes last.ckpt and stops; it is not put into Slurm's queue again by itself"
+            )
+
+    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """End at once when asked to."""
+        self._listen(interrupt)
+
+    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """End at once when asked to."""
+        self._listen(interrupt)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Stop, after all of the last step is done and logged."""
@@ -65,7 +83,10 @@ class Interruptible(Callback):
             self._stops = self._any_rank(trainer, self._signal is not None)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Count the batches that all ranks have."""
+        """Count the batches that all ranks have; on its own, end at once when asked to."""
+        if trainer.state.fn is not TrainerFn.FITTING:
+            self._listen(interrupt)
+            return
         batches = sum(int(min(num, 2**31)) for num in trainer.num_val_batches)  # without an end is inf
         count = torch.tensor(batches, device=pl_module.device)
         if trainer.world_size > 1:
@@ -82,7 +103,8 @@ class Interruptible(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Write and stop, if asked to."""
-        if trainer.sanity_checking or not trainer.fit_loop.epoch_loop.batch_progress.current.ready:
+        training = trainer.state.fn is TrainerFn.FITTING and not trainer.sanity_checking
+        if not training or not trainer.fit_loop.epoch_loop.batch_progress.current.ready:
             return
         if batch_idx < self._common_val_batches and self._any_rank(trainer, self._signal is not None):
             self._leaves_validation = True
@@ -96,30 +118,26 @@ class Interruptible(Callback):
                 state = checkpoint["loops"]["fit_loop"]["epoch_loop.val_loop.batch_progress"][progress]
                 state.update(ready=1, started=1, processed=0, completed=0)
 
+    def _listen(self, handler: Callable[[int, FrameType | None], None]) -> None:
+        if threading.current_thread() is threading.main_thread():
+            for number in SIGNALS if handler == self._ask else ENDING:
+                signal.signal(number, handler)
+
     def _ask(self, number: int, frame: FrameType | None) -> None:
         if self._signal == number == signal.SIGINT:
-            signal.default_int_handler(number, frame)
+            interrupt(number, frame)
         self._signal = number
 
     def _any_rank(self, trainer: Trainer, here: bool) -> bool:
         return trainer.strategy.reduce_boolean_decision(here, all=False) if trainer.world_size > 1 else here
 
     def _save(self, trainer: Trainer) -> None:
-        if path := last_checkpoint(trainer):
-            trainer.save_checkpoint(path, weights_only=False)
+        save_last(trainer)
         self._last_time = time.monotonic()
 
     def _stop(self, trainer: Trainer) -> None:
         if trainer.is_global_zero:
             path = last_checkpoint(trainer)
-            kept = f"{path} is written; --ckpt_path=last goes on from there" if path else "nothing was to be written"
+            kept = f"{path} is written; --ckpt_path=last resumes there" if path else "the run keeps no checkpoints"
             print(f"stopped after step {trainer.global_step}, as asked: {kept}", file=sys.stderr, flush=True)
-        raise Interrupted(130 if self._signal == signal.SIGINT else 0)
-
-
-def last_checkpoint(trainer: Trainer) -> Path | None:
-    """The file ``last.ckpt`` of a run; None for one that keeps no checkpoints."""
-    for callback in trainer.checkpoint_callbacks:
-        if isinstance(callback, ModelCheckpoint) and callback.dirpath:
-            return Path(callback.dirpath) / f"{callback.CHECKPOINT_NAME_LAST}{callback.FILE_EXTENSION}"
-    return None
+        raise Interrupted(self._signal or signal.SIGTERM, 130 if self._signal == signal.SIGINT else 0)

@@ -219,7 +219,7 @@ def test_ctrl_c_twice_stops_at_once(tmp_path: Path) -> None:
 
     with pytest.raises(SystemExit) as info:
         fit(tmp_path, Twice("train", 0, 2, signal.SIGINT))
-    assert info.value.code == 1
+    assert info.value.code == 130
     assert not (tmp_path / "last.ckpt").exists()
 
 

@@ -1,0 +1,112 @@
+"""The checkpoint from which a run resumes."""
+
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
+from lightning.pytorch.trainer.states import TrainerFn
+
+from lightning_flows.errors import UsageError
+
+
+class LastCheckpoint(Checkpoint):
+    """Write ``last.ckpt`` beside the best checkpoint after each validation and each epoch, whatever the metric does.
+
+    Lightning's ``save_last`` copies the last *best* checkpoint instead. Without a ModelCheckpoint nothing is written.
+
+    Raises: UsageError where a run resumes within an epoch that now has another number of batches.
+    """
+
+    def __init__(self) -> None:
+        self.has_trained = False
+        self._num_batches: float | None = None
+
+    @property
+    def state_key(self) -> str:
+        """One state for all of them."""
+        return "LastCheckpoint"
+
+    def state_dict(self) -> dict[str, Any]:
+        """The number of batches per epoch, to which a place within an epoch refers."""
+        return {"num_batches": self._num_batches}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Keep what the checkpoint's run had."""
+        self._num_batches = state_dict.get("num_batches")
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Let each ModelCheckpoint remember files of its own folder alone, wherever that lies now.
+
+        So a run whose folder was renamed still knows its best score, one that starts from another run's checkpoint has
+        none yet, and no path in a checkpoint that somebody else wrote leads anywhere.
+        """
+        states = checkpoint.get("callbacks", {})
+        source = Path(str(trainer.ckpt_path)).resolve().parent
+        for callback in trainer.checkpoint_callbacks:
+            if isinstance(callback, ModelCheckpoint) and callback.dirpath and callback.state_key in states:
+                folder = Path(callback.dirpath)
+                state = _moved(states[callback.state_key], folder) if source == folder.resolve() else None
+                if state is None:
+                    del states[callback.state_key]
+                else:
+                    states[callback.state_key] = state | {"dirpath": callback.dirpath}
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Begin."""
+        self.has_trained = False
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Refuse a place within an epoch that means nothing any more."""
+        now, before = float(trainer.num_training_batches), self._num_batches
+        done = trainer.fit_loop.epoch_loop.batch_progress.current.ready
+        if isinstance(before, int | float) and 0 < done < before and now != before:
+            raise UsageError(
+                f"the checkpoint was written after {done} of {before:g} batches of an epoch, which has {now:g} now, so "
+                "its place in the data is lost: resume with the batch size, the devices and the data of before, or "
+                "from a checkpoint of an epoch's end"
+            )
+        self._num_batches = now
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Remember that there was something to train."""
+        self.has_trained = True
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write, unless the end of the epoch comes at once."""
+        within = trainer.state.fn is TrainerFn.FITTING and not trainer.sanity_checking
+        if within and not trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
+            save_last(trainer)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write."""
+        save_last(trainer)
+
+
+def _moved(state: Any, folder: Path) -> dict[str, Any] | None:
+    """A ModelCheckpoint's state with all its files in ``folder``; None if they are not there, or it is no such state."""
+    if not isinstance(state, dict) or not isinstance(models := state.get("best_k_models"), dict):
+        return None
+
+    def moved(path: Any) -> str:
+        file = folder / Path(str(path)).name
+        return str(file) if path and file.is_file() else ""
+
+    paths = ("best_model_path", "kth_best_model_path", "last_model_path")
+    state = state | {key: moved(state.get(key)) for key in paths}
+    state["best_k_models"] = {moved(path): score for path, score in models.items() if moved(path)}
+    return state if state["best_model_path"] else None
+
+
+def save_last(trainer: Trainer) -> None:
+    """Write ``last.ckpt``, on all ranks together; a trial run (fast_dev_run) keeps no checkpoints."""
+    if (path := last_checkpoint(trainer)) and not trainer.fast_dev_run:  # type: ignore[attr-defined]
+        trainer.save_checkpoint(path, weights_only=False)
+
+
+def last_checkpoint(trainer: Trainer) -> Path | None:
+    """The file ``last.ckpt`` of a run; None for one that keeps no checkpoints."""
+    for callback in trainer.checkpoint_callbacks:
+        if isinstance(callback, ModelCheckpoint) and callback.dirpath:
+            return Path(callback.dirpath) / f"{callback.CHECKPOINT_NAME_LAST}{callback.FILE_EXTENSION}"
+    return None

@@ -1,0 +1,188 @@
+"""Where a training puts its files, and what it resumes: worked out from the config, before anything is built."""
+
+import importlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import Namespace
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from lightning.pytorch.utilities import rank_zero_info
+
+from lightning_flows.errors import OutputError, UsageError
+from lightning_flows.run_folder import LAST, RunFolder, newest
+
+SHARED = "LIGHTNING_FLOWS_RUN"
+"""Environment variable by which the first process of a run tells its folder to those that it starts."""
+
+RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "NODE_RANK", "GROUP_RANK")
+TENSORBOARD = "lightning.pytorch.loggers.TensorBoardLogger"
+
+
+class Placement:
+    """The folder of a run, which belongs to the first process, and the checkpoint that it resumes, if any.
+
+    A logger that writes files, TensorBoard's or CSV, names the folder ``save_dir/name/version``. Other loggers share
+    their ``save_dir`` among runs, and without a logger there is none: then it is ``default_root_dir`` (``runs``), the
+    logger's name or project (``flow``), and ``version_N``. The config is changed such that all files go there.
+
+    Args:
+        config: of ``fit``.
+    Raises: UsageError or OutputError where the folder is another run's, or ``last`` cannot be found there.
+    """
+
+    def __init__(self, config: Namespace) -> None:
+        self.config, self.trainer = config, config.trainer
+        self.folder: Path | None = None
+        self.run: RunFolder | None = None
+        self.resumed: Path | None = None
+        resumes = config.ckpt_path == "last"
+        if resumes:
+            config.ckpt_path = None
+        if self.trainer.logger is True:
+            root = str(self.trainer.default_root_dir or "runs")
+            init = Namespace(save_dir=root, name="flow", version=None, default_hp_metric=False)
+            self.trainer.logger = Namespace(class_path=TENSORBOARD, init_args=init)
+        self.writers = [logger for logger in _listed(self.trainer.logger) if _is(logger, TensorBoardLogger, CSVLogger)]
+        self.keepers = [one for one in _listed(self.trainer.callbacks) if _is(one, ModelCheckpoint)]
+        parents = [_parent(logger.init_args) for logger in self.writers] or [self._parent_without_writer()]
+        if self.trainer.fast_dev_run or any("://" in str(parent) for parent in parents):
+            if resumes:
+                raise UsageError(
+                    "ckpt_path=last resumes a run from a folder of this host, and neither fast_dev_run nor a save_dir "
+                    "with a URL has one: give --ckpt_path FILE"
+                )
+            return
+        version = self.writers[0].init_args.get("version") if self.writers else None
+        name = f"version_{version}" if isinstance(version, int) else version or None
+        if not is_first_process():
+            self._follow(parents[0], name, resumes)
+        else:
+            self._lead(parents, name, resumes)
+
+    def _lead(self, parents: list[Path], name: str | None, resumes: bool) -> None:
+        folder = self._find(parents[0], name) if resumes else None
+        if folder is not None:
+            self.run = RunFolder(folder)
+            self.run.acquire()
+        else:
+            self._check_checkpoints()
+            self.run = RunFolder.create(parents[0], name, beside=parents[1:])
+        self._place(self.run.path)
+        os.environ[SHARED] = str(self.run.path)
+
+    def _follow(self, parent: Path, name: str | None, resumes: bool) -> None:
+        """Do as the first process does, which tells where, if it has started this one, and is asked for it later."""
+        if resumes:
+            self._find(parent, name)
+        if shared := os.environ.get(SHARED):
+            self._place(Path(shared))
+
+    def _find(self, parent: Path, name: str | None) -> Path | None:
+        """The folder to resume in; None if there is nothing to resume."""
+        for keeper in self._given():
+            last = Path(keeper.init_args.dirpath) / LAST.name
+            if last.is_file():
+                self._resume(last)
+                return None
+        if name is not None:
+            folder = parent / name if (parent / name / LAST).is_file() else None
+        else:
+            folder, remarks = newest(parent)
+            for remark in remarks:
+                rank_zero_info(remark)
+        if folder is None:
+            rank_zero_info(f"no earlier run in {parent / (name or '')}: starting the first")
+        else:
+            self._resume(folder / LAST)
+        return folder
+
+    def _resume(self, last: Path) -> None:
+        rank_zero_info(f"resuming {last}")
+        self.resumed, self.config.ckpt_path = last, str(last)
+
+    def _place(self, folder: Path) -> None:
+        self.folder = folder
+        for logger in self.writers:
+            logger.init_args.version = folder.name
+        if not self.writers:
+            self.trainer.default_root_dir = str(folder)
+        for keeper in self.keepers:
+            if not keeper.init_args.get("dirpath"):
+                keeper.init_args.dirpath = str(folder / LAST.parent)
+        if self.resumed:
+            for logger in self.writers:
+                if _is(logger, CSVLogger):
+                    _keep_curves(_parent(logger.init_args) / folder.name / "metrics.csv")
+
+    def _given(self) -> list[Namespace]:
+        """Callbacks with a folder of the user's own for checkpoints."""
+        return [keeper for keeper in self.keepers if keeper.init_args.get("dirpath")]
+
+    def _check_checkpoints(self) -> None:
+        for keeper in self._given():
+            folder = Path(keeper.init_args.dirpath)
+            if self.resumed is None and any(folder.glob("*.ckpt")):
+                raise OutputError(
+                    f"{folder} holds checkpoints of another run, which are kept: give another dirpath, or resume by "
+                    "--ckpt_path=last"
+                )
+
+    def _parent_without_writer(self) -> Path:
+        names = [
+            logger.init_args.get(key)
+            for logger in _listed(self.trainer.logger)
+            for key in ("name", "project", "experiment_name")
+            if isinstance(logger, Namespace) and "init_args" in logger
+        ]
+        name = next((str(name) for name in names if name), "flow").replace("/", "_")
+        return Path(self.trainer.default_root_dir or "runs") / name
+
+    def release(self, state: str) -> None:
+        """Leave the folder to others; ``state`` says what became of the run."""
+        if self.run is not None:
+            self.run.release(state)
+            os.environ.pop(SHARED, None)
+
+
+def without_place(config: Namespace) -> Namespace:
+    """The config as one gives it again, to start another run: without version and checkpoint."""
+    config = config.clone()
+    config.ckpt_path = None
+    for logger in _listed(config.trainer.logger):
+        if _is(logger, TensorBoardLogger, CSVLogger) and "version" in logger.init_args:
+            logger.init_args.version = None
+    return config
+
+
+def is_first_process() -> bool:
+    """Whether this process is the first of its run, by what launchers say before there is a process group."""
+    return all(os.environ.get(key) in (None, "", "0") for key in RANKS)
+
+
+def _parent(init: Namespace) -> Path:
+    return Path(os.path.expanduser(os.path.expandvars(str(init.save_dir)))) / (init.get("name") or "")
+
+
+def _listed(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, list | tuple) else [value] if value else []
+
+
+def _is(component: Any, *kinds: type) -> bool:
+    """Whether a section of the config is of a class; the parser has imported it already."""
+    if not isinstance(component, Namespace) or "class_path" not in component or "init_args" not in component:
+        return False
+    module, _, name = component.class_path.rpartition(".")
+    kind = getattr(importlib.import_module(module), name, None)
+    return isinstance(kind, type) and issubclass(kind, kinds)
+
+
+def _keep_curves(file: Path) -> None:
+    """Move a CSV file that its logger would begin anew out of its way."""
+    if file.is_file():
+        names: Iterator[Path] = (file.with_name(f"{file.stem}_{i}.csv") for i in range(10_000))
+        kept = next(path for path in names if not path.exists())
+        file.rename(kept)
+        rank_zero_info(f"the curves so far are kept in {kept}")

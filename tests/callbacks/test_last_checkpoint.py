@@ -1,0 +1,154 @@
+"""last.ckpt is the last step's, whatever validation does, however training ends."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from lightning.pytorch import Callback
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, Timer
+
+from lightning_flows.errors import UsageError
+from lightning_flows.modules import CSF
+from lightning_flows.trainer import FlowTrainer
+from tests.callbacks.test_interruptible import SIZES, STEPS, Noise
+
+
+class Scored(CSF):
+    """Logs a score of its own after each validation."""
+
+    scores: tuple[float, ...] = (3, 2, 4, 5, 6, 7, 8, 9, 10, 11)
+
+    def on_validation_epoch_end(self) -> None:
+        self.val_bpd.reset()
+        self.validations = getattr(self, "validations", 0)
+        self.log("val/bpd", float(self.scores[self.validations]))
+        self.validations += 1
+
+
+def train(folder: Path, *callbacks: Callback, batch_size: int = 4, ckpt_path: Path | None = None, **options):
+    best = ModelCheckpoint(folder, monitor="val/bpd", filename="best", save_last=True, enable_version_counter=False)
+    trainer = FlowTrainer(
+        **{"max_epochs": 4, "accelerator": "cpu", "logger": False, "num_sanity_val_steps": 0} | options,
+        callbacks=[*callbacks, best],
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    module = Scored((1, 8, 8), **SIZES, split_growth=8, warmup_epochs=1)
+    trainer.fit(module, Noise(batch_size=batch_size, eval_batch_size=4), ckpt_path=ckpt_path, weights_only=True)
+    return trainer
+
+
+def step_of(path: Path) -> int:
+    return torch.load(path, weights_only=True)["global_step"]
+
+
+class StopAt(Callback):
+    """Asks for the end of a training after a step."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx) -> None:
+        trainer.should_stop |= trainer.global_step == self.step
+
+
+@pytest.mark.parametrize(
+    ("options", "callbacks", "steps"),
+    [
+        ({}, [], 4 * STEPS),
+        ({"max_steps": 2 * STEPS + 3}, [], 2 * STEPS + 3),
+        ({"limit_val_batches": 0, "max_steps": STEPS + 1}, [], STEPS + 1),
+        ({"val_check_interval": 2}, [], 4 * STEPS),
+        ({"val_check_interval": 2, "max_epochs": -1, "max_steps": 3}, [], 3),
+        ({"check_val_every_n_epoch": 3}, [], 4 * STEPS),
+        ({"max_epochs": 9}, [EarlyStopping("val/bpd", patience=1)], 3 * STEPS),
+        ({"max_epochs": 9}, [StopAt(STEPS + 2)], STEPS + 2),
+        ({"accumulate_grad_batches": 2}, [], 4 * 3),
+    ],
+)
+def test_a_metric_that_gets_worse(tmp_path: Path, options: dict, callbacks: list[Callback], steps: int) -> None:
+    trainer = train(tmp_path, *callbacks, **options)
+    assert trainer.global_step == steps
+    assert step_of(tmp_path / "last.ckpt") == steps
+    if options.get("limit_val_batches", 1) and steps > 2 * STEPS and "check_val_every_n_epoch" not in options:
+        assert step_of(tmp_path / "best.ckpt") < steps
+
+
+def test_a_finished_training_says_that_nothing_is_left_and_a_resumed_one_does_not(tmp_path: Path, caplog) -> None:
+    train(tmp_path)
+    assert "nothing was" not in caplog.text
+    train(tmp_path, ckpt_path=tmp_path / "last.ckpt", max_epochs=6)
+    assert "nothing was" not in caplog.text
+    assert step_of(tmp_path / "last.ckpt") == 6 * STEPS
+    train(tmp_path, ckpt_path=tmp_path / "last.ckpt", max_epochs=6)
+    assert f"nothing was left to train after {6 * STEPS} steps" in caplog.text
+
+
+@pytest.mark.parametrize("ckpt_path", ["last", "best"])
+def test_checkpoints_named_as_lightning_names_them(tmp_path: Path, ckpt_path: str, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    trainer = train(tmp_path)
+    trainer.fit_loop.max_epochs = 5
+    trainer.fit(trainer.lightning_module, trainer.datamodule, ckpt_path=ckpt_path, weights_only=True)
+    assert trainer.global_step == 5 * STEPS
+
+
+@pytest.mark.parametrize("options", [{"max_epochs": 0}, {"max_steps": 0}, {"limit_train_batches": 0}])
+def test_a_training_of_no_step_says_so(tmp_path: Path, options: dict, caplog) -> None:
+    train(tmp_path, **options)
+    assert "nothing was trained" in caplog.text
+
+
+def test_time_that_is_used_up_says_so(tmp_path: Path, caplog) -> None:
+    train(tmp_path, Timer({"seconds": 1000}), max_epochs=1)
+    state = torch.load(tmp_path / "last.ckpt", weights_only=True)
+    state["callbacks"]["Timer"]["time_elapsed"]["train"] = 2000.0
+    torch.save(state, tmp_path / "late.ckpt")
+    trainer = train(tmp_path, Timer({"seconds": 1000}), ckpt_path=tmp_path / "late.ckpt")
+    assert trainer.global_step == STEPS
+    assert "nothing was left" in caplog.text
+
+
+def test_a_renamed_folder_still_knows_its_best(tmp_path: Path) -> None:
+    train(tmp_path / "before")
+    (tmp_path / "before").rename(tmp_path / "after")
+    trainer = train(tmp_path / "after", ckpt_path=tmp_path / "after/last.ckpt", max_epochs=5)
+    # it begins with scores of 3 and 2 again, which the best of before, 2, is not worse than
+    assert trainer.checkpoint_callback.best_model_score == 2
+    assert Path(trainer.checkpoint_callback.best_model_path) == tmp_path / "after/best.ckpt"
+    assert step_of(tmp_path / "after/best.ckpt") == 2 * STEPS
+    assert not (tmp_path / "before").exists()
+
+
+def test_a_run_from_the_checkpoint_of_another_has_a_best_of_its_own(tmp_path: Path) -> None:
+    train(tmp_path / "first")
+    trainer = train(tmp_path / "second", ckpt_path=tmp_path / "first/last.ckpt", max_epochs=5)
+    assert Path(trainer.checkpoint_callback.best_model_path) == tmp_path / "second/best.ckpt"
+    assert step_of(tmp_path / "first/best.ckpt") == 2 * STEPS
+
+
+def test_paths_in_a_checkpoint_lead_nowhere(tmp_path: Path) -> None:
+    run, victim = tmp_path / "run", tmp_path / "victim"
+    train(run)
+    victim.mkdir()
+    (victim / "precious.ckpt").write_text("precious")
+    state = torch.load(run / "last.ckpt", weights_only=True)
+    (key,) = (key for key in state["callbacks"] if key.startswith("ModelCheckpoint"))
+    kept = state["callbacks"][key]
+    for evil in (run / ".." / "victim", victim / "precious.ckpt", victim):
+        kept["last_model_path"] = kept["best_model_path"] = kept["kth_best_model_path"] = str(evil)
+        kept["best_k_models"] = {str(evil): torch.tensor(9.0)}
+        torch.save(state, run / "last.ckpt")
+        train(run, ckpt_path=run / "last.ckpt", max_epochs=5)
+        assert (victim / "precious.ckpt").read_text() == "precious"
+
+
+def test_another_number_of_batches_within_an_epoch_is_refused(tmp_path: Path) -> None:
+    train(tmp_path, max_steps=STEPS + 3)
+    with pytest.raises(UsageError, match="after 3 of 5 batches of an epoch, which has 1 now"):
+        train(tmp_path, ckpt_path=tmp_path / "last.ckpt", batch_size=20)
+
+
+def test_another_batch_size_at_the_end_of_an_epoch_is_fine(tmp_path: Path) -> None:
+    train(tmp_path, max_epochs=1)
+    assert train(tmp_path, ckpt_path=tmp_path / "last.ckpt", batch_size=10).global_step == STEPS + 3 * 2

@@ -178,13 +178,13 @@ def main(args: Sequence[str] | None = None) -> None:
             raise
         except Exception as error:
             text = explain(error)
-            if text is None or os.environ.get("LIGHTNING_FLOWS_DEBUG") == "1":
+            if text is not None and os.environ.get("LIGHTNING_FLOWS_DEBUG") != "1":
+                if is_first_to_fail():
+                    print(f"error: {text}", file=sys.stderr, flush=True)
                 end_children()
-                raise
-            if is_first_to_fail():
-                print(f"error: {text}", file=sys.stderr, flush=True)
+                leave()
             end_children()
-            leave()
+            raise
 
 
 def _hush() -> None:

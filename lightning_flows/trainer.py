@@ -1,10 +1,8 @@
 """The trainer behind the subcommands fit, validate, test and predict."""
 
 import json
-import signal
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -82,8 +80,7 @@ class FlowTrainer(Trainer):
         where = f"; run: {_short(run_folder(self))}" if self.is_global_zero and not self.fast_dev_run else ""  # type: ignore[attr-defined]
         size = sum(p.numel() for p in model.parameters())
         rank_zero_info(f"{type(model).__name__}, {size:,} parameters{where}")
-        with self._without_orphans():
-            super().fit(model, train_dataloaders, val_dataloaders, datamodule, ckpt_path, weights_only)
+        super().fit(model, train_dataloaders, val_dataloaders, datamodule, ckpt_path, weights_only)
         if not last.has_trained:
             self._tell_why_nothing(ckpt_path)
         for callback in self.checkpoint_callbacks:
@@ -104,17 +101,6 @@ class FlowTrainer(Trainer):
         else:
             rank_zero_info("nothing was trained: max_epochs, max_steps, max_time or limit_train_batches allow no step")
 
-    @contextmanager
-    def _without_orphans(self) -> Iterator[None]:
-        """End the processes that were started for a run that fails: one that hangs would never end by itself."""
-        try:
-            yield
-        except BaseException:
-            kill = getattr(self.strategy.launcher, "kill", None)
-            if kill is not None:
-                kill(getattr(signal, "SIGKILL", signal.SIGTERM))
-            raise
-
     def validate(
         self,
         model: LightningModule | None = None,
@@ -134,8 +120,7 @@ class FlowTrainer(Trainer):
             datamodule: the data.
             weights_only: read tensors and plain values alone.
         """
-        with self._without_orphans():
-            results = super().validate(model, dataloaders, ckpt_path, False, datamodule, weights_only)
+        results = super().validate(model, dataloaders, ckpt_path, False, datamodule, weights_only)
         self._show(results, verbose)
         return results
 
@@ -158,8 +143,7 @@ class FlowTrainer(Trainer):
             datamodule: the data.
             weights_only: read tensors and plain values alone.
         """
-        with self._without_orphans():
-            results = super().test(model, dataloaders, ckpt_path, False, datamodule, weights_only)
+        results = super().test(model, dataloaders, ckpt_path, False, datamodule, weights_only)
         self._show(results, verbose)
         path = Path(ckpt_path or "").resolve()
         if path.parent.name == "checkpoints" and self.is_global_zero and model and results:
@@ -211,10 +195,9 @@ class FlowTrainer(Trainer):
         callbacks: list[Callback] = self.callbacks  # type: ignore[attr-defined]
         callbacks.append(writer)
         try:
-            with self._without_orphans():
-                super().predict(
-                    model, datamodule=datamodule, ckpt_path=ckpt_path, return_predictions=False, weights_only=True
-                )
+            super().predict(
+                model, datamodule=datamodule, ckpt_path=ckpt_path, return_predictions=False, weights_only=True
+            )
         finally:
             callbacks.remove(writer)
         if self.is_global_zero:

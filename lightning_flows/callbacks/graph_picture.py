@@ -38,6 +38,8 @@ class GraphPicture(Callback):
             self.num_graphs, generator=torch.Generator(pl_module.device).manual_seed(self.seed)
         ).cpu()
         figure = graph_figure(data, samples, lambda graphs: pl_module(graphs.to(pl_module.device)))
+        if trainer.fast_dev_run:  # type: ignore[attr-defined]
+            return  # a trial run leaves no files
         folder = run_folder(trainer) / "samples"
         folder.mkdir(parents=True, exist_ok=True)
         figure.savefig(folder / f"epoch_{trainer.current_epoch:04d}.png", dpi=100)

@@ -84,7 +84,7 @@ class LastCheckpoint(Checkpoint):
 
 
 def _moved(state: Any, folder: Path) -> dict[str, Any] | None:
-    """A ModelCheckpoint's state with all its files in ``folder``; None if they are not there, or it is no such state."""
+    """A ModelCheckpoint's state with all its files in ``folder``; None without its best there, or for no such state."""
     if not isinstance(state, dict) or not isinstance(models := state.get("best_k_models"), dict):
         return None
 

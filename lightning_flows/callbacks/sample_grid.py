@@ -48,6 +48,8 @@ class SampleGrid(Callback):
         grid = picture_grid(samples.images)
         if isinstance(trainer.logger, TensorBoardLogger):
             trainer.logger.experiment.add_image("samples", grid, trainer.global_step)
+        if trainer.fast_dev_run:  # type: ignore[attr-defined]
+            return  # a trial run leaves no files
         folder = run_folder(trainer) / "samples"
         folder.mkdir(parents=True, exist_ok=True)
         save_image(grid / 255, folder / f"epoch_{trainer.current_epoch:04d}.png")

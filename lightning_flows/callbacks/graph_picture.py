@@ -1,6 +1,5 @@
 """Graphs and learned densities as training goes."""
 
-import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
@@ -8,6 +7,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from lightning_flows.callbacks.folder import run_folder
 from lightning_flows.callbacks.schedule import every
 from lightning_flows.figures import graph_figure
+from lightning_flows.functional.streams import stream
 
 
 class GraphPicture(Callback):
@@ -33,9 +33,9 @@ class GraphPicture(Callback):
         due = last or trainer.current_epoch % self.every_n_epochs == 0
         if trainer.sanity_checking or mixture is None or not due:
             return
-        data = mixture.sample(self.num_graphs, generator=torch.Generator().manual_seed(self.seed))
+        data = mixture.sample(self.num_graphs, generator=stream(self.seed, "graphs of a picture"))
         samples = pl_module.sample(
-            self.num_graphs, generator=torch.Generator(pl_module.device).manual_seed(self.seed)
+            self.num_graphs, generator=stream(self.seed, "samples of a picture", device=pl_module.device)
         ).cpu()
         figure = graph_figure(data, samples, lambda graphs: pl_module(graphs.to(pl_module.device)))
         if trainer.fast_dev_run:  # type: ignore[attr-defined]

@@ -15,6 +15,7 @@ from lightning_flows import __version__
 from lightning_flows.callbacks.folder import run_folder
 from lightning_flows.errors import ConvergenceError
 from lightning_flows.files import replaced
+from lightning_flows.functional.streams import stream
 
 
 class RuntimeMonitor(Callback):
@@ -80,7 +81,7 @@ class RuntimeMonitor(Callback):
         """Time one drawing of pictures."""
         if trainer.sanity_checking or self.num_samples < 1:
             return
-        generator = torch.Generator(pl_module.device).manual_seed(0)
+        generator = stream(0, "timed samples", device=pl_module.device)
         start = _now(pl_module.device)
         try:
             pl_module.sample(self.num_samples, generator=generator)

@@ -2,7 +2,6 @@
 
 import math
 
-import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
@@ -12,6 +11,7 @@ from torchvision.utils import make_grid, save_image
 from lightning_flows.callbacks.folder import run_folder
 from lightning_flows.callbacks.schedule import every
 from lightning_flows.errors import ConvergenceError
+from lightning_flows.functional.streams import stream
 
 
 class SampleGrid(Callback):
@@ -35,7 +35,7 @@ class SampleGrid(Callback):
         """Draw, show, save."""
         if trainer.sanity_checking or trainer.current_epoch % self.every_n_epochs:
             return
-        generator = torch.Generator(pl_module.device).manual_seed(self.seed)
+        generator = stream(self.seed, "sample grid", device=pl_module.device)
         try:
             samples = pl_module.sample(self.num_samples, temperature=self.temperature, generator=generator)
         except ConvergenceError as error:  # training goes on: the model may become invertible again

@@ -15,6 +15,7 @@ from lightning_flows.commands.trained import load_graph_flow, load_mixture, load
 from lightning_flows.datamodules import FashionMNIST, ImageFolder
 from lightning_flows.datasets import constant_pictures, noise_pictures, pictures_as, sample_photo
 from lightning_flows.errors import CheckpointError, DataError
+from lightning_flows.functional.streams import stream
 from lightning_flows.modules import PictureFlow, load_model
 from lightning_flows.transforms import ConvExponential
 
@@ -38,9 +39,9 @@ class Request:
         """Where the model computes."""
         return torch.device(self.device or ("cuda" if torch.cuda.is_available() else "cpu"))
 
-    def generator(self, device: torch.device | str = "cpu") -> torch.Generator:
-        """Random numbers by the seed."""
-        return torch.Generator(device).manual_seed(self.seed)
+    def generator(self, purpose: str, device: torch.device | str = "cpu") -> torch.Generator:
+        """Random numbers by the seed, other ones for each purpose."""
+        return stream(self.seed, purpose, device=device)
 
 
 def _series_terms(request: Request) -> Figure:
@@ -113,8 +114,9 @@ def _outliers(request: Request) -> Figure:
 def _graphs(request: Request) -> Figure:
     model = load_graph_flow(request.ckpt_path, "the figure graphs").to(request.target)
     num = request.num or 256
-    data = load_mixture(str(request.ckpt_path)).sample(num, generator=request.generator())
-    samples = model.sample(num, temperature=request.temperature, generator=request.generator(request.target)).cpu()
+    data = load_mixture(str(request.ckpt_path)).sample(num, generator=request.generator("graphs"))
+    generator = request.generator("samples", request.target)
+    samples = model.sample(num, temperature=request.temperature, generator=generator).cpu()
     return figures.graph_figure(data, samples, lambda graphs: model(graphs.to(request.target)))
 
 
@@ -132,11 +134,11 @@ def _pictures(request: Request, model: PictureFlow, part: str) -> Tensor:
 
 def _choose(images: Tensor, num: int, request: Request) -> Tensor:
     """So many of the pictures at random, or all of them."""
-    return images[torch.randperm(len(images), generator=request.generator())[:num]]
+    return images[torch.randperm(len(images), generator=request.generator("choice"))[:num]]
 
 
 def _draw(model: PictureFlow, request: Request, default: int) -> Tensor:
-    generator = request.generator(request.target)
+    generator = request.generator("samples", request.target)
     return model.sample(request.num or default, temperature=request.temperature, generator=generator).images
 
 

@@ -14,6 +14,7 @@ from lightning_flows.errors import UsageError
 from lightning_flows.figures import nodes_figure
 from lightning_flows.files import check_new_file
 from lightning_flows.functional.graphs import Graph
+from lightning_flows.functional.streams import stream
 from lightning_flows.modules import GraphFlowModule, load_model
 
 
@@ -54,9 +55,9 @@ def sample(
         check_new_file(file)
     target = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     model = load_model(ckpt_path).to(target)
-    generator = torch.Generator(target).manual_seed(seed)
+    generator = stream(seed, "samples", device=target)
     graphs = load_graphs(ckpt_path) if isinstance(model, GraphFlowModule) else None
-    structure = Graph() if graphs is None else graphs.draw_structure(num, torch.Generator().manual_seed(seed))
+    structure = Graph() if graphs is None else graphs.draw_structure(num, stream(seed, "structure"))
     batches, non_finite = [], 0
     with tqdm(total=num, unit="sample", desc="sampling") as progress:
         for start in range(0, num, batch_size):

@@ -141,13 +141,13 @@ class GraphDataset(Dataset[dict[str, Tensor]]):
 
 
 def training_stream(seed: int, k: int) -> torch.Generator:
-    """Return the generator of batch k; no two k below 2^31 share one, nor any with :func:`evaluation_stream`."""
-    return stream(seed, 2 * k)
+    """Return the generator of training batch k."""
+    return stream(seed, "training graphs", k)
 
 
 def evaluation_stream(seed: int, part: str) -> torch.Generator:
     """Return the generator of a part, val or test."""
-    return stream(seed, 2 * ("val", "test").index(part) + 1)
+    return stream(seed, f"{part} graphs")
 
 
 def check_sizes(sizes: Sequence[int], num_nodes: int) -> Tensor:

@@ -7,18 +7,19 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional as F
 
 from lightning_flows.errors import ShapeError
+from lightning_flows.functional.streams import stream
 
 
 def constant_pictures(num: int, event_shape: Sequence[int], seed: int = 0) -> Tensor:
     """Pictures of one colour each, uniform over all colours: uint8 ``(num, *event_shape)``."""
     channels, height, width = event_shape
-    colours = torch.randint(256, (num, channels, 1, 1), generator=_generator(seed), dtype=torch.uint8)
+    colours = torch.randint(256, (num, channels, 1, 1), generator=stream(seed, "constant pictures"), dtype=torch.uint8)
     return colours.expand(-1, -1, height, width).contiguous()
 
 
 def noise_pictures(num: int, event_shape: Sequence[int], seed: int = 0) -> Tensor:
     """Pictures whose levels are independent and uniform: uint8 ``(num, *event_shape)``, 8 bits per dimension."""
-    return torch.randint(256, (num, *event_shape), generator=_generator(seed), dtype=torch.uint8)
+    return torch.randint(256, (num, *event_shape), generator=stream(seed, "noise pictures"), dtype=torch.uint8)
 
 
 def pictures_as(images: Tensor, event_shape: Sequence[int]) -> Tensor:
@@ -35,7 +36,3 @@ def pictures_as(images: Tensor, event_shape: Sequence[int]) -> Tensor:
     if images.shape[2:] != (height, width):
         images = F.resize(images, [height, width], antialias=True)
     return images.contiguous()
-
-
-def _generator(seed: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)

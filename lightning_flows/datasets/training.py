@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, DistributedSampler
 
 from lightning_flows.datasets.images import ImageDataset
-from lightning_flows.functional.streams import seeded, stream, stream_seed
+from lightning_flows.functional.streams import seeded, stream
 
 
 class TrainingPictures(Dataset[dict[str, Tensor]]):
@@ -28,7 +28,7 @@ class TrainingPictures(Dataset[dict[str, Tensor]]):
         return len(self.pictures)
 
     def __getitem__(self, k: int) -> dict[str, Tensor]:
-        with seeded(stream_seed(self.seed, 2 * k)):
+        with seeded(self.seed, "augmentation", k):
             return self.pictures[k % len(self.pictures)]
 
 
@@ -68,7 +68,7 @@ class ShuffledSampler(DistributedSampler[int]):
     def __iter__(self) -> Iterator[int]:
         # A generator: Lightning makes the iterator of a resumed run before it tells the epoch.
         num = len(self.dataset)  # type: ignore[arg-type]
-        order = torch.randperm(num, generator=stream(self.seed, 2 * self.epoch + 1))
+        order = torch.randperm(num, generator=stream(self.seed, "order of an epoch", self.epoch))
         first = self.first_step() * self.batch_size
         mine = torch.arange(first, self.num_samples) * self.num_replicas + self.rank
         yield from (self.epoch * num + order[mine % num]).tolist()

@@ -11,6 +11,7 @@ from lightning_flows.dequantization.evidence import Evidence, gather_evidence
 from lightning_flows.errors import InputTypeError, ShapeError, UsageError
 from lightning_flows.flows.multiscale import MultiScaleFlow
 from lightning_flows.functional.parts import note_part
+from lightning_flows.functional.streams import stream
 
 
 class Samples(NamedTuple):
@@ -86,7 +87,7 @@ class DequantizedFlow(nn.Module):
             return self._log_weight(x[rows], noise, None if context is None else context[rows])
 
         on_host = torch.empty(1, *x.shape[1:], dtype=x.dtype)  # noise drawn here is the same on any device
-        generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+        generators = [stream(seed, "dequantization") for seed in seeds]
         return gather_evidence(
             log_weight,
             generators,

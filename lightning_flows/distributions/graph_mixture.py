@@ -10,6 +10,7 @@ from torch import Tensor
 
 from lightning_flows.errors import DataError, ShapeError
 from lightning_flows.functional.permanent import MAX_COLUMNS, log_permanent
+from lightning_flows.functional.streams import stream
 
 PRESETS: dict[str, tuple[tuple[float, ...], float]] = {
     "mog4": ((-5, 5), 0.0),
@@ -113,7 +114,7 @@ class GraphMixture:
         one angle, as all are alike. I(X; angle) is the average over graphs of the divergence of the angle's posterior
         from its prior.
         """
-        generator = torch.Generator().manual_seed(seed)
+        generator = stream(seed, "entropy")
         information, variance = math.lgamma(self.num_means + 1), 0.0
         if self.min_distance < WELL_SEPARATED:
             noise, still = self._in_order(num_samples, generator), GraphMixture(self.means.tolist())

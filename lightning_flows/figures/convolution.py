@@ -11,6 +11,7 @@ from torch import Tensor
 
 from lightning_flows.figures.style import draw_map
 from lightning_flows.functional.series import linear_exponential
+from lightning_flows.functional.streams import stream
 
 KERNEL = ((0.1, 0.3, -0.2), (0.4, 0.5, 0.0), (-0.3, 0.2, -0.1))
 """The kernel m of figures 1 and 2; the paper does not give the values of its own."""
@@ -47,7 +48,7 @@ def equivalent_matrices(size: int = 5, seed: int = 0) -> EquivalentMatrices:
     Source: section 2.2 and equation 4 of the paper.
     """
     kernel = torch.tensor(KERNEL, dtype=torch.float64)
-    signal = 2 * torch.rand(size, size, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) - 1
+    signal = 2 * torch.rand(size, size, generator=stream(seed, "figure's signal"), dtype=torch.float64) - 1
     basis = torch.eye(size**2, dtype=torch.float64).reshape(-1, 1, size, size)
     matrix = _convolve(kernel, basis).flatten(1).T
     exponential = _exponential(kernel, basis).flatten(1).T

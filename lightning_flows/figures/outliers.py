@@ -15,6 +15,7 @@ from lightning_flows.datasets.compression import png_bits_per_dim
 from lightning_flows.dequantization import DequantizedFlow
 from lightning_flows.figures.style import COLORS, LINES
 from lightning_flows.functional.bits import bits_per_dim
+from lightning_flows.functional.streams import stream_seed
 
 
 class PictureBits(NamedTuple):
@@ -53,7 +54,7 @@ def picture_bits(
     log_likelihood = []
     for start in range(0, len(images), batch_size):
         batch = images[start : start + batch_size].to(device)
-        seeds = [seed * 1_000_003 + start + i for i in range(len(batch))]
+        seeds = [stream_seed(seed, "evaluation noise", start + i) for i in range(len(batch))]
         log_likelihood.append(model.evidence(batch, num_draws, seeds=seeds, chunk_size=batch_size).log_likelihood.cpu())
     png = torch.tensor([png_bits_per_dim(image[None]) for image in images], dtype=torch.float64)
     return PictureBits(bits_per_dim(torch.cat(log_likelihood).double(), images[0].numel()), png)

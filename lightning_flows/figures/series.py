@@ -11,6 +11,7 @@ from torch import Tensor
 
 from lightning_flows.figures.style import COLORS, LINES
 from lightning_flows.functional.norms import conv_norm_bound
+from lightning_flows.functional.streams import stream
 
 NORMS = (0.5, 0.9, 2.0, 4.0)
 """Norms of the kernels of figure 4, the paper's 0.9 among them."""
@@ -35,7 +36,7 @@ class SeriesTerms(NamedTuple):
 
 def random_kernels(norms: Sequence[float] = NORMS, channels: int = 3, seed: int = 0) -> list[Tensor]:
     """Normal 3x3 kernels ``(channels, channels, 3, 3)``, scaled so that :func:`conv_norm_bound` gives ``norms``."""
-    generator = torch.Generator().manual_seed(seed)
+    generator = stream(seed, "figure's kernels")
     kernels = [torch.randn(channels, channels, 3, 3, generator=generator, dtype=torch.float64) for _ in norms]
     return [norm / conv_norm_bound(kernel) * kernel for norm, kernel in zip(norms, kernels, strict=True)]
 
@@ -57,7 +58,7 @@ def series_terms(
     Source: section 3 of the paper; b is :func:`conv_norm_bound`.
     """
     norms, largest, mean = [], [], []
-    generator = torch.Generator().manual_seed(seed)
+    generator = stream(seed, "figure's inputs")
     for kernel in (kernel.double().cpu() for kernel in kernels):
         term = torch.randn(num_inputs, kernel.shape[1], size, size, generator=generator, dtype=torch.float64)
         norm, sizes = term.flatten(1).norm(dim=1), []

@@ -16,7 +16,7 @@ from torchmetrics import Metric
 from lightning_flows import __version__
 from lightning_flows.errors import CheckpointError, UsageError
 from lightning_flows.functional.ranks import gather_from_ranks
-from lightning_flows.functional.streams import stream_seed
+from lightning_flows.functional.streams import seed_all
 
 OPTIMIZERS = {"adam": torch.optim.Adam, "adamax": torch.optim.Adamax}
 CALLBACKS = {"val/bpd": "defaults/fit.yaml", "val/nll": "table4/base.yaml"}
@@ -127,7 +127,7 @@ class FlowModule(LightningModule, ABC):
 
         They are the same on all ranks, each of which takes its own of what is drawn for a whole batch.
         """
-        torch.manual_seed(stream_seed(self.seed, self.trainer.fit_loop.total_batch_idx))
+        seed_all(self.seed, "training step", self.trainer.fit_loop.total_batch_idx)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Write down what rebuilds model and data: class paths and plain arguments."""

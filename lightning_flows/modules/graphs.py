@@ -9,6 +9,7 @@ from torch import Tensor
 
 from lightning_flows.flows import GraphFlow, graph_coupling_flow, graph_normalizing_flow, set_autoregressive_flow
 from lightning_flows.functional.graphs import Graph
+from lightning_flows.functional.streams import stream
 from lightning_flows.modules.base import FlowModule
 from lightning_flows.modules.diagnosis import check_finite
 from lightning_flows.modules.metrics import ExactMean, StandardError
@@ -127,7 +128,7 @@ class GraphFlowModule(FlowModule):
         return -log_prob / _num_nodes(batch)
 
     def _generator(self) -> torch.Generator:
-        return torch.Generator(self.device).manual_seed(0)
+        return stream(0, "test samples", device=self.device)
 
 
 def _num_nodes(batch: Mapping[str, Tensor]) -> Tensor | int:

@@ -12,6 +12,7 @@ from torchmetrics import MeanMetric
 from lightning_flows.dequantization import DequantizedFlow, Evidence, Samples
 from lightning_flows.functional.bits import bits_per_dim
 from lightning_flows.functional.ranks import num_ranks, rank
+from lightning_flows.functional.streams import stream_seed
 from lightning_flows.modules.base import FlowModule
 from lightning_flows.modules.diagnosis import check_finite
 from lightning_flows.modules.metrics import BitsPerDim, BitsPerDimError
@@ -136,7 +137,7 @@ class PictureFlow(FlowModule):
         evidence = self.model.evidence(
             batch["image"],
             max(1, num_draws),
-            seeds=[(self.seed * 1_000_003 + index) % 2**63 for index in batch["index"].tolist()],
+            seeds=[stream_seed(self.seed, "evaluation noise", index) for index in batch["index"].tolist()],
             chunk_size=self.hparams["eval_chunk_size"],
             target_error=None if error is None else error * self.val_bpd.num_dims * math.log(2),
             on_progress=lambda share: self._tell_progress(batch_idx + share),

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from lightning_flows.errors import UsageError
 from lightning_flows.functional.precision import full_precision
+from lightning_flows.functional.streams import stream
 from lightning_flows.nets.spectral_norm import frozen_power_iteration
 from lightning_flows.transforms.base import Transform, check_floating, log_det_wanted, sum_event, zero_log_det
 from lightning_flows.transforms.fixed_point import InverseReport, attach_gradient, check_converged, solve_residual
@@ -120,7 +121,7 @@ class ResidualBlock(Transform):
         if self.training:
             weights, probes = self._roulette(), [_signs(x)]
         else:
-            generator = torch.Generator().manual_seed(self.probe_seed)  # on the host: the same signs on any device
+            generator = stream(self.probe_seed, "probes")  # on the host: the same signs on any device
             weights = [1.0] * self.eval_terms
             host = torch.empty(1, *x.shape[1:], dtype=x.dtype)
             probes = [_signs(host, generator).to(x.device).expand_as(x) for _ in range(self.eval_probes)]

@@ -1,10 +1,13 @@
 import pytest
 import torch
 from lightning.pytorch import Trainer
+from torchvision.io import ImageReadMode, read_image
 
 from lightning_flows.callbacks import GraphPicture, LatentHistogram, RuntimeMonitor, SampleGrid
 from lightning_flows.callbacks.sample_grid import picture_grid
+from lightning_flows.dequantization import Samples
 from lightning_flows.errors import ConvergenceError, UsageError
+from lightning_flows.functional.streams import stream
 from tests.modules.test_base import Stripes, make
 
 
@@ -19,12 +22,23 @@ def fit(folder, module, callbacks, **kwargs) -> Trainer:
 
 def test_same_latents_each_time(tmp_path) -> None:
     module = make()
-    fit(tmp_path, module, [SampleGrid(num_samples=4, every_n_epochs=2)])
-    grids = list(tmp_path.rglob("epoch_*.png"))
-    assert [grid.name for grid in grids] == ["epoch_0000.png"]
-    generator = torch.Generator().manual_seed(0)
-    first = module.sample(4, generator=generator).images
-    assert torch.equal(first, module.sample(4, generator=torch.Generator().manual_seed(0)).images)
+    drawn = []
+    sample = module.sample
+
+    def watch(*args, **kwargs):
+        latents = torch.rand(3, generator=kwargs["generator"].clone_state())
+        drawn.append((latents, sample(*args, **kwargs).images))
+        return Samples(drawn[-1][1], 0)
+
+    module.sample = watch
+    fit(tmp_path, module, [SampleGrid(num_samples=4)])
+    grids = sorted(tmp_path.rglob("epoch_*.png"))
+    assert [grid.name for grid in grids] == ["epoch_0000.png", "epoch_0001.png"]
+    assert len(drawn) == 2
+    assert torch.equal(drawn[0][0], drawn[1][0])
+    assert torch.equal(drawn[1][1], sample(4, generator=stream(0, "sample grid")).images)
+    shown = read_image(str(grids[1]), ImageReadMode.RGB)
+    assert torch.equal(shown, picture_grid(drawn[1][1]))
 
 
 def test_training_is_the_same_with_and_without_samples(tmp_path) -> None:

@@ -9,6 +9,7 @@ import torch
 from lightning_flows import figures
 from lightning_flows.commands.drawings import DRAWINGS, NUMBERS, Request, _choose, _photo
 from lightning_flows.distributions.graph_mixture import graph_mixture
+from lightning_flows.functional.streams import stream
 from lightning_flows.modules import load_model
 from lightning_flows.transforms import ConvExponential
 from tests.commands.test_sample import graph_flow, save
@@ -30,9 +31,10 @@ def test_each_number_of_the_paper_names_a_figure() -> None:
 
 
 def test_random_numbers_follow_the_seed() -> None:
-    first, again, other = (torch.rand(5, generator=Request("a", seed=seed).generator()) for seed in (1, 1, 2))
+    first, again, other = (torch.rand(5, generator=Request("a", seed=seed).generator("b")) for seed in (1, 1, 2))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
+    assert not torch.equal(first, torch.rand(5, generator=Request("a", seed=1).generator("c")))
 
 
 def test_the_device_is_the_one_that_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -69,7 +71,7 @@ def test_terms_are_those_of_the_checkpoint_s_kernels(trained: Path, given: dict[
 
 def test_samples_have_number_temperature_and_seed(trained: Path, given: dict[str, Any]) -> None:
     DRAWINGS["samples"](Request("samples", str(trained), num=3, temperature=0.5, seed=2, device="cpu"))
-    generator = torch.Generator().manual_seed(2)
+    generator = stream(2, "samples")
     expected = load_model(trained).sample(3, temperature=0.5, generator=generator).images
     assert torch.equal(given["samples_figure"][0], expected)
 
@@ -79,7 +81,7 @@ def test_graphs_are_those_of_mixture_and_flow_by_the_seed(given: dict[str, Any],
     path = save(module, tmp_path / "graphs.ckpt", mixture="mog4")
     DRAWINGS["graphs"](Request("graphs", path, num=5, temperature=0.5, seed=2, device="cpu"))
     data, samples, log_prob = given["graph_figure"]
-    assert torch.equal(data, graph_mixture("mog4").sample(5, generator=torch.Generator().manual_seed(2)))
-    expected = module.sample(5, temperature=0.5, generator=torch.Generator().manual_seed(2))
+    assert torch.equal(data, graph_mixture("mog4").sample(5, generator=stream(2, "graphs")))
+    expected = module.sample(5, temperature=0.5, generator=stream(2, "samples"))
     assert torch.equal(samples, expected)
     assert torch.equal(log_prob(data), module(data))

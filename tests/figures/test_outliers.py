@@ -5,7 +5,7 @@ import torch
 
 from lightning_flows.figures import Outliers, outlier_table, outliers_figure, picture_bits
 from lightning_flows.figures.outliers import SCORES, PictureBits, auroc, roc
-from tests.figures.digest import digest
+from lightning_flows.functional.streams import stream_seed
 from tests.figures.models import SHAPE, small_model, waves
 
 
@@ -19,10 +19,9 @@ DATA = Outliers(bits(4.0, 4.5, 5.0, 5.5), {"dull": bits(1.0, 2.0, 4.7), "noise":
 def test_bits_are_those_of_the_flow_whatever_the_batches() -> None:
     model, images = small_model().float(), waves(5, *SHAPE)
     scores = picture_bits(model, images, num_draws=2, batch_size=2, seed=3)
-    evidence = model.evidence(images, 2, seeds=[3 * 1_000_003 + i for i in range(5)])
+    evidence = model.evidence(images, 2, seeds=[stream_seed(3, "evaluation noise", i) for i in range(5)])
     torch.testing.assert_close(scores.flow, -evidence.log_likelihood.double() / (192 * math.log(2)))
     assert len(scores.png) == 5
-    assert digest([scores.flow], decimals=3) == "1fe830f0bd3c2fe4"
 
 
 def test_auroc_is_the_share_of_pairs_in_the_right_order() -> None:

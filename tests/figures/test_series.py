@@ -26,7 +26,7 @@ def test_a_shift_reaches_its_bound_but_for_the_border() -> None:
 
 
 def test_data_stay_what_they_are() -> None:
-    assert digest(series_terms(random_kernels(), size=8, num_terms=6)) == "3e59aeacc153580c"
+    assert digest(series_terms(random_kernels(), size=8, num_terms=6)) == "9d5e1c5a9a3336cf"
 
 
 @pytest.mark.parametrize("num", [1, 4, 9])

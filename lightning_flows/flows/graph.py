@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_flows.errors import ShapeError
-from lightning_flows.functional.graphs import COMPLETE, Graph
+from lightning_flows.functional.graphs import COMPLETE, Graph, check_nodes
 from lightning_flows.functional.parts import note_part
 from lightning_flows.nets import MLP, GraphAttentionNet
 from lightning_flows.transforms import (
@@ -72,22 +72,28 @@ class GraphFlow(nn.Module):
         self, num: int, graph: Graph | None = None, *, generator: torch.Generator | None = None
     ) -> tuple[Tensor, Tensor]:
         """Draw ``(num, N, F)`` and its log-density ``(num,)``, in one pass."""
-        z = self._noise(num, graph, 1.0, generator)
+        z = _without_padding(self._noise(num, graph, 1.0, generator), graph)
         x, log_det = self.transform.inverse(z, graph)
         return x, node_log_prob(z, graph) - log_det
 
     def _noise(self, num: int, graph: Graph | None, temperature: float, generator: torch.Generator | None) -> Tensor:
         like = next(self.parameters())
         noise = torch.randn(num, *self.event_shape, generator=generator, device=like.device, dtype=like.dtype)
-        return temperature * noise * (graph or COMPLETE).node_weights(noise)[..., None]
+        return temperature * noise * check_nodes(noise, noise.shape[2], graph).node_weights(noise)[..., None]
 
 
 def _without_padding(x: Tensor, graph: Graph | None) -> Tensor:
-    """Zeros at padding, where anything may stand: not even a NaN counts."""
-    mask = None if graph is None else graph.mask
-    if mask is None or mask.dtype != torch.bool or mask.shape != x.shape[:2]:
-        return x  # all nodes exist, or the first layer says what is wrong
-    return x.masked_fill(~mask[..., None], 0)
+    """Zeros at padding, where anything may stand: not even a NaN counts. Edges that are not finite make a graph NaN.
+
+    Attention would take NaN for an edge. No value is read here, as that would wait for the device.
+    """
+    if graph is None:
+        return x
+    graph = check_nodes(x, x.shape[-1], graph)
+    if graph.mask is not None:
+        x = x.masked_fill(~graph.mask[..., None], 0)
+    edges = graph.edges(x.dtype)
+    return x if edges is None else x + 0 * edges.sum((-2, -1)).reshape(-1, 1, 1)
 
 
 def node_log_prob(z: Tensor, graph: Graph | None) -> Tensor:

@@ -12,7 +12,9 @@ class Graph(NamedTuple):
     """The structure that goes with node features ``(B, N, F)``.
 
     Args:
-        adjacency: ``(N, N)`` or ``(B, N, N)``, 0 or 1, symmetric, zeros on the diagonal; None for complete graphs.
+        adjacency: ``(N, N)`` or ``(B, N, N)``; 0 for no edge, 1 for an edge, other numbers for weighted ones. Edges may
+            have a direction and lead from a node to itself. None for complete graphs. What stands at padding counts for
+            nothing.
         mask: ``(B, N)``, False for padding: nodes that do not exist; None if all do.
     """
 
@@ -23,13 +25,25 @@ class Graph(NamedTuple):
         """One for each node that exists and zero for padding, ``(B, N)`` of x's dtype."""
         return x.new_ones(x.shape[:2]) if self.mask is None else self.mask.to(x.dtype)
 
+    def edges(self, dtype: torch.dtype) -> Tensor | None:
+        """The adjacency in a dtype with zeros at padding, whatever stands there; None for complete graphs."""
+        if self.adjacency is None:
+            return None
+        edges = self.adjacency.to(dtype)
+        return edges if self.mask is None else edges.masked_fill(~_both(self.mask), 0)
+
     def neighbours(self) -> Tensor | None:
         """Which node sees which, itself included, ``(B or 1, N, N)`` bool; padding sees itself; None if all see all."""
-        seen = None if self.mask is None else self.mask[:, :, None] & self.mask[:, None, :]
+        seen = None if self.mask is None else _both(self.mask)
         if self.adjacency is not None:
             edges = self.adjacency.bool() if self.adjacency.ndim == 3 else self.adjacency.bool()[None]
             seen = edges if seen is None else edges & seen
         return None if seen is None else seen | torch.eye(seen.shape[-1], dtype=torch.bool, device=seen.device)
+
+
+def _both(mask: Tensor) -> Tensor:
+    """Which pairs of nodes exist, ``(B, N, N)``."""
+    return mask[:, :, None] & mask[:, None, :]
 
 
 COMPLETE = Graph()
@@ -39,8 +53,11 @@ COMPLETE = Graph()
 def check_nodes(x: Tensor, features: int, graph: Graph | None) -> Graph:
     """The graph of node features x ``(B, N, features)``.
 
-    Raises: TypeError for integers or a mask that is not bool; ShapeError if shapes do not fit, or x has no nodes.
+    Raises: TypeError for integers, a mask that is not bool, an adjacency of complex numbers or another context than a
+    Graph; ShapeError if shapes do not fit, or x has no nodes.
     """
+    if graph is not None and not isinstance(graph, Graph):
+        raise InputTypeError(f"expected a Graph as context; got {type(graph).__name__}: give Graph(adjacency, mask)")
     if not x.is_floating_point():
         raise InputTypeError(f"expected a floating tensor; got {x.dtype}")
     if x.ndim != 3 or x.shape[2] != features or x.shape[1] < 1:
@@ -50,11 +67,20 @@ def check_nodes(x: Tensor, features: int, graph: Graph | None) -> Graph:
         raise ShapeError(f"expected a mask of shape {tuple(x.shape[:2])}; got {tuple(graph.mask.shape)}")
     if graph.mask is not None and graph.mask.dtype != torch.bool:
         raise InputTypeError(f"expected a mask of bool, False at padding; got {graph.mask.dtype}")
-    if graph.adjacency is not None and graph.adjacency.shape[-2:] != (x.shape[1], x.shape[1]):
-        raise ShapeError(
-            f"expected an adjacency matrix for {x.shape[1]} nodes; got shape {tuple(graph.adjacency.shape)}"
-        )
+    if graph.adjacency is not None:
+        _check_edges(graph.adjacency, *x.shape[:2])
     return graph
+
+
+def _check_edges(adjacency: Tensor, batch: int, nodes: int) -> None:
+    if adjacency.shape[-2:] != (nodes, nodes):
+        raise ShapeError(f"expected an adjacency matrix for {nodes} nodes; got shape {tuple(adjacency.shape)}")
+    if adjacency.ndim > 3 or (adjacency.ndim == 3 and adjacency.shape[0] not in (1, batch)):
+        raise ShapeError(f"expected one adjacency matrix, or one for each of {batch}; got {tuple(adjacency.shape)}")
+    if adjacency.is_complex() or adjacency.layout != torch.strided:
+        raise InputTypeError(
+            f"expected a dense adjacency matrix of real numbers; got {adjacency.dtype}, {adjacency.layout}"
+        )
 
 
 def check_adjacency(adjacency: Tensor) -> None:
@@ -73,14 +99,20 @@ def check_adjacency(adjacency: Tensor) -> None:
 
 
 def normalized_adjacency(adjacency: Tensor) -> Tensor:
-    r"""Symmetrically normalised adjacency :math:`D^{-1/2} A D^{-1/2}`; its norm is at most one.
+    r"""Adjacency normalised by its degrees; its norm is at most one, whatever real numbers it holds.
 
-    A node without neighbours has the degree 0: its row and column are zero, as an empty sum has it.
+    .. math:: R^{-1/2} A\, C^{-1/2}, \qquad R = \operatorname{diag}\Big(\sum_j |A_{ij}|\Big), \quad
+              C = \operatorname{diag}\Big(\sum_i |A_{ij}|\Big)
+
+    For edges without a direction that is :math:`D^{-1/2} A D^{-1/2}`. The norm follows from Schur's test with the
+    weights :math:`R^{1/2}` and :math:`C^{1/2}`. A node without neighbours has the degree 0: its row and column are
+    zero, as an empty sum has it.
     Shapes: ``(..., N, N)``.
 
     >>> normalized_adjacency(torch.tensor([[0.0, 1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 0.0]]))[0]
     tensor([0., 1., 0.])
     """
-    degree = adjacency.sum(-1)
-    scale = torch.where(degree > 0, degree.clamp(min=1).rsqrt(), 0.0)
-    return scale[..., :, None] * adjacency * scale[..., None, :]
+    size = adjacency.abs()
+    tiny = torch.finfo(adjacency.dtype).tiny
+    rows, columns = (degree.clamp(min=tiny).rsqrt() for degree in (size.sum(-1), size.sum(-2)))
+    return rows[..., :, None] * adjacency * columns[..., None, :]

@@ -2,10 +2,11 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 
 from torch import Tensor
 
-_parts: dict[str, Tensor] | None = None
+_parts: ContextVar[dict[str, Tensor] | None] = ContextVar("_parts", default=None)  # of this thread or task alone
 
 
 @contextmanager
@@ -17,15 +18,16 @@ def noted_parts() -> Iterator[dict[str, Tensor]]:
     ``latents`` is the first, with the priors of all levels, ``log_det`` the second and ``dequantization`` the third.
     Costs nothing outside of it.
     """
-    global _parts
-    before, _parts = _parts, {}
+    parts: dict[str, Tensor] = {}
+    before = _parts.set(parts)
     try:
-        yield _parts
+        yield parts
     finally:
-        _parts = before
+        _parts.reset(before)
 
 
 def note_part(name: str, value: Tensor) -> None:
     """Hand a summand to :func:`noted_parts`, if anybody asks."""
-    if _parts is not None:
-        _parts[name] = value.detach()
+    parts = _parts.get()
+    if parts is not None:
+        parts[name] = value.detach()

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 
 import torch
 import torch.nn.functional as F
@@ -15,18 +16,26 @@ SLACK = 1.1
 """How far the norm of a normalised kernel may lie above its coefficient: a power iteration approaches from below."""
 
 
-_frozen = False
+_frozen = ContextVar("_frozen", default=False)  # of this thread or task alone
+_frozen_in_trace = False  # torch.compile cannot set a ContextVar; it sets this back before a compiled graph runs
 
 
 @contextmanager
 def frozen_power_iteration() -> Iterator[None]:
     """Keep the vectors of all power iterations as they are, in train mode too: inverses run inside."""
-    global _frozen
-    before, _frozen = _frozen, True
-    try:
-        yield
-    finally:
-        _frozen = before
+    global _frozen_in_trace
+    if torch.compiler.is_compiling():
+        before, _frozen_in_trace = _frozen_in_trace, True
+        try:
+            yield
+        finally:
+            _frozen_in_trace = before
+    else:
+        token = _frozen.set(True)
+        try:
+            yield
+        finally:
+            _frozen.reset(token)
 
 
 class SpectralNorm(nn.Module):
@@ -85,7 +94,7 @@ class SpectralNorm(nn.Module):
         with full_precision(kernel):
             image = self._image(kernel)
             sigma = torch.linalg.vector_norm(image.reshape(self.groups, -1), dim=1)
-            if self.training and not _frozen:
+            if self.training and not (_frozen.get() or _frozen_in_trace):
                 with torch.no_grad():
                     self._step(kernel, image)
                     for _ in range(self.num_steps - 1):

@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import torch
@@ -35,23 +36,22 @@ class Transform(nn.Module, ABC):
         return tuple(event_shape)
 
 
-_log_det_wanted = True
+_log_det_wanted = ContextVar("_log_det_wanted", default=True)  # of this thread or task alone
 
 
 @contextmanager
 def without_log_det() -> Iterator[None]:
     """Tell transforms that the log-determinants of inverses are thrown away: a costly one may return zeros instead."""
-    global _log_det_wanted
-    before, _log_det_wanted = _log_det_wanted, False
+    before = _log_det_wanted.set(False)
     try:
         yield
     finally:
-        _log_det_wanted = before
+        _log_det_wanted.reset(before)
 
 
 def log_det_wanted() -> bool:
     """Whether the log-determinant of an inverse is of use to the caller."""
-    return _log_det_wanted
+    return _log_det_wanted.get()
 
 
 def check_input(x: Tensor, channels: int, *, ndim: int = 4) -> None:

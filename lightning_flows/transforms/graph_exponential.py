@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -20,13 +21,16 @@ NodeMaps = list[Callable[[Tensor], Tensor]]
 class GraphExponential(GraphTransform):
     r"""Exponential of a linear graph convolution of node features X ``(N, F)``.
 
-    .. math:: Z = \exp(M)\,X, \qquad M X = X\theta_0 + D^{-1/2} A D^{-1/2} X \theta_1, \qquad
-              \log|\det J| = N \operatorname{tr} \theta_0
+    .. math:: Z = \exp(M)\,X, \qquad M X = X\theta_0 + S X \theta_1, \qquad
+              \log|\det J| = N \operatorname{tr} \theta_0 + \operatorname{tr} S\, \operatorname{tr} \theta_1
+
+    with :math:`S = D^{-1/2} A D^{-1/2}` as :func:`normalized_adjacency` has it; its trace is 0 but for nodes that are
+    their own neighbours.
 
     The inverse is the exponential of −M. Norms are held at :math:`\|\theta_0\| \le 1/d`, with d the largest number of
     neighbours that is expected, and :math:`\|\theta_1\| \le 1`, so that the power series converges fast.
 
-    On complete graphs D^{-1/2} A D^{-1/2} has two eigenvalues, 1 for the mean over nodes and −1/(N−1) for what deviates
+    On complete graphs S has two eigenvalues, 1 for the mean over nodes and −1/(N−1) for what deviates
     from it, so that the exponential has a closed form, which is used there:
 
     .. math:: Z = \bar X \exp(\theta_0 + \theta_1) + (X - \bar X) \exp\big(\theta_0 - \tfrac{1}{N-1} \theta_1\big)
@@ -76,9 +80,14 @@ def exponentials(
     norm_bound = sum(first.bounds)
     with full_precision(x):
         thetas = sign * _bounded(torch.stack([layer.weight for layer in layers]), first.bounds)
-        log_det = weights.sum(1) * thetas[:, 0].diagonal(dim1=-2, dim2=-1).sum()
-        closed_form = graph.adjacency is None and first.closed_form
-        functions = (_closed_forms if closed_form else _series)(thetas, x, graph, weights, norm_bound)
+        traces = thetas.diagonal(dim1=-2, dim2=-1).sum((0, 2))
+        log_det = weights.sum(1) * traces[0]
+        if graph.adjacency is None and first.closed_form:
+            functions = _closed_forms(thetas, x, graph, weights, norm_bound)
+        else:
+            smoothing = _smoothing(x, graph)
+            log_det = log_det + smoothing.diagonal(dim1=-2, dim2=-1).sum(-1) * traces[1]
+            functions = _series(thetas, smoothing, weights, norm_bound)
 
     def masked(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
         with full_precision(x):
@@ -114,12 +123,16 @@ def _closed_forms(thetas: Tensor, x: Tensor, graph: Graph, weights: Tensor, norm
     return [partial(apply, *matrices) for matrices in zip(of_rest.unbind(0), of_both.unbind(0), strict=True)]
 
 
-def _series(thetas: Tensor, x: Tensor, graph: Graph, weights: Tensor, norm_bound: float) -> NodeMaps:
+def _smoothing(x: Tensor, graph: Graph) -> Tensor:
+    """S ``(B or 1, N, N)`` of x's dtype, zero at padding."""
+    nodes = x.shape[1]
+    if graph.adjacency is None:
+        graph = Graph(1 - torch.eye(nodes, dtype=x.dtype, device=x.device), graph.mask)
+    return normalized_adjacency(cast(Tensor, graph.edges(x.dtype)).reshape(-1, nodes, nodes))
+
+
+def _series(thetas: Tensor, smoothing: Tensor, weights: Tensor, norm_bound: float) -> NodeMaps:
     """On any graph."""
-    adjacency = graph.adjacency
-    if adjacency is None:
-        adjacency = 1 - torch.eye(x.shape[1], dtype=x.dtype, device=x.device)
-    smoothing = normalized_adjacency(adjacency.to(x.dtype) * weights[:, :, None] * weights[:, None, :])
 
     def apply(theta: Tensor, x: Tensor) -> Tensor:
         return linear_exponential(

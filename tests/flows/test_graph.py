@@ -82,6 +82,34 @@ def test_a_wrong_mask_is_refused(mask, error):
 
 
 @pytest.mark.parametrize("name", FLOWS)
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+@torch.no_grad()
+def test_edges_that_are_not_finite_make_no_number(name, value):
+    """Of their own graph; of others they change nothing."""
+    flow, x = build(name), torch.randn(2, 3, 2, dtype=torch.float64)
+    adjacency = torch.tensor([[0.0, 1, 0], [1, 0, 1], [0, 1, 0]]).repeat(2, 1, 1)
+    expected = flow.log_prob(x, Graph(adjacency.clone()))
+    adjacency[1, 0, 2] = value
+    found = flow.log_prob(x, Graph(adjacency))
+    assert found[0] == expected[0]
+    assert found[1].isnan()
+    assert flow.encode(x, Graph(adjacency))[1].isnan().all()
+    assert flow.decode(x, Graph(adjacency))[1].isnan().any()
+    sample, log_prob = flow.sample_and_log_prob(2, Graph(adjacency))
+    assert sample[1].isnan().any()
+    assert log_prob.isnan().tolist() == [False, True]
+
+
+@pytest.mark.parametrize("name", EQUIVARIANT)
+def test_graphs_for_another_number_of_samples_are_refused(name):
+    flow = build(name)
+    with pytest.raises(ShapeError, match="expected a mask of shape"):
+        flow.sample(3, Graph(mask=MASK))
+    with pytest.raises(ShapeError, match="expected one adjacency matrix, or one for each of 3"):
+        flow.sample_and_log_prob(3, Graph(torch.zeros(2, 3, 3)))
+
+
+@pytest.mark.parametrize("name", FLOWS)
 @torch.no_grad()
 def test_temperature_is_a_factor_on_the_noise(name):
     flow = build(name)

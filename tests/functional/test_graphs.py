@@ -15,6 +15,33 @@ def test_normalized_adjacency_has_norm_one_and_zero_rows_for_isolated_nodes():
     torch.testing.assert_close(normalized_adjacency(STAR.expand(2, -1, -1))[1], normalized)
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_the_norm_of_any_real_adjacency_becomes_at_most_one(seed):
+    generator = torch.Generator().manual_seed(seed)
+    adjacency = torch.randn(20, 4, 4, generator=generator, dtype=torch.float64) * 10.0 ** torch.randint(-9, 9, (4,))
+    adjacency *= torch.rand(20, 4, 4, generator=generator) < 0.5
+    norms = torch.linalg.matrix_norm(normalized_adjacency(adjacency), ord=2)
+    assert norms.max() <= 1 + 1e-12
+    assert norms.max() > 0.9
+    star = torch.ones(4, 1) * torch.eye(4)[0]  # all edges lead to one node: each weighs 1/√4
+    torch.testing.assert_close(normalized_adjacency(star), star / 2)
+
+
+@pytest.mark.parametrize("weight", [0.3, 1.0, 7.0])
+def test_weights_without_a_direction_are_divided_by_the_roots_of_the_degrees(weight):
+    degree = (weight * STAR).sum(1)
+    expected = weight * STAR / (degree[:, None] * degree).sqrt()
+    torch.testing.assert_close(normalized_adjacency(weight * STAR), expected.nan_to_num())
+
+
+def test_edges_at_padding_count_for_nothing():
+    mask = torch.tensor([[True, False, True, True]])
+    graph = Graph(torch.where(mask[:, :, None] & mask[:, None], STAR, torch.nan), mask)
+    assert graph.edges(torch.float64).tolist() == [[[0, 0, 1, 0], [0] * 4, [1, 0, 0, 0], [0] * 4]]
+    assert graph.edges(torch.float64).dtype == torch.float64
+    assert Graph().edges(torch.float64) is None
+
+
 def test_neighbours_see_themselves_and_padding_sees_itself_alone():
     assert Graph().neighbours() is None
     mask = torch.tensor([[True, True, False, True]])

@@ -62,12 +62,26 @@ CASES = {
 NODES = 5
 PATH = torch.diag(torch.ones(NODES - 1), 1) + torch.diag(torch.ones(NODES - 1), -1)
 MASK = torch.tensor([[True] * 5, [True, False, True, True, False], [False, False, False, True, False]])
+WEIGHTS = torch.tensor(
+    [[0.9, -1.2, 0, 0.3, 0], [0.4, 0, 2, 0, 0], [0, -3, -0.5, 0, 0.1], [0, 0, 0, 0, 0], [1, 0, 0, -2, 5]]
+)
 GRAPHS: dict[str, Graph | None] = {
     "complete": None,
     "path": Graph(PATH),
     "padding": Graph(None, MASK),
     "path_with_padding": Graph(PATH.expand(3, -1, -1), MASK),
     "isolated": Graph(torch.zeros(NODES, NODES)),
+    "loops": Graph(PATH + torch.diag(torch.tensor([1.0, 0, 1, 1, 0]))),
+    "loops_of_integers": Graph((PATH + torch.eye(NODES)).long()),
+    "loops_of_bools_with_padding": Graph((PATH + torch.eye(NODES)).bool(), MASK),
+    "directed": Graph(torch.ones(NODES, NODES).triu(1) + torch.eye(NODES).roll(1, 0)),
+    "star_with_direction": Graph(torch.ones(NODES, 1) * torch.eye(NODES)[0]),
+    "weighted": Graph(WEIGHTS.abs() * 0.1),
+    "signed": Graph(WEIGHTS),
+    "signed_with_padding": Graph(torch.stack([WEIGHTS, WEIGHTS.T, 7 * WEIGHTS]), MASK),
+    "one_batch_of_edges": Graph(WEIGHTS[None]),
+    "one_without_nodes": Graph(PATH, MASK & torch.tensor([[True], [False], [True]])),
+    "anything_at_padding": Graph(torch.where(MASK[:, None] & MASK[:, :, None], PATH, torch.nan), MASK),
 }
 
 

@@ -141,6 +141,17 @@ def test_wrong_arguments(case):
         transform(x, Graph(None, MASK.float()))
     with pytest.raises(ShapeError, match="expected an adjacency matrix for 5 nodes"):
         transform(x, Graph(torch.zeros(4, 4)))
+    for batch in (2, 4):
+        with pytest.raises(
+            ShapeError, match=rf"expected one adjacency matrix, or one for each of 3; got \({batch}, 5, 5"
+        ):
+            transform(x, Graph(torch.zeros(batch, 5, 5)))
+    with pytest.raises(ShapeError, match="expected an adjacency matrix for 5 nodes; got shape"):
+        transform(x, Graph(torch.zeros(5)))
+    with pytest.raises(TypeError, match="expected a dense adjacency matrix of real numbers"):
+        transform(x, Graph(torch.zeros(5, 5, dtype=torch.complex64)))
+    with pytest.raises(TypeError, match="expected a Graph as context; got Tensor"):
+        transform(x, torch.zeros(5, 5))
 
 
 @pytest.mark.parametrize("kind", ["coupling", "set"])

@@ -7,13 +7,16 @@ from torch import Tensor
 from lightning_flows.functional.graphs import Graph
 from lightning_flows.transforms import GraphExponential
 from tests.dense import norm
-from tests.transforms.graph_cases import CASES, build, draw
+from tests.transforms.graph_cases import CASES, GRAPHS, build, draw
 
 COMPLETE = 1 - torch.eye(5, dtype=torch.float64)
 PATH = torch.diag(torch.ones(4, dtype=torch.float64), 1) + torch.diag(torch.ones(4, dtype=torch.float64), -1)
 STAR = torch.zeros(5, 5, dtype=torch.float64)
 STAR[0, 1:4] = STAR[1:4, 0] = 1  # the last node is isolated
 EDGES = {"complete": COMPLETE, "path": PATH, "isolated": STAR, "none": 0 * PATH, "one_node": 0 * PATH[:1, :1]}
+EDGES |= {
+    name: GRAPHS[name].adjacency.double() for name in ("loops", "directed", "star_with_direction", "weighted", "signed")
+}
 
 
 def make(*, closed_form: bool = True, scale: float = 1.0) -> GraphExponential:
@@ -27,8 +30,8 @@ def make(*, closed_form: bool = True, scale: float = 1.0) -> GraphExponential:
 def whole_matrix(layer: GraphExponential, adjacency: Tensor) -> Tensor:
     """M of node features as one vector, row-major: ``(NF, NF)``."""
     theta0, theta1 = layer.matrices().detach()
-    scale = torch.where(adjacency.sum(1) > 0, adjacency.sum(1) ** -0.5, 0.0)
-    smoothing = scale[:, None] * adjacency * scale
+    rows, columns = (torch.where(d > 0, d**-0.5, 0.0) for d in (adjacency.abs().sum(1), adjacency.abs().sum(0)))
+    smoothing = rows[:, None] * adjacency * columns
     return torch.kron(torch.eye(len(adjacency), dtype=torch.float64), theta0.T.contiguous()) + torch.kron(
         smoothing, theta1.T.contiguous()
     )

@@ -56,6 +56,7 @@ class DequantizedFlow(nn.Module):
         chunk_size: int = 256,
         target_error: float | None = None,
         on_progress: Callable[[float], None] | None = None,
+        on_chunk: Callable[[Tensor], None] | None = None,
     ) -> Evidence:
         r"""Bound and importance-weighted likelihood :math:`\log \frac1K \sum_k p(x+u_k)/q(u_k\mid x)` of each picture.
 
@@ -69,8 +70,11 @@ class DequantizedFlow(nn.Module):
             chunk_size: pictures times draws that go through the flow at once.
             target_error: standard error of the likelihood, in nats, at which a picture needs no more draws.
             on_progress: told now and then which share of the draws is done.
+            on_chunk: told after each chunk which pictures were in it, by index ``(rows,)``: what layers leave behind of
+                a call is that chunk's.
 
-        Raises: UsageError if ``num_draws`` or ``chunk_size`` is below 1, or there is not one seed a picture.
+        Raises: UsageError if ``num_draws`` or ``chunk_size`` is below 1, ``target_error`` is not above 0, or there is
+        not one seed a picture.
         """
         if num_draws < 1 or chunk_size < 1:
             raise UsageError(f"expected at least one draw and a chunk of one; got {num_draws} and {chunk_size}")
@@ -96,6 +100,7 @@ class DequantizedFlow(nn.Module):
             device=x.device,
             target_error=target_error,
             on_progress=on_progress,
+            on_chunk=on_chunk,
         )
 
     @torch.no_grad()

@@ -7,6 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from lightning_flows.errors import UsageError
+
 ROUND = 64
 """Draws a picture between two looks at its standard error; it depends on neither chunks nor batches."""
 
@@ -64,6 +66,7 @@ def gather_evidence(
     device: torch.device,
     target_error: float | None = None,
     on_progress: Callable[[float], None] | None = None,
+    on_chunk: Callable[[Tensor], None] | None = None,
 ) -> Evidence:
     """Draw importance weights until there are ``num_draws`` a picture, or their standard error is small enough.
 
@@ -76,7 +79,12 @@ def gather_evidence(
         device: of the pictures.
         target_error: a picture is done, after any round of draws, when its standard error is at most this, in nats.
         on_progress: told after each chunk which share of all draws is done, and 1 at the end.
+        on_chunk: told after each chunk which pictures ``log_weight`` got, one index a draw.
+
+    Raises: UsageError if ``target_error`` is not above 0.
     """
+    if target_error is not None and not target_error > 0:
+        raise UsageError(f"expected a target_error above 0; got {target_error}")
     tell = on_progress or (lambda share: None)
     weights = _Weights(len(generators), device)
     active = list(range(len(generators)))
@@ -87,7 +95,10 @@ def gather_evidence(
         values = []
         for start in range(0, len(draws), chunk_size):
             rows = draws[start : start + chunk_size]
-            values.append(log_weight(torch.tensor(rows, device=device), [generators[i] for i in rows]))
+            chunk = torch.tensor(rows, device=device)
+            values.append(log_weight(chunk, [generators[i] for i in rows]))
+            if on_chunk is not None:
+                on_chunk(chunk)
             tell((done + count * (start + len(rows)) / len(draws)) / num_draws)
         weights.add(torch.tensor(active, device=device), torch.cat(values).double().reshape(len(active), count))
         done += count

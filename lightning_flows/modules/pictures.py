@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torchmetrics import MeanMetric
 
 from lightning_flows.dequantization import DequantizedFlow, Evidence, Samples
 from lightning_flows.functional.bits import bits_per_dim
@@ -15,7 +14,7 @@ from lightning_flows.functional.ranks import num_ranks, rank
 from lightning_flows.functional.streams import stream_seed
 from lightning_flows.modules.base import FlowModule
 from lightning_flows.modules.diagnosis import check_finite
-from lightning_flows.modules.metrics import BitsPerDim, BitsPerDimError
+from lightning_flows.modules.metrics import BitsPerDim, BitsPerDimError, ExactMean
 
 
 class PictureFlow(FlowModule):
@@ -61,7 +60,7 @@ class PictureFlow(FlowModule):
         self.model = self.model.to(memory_format=torch.channels_last)
         self.val_bpd, self.test_bpd, self.test_nll = BitsPerDim(num_dims), BitsPerDim(num_dims), BitsPerDim(num_dims)
         self.test_bpd_error, self.test_nll_error = BitsPerDimError(num_dims), BitsPerDimError(num_dims)
-        self.test_draws = MeanMetric()
+        self.test_draws = ExactMean()
 
     @abstractmethod
     def build_model(self) -> DequantizedFlow:
@@ -95,7 +94,7 @@ class PictureFlow(FlowModule):
         self.test_bpd_error.update(evidence.bound)
         self.test_nll.update(evidence.log_likelihood)
         self.test_nll_error.update(evidence.log_likelihood)
-        self.test_draws.update(evidence.num_draws.float())
+        self.test_draws.update(evidence.num_draws)
 
     def on_test_epoch_end(self) -> None:
         """Log ``test/bpd`` and ``test/nll_bpd`` with their standard errors."""
@@ -141,9 +140,13 @@ class PictureFlow(FlowModule):
             chunk_size=self.hparams["eval_chunk_size"],
             target_error=None if error is None else error * self.val_bpd.num_dims * math.log(2),
             on_progress=lambda share: self._tell_progress(batch_idx + share),
+            on_chunk=self._note_chunk,
         )
         check_finite(evidence.bound, self.model, lambda: self.model.elbo(batch["image"]), stage)
         return evidence
+
+    def _note_chunk(self, rows: Tensor) -> None:
+        """Called after each chunk of an evaluation, with the places in the batch of the pictures that were in it."""
 
     def _bits(self, log_prob: Tensor) -> Tensor:
         return bits_per_dim(log_prob, self.val_bpd.num_dims)

@@ -6,7 +6,6 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor
-from torchmetrics import MeanMetric
 
 from lightning_flows.dequantization import (
     Dequantization,
@@ -16,6 +15,7 @@ from lightning_flows.dequantization import (
 )
 from lightning_flows.flows import Ablation, MultiScaleFlow, conv_sylvester_flow, coupling_flow, residual_flow
 from lightning_flows.functional.bits import bits_per_dim
+from lightning_flows.modules.metrics import ExactMean
 from lightning_flows.modules.pictures import PictureFlow
 from lightning_flows.transforms import ResidualBlock
 
@@ -120,9 +120,10 @@ class CouplingFlow(ResidualFamily):
 class ResidualFlow(ResidualFamily):
     """Residual flow of section 6.2.
 
-    ``test`` also logs, for a picture and as means over pictures, what the estimate of the log-determinants adds to its
-    bound: ``test/log_det_error_bpd``, a standard error, and ``test/log_det_remainder_bpd``, what the series may leave
-    out. Probes are the same for all pictures, so the error of the mean over pictures may be as large.
+    ``test`` also logs, as means over the draws of each picture and then over pictures, what the estimate of the
+    log-determinants adds to its bound: ``test/log_det_error_bpd``, a standard error, and
+    ``test/log_det_remainder_bpd``, what the series may leave out. Probes are the same for all pictures, so the error of
+    the mean over pictures may be as large.
 
     Args:
         event_shape: shape (C, H, W) of the pictures; linked from the data on the command line.
@@ -146,7 +147,8 @@ class ResidualFlow(ResidualFamily):
         **kwargs: Any,
     ) -> None:
         super().__init__(event_shape, **kwargs)
-        self.test_log_det_error, self.test_log_det_remainder = MeanMetric(), MeanMetric()
+        self.test_log_det_error, self.test_log_det_remainder = ExactMean(), ExactMean()
+        self._log_det_errors: Tensor | None = None
 
     def build_flow(self, **sizes: Any) -> MultiScaleFlow:
         """The flow of :func:`residual_flow`."""
@@ -157,12 +159,24 @@ class ResidualFlow(ResidualFamily):
 
     def test_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> None:
         """Add a batch to the bound, the likelihood and the error of the log-determinants."""
-        super().test_step(batch, batch_idx)
+        sums = torch.zeros(len(batch["image"]), 3, dtype=torch.float64, device=batch["image"].device)
+        self._log_det_errors = sums
+        try:
+            super().test_step(batch, batch_idx)
+        finally:
+            self._log_det_errors = None
+        error, remainder, num_draws = sums.unbind(1)
+        self.test_log_det_error.update(-bits_per_dim(error / num_draws, self.val_bpd.num_dims))
+        self.test_log_det_remainder.update(-bits_per_dim(remainder / num_draws, self.val_bpd.num_dims))
+
+    def _note_chunk(self, rows: Tensor) -> None:
+        """Add the errors of a chunk's log-determinants to those of its pictures; the blocks' probes are independent."""
+        if self._log_det_errors is None:
+            return
         reports = [m.log_det_report for m in self.modules() if isinstance(m, ResidualBlock) and m.log_det_report]
-        variance = torch.stack([report.error.square() for report in reports]).sum(0)
-        self.test_log_det_error.update(-bits_per_dim(variance.sqrt(), self.val_bpd.num_dims))
-        remainder = torch.stack([report.remainder for report in reports]).sum(0)
-        self.test_log_det_remainder.update(-bits_per_dim(remainder, self.val_bpd.num_dims))
+        error = torch.stack([report.error.double().square() for report in reports]).sum(0).sqrt()
+        remainder = torch.stack([report.remainder.double() for report in reports]).sum(0)
+        self._log_det_errors.index_add_(0, rows, torch.stack([error, remainder, torch.ones_like(error)], dim=1))
 
     def on_test_epoch_end(self) -> None:
         """Log."""

@@ -1,20 +1,32 @@
-"""Writing files without losing what was there."""
+"""Writing files without losing what was there, and without leaving a part of what was to be."""
 
+import fcntl
 import os
+import secrets
+import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from lightning_flows.errors import OutputError
+from lightning_flows.errors import FlowsError, OutputError
+
+NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+EXISTING = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # non-blocking: a named pipe has no end
+ADVICE = "free some space or make its folder writable, then start the same command again"
 
 
 def check_new_file(path: Path) -> None:
     """Make the folder of a file that is to be written. Raises: OutputError if it cannot be made or the file exists."""
-    if path.exists():
-        raise OutputError(f"expected a new file; got {path}, which exists and is kept: name another or move it away")
     check_writable(path.parent)
+    try:
+        os.lstat(path)  # a link to nowhere is there, too
+    except FileNotFoundError:
+        return
+    except (OSError, ValueError) as error:  # such as too long a name, or a NUL in it
+        raise OutputError(f"expected a file to write; got {path} ({_reason(error)}): name another") from error
+    raise _exists(path)
 
 
 def check_writable(folder: Path) -> None:
@@ -23,38 +35,199 @@ def check_writable(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):  # of a name of its own: several processes may try at once
             pass
-    except OSError as error:
-        raise OutputError(f"expected a folder to write to; got {folder} ({error.strerror}): name another") from error
+    except (OSError, ValueError) as error:
+        raise OutputError(f"expected a folder to write to; got {folder} ({_reason(error)}): name another") from error
+
+
+def folder_inside(folder: Path, name: str) -> Path:
+    """Make the folder ``name`` inside of another. Raises: OutputError if it is a link, which may lead out of it."""
+    path = folder / name
+    if path.is_symlink():
+        raise OutputError(f"expected a folder to write to; got {path}, which is a link: move it away")
+    check_writable(path)
+    return path
 
 
 @contextmanager
 def replaced(path: Path) -> Iterator[BinaryIO]:
     """Open a file that takes the place of ``path`` once it is whole and on the disk.
 
-    It is written beside, as ``path`` with the suffix ``.part``, and renamed: whenever the process is killed or the disk
-    is full, ``path`` holds what it held before or all of the new.
+    It is written beside, under a hidden name of its own with the suffix ``.part``, and renamed: whenever a process is
+    killed, the disk is full or several write at once, ``path`` holds what it held before or all that one of them wrote.
+    Where ``path`` is a link, the link is replaced and what it points at is left alone. What killed processes left of
+    the same ``path`` is removed.
 
     Raises: OutputError with the reason if that fails.
     """
-    part = path.with_name(path.name + ".part")
+    with _written([path], "and is as it was before") as ((file, part),):
+        yield file
+        _to_disk(file)
+        os.replace(part, path)
+
+
+@contextmanager
+def created(path: Path) -> Iterator[BinaryIO]:
+    """Open a file that appears as ``path`` once it is whole and on the disk; see :func:`created_together`."""
+    with created_together([path]) as (file,):
+        yield file
+
+
+@contextmanager
+def created_together(paths: Sequence[Path]) -> Iterator[list[BinaryIO]]:
+    """Open files that appear under their names once all are whole and on the disk: all of them, or none.
+
+    Nothing is ever replaced, whatever appears there meanwhile.
+
+    Raises: OutputError if one exists, or with the reason if they cannot be written.
+    """
+    with _written(paths, "and was not made") as parts:
+        yield [file for file, _ in parts]
+        for file, _ in parts:
+            _to_disk(file)
+        try:
+            for (_, part), path in zip(parts, paths, strict=True):
+                _place(part, path)
+        except BaseException:
+            for (file, _), path in zip(parts, paths, strict=True):
+                if _is_at(file, path):
+                    _remove(path)
+            raise
+
+
+def appended_line(path: Path, text: str) -> None:
+    """Add a line to a file, which is made if need be: the whole line or nothing, whoever else adds one meanwhile.
+
+    A line that an earlier process left unfinished is ended first.
+
+    Raises: OutputError with the reason if that fails, or if ``path`` is a link or no file.
+    """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
+        descriptor = os.open(path, EXISTING | os.O_CREAT | os.O_APPEND, 0o666)
+    except (OSError, ValueError) as error:
+        raise OutputError(f"expected to add a line to {path}; it could not be ({_reason(error)})") from error
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OutputError(f"expected to add a line to {path}; it is no file: move it away")
+        _lock(descriptor)
+        size = os.fstat(descriptor).st_size
+        unfinished = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
+        line = f"{chr(10) * unfinished}{text}\n".encode()
+        try:
+            if os.write(descriptor, line) != len(line):
+                raise OSError("No space left on device")
+            os.fsync(descriptor)
+        except BaseException:
+            os.ftruncate(descriptor, size)
+            raise
     except OSError as error:
-        _remove(part)
+        if isinstance(error, FlowsError):
+            raise
         raise OutputError(
-            f"expected to write {path}; it could not be ({error.strerror or error}) and is as it was before: free some "
-            "space or make its folder writable, then start the same command again"
+            f"expected to add a line to {path}; it could not be ({_reason(error)}) and is as it was before: {ADVICE}"
         ) from error
-    except BaseException:
-        _remove(part)
-        raise
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _written(paths: Sequence[Path], state: str) -> Iterator[list[tuple[BinaryIO, str]]]:
+    """Files beside ``paths`` with their names; whatever happens, none of them is left."""
+    parts: list[tuple[BinaryIO, str]] = []
+    try:
+        for path in paths:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _remove_leftovers(path)
+            parts.append(_open_beside(path))
+        yield parts
+    except (OSError, ValueError) as error:
+        names = {part for _, part in parts} | {os.fspath(name) for path in paths for name in (path, path.parent)}
+        ours = isinstance(error, OSError) and (error.filename is None or os.fspath(error.filename) in names)
+        if isinstance(error, FlowsError) or (parts and not ours):
+            raise  # of what the caller does meanwhile
+        what = " and ".join(map(str, paths))
+        raise OutputError(f"expected to write {what}; it could not be ({_reason(error)}) {state}: {ADVICE}") from error
+    finally:
+        for file, part in parts:
+            _remove(Path(part))  # first: as long as the file is open, no other process takes it for a leftover
+            with suppress(OSError):
+                file.close()
+
+
+def _open_beside(path: Path) -> tuple[BinaryIO, str]:
+    """A new file with a hidden name beside ``path``, locked as long as this process lives and has it open."""
+    while True:
+        part = os.path.join(path.parent, f"{_prefix(path)}{secrets.token_hex(4)}.part")
+        file = os.fdopen(os.open(part, NEW, 0o666), "wb")
+        _lock(file.fileno())
+        if _is_at(file, part):
+            return file, part
+        file.close()  # it was taken for a leftover before it was locked
+
+
+def _remove_leftovers(path: Path) -> None:
+    """Remove what writers of ``path`` left that are gone: nobody holds the lock of their file any more."""
+    prefix = _prefix(path)
+    with suppress(OSError), os.scandir(path.parent) as entries:
+        names = [entry.path for entry in entries if entry.name.startswith(prefix) and entry.name.endswith(".part")]
+        for name in names:
+            with suppress(OSError):
+                descriptor = os.open(name, EXISTING)
+                try:
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+                        os.unlink(name)
+                finally:
+                    os.close(descriptor)
+
+
+def _prefix(path: Path) -> str:
+    """How the temporary names for ``path`` begin; short enough for what follows."""
+    return f".{os.fsdecode(os.fsencode(path.name)[:200])}."
+
+
+def _to_disk(file: BinaryIO) -> None:
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def _place(part: str, path: Path) -> None:
+    """Give a written file its name, which nothing may have yet."""
+    try:
+        try:
+            os.link(part, path)
+        except FileExistsError:
+            raise
+        except OSError:  # a file system without hard links: take the name, then fill it
+            os.close(os.open(path, NEW, 0o666))
+            try:
+                os.replace(part, path)
+            except BaseException:
+                _remove(path)
+                raise
+    except FileExistsError as error:
+        raise _exists(path) from error
+
+
+def _is_at(file: BinaryIO, path: str | Path) -> bool:
+    try:
+        return os.path.samestat(os.lstat(path), os.fstat(file.fileno()))
+    except OSError:
+        return False
+
+
+def _exists(path: Path) -> OutputError:
+    return OutputError(f"expected a new file; got {path}, which exists and is kept: name another or move it away")
+
+
+def _lock(descriptor: int) -> None:
+    with suppress(OSError):  # a file system without locks
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error)
 
 
 def _remove(path: Path) -> None:
-    with suppress(OSError):  # in a folder that cannot be written it stays; the next writing replaces it
+    with suppress(OSError):  # in a folder that cannot be written it stays, hidden
         path.unlink(missing_ok=True)

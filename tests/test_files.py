@@ -1,10 +1,45 @@
+import os
+import resource
+import signal
+import stat
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from lightning_flows import files
 from lightning_flows.errors import OutputError
-from lightning_flows.files import check_new_file, check_writable, replaced
+from lightning_flows.files import (
+    appended_line,
+    check_new_file,
+    check_writable,
+    created,
+    created_together,
+    folder_inside,
+    replaced,
+)
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+@contextmanager
+def full_disk(size: int = 4096) -> Iterator[None]:
+    """No file may grow beyond ``size`` bytes, as on a disk that is full by then."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
 
 
 def test_folders_are_made_and_left_empty(tmp_path) -> None:
@@ -18,10 +53,40 @@ def test_existing_file(tmp_path) -> None:
         check_new_file(tmp_path / "c.csv")
 
 
+def test_a_link_to_nowhere_exists(tmp_path) -> None:
+    (tmp_path / "c.csv").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(OutputError, match="exists and is kept"):
+        check_new_file(tmp_path / "c.csv")
+    with pytest.raises(OutputError, match="exists and is kept"), created(tmp_path / "c.csv"):
+        pass
+    assert names(tmp_path) == ["c.csv"]
+
+
+@pytest.mark.parametrize("name", ["a" * 300, "a\0b", "a/" + "b" * 300])
+def test_names_that_no_file_can_have(name: str, tmp_path: Path) -> None:
+    for check in (check_new_file, lambda path: check_writable(path / "folder")):
+        with pytest.raises(OutputError, match=r"File name too long|null"):
+            check(tmp_path / name)
+    with pytest.raises(OutputError, match=r"File name too long|null"), replaced(tmp_path / name) as file:
+        file.write(b"1")
+
+
 def test_file_in_the_way(tmp_path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(OutputError, match="expected a folder to write to"):
         check_writable(tmp_path / "file/folder")
+    with pytest.raises(OutputError, match="expected a folder to write to"):
+        check_new_file(tmp_path / "file/folder/a.csv")
+
+
+def test_a_folder_inside_is_no_link(tmp_path) -> None:
+    assert folder_inside(tmp_path, "samples") == folder_inside(tmp_path, "samples") == tmp_path / "samples"
+    (tmp_path / "link").symlink_to(tmp_path / "samples")
+    with pytest.raises(OutputError, match="link, which is a link"):
+        folder_inside(tmp_path, "link")
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match="expected a folder"):
+        folder_inside(tmp_path, "file")
 
 
 def test_a_file_is_replaced_when_it_is_whole_and_not_before(tmp_path: Path) -> None:
@@ -38,7 +103,203 @@ def test_a_file_is_replaced_when_it_is_whole_and_not_before(tmp_path: Path) -> N
     with pytest.raises(OutputError, match=r"could not be \(No space\) and is as it was"), replaced(path):
         raise OSError(28, "No space")
     assert path.read_bytes() == b"two, much longer"
-    assert [found.name for found in path.parent.iterdir()] == ["file"]
+    assert names(path.parent) == ["file"]
+
+
+def test_an_error_of_something_else_meanwhile_is_not_of_this_file(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="elsewhere"), replaced(tmp_path / "a"):
+        (tmp_path / "elsewhere").read_bytes()
+    with pytest.raises(ValueError, match=r"^mine$"), created(tmp_path / "a"):
+        raise ValueError("mine")
+    assert not names(tmp_path)
+
+
+def test_files_are_readable_as_others_are(tmp_path: Path) -> None:
+    (tmp_path / "usual").touch()
+    for write in (replaced, created):
+        with write(tmp_path / write.__name__):
+            pass
+        assert (tmp_path / write.__name__).stat().st_mode == (tmp_path / "usual").stat().st_mode
+
+
+def test_two_writers_at_once_leave_what_one_of_them_wrote(tmp_path: Path) -> None:
+    path, wrong, done = tmp_path / "file", [], threading.Event()
+    with replaced(path) as one, replaced(path) as other:
+        one.write(b"1" * 100_000)
+        other.write(b"2" * 50_000)
+    assert path.read_bytes() == b"1" * 100_000  # it ended last
+
+    def write(digit: bytes) -> None:
+        for i in range(40):
+            with replaced(path) as file:
+                for _ in range(3 + i % 3):
+                    file.write(digit * 20_000)
+
+    def read() -> None:
+        while not done.is_set():
+            content = path.read_bytes()
+            if len(set(content)) != 1 or len(content) % 20_000:
+                wrong.append(content)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(write, [b"1", b"2", b"3", b"4"]))
+    finally:
+        done.set()
+        reader.join()
+    assert not wrong
+    assert names(tmp_path) == ["file"]
+
+
+def test_a_link_is_replaced_and_what_it_points_at_kept(tmp_path: Path) -> None:
+    (tmp_path / "victim").write_text("precious")
+    (tmp_path / "link").symlink_to(tmp_path / "victim")
+    with replaced(tmp_path / "link") as file:
+        file.write(b"new")
+    assert (tmp_path / "victim").read_text() == "precious"
+    assert not (tmp_path / "link").is_symlink()
+    assert (tmp_path / "link").read_text() == "new"
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from lightning_flows.files import replaced
+with replaced(Path(sys.argv[1])) as file:
+    file.write(b"half")
+    file.flush()
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_what_a_killed_process_left_is_removed_and_what_a_living_one_writes_is_not(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    subprocess.run([sys.executable, "-c", KILLED, str(path)], check=False)
+    (left,) = names(tmp_path)
+    assert left.startswith(".file.")
+    assert left.endswith(".part")
+    (tmp_path / ".other.0123.part").touch()
+    with replaced(path) as living:
+        assert left not in names(tmp_path)
+        living.write(b"living")
+        with replaced(path) as file:
+            file.write(b"other")
+        assert path.read_bytes() == b"other"
+    assert path.read_bytes() == b"living"
+    assert names(tmp_path) == [".other.0123.part", "file"]
+
+
+def test_a_new_file_appears_whole_and_replaces_none(tmp_path: Path) -> None:
+    path = tmp_path / "a/file"
+    with created(path) as file:
+        file.write(b"one")
+        file.flush()
+        assert not path.exists()
+    assert path.read_bytes() == b"one"
+    with pytest.raises(OutputError, match="which exists and is kept"), created(path) as file:
+        file.write(b"two")
+    with pytest.raises(OutputError, match="which exists and is kept"), created(tmp_path / "b"):
+        (tmp_path / "b").write_text("appeared meanwhile")
+    assert (path.read_bytes(), (tmp_path / "b").read_text()) == (b"one", "appeared meanwhile")
+    assert names(tmp_path) == ["a", "b"]
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space"), KeyboardInterrupt(), ZeroDivisionError()])
+def test_of_a_new_file_in_part_nothing_is_left(error: BaseException, tmp_path: Path) -> None:
+    def write() -> None:
+        with created(tmp_path / "a") as file:
+            file.write(b"half")
+            raise error
+
+    with pytest.raises(OutputError if isinstance(error, OSError) else type(error)):
+        write()
+    assert not names(tmp_path)
+
+
+@pytest.mark.parametrize("write", [replaced, created])
+def test_a_full_disk(write, tmp_path: Path) -> None:
+    with (
+        full_disk(),
+        pytest.raises(OutputError, match=r"a; it could not be \(File too large\) and"),
+        write(tmp_path / "a") as file,
+    ):
+        file.write(bytes(10_000))
+    assert not names(tmp_path)
+
+
+def test_files_of_one_result_appear_together_or_not_at_all(tmp_path: Path) -> None:
+    paths = [tmp_path / "a.png", tmp_path / "a.npy"]
+
+    def write(size: int = 1, meanwhile: Callable[[], object] = lambda: None) -> None:
+        with created_together(paths) as both:
+            both[0].write(b"1")
+            both[1].write(bytes(size))
+            meanwhile()
+
+    with pytest.raises(OutputError, match=r"a\.npy, which exists"):
+        write(meanwhile=paths[1].touch)
+    assert names(tmp_path) == ["a.npy"]
+    paths[1].unlink()
+    with full_disk(), pytest.raises(OutputError, match=r"a\.png and .*a\.npy"):
+        write(size=10_000)
+    assert not names(tmp_path)
+    write()
+    assert names(tmp_path) == ["a.npy", "a.png"]
+
+
+def test_a_file_system_without_hard_links_or_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*args: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(files.os, "link", refuse)
+    monkeypatch.setattr(files.fcntl, "flock", refuse)
+    path = tmp_path / "a"
+    (tmp_path / ".a.01234567.part").write_text("perhaps of a living process")
+    with created(path) as file:
+        file.write(b"one")
+    with pytest.raises(OutputError, match="exists and is kept"), created(path):
+        pass
+    monkeypatch.setattr(files.os, "replace", refuse)
+    with pytest.raises(OutputError, match="not permitted"), created(tmp_path / "b"):
+        pass
+    assert path.read_bytes() == b"one"
+    assert names(tmp_path) == [".a.01234567.part", "a"]
+
+
+def test_lines_are_added_whole(tmp_path: Path) -> None:
+    path = tmp_path / "lines"
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda i: appended_line(path, str(i) * 5000), range(8)))
+    lines = path.read_text().splitlines()
+    assert sorted(lines) == [str(i) * 5000 for i in range(8)]
+
+
+def test_a_line_that_was_left_unfinished_is_ended(tmp_path: Path) -> None:
+    path = tmp_path / "lines"
+    path.write_text('{"half": ')
+    appended_line(path, "whole")
+    assert path.read_text() == '{"half": \nwhole\n'
+
+
+def test_a_line_on_a_full_disk(tmp_path: Path) -> None:
+    path = tmp_path / "lines"
+    appended_line(path, "1" * 4000)
+    with full_disk(), pytest.raises(OutputError, match=r"could not be .* and is as it was before: free some space"):
+        appended_line(path, "2" * 500)  # of which 95 bytes have room
+    assert path.read_text() == "1" * 4000 + "\n"
+
+
+def test_lines_follow_no_link_and_wait_for_no_pipe(tmp_path: Path) -> None:
+    (tmp_path / "victim").write_text("precious\n")
+    (tmp_path / "link").symlink_to(tmp_path / "victim")
+    os.mkfifo(tmp_path / "pipe")
+    for name in ("link", "pipe", ".", "nowhere/file", "a\0b"):
+        with pytest.raises(OutputError, match="expected to add a line to"):
+            appended_line(tmp_path / name, "new")
+    assert (tmp_path / "victim").read_text() == "precious\n"
+    assert stat.S_ISFIFO((tmp_path / "pipe").stat().st_mode)
 
 
 def test_many_processes_may_try_a_folder_at_once(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Writing files without losing what was there, and without leaving a part of what was to be."""
 
 import fcntl
+import io
 import os
 import secrets
 import stat
@@ -8,7 +9,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from lightning_flows.errors import FlowsError, OutputError
 
@@ -129,6 +130,20 @@ def appended_line(path: Path, text: str) -> None:
         os.close(descriptor)
 
 
+class _File(io.FileIO):
+    """A file that remembers what went wrong."""
+
+    error: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        """Write, and remember the error."""
+        try:
+            return super().write(data)
+        except OSError as error:
+            self.error = error
+            raise
+
+
 @contextmanager
 def _written(paths: Sequence[Path], state: str) -> Iterator[list[tuple[BinaryIO, str]]]:
     """Files beside ``paths`` with their names; whatever happens, none of them is left."""
@@ -139,13 +154,17 @@ def _written(paths: Sequence[Path], state: str) -> Iterator[list[tuple[BinaryIO,
             _remove_leftovers(path)
             parts.append(_open_beside(path))
         yield parts
-    except (OSError, ValueError) as error:
+    except Exception as error:
         names = {part for _, part in parts} | {os.fspath(name) for path in paths for name in (path, path.parent)}
         ours = isinstance(error, OSError) and (error.filename is None or os.fspath(error.filename) in names)
-        if isinstance(error, FlowsError) or (parts and not ours):
+        # a library may meet its own error where it ends a file that is not whole; the disk's was before
+        reason = next((file.raw.error for file, _ in parts if file.raw.error), error)  # type: ignore[attr-defined]
+        if isinstance(error, FlowsError) or (reason is error and parts and not ours):
             raise  # of what the caller does meanwhile
         what = " and ".join(map(str, paths))
-        raise OutputError(f"expected to write {what}; it could not be ({_reason(error)}) {state}: {ADVICE}") from error
+        raise OutputError(
+            f"expected to write {what}; it could not be ({_reason(reason)}) {state}: {ADVICE}"
+        ) from reason
     finally:
         for file, part in parts:
             _remove(Path(part))  # first: as long as the file is open, no other process takes it for a leftover
@@ -157,7 +176,7 @@ def _open_beside(path: Path) -> tuple[BinaryIO, str]:
     """A new file with a hidden name beside ``path``, locked as long as this process lives and has it open."""
     while True:
         part = os.path.join(path.parent, f"{_prefix(path)}{secrets.token_hex(4)}.part")
-        file = os.fdopen(os.open(part, NEW, 0o666), "wb")
+        file = io.BufferedWriter(_File(part, "xb"))
         _lock(file.fileno())
         if _is_at(file, part):
             return file, part

@@ -114,6 +114,19 @@ def test_an_error_of_something_else_meanwhile_is_not_of_this_file(tmp_path: Path
     assert not names(tmp_path)
 
 
+def test_what_the_disk_said_counts_where_a_library_fails_over_it(tmp_path: Path) -> None:
+    def write() -> None:
+        with created(tmp_path / "a") as file:
+            try:
+                file.write(bytes(100_000))
+            finally:
+                raise RuntimeError("unexpected position")
+
+    with full_disk(), pytest.raises(OutputError, match=r"a; it could not be \(File too large\)"):
+        write()
+    assert not names(tmp_path)
+
+
 def test_files_are_readable_as_others_are(tmp_path: Path) -> None:
     (tmp_path / "usual").touch()
     for write in (replaced, created):

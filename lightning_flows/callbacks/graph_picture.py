@@ -7,6 +7,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from lightning_flows.callbacks.folder import run_folder
 from lightning_flows.callbacks.schedule import every
 from lightning_flows.figures import graph_figure
+from lightning_flows.files import folder_inside, replaced
 from lightning_flows.functional.streams import stream
 
 
@@ -40,8 +41,8 @@ class GraphPicture(Callback):
         figure = graph_figure(data, samples, lambda graphs: pl_module(graphs.to(pl_module.device)))
         if trainer.fast_dev_run:  # type: ignore[attr-defined]
             return  # a trial run leaves no files
-        folder = run_folder(trainer) / "samples"
-        folder.mkdir(parents=True, exist_ok=True)
-        figure.savefig(folder / f"epoch_{trainer.current_epoch:04d}.png", dpi=100)
+        folder = folder_inside(run_folder(trainer), "samples")
+        with replaced(folder / f"epoch_{trainer.current_epoch:04d}.png") as file:
+            figure.savefig(file, format="png", dpi=100)
         if isinstance(trainer.logger, TensorBoardLogger):
             trainer.logger.experiment.add_figure("graphs", figure, trainer.global_step)

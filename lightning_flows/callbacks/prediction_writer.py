@@ -1,20 +1,22 @@
 """Predictions as a table."""
 
 import csv
+import io
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from lightning_flows.files import check_new_file
+from lightning_flows.files import check_new_file, created
 
 
 class PredictionWriter(Callback):
     """Write a CSV with a row for each picture: index, name, log_likelihood (nats) and bpd (bits per dimension); for
     graphs the last is nll (nats a node).
 
-    Rows are in the order of the pictures, whatever the number of devices. An existing file is never overwritten.
+    Rows are in the order of the pictures, whatever the number of devices. The file appears at the end, whole; an
+    existing one is never overwritten.
 
     Args:
         path: the file to write.
@@ -54,7 +56,10 @@ class PredictionWriter(Callback):
         if not trainer.is_global_zero:
             return
         names = trainer.datamodule.predict_names()  # type: ignore[attr-defined]
-        with self.path.open("x", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
+        with created(self.path) as file:
+            # a file's name may be no text
+            text = io.TextIOWrapper(file, encoding="utf-8", errors="backslashreplace", newline="")
+            writer = csv.writer(text)
             writer.writerow(["index", "name", *self._columns[1:]])
             writer.writerows((index, names[index], *values) for index, *values in sorted(rows))
+            text.detach()  # written, but still open: its owner closes it

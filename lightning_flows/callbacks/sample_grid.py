@@ -11,6 +11,7 @@ from torchvision.utils import make_grid, save_image
 from lightning_flows.callbacks.folder import run_folder
 from lightning_flows.callbacks.schedule import every
 from lightning_flows.errors import ConvergenceError
+from lightning_flows.files import folder_inside, replaced
 from lightning_flows.functional.streams import stream
 
 
@@ -50,9 +51,9 @@ class SampleGrid(Callback):
             trainer.logger.experiment.add_image("samples", grid, trainer.global_step)
         if trainer.fast_dev_run:  # type: ignore[attr-defined]
             return  # a trial run leaves no files
-        folder = run_folder(trainer) / "samples"
-        folder.mkdir(parents=True, exist_ok=True)
-        save_image(grid / 255, folder / f"epoch_{trainer.current_epoch:04d}.png")
+        folder = folder_inside(run_folder(trainer), "samples")
+        with replaced(folder / f"epoch_{trainer.current_epoch:04d}.png") as file:
+            save_image(grid / 255, file, format="png")
 
 
 def picture_grid(images: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from torch.nn.functional import avg_pool2d
 from tqdm import tqdm
 
 from lightning_flows import figures
+from lightning_flows.commands.options import check_fits
 from lightning_flows.commands.trained import load_graph_flow, load_mixture, load_picture_flow, load_pictures
 from lightning_flows.datamodules import FashionMNIST, ImageFolder
 from lightning_flows.datasets import constant_pictures, noise_pictures, pictures_as, sample_photo
@@ -87,6 +88,7 @@ def _nearest(request: Request) -> Figure:
 def _outliers(request: Request) -> Figure:
     model, num = _picture_flow(request), request.num or 1000
     shape, others = model.event_shape, {}
+    check_fits(num, shape, "--num")
     if request.fashion_mnist is not None:
         fashion = FashionMNIST(request.fashion_mnist)
         fashion.prepare_data()
@@ -114,6 +116,7 @@ def _outliers(request: Request) -> Figure:
 def _graphs(request: Request) -> Figure:
     model = load_graph_flow(request.ckpt_path, "the figure graphs").to(request.target)
     num = request.num or 256
+    check_fits(num, model.event_shape, "--num")
     data = load_mixture(str(request.ckpt_path)).sample(num, generator=request.generator("graphs"))
     generator = request.generator("samples", request.target)
     samples = model.sample(num, temperature=request.temperature, generator=generator).cpu()
@@ -138,8 +141,9 @@ def _choose(images: Tensor, num: int, request: Request) -> Tensor:
 
 
 def _draw(model: PictureFlow, request: Request, default: int) -> Tensor:
-    generator = request.generator("samples", request.target)
-    return model.sample(request.num or default, temperature=request.temperature, generator=generator).images
+    generator, num = request.generator("samples", request.target), request.num or default
+    check_fits(num, model.event_shape, "--num")
+    return model.sample(num, temperature=request.temperature, generator=generator).images
 
 
 NUMBERS = {

@@ -3,8 +3,9 @@
 from pathlib import Path
 
 from lightning_flows.commands.drawings import DRAWINGS, NUMBERS, Request
+from lightning_flows.commands.options import MAX_PIXELS, check_seed, chosen_device
 from lightning_flows.errors import UsageError
-from lightning_flows.files import check_new_file
+from lightning_flows.files import check_new_file, created
 
 SUFFIXES = (".png", ".svg", ".pdf")
 
@@ -39,7 +40,7 @@ def figure(
         fashion_mnist: folder that holds FashionMNIST/raw, for outliers; it is left out by default.
         outliers: folder or tar of outliers of your own.
         device: such as cpu or cuda; by default an accelerator where there is one.
-        dpi: pixels an inch of a PNG.
+        dpi: pixels an inch of a PNG, which has room for 67 million.
     """
     known = NUMBERS.get(name, name)
     if known not in DRAWINGS:
@@ -49,12 +50,22 @@ def figure(
     path = Path(out or f"figure_{known}.png")
     if path.suffix.lower() not in SUFFIXES:
         raise UsageError(f"expected a file with suffix {', '.join(SUFFIXES)}; got {path}: name another --out")
-    if (num is not None and num < 1) or dpi < 1 or temperature < 0:
+    if (num is not None and num < 1) or dpi < 1 or not temperature >= 0:
         raise UsageError(
             f"expected num and dpi of at least 1 and a temperature of at least 0; got {num}, {dpi} and {temperature}"
         )
+    check_seed(seed)
     check_new_file(path)
+    chosen_device(device)
     request = Request(known, ckpt_path, pictures, num, temperature, seed, fashion_mnist, outliers, device)
-    DRAWINGS[known](request).savefig(path, dpi=dpi)
+    drawn, kind = DRAWINGS[known](request), path.suffix[1:].lower()
+    width, height = (round(inches * dpi) for inches in drawn.get_size_inches())
+    if kind == "png" and width * height > MAX_PIXELS:
+        raise UsageError(
+            f"expected a PNG of at most {MAX_PIXELS / 1e6:.0f} million pixels; got {width} x {height}: use a smaller "
+            "--num or --dpi"
+        )
+    with created(path) as file:
+        drawn.savefig(file, format=kind, dpi=dpi)
     print(f"figure: {path}")
     return path

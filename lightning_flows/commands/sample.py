@@ -9,10 +9,11 @@ from torchvision.utils import save_image
 from tqdm import tqdm
 
 from lightning_flows.callbacks.sample_grid import picture_grid
+from lightning_flows.commands.options import MAX_PIXELS, check_fits, check_seed, chosen_device
 from lightning_flows.commands.trained import load_graphs
 from lightning_flows.errors import UsageError
 from lightning_flows.figures import nodes_figure
-from lightning_flows.files import check_new_file
+from lightning_flows.files import check_new_file, created_together
 from lightning_flows.functional.graphs import Graph
 from lightning_flows.functional.streams import stream
 from lightning_flows.modules import GraphFlowModule, load_model
@@ -35,7 +36,7 @@ def sample(
     Args:
         ckpt_path: checkpoint of a trained model.
         out: PNG file to write; an existing one is kept and refused.
-        num: number of samples.
+        num: number of samples; a PNG has room for 67 million pixels and shows the first of more.
         temperature: factor on the noise; below 1 gives likelier, less varied samples.
         seed: of the noise; the same seed, batch size, checkpoint and device give the same samples.
         npy: also write the pictures as uint8 (num, C, H, W), or the nodes (num, N, F), NaN where a graph has
@@ -43,18 +44,21 @@ def sample(
         batch_size: samples drawn at once.
         device: such as cpu or cuda; by default an accelerator where there is one.
     """
-    if num < 1 or batch_size < 1 or temperature < 0:
+    if num < 1 or batch_size < 1 or not temperature >= 0:
         raise UsageError(
             f"expected num and batch_size of at least 1 and a temperature of at least 0; "
             f"got {num}, {batch_size} and {temperature}"
         )
     if Path(out).suffix.lower() != ".png":
         raise UsageError(f"expected a file with suffix .png; got {out}: name another --out")
+    check_seed(seed)
     files = [Path(out).with_suffix(suffix) for suffix in ([".png", ".npy"] if npy else [".png"])]
     for file in files:
         check_new_file(file)
-    target = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    target = chosen_device(device)
     model = load_model(ckpt_path).to(target)
+    check_fits(min(num, batch_size), model.event_shape, "--batch_size")
+    check_fits(num, model.event_shape, "--num")
     generator = stream(seed, "samples", device=target)
     graphs = load_graphs(ckpt_path) if isinstance(model, GraphFlowModule) else None
     structure = Graph() if graphs is None else graphs.draw_structure(num, stream(seed, "structure"))
@@ -73,12 +77,16 @@ def sample(
     values = torch.cat(batches)
     if structure.mask is not None:
         values = values.masked_fill(~structure.mask[..., None], torch.nan)
-    if values.dtype == torch.uint8:
-        save_image(picture_grid(values) / 255, files[0])
-    else:
-        nodes_figure(values).savefig(files[0], dpi=100)
-    if npy:
-        np.save(files[1], values.numpy())
+    shown = values[: max(1, MAX_PIXELS // ((values.shape[-1] + 2) * (values.shape[-2] + 2)))]
+    with created_together(files) as opened:
+        if values.dtype == torch.uint8:
+            save_image(picture_grid(shown) / 255, opened[0], format="png")
+        else:
+            nodes_figure(shown).savefig(opened[0], format="png", dpi=100)
+        if npy:
+            np.save(opened[1], values.numpy())
+    if len(shown) < num:
+        print(f"{files[0]} shows the first {len(shown)} of {num} samples")
     if non_finite:
         print(f"{non_finite} sampled values are not finite; they are drawn black, or not at all")
     print(f"{num} samples: {', '.join(map(str, files))}")

@@ -9,6 +9,7 @@ from PIL import Image
 from lightning_flows.cli import main
 from lightning_flows.commands.drawings import DRAWINGS, NUMBERS
 from tests.datamodules.test_fashion_mnist import write_idx
+from tests.test_files import full_disk
 
 
 @pytest.fixture(scope="module")
@@ -145,3 +146,42 @@ def test_mistakes_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     assert existing.read_text() == "precious"
     assert "got 0" in error(capsys, "1", f"--out={tmp_path}/a.png", "--num=0")
     assert "nowhere.ckpt" in error(capsys, "4", f"--out={tmp_path}/a.png", "--ckpt_path=nowhere.ckpt")
+
+
+@pytest.mark.parametrize("suffix", ["png", "svg", "pdf"])
+def test_on_a_full_disk_nothing_is_left(suffix: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / f"out/figure.{suffix}"
+    with full_disk():
+        told = error(capsys, "2", f"--out={out}")
+    assert "it could not be (" in told
+    assert "start the same command again" in told
+    assert not list(out.parent.iterdir())
+    main(["figure", "2", f"--out={out}"])
+    assert [path.name for path in out.parent.iterdir()] == [out.name]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--seed=1180591620717411303424"], "expected a seed of 64 bits"),
+        (["--device=xx"], "expected a device of this machine; got xx"),
+        (["--dpi=100000"], "expected a PNG of at most 67 million pixels; got"),
+        (["--temperature=-1"], "a temperature of at least 0"),
+    ],
+)
+def test_what_no_machine_can_do_is_told(
+    options: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = error(capsys, "2", f"--out={tmp_path}/out/a.png", *options)
+    assert message in told
+    assert told.count("\n") == 1
+    assert not list(tmp_path.glob("out/*"))
+
+
+@pytest.mark.parametrize("name", ["samples", "nearest", "outliers", "graphs"])
+def test_more_than_fits_into_memory_is_told(
+    name: str, trained: Path, trained_graphs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checkpoint = trained_graphs if name == "graphs" else trained
+    options = [f"--ckpt_path={checkpoint}", f"--out={tmp_path}/a.png", "--num=1000000000000"]
+    assert "use a smaller --num" in error(capsys, name, *options)

@@ -1,9 +1,11 @@
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from lightning_flows.cli import main
 from lightning_flows.commands.sample import sample
@@ -11,6 +13,7 @@ from lightning_flows.datamodules import GraphMoGDataModule
 from lightning_flows.errors import OutputError, UsageError
 from lightning_flows.modules import FlowModule, GraphNormalizingFlow
 from lightning_flows.modules.base import describe
+from tests.test_files import full_disk
 
 PATH = [[0, 1, 0, 0], [1, 0, 1, 0], [0, 1, 0, 1], [0, 0, 1, 0]]
 
@@ -113,3 +116,64 @@ def test_another_kind_of_file_is_refused(graphs: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"expected a file with suffix \.png; got .*run_0\.5"):
         sample(graphs, str(tmp_path / "run_0.5"))
     assert [path.name for path in tmp_path.iterdir()] == ["graphs.ckpt"]
+
+
+@pytest.mark.parametrize("size", [0, 4096])
+@pytest.mark.parametrize("kind", ["pictures", "graphs"])
+def test_on_a_full_disk_nothing_is_left(
+    kind: str, size: int, trained: Path, graphs: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["sample", f"--ckpt_path={trained if kind == 'pictures' else graphs}", f"--out={tmp_path}/out/a.png"]
+    options += ["--num=400", "--npy=true", "--device=cpu", "--batch_size=400"]
+    with full_disk(size), pytest.raises(SystemExit):
+        main(options)
+    told = capsys.readouterr().err
+    assert "a.npy; it could not be (" in told
+    assert "start the same command again" in told
+    assert "last" not in told
+    assert not list((tmp_path / "out").iterdir())
+    main(options)  # the same command is not refused then
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.npy", "a.png"]
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(143), MemoryError()])
+def test_one_that_is_stopped_while_it_writes_leaves_nothing(
+    error: BaseException, graphs: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*args: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(np, "save", stop)
+    with pytest.raises(type(error)):
+        sample(graphs, str(tmp_path / "out/a.png"), npy=True, device="cpu")
+    assert not list((tmp_path / "out").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"seed": 2**70}, "expected a seed of 64 bits; got 1180591620717411303424"),
+        ({"seed": -(2**64)}, "expected a seed of 64 bits; got -"),
+        ({"temperature": float("nan")}, "expected num and batch_size"),
+        ({"device": "xx"}, r"expected a device of this machine; got xx \(.*\): leave --device out or name cpu"),
+        ({"device": "cuda:99"}, r"expected a device of this machine; got cuda:99"),
+        ({"device": "meta"}, "expected a device of this machine; got meta"),
+        ({"num": 10**15}, r"10{15} of shape \(4, 2\) take .* GiB or more .*: use a smaller --num"),
+        ({"num": 10**15, "batch_size": 10**15}, r"fit into memory; 10{15} .*: use a smaller --batch_size"),
+    ],
+)
+def test_what_no_machine_can_do_is_told(options: dict[str, Any], message: str, graphs: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=message) as error:
+        sample(graphs, str(tmp_path / "out/a.png"), **options)
+    assert "\n" not in str(error.value)
+    assert not list(tmp_path.glob("out/*"))
+
+
+def test_a_png_shows_as_many_as_have_room(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys.modules["lightning_flows.commands.sample"], "MAX_PIXELS", 4 * 34 * 34)
+    assert len(draw(trained, tmp_path / "a", num=5)) == 5
+    with Image.open(tmp_path / "a.png") as picture:
+        assert picture.size == (2 * 34 + 2, 2 * 34 + 2)
+    assert "shows the first 4 of 5 samples" in capsys.readouterr().out

@@ -1,0 +1,50 @@
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from lightning_flows.callbacks import PredictionWriter
+from lightning_flows.errors import OutputError
+from tests.test_files import full_disk
+
+
+def write(path: Path, names: list[str]) -> None:
+    """Rows as a trainer on one device hands them over, last first."""
+    trainer = SimpleNamespace(
+        world_size=1, is_global_zero=True, datamodule=SimpleNamespace(predict_names=lambda: names)
+    )
+    writer = PredictionWriter(path)
+    writer.setup(trainer, None, "predict")
+    for index in reversed(range(len(names))):
+        batch = {"index": torch.tensor([index]), "bpd": torch.tensor([index / 4])}
+        writer.on_predict_batch_end(trainer, None, batch, None, 0)
+    assert not path.exists()
+    writer.on_predict_epoch_end(trainer, None)
+
+
+def test_rows_are_in_order_and_names_are_text(tmp_path: Path) -> None:
+    write(tmp_path / "a.csv", ["one", "two, with a comma", "caf\udce9.png", "é"])
+    content = (tmp_path / "a.csv").read_bytes()
+    assert (
+        content
+        == 'index,name,bpd\r\n0,one,0.0\r\n1,"two, with a comma",0.25\r\n2,caf\\udce9.png,0.5\r\n3,é,0.75\r\n'.encode()
+    )
+
+
+def test_on_a_full_disk_nothing_is_left_and_the_next_try_is_not_refused(tmp_path: Path) -> None:
+    names = [f"picture {i}" for i in range(2000)]
+    with full_disk(), pytest.raises(OutputError, match=r"a\.csv; it could not be \(File too large\) and was not made"):
+        write(tmp_path / "a.csv", names)
+    assert not list(tmp_path.iterdir())
+    write(tmp_path / "a.csv", names)
+    assert len((tmp_path / "a.csv").read_text().splitlines()) == 2001
+
+
+def test_an_error_leaves_nothing(tmp_path: Path) -> None:
+    trainer = SimpleNamespace(world_size=1, is_global_zero=True, datamodule=SimpleNamespace(predict_names=lambda: []))
+    writer = PredictionWriter(tmp_path / "a.csv")
+    writer.on_predict_batch_end(trainer, None, {"index": torch.tensor([7])}, None, 0)
+    with pytest.raises(IndexError):
+        writer.on_predict_epoch_end(trainer, None)
+    assert not list(tmp_path.iterdir())

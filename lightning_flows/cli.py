@@ -27,6 +27,7 @@ from lightning_flows.parser import FlowArgumentParser
 from lightning_flows.run_config import RunConfig
 from lightning_flows.run_placement import Placement, is_first_process, without_place
 from lightning_flows.signals import Interrupted, end_children, ended_by_signals, name_of
+from lightning_flows.terminal import print_any_text
 from lightning_flows.trainer import FlowTrainer
 
 PLAIN_COMMANDS: dict[str, Callable[..., Any]] = {name: getattr(commands, name) for name in commands.__all__}
@@ -166,18 +167,20 @@ def main(args: Sequence[str] | None = None) -> None:
 
     The environment variable LIGHTNING_FLOWS_DEBUG=1 shows the traceback.
     """
+    args = sys.argv[1:] if args is None else args
     _hush()
+    print_any_text()
     threading.excepthook = leave_to_main_thread
     with ended_by_signals():
         try:
-            run(sys.argv[1:] if args is None else args)
+            run(args)
         except Interrupted as ended:
             if ended.code == 128 + ended.number and is_first_process():  # a training that was stopped has said so
                 print(f"stopped by {name_of(ended.number)}: nothing more is written", file=sys.stderr, flush=True)
             end_children()
             raise
         except Exception as error:
-            text = explain(error)
+            text = explain(error, args[0] if args else "")
             if text is not None and os.environ.get("LIGHTNING_FLOWS_DEBUG") != "1":
                 if is_first_to_fail():
                     print(f"error: {text}", file=sys.stderr, flush=True)

@@ -39,6 +39,10 @@ class FlowDataModule(LightningDataModule, ABC):
     def num_test(self) -> int:
         """Number of items that test."""
 
+    def split_arguments(self) -> tuple[str, ...]:
+        """Return the names of the arguments that decide which item is in which split; none, if the data say so."""
+        return ()
+
     def steps_done(self) -> int:
         """Return the steps of the epoch that a resumed run has behind it when it asks for its first training batch."""
         if self.trainer is None or not self.trainer.training:

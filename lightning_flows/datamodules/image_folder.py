@@ -1,8 +1,11 @@
 """One's own pictures, in a folder or a tar archive."""
 
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cached_property
+from hashlib import blake2b
 from typing import Any
 
-import torch
 from lightning.pytorch.utilities import rank_zero_info
 
 from lightning_flows.datamodules.pictures import PictureDataModule
@@ -10,17 +13,23 @@ from lightning_flows.datasets import ImageDataset, PictureFiles
 from lightning_flows.datasets.picture_files import check_format
 from lightning_flows.errors import DataError
 
+SPLITS = ("train", "val", "test")
+
 
 class ImageFolder(PictureDataModule):
-    """Pictures of any size, by class or flat, resized and cropped to a square.
+    """Pictures of any size, by class or flat, cropped to the central square and resized.
 
-    With ``train/ val/ test/`` subfolders these are the parts. With train and test but no val, one seeded half of test
-    validates and the other half tests, so that all training pictures train. Without such subfolders seeded fractions
-    of the pictures validate and test. ``predict`` scores the test folder where there is one, else every picture.
+    With ``train/ val/ test/`` subfolders these are the parts. With train and test but no val, half of test validates
+    and the other half tests, so that all training pictures train. Without such subfolders fractions of the pictures
+    validate and test. ``predict`` scores the test folder where there is one, else every picture.
+
+    The split of an image follows from its file's content and the seed alone: u, a hash of both, is uniform in [0, 1),
+    and the image tests if u < test_fraction, and validates if u ≥ 1 - val_fraction. So no other image that comes, goes
+    or is renamed moves it, a copy of a file is in the same split, and the sizes of the splits vary about the fractions.
 
     Args:
         root: folder or .tar (.tar.gz) of pictures; for layouts see docs/own-pictures.md.
-        size: height and width in pixels; the shorter side is resized to it and the centre cropped.
+        size: height and width in pixels, to which the central square is resized.
         channels: 3 for RGB, 1 for grey.
         val_fraction: fraction of the pictures that validates, where there are no subfolders.
         test_fraction: fraction of the pictures that tests, where there are no subfolders.
@@ -43,7 +52,7 @@ class ImageFolder(PictureDataModule):
     ) -> None:
         super().__init__(**kwargs)
         check_format(size, channels)
-        if min(val_fraction, test_fraction) < 0 or val_fraction + test_fraction > 1:
+        if not (val_fraction >= 0 and test_fraction >= 0 and val_fraction + test_fraction <= 1 + 1e-9):  # NaN neither
             raise DataError(
                 f"expected val_fraction and test_fraction of at least 0 and 1 at most together; "
                 f"got {val_fraction} and {test_fraction}"
@@ -54,41 +63,120 @@ class ImageFolder(PictureDataModule):
         """(channels, size, size)."""
         return self.hparams["channels"], self.hparams["size"], self.hparams["size"]
 
-    def load_part(self, part: str) -> ImageDataset:
-        """Read one part and tell, once, what was resized and cropped.
+    def split_arguments(self) -> tuple[str, ...]:
+        """Return the arguments that decide which image is in which split, as the layout makes them matter.
 
-        Raises: DataError for a missing, empty or broken root, a broken picture, or a part without pictures.
+        Raises: DataError for a missing, empty or broken root.
         """
-        files = PictureFiles(self.hparams["root"])
-        names = self.split(files.parts)[part]
-        if not names:
-            found = ", ".join(
-                f"{len(names)} in {key}/" if key else f"{len(names)}" for key, names in files.parts.items()
-            )
-            raise DataError(
-                f"{self.hparams['root']} gives no pictures to {part} (pictures found: {found}): add a {part}/ folder, "
-                "or more pictures, or change val_fraction and test_fraction"
-            )
-        progress = self.trainer is None or self.trainer.is_global_zero
+        parts = self._files.parts
+        if "" in parts:
+            return "seed", "val_fraction", "test_fraction"
+        return ("seed",) if _is_halved(parts) else ()
+
+    def load_part(self, part: str) -> ImageDataset:
+        """Read one part, and tell what was resized, cropped and left out; see :meth:`load_parts`."""
+        return self.load_parts([part])[part]
+
+    def load_parts(self, parts: Sequence[str]) -> dict[str, ImageDataset]:
+        """Read several parts at once; before any training the test pictures are tried as well, but not kept.
+
+        Raises: DataError for a missing, empty or broken root, broken pictures, a part without pictures, or more of
+        them than the memory holds.
+        """
+        names = {part: self._names(part) for part in parts}
+        check = self._names("test", may_be_empty=True) if "train" in parts else []
+        every = [name for part in parts for name in names[part]]
         size, channels = self.hparams["size"], self.hparams["channels"]
-        dataset, report = files.read(names, size=size, channels=channels, progress=progress)
-        rank_zero_info(f"{part}: {report}")
-        return dataset
+        dataset, report = self._files.read(every, size=size, channels=channels, progress=self._progress, check=check)
+        datasets, start = {}, 0
+        for part in parts:
+            chosen = slice(start, start + len(names[part]))
+            datasets[part] = ImageDataset(dataset.images[chosen], dataset.labels[chosen], names=dataset.names[chosen])
+            rank_zero_info(f"{part}: {report.among(chosen)}")
+            report, start = replace(report, num_left_out=0), chosen.stop  # told once
+        if "train" in parts:
+            self._tell_copies(names | {"test": check})
+        return datasets
 
     def split(self, parts: dict[str, list[str]]) -> dict[str, list[str]]:
         """Return the sorted names of each part, from the names in each subfolder (``""``: none)."""
         if "" in parts:
-            num = len(parts[""])
-            num_val, num_test = (round(self.hparams[key] * num) for key in ("val_fraction", "test_fraction"))
-            num_test = min(num_test, num - num_val)
-            train, val, test = self._shuffled_split(parts[""], [num - num_val - num_test, num_val, num_test])
-            return {"train": train, "val": val, "test": test, "predict": parts[""]}
-        train, val, test = (parts.get(part, []) for part in ("train", "val", "test"))
-        every = test or [name for names in parts.values() for name in names]
-        if train and test and not val:
-            val, test = self._shuffled_split(test, [len(test) // 2, len(test) - len(test) // 2])
-        return {"train": train, "val": val, "test": test, "predict": every}
+            val, test = self.hparams["val_fraction"], self.hparams["test_fraction"]
+            return self._hashed(parts[""], val=val, test=test) | {"predict": _scored(parts)}
+        split = {part: parts.get(part, []) for part in SPLITS}
+        if _is_halved(parts):
+            split |= self._hashed(split["test"], val=0.5, test=0.5) | {"train": split["train"]}
+        return split | {"predict": _scored(parts)}
 
-    def _shuffled_split(self, names: list[str], lengths: list[int]) -> list[list[str]]:
-        order = torch.randperm(len(names), generator=torch.Generator().manual_seed(self.hparams["seed"]))
-        return [[names[i] for i in sorted(chosen.tolist())] for chosen in order.split(lengths)]
+    @cached_property
+    def _files(self) -> PictureFiles:
+        return PictureFiles(self.hparams["root"])
+
+    @property
+    def _progress(self) -> bool:
+        return self.trainer is None or self.trainer.is_global_zero
+
+    def _hashed(self, names: Sequence[str], *, val: float, test: float) -> dict[str, list[str]]:
+        split: dict[str, list[str]] = {part: [] for part in SPLITS}
+        for name, digest in zip(names, self._files.digests(names, progress=self._progress), strict=True):
+            split[_split(digest, self.hparams["seed"], val, test)].append(name)
+        return split
+
+    def _names(self, part: str, *, may_be_empty: bool = False) -> list[str]:
+        parts = self._files.parts
+        names = _scored(parts) if part == "predict" else self.split(parts)[part]
+        if names or may_be_empty:
+            return names
+        found = ", ".join(f"{len(names)} in {key}/" if key else f"{len(names)}" for key, names in parts.items())
+        advice = f"add a {part}/ folder, or more pictures"
+        if "" in parts or _is_halved(parts):
+            advice += ", or change val_fraction and test_fraction" if "" in parts else ""
+            advice += self._seed_that_helps(parts)
+        raise DataError(f"{self.hparams['root']} gives no pictures to {part} (pictures found: {found}): {advice}")
+
+    def _seed_that_helps(self, parts: dict[str, list[str]]) -> str:
+        """Say by which seed no split were empty, if it is chance that one is, and one of the first hundred does."""
+        names, fractions = parts.get("", []), {key: self.hparams[f"{key}_fraction"] for key in ("val", "test")}
+        if _is_halved(parts):
+            names, fractions = parts["test"], {"val": 0.5, "test": 0.5}
+        wanted = {part for part, fraction in fractions.items() if fraction > 0}
+        wanted |= {"train"} if sum(fractions.values()) < 1 else set()
+        digests = set(self._files.digests(names))
+        for seed in range(100):
+            if wanted == {_split(digest, seed, **fractions) for digest in digests}:
+                return f", or take --data.seed={seed}, by which each split has some"
+        return ""
+
+    def _tell_copies(self, names: dict[str, list[str]]) -> None:
+        """Tell of files in val and test that are in train as well: where folders say so, they stay."""
+        training = dict(zip(self._files.digests(names["train"]), names["train"], strict=True))
+        for part in ("val", "test"):
+            copies = [
+                (name, training[digest])
+                for name, digest in zip(names[part], self._files.digests(names[part]), strict=True)
+                if digest in training
+            ]
+            if copies:
+                rank_zero_info(
+                    f"{part}: {len(copies)} of {len(names[part])} images are in train as well, such as {copies[0][0]} "
+                    f"as {copies[0][1]}: {part}/bpd looks better than it is; remove one of each"
+                )
+
+
+def _is_halved(parts: dict[str, list[str]]) -> bool:
+    """Say whether one half of test validates: there are train and test, but no val."""
+    return "train" in parts and "test" in parts and "val" not in parts
+
+
+def _scored(parts: dict[str, list[str]]) -> list[str]:
+    """Return what ``predict`` scores: the test folder where there is one, else every image."""
+    return parts.get("test") or [name for names in parts.values() for name in names]
+
+
+def _split(digest: bytes, seed: int, val: float, test: float) -> str:
+    """Return the split of a file by the digest of its content."""
+    hashed = blake2b(digest, key=str(seed).encode(), digest_size=8).digest()
+    u = (int.from_bytes(hashed) >> 11) / 2**53  # in [0, 1)
+    if u < test:
+        return "test"
+    return "val" if u >= 1 - val else "train"

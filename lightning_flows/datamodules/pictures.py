@@ -1,7 +1,8 @@
 """The base of all pictures: loaders, augmentation and stages; a subclass only says how to load a part."""
 
+import math
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -11,7 +12,7 @@ from torchvision.transforms import v2
 from lightning_flows.datamodules.base import PARTS, FlowDataModule, Loader, each_once, not_loaded
 from lightning_flows.datasets import ImageDataset
 from lightning_flows.datasets.training import ShuffledSampler, TrainingPictures
-from lightning_flows.errors import DataError, ShapeError
+from lightning_flows.errors import DataError, ShapeError, UsageError
 from lightning_flows.functional.ranks import num_ranks, rank
 
 
@@ -25,10 +26,12 @@ class PictureDataModule(FlowDataModule):
         batch_size: pictures in a training batch, on each device.
         eval_batch_size: pictures in a validation, test or prediction batch, on each device; default: batch_size.
         num_workers: processes that load batches in the background.
+        worker_timeout: seconds to wait for a batch of such a process before the run ends with an error; 0: no limit.
         seed: of random splits, the order of training and its augmentation.
         augment: flip training pictures at random and shift them by up to 4 % of their size.
 
-    Raises: ShapeError if a batch size is below 1 or num_workers is negative.
+    Raises: ShapeError if a batch size is below 1 or num_workers is negative; UsageError if worker_timeout is negative,
+    infinite or NaN.
     """
 
     predict_part = "test"
@@ -42,6 +45,7 @@ class PictureDataModule(FlowDataModule):
         num_workers: int = 0,
         seed: int = 0,
         augment: bool = True,
+        worker_timeout: float = 300.0,
     ) -> None:
         super().__init__()
         if batch_size < 1 or (eval_batch_size is not None and eval_batch_size < 1):
@@ -50,6 +54,8 @@ class PictureDataModule(FlowDataModule):
             )
         if num_workers < 0:
             raise ShapeError(f"expected num_workers of at least 0; got {num_workers}")
+        if not 0 <= worker_timeout < math.inf:
+            raise UsageError(f"expected a worker_timeout of 0 (no limit) or more seconds; got {worker_timeout}")
         self._datasets: dict[str, ImageDataset] = {}
 
     @property
@@ -61,6 +67,10 @@ class PictureDataModule(FlowDataModule):
     def load_part(self, part: str) -> ImageDataset:
         """Read one part (train, val, test or :attr:`predict_part`) into memory; called once a part, by ``setup``."""
 
+    def load_parts(self, parts: Sequence[str]) -> dict[str, ImageDataset]:
+        """Read what one stage needs: each part on its own, unless a subclass reads them together."""
+        return {part: self.load_part(part) for part in parts}
+
     @property
     def num_test(self) -> int:
         """Number of test pictures. Raises: RuntimeError before ``setup("test")``."""
@@ -71,14 +81,16 @@ class PictureDataModule(FlowDataModule):
 
         Raises: DataError if a part is empty, or cannot be read.
         """
-        for part in PARTS[stage]:
-            if part not in self._datasets:
-                dataset = self.load_part(self.predict_part if part == "predict" else part)
-                if len(dataset) == 0:
-                    raise DataError(f"{type(self).__name__} has no pictures in its {part} part: expected at least one")
-                if part == "train" and self.hparams["augment"]:
-                    dataset.transform = augmentation(self.event_shape[-1])
-                self._datasets[part] = dataset
+        missing = {part: self.predict_part if part == "predict" else part for part in PARTS[stage]}
+        missing = {part: source for part, source in missing.items() if part not in self._datasets}
+        loaded = self.load_parts(list(missing.values()))
+        for part, source in missing.items():
+            dataset = loaded[source]
+            if len(dataset) == 0:
+                raise DataError(f"{type(self).__name__} has no pictures in its {part} part: expected at least one")
+            if part == "train" and self.hparams["augment"]:
+                dataset.transform = augmentation(self.event_shape[-1])
+            self._datasets[part] = dataset
 
     def dataset(self, part: str) -> ImageDataset:
         """Return the dataset of a part: train, val, test or predict.
@@ -126,20 +138,34 @@ class PictureDataModule(FlowDataModule):
             batch_size=batch_size,
             sampler=sampler,
             num_workers=num_workers,
+            timeout=self.hparams["worker_timeout"] if num_workers > 0 else 0,
             persistent_workers=num_workers > 0,
             pin_memory=torch.cuda.is_available(),
         )
 
 
 class LazyLoader(DataLoader[dict[str, Tensor]]):
-    """Asks its sampler for nothing before the first batch is asked for.
+    """Asks its sampler for nothing before the first batch is asked for, and ends workers that do not answer in time.
 
     Lightning makes the iterator of a resumed run before it knows where in which epoch to go on, and worker processes
     would at once be told to load batches of another place.
+
+    Raises: DataError if no batch came within ``timeout`` seconds.
     """
 
     def __iter__(self) -> Iterator[dict[str, Tensor]]:  # type: ignore[override]
-        yield from super().__iter__()
+        batches = super().__iter__()
+        try:
+            yield from batches
+        except RuntimeError as error:
+            if "DataLoader timed out" not in str(error):
+                raise
+            for worker in getattr(batches, "_workers", ()):
+                worker.kill()  # a stopped process heeds nothing else, and Python would wait for its end
+            raise DataError(
+                f"the processes that load data did not answer ({error}): try fewer data.num_workers, or a larger "
+                "data.worker_timeout in seconds (0: no limit)"
+            ) from error
 
 
 def augmentation(size: int) -> v2.Transform:

@@ -1,23 +1,20 @@
 """Read the pictures of a folder or tar archive, of any size, into one tensor."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from io import BytesIO
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from hashlib import blake2b
 from pathlib import Path, PurePosixPath
 
-import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
-from torch import Tensor
-from torchvision.transforms.v2 import InterpolationMode
-from torchvision.transforms.v2 import functional as F
 from tqdm import tqdm
 
+from lightning_flows.datasets.decoding import decode, reason
 from lightning_flows.datasets.images import ImageDataset
-from lightning_flows.datasets.picture_sources import open_source
+from lightning_flows.datasets.layouts import find_layout, split_of
+from lightning_flows.datasets.memory import empty_images
+from lightning_flows.datasets.picture_sources import REPLACE, is_picture, open_source, printable
 from lightning_flows.errors import DataError, ShapeError
-
-PARTS = ("train", "val", "test")
 
 
 @dataclass(frozen=True)
@@ -28,6 +25,8 @@ class PictureReport:
     size: int
     sizes: Sequence[tuple[int, int]]
     num_left_out: int = 0
+    left_out: str = ""
+    transparent: Sequence[bool] = ()
 
     @property
     def num_resized(self) -> int:
@@ -52,57 +51,108 @@ class PictureReport:
                 f", {self.num_resized} resized, {self.num_cropped} cropped to {self.size}x{self.size}"
                 f" (widths {min(widths)} to {max(widths)}, heights {min(heights)} to {max(heights)})"
             )
+        if any(self.transparent):
+            text += f", {sum(self.transparent)} with transparency laid on white"
         if self.num_left_out:
             text += f"; {self.num_left_out} file{'s' * (self.num_left_out > 1)} left out"
+            text += f" ({self.left_out})" if self.left_out else ""
         return text
+
+    def among(self, chosen: slice) -> "PictureReport":
+        """Return the report of some of the pictures."""
+        return replace(self, sizes=self.sizes[chosen], transparent=self.transparent[chosen])
 
 
 class PictureFiles:
     """The picture files of a folder or tar archive, by class or flat: listed now, read on demand.
 
-    Layouts: ``root/*.png``, ``root/CLASS/*.png``, ``root/PART/*.png`` or ``root/PART/CLASS/*.png``, where PART is
-    train, val or test. A folder that wraps all of this, as tar archives often have, is looked through. With parts,
-    whatever lies outside them is left out. Nothing is written to disk, and the order is that of the sorted names.
+    Layouts: ``root/*.png``, ``root/CLASS/*.png``, ``root/PART/*.png``, ``root/PART/CLASS/*.png`` or
+    ``root/CLASS/PART/*.png``, where PART is train, val or test or a synonym in any case, see
+    :mod:`lightning_flows.datasets.layouts`. A folder that wraps all of this, as tar archives often have, is looked
+    through. With parts, whatever lies outside them is left out, and so is a link to a file that is there already.
+    Nothing is written to disk, and the order is that of the sorted names.
 
     Attributes:
         parts: names of the pictures in each part; a single key ``""`` when there are no parts.
         classes: sorted class names; a picture in no class folder is of class ``""``.
+        num_left_out: number of files that are not read; ``left_out`` says which.
 
-    Raises: DataError if root is missing, is neither folder nor tar, cannot be read or holds no pictures.
+    Raises: DataError if root is missing, is neither folder nor tar, cannot be read, holds no pictures, or has a folder
+    that may be a part or not.
     """
 
     def __init__(self, root: str | Path) -> None:
         self._source = open_source(root)
-        paths = {name: PurePosixPath(name).parts for name in self._source.names}
-        skip = _num_wrappers(list(paths.values()))
-        paths = {name: parts[skip:] for name, parts in paths.items()}
-
-        self.parts: dict[str, list[str]] = {"": list(paths)}
-        if in_parts := {name: parts for name, parts in paths.items() if len(parts) > 1 and parts[0] in PARTS}:
-            self.parts = {
-                part: [name for name, parts in in_parts.items() if parts[0] == part]
-                for part in PARTS
-                if any(parts[0] == part for parts in in_parts.values())
-            }
-            paths = {name: parts[1:] for name, parts in in_parts.items()}
-        self._class_of = {name: parts[0] if len(parts) > 1 else "" for name, parts in paths.items()}
+        for link in map(PurePosixPath, self._source.links):
+            if split_of(link.name) or (is_picture(link) and any(map(split_of, link.parts))):
+                raise DataError(
+                    f"{printable(self._source.root)} has a link {printable(link)!r}, which is not followed: put the "
+                    "images themselves there (by tar --dereference --hard-dereference, if it is an archive)"
+                )
+        try:
+            layout = find_layout({name: PurePosixPath(name).parts for name in self._source.names})
+        except DataError as error:
+            raise DataError(f"{printable(self._source.root)}: {error}") from None
+        self.parts = {part: self._once(names) for part, names in layout.parts.items()}
+        self._class_of = layout.class_of
         self.classes = sorted(set(self._class_of.values()))
-        self.num_left_out = self._source.num_others + len(self._source.names) - len(paths)
+        num_outside, num_read = layout.outside.total(), sum(map(len, self.parts.values()))
+        self.num_left_out = self._source.num_others + len(self._source.names) - num_read
+        suffixes = Counter(PurePosixPath(name).suffix.lower() or "no suffix" for name in self._source.others)
+        left_out = {f"images in {folder}" if folder else "loose images": n for folder, n in layout.outside.items()}
+        left_out["links to images"] = len(self._source.names) - num_read - num_outside
+        self.left_out = ", ".join(
+            f"{num} {printable(what)}" for what, num in [*left_out.items(), *suffixes.most_common(5)] if num
+        )
+        self._digests: dict[str, bytes] = {}
+
+    def digests(self, names: Sequence[str], *, progress: bool = True) -> list[bytes]:
+        """Return 16 bytes for each file, which follow from its content alone. Raises: DataError naming broken files."""
+        missing, broken = [name for name in names if name not in self._digests], dict[str, str]()
+        for name, content in self._contents(missing, broken, progress=progress):
+            self._digests[name] = _digest(content)
+        self._refuse(broken)
+        return [self._digests[name] for name in names]
 
     def read(
-        self, names: Sequence[str], *, size: int = 32, channels: int = 3, progress: bool = True
+        self,
+        names: Sequence[str],
+        *,
+        size: int = 32,
+        channels: int = 3,
+        progress: bool = True,
+        check: Sequence[str] = (),
     ) -> tuple[ImageDataset, PictureReport]:
-        """Decode pictures: resize the shorter side (bicubic, antialiased), crop the centre, convert to RGB or grey.
+        """Decode pictures: crop the central square, resize it (bicubic, antialiased), convert to RGB or grey.
+
+        Those of ``check`` are decoded, too, but only to find broken files among them.
 
         Shapes: images uint8 ``(N, channels, size, size)``, in the order of ``names``.
-        Raises: DataError naming a broken file; ShapeError for a size below 1 or channels other than 1 or 3.
+        Raises: DataError naming all broken files, or if the images exceed the memory; ShapeError for a size below 1
+        or channels other than 1 or 3.
         """
         check_format(size, channels)
-        images = torch.empty(len(names), channels, size, size, dtype=torch.uint8)
-        sizes = [(0, 0)] * len(names)
+        images = empty_images(len(names), channels, size)
+        sizes, transparent, broken = [(0, 0)] * len(names), [False] * len(names), dict[str, str]()
         position = {name: i for i, name in enumerate(names)}
+        for name, content in self._contents([*names, *check], broken, progress=progress):
+            try:
+                decoded = decode(content, size=size, channels=channels)
+            except Exception as error:  # decoders raise whatever a broken file leads them to
+                broken[name] = f"is no readable picture ({printable(reason(error))})"
+                continue
+            self._digests[name] = _digest(content)
+            if (i := position.get(name)) is not None:
+                images[i], sizes[i], transparent[i] = decoded.image, decoded.size, decoded.transparent
+        self._refuse(broken)
+        labels = torch.tensor([self.classes.index(self._class_of[name]) for name in names], dtype=torch.long)
+        root = printable(self._source.root)
+        report = PictureReport(root, size, sizes, self.num_left_out, self.left_out, transparent)
+        return ImageDataset(images, labels, names=names), report
+
+    def _contents(self, names: Sequence[str], broken: dict[str, str], *, progress: bool) -> Iterator[tuple[str, bytes]]:
         bar = tqdm(
-            desc=f"Reading {self._source.root.name}",
+            desc=f"Reading {printable(self._source.root.name)}",
             total=len(names),
             unit=" pictures",
             delay=2,  # seconds: a short reading needs no bar
@@ -110,19 +160,27 @@ class PictureFiles:
             disable=None if progress else True,  # None: only on a terminal
         )
         with bar:
-            for name, content in self._source.read(names):
-                try:
-                    picture = _decode(content, mode="RGB" if channels == 3 else "L")
-                except Exception as error:  # decoders raise whatever a broken file leads them to
-                    reason = "unknown or damaged format" if isinstance(error, UnidentifiedImageError) else error
-                    where = self._source.root / name
-                    raise DataError(f"{where} is no readable picture ({reason}): remove or replace it") from error
-                i = position[name]
-                images[i], sizes[i] = _fit(picture, size), picture.size
+            for item in self._source.read(names, broken) if names else ():
+                yield item
                 bar.update()
-        labels = torch.tensor([self.classes.index(self._class_of[name]) for name in names], dtype=torch.long)
-        report = PictureReport(str(self._source.root), size, sizes, self.num_left_out)
-        return ImageDataset(images, labels, names=names), report
+
+    def _once(self, names: Iterable[str]) -> list[str]:
+        """Return the sorted names without links to a file that is among them."""
+        real = self._source.real
+        first: dict[str, str] = {}
+        for name in sorted(names, key=lambda name: (name in self._source.file_links, name)):
+            first.setdefault(real.get(name, name), name)
+        return sorted(first.values())
+
+    def _refuse(self, broken: dict[str, str]) -> None:
+        """Name the broken files in one line. Raises: DataError if there is any."""
+        if not broken:
+            return
+        named = [f"{printable(self._source.root / name)} {broken[name]}" for name in sorted(broken)[:10]]
+        if len(named) > 1:
+            more = f", and {len(broken) - len(named)} more" if len(broken) > len(named) else ""
+            raise DataError(f"{len(broken)} files cannot be used: {', '.join(named)}{more}: remove or replace them")
+        raise DataError(f"{named[0]}: {REPLACE}")
 
 
 def check_format(size: int, channels: int) -> None:
@@ -133,32 +191,5 @@ def check_format(size: int, channels: int) -> None:
         raise ShapeError(f"expected 1 channel (grey) or 3 (RGB); got {channels}")
 
 
-def _num_wrappers(paths: list[tuple[str, ...]]) -> int:
-    """Return how many leading folders only wrap the layout: shared by all, no part, with a folder below.
-
-    >>> _num_wrappers([("pets", "cat", "1.png"), ("pets", "dog", "1.png")])
-    1
-    >>> _num_wrappers([("train", "cat", "1.png"), ("train", "dog", "1.png")])
-    0
-    """
-    skip = 0
-    while min(map(len, paths)) >= skip + 3 and len({path[skip] for path in paths}) == 1 and paths[0][skip] not in PARTS:
-        skip += 1
-    return skip
-
-
-def _decode(content: bytes, mode: str) -> Image.Image:
-    """Return the picture upright, in mode RGB or L; 16 bits a sample are scaled to 8."""
-    with Image.open(BytesIO(content)) as file:
-        picture = ImageOps.exif_transpose(file)
-    if picture.mode.startswith("I"):
-        picture = Image.fromarray((np.asarray(picture) / 257).round().clip(0, 255).astype(np.uint8))
-    return picture.convert(mode)
-
-
-def _fit(picture: Image.Image, size: int) -> Tensor:
-    """Return the picture as uint8 ``(C, size, size)``."""
-    if picture.size != (size, size):
-        picture = F.resize(picture, [size], interpolation=InterpolationMode.BICUBIC)
-        picture = F.center_crop(picture, [size, size])
-    return F.pil_to_tensor(picture)
+def _digest(content: bytes) -> bytes:
+    return blake2b(content, digest_size=16).digest()

@@ -1,29 +1,54 @@
 """Where picture files lie: a folder or a tar archive, listed and read without writing anything to disk."""
 
-import lzma
 import os
+import stat
 import tarfile
-import zlib
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
-from typing import Protocol
 
+from lightning_flows.datasets.archives import MAX_FILE_BYTES, open_tar, read_to_end
 from lightning_flows.errors import DataError
 
 SUFFIXES = (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+REPLACE = "remove or replace it"
 
-_TAR_ERRORS = (tarfile.TarError, OSError, EOFError, zlib.error, lzma.LZMAError)
 
+class PictureSource(ABC):
+    """Names of picture files, sorted, and a way to their bytes.
 
-class PictureSource(Protocol):
-    """Names of picture files, sorted, and a way to their bytes."""
+    Attributes:
+        root: the folder or archive.
+        names: relative names of the picture files, sorted.
+        others: names of what is left out: other files, links in archives, folders met a second time by a link.
+        links: those of ``others`` that are links.
+        real: the file that a picture in a folder is, whatever links lead to it; ``file_links`` are such links.
+    """
 
-    root: Path
-    names: list[str]
-    num_others: int
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.names: list[str] = []
+        self.others: list[str] = []
+        self.links: list[str] = []
+        self.real: dict[str, str] = {}
+        self.file_links: set[str] = set()
 
-    def read(self, names: Iterable[str]) -> Iterator[tuple[str, bytes]]:
-        """Yield (name, content) for each of ``names``, in whatever order reads fastest."""
+    @property
+    def num_others(self) -> int:
+        """Number of files that are left out."""
+        return len(self.others)
+
+    @abstractmethod
+    def read(self, names: Iterable[str], broken: dict[str, str] | None = None) -> Iterator[tuple[str, bytes]]:
+        """Yield (name, content) for each of ``names``, in whatever order reads fastest.
+
+        Why a file cannot be read goes into ``broken`` by its name; without ``broken`` that is a DataError.
+        """
+
+    def _refuse(self, name: str, reason: str, broken: dict[str, str] | None, *, advice: str = REPLACE) -> None:
+        if broken is None:
+            raise DataError(f"{printable(self.root / name)} {reason}: {advice}")
+        broken[name] = reason
 
 
 def open_source(root: str | Path) -> PictureSource:
@@ -32,11 +57,17 @@ def open_source(root: str | Path) -> PictureSource:
     Raises: DataError if root is missing, is neither a folder nor a tar, cannot be read, or holds no pictures.
     """
     path = Path(root)
-    if not path.exists():
-        raise DataError(f"{path} does not exist: expected a folder or a .tar of pictures; correct root")
-    source: PictureSource = FolderSource(path) if path.is_dir() else TarSource(path)
+    try:
+        mode = os.stat(path).st_mode
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise DataError(f"{path} does not exist: expected a folder or a .tar of pictures; correct root") from error
+    except (OSError, ValueError) as error:  # a name too long, a folder on the way that is closed, a NUL
+        raise DataError(f"{printable(path)} cannot be opened ({error}): correct root") from error
+    if not (stat.S_ISDIR(mode) or stat.S_ISREG(mode)):
+        raise DataError(f"{path} is neither a folder nor a regular file: expected a folder or a .tar of pictures")
+    source: PictureSource = FolderSource(path) if stat.S_ISDIR(mode) else TarSource(path)
     if not source.names:
-        found = f"found {source.num_others} other files" if source.num_others else "it is empty"
+        found = f"found {len(source.others)} other files" if source.others else "it is empty"
         raise DataError(f"{path} holds no pictures ({found}): expected files ending in {' '.join(SUFFIXES)}")
     return source
 
@@ -51,73 +82,119 @@ def is_picture(path: PurePosixPath) -> bool:
     return path.suffix.lower() in SUFFIXES and not hidden and not path.is_absolute()
 
 
-class FolderSource:
-    """The picture files of a folder and its subfolders; links are followed, each folder once."""
+def printable(name: object) -> str:
+    """Return a name as one line, without control characters or bytes that are no text.
+
+    >>> printable("a.png"), printable("a" + chr(10) + "b.png")
+    ('a.png', 'a\\\\nb.png')
+    """
+    text = str(name)
+    return text if text.isprintable() else ascii(text)[1:-1]
+
+
+def _too_large(num_bytes: int) -> str:
+    return f"has {num_bytes:,} bytes, more than the {MAX_FILE_BYTES:,} of an image that is read"
+
+
+class FolderSource(PictureSource):
+    """The picture files of a folder and its subfolders; links are followed, but each folder is listed once."""
 
     def __init__(self, root: Path) -> None:
-        self.root = root
-        files = list(self._files())
-        self.names = sorted(name for name in files if is_picture(PurePosixPath(name)))
-        self.num_others = len(files) - len(self.names)
+        super().__init__(root)
+        folders, linked, seen = [str(root)], list[str](), set[str]()
+        here = os.path.join(os.path.realpath(root), "")
+        while folders or linked:  # links last, as what they lead to may lie in the folder itself
+            folder = folders.pop() if folders else linked.pop(0)
+            real = os.path.realpath(folder)
+            if real in seen or (seen and here.startswith(os.path.join(real, ""))):  # there already, or a circle
+                self.others.append(os.path.relpath(folder, root))
+                self.links.append(self.others[-1])
+                continue
+            seen.add(real)
+            for entry in self._entries(folder):
+                if os.path.isdir(entry.path):
+                    (linked if entry.is_symlink() else folders).append(entry.path)
+                else:
+                    self._add(entry, real)
+        self.names.sort()
 
-    def _files(self) -> Iterator[str]:
-        seen = {os.path.realpath(self.root)}
-        for folder, subfolders, files in os.walk(self.root, followlinks=True, onerror=self._refuse):
-            real = {name: os.path.realpath(os.path.join(folder, name)) for name in sorted(subfolders)}
-            subfolders[:] = [name for name, path in real.items() if path not in seen]
-            seen.update(real.values())
-            yield from (Path(folder, name).relative_to(self.root).as_posix() for name in files)
+    def _entries(self, folder: str) -> list[os.DirEntry[str]]:
+        try:
+            with os.scandir(folder) as entries:
+                return sorted(entries, key=lambda entry: entry.name)
+        except OSError as error:
+            reason = f"cannot be listed ({error.strerror}): change its permissions or root"
+            raise DataError(f"{printable(folder)} {reason}") from error
 
-    def _refuse(self, error: OSError) -> None:
-        raise DataError(f"{error.filename} cannot be listed ({error.strerror}): change its permissions or root")
+    def _add(self, entry: os.DirEntry[str], folder: str) -> None:
+        name = Path(entry.path).relative_to(self.root).as_posix()
+        if is_picture(PurePosixPath(name)):
+            self.names.append(name)
+            self.real[name] = os.path.join(folder, entry.name)
+            if entry.is_symlink():
+                self.real[name] = os.path.realpath(entry.path)
+                self.file_links.add(name)
+        else:
+            self.others.append(name)
 
-    def read(self, names: Iterable[str]) -> Iterator[tuple[str, bytes]]:
-        """Yield (name, content) in the given order; DataError names a file that cannot be read."""
+    def read(self, names: Iterable[str], broken: dict[str, str] | None = None) -> Iterator[tuple[str, bytes]]:
+        """Yield (name, content) in the given order; see :class:`PictureSource`."""
         for name in names:
             path = self.root / name
-            if not path.is_file():
-                raise DataError(f"{path} is no regular file or leads nowhere: remove it or replace it")
             try:
-                yield name, path.read_bytes()
+                if not path.is_file():
+                    self._refuse(name, "is no regular file or leads nowhere", broken)
+                elif (size := path.stat().st_size) > MAX_FILE_BYTES:
+                    self._refuse(name, _too_large(size), broken)
+                else:
+                    yield name, path.read_bytes()
             except OSError as error:
-                raise DataError(f"{path} cannot be read ({error.strerror}): change its permissions") from error
+                self._refuse(name, f"cannot be read ({error.strerror})", broken, advice="change its permissions")
 
 
-class TarSource:
+class TarSource(PictureSource):
     """The picture files of a tar archive. Links, devices and paths that lead out of it are left out."""
 
     def __init__(self, root: Path) -> None:
-        self.root = root
+        super().__init__(root)
         self._members: dict[str, tarfile.TarInfo] = {}
-        self.num_others = 0
         try:
-            with tarfile.open(root) as tar:
+            with open_tar(root) as tar:
                 for member in tar:
-                    path = PurePosixPath(member.name)
-                    if member.isfile() and is_picture(path):
-                        self._members[path.as_posix()] = member  # a later member of the same name replaces an earlier
-                    elif not member.isdir():
-                        self.num_others += 1
-                while tar.fileobj and tar.fileobj.read(1 << 20):
-                    pass  # up to the checksum at the end of a compressed archive
-        except _TAR_ERRORS as error:
+                    self._add(member)
+                read_to_end(tar)
+        except Exception as error:  # tarfile and decompressors raise whatever a broken archive leads them to
             raise self._broken(error) from error
         self.names = sorted(self._members)
 
-    def read(self, names: Iterable[str]) -> Iterator[tuple[str, bytes]]:
-        """Yield (name, content) in the archive's order; DataError if it breaks off."""
+    def _add(self, member: tarfile.TarInfo) -> None:
+        path = PurePosixPath(member.name)
+        if member.isfile() and is_picture(path):
+            self._members[path.as_posix()] = member  # a later member of the same name replaces an earlier
+        elif not member.isdir():
+            self.others.append(path.as_posix())
+            if member.issym() or member.islnk():
+                self.links.append(path.as_posix())
+
+    def read(self, names: Iterable[str], broken: dict[str, str] | None = None) -> Iterator[tuple[str, bytes]]:
+        """Yield (name, content) in the archive's order; see :class:`PictureSource`. DataError if it breaks off."""
         try:
-            with tarfile.open(self.root) as tar:
+            with open_tar(self.root) as tar:
                 for name in sorted(names, key=lambda name: self._members[name].offset_data):
+                    if (size := self._members[name].size) > MAX_FILE_BYTES:
+                        self._refuse(name, _too_large(size), broken)
+                        continue
                     file = tar.extractfile(self._members[name])
                     assert file is not None  # only regular members are listed
                     yield name, file.read()
-        except _TAR_ERRORS as error:
+        except DataError:
+            raise
+        except Exception as error:
             raise self._broken(error) from error
 
-    def _broken(self, error: BaseException) -> DataError:
-        reason = str(error).partition("\n")[0].rstrip(":")  # tarfile adds a line for each compression it tried
+    def _broken(self, error: Exception) -> DataError:
+        reason = (str(error) or type(error).__name__).partition("\n")[0]
         return DataError(
-            f"{self.root} cannot be read as a tar archive ({reason}): expected a folder of pictures, a .tar or a "
-            f".tar.gz; copy or pack it again"
+            f"{printable(self.root)} cannot be read as a tar archive ({reason}): expected a folder of pictures, a .tar "
+            "or a .tar.gz; copy or pack it again"
         )

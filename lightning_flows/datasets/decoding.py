@@ -1,0 +1,119 @@
+"""Bytes of an image file to a square of uint8: formats, levels, transparency, limits."""
+
+import warnings
+from dataclasses import dataclass
+from io import BytesIO
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+from torch import Tensor
+from torchvision.transforms.v2 import functional as F
+
+FORMATS = ("BMP", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+"""What is decoded, whatever the file is called. Pillow's other decoders stay shut: one of them starts Ghostscript."""
+
+MAX_SIDE = 65_535
+"""Longest height or width in pixels, that of JPEG. The area is limited by Pillow, to 2 · ``Image.MAX_IMAGE_PIXELS``."""
+
+_BITS_PER_SAMPLE, _PHOTOMETRIC, _WHITE_IS_ZERO = 258, 262, 0  # tags of TIFF
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """A square image, uint8 ``(C, size, size)``; what the file held, (width, height); whether it was transparent."""
+
+    image: Tensor
+    size: tuple[int, int]
+    transparent: bool
+
+
+def decode(content: bytes, *, size: int, channels: int) -> Decoded:
+    """Decode the first frame upright, crop the central square, lay it on white, resize it (bicubic, antialiased).
+
+    Levels: 16 bits are scaled by 255 / 65535, TIFFs of b bits by 255 / (2^b - 1), floating point from [0, 1] by 255.
+    What stands for white in signed or 32-bit integers, or in floats outside [0, 1], a file does not say: refused.
+    Raises: whatever Pillow raises for a broken file; ValueError for the above, NaN, or sides above ``MAX_SIDE``.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # up to twice its limit an image is read
+        with Image.open(BytesIO(content), formats=FORMATS) as file:
+            if max(file.size) > MAX_SIDE:
+                raise ValueError(f"{file.width}x{file.height} pixels, more than {MAX_SIDE} on a side")
+            scale = _transparency_scale(file)
+            picture, tags = ImageOps.exif_transpose(file), getattr(file, "tag_v2", {})
+            is_ppm = file.format == "PPM"
+    whole, side = picture.size, min(picture.size)
+    left, top = (whole[0] - side) // 2, (whole[1] - side) // 2
+    alpha = _transparent_color(picture, scale)
+    if picture.mode[0] in "IF":
+        picture = _levels(picture, tags, is_ppm)
+    square = (left, top, left + side, top + side)
+    picture, alpha = picture.crop(square), alpha and alpha.crop(square)
+    picture, transparent = _on_white(picture, alpha)
+    picture = picture.convert("RGB").convert("L" if channels == 1 else "RGB")  # LAB becomes grey by RGB only
+    if picture.size != (size, size):
+        picture = picture.resize((size, size), Image.Resampling.BICUBIC)
+    return Decoded(F.pil_to_tensor(picture), whole, transparent)
+
+
+def reason(error: BaseException) -> str:
+    """Say in a few words why an image cannot be decoded."""
+    if isinstance(error, UnidentifiedImageError):
+        return "unknown or damaged format"
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def _levels(picture: Image.Image, tags: dict[int, object], is_ppm: bool) -> Image.Image:
+    """Bring more than 8 bits a sample to grey levels 0 to 255."""
+    values = np.asarray(picture).astype(np.float64)
+    if picture.mode == "F":
+        if not (values.min() >= -1e-6 and values.max() <= 1 + 1e-6):  # not so for NaN either
+            raise ValueError(
+                f"floating-point values from {values.min():g} to {values.max():g}, where 0 is black and 1 is white"
+            )
+        white = 1.0
+    elif picture.mode.startswith("I;16") or is_ppm:  # Pillow brings every PPM of more than 8 bits to 16
+        bits = tags.get(_BITS_PER_SAMPLE, (16,))
+        white = 2.0 ** (bits[0] if isinstance(bits, tuple) else 16) - 1
+    else:
+        raise ValueError("signed or 32-bit integers, in which no value is known to be white")
+    values = (values / white).clip(0, 1)
+    if tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO:
+        values = 1 - values
+    return Image.fromarray((values * 255).round().astype(np.uint8))
+
+
+def _transparency_scale(file: Image.Image) -> int:
+    """Return the factor by which Pillow brings the samples of a PNG to 8 bits, but not its one transparent color."""
+    raw = str(file.tile[0].args) if getattr(file, "tile", None) else ""  # type: ignore[attr-defined]
+    if file.mode == "RGB" and ";16" in raw and "transparency" in file.info:
+        raise ValueError("one transparent color of 16 bits, of which 8 can be read")
+    return {"L;2": 85, "L;4": 17}.get(raw, 1)
+
+
+def _transparent_color(picture: Image.Image, scale: int) -> Image.Image | None:
+    """Return the opacity, in mode L, of an image of which one color is transparent; None for any other."""
+    color = picture.info.get("transparency")
+    if color is None or picture.mode in ("P", "PA", "LA", "La", "RGBA", "RGBa"):
+        return None
+    values = np.asarray(picture.convert("L") if picture.mode == "1" else picture)
+    opaque = (values != np.asarray(color) * scale).reshape(*values.shape[:2], -1).any(2)
+    return Image.fromarray(opaque.astype(np.uint8) * 255)
+
+
+def _on_white(picture: Image.Image, alpha: Image.Image | None) -> tuple[Image.Image, bool]:
+    """Return the image without transparency, and whether it had any."""
+    if alpha is None and not picture.has_transparency_data:
+        return picture, False
+    if picture.mode == "La":
+        picture = picture.convert("LA")
+    if alpha is None:
+        picture = picture.convert("RGBA")
+    else:
+        picture = picture.convert("L") if picture.mode == "1" else picture.copy()
+        picture.info.pop("transparency", None)
+        picture = picture.convert("RGB")
+        picture.putalpha(alpha)
+    if picture.getchannel("A").getextrema() == (255, 255):
+        return picture.convert("RGB"), False
+    return Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture), True

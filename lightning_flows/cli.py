@@ -1,7 +1,5 @@
 """The command line: ``python -m lightning_flows SUBCOMMAND``."""
 
-import copy
-import json
 import logging
 import os
 import sys
@@ -13,25 +11,24 @@ from functools import partial
 from typing import Any
 
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
-from lightning.pytorch.utilities import rank_zero_info
 
 from lightning_flows import commands
-from lightning_flows.config_files import CONFIG_DIR, find_configs
+from lightning_flows.config_files import CONFIG_DIR
 from lightning_flows.datamodules import FlowDataModule
 from lightning_flows.errors import CheckpointError
 from lightning_flows.failures import explain, is_first_to_fail, leave, leave_to_main_thread
+from lightning_flows.given_checkpoint import compare, given_checkpoint, with_checkpoint_config
 from lightning_flows.modules import FlowModule
-from lightning_flows.modules.base import check_state_dict, describe
-from lightning_flows.modules.checkpoint import checkpoint_config, read_checkpoint
-from lightning_flows.parser import FlowArgumentParser
+from lightning_flows.modules.checkpoint import read_checkpoint
+from lightning_flows.parser import PROGRAM, FlowArgumentParser, read_configs
 from lightning_flows.run_config import RunConfig
 from lightning_flows.run_placement import Placement, is_first_process, without_place
 from lightning_flows.signals import Interrupted, end_children, ended_by_signals, name_of
 from lightning_flows.terminal import print_any_text
 from lightning_flows.trainer import FlowTrainer
+from lightning_flows.trust import vetted_imports
 
 PLAIN_COMMANDS: dict[str, Callable[..., Any]] = {name: getattr(commands, name) for name in commands.__all__}
-PROGRAM = "python -m lightning_flows"
 DESCRIPTION = "Train, evaluate, sample and compare normalizing flows."
 POSITIONAL = {"figure", "table"}
 """Those whose required argument goes without a name."""
@@ -58,7 +55,7 @@ class FlowCLI(LightningCLI):
         def defaults(name: str) -> dict[str, Any]:  # of its own for each, as Lightning adds a description to it
             return {"default_config_files": [str(CONFIG_DIR / "defaults" / name)]}
 
-        self.checkpoint = _given_checkpoint(args)
+        self.checkpoint = given_checkpoint(args)
         super().__init__(
             FlowModule,
             FlowDataModule,
@@ -77,7 +74,7 @@ class FlowCLI(LightningCLI):
             subclass_mode_data=True,
             auto_configure_optimizers=False,
             load_from_checkpoint_support=False,
-            args=_with_checkpoint_config(args, self.checkpoint),
+            args=with_checkpoint_config(args, self.checkpoint),
         )
 
     @staticmethod
@@ -88,6 +85,12 @@ class FlowCLI(LightningCLI):
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """The model learns the shape of pictures or graphs from the data."""
+        parser.add_argument(
+            "--allow_split_change",
+            type=bool,
+            default=False,
+            help="take a checkpoint although its data would be split in another way than in its training.",
+        )
         parser.link_arguments("data.event_shape", "model.init_args.event_shape", apply_on="instantiate")
 
     def _add_subcommands(self, parser: LightningArgumentParser, **kwargs: Any) -> None:
@@ -103,7 +106,8 @@ class FlowCLI(LightningCLI):
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse without Lightning's remark on arguments given from Python."""
-        self.config = parser.parse_args(args)
+        with vetted_imports(args):
+            self.config = parser.parse_args(args)
 
     def _parse_ckpt_path(self) -> None:
         """Nothing: the checkpoint's arguments come before those of the command line, not after."""
@@ -140,9 +144,14 @@ class FlowCLI(LightningCLI):
         """Build data, model and trainer; compare them with the checkpoint."""
         if self.subcommand in PLAIN_COMMANDS:
             return
-        super().instantiate_classes()
+        with vetted_imports(self.parser.args):
+            super().instantiate_classes()
         if self.checkpoint is not None:
-            _compare(self.checkpoint, self.model)
+            allowed = self.config[self.subcommand].allow_split_change
+            compare(self.checkpoint, self.model, self.datamodule, allow_split_change=allowed)
+            self.checkpoint = None  # the optimizer's state would stay in memory
+        elif self.config[self.subcommand].ckpt_path is not None:
+            raise CheckpointError("a checkpoint is named before the subcommand: give --ckpt_path FILE after it")
 
     def _run_subcommand(self, subcommand: str) -> None:
         if subcommand in PLAIN_COMMANDS:
@@ -159,7 +168,7 @@ class FlowCLI(LightningCLI):
 
 def run(args: Sequence[str]) -> FlowCLI:
     """Run a subcommand and return what it ran with: ``trainer``, ``model`` and ``datamodule``."""
-    return FlowCLI(find_configs(args))
+    return FlowCLI(read_configs(args))
 
 
 def main(args: Sequence[str] | None = None) -> None:
@@ -204,47 +213,3 @@ def _hush() -> None:
         ".*number of training batches.*smaller than the logging interval.*",
     ):
         warnings.filterwarnings("ignore", message)
-
-
-def _given_checkpoint(args: Sequence[str]) -> dict[str, Any] | None:
-    """The checkpoint that ``--ckpt_path FILE`` names for a trainer's subcommand."""
-    if not args or args[0] in PLAIN_COMMANDS:
-        return None
-    for i, arg in enumerate(args):
-        path = arg.removeprefix("--ckpt_path=") if arg.startswith("--ckpt_path=") else None
-        if arg == "--ckpt_path" and i + 1 < len(args):
-            path = args[i + 1]
-        if path == "last" and args[0] != "fit":
-            raise CheckpointError("expected a checkpoint file; got 'last', which only fit can resume: name the file")
-        if path not in (None, "last", "null"):
-            return read_checkpoint(str(path))
-    return None
-
-
-def _with_checkpoint_config(args: Sequence[str], checkpoint: dict[str, Any] | None) -> list[str]:
-    if checkpoint is None:
-        return list(args)
-    config = copy.deepcopy(checkpoint_config(checkpoint))
-    config["model"]["init_args"].pop("event_shape")  # the data tells it
-    for section in config.values():
-        if not section["class_path"].startswith("lightning_flows."):
-            raise CheckpointError(
-                f"expected classes of lightning_flows; the checkpoint names {section['class_path']}: "
-                "a class of your own must be given with --model or --data"
-            )
-    return [args[0], "--config", json.dumps(config), *args[1:]]
-
-
-def _compare(checkpoint: dict[str, Any], model: FlowModule) -> None:
-    """Refuse a checkpoint that does not fit the model; tell which arguments differ from those it was saved with."""
-    before, now = dict(checkpoint_config(checkpoint)["model"]["init_args"]), describe(model)["init_args"]
-    shape = before.pop("event_shape")
-    if list(shape) != now.pop("event_shape"):
-        raise CheckpointError(
-            f"expected data of shape {tuple(shape)}, as the checkpoint was trained on; got {model.event_shape}"
-        )
-    check_state_dict(model, checkpoint)
-    for key, value in now.items():
-        old = before.get(key, value)
-        if old != value:
-            rank_zero_info(f"{key}: {old} in the checkpoint, {value} given; {value} is used")

@@ -1,13 +1,13 @@
 """Configs: those that come with the package, found by name, and configs that build on another."""
 
+import difflib
 import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from lightning_flows.errors import UsageError
+from lightning_flows.errors import ConfigError, UsageError
+from lightning_flows.yaml_text import load_yaml, read_yaml
 
 PACKAGE = Path(__file__).parent
 CONFIG_DIR = PACKAGE / "configs" if (PACKAGE / "configs").is_dir() else PACKAGE.parent / "configs"
@@ -16,19 +16,33 @@ CONFIG_DIR = PACKAGE / "configs" if (PACKAGE / "configs").is_dir() else PACKAGE.
 def find_configs(args: Sequence[str]) -> list[str]:
     """Replace the value of each ``--config`` that is no file here by the packaged one of that name, if any.
 
-    A config with the keys ``base`` or ``models`` becomes a plain one: see :func:`load_config` and :func:`choose_model`.
+    A config with a ``base`` becomes two, the base first: so the parser lays one on the other as it does any two. One
+    with the key ``models`` becomes a plain one: see :func:`choose_model`. Raises: ConfigError.
     """
     found: list[str] = []
     below: dict[str, Any] = {}
     for i, arg in enumerate(args):
         name, equals, value = arg.partition("=")
         separate = i > 0 and args[i - 1] in ("-c", "--config")
-        if separate or (equals and name == "--config"):
-            arg, config = _resolve(arg if separate else value, below)
-            below = merge(below, config)
-            arg = arg if separate else f"--config={arg}"
-        found.append(arg)
+        if not separate and not (equals and name == "--config"):
+            found.append(arg)
+            continue
+        texts, config = _resolve(arg if separate else value, below)
+        below = merge(below, config)
+        if separate:
+            found += [each for text in texts for each in ("--config", text)][1:]
+        else:
+            found += [f"--config={text}" for text in texts]
     return found
+
+
+def given_config(value: str) -> dict[str, Any]:
+    """The whole config that the value of a ``--config`` stands for; empty if it is none."""
+    path = _path(value)
+    config = read_yaml(path) if path else (load_yaml(value, "--config") if _is_text(value) else None)
+    if not isinstance(config, dict):
+        return {}
+    return merge(*_split(config, inside=(path,) if path else ())) if "base" in config else config
 
 
 def load_configs(*names: str | Path) -> dict[str, Any]:
@@ -63,53 +77,120 @@ def choose_model(config: dict[str, Any], below: dict[str, Any]) -> dict[str, Any
 def load_config(name: str | Path, *, inside: tuple[Path, ...] = ()) -> dict[str, Any]:
     """A config as a dictionary, with its ``base`` (a path beside it, or a packaged name) merged below.
 
-    Raises: UsageError if a config is its own base, or a base is missing.
+    Raises: ConfigError if a config is its own base, or a base is missing.
     """
     folders = [inside[-1].parent, CONFIG_DIR] if inside else [Path(), CONFIG_DIR]
-    path = _find(folders, str(name)).resolve()
+    path = _find(folders, str(name))
+    if path is None:
+        raise ConfigError(_missing(str(name), inside))
+    path = path.resolve()
     if path in inside:
-        raise UsageError(f"expected a config that ends somewhere; got {path}, which has itself as base")
-    if not path.is_file():
-        raise UsageError(f"expected a config file; got {name}, which is neither here nor packaged")
-    config = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    return with_base(config, inside=(*inside, path)) if isinstance(config, dict) else config
-
-
-def with_base(config: dict[str, Any], *, inside: tuple[Path, ...] = ()) -> dict[str, Any]:
-    """The config merged onto that of its key ``base``, if it has one; ``inside`` are the files that it lies in."""
-    rest, base = {key: value for key, value in config.items() if key != "base"}, config.get("base")
-    return merge(load_config(base, inside=inside), rest) if base else rest
+        raise ConfigError(f"{path} has itself as base: take the key base out of one of its configs")
+    config = read_yaml(path)
+    if config is None:
+        return {}
+    if not isinstance(config, dict):
+        raise ConfigError(f"{path} holds no keys with values: give a YAML file such as {CONFIG_DIR / 'demo.yaml'}")
+    return merge(*_split(config, inside=(*inside, path)))
 
 
 def merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
     """Dictionaries are merged key by key; anything else above replaces what is below.
 
+    Another class drops the arguments of the one below, and a key that ends with ``+`` appends, as in the parser.
+
     >>> merge({"a": {"b": 1, "c": 2}}, {"a": {"c": [3]}})
     {'a': {'b': 1, 'c': [3]}}
+    >>> merge({"a": {"class_path": "A", "init_args": {"b": 1}}}, {"a": {"class_path": "B"}})
+    {'a': {'class_path': 'B'}}
+    >>> merge({"a": [1]}, {"a+": 2}), merge({"a+": [1]}, {"a+": [2]})
+    ({'a': [1, 2]}, {'a+': [1, 2]})
     """
-    both = below | above
-    for key in below.keys() & above.keys():
-        if isinstance(below[key], dict) and isinstance(above[key], dict):
-            both[key] = merge(below[key], above[key])
+    both = dict(below)
+    for key, value in above.items():
+        plain, appended = key.removesuffix("+") if isinstance(key, str) else key, f"{key}".removesuffix("+") + "+"
+        if key == appended:
+            target = plain if isinstance(both.get(plain), list) else key
+            both[target] = _listed(both.get(target, [])) + _listed(value)
+            continue
+        both.pop(appended, None)
+        old = both.get(key)
+        both[key] = _merged(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
     return both
 
 
-def _resolve(value: str, below: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    """What the parser is to read, and the config that it will find there, as far as that can be told."""
-    path = None if value.lstrip().startswith("{") else _find([Path(), CONFIG_DIR], value)  # it may be given as text
-    try:
-        config = yaml.safe_load(value if path is None else path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError, OSError):
-        config = None  # the parser says what is wrong with it
-    text = str(path) if path is not None and path.is_file() else value
+def _merged(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+    if "class_path" in new and "class_path" in old and new["class_path"] != old["class_path"]:
+        old = {key: value for key, value in old.items() if key not in ("init_args", "dict_kwargs")}
+    return merge(old, new)
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def _resolve(value: str, below: dict[str, Any]) -> tuple[list[str], dict[str, Any]]:
+    """What the parser is to read, one on top of the other, and the config that it will find there."""
+    path = _path(value)
+    if path is None and not _is_text(value):
+        return [value], {}  # the parser says that there is no such file
+    config = read_yaml(path) if path else load_yaml(value, "--config")
     if not isinstance(config, dict):
-        return text, {}
+        if path and config is not None:
+            raise ConfigError(f"{path} holds no keys with values: give a YAML file such as {CONFIG_DIR / 'demo.yaml'}")
+        return [str(path or value)], {}
     if not config.keys() & {"base", "models"}:
-        return text, config
-    config = choose_model(load_config(path) if path else with_base(config), below)
-    return json.dumps(config), config
+        return [str(path or value)], config
+    base, rest = _split(config, inside=(path.resolve(),) if path else ())
+    rest = choose_model(rest, merge(below, base))
+    return [json.dumps(each) for each in (base, rest) if each or each is rest], merge(base, rest)
 
 
-def _find(folders: Sequence[Path], name: str) -> Path:
-    """The first file of that name in the folders."""
-    return next((path for folder in folders if (path := folder / name).is_file()), Path(name))
+def _split(config: dict[str, Any], *, inside: tuple[Path, ...]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The config of the key ``base`` and what is laid on it; ``inside`` are the files that it lies in."""
+    rest, base = {key: value for key, value in config.items() if key != "base"}, config.get("base")
+    if base is not None and not isinstance(base, str):
+        raise ConfigError(f"{_name(inside)} has a base that is no name of a file: {str(base)[:80]}")
+    return load_config(base, inside=inside) if base else {}, rest
+
+
+def _missing(name: str, inside: tuple[Path, ...]) -> str:
+    packaged = sorted(str(path.relative_to(CONFIG_DIR)) for path in CONFIG_DIR.rglob("*.yaml"))
+    close = difflib.get_close_matches(name, packaged, 1)
+    meant = f"did you mean {close[0]}? " if close else ""
+    top = ", ".join(each for each in packaged if "/" not in each)
+    what = (
+        f"{_name(inside)} has the base {name[:200]!r}, which is neither beside it nor packaged"
+        if inside
+        else (f"{name[:200]!r} is neither here nor packaged")
+    )
+    return f"{what}: {meant}packaged are {top} and those of {', '.join(_folders(packaged))}"
+
+
+def _folders(packaged: list[str]) -> list[str]:
+    return sorted({f"{each.partition('/')[0]}/" for each in packaged if "/" in each})
+
+
+def _name(inside: tuple[Path, ...]) -> str:
+    return str(inside[-1]) if inside else "--config"
+
+
+def _is_text(value: str) -> bool:
+    return value.lstrip().startswith("{")
+
+
+def _path(value: str) -> Path | None:
+    return None if _is_text(value) else _find([Path(), CONFIG_DIR], value)
+
+
+def _find(folders: Sequence[Path], name: str) -> Path | None:
+    """The first of that name in the folders that is there; reading it tells whether it is a file."""
+    if "\0" in name or not name.strip():
+        return None
+    for folder in folders:
+        try:
+            if (folder / name).exists() and not (folder / name).is_dir():
+                return folder / name
+        except OSError:  # a name that is too long
+            continue
+    return None

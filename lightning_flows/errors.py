@@ -17,12 +17,20 @@ class UsageError(FlowsError, ValueError):
     """An option whose value makes no sense."""
 
 
+class ConfigError(UsageError):
+    """A config that cannot be read, is no YAML, or builds on one that is not there."""
+
+
 class DataError(FlowsError, ValueError):
     """A data set that is missing, empty or broken."""
 
 
 class CheckpointError(FlowsError, ValueError):
     """A checkpoint that is truncated, unsafe, or of another model."""
+
+
+class RefusedImportError(FlowsError, ImportError):
+    """A module that a config names and that may not be imported."""
 
 
 class OutputError(FlowsError, OSError):

@@ -26,8 +26,8 @@ from lightning_flows.callbacks import (
 )
 from lightning_flows.callbacks.folder import run_folder
 from lightning_flows.checkpoint_io import AtomicCheckpointIO
+from lightning_flows.checkpoints import describe
 from lightning_flows.errors import UsageError
-from lightning_flows.modules.base import describe
 from lightning_flows.tables.runs import TESTS
 
 

@@ -34,6 +34,8 @@ class Request:
     fashion_mnist: str | None = None
     outliers: str | None = None
     device: str | None = None
+    model: str | None = None
+    data: str | None = None
 
     @property
     def target(self) -> torch.device:
@@ -48,7 +50,7 @@ class Request:
 def _series_terms(request: Request) -> Figure:
     kernels = figures.random_kernels(seed=request.seed)
     if request.ckpt_path is not None:
-        model = load_model(request.ckpt_path)
+        model = load_model(request.ckpt_path, request.model)
         kernels = [layer.kernel() for layer in model.modules() if isinstance(layer, ConvExponential)]
         if not kernels:
             raise CheckpointError(
@@ -114,22 +116,22 @@ def _outliers(request: Request) -> Figure:
 
 
 def _graphs(request: Request) -> Figure:
-    model = load_graph_flow(request.ckpt_path, "the figure graphs").to(request.target)
+    model = load_graph_flow(request.ckpt_path, "the figure graphs", request.model).to(request.target)
     num = request.num or 256
     check_fits(num, model.event_shape, "--num")
-    data = load_mixture(str(request.ckpt_path)).sample(num, generator=request.generator("graphs"))
+    data = load_mixture(str(request.ckpt_path), request.data).sample(num, generator=request.generator("graphs"))
     generator = request.generator("samples", request.target)
     samples = model.sample(num, temperature=request.temperature, generator=generator).cpu()
     return figures.graph_figure(data, samples, lambda graphs: model(graphs.to(request.target)))
 
 
 def _picture_flow(request: Request) -> PictureFlow:
-    return load_picture_flow(request.ckpt_path, f"the figure {request.name}").to(request.target)
+    return load_picture_flow(request.ckpt_path, f"the figure {request.name}", request.model).to(request.target)
 
 
 def _pictures(request: Request, model: PictureFlow, part: str) -> Tensor:
     """All pictures of a part, uint8 ``(N, C, H, W)``, without augmentation."""
-    data = load_pictures(str(request.ckpt_path), model, request.pictures)
+    data = load_pictures(str(request.ckpt_path), model, request.pictures, request.data)
     data.prepare_data()
     data.setup({"train": "fit", "test": "test"}[part])
     return data.dataset(part).images

@@ -22,6 +22,8 @@ def figure(
     outliers: str | None = None,
     device: str | None = None,
     dpi: int = 110,
+    model: str | None = None,
+    data: str | None = None,
 ) -> Path:
     """Draw a figure of the paper, 1 to 5, or one of ours, into an image file.
 
@@ -41,6 +43,8 @@ def figure(
         outliers: folder or tar of outliers of your own.
         device: such as cpu or cuda; by default an accelerator where there is one.
         dpi: pixels an inch of a PNG, which has room for 67 million.
+        model: class path of a model of your own that the checkpoint may name.
+        data: class path of data of your own, likewise.
     """
     known = NUMBERS.get(name, name)
     if known not in DRAWINGS:
@@ -57,7 +61,7 @@ def figure(
     check_seed(seed)
     check_new_file(path)
     chosen_device(device)
-    request = Request(known, ckpt_path, pictures, num, temperature, seed, fashion_mnist, outliers, device)
+    request = Request(known, ckpt_path, pictures, num, temperature, seed, fashion_mnist, outliers, device, model, data)
     drawn, kind = DRAWINGS[known](request), path.suffix[1:].lower()
     width, height = (round(inches * dpi) for inches in drawn.get_size_inches())
     if kind == "png" and width * height > MAX_PIXELS:

@@ -28,6 +28,8 @@ def sample(
     npy: bool = False,
     batch_size: int = 64,
     device: str | None = None,
+    model: str | None = None,
+    data: str | None = None,
 ) -> Path:
     """Draw samples from a checkpoint into a PNG: a grid of pictures, or the nodes of graphs.
 
@@ -43,6 +45,8 @@ def sample(
             none, beside it, with suffix .npy.
         batch_size: samples drawn at once.
         device: such as cpu or cuda; by default an accelerator where there is one.
+        model: class path of a model of your own that the checkpoint may name.
+        data: class path of data of your own, likewise.
     """
     if num < 1 or batch_size < 1 or not temperature >= 0:
         raise UsageError(
@@ -56,20 +60,20 @@ def sample(
     for file in files:
         check_new_file(file)
     target = chosen_device(device)
-    model = load_model(ckpt_path).to(target)
-    check_fits(min(num, batch_size), model.event_shape, "--batch_size")
-    check_fits(num, model.event_shape, "--num")
+    flow = load_model(ckpt_path, model).to(target)
+    check_fits(min(num, batch_size), flow.event_shape, "--batch_size")
+    check_fits(num, flow.event_shape, "--num")
     generator = stream(seed, "samples", device=target)
-    graphs = load_graphs(ckpt_path) if isinstance(model, GraphFlowModule) else None
+    graphs = load_graphs(ckpt_path, data) if isinstance(flow, GraphFlowModule) else None
     structure = Graph() if graphs is None else graphs.draw_structure(num, stream(seed, "structure"))
     batches, non_finite = [], 0
     with tqdm(total=num, unit="sample", desc="sampling") as progress:
         for start in range(0, num, batch_size):
             part = slice(start, min(num, start + batch_size))
             options: dict[str, Any] = {"temperature": temperature, "generator": generator}
-            if isinstance(model, GraphFlowModule):
+            if isinstance(flow, GraphFlowModule):
                 options["graph"] = Graph(*(None if each is None else each[part].to(target) for each in structure))
-            drawn = model.sample(part.stop - start, **options)
+            drawn = flow.sample(part.stop - start, **options)
             values = drawn if isinstance(drawn, torch.Tensor) else drawn.images
             non_finite += int((~values.isfinite()).sum()) if values is drawn else drawn.num_non_finite
             batches.append(values.cpu())

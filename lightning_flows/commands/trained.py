@@ -1,42 +1,46 @@
 """What a checkpoint holds: a flow over pictures or graphs, and the data that it was trained on."""
 
-import importlib
+from typing import Any
 
 from lightning_flows.datamodules import FlowDataModule, GraphMoGDataModule, ImageFolder, PictureDataModule
 from lightning_flows.distributions.graph_mixture import GraphMixture
 from lightning_flows.errors import CheckpointError, UsageError
 from lightning_flows.modules import FlowModule, GraphFlowModule, PictureFlow, load_model, read_checkpoint
-from lightning_flows.modules.checkpoint import checkpoint_config
+from lightning_flows.modules.checkpoint import checkpoint_config, load_component
 
 
-def load_picture_flow(path: str | None, subject: str) -> PictureFlow:
+def load_picture_flow(path: str | None, subject: str, kind: str | None = None) -> PictureFlow:
     """The flow over pictures of a checkpoint, in eval mode, on the host; ``subject`` says in errors what it is for.
 
+    ``kind`` is the path of a class of the user's own that the checkpoint may name.
     Raises: UsageError if there is no path; CheckpointError if it cannot be read or is of graphs.
     """
-    model = _load_model(path, "pictures", subject)
+    model = _load_model(path, "pictures", subject, kind)
     if not isinstance(model, PictureFlow):
         raise _other_kind(path, "pictures", subject, model)
     return model
 
 
-def load_graph_flow(path: str | None, subject: str) -> GraphFlowModule:
+def load_graph_flow(path: str | None, subject: str, kind: str | None = None) -> GraphFlowModule:
     """The flow over graphs of a checkpoint; see :func:`load_picture_flow`."""
-    model = _load_model(path, "graphs", subject)
+    model = _load_model(path, "graphs", subject, kind)
     if not isinstance(model, GraphFlowModule):
         raise _other_kind(path, "graphs", subject, model)
     return model
 
 
-def load_pictures(path: str, model: PictureFlow, pictures: str | None = None) -> PictureDataModule:
+def load_pictures(
+    path: str, model: PictureFlow, pictures: str | None = None, kind: str | None = None
+) -> PictureDataModule:
     """The data that a checkpoint was trained on, or a folder or tar of pictures in its stead; nothing is read yet.
 
+    ``kind`` is the path of a class of the user's own that the checkpoint may name.
     Raises: CheckpointError if it names no pictures of lightning_flows, or some of another shape.
     """
     if pictures is not None:
         channels, size, _ = model.event_shape
         return ImageFolder(pictures, size=size, channels=channels)
-    data = _load_data(path)
+    data = _load_data(path, kind)
     if not isinstance(data, PictureDataModule) or data.event_shape != model.event_shape:
         raise CheckpointError(
             f"expected a checkpoint whose data are pictures of shape {model.event_shape}; got {path} with "
@@ -45,9 +49,9 @@ def load_pictures(path: str, model: PictureFlow, pictures: str | None = None) ->
     return data
 
 
-def load_mixture(path: str) -> GraphMixture:
+def load_mixture(path: str, kind: str | None = None) -> GraphMixture:
     """The mixture that the graphs of a checkpoint were drawn from. Raises: CheckpointError if it names none."""
-    data = _load_data(path)
+    data = _load_data(path, kind)
     mixture = data.graph_mixture if isinstance(data, GraphMoGDataModule) else None
     if mixture is None:
         raise CheckpointError(
@@ -57,17 +61,17 @@ def load_mixture(path: str) -> GraphMixture:
     return mixture
 
 
-def load_graphs(path: str) -> GraphMoGDataModule | None:
+def load_graphs(path: str, kind: str | None = None) -> GraphMoGDataModule | None:
     """The graphs that a checkpoint was trained on; None if they are of a class of your own, or not recorded."""
     config = checkpoint_config(read_checkpoint(path)).get("data", {"class_path": ""})
-    data = _load_data(path) if config["class_path"].startswith("lightning_flows.") else None
+    data = _load_data(path, kind) if kind or config["class_path"].startswith("lightning_flows.") else None
     return data if isinstance(data, GraphMoGDataModule) else None
 
 
-def _load_model(path: str | None, kind: str, subject: str) -> FlowModule:
+def _load_model(path: str | None, kind: str, subject: str, own: str | None) -> FlowModule:
     if path is None:
         raise UsageError(f"expected a checkpoint of {kind} for {subject}; got none: give --ckpt_path FILE")
-    return load_model(path)
+    return load_model(path, own)
 
 
 def _other_kind(path: str | None, kind: str, subject: str, model: FlowModule) -> CheckpointError:
@@ -77,14 +81,8 @@ def _other_kind(path: str | None, kind: str, subject: str, model: FlowModule) ->
     )
 
 
-def _load_data(path: str) -> FlowDataModule | None:
-    config = checkpoint_config(read_checkpoint(path)).get("data")
-    if config is None:
+def _load_data(path: str, kind: str | None) -> Any:
+    checkpoint = read_checkpoint(path)
+    if "data" not in checkpoint["lightning_flows"]:
         return None
-    module_name, _, class_name = config["class_path"].rpartition(".")
-    if module_name.partition(".")[0] != "lightning_flows":
-        raise CheckpointError(f"expected data of lightning_flows; got {config['class_path']}: give --pictures")
-    kind = getattr(importlib.import_module(module_name), class_name, None)
-    if not (isinstance(kind, type) and issubclass(kind, FlowDataModule)):
-        raise CheckpointError(f"expected the name of a data module; got {config['class_path']}")
-    return kind(**config["init_args"])
+    return load_component(checkpoint, "data", FlowDataModule, kind)

@@ -2,14 +2,15 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sized
-from typing import cast
+from typing import Any, cast
 
 from lightning.pytorch import LightningDataModule
 from lightning.pytorch.overrides.distributed import UnrepeatedDistributedSampler
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from lightning_flows.errors import DataError
+from lightning_flows.checkpoints import construct, read_checkpoint
+from lightning_flows.errors import CheckpointError, DataError
 from lightning_flows.functional.ranks import num_ranks, rank
 
 PARTS = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",), "predict": ("predict",)}
@@ -28,6 +29,18 @@ class FlowDataModule(LightningDataModule, ABC):
     def __init__(self) -> None:
         super().__init__()
         self.save_hyperparameters()  # the arguments of the subclasses
+
+    @classmethod
+    def load_from_checkpoint(  # type: ignore[override]
+        cls, checkpoint_path: Any, *, map_location: Any = None, **kwargs: Any
+    ) -> Any:
+        """Rebuild the data of this class that a checkpoint was trained on; kwargs win over the arguments in it."""
+        record = read_checkpoint(checkpoint_path)["lightning_flows"]
+        if "data" not in record:
+            raise CheckpointError(
+                f"{checkpoint_path} does not say on what data it was trained: build {cls.__name__} anew"
+            )
+        return construct(cls, {**record["data"]["init_args"], **kwargs})
 
     @property
     @abstractmethod

@@ -1,26 +1,30 @@
 """Training of flows: the optimiser, its schedule, and checkpoints that rebuild what they hold."""
 
+import math
 import os
-import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import torch
 from lightning.pytorch import LightningModule
-from lightning.pytorch.callbacks import Checkpoint, EarlyStopping
-from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torchmetrics import Metric
 
 from lightning_flows import __version__
+from lightning_flows.checkpoints import construct, describe, read_checkpoint
+from lightning_flows.checkpoints.forms import check_record
+from lightning_flows.checkpoints.plain import check_describable
+from lightning_flows.checkpoints.training import check_counts, check_resumable, guard_optimizers, keep_paths_in
 from lightning_flows.errors import CheckpointError, UsageError
 from lightning_flows.functional.ranks import gather_from_ranks
 from lightning_flows.functional.streams import seed_all
+from lightning_flows.modules.compiled import keep_names_of_compiled, without_compiled
+from lightning_flows.modules.monitored import check_monitors
+from lightning_flows.modules.rates import Rates
 
 OPTIMIZERS = {"adam": torch.optim.Adam, "adamax": torch.optim.Adamax}
-CALLBACKS = {"val/bpd": "defaults/fit.yaml", "val/nll": "table4/base.yaml"}
-"""What validation logs for pictures and graphs, and a config whose callbacks monitor it."""
 
 
 class FlowModule(LightningModule, ABC):
@@ -46,6 +50,7 @@ class FlowModule(LightningModule, ABC):
     """Told how many batches of a test or prediction are done, of the last one a part; set by what shows progress."""
 
     model: Any  # a subclass says which
+    _resumed: Mapping[str, Any] | None = None  # of a checkpoint, until training starts: its record and schedules
 
     def __init__(
         self,
@@ -58,6 +63,8 @@ class FlowModule(LightningModule, ABC):
     ) -> None:
         super().__init__()
         self.save_hyperparameters()  # those of the subclass too: plain values, so a checkpoint can rebuild it
+        _check_optimizer(learning_rate, betas, eps)
+        keep_names_of_compiled(self)
         self.event_shape = tuple(int(n) for n in event_shape)
         self.model = self.build_model()
 
@@ -73,22 +80,25 @@ class FlowModule(LightningModule, ABC):
     def learning_rate_factor(self, progress: int) -> float:
         """Share of the largest learning rate in an epoch or step: see ``schedule_interval``."""
 
-    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        """The optimiser and its schedule."""
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """The optimiser and its schedule; a subclass may return any form that Lightning knows."""
         optimizer = self.build_optimizer()
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self.learning_rate_factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": self.schedule_interval}}
 
     def on_fit_start(self) -> None:
-        """Refuse a callback that would miss what it monitors only after an epoch. Raises: UsageError."""
-        for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
-            monitor = getattr(callback, "monitor", None) if isinstance(callback, Checkpoint | EarlyStopping) else None
-            if self.monitored and monitor in CALLBACKS and monitor != self.monitored:
-                raise UsageError(
-                    f"expected callbacks that monitor {self.monitored}, which {type(self).__name__} logs; got "
-                    f"{type(callback).__name__} for {monitor}: give trainer.callbacks as those in "
-                    f"{CALLBACKS[self.monitored]}, or that config first"
-                )
+        """Refuse what would be found out only later: arguments that a checkpoint cannot hold, a metric nobody logs.
+
+        Raises: UsageError; CheckpointError if optimizers or schedules are not those of the checkpoint to go on from.
+        """
+        check_describable(self, "model")
+        if (datamodule := self._datamodule()) is not None:
+            check_describable(datamodule, "data")
+        check_monitors(self, self.trainer, self.monitored)
+        guard_optimizers(self.trainer.optimizers, self._has_own_optimizer())
+        self._rates = Rates(self.trainer)
+        if self._resumed is not None:
+            check_counts(self._resumed["counts"], self.trainer)
 
     def build_optimizer(self) -> torch.optim.Optimizer:
         """The optimiser, in the fastest form that the precision allows.
@@ -111,16 +121,20 @@ class FlowModule(LightningModule, ABC):
     def on_train_start(self) -> None:
         """Let the learning rate of the config win over the one a resumed optimiser brings along.
 
+        An optimiser or schedule of a subclass is left as it was saved, unless ``learning_rate`` has changed.
         Raises: UsageError if the processes of a run start at different steps.
         """
         _check_same_start(torch.tensor(self.global_step, device=self.device))
+        resumed, self._resumed = self._resumed, None
+        rate = self.hparams.get("learning_rate")
         schedule = self.lr_schedulers()
-        assert isinstance(schedule, torch.optim.lr_scheduler.LambdaLR)
-        base = self.hparams["learning_rate"]
-        schedule.base_lrs = [base] * len(schedule.base_lrs)
-        for group in schedule.optimizer.param_groups:
-            group["initial_lr"] = base
-            group["lr"] = base * self.learning_rate_factor(schedule.last_epoch)
+        if isinstance(schedule, torch.optim.lr_scheduler.LambdaLR) and self._has_own_optimizer():
+            schedule.base_lrs = [rate] * len(schedule.base_lrs)
+            for group in schedule.optimizer.param_groups:
+                group["initial_lr"] = rate
+                group["lr"] = rate * self.learning_rate_factor(schedule.last_epoch)
+        elif resumed is not None and rate and resumed["rate"]:
+            self._rates.scale(rate / resumed["rate"])
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Let the random numbers of a step follow from the seed and the step, so that a resumed run draws the same.
@@ -131,15 +145,67 @@ class FlowModule(LightningModule, ABC):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Write down what rebuilds model and data: class paths and plain arguments."""
-        record = {"version": __version__, "model": describe(self)}
-        datamodule = getattr(self._trainer, "datamodule", None) if self._trainer else None
-        if datamodule is not None:
+        record = {"version": __version__, "seed_everything": self.seed, "model": describe(self)}
+        checkpoint[self.CHECKPOINT_HYPER_PARAMS_KEY] = record["model"]["init_args"]
+        if (datamodule := self._datamodule()) is not None:
             record["data"] = describe(datamodule)
+            checkpoint[datamodule.CHECKPOINT_HYPER_PARAMS_KEY] = record["data"]["init_args"]
         checkpoint["lightning_flows"] = record
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse the state of another model."""
+        """Refuse the state of another model, and what is not of the form that a training goes on from."""
+        check_record(checkpoint)
         check_state_dict(self, checkpoint)
+        if self._trainer is None:
+            return
+        keep_paths_in(checkpoint, self.trainer)
+        if self.trainer.state.fn == "fit":
+            check_resumable(checkpoint, self.trainer)
+            rate = checkpoint["lightning_flows"]["model"]["init_args"].get("learning_rate")
+            counts = len(checkpoint["optimizer_states"]), checkpoint["lr_schedulers"]
+            self._resumed = {"rate": rate if isinstance(rate, int | float) else None, "counts": counts}
+
+    @classmethod
+    def load_from_checkpoint(  # type: ignore[override]
+        cls,
+        checkpoint_path: Any,
+        map_location: Any = None,
+        hparams_file: None = None,
+        strict: bool | None = None,
+        weights_only: bool | None = True,
+        **kwargs: Any,
+    ) -> Any:
+        """Rebuild a model of this class from a checkpoint, which is read as tensors and plain values alone.
+
+        Args:
+            checkpoint_path: file; URLs are refused.
+            map_location: device for the model; the host by default.
+            hparams_file: None; the arguments are in the checkpoint.
+            strict: whether all names must agree; ``strict_loading`` by default.
+            weights_only: True or None.
+            kwargs: arguments in place of those in the checkpoint.
+        """
+        if hparams_file is not None or weights_only is False:
+            raise UsageError(
+                "a checkpoint is read with its own arguments and weights_only=True: leave both options out"
+            )
+        checkpoint = read_checkpoint(checkpoint_path)
+        arguments = {**checkpoint["lightning_flows"]["model"]["init_args"], **kwargs}
+        model: FlowModule = construct(cls, arguments)
+        strict = model.strict_loading if strict is None else strict
+        if strict:
+            check_state_dict(model, checkpoint)
+        model.load_state_dict(checkpoint["state_dict"], strict=strict)
+        return model if map_location is None else model.to(map_location)
+
+    def _has_own_optimizer(self) -> bool:
+        kind = type(self)
+        return all(
+            getattr(kind, name) is getattr(FlowModule, name) for name in ("configure_optimizers", "build_optimizer")
+        )
+
+    def _datamodule(self) -> Any:
+        return getattr(self._trainer, "datamodule", None) if self._trainer else None
 
     def _tell_progress(self, batches: float) -> None:
         if self.on_batches_done is not None:
@@ -160,26 +226,11 @@ def _check_same_start(step: Tensor) -> None:
         )
 
 
-def describe(component: Any) -> dict[str, Any]:
-    """Class path and constructor arguments of a module or datamodule, as a config has them."""
-    return {
-        "class_path": public_path(type(component)),
-        "init_args": {key: _plain(value) for key, value in component.hparams.items()},
-    }
-
-
-def public_path(kind: type) -> str:
-    """Path to import a class from: its package if that exports it, so that checkpoints outlive a moved file."""
-    package = ".".join(kind.__module__.split(".")[:2])
-    exported = getattr(sys.modules.get(package), kind.__qualname__, None) is kind
-    return f"{package if exported else kind.__module__}.{kind.__qualname__}"
-
-
 def check_state_dict(model: torch.nn.Module, checkpoint: Mapping[str, Any]) -> None:
     """Raise CheckpointError unless a checkpoint's state fits the model: same names, same shapes."""
-    own, state_dict = model.state_dict(), checkpoint["state_dict"]
+    own, state_dict = model.state_dict(), without_compiled(checkpoint["state_dict"])
     missing, unknown = own.keys() - state_dict.keys(), state_dict.keys() - own.keys()
-    reshaped = {key for key in own.keys() & state_dict.keys() if own[key].shape != state_dict[key].shape}
+    reshaped = {key for key in own.keys() & state_dict.keys() if _shape(own[key]) != _shape(state_dict[key])}
     problems = [
         f"{len(keys)} {what}, such as {min(keys)}"
         for what, keys in (("missing", missing), ("unknown", unknown), ("of another shape", reshaped))
@@ -198,5 +249,14 @@ def check_state_dict(model: torch.nn.Module, checkpoint: Mapping[str, Any]) -> N
         )
 
 
-def _plain(value: Any) -> Any:
-    return [_plain(v) for v in value] if isinstance(value, tuple | list) else value
+def _shape(value: Any) -> Any:
+    return value.shape if isinstance(value, Tensor) else None
+
+
+def _check_optimizer(learning_rate: float, betas: Sequence[float], eps: float) -> None:
+    if not 0 < learning_rate < math.inf:
+        raise UsageError(f"learning_rate is {learning_rate}: give a finite number above 0")
+    if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
+        raise UsageError(f"betas are {tuple(betas)}: give two numbers from 0 to below 1")
+    if not 0 <= eps < math.inf:
+        raise UsageError(f"eps is {eps}: give a finite number of at least 0")

@@ -1,40 +1,15 @@
-"""Reading checkpoints: only tensors and plain values, never code."""
+"""Models from checkpoints."""
 
 import importlib
-import pickle
 from pathlib import Path
 from typing import Any
 
-import torch
-
+from lightning_flows.checkpoints import construct, public_path, read_checkpoint
 from lightning_flows.errors import CheckpointError
 from lightning_flows.modules.base import FlowModule, check_state_dict
+from lightning_flows.trust import vetted_imports
 
-
-def read_checkpoint(path: str | Path) -> dict[str, Any]:
-    """Load a checkpoint of this application on the host.
-
-    Raises: CheckpointError if the file is missing, truncated, holds pickled code (which is not run), or was not
-    written by lightning_flows.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise CheckpointError(f"expected a checkpoint file; got {path}, which is not there")
-    try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        if isinstance(error, pickle.UnpicklingError) and "weights" in str(error).lower():
-            raise CheckpointError(
-                f"expected a checkpoint of tensors and plain values; got {path}, which holds pickled code: not run"
-            ) from error
-        raise CheckpointError(
-            f"expected a whole checkpoint; got {path}, which is truncated or no checkpoint"
-        ) from error
-    if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint or "lightning_flows" not in checkpoint:
-        raise CheckpointError(
-            f"expected a checkpoint written by lightning_flows; got {path}, which is of another program"
-        )
-    return checkpoint
+__all__ = ["checkpoint_config", "load_component", "load_model", "read_checkpoint"]
 
 
 def checkpoint_config(checkpoint: dict[str, Any]) -> dict[str, Any]:
@@ -43,28 +18,73 @@ def checkpoint_config(checkpoint: dict[str, Any]) -> dict[str, Any]:
     return {key: record[key] for key in ("model", "data") if key in record}
 
 
-def load_model(path: str | Path) -> FlowModule:
+def load_model(path: str | Path, model: type[FlowModule] | str | None = None) -> FlowModule:
     """Rebuild the model of a checkpoint, in eval mode, on the host.
 
-    Raises: CheckpointError if it cannot be read or names a class outside of lightning_flows.
+    Args:
+        path: checkpoint.
+        model: class of your own, or its path, that the checkpoint may name; those of lightning_flows need none.
+
+    Raises: CheckpointError if it cannot be read or names another class.
     """
     checkpoint = read_checkpoint(path)
-    config = checkpoint_config(checkpoint)["model"]
-    module_name, _, class_name = config["class_path"].rpartition(".")
-    if not module_name.startswith("lightning_flows."):
-        raise CheckpointError(
-            f"expected a model of lightning_flows; got {config['class_path']}: import that class yourself and use its "
-            "load_from_checkpoint"
-        )
+    built = load_component(checkpoint, "model", FlowModule, model)
+    check_state_dict(built, checkpoint)
+    built.load_state_dict(checkpoint["state_dict"])
+    return built.eval()
+
+
+def load_component(checkpoint: dict[str, Any], section: str, base: type, permitted: type | str | None = None) -> Any:
+    """Rebuild the model or data of a checkpoint. Raises: CheckpointError if its class is neither ours nor permitted."""
+    config = checkpoint_config(checkpoint)[section]
+    class_path = config["class_path"]
+    with vetted_imports([f"--{section}", permitted] if isinstance(permitted, str) else []):
+        kind = _permitted(permitted, class_path, section) if permitted else _of_the_package(class_path, section)
+        if not (isinstance(kind, type) and issubclass(kind, base)):
+            raise CheckpointError(f"the checkpoint names {class_path}, which is no {base.__name__}: give another one")
+        return construct(kind, config["init_args"])
+
+
+def import_class(path: str) -> Any:
+    """What a class path leads to; None if there is no such thing."""
+    module_name, _, class_name = path.rpartition(".")
     try:
-        kind = getattr(importlib.import_module(module_name), class_name, None)
-    except ImportError as error:
+        return getattr(importlib.import_module(module_name), class_name, None) if module_name else None
+    except ModuleNotFoundError as error:
+        if error.name and (module_name == error.name or module_name.startswith(f"{error.name}.")):
+            return None
+        raise
+
+
+def not_permitted(class_path: str, section: str) -> CheckpointError:
+    """The error for a checkpoint of a class that is not ours, with what to type."""
+    return CheckpointError(
+        f"the checkpoint is of {class_path}, a class that is not of lightning_flows: if you trust it, add "
+        f"--{section}={class_path} (in Python, {section}={class_path.rpartition('.')[2]})"
+    )
+
+
+def _of_the_package(class_path: str, section: str) -> Any:
+    if not class_path.startswith("lightning_flows."):
+        raise not_permitted(class_path, section)
+    kind = import_class(class_path)
+    if kind is None:
         raise CheckpointError(
-            f"expected a model of this version of lightning_flows; got {config['class_path']}, which it does not have"
-        ) from error
-    if not (isinstance(kind, type) and issubclass(kind, FlowModule)):
-        raise CheckpointError(f"expected the name of a model; got {config['class_path']}")
-    model = kind(**config["init_args"])
-    check_state_dict(model, checkpoint)
-    model.load_state_dict(checkpoint["state_dict"])
-    return model.eval()
+            f"the checkpoint is of {class_path}, which this version of lightning_flows does not have: use the one that "
+            "wrote it, or train anew"
+        )
+    return kind
+
+
+def _permitted(permitted: type | str, class_path: str, section: str) -> Any:
+    kind = import_class(permitted) if isinstance(permitted, str) else permitted
+    if kind is None:
+        raise CheckpointError(
+            f"{permitted} cannot be imported: give --{section} the path of a class, such as {class_path}"
+        )
+    if not isinstance(kind, type) or public_path(kind) != class_path:
+        raise CheckpointError(
+            f"the checkpoint is of {class_path}, not of {permitted if isinstance(permitted, str) else kind}: give "
+            f"--{section}={class_path}"
+        )
+    return kind

@@ -1,0 +1,6 @@
+"""Checkpoint files: read as data alone, and held against what they are loaded into."""
+
+from lightning_flows.checkpoints.file import read_checkpoint, read_file
+from lightning_flows.checkpoints.plain import construct, describe, public_path
+
+__all__ = ["construct", "describe", "public_path", "read_checkpoint", "read_file"]

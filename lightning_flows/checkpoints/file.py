@@ -1,0 +1,101 @@
+"""The one reader of checkpoint files: tensors and plain values, never code, within stated limits."""
+
+import pickle
+import stat
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lightning_flows.checkpoints.forms import check_record, check_training, check_values
+from lightning_flows.errors import CheckpointError
+
+MAX_PLAIN_BYTES = 64 * 2**20
+"""Largest size of all that is no tensor in a checkpoint."""
+
+
+def read_checkpoint(path: str | Path) -> dict[str, Any]:
+    """Load a checkpoint of this application on the host; its tensors stay in the file until they are used.
+
+    Raises: CheckpointError if the file is missing, truncated, no checkpoint, too large for what it holds, holds pickled
+    code (which is not run), or was not written by lightning_flows.
+    """
+    checkpoint = read_file(path)
+    check_record(checkpoint, str(path))
+    return checkpoint
+
+
+def read_file(path: str | Path) -> dict[str, Any]:
+    """Load a checkpoint of any LightningModule on the host. Raises: CheckpointError, as :func:`read_checkpoint` does."""
+    size = _check_file(path)
+    try:
+        checkpoint = torch.load(str(path), map_location="cpu", weights_only=True, mmap=True)
+    except pickle.UnpicklingError as error:
+        if "weights" in str(error).lower():
+            raise CheckpointError(
+                f"{path} holds pickled code, which was not run: give a checkpoint that fit wrote"
+            ) from error
+        raise _truncated(path) from error
+    except PermissionError as error:
+        raise _unreadable(path, error) from error
+    except Exception as error:  # of what bytes may do to a reader there is no list
+        raise _truncated(path) from error
+    if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
+        raise CheckpointError(f"{path} is a checkpoint of another program: give one that lightning_flows wrote")
+    check_values(checkpoint, str(path), size)
+    check_training(checkpoint, str(path))
+    return checkpoint
+
+
+def _check_file(path: str | Path) -> int:
+    """Size in bytes of what looks like a checkpoint from the outside."""
+    if "://" in str(path):
+        raise CheckpointError(f"{path} is a URL: download it, then give the path of the file")
+    try:
+        status = Path(path).stat()
+    except (FileNotFoundError, NotADirectoryError):
+        raise CheckpointError(f"{path} does not exist: give the path of a checkpoint, such as {EXAMPLE}") from None
+    except (OSError, ValueError) as error:  # a name that is too long, or has a zero byte
+        raise CheckpointError(
+            f"{str(path)[:80]!r} cannot be read ({_why(error)}): give the path of a checkpoint"
+        ) from None
+    if stat.S_ISDIR(status.st_mode):
+        best = next((p for p in (Path(path) / "checkpoints/best.ckpt", Path(path) / "best.ckpt") if p.is_file()), None)
+        raise CheckpointError(f"{path} is a folder: give {best or 'a checkpoint in it'}")
+    if not stat.S_ISREG(status.st_mode):
+        raise CheckpointError(f"{path} is no regular file: give the path of a checkpoint, such as {EXAMPLE}")
+    try:
+        with Path(path).open("rb") as file:
+            start = file.read(4)
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    if start != b"PK\x03\x04":
+        raise CheckpointError(f"{path} is no checkpoint: give one that fit wrote, such as {EXAMPLE}")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = archive.infolist()
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+        raise _truncated(path) from error
+    plain = sum(member.file_size for member in members if member.filename.endswith(".pkl"))
+    if plain > MAX_PLAIN_BYTES or any(member.compress_type or member.file_size > status.st_size for member in members):
+        raise CheckpointError(
+            f"{path} unpacks to more than it holds, or has more than {MAX_PLAIN_BYTES // 2**20} MiB beside its tensors: "
+            "give a checkpoint that fit wrote"
+        )
+    return status.st_size
+
+
+EXAMPLE = "runs/NAME/version_0/checkpoints/best.ckpt"
+
+
+def _truncated(path: str | Path) -> CheckpointError:
+    return CheckpointError(f"{path} is truncated or no checkpoint: give a whole one")
+
+
+def _unreadable(path: str | Path, error: OSError) -> CheckpointError:
+    return CheckpointError(f"{path} cannot be read ({_why(error)}): change its permissions, or give another checkpoint")
+
+
+def _why(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error)

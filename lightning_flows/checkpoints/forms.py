@@ -1,0 +1,166 @@
+"""The form of what a checkpoint holds: values of any depth or size within limits, and a record of model and data."""
+
+import math
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from packaging.version import InvalidVersion, Version
+from torch import Tensor
+
+from lightning_flows.errors import CheckpointError
+
+MAX_DEPTH = 40
+MAX_VALUES = 2_000_000
+MAX_TENSOR_BYTES = 64 * 2**20
+MAX_RECORD_VALUES = 10_000
+"""Limits of a checkpoint: levels of nesting, values in all, bytes of a tensor that is larger than the file, and values
+in the record of model and data."""
+
+CLASS_PATH = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)+")
+PLAIN = (type(None), bool, int, float, str)
+
+
+def check_values(checkpoint: Mapping[str, Any], path: str, file_size: int) -> None:
+    """Raise CheckpointError unless all tensors are dense, on the host and of a size that the file can hold."""
+    largest = max(file_size, MAX_TENSOR_BYTES)
+    for value in _leaves(checkpoint, path, MAX_VALUES):
+        if not isinstance(value, Tensor):
+            continue
+        if value.layout != torch.strided or value.is_quantized or value.device.type != "cpu" or value.is_nested:
+            raise CheckpointError(
+                f"{path} holds a tensor that is sparse, quantized or empty of data: only dense ones load"
+            )
+        if value.numel() * value.element_size() > largest:
+            raise CheckpointError(
+                f"{path} claims a tensor of {value.numel() * value.element_size():,} bytes, more than the file has: "
+                "give a checkpoint that fit wrote"
+            )
+
+
+def check_training(checkpoint: Mapping[str, Any], path: str) -> None:
+    """Raise CheckpointError unless the parts that Lightning reads have the form that it writes."""
+    problem = _training_problem(checkpoint)
+    if problem:
+        raise CheckpointError(f"{path} has {problem}: give a checkpoint that fit wrote")
+
+
+def check_record(checkpoint: Mapping[str, Any], path: str = "the checkpoint") -> None:
+    """Raise CheckpointError unless a checkpoint says in the form that fit writes what its model and data are."""
+    if "lightning_flows" not in checkpoint:
+        raise CheckpointError(f"{path} is a checkpoint of another program: give one that lightning_flows wrote")
+    record = checkpoint["lightning_flows"]
+    problem = _record_problem(record)
+    if problem is None:
+        for section in ("model", "data"):
+            for value in _leaves(record.get(section), path, MAX_RECORD_VALUES):
+                if not isinstance(value, PLAIN):
+                    problem = f"a {type(value).__name__} among the arguments of its {section}"
+    if problem:
+        raise CheckpointError(f"{path} has {problem}: give a checkpoint that fit wrote")
+
+
+def same_form(template: Any, value: Any) -> bool:
+    """Whether a value has the keys and kinds of the template; what it has beside them, or where that is None, is free.
+
+    >>> same_form({"step": 0}, {"step": 3, "more": "x"}), same_form({"step": 0}, {"step": "3"})
+    (True, False)
+    """
+    if template is None:
+        return True
+    if isinstance(template, Mapping):
+        return isinstance(value, Mapping) and all(
+            key in value and same_form(each, value[key]) for key, each in template.items()
+        )
+    if isinstance(template, bool):
+        return isinstance(value, bool)
+    if isinstance(template, int):
+        return isinstance(value, int) and -(2**53) < value < 2**53
+    if isinstance(template, float | Tensor):
+        return isinstance(value, int | float) or (isinstance(value, Tensor) and value.numel() == 1)
+    if isinstance(template, str):
+        return isinstance(value, str)
+    if isinstance(template, list | tuple):
+        numbers = bool(template) and isinstance(template[0], int | float)
+        return isinstance(value, list | tuple) and (not numbers or all(same_form(template[0], each) for each in value))
+    return True
+
+
+def _training_problem(checkpoint: Mapping[str, Any]) -> str | None:
+    if not all(isinstance(key, str) for key in checkpoint):
+        return "a key that is no text"
+    state = checkpoint["state_dict"]
+    if not isinstance(state, Mapping) or not all(isinstance(key, str) for key in state):
+        return "no state_dict of tensors"
+    strange = [
+        key for key, value in state.items() if not isinstance(value, Tensor) and not key.endswith("_extra_state")
+    ]
+    if strange:
+        return f"no tensor at {strange[0][:80]!r} in its state_dict"
+    for key in ("epoch", "global_step"):
+        if (
+            not same_form(0, checkpoint.get(key, 0))
+            or isinstance(checkpoint.get(key), bool)
+            or checkpoint.get(key, 0) < 0
+        ):
+            return f"no whole number as {key}"
+    try:
+        if Version(checkpoint["pytorch-lightning_version"]) < Version("2"):
+            return "the form of an older Lightning"
+    except (KeyError, TypeError, InvalidVersion):
+        return "no version of Lightning"
+    kinds = {"loops": Mapping, "callbacks": Mapping, "optimizer_states": list, "lr_schedulers": list}
+    for key, kind in kinds.items():
+        if key in checkpoint and not isinstance(checkpoint[key], kind):
+            return f"{key} of another form"
+    parts = [*checkpoint.get("optimizer_states", []), *checkpoint.get("lr_schedulers", [])]
+    if not all(isinstance(part, Mapping) for part in parts):
+        return "optimizer_states or lr_schedulers of another form"
+    return None
+
+
+def _record_problem(record: Any) -> str | None:
+    if not isinstance(record, Mapping):
+        return "no record of its model"
+    version = record.get("version")
+    if not isinstance(version, str) or not re.fullmatch(r"[\w.+!-]{1,40}", version):
+        return "no version in its record"
+    if not isinstance(record.get("seed_everything"), int | None) or isinstance(record.get("seed_everything"), bool):
+        return "no whole number as seed"
+    for name in ("model", "data"):
+        section = record.get(name)
+        if section is None and name == "data" and name not in record:
+            continue
+        if not isinstance(section, Mapping) or not section.keys() >= {"class_path", "init_args"}:
+            return f"no class and arguments of its {name} in its record"
+        class_path, arguments = section["class_path"], section["init_args"]
+        if not isinstance(class_path, str) or len(class_path) > 300 or not CLASS_PATH.fullmatch(class_path):
+            return f"no class path of its {name} in its record"
+        if not isinstance(arguments, Mapping) or not all(isinstance(k, str) and k.isidentifier() for k in arguments):
+            return f"no arguments of its {name} in its record"
+    shape = record["model"]["init_args"].get("event_shape")
+    if not isinstance(shape, list | tuple) or not 1 <= len(shape) <= 8:
+        return "no event_shape of its model in its record"
+    if any(type(n) is not int or n < 1 for n in shape) or math.prod(shape) > 2**31:
+        return "no event_shape of its model in its record"
+    return None
+
+
+def _leaves(value: Any, path: str, most: int) -> Iterator[Any]:
+    """All values that are no containers; shared containers count as often as they are met."""
+    waiting, count = [(value, 0)], 0
+    while waiting:
+        each, depth = waiting.pop()
+        count += 1
+        if depth > MAX_DEPTH or count > most:
+            raise CheckpointError(
+                f"{path} is nested more than {MAX_DEPTH} levels deep or holds more than {most:,} values: give a "
+                "checkpoint that fit wrote"
+            )
+        if isinstance(each, Mapping):
+            waiting += [(item, depth + 1) for pair in each.items() for item in pair]
+        elif isinstance(each, list | tuple | set | frozenset):
+            waiting += [(item, depth + 1) for item in each]
+        else:
+            yield each

@@ -1,0 +1,159 @@
+"""A checkpoint that the command line names: what it says of model and data, and how that differs from what is used."""
+
+import copy
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.utilities import rank_zero_info
+
+from lightning_flows.checkpoints import describe, public_path, read_checkpoint
+from lightning_flows.config_files import given_config
+from lightning_flows.datamodules import FlowDataModule
+from lightning_flows.errors import CheckpointError
+from lightning_flows.modules import FlowModule
+from lightning_flows.modules.base import check_state_dict
+from lightning_flows.modules.checkpoint import checkpoint_config, import_class, not_permitted
+from lightning_flows.trust import vetted_imports
+
+TRAINER_COMMANDS = ("fit", "validate", "test", "predict")
+
+
+def given_checkpoint(args: Sequence[str]) -> dict[str, Any] | None:
+    """The checkpoint that the last ``--ckpt_path``, or ``ckpt_path`` in a config, names for a trainer's subcommand."""
+    if not args or args[0] not in TRAINER_COMMANDS:
+        return None
+    path: Any = None
+    for i, arg in enumerate(args):
+        name, equals, value = arg.partition("=")
+        value = value if equals else (args[i + 1] if i + 1 < len(args) else "")
+        if name == "--ckpt_path":
+            path = value
+        elif name in ("--config", "-c"):
+            path = given_config(value).get("ckpt_path", path)
+    if path == "last" and args[0] != "fit":
+        raise CheckpointError(
+            f"'last' is for fit alone, which goes on from it: give {args[0]} the path of a checkpoint"
+        )
+    if path in (None, "", "last", "null"):
+        return None
+    return read_checkpoint(str(path))
+
+
+def with_checkpoint_config(args: Sequence[str], checkpoint: Mapping[str, Any] | None) -> list[str]:
+    """Arguments with the checkpoint's model and data as the first config.
+
+    Raises: CheckpointError if it names a class that neither is of lightning_flows nor is named by the arguments.
+    """
+    if checkpoint is None:
+        return list(args)
+    config = copy.deepcopy(checkpoint_config(dict(checkpoint)))
+    config["model"]["init_args"].pop("event_shape")  # the data tells it
+    for section in list(config):
+        recorded = config[section]["class_path"]
+        given = _given_class(args, section)
+        if recorded.startswith("lightning_flows."):
+            continue
+        if given is None:
+            raise not_permitted(recorded, section)
+        if given != recorded and not _is_same(given, recorded, args):
+            del config[section]  # another class, with arguments of its own
+        else:
+            config[section]["class_path"] = given
+    return [args[0], "--config", json.dumps(config), *args[1:]]
+
+
+def compare(
+    checkpoint: Mapping[str, Any], model: FlowModule, data: FlowDataModule, *, allow_split_change: bool = False
+) -> None:
+    """Tell each difference from what the checkpoint was saved with.
+
+    Raises: CheckpointError if it does not fit the model, or if its data would be split in another way.
+    """
+    record, now = checkpoint_config(dict(checkpoint)), {"model": describe(model), "data": describe(data)}
+    shape = tuple(record["model"]["init_args"]["event_shape"])
+    if shape != tuple(model.event_shape):
+        raise CheckpointError(
+            f"the checkpoint was trained on data of shape {shape}, and these have {tuple(model.event_shape)}: give data of "
+            "its shape"
+        )
+    if "data" in record and not allow_split_change:
+        _check_split(record["data"], now["data"], data)
+    check_state_dict(model, checkpoint)
+    seed = checkpoint["lightning_flows"].get("seed_everything")
+    if seed is not None:
+        _tell("seed_everything", seed, model.seed)
+    for section, saved in record.items():
+        used = now[section]
+        if saved["class_path"] != used["class_path"]:
+            _tell(section, saved["class_path"], used["class_path"])
+            if section == "data":
+                continue  # arguments of another class
+        names = [*used["init_args"], *(key for key in saved["init_args"] if key not in used["init_args"])]
+        for name in names:
+            if name != "event_shape":
+                old, new = (each["init_args"].get(name, "none") for each in (saved, used))
+                _tell(f"{section}.{name}", old, new)
+
+
+def _tell(name: str, old: Any, new: Any) -> None:
+    if _listed(old) != _listed(new):
+        rank_zero_info(f"{name}: {_short(old)} in the checkpoint, {_short(new)} given; {_short(new)} is used")
+
+
+def _check_split(saved: Mapping[str, Any], used: Mapping[str, Any], data: FlowDataModule) -> None:
+    if saved["class_path"] != used["class_path"] or _root(saved) != _root(used):
+        return
+    names = getattr(data, "split_arguments", tuple)()
+    changed = [
+        name
+        for name in names
+        if name in saved["init_args"] and _listed(saved["init_args"][name]) != _listed(used["init_args"].get(name))
+    ]
+    if changed:
+        each = ", ".join(f"data.{n} is {used['init_args'].get(n)} for {saved['init_args'][n]}" for n in changed)
+        raise CheckpointError(
+            f"the data would be split in another way than in training, so that items of one split come into another "
+            f"({each}): leave that out, or add --allow_split_change=true"
+        )
+
+
+def _root(section: Mapping[str, Any]) -> Any:
+    root = section["init_args"].get("root")
+    return Path(root).resolve() if isinstance(root, str) else root
+
+
+def _listed(value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        return [_listed(each) for each in value]
+    return {key: _listed(each) for key, each in value.items()} if isinstance(value, Mapping) else value
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 200 and text.isprintable() else repr(text)[:200]
+
+
+def _given_class(args: Sequence[str], section: str) -> str | None:
+    """The class that the command line, or else a config that it names, gives for the model or the data."""
+    found: Any = None
+    for i, arg in enumerate(args):
+        name, equals, value = arg.partition("=")
+        value = value if equals else (args[i + 1] if i + 1 < len(args) else "")
+        if name in ("--config", "-c"):
+            found = _class_of(given_config(value).get(section)) or found
+        elif name in (f"--{section}", f"--{section}.class_path"):
+            found = _class_of(given_config(value) or value) or found
+    return found
+
+
+def _class_of(section: Any) -> str | None:
+    path = section.get("class_path") if isinstance(section, Mapping) else section
+    return path if isinstance(path, str) else None
+
+
+def _is_same(given: str, recorded: str, args: Sequence[str]) -> bool:
+    with vetted_imports(args):
+        kind = import_class(given) if "." in given else None
+    return isinstance(kind, type) and public_path(kind) == recorded

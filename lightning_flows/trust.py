@@ -1,0 +1,177 @@
+"""What a config may import: what is installed, and modules of the user's own, but nothing out of a run's folder.
+
+While a config is parsed and its classes are made, :func:`vetted_imports` looks at the file of every module before it is
+executed. ``docs/security.md`` says what is trusted.
+"""
+
+import json
+import os
+import re
+import site
+import sys
+import sysconfig
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from lightning_flows.errors import RefusedImportError
+
+PACKAGE = Path(__file__).resolve().parent
+RUN_FILES = ("config.yaml", "hparams.yaml", "tests.jsonl", "run.json", "runtime.json")
+SECTIONS = re.compile(r"--(model|data|trainer)\b")
+DOTTED = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)+")
+
+
+def is_run_folder(folder: Path) -> bool:
+    """Whether a folder has one of the files that a run leaves."""
+    try:
+        if (folder / "checkpoints").is_dir() or any((folder / name).exists() for name in RUN_FILES):
+            return True
+        return next(folder.glob("events.out.tfevents*"), None) is not None
+    except OSError:
+        return False
+
+
+def named_modules(args: Sequence[str]) -> set[str]:
+    """Modules of the class paths that the command line names, whatever the option; configs are no part of it.
+
+    >>> sorted(named_modules(["fit", "--config=a.b.C", "--model=x.y.Flow", "--trainer.callbacks+", "z.Callback"]))
+    ['x.y', 'z']
+    """
+    modules, option = set(), ""
+    for arg in args:
+        name, equals, value = arg.partition("=")
+        if arg.startswith("-"):
+            option = name
+            if not equals:
+                continue
+        else:
+            value = arg
+        if SECTIONS.match(option):
+            modules |= {path.rpartition(".")[0] for path in _class_paths(value)}
+    return modules
+
+
+def vetting() -> "VettingFinder | None":
+    """The finder that vets imports now: it knows what was refused, of which parsers tell in words of their own."""
+    return next((finder for finder in sys.meta_path if isinstance(finder, VettingFinder)), None)
+
+
+@contextmanager
+def vetted_imports(args: Sequence[str]) -> Iterator["VettingFinder"]:
+    """Vet every import; ``args`` are those of the command line, whose class paths are the user's permission."""
+    finder = VettingFinder(args)
+    sys.meta_path.insert(0, finder)
+    try:
+        yield finder
+    finally:
+        sys.meta_path.remove(finder)
+
+
+class VettingFinder(MetaPathFinder):
+    """Finds what the other finders find, and refuses what lies in a run's folder or in folders that are no packages.
+
+    Args:
+        args: of the command line; the modules of its class paths may be imported wherever they lie, and those below.
+    """
+
+    def __init__(self, args: Sequence[str]) -> None:
+        self.args = list(args)
+        self.permitted = named_modules(args)
+        self.refused: str | None = None
+        """What to tell the person, once something was refused."""
+        self._depth = 0  # of modules that are the user's own and that run now: what they import is theirs as well
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """Raise RefusedImportError where the module may not be imported."""
+        if self._depth:
+            return None
+        spec = self._found(fullname, path, target)
+        if spec is None or not spec.has_location or spec.origin is None:
+            return spec
+        file = Path(spec.origin).absolute()
+        if not _is_installed(file):
+            if not self._is_permitted(fullname) and (reason := _reason(fullname, file)):
+                self.refused = (
+                    f"{fullname} is not imported: its file {_short(file)} lies in {reason}. If you trust it, name its "
+                    "class on the command line (--model, --data, --trainer.callbacks+=…), or keep it in a package, a "
+                    "folder with __init__.py, outside of runs"
+                )
+                raise RefusedImportError(self.refused, name=fullname)
+            self._watch(spec.loader)
+        return spec
+
+    def _found(self, fullname: str, path: Sequence[str] | None, target: ModuleType | None) -> ModuleSpec | None:
+        for finder in sys.meta_path:
+            if finder is not self and (spec := finder.find_spec(fullname, path, target)) is not None:
+                return spec
+        return None
+
+    def _is_permitted(self, fullname: str) -> bool:
+        below = any(fullname == name or fullname.startswith(f"{name}.") for name in self.permitted)
+        return below or any(name.startswith(f"{fullname}.") for name in self.permitted)  # packages that hold one
+
+    def _watch(self, loader: Any) -> None:
+        execute: Callable[[ModuleType], None] | None = getattr(loader, "exec_module", None)
+        if execute is None:
+            return
+
+        def watched(module: ModuleType) -> None:
+            self._depth += 1
+            try:
+                execute(module)
+            finally:
+                self._depth -= 1
+
+        loader.exec_module = watched
+
+
+def _reason(fullname: str, file: Path) -> str | None:
+    """Why a module of the user's own may not be imported; None if it may."""
+    levels = fullname.count(".") + 1 + (file.stem == "__init__")  # up to the entry of sys.path that it was found in
+    for each in {file, file.resolve()}:
+        for folder in list(each.parents)[:levels]:
+            if is_run_folder(folder if folder.is_dir() else folder.parent):  # of a zip file, the folder that it is in
+                return f"the folder of a run, {_short(folder)}"
+    parents = fullname.split(".")[:-1]
+    for i in range(1, len(parents) + 1):
+        package = sys.modules.get(".".join(parents[:i]))
+        if package is not None and getattr(package, "__file__", None) is None:
+            return f"{'/'.join(parents[:i])}, a folder without __init__.py"
+    return None
+
+
+def _is_installed(file: Path) -> bool:
+    return any(file.is_relative_to(folder) for folder in _installed())
+
+
+def _installed() -> set[Path]:
+    paths = {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
+    paths |= {*site.getsitepackages(), site.getusersitepackages(), str(PACKAGE)}
+    return {form for path in paths if path for form in (Path(path), Path(path).resolve())}
+
+
+def _class_paths(value: str) -> list[str]:
+    """Dotted paths in a value: the value itself, or the strings in what it is as JSON or YAML; none of a file's name."""
+    if DOTTED.fullmatch(value):
+        return [] if os.path.isfile(value) else [value]
+    return DOTTED.findall(value) if value.lstrip().startswith(("{", "[")) or _is_json(value) else []
+
+
+def _is_json(value: str) -> bool:
+    try:
+        json.loads(value)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _short(path: Path) -> str:
+    here = Path.cwd()
+    return str(path.relative_to(here)) if path.is_relative_to(here) and path != here else str(path)

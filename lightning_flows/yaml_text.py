@@ -1,0 +1,68 @@
+"""YAML as jsonargparse reads it, from regular files alone and within limits."""
+
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jsonargparse import get_loader
+
+from lightning_flows.errors import ConfigError
+
+MAX_BYTES = 2**20
+MAX_DEPTH = 40
+MAX_VALUES = 100_000
+"""Limits of a config: size of its file, levels of nesting, and values once aliases are replaced by what they stand for."""
+
+
+def read_yaml(path: Path) -> Any:
+    """What a file holds. Raises: ConfigError, with file and line, if it is no YAML, no regular file or beyond limits."""
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise ConfigError(f"{path} is no regular file: give a YAML file")
+        if status.st_size > MAX_BYTES:
+            raise ConfigError(f"{path} has {status.st_size:,} bytes, and a config has at most {MAX_BYTES:,}")
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path} is no text in UTF-8: give a YAML file") from error
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path} cannot be read ({getattr(error, 'strerror', None) or error})") from error
+    return load_yaml(text, str(path))
+
+
+def load_yaml(text: str, name: str) -> Any:
+    """What a text stands for; ``name`` says in errors where it comes from. Raises: ConfigError."""
+    try:
+        depth = 0
+        for event in yaml.parse(text, Loader=yaml.SafeLoader):
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if depth > MAX_DEPTH:
+                raise ConfigError(f"{name} is nested more than {MAX_DEPTH} levels deep, in line {_line(event)}")
+        value = get_loader("yaml")(text)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        where = f", line {mark.line + 1}" if mark else ""
+        raise ConfigError(f"{name}{where}: {error.problem or error.context}") from error
+    except (yaml.YAMLError, ValueError, RecursionError, TypeError) as error:
+        raise ConfigError(f"{name} is no YAML: {' '.join(str(error).split())[:200]}") from error
+    _check_size(value, name)
+    return value
+
+
+def _check_size(value: Any, name: str) -> None:
+    waiting, count = [(value, 0)], 0
+    while waiting:
+        each, depth = waiting.pop()
+        count += 1
+        if count > MAX_VALUES or depth > MAX_DEPTH:
+            raise ConfigError(f"{name} stands for more than {MAX_VALUES:,} values, or {MAX_DEPTH} levels of them")
+        if isinstance(each, Mapping):
+            waiting += [(item, depth + 1) for pair in each.items() for item in pair]
+        elif isinstance(each, list | tuple | set):
+            waiting += [(item, depth + 1) for item in each]
+
+
+def _line(event: Any) -> int:
+    return int(event.start_mark.line) + 1

@@ -21,7 +21,7 @@ BELOW = {
     "tables": set(),
     "reports": {"tables"},
     "figures": {"functional", "flows", "dequantization", "datasets"},
-    "callbacks": {"functional", "flows", "modules", "files", "figures", "remaining"},
+    "callbacks": {"functional", "flows", "modules", "files", "figures", "remaining", "signals"},
 }
 """What a folder may import, itself and the errors aside."""
 

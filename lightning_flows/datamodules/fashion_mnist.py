@@ -14,6 +14,7 @@ class FashionMNIST(PublishedDataModule):
     """
 
     source = datasets.FashionMNIST
+    image_size = (28, 28)
     archives = (
         "train-images-idx3-ubyte.gz, train-labels-idx1-ubyte.gz, t10k-images-idx3-ubyte.gz and "
         "t10k-labels-idx1-ubyte.gz into {root}/FashionMNIST/raw and remove any damaged file there"

@@ -1,8 +1,11 @@
 """The base of all pictures: loaders, augmentation and stages; a subclass only says how to load a part."""
 
 import math
+import threading
+import time
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -138,7 +141,7 @@ class PictureDataModule(FlowDataModule):
             batch_size=batch_size,
             sampler=sampler,
             num_workers=num_workers,
-            timeout=self.hparams["worker_timeout"] if num_workers > 0 else 0,
+            worker_timeout=self.hparams["worker_timeout"],
             persistent_workers=num_workers > 0,
             pin_memory=torch.cuda.is_available(),
         )
@@ -148,24 +151,65 @@ class LazyLoader(DataLoader[dict[str, Tensor]]):
     """Asks its sampler for nothing before the first batch is asked for, and ends workers that do not answer in time.
 
     Lightning makes the iterator of a resumed run before it knows where in which epoch to go on, and worker processes
-    would at once be told to load batches of another place.
+    would at once be told to load batches of another place. DataLoader's own ``timeout`` does not cover the handing over
+    of a batch, in which a stopped worker keeps it waiting without end.
 
-    Raises: DataError if no batch came within ``timeout`` seconds.
+    Args:
+        args: arguments of DataLoader.
+        worker_timeout: seconds to wait for a batch of a worker; 0: no limit.
+        kwargs: arguments of DataLoader.
+
+    Raises: DataError if no batch came in time.
     """
+
+    def __init__(self, *args: Any, worker_timeout: float = 0, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.worker_timeout = worker_timeout
 
     def __iter__(self) -> Iterator[dict[str, Tensor]]:  # type: ignore[override]
         batches = super().__iter__()
-        try:
+        workers = getattr(batches, "_workers", [])
+        if not workers or not self.worker_timeout:
             yield from batches
-        except RuntimeError as error:
-            if "DataLoader timed out" not in str(error):
+            return
+        while (batch := self._next(batches, workers)) is not None:
+            yield batch
+
+    def _next(self, batches: Iterator[dict[str, Tensor]], workers: list[Any]) -> dict[str, Tensor] | None:
+        late = threading.Event()
+
+        def end() -> None:
+            late.set()
+            for worker in workers:
+                worker.kill()  # a stopped process heeds nothing else; its end wakes the main thread
+
+        timer = threading.Timer(self.worker_timeout, end)
+        timer.daemon = True
+        timer.start()
+        try:
+            return next(batches, None)
+        except Exception as error:
+            if not late.is_set():
                 raise
-            for worker in getattr(batches, "_workers", ()):
-                worker.kill()  # a stopped process heeds nothing else, and Python would wait for its end
+            _wait_for_end(workers)
             raise DataError(
-                f"the processes that load data did not answer ({error}): try fewer data.num_workers, or a larger "
-                "data.worker_timeout in seconds (0: no limit)"
+                f"the processes that load data did not answer: DataLoader timed out after {self.worker_timeout:g} "
+                "seconds; try fewer data.num_workers, or a larger data.worker_timeout (0: no limit)"
             ) from error
+        finally:
+            timer.cancel()
+
+
+def _wait_for_end(workers: list[Any]) -> None:
+    """Wait until processes that were killed are gone, and torch, which raises when it hears of it, has heard of it."""
+    for _ in workers:
+        try:
+            for worker in workers:
+                worker.join()
+            time.sleep(0.01)
+        except RuntimeError:
+            continue  # torch's
+        return
 
 
 def augmentation(size: int) -> v2.Transform:

@@ -1,5 +1,6 @@
 """The base of data modules over data sets that torchvision downloads."""
 
+import socket
 from typing import Any, ClassVar
 
 import numpy as np
@@ -11,6 +12,10 @@ from torchvision.datasets import VisionDataset
 from lightning_flows.datamodules.pictures import PictureDataModule
 from lightning_flows.datasets import ImageDataset
 from lightning_flows.errors import DataError
+
+
+NO_ANSWER = 60.0
+"""Seconds after which a download that brings nothing has failed."""
 
 
 class PublishedDataModule(PictureDataModule):
@@ -25,6 +30,7 @@ class PublishedDataModule(PictureDataModule):
 
     source: ClassVar[type[VisionDataset]]
     archives: ClassVar[str]  # what to put into which folder of root, for the error message
+    image_size: ClassVar[tuple[int, int]] = (32, 32)  # as published
     num_val: ClassVar[int] = 10_000
 
     def __init__(self, root: str = "data", **kwargs: Any) -> None:
@@ -50,6 +56,12 @@ class PublishedDataModule(PictureDataModule):
                 f"{self.source.__name__} in {self.hparams['root']} has {len(images)} pictures and {len(data.targets)} "
                 f"labels: put {self.archives.format(root=self.hparams['root'])}"
             )
+        expected = (self.event_shape[0], *self.image_size)
+        if images.dtype != torch.uint8 or images.shape[1:] != expected:
+            raise DataError(
+                f"{self.source.__name__} in {self.hparams['root']} has images of shape {tuple(images.shape[1:])}; expected "
+                f"{expected}: put {self.archives.format(root=self.hparams['root'])}"
+            )
         file = "test" if part == "test" else "train"
         dataset = ImageDataset(
             self._padded(images),
@@ -65,13 +77,18 @@ class PublishedDataModule(PictureDataModule):
         return pad(images, [margin] * 4).contiguous()
 
     def _open(self, *, train: bool, download: bool) -> Any:
-        root = self.hparams["root"]
+        root, timeout = self.hparams["root"], socket.getdefaulttimeout()
+        socket.setdefaulttimeout(NO_ANSWER)
         try:
             return self.source(root, train=train, download=download)
-        except (OSError, RuntimeError, ValueError, AssertionError, LookupError, EOFError) as error:
+        except (
+            Exception
+        ) as error:  # decompressors, pickle and HTTP raise whatever a broken file or answer leads them to
             reason = str(error).strip().splitlines()[-1:] or [type(error).__name__]
             raise DataError(
                 f"{self.source.__name__} is missing or damaged in {root} and cannot be downloaded ({reason[0]}): "
                 f"put {self.archives.format(root=root)}, or use your own pictures: "
                 "--data ImageFolder --data.init_args.root=FOLDER"
             ) from error
+        finally:
+            socket.setdefaulttimeout(timeout)

@@ -1,5 +1,8 @@
 """PictureDataModule: stages, loaders, exact evaluation on several ranks, hyperparameters."""
 
+import multiprocessing
+import os
+import signal
 from itertools import chain
 
 import pytest
@@ -10,9 +13,9 @@ from torch import distributed
 from torch.utils.data import DistributedSampler, SequentialSampler
 
 from lightning_flows.datamodules import PictureDataModule
-from lightning_flows.datamodules.pictures import augmentation
+from lightning_flows.datamodules.pictures import LazyLoader, augmentation
 from lightning_flows.datasets import ImageDataset
-from lightning_flows.errors import DataError, ShapeError
+from lightning_flows.errors import DataError, ShapeError, UsageError
 
 NUM = {"train": 20, "val": 7, "test": 11}
 
@@ -190,6 +193,42 @@ def test_bad_arguments(kwargs, message):
         Numbers(**kwargs)
 
 
+@pytest.mark.parametrize("worker_timeout", [-1, float("nan"), float("inf")])
+def test_bad_timeout(worker_timeout):
+    with pytest.raises(UsageError, match="expected a worker_timeout of 0"):
+        Numbers(worker_timeout=worker_timeout)
+
+
+def test_workers_in_time_are_left_alone():
+    data = Numbers(num_workers=2, batch_size=2, worker_timeout=60)
+    data.setup("validate")
+    loader = data.val_dataloader()
+    assert flat(indices(loader)) == flat(indices(loader)) == list(range(7))
+
+
+def test_a_worker_that_stops_answering_ends_the_run_and_is_ended():
+    data = Numbers(num_workers=1, batch_size=1, worker_timeout=1)
+    data.setup("validate")
+    batches = iter(data.val_dataloader())
+    next(batches)
+    (worker,) = multiprocessing.active_children()
+    os.kill(worker.pid, signal.SIGSTOP)
+    with pytest.raises(DataError, match=r"DataLoader timed out after 1 seconds; try fewer data"):
+        list(batches)
+    worker.join(timeout=30)
+    assert not worker.is_alive()
+
+
+def test_other_errors_of_workers_stay_what_they_are():
+    loader = LazyLoader([{}], worker_timeout=60)
+    with pytest.raises(ZeroDivisionError):
+        loader._next((1 / zero for zero in [0]), [])
+
+
+def test_no_argument_decides_the_split():
+    assert Numbers().split_arguments() == ()
+
+
 def test_workers_persist_and_memory_is_pinned_for_an_accelerator_only():
     data = Numbers()
     data.setup("fit")
@@ -205,6 +244,7 @@ def test_hyperparameters_rebuild_it():
     data = Numbers(batch_size=5, seed=3, augment=False)
     assert dict(data.hparams) == {
         "batch_size": 5, "eval_batch_size": None, "num_workers": 0, "seed": 3, "augment": False, "empty": "",
+        "worker_timeout": 300.0,
     }  # fmt: skip
     assert dict(Numbers(**data.hparams).hparams) == dict(data.hparams)
 

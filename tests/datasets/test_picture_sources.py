@@ -3,6 +3,7 @@
 import errno
 import io
 import os
+import socket
 import tarfile
 from pathlib import Path
 
@@ -41,6 +42,17 @@ def test_folder_follows_links_once(tmp_path):
     assert open_source(root).names == ["cat/1.png"]
 
 
+def test_real_folders_come_before_links_to_them(tmp_path):
+    (tmp_path / "z").mkdir()
+    (tmp_path / "z" / "1.png").write_bytes(b"1")
+    (tmp_path / "a").symlink_to("z")
+    (tmp_path / "b").symlink_to("z")
+    (tmp_path / "above").symlink_to(tmp_path.parent)
+    source = open_source(tmp_path)
+    assert source.names == ["z/1.png"]
+    assert source.links == ["a", "above", "b"]
+
+
 @pytest.mark.parametrize("mode", ["w", "w:gz"])
 def test_tar_is_listed_and_read_without_extraction(tmp_path, monkeypatch, mode):
     monkeypatch.chdir(tmp_path)
@@ -76,6 +88,25 @@ def test_tar_leaves_out_tricks(tmp_path):
 def test_missing_root(tmp_path):
     with pytest.raises(DataError, match=r"nowhere does not exist: expected a folder or a \.tar of pictures"):
         open_source(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("kind", ["fifo", "socket", "device"])
+def test_a_root_that_is_neither_folder_nor_file(tmp_path, kind, monkeypatch):
+    path = Path("/dev/zero") if kind == "device" else Path(kind)
+    monkeypatch.chdir(tmp_path)
+    if kind == "fifo":
+        os.mkfifo(path)
+    with socket.socket(socket.AF_UNIX) as server:
+        if kind == "socket":
+            server.bind(str(path))
+        with pytest.raises(DataError, match=f"{path} is neither a folder nor a regular file: expected a folder or a"):
+            open_source(path)
+
+
+@pytest.mark.parametrize("root", ["\0", "a" * 5000])
+def test_a_root_that_cannot_be_a_path(root):
+    with pytest.raises(DataError, match=r"cannot be opened .*: correct root"):
+        open_source(root)
 
 
 def test_empty_folder_and_folder_without_pictures(tmp_path):

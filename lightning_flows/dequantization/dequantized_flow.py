@@ -114,7 +114,7 @@ class DequantizedFlow(nn.Module):
     def _log_weight(self, x: Tensor, noise: Tensor, context: Tensor | None) -> Tensor:
         u, log_q = self.dequantization.transform(noise, context)
         note_part("dequantization", -log_q)
-        v = (x + u).contiguous(memory_format=torch.channels_last)
+        v = (x + u).to(self.flow.base.mean.dtype).contiguous(memory_format=torch.channels_last)
         return self.flow.log_prob(v) - log_q
 
     def _check(self, x: Tensor) -> None:

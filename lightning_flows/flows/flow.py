@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from lightning_flows.transforms.base import Transform, without_log_det
+from lightning_flows.transforms.base import Transform, check_dtype, check_floating, without_log_det
 
 
 class Flow(nn.Module):
@@ -21,17 +21,24 @@ class Flow(nn.Module):
 
     def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Log-density ``(B,)`` in nats."""
+        self._check(x)
         z, log_det = self.transform(x, context)
         return self.base.log_prob(z) + log_det
 
     def encode(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Data to latent."""
+        self._check(x)
         return self.transform(x, context)[0]
 
     def decode(self, z: Tensor, context: Tensor | None = None) -> Tensor:
         """Latent to data."""
+        self._check(z)
         with without_log_det():
             return self.transform.inverse(z, context)[0]
+
+    def _check(self, x: Tensor) -> None:
+        parameter = next(self.parameters(), None)
+        check_floating(x) if parameter is None else check_dtype(x, parameter)
 
     def sample(
         self,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from lightning_flows.errors import ShapeError
+from lightning_flows.errors import ShapeError, UsageError
 from lightning_flows.functional.graphs import COMPLETE, Graph, check_nodes
 from lightning_flows.functional.parts import note_part
 from lightning_flows.nets import MLP, GraphAttentionNet
@@ -22,6 +22,7 @@ from lightning_flows.transforms import (
     SetAutoregressiveCoupling,
     Transform,
 )
+from lightning_flows.transforms.base import check_dtype
 from lightning_flows.transforms.graph_coupling import NodeMap, num_parameters
 
 
@@ -43,6 +44,7 @@ class GraphFlow(nn.Module):
 
     def log_prob(self, x: Tensor, graph: Graph | None = None) -> Tensor:
         """Log-density ``(B,)`` in nats."""
+        check_dtype(x, next(self.parameters()))
         z, log_det = self.transform(_without_padding(x, graph), graph)
         latent_log_prob = node_log_prob(z, graph)
         note_part("latents", latent_log_prob)
@@ -51,10 +53,12 @@ class GraphFlow(nn.Module):
 
     def encode(self, x: Tensor, graph: Graph | None = None) -> Tensor:
         """Data to latent; zeros at padding."""
+        check_dtype(x, next(self.parameters()))
         return self.transform(_without_padding(x, graph), graph)[0]
 
     def decode(self, z: Tensor, graph: Graph | None = None) -> Tensor:
         """Latent to data; zeros at padding."""
+        check_dtype(z, next(self.parameters()))
         return self.transform.inverse(_without_padding(z, graph), graph)[0]
 
     def sample(
@@ -109,7 +113,7 @@ def nodes_and_features(event_shape: Sequence[int], num_steps: int) -> tuple[int,
             f"expected graphs of shape (N, F); got {tuple(event_shape)}: give data of graphs, as GraphMoGDataModule has"
         )
     if num_steps < 1:
-        raise ShapeError(f"expected num_steps of at least 1; got {num_steps}")
+        raise UsageError(f"expected num_steps of at least 1; got {num_steps}")
     nodes, features = event_shape
     return nodes, features
 

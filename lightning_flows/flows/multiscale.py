@@ -6,11 +6,12 @@ import torch
 from torch import Tensor, nn
 
 from lightning_flows.distributions.gaussian import DiagonalGaussian, standard_normal_log_prob
-from lightning_flows.errors import UsageError
+from lightning_flows.errors import ShapeError, UsageError
 from lightning_flows.flows.double import call_in_float64
 from lightning_flows.flows.split_prior import SplitPrior
 from lightning_flows.functional.parts import note_part
-from lightning_flows.transforms.base import Transform, without_log_det, zero_log_det
+from lightning_flows.transforms.base import Transform, check_dtype, without_log_det, zero_log_det
+from lightning_flows.transforms.coupling import AffineCoupling
 
 
 class MultiScaleFlow(nn.Module):
@@ -92,6 +93,7 @@ class MultiScaleFlow(nn.Module):
         return x, self._latent_log_prob(latents) - log_det
 
     def _encode(self, x: Tensor, context: Tensor | None) -> tuple[tuple[Tensor, ...], Tensor]:
+        self._check(x, context)
         log_det, latents = zero_log_det(x), []
         for i, level in enumerate(self.levels):
             x, step = level(x, context)
@@ -104,6 +106,7 @@ class MultiScaleFlow(nn.Module):
 
     def _decode(self, latents: Sequence[Tensor], context: Tensor | None) -> tuple[Tensor, Tensor]:
         *noises, x = latents
+        self._check(x, context)
         log_det = zero_log_det(x)
         for i in reversed(range(len(self.levels))):
             if i < len(self.splits):
@@ -112,6 +115,11 @@ class MultiScaleFlow(nn.Module):
             x, step = self.levels[i].inverse(x, context)
             log_det = log_det + step
         return x, log_det
+
+    def _check(self, x: Tensor, context: Tensor | None) -> None:
+        check_dtype(x, self.base.mean)
+        if context is not None and not any(isinstance(module, AffineCoupling) for module in self.modules()):
+            raise ShapeError(f"expected no context, as no layer of this flow takes one; got {tuple(context.shape)}")
 
     def _latent_log_prob(self, latents: Sequence[Tensor]) -> Tensor:
         *noises, last = latents

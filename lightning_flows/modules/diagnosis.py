@@ -46,12 +46,13 @@ def first_non_finite(model: nn.Module, repeat: Callable[[], object]) -> str | No
         return layer.register_forward_hook(hook)
 
     handles = [watch(name, layer) for name, layer in model.named_modules()]
-    training = model.training
+    modes = [(module, module.training) for module in model.modules()]
     try:
         model.eval()
         repeat()
     finally:
-        model.train(training)
+        for module, mode in modes:
+            module.training = mode
         for handle in handles:
             handle.remove()
     return found[0] if found else None

@@ -7,6 +7,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from lightning_flows.errors import UsageError
 from lightning_flows.flows import GraphFlow, graph_coupling_flow, graph_normalizing_flow, set_autoregressive_flow
 from lightning_flows.functional.graphs import Graph
 from lightning_flows.functional.streams import stream
@@ -44,6 +45,10 @@ class GraphFlowModule(FlowModule):
     def __init__(
         self, event_shape: Sequence[int], *, warmup_steps: int = 100, num_test_samples: int = 2048, **kwargs: Any
     ) -> None:
+        if warmup_steps < 0 or num_test_samples < 0:
+            raise UsageError(
+                f"expected warmup_steps and num_test_samples of at least 0; got {warmup_steps} and {num_test_samples}"
+            )
         super().__init__(event_shape, **kwargs)
         self.val_nll, self.val_gap = ExactMean(), ExactMean()
         self.test_nll, self.test_gap, self.test_gap_error = ExactMean(), ExactMean(), StandardError()

@@ -21,7 +21,7 @@ class MixingFlow(PictureFlow):
 
     With another mixing than ``conv1x1`` the dense layers add fewer than ``growth`` channels: as many as keep the number
     of parameters within that of the flow with 1x1 convolutions (63 for 64 at the paper's size), and at least half of
-    them; ``growth_used`` tells.
+    them; ``growth_used`` tells. A checkpoint records it, so that it is rebuilt with what was found in training.
 
     Args:
         event_shape: shape (C, H, W) of the pictures; linked from the data on the command line.
@@ -38,6 +38,7 @@ class MixingFlow(PictureFlow):
         context_channels: channels that it is told of a picture.
         context_depth: layers of each dense block of the context's net.
         context_growth: channels that each of them adds.
+        growth_used: channels that each of them adds, whatever the number of parameters; searched for by default.
         kwargs: see :class:`PictureFlow`.
     """
 
@@ -58,14 +59,18 @@ class MixingFlow(PictureFlow):
         context_channels: int = 32,
         context_depth: int = 4,
         context_growth: int = 32,
+        growth_used: int | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(event_shape, **kwargs)
+        self.hparams["growth_used"] = self.growth_used
 
     def build_model(self) -> DequantizedFlow:
         """The flow of :func:`mixing_flow` with its dequantisation."""
         mixing, growth = self.hparams["mixing"], self.hparams["growth"]
-        if mixing != "conv1x1":
+        if self.hparams["growth_used"] is not None:
+            growth = self.hparams["growth_used"]
+        elif mixing != "conv1x1":
             budget = self._num_parameters("conv1x1", growth)
             least = (growth + 1) // 2
             while growth > least and self._num_parameters(mixing, growth) > budget:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from lightning_flows.dequantization import DequantizedFlow, Evidence, Samples
+from lightning_flows.errors import UsageError
 from lightning_flows.functional.bits import bits_per_dim
 from lightning_flows.functional.ranks import num_ranks, rank
 from lightning_flows.functional.streams import stream_seed
@@ -29,6 +30,8 @@ class PictureFlow(FlowModule):
 
     A batch is a mapping with ``image`` ``(B, *event_shape)`` in uint8 and ``index`` ``(B,)``. In evaluation the noise
     of a picture follows from its index and the seed of the run, so results depend on neither batches nor devices.
+
+    Raises: UsageError for numbers that make no sense.
 
     Args:
         event_shape: shape (C, H, W) of the pictures; linked from the data on the command line.
@@ -55,6 +58,18 @@ class PictureFlow(FlowModule):
         eval_chunk_size: int = 256,
         **kwargs: Any,
     ) -> None:
+        if not (warmup_epochs >= 0 and 0 <= warmup_power < math.inf and 0 < decay <= 1):
+            raise UsageError(
+                "expected warmup_epochs and warmup_power of at least 0 and a decay above 0 and at most 1; "
+                f"got {warmup_epochs}, {warmup_power} and {decay}"
+            )
+        if num_importance_samples < 0 or eval_chunk_size < 1:
+            raise UsageError(
+                "expected num_importance_samples of at least 0 and an eval_chunk_size of at least 1; "
+                f"got {num_importance_samples} and {eval_chunk_size}"
+            )
+        if importance_error is not None and not 0 < importance_error < math.inf:
+            raise UsageError(f"expected an importance_error above 0 bits per dimension; got {importance_error}")
         super().__init__(event_shape, **kwargs)
         num_dims = math.prod(self.event_shape)
         self.model = self.model.to(memory_format=torch.channels_last)

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor, nn
 
+from lightning_flows.errors import ShapeError
+
 
 def zero_initialized(layer: nn.Conv2d) -> nn.Conv2d:
     """Set weight and bias to zero: a transform conditioned by this last layer starts as the identity."""
@@ -11,11 +13,25 @@ def zero_initialized(layer: nn.Conv2d) -> nn.Conv2d:
     return layer
 
 
+def with_context(x: Tensor, context: Tensor | None, channels: int) -> Tensor:
+    """x ``(B, C, H, W)`` with the channels of a context ``(B, channels, H, W)`` behind its own; None for no channels.
+
+    Raises: ShapeError if the context has another shape, is missing, or is given to a net that takes none.
+    """
+    expected = (x.shape[0], channels, *x.shape[2:])
+    if context is None and channels == 0:
+        return x
+    if context is None or channels == 0 or context.shape != expected:
+        got = "none" if context is None else f"shape {tuple(context.shape)}"
+        raise ShapeError(f"expected {f'a context of shape {expected}' if channels else 'no context'}; got {got}")
+    return torch.cat([x, context], dim=1)
+
+
 class ConvNet(nn.Sequential):
     """3x3, 1x1, 3x3 convolutions with relu between; the last starts at zero, so that a coupling starts as identity.
 
     Shapes: x ``(B, in_channels, H, W)``, context ``(B, context_channels, H, W)`` or None; returns
-    ``(B, out_channels, H, W)`` of x's dtype.
+    ``(B, out_channels, H, W)`` of x's dtype. Raises: ShapeError for another context.
     """
 
     def __init__(self, in_channels: int, out_channels: int, *, hidden_channels: int, context_channels: int = 0) -> None:
@@ -27,8 +43,8 @@ class ConvNet(nn.Sequential):
             nn.ReLU(),
             last,
         )
+        self.context_channels = context_channels
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Apply to x, with the context's channels behind it."""
-        h = x if context is None else torch.cat([x, context], dim=1)
-        return super().forward(h).to(x.dtype)
+        return super().forward(with_context(x, context, self.context_channels)).to(x.dtype)

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from lightning_flows.nets.convnet import zero_initialized
+from lightning_flows.nets.convnet import with_context, zero_initialized
 
 
 class DenseBlock(nn.Module):
@@ -40,7 +40,7 @@ class DenseNet(nn.Module):
     """1x1 convolution, dense blocks in residual connections, 1x1 convolution that starts at zero.
 
     Shapes: x ``(B, in_channels, H, W)``, context ``(B, context_channels, H, W)`` or None; returns
-    ``(B, out_channels, H, W)`` of x's dtype.
+    ``(B, out_channels, H, W)`` of x's dtype. Raises: ShapeError for another context.
     """
 
     def __init__(
@@ -56,6 +56,7 @@ class DenseNet(nn.Module):
         context_channels: int = 0,
     ) -> None:
         super().__init__()
+        self.context_channels = context_channels
         self.first = nn.Conv2d(in_channels + context_channels, width, 1)
         self.blocks = nn.ModuleList(
             DenseBlock(width, width, depth=depth, growth=growth, gated=gated) for _ in range(num_blocks)
@@ -64,7 +65,7 @@ class DenseNet(nn.Module):
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Apply to x, with the context's channels behind it."""
-        h = self.first(x if context is None else torch.cat([x, context], dim=1))
+        h = self.first(with_context(x, context, self.context_channels))
         for block in self.blocks:
             h = h + block(h)
         return self.last(h).to(x.dtype)

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lightning_flows.errors import ShapeError
+from lightning_flows.errors import UsageError
 from lightning_flows.functional.graphs import COMPLETE, Graph
 
 FREQUENCIES = (1.0, 2.0, 4.0, 8.0)
@@ -31,13 +31,13 @@ class AttentionBlock(nn.Module):
     """Multi-head attention and a net for each node, both residual and normalised before.
 
     Shapes: h ``(B, N, width)``; ``sees`` bool, broadcast to ``(B, N, N)``, tells which node attends to which; None for
-    all to all. Raises: ShapeError unless the heads divide the width. Source: Vaswani et al., 2017.
+    all to all. Raises: UsageError unless the heads divide the width. Source: Vaswani et al., 2017.
     """
 
     def __init__(self, width: int, num_heads: int) -> None:
         super().__init__()
         if num_heads < 1 or width < 1 or width % num_heads:
-            raise ShapeError(
+            raise UsageError(
                 f"expected at least one head and a width that the heads divide; got {num_heads} and {width}"
             )
         self.num_heads = num_heads

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lightning_flows.errors import ShapeError
+from lightning_flows.errors import ShapeError, UsageError
 from lightning_flows.functional.masks import causal_mask
 from lightning_flows.nets.spectral_norm import SpectralNorm, default_kernel
 
@@ -73,7 +73,7 @@ class AutoregressiveConvNet(nn.Module):
     on those to its right and below, and on lower channels at its place.
 
     Shapes: y ``(B, C, H, W)``; returns ``num_heads`` tensors of y's shape and dtype.
-    Raises: ShapeError unless ``hidden_channels`` ≥ 1 and ``event_shape`` is (C, H, W).
+    Raises: ShapeError unless ``event_shape`` is (C, H, W); UsageError unless ``hidden_channels`` ≥ 1.
     """
 
     def __init__(
@@ -86,10 +86,10 @@ class AutoregressiveConvNet(nn.Module):
         head_scale: float = 0.1,
     ) -> None:
         super().__init__()
-        if len(event_shape) != 3 or hidden_channels < 1:
-            raise ShapeError(
-                f"expected events (C, H, W) and a positive width; got {tuple(event_shape)} and {hidden_channels}"
-            )
+        if len(event_shape) != 3:
+            raise ShapeError(f"expected events (C, H, W); got {tuple(event_shape)}")
+        if hidden_channels < 1:
+            raise UsageError(f"expected hidden_channels of at least 1; got {hidden_channels}")
         channels, *size = event_shape
         conv = partial(MaskedConv2d, size=size, coefficient=coefficient)
         self.num_heads = num_heads

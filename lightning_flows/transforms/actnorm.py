@@ -18,16 +18,34 @@ class InitializedOnce(nn.Module):
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
         self.register_buffer("initialized", torch.tensor(False))
-        self.is_initialized = False  # the buffer's value on the host: no forward reads it from the device
+        self._seen_initialized = False
+
+    @property
+    def is_initialized(self) -> bool:
+        """The buffer's value, read from the device until it is true, as averages of weights fill it in place."""
+        if not self._seen_initialized and not self.initialized.is_meta:
+            self._seen_initialized = bool(self.initialized)
+        return self._seen_initialized
 
     def set_initialized(self) -> None:
         """From now on it is."""
         self.initialized.fill_(True)
-        self.is_initialized = True
+        self._seen_initialized = True
 
     def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
-        self.is_initialized = bool(state_dict.get(prefix + "initialized", self.is_initialized))
+        self._seen_initialized = bool(state_dict.get(prefix + "initialized", self._seen_initialized))
+
+
+def shift_and_log_scale(count: Tensor, mean: Tensor, squares: Tensor) -> tuple[Tensor, Tensor]:
+    """Start of an activation normalization from the number of values, their mean and their squared distances from it.
+
+    What does not vary, as in a batch of one value, says nothing of its scale and keeps it: dividing by a deviation of
+    nearly zero would blow up the next batch.
+    """
+    std = (squares / (count - 1).clamp(min=1)).sqrt()
+    varies = std > 16 * torch.finfo(std.dtype).eps * mean.abs().clamp(min=1)
+    return torch.where(count > 0, mean, 0), torch.where(varies, std, 1).log()
 
 
 class ActNorm(InitializedOnce, Transform):
@@ -35,7 +53,8 @@ class ActNorm(InitializedOnce, Transform):
 
     .. math:: z_c = (x_c - b_c)\,e^{-s_c}, \qquad \log|\det J| = -HW \sum_c s_c
 
-    The first forward in train mode sets b and s, from the moments of the batch over all ranks; eval mode never does.
+    The first forward in train mode sets b and s, from the moments of the batch over all ranks; eval mode never does. A
+    channel that does not vary in it, as in a batch of one value, keeps its scale. An empty batch sets nothing.
 
     Shapes: x, z ``(B, C, H, W)``; log_det ``(B,)`` in nats.
     Raises: ShapeError if x has another number of channels.
@@ -51,7 +70,7 @@ class ActNorm(InitializedOnce, Transform):
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """(x − b) e^{−s}."""
         check_input(x, self.channels)
-        if self.training and not self.is_initialized:
+        if self.training and len(x) and not self.is_initialized:
             self._initialize(x)
         z = (x - self.shift[:, None, None]) * torch.exp(-self.log_scale)[:, None, None]
         return z, zero_log_det(x) - self._log_volume(x)
@@ -68,9 +87,9 @@ class ActNorm(InitializedOnce, Transform):
     @torch.no_grad()
     def _initialize(self, x: Tensor) -> None:
         count = sum_over_ranks(torch.tensor(float(x.shape[0] * x.shape[2] * x.shape[3]), device=x.device))
-        mean = sum_over_ranks(x.sum((0, 2, 3))) / count
+        mean = sum_over_ranks(x.sum((0, 2, 3))) / count.clamp(min=1)
         squares = sum_over_ranks((x - mean[:, None, None]).square().sum((0, 2, 3)))
-        std = (squares / (count - 1).clamp(min=1)).sqrt()
-        self.shift.copy_(mean)
-        self.log_scale.copy_(torch.log(std + 1e-8))
+        shift, log_scale = shift_and_log_scale(count, mean, squares)
+        self.shift.copy_(shift)
+        self.log_scale.copy_(log_scale)
         self.set_initialized()

@@ -68,6 +68,20 @@ def check_floating(x: Tensor) -> None:
         raise InputTypeError(f"expected a floating tensor; got {x.dtype}: convert or dequantise it first")
 
 
+def check_dtype(x: Tensor, parameter: Tensor) -> None:
+    """Raise TypeError unless x has the dtype of a flow, and that is one in which a flow can be undone."""
+    check_floating(x)
+    if parameter.dtype not in (torch.float32, torch.float64):
+        raise InputTypeError(
+            f"expected a flow in float32 or float64; got {parameter.dtype}, which has no inverse: use autocast for "
+            "less precision"
+        )
+    if x.dtype != parameter.dtype:
+        raise InputTypeError(
+            f"expected {parameter.dtype}, the dtype of the flow; got {x.dtype}: convert one to the other"
+        )
+
+
 def zero_log_det(x: Tensor) -> Tensor:
     """Zeros ``(B,)`` of x's dtype and device: the log-determinant of a map that keeps volume."""
     return torch.zeros(x.shape[0], dtype=x.dtype, device=x.device)

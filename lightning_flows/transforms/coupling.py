@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from lightning_flows.errors import ShapeError, UsageError
+from lightning_flows.errors import ShapeError
 from lightning_flows.transforms.base import Transform, check_input, sum_event
 
 
@@ -24,7 +24,7 @@ class AffineCoupling(Transform):
     def __init__(self, channels: int, net: nn.Module, *, bound: float = 2.0, slope: float = 0.5) -> None:
         super().__init__()
         if channels < 2:
-            raise UsageError(f"expected at least 2 channels to couple; got {channels}")
+            raise ShapeError(f"expected at least 2 channels to couple; got {channels}")
         self.channels, self.kept = channels, channels // 2
         self.net = net
         self.bound, self.slope = bound, slope

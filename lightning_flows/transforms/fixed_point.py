@@ -79,6 +79,8 @@ def attach_gradient(residual_map: Residual, y: Tensor, v: Tensor, *, max_iter: i
     one_step = v - residual_map(y.detach())[0]
 
     def solve_transposed(grad: Tensor) -> Tensor:
+        if grad.numel() == 0:
+            return grad
         solution = grad / (1 + diagonal.detach())
         for _ in range(max_iter):
             (pulled,) = torch.autograd.grad(f, point, solution, retain_graph=True)

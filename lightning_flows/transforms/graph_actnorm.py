@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from lightning_flows.functional.graphs import Graph
 from lightning_flows.functional.ranks import sum_over_ranks
-from lightning_flows.transforms.actnorm import InitializedOnce
+from lightning_flows.transforms.actnorm import InitializedOnce, shift_and_log_scale
 from lightning_flows.transforms.graph_base import GraphTransform, keep_padding
 
 
@@ -25,7 +25,7 @@ class GraphActNorm(InitializedOnce, GraphTransform):
     def forward(self, x: Tensor, context: Graph | None = None) -> tuple[Tensor, Tensor]:
         """(x − b) e^{−s}."""
         graph, weights = self.check(x, context)
-        if self.training and not self.is_initialized:
+        if self.training and len(x) and not self.is_initialized:
             self._initialize(x, weights)
         z = (x - self.shift) * torch.exp(-self.log_scale)
         return keep_padding(z, x, graph), -weights.sum(1) * self.log_scale.sum()
@@ -39,9 +39,9 @@ class GraphActNorm(InitializedOnce, GraphTransform):
     @torch.no_grad()
     def _initialize(self, x: Tensor, weights: Tensor) -> None:
         count = sum_over_ranks(weights.sum())
-        mean = sum_over_ranks((weights[..., None] * x).sum((0, 1))) / count
+        mean = sum_over_ranks((weights[..., None] * x).sum((0, 1))) / count.clamp(min=1)
         squares = sum_over_ranks((weights[..., None] * (x - mean).square()).sum((0, 1)))
-        std = (squares / (count - 1).clamp(min=1)).sqrt()
-        self.shift.copy_(mean)
-        self.log_scale.copy_(torch.log(std + 1e-8))
+        shift, log_scale = shift_and_log_scale(count, mean, squares)
+        self.shift.copy_(shift)
+        self.log_scale.copy_(log_scale)
         self.set_initialized()

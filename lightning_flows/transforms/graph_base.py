@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lightning_flows.errors import UsageError
+from lightning_flows.errors import ShapeError
 from lightning_flows.functional.graphs import Graph, check_nodes
 from lightning_flows.transforms.base import Transform
 
@@ -20,7 +20,7 @@ class GraphTransform(Transform):
     def __init__(self, features: int) -> None:
         super().__init__()
         if features < 1:
-            raise UsageError(f"expected at least one feature; got {features}")
+            raise ShapeError(f"expected at least one feature; got {features}")
         self.features = features
 
     def check(self, x: Tensor, context: Any) -> tuple[Graph, Tensor]:

@@ -5,7 +5,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from lightning_flows.errors import ShapeError
+from lightning_flows.errors import ShapeError, UsageError
 from lightning_flows.functional.gaussian_mixture import mixture_from_normal, mixture_to_normal
 from lightning_flows.functional.graphs import Graph
 from lightning_flows.transforms.graph_base import GraphTransform
@@ -16,9 +16,9 @@ LOG_SCALE_BOUND = 2.0
 
 
 def num_parameters(kind: NodeMap, components: int) -> int:
-    """Parameters of a map. Raises: ShapeError for another kind or no components."""
+    """Parameters of a map. Raises: UsageError for another kind or no components."""
     if kind not in ("affine", "mixture") or components < 1:
-        raise ShapeError(f"expected affine or mixture, and at least one component; got {kind} and {components}")
+        raise UsageError(f"expected affine or mixture, and at least one component; got {kind} and {components}")
     return 2 if kind == "affine" else 3 * components
 
 

@@ -7,7 +7,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from lightning_flows.errors import ShapeError
+from lightning_flows.errors import UsageError
 from lightning_flows.functional.graphs import Graph, normalized_adjacency
 from lightning_flows.functional.norms import matrix_norm_bound
 from lightning_flows.functional.precision import full_precision
@@ -47,7 +47,7 @@ class GraphExponential(GraphTransform):
     def __init__(self, features: int, *, max_neighbours: int, closed_form: bool = True) -> None:
         super().__init__(features)
         if max_neighbours < 1:
-            raise ShapeError(f"expected max_neighbours of at least 1; got {max_neighbours}")
+            raise UsageError(f"expected max_neighbours of at least 1; got {max_neighbours}")
         self.closed_form = closed_form
         self.bounds = (1 / max_neighbours, 1.0)
         self.weight = nn.Parameter(0.1 * torch.randn(2, features, features) / features)  # θ₀ and θ₁

@@ -5,7 +5,7 @@ from typing import cast
 
 from torch import Tensor, nn
 
-from lightning_flows.errors import ShapeError
+from lightning_flows.errors import UsageError
 from lightning_flows.functional.graphs import Graph
 from lightning_flows.transforms.base import Transform
 from lightning_flows.transforms.graph_base import GraphTransform
@@ -30,7 +30,7 @@ class InterleavedExponentials(GraphTransform):
     def __init__(self, features: int, transforms: Sequence[Transform], *, max_neighbours: int) -> None:
         super().__init__(features)
         if not transforms:
-            raise ShapeError("expected at least one transform; got none")
+            raise UsageError("expected at least one transform; got none")
         self.exponentials = nn.ModuleList(GraphExponential(features, max_neighbours=max_neighbours) for _ in transforms)
         self.transforms = nn.ModuleList(transforms)
 

@@ -19,15 +19,18 @@ class Squeeze(Transform):
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Blocks to channels."""
         check_floating(x)
-        self.output_shape(x.shape[1:])
-        return F.pixel_unshuffle(x, 2), zero_log_det(x)
+        shape = self.output_shape(x.shape[1:])
+        # torch leaves an empty batch as it is
+        return F.pixel_unshuffle(x, 2) if len(x) else x.reshape(0, *shape), zero_log_det(x)
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Channels to blocks."""
         check_floating(z)
         if z.ndim != 4 or z.shape[1] % 4:
             raise ShapeError(f"expected shape (B, 4C, H, W); got {tuple(z.shape)}")
-        return F.pixel_shuffle(z, 2), zero_log_det(z)
+        channels, height, width = z.shape[1:]
+        shape = (channels // 4, 2 * height, 2 * width)
+        return F.pixel_shuffle(z, 2) if len(z) else z.reshape(0, *shape), zero_log_det(z)
 
     def output_shape(self, event_shape: Sequence[int]) -> tuple[int, ...]:
         """(4C, H/2, W/2)."""

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from lightning_flows import __version__
-from lightning_flows.errors import CheckpointError, InputTypeError, NonFiniteError
+from lightning_flows.errors import CheckpointError, InputTypeError, NonFiniteError, UsageError
 from lightning_flows.modules import CSF
 from lightning_flows.modules.base import check_state_dict
 from lightning_flows.modules.diagnosis import first_non_finite
@@ -149,6 +149,32 @@ def test_layer_at_fault_is_named(batch: dict[str, Tensor]) -> None:
         NonFiniteError, match=r"testing; got 8 of 8 .* flow\.levels\.1\.transforms\.2 \(ConvSylvester\)"
     ):
         module.test_step(batch, 0)
+
+
+def test_looking_for_a_layer_at_fault_leaves_the_modes_of_all(batch: dict[str, Tensor]) -> None:
+    module = make()
+    frozen = module.model.flow.levels[0]
+    frozen.eval()
+    modes = {name: layer.training for name, layer in module.named_modules()}
+    assert len(set(modes.values())) == 2
+    assert first_non_finite(module.model, lambda: module.model.elbo(batch["image"])) is None
+    assert {name: layer.training for name, layer in module.named_modules()} == modes
+    with pytest.raises(KeyError):
+        first_non_finite(module.model, lambda: {}["missing"])
+    assert {name: layer.training for name, layer in module.named_modules()} == modes
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("warmup_epochs", [-1]), ("warmup_power", [-0.5, torch.inf, torch.nan]), ("decay", [0.0, 1.1, torch.nan]),
+        ("num_importance_samples", [-1, -5]), ("importance_error", [0.0, torch.nan]), ("eval_chunk_size", [0, -1]),
+    ],
+)  # fmt: skip
+def test_numbers_that_make_no_sense_are_refused(name: str, values: list[float]) -> None:
+    for value in values:
+        with pytest.raises(UsageError, match=f"expected .*{name}.*; got .*{value}"):
+            make(**{name: value})
 
 
 def test_parameter_at_fault_is_named(batch: dict[str, Tensor]) -> None:

@@ -8,7 +8,7 @@ from lightning.pytorch import Trainer
 
 from lightning_flows.cli import main, run
 from lightning_flows.datamodules import GraphMoGDataModule
-from lightning_flows.errors import NonFiniteError, ShapeError
+from lightning_flows.errors import NonFiniteError, ShapeError, UsageError
 from lightning_flows.functional.graphs import Graph
 from lightning_flows.modules import GraphCouplingFlow, GraphNormalizingFlow, SetAutoregressiveFlow, load_model
 
@@ -73,13 +73,27 @@ def test_pictures_are_no_graphs(kind):
     ],
 )
 def test_sizes_that_make_no_net(options, message):
-    with pytest.raises(ShapeError, match=message):
+    with pytest.raises(UsageError, match=message):
         GraphNormalizingFlow((4, 2), **options)
+
+
+@pytest.mark.parametrize("options", [{"warmup_steps": -1}, {"num_test_samples": -1}])
+def test_numbers_that_make_no_sense_are_refused(options):
+    with pytest.raises(UsageError, match="expected warmup_steps and num_test_samples of at least 0; got"):
+        GraphCouplingFlow((4, 2), **options)
+
+
+def test_a_first_batch_of_one_graph_leaves_densities_within_reason():
+    module = GraphCouplingFlow((4, 2), num_steps=3, width=8)
+    nodes = 5 * torch.randn(65, 4, 2)
+    module.train()
+    module(nodes[:1])
+    assert module.eval()(nodes[1:]).min() > -1e4
 
 
 @pytest.mark.parametrize("kind", [GraphCouplingFlow, GraphNormalizingFlow, SetAutoregressiveFlow])
 def test_a_flow_of_no_step(kind):
-    with pytest.raises(ShapeError, match="expected num_steps of at least 1; got 0"):
+    with pytest.raises(UsageError, match="expected num_steps of at least 1; got 0"):
         kind((4, 2), num_steps=0)
 
 

@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from lightning_flows.modules import MixingFlow
+from lightning_flows.modules.base import describe
 from lightning_flows.transforms import MIXINGS
 
 TINY = {
@@ -32,6 +33,19 @@ def test_parameters_stay_within_those_of_1x1():
     assert module._num_parameters("conv_exponential", module.growth_used) == count(module)
     assert module._num_parameters("conv_exponential", module.growth_used + 1) > budget
     assert MixingFlow((1, 16, 16), mixing="woodbury", **TINY).growth_used == 3  # too narrow: half
+
+
+def test_a_checkpoint_keeps_the_growth_that_was_found(monkeypatch, tmp_path):
+    options = {**TINY, "width": 16, "growth": 60}
+    module = MixingFlow((3, 8, 8), mixing="conv_exponential", **options)
+    record = describe(module)
+    assert record["init_args"]["growth"] == 60
+    assert record["init_args"]["growth_used"] == module.growth_used < 60
+    monkeypatch.setattr(MixingFlow, "_num_parameters", lambda *args: pytest.fail("searched again"))
+    again = MixingFlow(**record["init_args"])
+    assert again.growth_used == module.growth_used
+    again.load_state_dict(module.state_dict())
+    assert describe(again) == record
 
 
 @pytest.mark.parametrize("dequantization", ["uniform", "variational"])

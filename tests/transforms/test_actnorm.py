@@ -93,3 +93,52 @@ def test_the_start_leaves_no_graph():
     z, log_det = layer(batch().requires_grad_())
     (z.sum() + log_det.sum()).backward()
     assert all(isinstance(parameter, nn.Parameter) and parameter.is_leaf for parameter in layer.parameters())
+
+
+@torch.no_grad()
+def test_a_batch_of_one_value_keeps_its_scale():
+    layer, x = ActNorm(4), batch()[:1, :, :1, :1]
+    z, log_det = layer(x)
+    assert not z.any()
+    assert log_det.item() == 0
+    assert torch.equal(layer(x + 1)[0], (x + 1) - x)
+
+
+@torch.no_grad()
+def test_a_constant_channel_keeps_its_scale_and_others_do_not():
+    for constant in (7.0, 0.1, 12345.678, 0.0):
+        x, layer = batch(), ActNorm(4)
+        x[:, 1] = constant
+        layer(x)
+        assert layer.log_scale[1] == 0
+        assert (layer.log_scale[[0, 2, 3]].abs() > 0.5).all()
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("kind", ["average", "in_place", "assign", "copied"])
+def test_a_layer_whose_state_came_in_place_is_not_started_again(kind):
+    """Averages of weights, and checkpoints of several processes, fill buffers in place."""
+    layer = ActNorm(4)
+    layer(batch())
+    if kind == "average":
+        twin = torch.optim.swa_utils.AveragedModel(ActNorm(4), use_buffers=True)
+        twin.update_parameters(layer)
+    elif kind == "in_place":
+        twin = ActNorm(4)
+        for name, value in twin.state_dict().items():
+            value.copy_(layer.state_dict()[name])
+    elif kind == "assign":
+        twin = ActNorm(4)
+        twin.load_state_dict(layer.state_dict(), assign=True)
+    else:
+        twin = copy.deepcopy(layer)
+    assert torch.equal(twin.train()(batch(1))[0], layer(batch(1))[0])
+    assert torch.equal(twin(batch(2))[0], layer(batch(2))[0])
+
+
+@torch.no_grad()
+def test_the_flag_is_not_read_once_it_is_set(monkeypatch):
+    layer = ActNorm(4)
+    layer(batch())
+    monkeypatch.setattr(Tensor, "__bool__", lambda self: pytest.fail("a wait for the device"))
+    layer(batch(1))

@@ -1,5 +1,6 @@
 """``table``: the paper's tables from finished runs."""
 
+import sys
 from pathlib import Path
 
 from lightning_flows.commands.trainings import Trainings
@@ -7,8 +8,10 @@ from lightning_flows.errors import UsageError
 from lightning_flows.tables import find_runs, table1, table2, table3, table4
 from lightning_flows.tables.table2 import TABLE2, TABLE3
 from lightning_flows.tables.table4 import DATA, MODELS
+from lightning_flows.terminal import one_line, plain
 from lightning_flows.transforms import MIXINGS
 
+SEEDS = (0, 1, 2)
 TABLES = {1: table1, 2: table2, 3: table3, 4: table4}
 CONFIGS = {
     1: [f"table1/{kind}.yaml" for kind in MIXINGS],
@@ -23,7 +26,7 @@ def table(
     number: int,
     runs: str = "runs",
     fit: bool = False,
-    seeds: list[int] = [0, 1, 2],  # noqa: B006
+    seeds: list[int] | None = None,
     overlays: list[str] | None = None,
     pictures: str | None = None,
     only: str = "",
@@ -35,7 +38,7 @@ def table(
         number: which table, 1 to 4.
         runs: folder with the runs, several seeds each.
         fit: first train and test what is missing there; started again, it goes on where it was.
-        seeds: to train with.
+        seeds: to train with; 0, 1 and 2 by default.
         overlays: configs on top of the table's own; by default tables 1 to 3 are reduced to two CPU cores, [] for none.
         pictures: folder or tar of pictures to train on instead of the overlay's.
         only: train only the configs whose name contains this.
@@ -53,5 +56,8 @@ def table(
                 f"got {only!r} and {jobs}"
             )
         overlays = OVERLAYS[number] if overlays is None else overlays
-        Trainings(Path(runs), overlays=overlays, pictures=pictures, jobs=jobs).run(configs, seeds)
-    print(TABLES[number](find_runs(runs)))
+        Trainings(Path(runs), overlays=overlays, pictures=pictures, jobs=jobs).run(
+            configs, SEEDS if seeds is None else seeds
+        )
+    found = find_runs(runs, tell=lambda text: print(f"left out: {one_line(text)}", file=sys.stderr))
+    print(plain(TABLES[number](found)))

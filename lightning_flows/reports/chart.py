@@ -9,6 +9,8 @@ from matplotlib.ticker import MaxNLocator
 
 WIDTH, HEIGHT, LEFT, TOP, RIGHT, BOTTOM = 460, 270, 46, 10, 12, 38
 NUM_COLOURS, MAX_POINTS = 8, 200
+LARGEST = 1e30
+"""Values that have a place in a chart are smaller; differences and means of those are finite."""
 
 
 class Line(NamedTuple):
@@ -20,12 +22,12 @@ class Line(NamedTuple):
 
 
 def line_chart(lines: Sequence[Line], *, y_label: str, x_label: str = "step") -> Markup | None:
-    """Draw curves into one SVG that takes its colours from the page; None if there is no finite point.
+    """Draw curves into one SVG that takes its colours from the page; None if no point has a finite value.
 
     Noisy curves are averaged over bins down to 200 points. Values far above the bulk, as a start of training may have,
     leave the frame at its top.
     """
-    lines = [line._replace(points=thin_out([p for p in line.points if math.isfinite(p[1])])) for line in lines]
+    lines = [line._replace(points=thin_out([p for p in line.points if abs(p[1]) < LARGEST])) for line in lines]
     points = [point for line in lines for point in line.points]
     if not points:
         return None

@@ -8,8 +8,11 @@ from typing import NamedTuple
 from PIL import Image
 
 from lightning_flows.errors import DataError
+from lightning_flows.tables.run_files import MAX_PICTURE, read_bytes
 
 MAX_SIDE, QUALITY = 640, 70
+MAX_PIXELS = 2**26
+"""Of a picture in a run's folder: 67 million."""
 
 
 class Inlined(NamedTuple):
@@ -21,16 +24,26 @@ class Inlined(NamedTuple):
     height: int
 
 
-def inline(path: Path) -> Inlined:
+def inline(path: Path, folder: Path | None = None) -> Inlined:
     """A picture for a page, in lossy WebP and at most 640 pixels wide or high: tens of kilobytes.
 
-    Raises: DataError if the file is no picture.
+    It is taken for a PNG, whatever it begins with: other formats hand what they hold to programs such as Ghostscript.
+
+    Args:
+        path: the file.
+        folder: the run's, out of which no link may lead; by default the file's own.
+    Raises: DataError if the file is no PNG, or too large.
     """
+    content = read_bytes(path, folder or path.parent, MAX_PICTURE)
     try:
-        with Image.open(path) as picture:
+        with Image.open(io.BytesIO(content), formats=("PNG",)) as picture:
+            if picture.width * picture.height > MAX_PIXELS:
+                raise DataError(f"expected a picture of at most {MAX_PIXELS} pixels; got {path.name}, which has more")
             small = picture.convert("RGB")
-    except (OSError, Image.DecompressionBombError) as error:
-        raise DataError(f"expected a picture; got {path.name}, which cannot be read") from error
+    except DataError:
+        raise
+    except Exception as error:  # whatever a file made for it can bring up in a decoder
+        raise DataError(f"expected a picture; got {path.name}, which cannot be read as PNG") from error
     small.thumbnail((MAX_SIDE, MAX_SIDE))
     buffer = io.BytesIO()
     small.save(buffer, "WEBP", quality=QUALITY)

@@ -3,18 +3,16 @@
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
-
-import yaml
 
 from lightning_flows.errors import DataError
 from lightning_flows.reports.pictures import Inlined, inline
 from lightning_flows.tables.events import Scalars, read_scalars
-from lightning_flows.tables.runs import RUNTIME, TESTS, Run, read_run
+from lightning_flows.tables.run_files import MAX_CONFIG, parse_yaml, read_text
+from lightning_flows.tables.runs import CONFIG, RUNTIME, TESTS, Run, read_run
 
-MARKS = ("config.yaml", TESTS, RUNTIME, "events.out.tfevents.*")
+MARKS = (CONFIG, TESTS, RUNTIME, "events.out.tfevents.*")
 """A folder with one of these is a run."""
 
 
@@ -27,6 +25,7 @@ class Training:
         name: its path below the folder of the report.
         run: what the tables read; None without a test.
         config: text of its config; empty if there is none.
+        settings: the config as a mapping; empty if it is broken.
         scalars: its curves.
         picture: its newest sample grid; None without one.
         problems: sentences on what is missing or broken.
@@ -36,6 +35,7 @@ class Training:
     name: str
     run: Run | None
     config: str
+    settings: dict[str, Any]
     scalars: Scalars
     picture: Inlined | None
     problems: list[str]
@@ -56,15 +56,6 @@ class Training:
         """The run's own name without its seed: runs of one label differ in their seeds alone."""
         return re.sub(r"_seed\d+$", "", self.short_name)
 
-    @cached_property
-    def settings(self) -> dict[str, Any]:
-        """The config as a mapping; empty if it is broken."""
-        try:
-            loaded = yaml.safe_load(self.config)
-        except yaml.YAMLError:
-            return {}
-        return loaded if isinstance(loaded, dict) else {}
-
 
 def read_trainings(root: Path, progress: Callable[[list[Path]], Iterable[Path]] = iter) -> list[Training]:
     """Trainings anywhere below a folder, sorted by name; ``progress`` wraps the folders, as tqdm does.
@@ -80,25 +71,26 @@ def read_trainings(root: Path, progress: Callable[[list[Path]], Iterable[Path]] 
 
 
 def _read(folder: Path, root: Path) -> Training:
-    problems, run, config = [], None, ""
+    problems: list[str] = []
+    run, config, settings = None, "", {}
     try:
-        config = (folder / "config.yaml").read_text(encoding="utf-8")
-        if not (folder / TESTS).is_file():
+        config = read_text(folder / CONFIG, folder, MAX_CONFIG)
+        loaded = parse_yaml(config, folder / CONFIG)
+        settings = loaded if isinstance(loaded, dict) else {}
+        tests = folder / TESTS
+        if not (tests.is_symlink() or tests.exists()) or (tests.is_file() and tests.stat().st_size == 0):
             problems.append("no test: run `test --ckpt_path RUN/checkpoints/best.ckpt` to have it in a table")
         elif (run := read_run(folder)) is None:
             problems.append("its tests are on other data than its training")
-        elif not all(isinstance(part, dict) for part in (run.runtime, run.test["metrics"], run.model)):
-            raise DataError(f"expected a whole run; got {TESTS} or {RUNTIME} of another form: test it again")
-    except (DataError, OSError, UnicodeDecodeError, LookupError, TypeError, AttributeError) as error:
-        run = None
-        problems.append(str(error) or repr(error))
+    except (DataError, OSError) as error:
+        problems.append(str(error))
     scalars = run.scalars if run else read_scalars(folder)
     if not scalars.curves and not scalars.problems:
         problems.append("no curves: there is no event file with scalars")
     problems += scalars.problems
     newest, picture = max(folder.glob("samples/*.png"), default=None), None
     try:
-        picture = inline(newest) if newest else None
+        picture = inline(newest, folder) if newest else None
     except DataError as error:
         problems.append(str(error))
-    return Training(folder, str(folder.relative_to(root)), run, config, scalars, picture, problems)
+    return Training(folder, str(folder.relative_to(root)), run, config, settings, scalars, picture, problems)

@@ -1,5 +1,6 @@
 """Curves that a run logged for TensorBoard."""
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,9 +10,12 @@ from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import masked_crc32c
 
 from lightning_flows.errors import DataError
+from lightning_flows.tables.run_files import open_file
 
 LARGEST = 1024
 """Bytes of the largest record that is read: scalars take a tenth of that, pictures and histograms more."""
+MOST = 1_000_000
+"""Events that are read of a run: about half a minute."""
 
 Curve = list[tuple[int, float]]
 """Steps and values, in the order of the steps."""
@@ -33,11 +37,15 @@ def read_scalars(folder: Path) -> Scalars:
     """
     found: dict[str, dict[int, float]] = {}
     problems = []
+    left = MOST
     for path in sorted(folder.glob("events.out.tfevents.*")):
         count = 0
         try:
-            for event in _events(path):
+            for event in _events(path, folder):
                 count += 1
+                if count > left:
+                    problems.append(f"expected at most {MOST} events; got more in {path.name}: its curves end there")
+                    return _scalars(found, problems)
                 for value in event.summary.value:
                     if value.HasField("simple_value"):
                         found.setdefault(value.tag, {})[event.step] = value.simple_value
@@ -46,22 +54,33 @@ def read_scalars(folder: Path) -> Scalars:
                 f"expected a whole event file; got {path.name}, which is broken after {count} events or still being "
                 "written: its curves end there"
             )
+        left -= count
+    return _scalars(found, problems)
+
+
+def _scalars(found: dict[str, dict[int, float]], problems: list[str]) -> Scalars:
     return Scalars({tag: sorted(points.items()) for tag, points in found.items()}, problems)
 
 
-def _events(path: Path) -> Iterator[Event]:
+def _events(path: Path, folder: Path) -> Iterator[Event]:
     """Events of a file; of large records only the frame is looked at. Raises: DataError where the file is broken.
 
     A record is its length in 8 bytes, a checksum of these in 4, the event, and a checksum of the event in 4.
     """
-    with path.open("rb") as file:
+    with os.fdopen(open_file(path, folder), "rb") as file:
+        size, end = os.fstat(file.fileno()).st_size, 0
         while head := file.read(12):
             length = int.from_bytes(head[:8], "little")
+            end += 12 + length + 4
             whole = len(head) == 12 and masked_crc32c(head[:8]) == int.from_bytes(head[8:], "little")
-            body = file.read(length + 4) if whole else b""
-            whole = whole and len(body) == length + 4
-            if whole and length <= LARGEST:
-                whole = masked_crc32c(body[:length]) == int.from_bytes(body[length:], "little")
+            whole = whole and end <= size  # before so much is asked for
+            if whole and length > LARGEST:
+                file.seek(end)
+            elif whole:
+                body = file.read(length + 4)
+                whole = len(body) == length + 4 and masked_crc32c(body[:length]) == int.from_bytes(
+                    body[length:], "little"
+                )
             if not whole:
                 raise DataError(f"expected a whole event file; got {path}, which is broken")
             if length <= LARGEST:

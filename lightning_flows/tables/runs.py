@@ -1,6 +1,5 @@
 """Finished runs: what a run folder tells about its training and tests."""
 
-import json
 import statistics
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
@@ -8,13 +7,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from lightning_flows.errors import DataError
 from lightning_flows.tables.events import Curve, Scalars, read_scalars
+from lightning_flows.tables.records import check_config, check_runtime, check_test
+from lightning_flows.tables.run_files import MAX_CONFIG, MAX_RECORDS, parse_json, parse_yaml, read_text
 
-TESTS, RUNTIME = "tests.jsonl", "runtime.json"
-"""Files in a run folder: a line for each ``test`` of one of its checkpoints, and what RuntimeMonitor measured."""
+CONFIG, TESTS, RUNTIME = "config.yaml", "tests.jsonl", "runtime.json"
+"""Files in a run folder: the whole config, a line for each ``test`` of one of its checkpoints, and runtimes."""
 
 
 @dataclass(frozen=True)
@@ -53,13 +52,24 @@ class Run:
         return self.config.get("seed_everything")
 
 
-def find_runs(folder: str | Path) -> list[Run]:
+def find_runs(folder: str | Path, tell: Callable[[str], object] | None = None) -> list[Run]:
     """Tested runs anywhere below a folder, sorted by name; unfinished ones and tests on other data are left out.
 
-    Raises: DataError if there is none, or a file is broken.
+    Args:
+        folder: where to look.
+        tell: what to do with the sentence on a run that is broken, which is left out then.
+    Raises: DataError if there is none, or, where nobody is to be told, if one is broken.
     """
-    found = [read_run(path.parent) for path in sorted(Path(folder).rglob(TESTS))]
-    runs = [run for run in found if run is not None]
+    runs = []
+    for path in sorted(Path(folder).rglob(TESTS)):
+        try:
+            run = read_run(path.parent)
+        except DataError as error:
+            if tell is None:
+                raise
+            tell(str(error))
+        else:
+            runs += [run] if run is not None else []
     if not runs:
         raise DataError(
             f"expected tested runs below {folder}; got none: train with `fit`, then "
@@ -71,16 +81,19 @@ def find_runs(folder: str | Path) -> list[Run]:
 def read_run(folder: Path) -> Run | None:
     """The run in a folder; None if it has no test on its own data. Raises: DataError if a file is missing or broken."""
     try:
-        config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
-        tests = [json.loads(line) for line in (folder / TESTS).read_text(encoding="utf-8").splitlines()]
+        config = parse_yaml(read_text(folder / CONFIG, folder, MAX_CONFIG), folder / CONFIG)
+        lines = read_text(folder / TESTS, folder, MAX_RECORDS).splitlines()
+        tests = [parse_json(line, f"line {i} of {folder / TESTS}") for i, line in enumerate(lines, 1)]
         runtime = folder / RUNTIME
-        measured = json.loads(runtime.read_text(encoding="utf-8")) if runtime.is_file() else {}
-    except (OSError, ValueError, yaml.YAMLError) as error:
+        there = runtime.is_symlink() or runtime.exists()
+        measured = parse_json(read_text(runtime, folder, MAX_RECORDS), runtime) if there else {}
+    except (DataError, OSError) as error:
         raise DataError(
             f"expected a whole run in {folder}; got {error}: move the folder away or test it again"
         ) from error
-    if any("num_items" not in test for test in tests):
-        raise DataError(f"expected tests of this version in {folder / TESTS}; got older ones: move it away, test again")
+    config = check_config(config, folder / CONFIG)
+    tests = [check_test(test, folder / TESTS) for test in tests]
+    measured = check_runtime(measured, folder / RUNTIME)
     own = [test for test in tests if _source(test["data"]) == _source(config["data"])]
     return Run(folder, config, own[-1], measured) if own else None
 
@@ -90,8 +103,12 @@ def _source(data: dict[str, Any]) -> tuple[Any, ...]:
     return data["class_path"].rpartition(".")[2], options.get("root"), options.get("mixture"), options.get("means")
 
 
+class DifferError(DataError):
+    """Runs that one table cannot hold, as they differ in more than it compares."""
+
+
 def check_comparable(runs: Sequence[Run], *, free: Callable[[Run], Collection[str]]) -> None:
-    """Raise DataError unless runs agree in all settings of model, data, training and test that they share.
+    """Raise DifferError unless runs agree in all settings of model, data, training and test that they share.
 
     The seed, the folder and the arguments ``free(run)`` of the model may differ, in training and in the test.
     """
@@ -100,7 +117,7 @@ def check_comparable(runs: Sequence[Run], *, free: Callable[[Run], Collection[st
         for key, value in _settings(run, free(run)).items():
             other, folder = seen.setdefault(key, (value, run.folder))
             if other != value:
-                raise DataError(
+                raise DifferError(
                     f"expected runs that differ in {', '.join(sorted(free(run)))} and the seed alone; {folder} has "
                     f"{key}: {other}, and {run.folder} {value}: keep them in separate folders"
                 )
@@ -139,14 +156,15 @@ def measured_on(runs: Sequence[Run], paper: str = PAPER_PICTURES) -> str:
     items = "test graphs" if "mixture" in test["data"]["init_args"] else "test pictures"
     root = test["data"]["init_args"].get("root")
     steps = ", ".join(sorted({str(run.test["global_step"]) for run in runs}))
-    draws = test["metrics"].get("test/importance_samples")
+    draws = test["metrics"].get("test/importance_samples", 0)
+    runtime = {"num_devices": 1, **runtime}
     batch = f", batch {runtime['batch_size']}" if "batch_size" in runtime else ""  # only timed steps tell it
     parts = [
         f"Measured here: {test['num_items']} {items} of {test['data']['class_path'].rpartition('.')[2]}"
         + (f" ({Path(root).name})" if root else "")
         + f", checkpoint {test['checkpoint']} after {steps} steps",
         f"NLL from {draws:.0f} importance samples a picture" if draws else "",
-        f"runtimes on {runtime['num_devices']} x {runtime['device']}{batch}" if runtime else "",
+        f"runtimes on {runtime['num_devices']} x {runtime['device']}{batch}" if "device" in runtime else "",
         f"torch {test['torch']}. {paper}",
     ]
     return "; ".join(part for part in parts if part)

@@ -45,10 +45,11 @@ def table1(runs: Sequence[Run]) -> str:
     convolutions, medians over seeds. Raises: DataError if no run is of this experiment, or they cannot be compared.
     """
     runs = [run for run in runs if run.test["model"]["class_path"].endswith(".MixingFlow")]
+    runs = [run for run in runs if "test/bpd" in run.test["metrics"]]
     if not runs:
         raise DataError("expected runs of table1/*.yaml; got none of a MixingFlow")
     check_comparable(runs, free=lambda run: {"mixing"})
-    by_kind = {kind: newest_by_seed([run for run in runs if run.model["mixing"] == kind]) for kind in PAPER}
+    by_kind = {kind: newest_by_seed([run for run in runs if run.model.get("mixing") == kind]) for kind in PAPER}
     seconds = {name: _seconds(by_kind["conv1x1"], name) for name in ("train_step_seconds", "sample_seconds_per_image")}
     rows = []
     for kind, paper in PAPER.items():
@@ -56,7 +57,11 @@ def table1(runs: Sequence[Run]) -> str:
             continue
         metrics = [run.test["metrics"] for run in group]
         bound = mean_and_deviation([m["test/bpd"] for m in metrics])
-        nll = mean_and_deviation([m["test/nll_bpd"] for m in metrics]) if "test/nll_bpd" in metrics[0] else "–"
+        nll = (
+            mean_and_deviation([m["test/nll_bpd"] for m in metrics])
+            if all("test/nll_bpd" in m for m in metrics)
+            else "–"
+        )
         training, sampling = (_percent(_seconds(group, name), base) for name, base in seconds.items())
         memory = [run.runtime["peak_memory_bytes"] / 2**20 for run in group if "peak_memory_bytes" in run.runtime]
         rows.append(

@@ -60,7 +60,7 @@ def table3(runs: Sequence[Run]) -> str:
 
 def _table(runs: Sequence[Run], paper: Mapping[str, PaperRow]) -> str:
     kinds = _kinds(runs)
-    runs = [run for run in runs if kinds.get(run.folder) in paper]
+    runs = [run for run in runs if kinds.get(run.folder) in paper and "test/bpd" in run.test["metrics"]]
     if not runs:
         raise DataError(f"expected runs of {', '.join(paper)}; got none of them")
     check_comparable(runs, free=lambda run: {"ablation", "dequantization", "equal_memory", "num_importance_samples"})
@@ -68,14 +68,18 @@ def _table(runs: Sequence[Run], paper: Mapping[str, PaperRow]) -> str:
     for dequantization in ("uniform", "variational"):
         groups = {}
         for kind in paper:
-            found = [r for r in runs if kinds[r.folder] == kind and r.model["dequantization"] == dequantization]
+            found = [r for r in runs if kinds[r.folder] == kind and r.model.get("dequantization") == dequantization]
             if found:
                 groups[kind] = newest_by_seed(found)
         target = max((best for group in groups.values() if (best := _best(group)) is not None), default=None)
         for kind, group in groups.items():
             metrics = [run.test["metrics"] for run in group]
             numbers = paper[kind].numbers.get(dequantization, ("–", "–"))
-            nll = mean_and_deviation([m["test/nll_bpd"] for m in metrics]) if "test/nll_bpd" in metrics[0] else "–"
+            nll = (
+                mean_and_deviation([m["test/nll_bpd"] for m in metrics])
+                if all("test/nll_bpd" in m for m in metrics)
+                else "–"
+            )
             memory = [run.runtime["peak_memory_bytes"] / 2**20 for run in group if "peak_memory_bytes" in run.runtime]
             step = [run.runtime["train_step_seconds"] for run in group if "train_step_seconds" in run.runtime]
             rows.append(
@@ -102,15 +106,17 @@ def _kinds(runs: Sequence[Run]) -> dict[Path, str]:
         if name == "CouplingFlow":
             kinds[run.folder] = "coupling"
         elif name == "ResidualFlow":
-            kinds[run.folder] = "residual_equal_memory" if run.model["equal_memory"] else "residual"
+            kinds[run.folder] = "residual_equal_memory" if run.model.get("equal_memory") else "residual"
         elif name == "CSF":
-            kinds[run.folder] = "csf" if run.model["ablation"] == "none" else run.model["ablation"]
+            ablation = run.model.get("ablation", "none")
+            kinds[run.folder] = "csf" if ablation == "none" else ablation
     return kinds
 
 
 def _best(group: Sequence[Run]) -> float | None:
     """Median over seeds of the lowest validation bpd; None without a curve."""
-    lowest = [min(value for _, value in curve) for run in group if (curve := run.curve("val/bpd"))]
+    curves = [[value for _, value in run.curve("val/bpd") if math.isfinite(value)] for run in group]
+    lowest = [min(curve) for curve in curves if curve]
     return statistics.median(lowest) if lowest else None
 
 

@@ -1,7 +1,22 @@
+import math
 import re
 from xml.etree import ElementTree
 
-from lightning_flows.reports.chart import HEIGHT, LEFT, NUM_COLOURS, RIGHT, TOP, WIDTH, Line, line_chart, thin_out
+import pytest
+from markupsafe import Markup
+
+from lightning_flows.reports.chart import (
+    HEIGHT,
+    LEFT,
+    NUM_COLOURS,
+    RIGHT,
+    TOP,
+    WIDTH,
+    Line,
+    _text,
+    line_chart,
+    thin_out,
+)
 
 NAN = float("nan")
 
@@ -48,3 +63,37 @@ def test_many_points_are_averaged() -> None:
     assert len(thinned) == 100
     assert {y for _, y in thinned} == {0.5}
     assert thin_out([], most=10) == []
+
+
+EVIL = "<script>\"&'</script>"
+
+
+@pytest.mark.parametrize("label", ["y_label", "x_label"])
+def test_labels_are_text_wherever_they_stand(label: str) -> None:
+    """In an attribute and in an element: nothing of them is markup."""
+    svg = line_chart([Line([(0, 1.0), (1, 2.0)])], **{"y_label": "y", label: EVIL})
+    root = ElementTree.fromstring(svg)
+    assert "<script" not in svg
+    assert svg.count("<script>") == 0
+    assert EVIL in root.get("aria-label")
+    assert {element.tag.rpartition("}")[2] for element in root.iter()} == {"svg", "path", "text", "circle"}
+    if label == "x_label":
+        assert EVIL in [element.text for element in root.iter() if element.tag.endswith("text")]
+
+
+def test_what_is_drawn_is_markup_only_once_it_is_escaped() -> None:
+    assert _text(0, 0, EVIL) == (
+        '<text x="0.0" y="0.0" text-anchor="middle">&lt;script&gt;&#34;&amp;&#39;&lt;/script&gt;</text>'
+    )
+    assert 'text-anchor="&lt;script&gt;&#34;' in _text(0, 0, "", EVIL)
+    assert isinstance(_text(0, 0, EVIL), Markup)
+
+
+def test_values_without_a_place_are_left_out() -> None:
+    """Their differences are not finite."""
+    svg = line_chart([Line([(-(2**63), 1e308), (0, 1.0), (1, -1e308), (2**62, 5e-324), (2**63, 1e29)])], y_label="y")
+    assert len(coordinates(svg, 0)) == 3
+    assert not re.search("nan|inf", svg)
+    for a in (0.0, 5e-324, 1e-308, 1.0, -1e29):
+        for b in (a, math.nextafter(a, math.inf), -a):
+            ElementTree.fromstring(line_chart([Line([(0, a), (1, b)])], y_label="y"))

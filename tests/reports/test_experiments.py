@@ -1,6 +1,7 @@
 from lightning_flows.reports import read_trainings
 from lightning_flows.reports.experiments import (
     RUNTIME_HEADER,
+    data_name,
     headline,
     runtime_row,
     tables,
@@ -73,4 +74,27 @@ def test_a_result_that_is_no_number_is_left_out(write_run, tmp_path) -> None:
     write_run("a", metrics={"test/bpd": "none"})
     (training,) = read_trainings(tmp_path)
     assert headline(training) is None
-    assert tables([training])[0].rows == []
+    assert "whose test/bpd is 'none', not a finite number" in training.problems[0]
+    assert tables([training]) == []
+
+
+def test_sylvester_flows_of_other_settings_are_no_experiment_of_the_paper(write_run, tmp_path) -> None:
+    csf = model("CSF", ablation="none")
+    write_run("demo", model=csf)
+    write_run("csf_small", model=csf, max_epochs=10)
+    assert tables(read_trainings(tmp_path)) == []
+    write_run("coupling", model=model("CouplingFlow"))  # which is compared with them in Table 2
+    (table,) = tables(read_trainings(tmp_path))
+    assert "expected runs that differ in" in table.note
+
+
+def test_a_run_without_what_a_table_shows_leaves_it_to_the_others(write_run, tmp_path) -> None:
+    write_run("a", metrics={"test/nll_bpd": 3.0})
+    write_run("b", mixing="emerging")
+    (table,) = tables(read_trainings(tmp_path))
+    assert [row[0] for row in table.rows] == ["emerging"]
+
+
+def test_settings_of_any_form_have_a_name() -> None:
+    for data in (None, [], {}, {"class_path": "a.B", "init_args": "x"}, {"class_path": 3, "init_args": {"root": 4}}):
+        assert isinstance(data_name({"data": data}), str)

@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import masked_crc32c
 from torch.utils.tensorboard import SummaryWriter
 
 from lightning_flows.tables.events import read_scalars
@@ -76,3 +77,31 @@ def test_no_event_file_is_no_curve(tmp_path: Path) -> None:
     assert read_scalars(tmp_path).curves == {}
     (tmp_path / "events.out.tfevents.1").write_bytes(b"no events at all, only text")
     assert read_scalars(tmp_path).problems
+
+
+@pytest.mark.parametrize("length", [2**33, 2**63, 2**64 - 1, 2**40])
+def test_a_record_that_claims_to_be_huge(tmp_path: Path, length: int) -> None:
+    path = write(tmp_path, {1: 1.0})
+    head = length.to_bytes(8, "little")
+    with path.open("ab") as file:
+        file.write(head + masked_crc32c(head).to_bytes(4, "little") + bytes(100))
+    scalars = read_scalars(tmp_path)
+    assert scalars.curves == {"val/bpd": [(1, 1.0)]}
+    assert "broken after 2 events" in scalars.problems[0]
+
+
+def test_more_events_than_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lightning_flows.tables.events.MOST", 7)
+    for i in range(3):
+        write(tmp_path, {3 * i + j: 1.0 for j in range(3)}, suffix=f".{i}").rename(
+            tmp_path / f"events.out.tfevents.{i}"
+        )
+    scalars = read_scalars(tmp_path)
+    assert [step for step, _ in scalars.curves["val/bpd"]] == [
+        0,
+        1,
+        2,
+        3,
+        4,
+    ]  # each file begins with an event of its own
+    assert scalars.problems == ["expected at most 7 events; got more in events.out.tfevents.1: its curves end there"]

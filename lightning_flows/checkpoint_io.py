@@ -1,7 +1,7 @@
 """Writing checkpoints such that a run is never left without one that loads."""
 
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
@@ -23,13 +23,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             super().save_checkpoint(checkpoint, path, storage_options)
             return
         with replaced(Path(path)) as file:
-            writer = _Writer(file)
-            try:
-                torch.save(checkpoint, writer)  # type: ignore[arg-type]
-            except RuntimeError:  # torch's own error does not tell what the disk said
-                if writer.error is not None:
-                    raise writer.error from None
-                raise
+            torch.save(checkpoint, file)
 
     def remove_checkpoint(self, path: str | Path) -> None:
         """Remove one checkpoint file, never a folder: the path may come from a checkpoint that somebody else wrote.
@@ -49,19 +43,3 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     def load_checkpoint(self, path: str | Path, map_location: Any = None, weights_only: bool | None = None) -> Any:
         """Read a checkpoint as tensors and plain values, on the host, whatever is asked for. Raises: CheckpointError."""
         return read_file(path)
-
-
-class _Writer:
-    """A file to write to that remembers what went wrong."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self.file, self.flush = file, file.flush
-        self.error: OSError | None = None
-
-    def write(self, data: Any) -> int:
-        """Write, and remember the error."""
-        try:
-            return self.file.write(data)
-        except OSError as error:
-            self.error = error
-            raise

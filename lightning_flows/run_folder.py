@@ -1,5 +1,6 @@
 """The folder of a run: of its own, with one owner at a time."""
 
+import fcntl
 import json
 import os
 import re
@@ -12,11 +13,6 @@ from typing import IO, Any
 
 from lightning_flows.errors import CheckpointError, OutputError
 from lightning_flows.files import check_writable, replaced
-
-try:
-    import fcntl
-except ImportError:  # Windows has other locks; there two processes in one folder are not noticed
-    fcntl = None  # type: ignore[assignment]
 
 LOCK, RECORD = ".lock", "run.json"
 """Files in a run folder: held open by its owner, and what this module keeps about the run."""
@@ -85,17 +81,16 @@ class RunFolder:
                     f"{path} is a link that leads out of the run's folder: replace it by what it leads to"
                 )
         file = open(self.path / LOCK, "a+", opener=_without_links)  # noqa: SIM115
-        if fcntl is not None:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                file.seek(0)
-                owner = re.sub(r"\D", "", file.read(32))
-                file.close()
-                raise OutputError(
-                    f"{self.path} belongs to a run that is going on (process {owner or 'unknown'}): wait for its end, "
-                    "or start a run of its own without --ckpt_path=last"
-                ) from error
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            file.seek(0)
+            owner = re.sub(r"\D", "", file.read(32))
+            file.close()
+            raise OutputError(
+                f"{self.path} belongs to a run that is going on (process {owner or 'unknown'}): wait for its end, or "
+                "start a run of its own without --ckpt_path=last"
+            ) from error
         file.truncate(0)
         file.write(f"{os.getpid()}\n")
         file.flush()

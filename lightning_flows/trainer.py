@@ -28,6 +28,7 @@ from lightning_flows.callbacks.folder import run_folder
 from lightning_flows.checkpoint_io import AtomicCheckpointIO
 from lightning_flows.checkpoints import describe
 from lightning_flows.errors import UsageError
+from lightning_flows.files import appended_line
 from lightning_flows.tables.runs import TESTS
 
 
@@ -149,8 +150,7 @@ class FlowTrainer(Trainer):
         if path.parent.name == "checkpoints" and self.is_global_zero and model and results:
             try:
                 record = json.dumps(self._record(model, datamodule, path, results[0]))
-                with (path.parents[1] / TESTS).open("a", encoding="utf-8") as file:
-                    file.write(f"{record}\n")
+                appended_line(path.parents[1] / TESTS, record)
             except Exception as error:  # the results are printed already, and may have taken hours
                 rank_zero_warn(f"the results were not kept beside the run: {error or type(error).__name__}")
         return results

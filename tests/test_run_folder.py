@@ -50,8 +50,8 @@ def test_a_dead_process_owns_nothing(tmp_path: Path) -> None:
         "import os, sys, time; from pathlib import Path; from lightning_flows.run_folder import RunFolder\n"
         "run = RunFolder.create(Path(sys.argv[1]))\n"
         "child = os.fork()\n"
-        "if child == 0: time.sleep(60)\n"  # as a process that loads data
-        "print(child, flush=True); time.sleep(60)"
+        "if child == 0: print(os.getpid(), flush=True)\n"  # as a process that loads data; it has let go of the lock
+        "time.sleep(60)"
     )
     command = [sys.executable, "-c", code, str(tmp_path)]
     owner = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[1])

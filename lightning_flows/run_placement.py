@@ -25,8 +25,9 @@ class Placement:
     """The folder of a run, which belongs to the first process, and the checkpoint that it resumes, if any.
 
     A logger that writes files, TensorBoard's or CSV, names the folder ``save_dir/name/version``. Other loggers share
-    their ``save_dir`` among runs, and without a logger there is none: then it is ``default_root_dir`` (``runs``), the
-    logger's name or project (``flow``), and ``version_N``. The config is changed such that all files go there.
+    their ``save_dir`` among runs, and without a logger there is none: then it is ``save_dir``, ``default_root_dir`` or
+    ``runs``, the logger's name or project or ``flow``, and ``version_N``. The config is changed such that all files go
+    there.
 
     Args:
         config: of ``fit``.
@@ -131,14 +132,14 @@ class Placement:
                 )
 
     def _parent_without_writer(self) -> Path:
-        names = [
-            logger.init_args.get(key)
-            for logger in _listed(self.trainer.logger)
-            for key in ("name", "project", "experiment_name")
-            if isinstance(logger, Namespace) and "init_args" in logger
-        ]
-        name = next((str(name) for name in names if name), "flow").replace("/", "_")
-        return Path(self.trainer.default_root_dir or "runs") / name
+        loggers = [one for one in _listed(self.trainer.logger) if isinstance(one, Namespace) and "init_args" in one]
+
+        def first(*keys: str, default: str) -> str:
+            found = (logger.init_args.get(key) for logger in loggers for key in keys)
+            return next((str(value) for value in found if value), default)
+
+        root = first("save_dir", "dir", default=str(self.trainer.default_root_dir or "runs"))
+        return Path(root) / first("name", "project", "experiment_name", default="flow").replace("/", "_")
 
     def release(self, state: str) -> None:
         """Leave the folder to others; ``state`` says what became of the run."""

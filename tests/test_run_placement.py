@@ -39,7 +39,7 @@ BOARD = {
 }
 LOGGERS = {
     "none": (False, "runs/flow"),
-    "shared": (SHARED, "runs/flows"),
+    "shared": (SHARED, "shared/flows"),
     "csv": (CSV, "csv/curves"),
     "two": ([BOARD, CSV], "board/demo"),
     "two, the other way round": ([CSV, BOARD], "csv/curves"),

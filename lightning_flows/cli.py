@@ -17,7 +17,7 @@ from lightning_flows.config_files import CONFIG_DIR
 from lightning_flows.datamodules import FlowDataModule
 from lightning_flows.errors import CheckpointError
 from lightning_flows.failures import explain, is_first_to_fail, leave, leave_to_main_thread
-from lightning_flows.given_checkpoint import compare, given_checkpoint, with_checkpoint_config
+from lightning_flows.given_checkpoint import compare, given_checkpoint, with_checkpoint_config, without_run
 from lightning_flows.modules import FlowModule
 from lightning_flows.modules.checkpoint import read_checkpoint
 from lightning_flows.parser import PROGRAM, FlowArgumentParser, read_configs
@@ -74,7 +74,7 @@ class FlowCLI(LightningCLI):
             subclass_mode_data=True,
             auto_configure_optimizers=False,
             load_from_checkpoint_support=False,
-            args=with_checkpoint_config(args, self.checkpoint),
+            args=without_run(with_checkpoint_config(args, self.checkpoint)),
         )
 
     @staticmethod

@@ -37,6 +37,10 @@ MEMORY_OPTIONS = {
     "figure": "--num or --dpi",
     "report": "number of runs below --runs",
 }
+UNLOGGED = (
+    r"conditioned on metric `?([^\s`]+)`? which is not available|monitor='([^']+)'\)` could not find the monitored key"
+)
+LOGGED = r"[`']([\w./-]*[/_][\w./-]+)[`']"
 
 
 def explain(error: BaseException | None, command: str = "") -> str | None:
@@ -115,6 +119,11 @@ def _of_the_person(error: BaseException, again: str) -> str | None:
         return f"{_first_line(text)}: name a device of this machine, such as cpu"
     if isinstance(error, UnicodeEncodeError) and error.encoding == getattr(sys.stdout, "encoding", None):
         return f"the terminal's encoding {error.encoding} cannot show {error.object[error.start]!r}: set PYTHONUTF8=1"
+    if missing := re.search(UNLOGGED, text, re.DOTALL):
+        return (
+            f"{missing[1] or missing[2]} is monitored, and nothing logs it: monitor one of "
+            f"{', '.join(re.findall(LOGGED, text[missing.end() :])) or 'those that training logs'}"
+        )
     if isinstance(error, MisconfigurationException) or _is_refused_by_lightning(error):
         return text
     return None

@@ -64,6 +64,20 @@ def with_checkpoint_config(args: Sequence[str], checkpoint: Mapping[str, Any] | 
     return [args[0], "--config", json.dumps(config), *args[1:]]
 
 
+def without_run(args: Sequence[str]) -> list[str]:
+    """Arguments of an evaluation, in which the logger of a config that was made for ``fit`` counts for nothing."""
+    configs = [
+        i for i, arg in enumerate(args) if arg.startswith("--config=") or args[i - 1 : i] in (["--config"], ["-c"])
+    ]
+    own = any(arg.partition("=")[0].startswith("--trainer.logger") for arg in args)
+    if not args or args[0] not in TRAINER_COMMANDS[1:] or not configs or own:
+        return list(args)
+    first, last = configs[0] - ("=" not in args[configs[0]][:9]), configs[-1] + 1
+    logger = {"class_path": "lightning.pytorch.loggers.TensorBoardLogger", "init_args": {"save_dir": "runs"}}
+    below = json.dumps({"trainer": {"logger": logger}})
+    return [*args[:first], f"--config={below}", *args[first:last], "--trainer.logger=false", *args[last:]]
+
+
 def compare(
     checkpoint: Mapping[str, Any], model: FlowModule, data: FlowDataModule, *, allow_split_change: bool = False
 ) -> None:

@@ -13,11 +13,11 @@ from lightning_flows.errors import ConfigError
 MAX_BYTES = 2**20
 MAX_DEPTH = 40
 MAX_VALUES = 100_000
-"""Limits of a config: size of its file, levels of nesting, and values once aliases are replaced by what they stand for."""
+"""Limits of a config: size of its file, levels of nesting, and values, each alias counted as what it stands for."""
 
 
 def read_yaml(path: Path) -> Any:
-    """What a file holds. Raises: ConfigError, with file and line, if it is no YAML, no regular file or beyond limits."""
+    """What a file holds. Raises: ConfigError, with file and line, if it is no YAML or beyond the limits."""
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
@@ -40,7 +40,7 @@ def load_yaml(text: str, name: str) -> Any:
             depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
             if depth > MAX_DEPTH:
                 raise ConfigError(f"{name} is nested more than {MAX_DEPTH} levels deep, in line {_line(event)}")
-        value = get_loader("yaml")(text)
+        value = get_loader("yaml")(f"{text}\n#")  # by itself, `models:` would be taken for a text
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f", line {mark.line + 1}" if mark else ""

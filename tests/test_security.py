@@ -1,11 +1,25 @@
-"""No code runs from a checkpoint, a config or a run's folder that somebody else made."""
+"""No code runs from a checkpoint, a run's folder or data that somebody else made, nor for a config out of such a folder.
 
+The sentences of docs/security.md, in their order.
+"""
+
+import http.server
+import os
+import subprocess
+import sys
+import threading
 from pathlib import Path
 
 import pytest
 import torch
+from lightning.pytorch import Trainer
 
 from lightning_flows.cli import PLAIN_COMMANDS, main
+from lightning_flows.datamodules import SamplePhotos
+from lightning_flows.errors import CheckpointError, RefusedImportError
+from lightning_flows.modules import CSF, load_model
+from lightning_flows.trainer import FlowTrainer
+from lightning_flows.trust import vetted_imports
 
 
 class Touch:
@@ -85,3 +99,192 @@ def test_the_folder_of_a_run_is_read_without_running_code(tmp_path: Path) -> Non
     main(["report", f"--runs={tmp_path / 'runs'}", f"--out={tmp_path / 'report.html'}"])
     assert "evil" in (tmp_path / "report.html").read_text()
     assert not made.exists()
+
+
+EVIL = "open({made!r}, 'w').close()\nclass X: pass\n"
+KEYS = [
+    "model: {class_path: MODULE.X}",
+    "model: MODULE.X",
+    "data: {class_path: MODULE.X}",
+    "trainer: {callbacks: [{class_path: MODULE.X}]}",
+    "trainer: {callbacks: MODULE.X}",
+    "trainer: {callbacks+: {class_path: MODULE.X}}",
+    "trainer: {logger: {class_path: MODULE.X}}",
+    "trainer: {plugins: [MODULE.X]}",
+    "trainer: {strategy: {class_path: MODULE.X}}",
+    "trainer: {profiler: {class_path: MODULE.X}}",
+    "trainer: {logger: {class_path: lightning.pytorch.loggers.CSVLogger, init_args: {save_dir: {class_path: MODULE.X}}}}",
+    "model: {init_args: {hidden_channels: {class_path: MODULE.X}}}",
+]
+
+
+@pytest.fixture
+def evil(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working folder with somebody's run, in which a module would make the file ``made``."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    run = tmp_path / "runs/evil/version_0"
+    run.mkdir(parents=True)
+    (run / "payload.py").write_text(EVIL.format(made=str(tmp_path / "made")))
+    (run / "config.yaml").write_text("{}")
+    yield tmp_path
+    for name in [name for name in sys.modules if name.partition(".")[0] in ("runs", "payload", "mypkg", "mymod")]:
+        del sys.modules[name]
+
+
+@pytest.mark.parametrize("how", ["file", "base", "inline"])
+@pytest.mark.parametrize("config", KEYS)
+def test_nothing_in_the_folder_of_a_run_is_imported_for_a_config(
+    config: str, how: str, evil: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = evil / "runs/evil/version_0/config.yaml"
+    path.write_text(config.replace("MODULE", "runs.evil.version_0.payload"))
+    value = str(path)
+    if how == "base":
+        (evil / "mine.yaml").write_text(f"base: {path}\n")
+        value = "mine.yaml"
+    elif how == "inline":
+        value = "{" + path.read_text() + "}"
+    message = refused(["fit", "--config=demo.yaml", f"--config={value}"], capsys)
+    assert not (evil / "made").exists()
+    assert "Traceback" not in message
+    if "hidden_channels" not in config and "save_dir" not in config:
+        (line,) = message.splitlines()
+        assert "runs.evil.version_0.payload is not imported" in line
+        assert "command line" in line
+
+
+def import_refused(module: str, args: list[str] | None = None) -> None:
+    with vetted_imports(args or []), pytest.raises(RefusedImportError, match="is not imported"):
+        __import__(module)
+
+
+def test_where_the_payload_may_lie(evil: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run, made = evil / "runs/evil/version_0", evil / "made"
+    import_refused("runs.evil.version_0.payload")
+    (run / "config.yaml").unlink()
+    import_refused("runs.evil.version_0.payload")  # reached through folders that are no packages
+    for folder in (run, run.parent, run.parents[1]):
+        (folder / "__init__.py").write_text("")
+    (run / "checkpoints").mkdir()
+    import_refused("runs.evil.version_0.payload")  # planted packages all the way
+    (run / "checkpoints/payload.py").write_text((run / "payload.py").read_text())
+    import_refused("runs.evil.version_0.checkpoints.payload")
+    monkeypatch.chdir(run)
+    monkeypatch.syspath_prepend(run)
+    import_refused("payload")  # the working folder is the run's
+    assert not made.exists()
+
+
+def test_compiled_and_zipped_modules_are_refused_too(evil: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import py_compile
+    import zipfile
+
+    run = evil / "runs/evil/version_0"
+    py_compile.compile(str(run / "payload.py"), cfile=str(run / "hidden.pyc"))
+    monkeypatch.syspath_prepend(run)
+    import_refused("hidden")
+    with zipfile.ZipFile(run / "archive.zip", "w") as archive:
+        archive.writestr("zipped.py", (run / "payload.py").read_text())
+    monkeypatch.syspath_prepend(run / "archive.zip")
+    import_refused("zipped")
+    (run / "native.abi3.so").write_bytes(b"")
+    import_refused("native")
+    os.symlink(run / "payload.py", evil / "linked.py")
+    import_refused("linked")
+    assert not (evil / "made").exists()
+
+
+def test_modules_of_one_s_own_are_imported_with_all_that_they_import(evil: Path) -> None:
+    (evil / "mypkg").mkdir()
+    (evil / "mypkg/__init__.py").write_text("from mypkg.inner import X\n")
+    (evil / "mypkg/inner.py").write_text("import mymod\nclass X: pass\n")
+    (evil / "mymod.py").write_text("")
+    with vetted_imports([]):
+        assert __import__("mypkg").X
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["--model=runs.evil.version_0.payload.X"],
+        ["--data", "runs.evil.version_0.payload.X"],
+        ["--trainer.callbacks+=runs.evil.version_0.payload.X"],
+        ["--trainer.logger=runs.evil.version_0.payload.X"],
+        ['--model={"class_path": "runs.evil.version_0.payload.X"}'],
+    ],
+)
+def test_a_class_path_on_the_command_line_is_the_permission(args: list[str], evil: Path) -> None:
+    with vetted_imports(["fit", *args]):
+        __import__("runs.evil.version_0.payload")
+    assert (evil / "made").exists()
+
+
+@pytest.mark.parametrize("args", [["--config=runs.evil.version_0.payload.X"], ["--out=runs.evil.version_0.payload.X"]])
+def test_other_options_are_no_permission(args: list[str], evil: Path) -> None:
+    import_refused("runs.evil.version_0.payload", ["fit", *args])
+
+
+def test_a_module_in_the_working_folder_does_not_stand_in_for_an_installed_one(tmp_path: Path) -> None:
+    for name in ("yaml", "torch", "sitecustomize", "jsonargparse"):
+        (tmp_path / f"{name}.py").write_text(f"open({str(tmp_path / 'made')!r}, 'w').close()\n")
+    package = Path(sys.modules["lightning_flows"].__file__).parents[1]
+    environment = {**os.environ, "PYTHONPATH": str(package)}
+    command = [sys.executable, "-m", "lightning_flows", "--help"]
+    subprocess.run(command, cwd=tmp_path, env=environment, check=True, capture_output=True)
+    assert not (tmp_path / "made").exists()
+
+
+@pytest.fixture
+def pickled(tmp_path: Path) -> Path:
+    evil = tmp_path / "evil.ckpt"
+    torch.save({"state_dict": {}, "lightning_flows": {}, "code": Touch(tmp_path / "made")}, evil)
+    return evil
+
+
+def calls(path: str) -> list:
+    model, data = CSF((3, 32, 32), num_levels=1, steps_per_level=1, hidden_channels=8), SamplePhotos()
+    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "accelerator": "cpu"}
+    trainer = FlowTrainer(**quiet, max_epochs=1)
+    return [
+        lambda: trainer.fit(model, datamodule=data, ckpt_path=path),
+        lambda: trainer.fit(model, datamodule=data, ckpt_path=path, weights_only=False),
+        lambda: trainer.validate(model, datamodule=data, ckpt_path=path),
+        lambda: trainer.test(model, datamodule=data, ckpt_path=path),
+        lambda: trainer.predict(model, datamodule=data, ckpt_path=path),
+        lambda: load_model(path),
+        lambda: CSF.load_from_checkpoint(path),
+        lambda: SamplePhotos.load_from_checkpoint(path),
+    ]
+
+
+@pytest.mark.parametrize("number", range(8))
+def test_the_library_reads_checkpoints_without_running_code(number: int, pickled: Path) -> None:
+    with pytest.raises(CheckpointError, match="pickled code: not run"):
+        calls(str(pickled))[number]()
+    assert not pickled.with_name("made").exists()
+
+
+@pytest.mark.parametrize("number", range(8))
+def test_a_url_is_not_read(number: int, pickled: Path) -> None:
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def __init__(self, *args, **kwargs) -> None:
+            super().__init__(*args, directory=str(pickled.parent), **kwargs)
+
+        def log_message(self, *args) -> None:
+            """Nothing."""
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Quiet) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        with pytest.raises(CheckpointError, match="is a URL: download it"):
+            calls(f"http://127.0.0.1:{server.server_port}/evil.ckpt")[number]()
+        server.shutdown()
+    assert not pickled.with_name("made").exists()
+
+
+def test_a_plain_trainer_reads_no_code_either(pickled: Path) -> None:
+    model = CSF((3, 32, 32), num_levels=1, steps_per_level=1, hidden_channels=8)
+    trainer = Trainer(logger=False, enable_checkpointing=False, enable_progress_bar=False, accelerator="cpu")
+    with pytest.raises(Exception, match="eights"):
+        trainer.test(model, datamodule=SamplePhotos(), ckpt_path=str(pickled))
+    assert not pickled.with_name("made").exists()

@@ -33,9 +33,7 @@ def read_file(path: str | Path) -> dict[str, Any]:
         checkpoint = torch.load(str(path), map_location="cpu", weights_only=True, mmap=True)
     except pickle.UnpicklingError as error:
         if "weights" in str(error).lower():
-            raise CheckpointError(
-                f"{path} holds pickled code, which was not run: give a checkpoint that fit wrote"
-            ) from error
+            raise CheckpointError(f"{path} holds pickled code: not run; give a checkpoint that fit wrote") from error
         raise _truncated(path) from error
     except PermissionError as error:
         raise _unreadable(path, error) from error

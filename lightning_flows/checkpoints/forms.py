@@ -77,6 +77,8 @@ def same_form(template: Any, value: Any) -> bool:
         return isinstance(value, bool)
     if isinstance(template, int):
         return isinstance(value, int) and -(2**53) < value < 2**53
+    if isinstance(template, Tensor) and template.numel() > 1:
+        return isinstance(value, Tensor) and value.shape == template.shape
     if isinstance(template, float | Tensor):
         return isinstance(value, int | float) or (isinstance(value, Tensor) and value.numel() == 1)
     if isinstance(template, str):

@@ -45,6 +45,13 @@ def test_typicality_finds_what_is_too_likely() -> None:
     assert by_complexity == by_bpd  # all files are equally large
 
 
+def test_what_a_file_of_the_picture_explains_is_taken_off() -> None:
+    scored = PictureBits(torch.tensor([3.0, 5.0, 6.0]).double(), torch.tensor([1.0, 4.0, 9.0]).double())
+    assert SCORES["bpd"](scored, 4.5).tolist() == [3, 5, 6]
+    assert SCORES["typicality"](scored, 4.5).tolist() == [1.5, 0.5, 1.5]
+    assert SCORES["bpd − PNG"](scored, 4.5).tolist() == [2, 1, -3]
+
+
 def test_table() -> None:
     lines = outlier_table(DATA).splitlines()
     assert lines[0] == "| pictures | number | bpd | PNG | AUROC by bpd | AUROC by typicality | AUROC by bpd − PNG |"

@@ -81,6 +81,20 @@ def test_a_wrong_mask_is_refused(mask, error):
         build("gnf").log_prob(torch.randn(2, 3, 2, dtype=torch.float64), Graph(mask=mask))
 
 
+@pytest.mark.parametrize("name", EQUIVARIANT)
+@torch.no_grad()
+def test_padding_counts_for_nothing_in_the_density(name):
+    """Not even as a factor of 2π."""
+    flow, x = build(name), torch.randn(2, 3, 2, dtype=torch.float64)
+    found = flow.log_prob(x, Graph(mask=MASK))
+    alone = torch.cat([flow.log_prob(x[i : i + 1, mask]) for i, mask in enumerate(MASK)])
+    torch.testing.assert_close(found, alone, rtol=0, atol=1e-9)
+    _, log_prob = flow.sample_and_log_prob(2, Graph(mask=MASK), generator=generator())
+    x = flow.sample(2, Graph(mask=MASK), generator=generator())
+    alone = torch.cat([flow.log_prob(x[i : i + 1, mask]) for i, mask in enumerate(MASK)])
+    torch.testing.assert_close(log_prob, alone, rtol=0, atol=1e-9)
+
+
 @pytest.mark.parametrize("name", FLOWS)
 @pytest.mark.parametrize("value", [torch.nan, torch.inf])
 @torch.no_grad()

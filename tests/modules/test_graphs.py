@@ -105,6 +105,24 @@ def test_nll_is_that_of_a_node():
     assert torch.equal(module.predict_step(items, 0)["nll"], expected)
 
 
+@pytest.mark.parametrize("kind", ["gnf", "set"])
+def test_nodes_that_are_padding_are_not_counted(kind):
+    """An NLL, a gap and a prediction of each graph are those of its own nodes."""
+    module, items = KINDS[kind]((4, 2)).eval(), batch(sizes=[1, 2, 4])
+    log_prob, nodes = module(items["nodes"], Graph(None, items["mask"])).detach(), items["mask"].sum(1)
+    assert set(nodes.tolist()) == {1, 2, 4}
+    found = module.predict_step(items, 0)
+    torch.testing.assert_close(found["nll"], -log_prob / nodes)
+    torch.testing.assert_close(found["log_likelihood"], log_prob)
+    gap = (items["true_log_prob"] - log_prob) / nodes
+    for step, prefix in ((module.validation_step, "val"), (module.test_step, "test")):
+        step(items, 0)
+        nll = getattr(module, f"{prefix}_nll").compute().item()
+        assert nll == pytest.approx((-log_prob / nodes).mean().item(), rel=1e-5)
+        assert getattr(module, f"{prefix}_gap").compute().item() == pytest.approx(gap.mean().item(), rel=1e-4)
+    assert module.test_gap_error.compute().item() == pytest.approx((gap.std() / len(gap) ** 0.5).item(), rel=1e-4)
+
+
 def test_schedule_ends_at_zero():
     module = KINDS["gnf"]((4, 2))
     module._trainer = SimpleNamespace(estimated_stepping_batches=1000)

@@ -34,6 +34,21 @@ def test_wavefront_solves_the_triangular_system(shape):
     torch.testing.assert_close(conv.inverse(z)[0], expected, rtol=1e-10, atol=1e-10)
 
 
+@pytest.mark.parametrize("signs", [(-1, 1, 1), (-1, -1, 1), (-1, -1, -1)])
+@torch.no_grad()
+def test_log_determinant_is_right_whatever_the_signs_of_the_diagonal(signs):
+    conv = layer()
+    diagonal = conv.weight[:, :, 1, 1].diagonal()
+    diagonal.copy_(diagonal.abs() * torch.tensor(signs))
+    x = torch.randn(2, *SHAPE, dtype=torch.float64)
+    expected = torch.linalg.slogdet(matrix_of(lambda x: conv(x)[0], SHAPE)).logabsdet
+    z, log_det = conv(x)
+    torch.testing.assert_close(log_det, expected.expand(2), rtol=0, atol=1e-9)
+    back, inverse_log_det = conv.inverse(z)
+    torch.testing.assert_close(back, x, rtol=0, atol=1e-8)
+    torch.testing.assert_close(inverse_log_det, -expected.expand(2), rtol=0, atol=1e-9)
+
+
 @torch.no_grad()
 def test_inverse_in_float32_at_the_papers_size():
     conv = AutoregressiveConv(12)

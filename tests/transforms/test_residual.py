@@ -2,10 +2,12 @@ import math
 
 import pytest
 import torch
+from torch import Tensor, nn
 
 from lightning_flows.errors import ConvergenceError
+from lightning_flows.functional.streams import stream
 from lightning_flows.nets import LipschitzConvNet
-from lightning_flows.transforms import ResidualBlock
+from lightning_flows.transforms import ResidualBlock, residual
 from tests import golden
 from tests.dense import conv_matrix, norm, slogdets
 from tests.golden import Entry
@@ -58,6 +60,92 @@ def test_roulette_weights_are_inverse_probabilities():
     for k in range(4, 9):
         mean = sum(weights[k - 1] for weights in drawn if len(weights) >= k) / len(drawn)
         assert mean == pytest.approx(1, abs=4 * (0.6 ** -(k - 4)) ** 0.5 / 20_000**0.5 + 1e-9)
+
+
+class Linear(nn.Module):
+    """g(x) = Ax of events of two values, whose powers are known."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.matrix = nn.Parameter(torch.tensor([[0.5, -0.3], [0.4, 0.2]], dtype=torch.float64))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (x.flatten(1) @ self.matrix.T).reshape(x.shape)
+
+
+def probes_of(seed: int, num: int) -> Tensor:
+    generator = stream(seed, "probes")
+    return torch.stack(
+        [2.0 * torch.randint(2, (1, 2, 1, 1), generator=generator).flatten() - 1 for _ in range(num)]
+    ).double()
+
+
+def series(matrix: Tensor, probe: Tensor, weights: list[float]) -> list[Tensor]:
+    """The terms of the log-determinant for one probe."""
+    powers = [torch.linalg.matrix_power(matrix, k) for k in range(1, len(weights) + 1)]
+    return [
+        (-1) ** (k + 1) * w / k * (probe @ p @ probe) for k, (w, p) in enumerate(zip(weights, powers, strict=True), 1)
+    ]
+
+
+@pytest.mark.parametrize("terms", [1, 2, 3, 6])
+@pytest.mark.parametrize("seed", [0, 1, 5])
+def test_evaluation_is_the_series_for_the_probes_of_its_seed(terms, seed):
+    num = 3
+    layer = ResidualBlock(Linear(), exact_dims=0, eval_terms=terms, eval_probes=num, probe_seed=seed).eval()
+    log_det = layer(torch.randn(4, 2, 1, 1, dtype=torch.float64))[1]
+    found = torch.stack(
+        [torch.stack(series(layer.function.matrix.detach(), v, [1.0] * terms)) for v in probes_of(seed, num)]
+    )
+    torch.testing.assert_close(log_det.detach(), found.sum(1).mean().expand(4), rtol=1e-12, atol=0)
+    report = layer.log_det_report
+    assert report.num_terms == terms
+    torch.testing.assert_close(report.error, (found.sum(1).std() / 3**0.5).expand(4), rtol=1e-9, atol=1e-15)
+    torch.testing.assert_close(report.remainder, 19 * found[:, -1].mean().abs().expand(4), rtol=1e-12, atol=1e-15)
+
+
+def test_seeds_have_probes_of_their_own():
+    signs = {tuple(probes_of(seed, 20).flatten().tolist()) for seed in range(20)}
+    assert len(signs) == 20
+
+
+@pytest.mark.parametrize("gradient", ["neumann", "autograd"])
+@pytest.mark.parametrize("weights", [[1.0], [1.0, 1.0, 2.0], [1.0, 1.0, 1.0, 2.0, 4.0]])
+def test_value_and_gradient_in_training_are_those_of_the_weighted_series(gradient, weights, monkeypatch):
+    layer = ResidualBlock(Linear(), exact_dims=0, gradient=gradient).train()
+    probe = torch.tensor([1.0, -1.0], dtype=torch.float64)
+    monkeypatch.setattr(layer, "_roulette", lambda: weights)
+    monkeypatch.setattr(residual, "_signs", lambda x, *args: probe.reshape(1, 2, 1, 1).expand_as(x))
+    matrix = layer.function.matrix
+    log_det = layer(torch.randn(3, 2, 1, 1, dtype=torch.float64))[1]
+    expected = sum(series(matrix, probe, weights))
+    torch.testing.assert_close(log_det.detach(), expected.detach().expand(3), rtol=1e-12, atol=0)
+    (found,) = torch.autograd.grad(log_det.mean(), matrix)
+    if gradient == "autograd":
+        (slope,) = torch.autograd.grad(expected, matrix)
+    else:
+        # sᵀ dA v, with s the weighted Neumann series of (I + Aᵀ)⁻¹ v
+        s = probe + sum(
+            (-1) ** k * w * torch.linalg.matrix_power(matrix.T, k) @ probe for k, w in enumerate(weights, 1)
+        )
+        slope = torch.outer(s, probe).detach()
+    torch.testing.assert_close(found, slope, rtol=1e-12, atol=1e-15)
+
+
+def test_the_whole_determinant_is_taken_up_to_exact_dims():
+    for exact_dims, exact in ((1, False), (2, True), (3, True)):
+        layer = ResidualBlock(Linear(), exact_dims=exact_dims).eval()
+        layer(torch.randn(1, 2, 1, 1, dtype=torch.float64))
+        assert (layer.log_det_report.num_terms == 0) is exact
+
+
+@pytest.mark.parametrize("options", [{"stop_probability": 0.3, "num_exact_terms": 1}, {"stop_probability": 0.7}])
+def test_each_term_counts_by_the_inverse_of_its_probability(options):
+    layer = ResidualBlock(Linear(), **options)
+    p, exact = layer.stop_probability, layer.num_exact_terms
+    for _ in range(50):
+        weights = layer._roulette()
+        assert weights == pytest.approx([1.0] * exact + [(1 - p) ** -n for n in range(len(weights) - exact)])
 
 
 @torch.no_grad()

@@ -9,18 +9,27 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
+from lightning_flows.config_files import load_configs
 from lightning_flows.errors import DataError, UsageError
 from lightning_flows.remaining import Remaining
-from lightning_flows.tables.runs import TESTS
+from lightning_flows.tables.run_files import MAX_CONFIG, parse_json, read_text
+from lightning_flows.tables.runs import TESTS, Run, read_run
+
+STATE = "run.json"
+"""File in a run's folder that says how it ended."""
+STOPS = (signal.SIGTERM, signal.SIGINT)
+KILL_AFTER = 15.0
+"""Seconds that runs have to write a checkpoint and end once they are asked to."""
 
 
 class Trainings:
     """Trains and tests configs with several seeds; what is tested already is left alone.
 
     A process for each run shares neither memory nor seeds with the others. What it and they tell goes to the standard
-    error. SIGTERM stops all of them, each with a checkpoint from which the next call goes on; Ctrl-C in a terminal
-    reaches them by itself.
+    error. SIGTERM and Ctrl-C stop all of them, each with a checkpoint from which the next call goes on; one that has
+    not ended after 15 seconds, or at a second signal, is killed.
 
     Args:
         runs: folder of the runs.
@@ -32,7 +41,8 @@ class Trainings:
     def __init__(self, runs: Path, *, overlays: Sequence[str], pictures: str | None, jobs: int) -> None:
         self.runs, self.overlays, self.pictures, self.jobs = runs, overlays, pictures, jobs
         self._processes: set[subprocess.Popen[str]] = set()
-        self._stopped = False
+        self._stopped = self._killed = False
+        self._before: dict[int, Any] = {}
 
     def folder(self, config: str, seed: int) -> Path:
         """Of a run; other settings are other runs."""
@@ -42,20 +52,23 @@ class Trainings:
     def run(self, configs: Sequence[str], seeds: Sequence[int]) -> None:
         """Train and test what is missing; one that fails keeps the rest from starting.
 
-        Raises: UsageError or DataError if one fails; SystemExit on SIGTERM.
+        Raises: UsageError or DataError if one fails or is stopped, or a folder holds a run with other settings; what a
+        signal raises outside of here, or SystemExit.
         """
         every = dict.fromkeys((config, seed) for seed in seeds for config in configs)
-        todo = [(config, seed) for config, seed in every if not _is_tested(self.folder(config, seed))]
+        todo = [(config, seed) for config, seed in every if not self._is_tested(config, seed)]
         remaining = Remaining()
         remaining.text(0.0)
 
         def fit_and_test(i: int) -> None:
             config, seed = todo[i]
+            if self._stopped:
+                return
             _tell(f"run {i + 1} of {len(todo)}: {config}, seed {seed}")
             self._fit_and_test(config, seed)
 
         main = threading.current_thread() is threading.main_thread()
-        before = signal.signal(signal.SIGTERM, self._stop) if main else None
+        self._before = {int(number): signal.signal(number, self._stop) for number in STOPS} if main else {}
         try:
             with ThreadPoolExecutor(self.jobs) as pool:
                 started = [pool.submit(fit_and_test, i) for i in range(len(todo))]
@@ -66,24 +79,44 @@ class Trainings:
                 finally:
                     pool.shutdown(wait=False, cancel_futures=True)
         finally:
-            if main:
-                signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
+            for number, handler in self._before.items():
+                signal.signal(number, handler if handler is not None else signal.SIG_DFL)
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
+        """Ask all to end, then end; at a second signal, or after some seconds, kill those that are left.
+
+        They are sent SIGTERM in any case: Ctrl-C in a terminal reaches them too, and a second loses their checkpoint.
+        """
+        if self._stopped:
+            self._kill()
+            return
         self._stopped = True
         for process in list(self._processes):
             process.terminate()
+        timer = threading.Timer(KILL_AFTER, self._kill)
+        timer.daemon = True
+        timer.start()
+        before = self._before.get(number)
+        if callable(before):
+            before(number, frame)
         raise SystemExit(128 + number)
+
+    def _kill(self) -> None:
+        self._killed = True
+        for process in list(self._processes):
+            process.kill()
 
     def _fit_and_test(self, config: str, seed: int) -> None:
         folder = self.folder(config, seed)
-        if _is_tested(folder):
+        if self._is_tested(config, seed):
             return  # meanwhile, by another process
         logger = "--trainer.logger.init_args"
         options = [f"--config={file}" for file in (config, *self.overlays)]
         options += ["--data=ImageFolder", f"--data.init_args.root={self.pictures}"] if self.pictures else []
         options += [f"--seed_everything={seed}", f"{logger}.save_dir={self.runs}", f"{logger}.name={folder.name}"]
         self._run(folder.name, "fit", *options, "--ckpt_path=last")
+        if (state := _state(folder)) != "finished":
+            raise UsageError(f"`fit` of {folder.name} is {state}, not finished: start the same command again to go on")
         best = max(folder.glob("version_*/checkpoints/best.ckpt"), key=os.path.getmtime, default=None)
         if best is None:
             raise DataError(f"expected a checkpoint below {folder}; got none: look at what fit printed")
@@ -91,6 +124,8 @@ class Trainings:
 
     def _run(self, name: str, *args: str) -> None:
         """Alone a process has the terminal; of several at once each line begins with the run's name."""
+        if self._stopped:  # a thread may come to the next run before the rest are called off
+            raise UsageError(f"`{args[0]}` of {name} was not started")
         threads = {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // self.jobs))} if self.jobs > 1 else {}
         process = subprocess.Popen(
             [sys.executable, "-m", "lightning_flows", *args],
@@ -103,16 +138,71 @@ class Trainings:
         with process:
             self._processes.add(process)
             if self._stopped:  # between two processes
-                process.terminate()
+                process.kill() if self._killed else process.terminate()
             for line in process.stdout or ():
                 _tell(f"{name}: {line.rstrip()}")
         self._processes.discard(process)
-        if process.returncode or self._stopped:
+        if self._stopped:
+            raise UsageError(f"`{args[0]}` of {name} was stopped")
+        if process.returncode:
             raise UsageError(f"`{args[0]}` of {name} ended with status {process.returncode}: what it printed tells why")
 
+    def _is_tested(self, config: str, seed: int) -> bool:
+        """Whether the best checkpoint of a finished training is tested.
 
-def _is_tested(folder: Path) -> bool:
-    return any(folder.glob(f"version_*/{TESTS}"))
+        Raises: DataError if what lies there was trained with other settings, or is broken: its numbers would be taken
+        for those of the config.
+        """
+        for path in sorted(self.folder(config, seed).glob(f"version_*/{TESTS}")):
+            run = read_run(path.parent) if _version_state(path.parent) == "finished" else None
+            if run is not None and run.test["checkpoint"] == "best.ckpt":
+                self._check_settings(run, config, seed)
+                return True
+        return False
+
+    def _check_settings(self, run: Run, config: str, seed: int) -> None:
+        wanted = load_configs(config, *self.overlays) | {"seed_everything": seed}
+        for section in ("seed_everything", "model", "trainer", *([] if self.pictures else ["data"])):
+            for key, value in _leaves(wanted.get(section), section):
+                found = run.config
+                for name in key.split("."):
+                    found = found.get(name) if isinstance(found, dict) else None  # type: ignore[assignment]
+                if _differ(value, found):
+                    raise DataError(
+                        f"expected a run of {config} in {run.folder}; its {key} is {found}, not {value}: move it away, "
+                        "or name another folder with --runs"
+                    )
+
+
+def _leaves(value: Any, key: str) -> list[tuple[str, Any]]:
+    if isinstance(value, dict):
+        return [leaf for name, part in value.items() for leaf in _leaves(part, f"{key}.{name}")]
+    return [] if key.startswith(("trainer.logger", "trainer.callbacks")) else [(key, value)]
+
+
+def _differ(wanted: Any, found: Any) -> bool:
+    """Whether two plain values are not the same, however they are written; of others nothing is said."""
+    if not (isinstance(wanted, int | float | str) and isinstance(found, int | float | str)):
+        return False
+    if wanted == found or str(wanted).rpartition(".")[2] == str(found).rpartition(".")[2]:
+        return False  # a class is named with or without its module
+    try:
+        return float(wanted) != float(found)
+    except ValueError:
+        return True
+
+
+def _version_state(folder: Path) -> str:
+    """How a run ended, as it wrote down: running, stopped, failed or finished; the latter for one of older versions."""
+    path = folder / STATE
+    record = parse_json(read_text(path, folder, MAX_CONFIG), path) if path.exists() else {}
+    return str(record.get("state", "finished")) if isinstance(record, dict) else "broken"
+
+
+def _state(folder: Path) -> str:
+    """How the last training below a folder ended."""
+    newest = max(folder.glob(f"version_*/{STATE}"), key=os.path.getmtime, default=None)
+    return "finished" if newest is None else _version_state(newest.parent)
 
 
 def _tell(text: str) -> None:

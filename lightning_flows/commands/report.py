@@ -5,7 +5,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from lightning_flows.errors import UsageError
-from lightning_flows.files import check_new_file, replaced
+from lightning_flows.files import check_new_file, created
 from lightning_flows.reports import read_trainings, report_page
 
 
@@ -26,7 +26,7 @@ def report(runs: str = "runs", out: str = "report.html", title: str | None = Non
     root = Path(runs)
     trainings = read_trainings(root, lambda folders: tqdm(folders, unit="run", desc="reading"))
     page = report_page(trainings, title or f"Flows in {root.resolve().name}")
-    with replaced(path) as file:
+    with created(path) as file:
         file.write(page.encode("utf-8", errors="replace"))  # a file's name may be no text
     incomplete = sum(bool(training.problems) for training in trainings)
     count = f"{len(trainings)} run{'' if len(trainings) == 1 else 's'}" + (

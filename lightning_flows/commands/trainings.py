@@ -206,4 +206,5 @@ def _state(folder: Path) -> str:
 
 
 def _tell(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+    sys.stderr.write(f"{text}\n")  # at once: several threads tell
+    sys.stderr.flush()

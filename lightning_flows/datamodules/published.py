@@ -13,7 +13,6 @@ from lightning_flows.datamodules.pictures import PictureDataModule
 from lightning_flows.datasets import ImageDataset
 from lightning_flows.errors import DataError
 
-
 NO_ANSWER = 60.0
 """Seconds after which a download that brings nothing has failed."""
 
@@ -59,8 +58,8 @@ class PublishedDataModule(PictureDataModule):
         expected = (self.event_shape[0], *self.image_size)
         if images.dtype != torch.uint8 or images.shape[1:] != expected:
             raise DataError(
-                f"{self.source.__name__} in {self.hparams['root']} has images of shape {tuple(images.shape[1:])}; expected "
-                f"{expected}: put {self.archives.format(root=self.hparams['root'])}"
+                f"{self.source.__name__} in {self.hparams['root']} has {images.dtype} images of shape "
+                f"{tuple(images.shape[1:])}, not {expected}: put {self.archives.format(root=self.hparams['root'])}"
             )
         file = "test" if part == "test" else "train"
         dataset = ImageDataset(

@@ -1,6 +1,10 @@
 """Fashion-MNIST: small idx files, padding, and what is said when it is missing."""
 
+import http.client
+import socket
 import struct
+import tarfile
+import zlib
 from pathlib import Path
 
 import pytest
@@ -75,3 +79,25 @@ def test_labels_of_another_data_set(root):
     write_idx(root / "FashionMNIST" / "raw" / "train-labels-idx1-ubyte", torch.zeros(3))
     with pytest.raises(DataError, match=r"FashionMNIST in .* has 12 pictures and 3 labels"):
         FashionMNIST(str(root)).setup("fit")
+
+
+@pytest.mark.parametrize("shape", [(12, 100, 100), (12, 28, 14)])
+def test_images_of_another_data_set(root, shape):
+    write_idx(root / "FashionMNIST" / "raw" / "train-images-idx3-ubyte", torch.zeros(shape))
+    with pytest.raises(DataError, match=r"FashionMNIST in .* has .*images of shape .*, not \(1, 28, 28\): put"):
+        FashionMNIST(str(root)).setup("fit")
+
+
+@pytest.mark.parametrize(
+    "error", [http.client.IncompleteRead(b""), tarfile.ReadError("x"), zlib.error("x"), TimeoutError()]
+)
+def test_whatever_a_download_ends_with_is_one_line(tmp_path, monkeypatch, error):
+    def refuse(*args, **kwargs):
+        assert socket.getdefaulttimeout() == 60
+        raise error
+
+    refuse.__name__ = "FashionMNIST"
+    monkeypatch.setattr(FashionMNIST, "source", staticmethod(refuse))
+    with pytest.raises(DataError, match="FashionMNIST is missing or damaged in"):
+        FashionMNIST(str(tmp_path)).prepare_data()
+    assert socket.getdefaulttimeout() is None

@@ -131,18 +131,18 @@ class ImageFolder(PictureDataModule):
         advice = f"add a {part}/ folder, or more pictures"
         if "" in parts or _is_halved(parts):
             advice += ", or change val_fraction and test_fraction" if "" in parts else ""
-            advice += self._seed_that_helps(parts)
+            advice += self._seed_that_helps(part, parts)
         raise DataError(f"{self.hparams['root']} gives no pictures to {part} (pictures found: {found}): {advice}")
 
-    def _seed_that_helps(self, parts: dict[str, list[str]]) -> str:
-        """Say by which seed no split were empty, if it is chance that one is, and one of the first hundred does."""
+    def _seed_that_helps(self, part: str, parts: dict[str, list[str]]) -> str:
+        """Say by which of a hundred seeds no split is empty, if only chance makes this part so."""
         names, fractions = parts.get("", []), {key: self.hparams[f"{key}_fraction"] for key in ("val", "test")}
         if _is_halved(parts):
             names, fractions = parts["test"], {"val": 0.5, "test": 0.5}
         wanted = {part for part, fraction in fractions.items() if fraction > 0}
         wanted |= {"train"} if sum(fractions.values()) < 1 else set()
         digests = set(self._files.digests(names))
-        for seed in range(100):
+        for seed in range(100) if part in wanted else ():
             if wanted == {_split(digest, seed, **fractions) for digest in digests}:
                 return f", or take --data.seed={seed}, by which each split has some"
         return ""

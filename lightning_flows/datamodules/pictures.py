@@ -86,7 +86,7 @@ class PictureDataModule(FlowDataModule):
         """
         missing = {part: self.predict_part if part == "predict" else part for part in PARTS[stage]}
         missing = {part: source for part, source in missing.items() if part not in self._datasets}
-        loaded = self.load_parts(list(missing.values()))
+        loaded = self.load_parts(list(missing.values())) if missing else {}
         for part, source in missing.items():
             dataset = loaded[source]
             if len(dataset) == 0:

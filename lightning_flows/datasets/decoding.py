@@ -40,17 +40,17 @@ def decode(content: bytes, *, size: int, channels: int) -> Decoded:
             if max(file.size) > MAX_SIDE:
                 raise ValueError(f"{file.width}x{file.height} pixels, more than {MAX_SIDE} on a side")
             scale = _transparency_scale(file)
-            picture, tags = ImageOps.exif_transpose(file), getattr(file, "tag_v2", {})
-            is_ppm = file.format == "PPM"
-    whole, side = picture.size, min(picture.size)
-    left, top = (whole[0] - side) // 2, (whole[1] - side) // 2
+            ImageOps.exif_transpose(file, in_place=True)
+            tags, is_ppm, whole = getattr(file, "tag_v2", {}), file.format == "PPM", file.size
+            left, top, side = (whole[0] - min(whole)) // 2, (whole[1] - min(whole)) // 2, min(whole)
+            picture = file.crop((left, top, left + side, top + side))
+    del file  # hundreds of megabytes, if the image is large
     alpha = _transparent_color(picture, scale)
     if picture.mode[0] in "IF":
         picture = _levels(picture, tags, is_ppm)
-    square = (left, top, left + side, top + side)
-    picture, alpha = picture.crop(square), alpha and alpha.crop(square)
     picture, transparent = _on_white(picture, alpha)
-    picture = picture.convert("RGB").convert("L" if channels == 1 else "RGB")  # LAB becomes grey by RGB only
+    for mode in ("RGB", "L")[: 1 + (channels == 1)]:  # LAB becomes grey by RGB only
+        picture = picture if picture.mode == mode else picture.convert(mode)
     if picture.size != (size, size):
         picture = picture.resize((size, size), Image.Resampling.BICUBIC)
     return Decoded(F.pil_to_tensor(picture), whole, transparent)
@@ -65,7 +65,7 @@ def reason(error: BaseException) -> str:
 
 def _levels(picture: Image.Image, tags: dict[int, object], is_ppm: bool) -> Image.Image:
     """Bring more than 8 bits a sample to grey levels 0 to 255."""
-    values = np.asarray(picture).astype(np.float64)
+    values = np.asarray(picture).astype(np.float32)
     if picture.mode == "F":
         if not (values.min() >= -1e-6 and values.max() <= 1 + 1e-6):  # not so for NaN either
             raise ValueError(
@@ -77,10 +77,10 @@ def _levels(picture: Image.Image, tags: dict[int, object], is_ppm: bool) -> Imag
         white = 2.0 ** (bits[0] if isinstance(bits, tuple) else 16) - 1
     else:
         raise ValueError("signed or 32-bit integers, in which no value is known to be white")
-    values = (values / white).clip(0, 1)
-    if tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO:
-        values = 1 - values
-    return Image.fromarray((values * 255).round().astype(np.uint8))
+    np.clip(values, 0, white, out=values)
+    values *= 255 / white
+    levels = np.rint(values, out=values).astype(np.uint8)
+    return Image.fromarray(255 - levels if tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO else levels)
 
 
 def _transparency_scale(file: Image.Image) -> int:
@@ -116,4 +116,6 @@ def _on_white(picture: Image.Image, alpha: Image.Image | None) -> tuple[Image.Im
         picture.putalpha(alpha)
     if picture.getchannel("A").getextrema() == (255, 255):
         return picture.convert("RGB"), False
-    return Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture), True
+    white = Image.new("RGB", picture.size, "white")
+    white.paste(picture, mask=picture)
+    return white, True

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from lightning_flows.datasets.picture_sources import printable
 from lightning_flows.errors import DataError
 
 SYNONYMS = {"train": ("train", "training"), "val": ("val", "valid", "validation"), "test": ("test", "testing")}
@@ -134,7 +135,7 @@ def _class(parts: tuple[str, ...]) -> str:
 
 
 def _described(outside: Counter[str]) -> str:
-    return ", ".join(f"{folder or 'loose images'} ({num})" for folder, num in sorted(outside.items())[:10])
+    return ", ".join(f"{printable(folder) or 'loose images'} ({num})" for folder, num in sorted(outside.items())[:10])
 
 
 def _quoted(folders: Sequence[str]) -> str:

@@ -102,7 +102,7 @@ class PictureFiles:
         left_out = {f"images in {folder}" if folder else "loose images": n for folder, n in layout.outside.items()}
         left_out["links to images"] = len(self._source.names) - num_read - num_outside
         self.left_out = ", ".join(
-            f"{num} {printable(what)}" for what, num in [*left_out.items(), *suffixes.most_common(5)] if num
+            f"{printable(what)}: {num}" for what, num in [*left_out.items(), *suffixes.most_common(5)] if num
         )
         self._digests: dict[str, bytes] = {}
 

@@ -111,6 +111,8 @@ def test_a_seed_by_which_no_split_is_empty_is_named(tmp_path):
     with pytest.raises(DataError, match=r"or take --data\.seed=\d+, by which each split has some") as caught:
         ImageFolder(root, size=8, seed=seed).setup("fit")
     assert names(ImageFolder(root, size=8, seed=int(re.findall(r"seed=(\d+)", str(caught.value))[0])))
+    with pytest.raises(DataError, match=r"change val_fraction and test_fraction$"):
+        ImageFolder(root, size=8, val_fraction=0).setup("fit")
     same = save(tmp_path / "same", ["1.png"])
     for i in range(20):
         shutil.copy(same / "1.png", same / f"copy {i}.png")

@@ -83,7 +83,7 @@ def test_pictures_outside_the_parts_are_left_out_and_counted(tmp_path):
     assert files.classes == ["cat"]
     assert (
         str(files.read(files.parts["train"])[1])
-        == f"{tmp_path}: read 1 pictures; 2 files left out (1 images in extra/, 1 .txt)"
+        == f"{tmp_path}: read 1 pictures; 2 files left out (images in extra/: 1, .txt: 1)"
     )
 
 
@@ -241,7 +241,7 @@ def test_a_link_to_an_image_that_is_there_counts_once(tmp_path):
     (tmp_path / "elsewhere.png").symlink_to("/nowhere/1.png")
     files = PictureFiles(tmp_path)
     assert files.parts == {"": ["b/real.png", "elsewhere.png"]}
-    assert (files.num_left_out, files.left_out) == (2, "2 links to images")
+    assert (files.num_left_out, files.left_out) == (2, "links to images: 2")
 
 
 def test_splits_of_links_are_read(tmp_path):
@@ -251,7 +251,7 @@ def test_splits_of_links_are_read(tmp_path):
         (tmp_path / split / f"{i}.png").symlink_to(f"../all/{i}.png")
     files = PictureFiles(tmp_path)
     assert files.parts == {"train": ["train/0.png", "train/2.png"], "test": ["test/1.png"]}
-    assert files.left_out == "3 images in all/"
+    assert files.left_out == "images in all/: 3"
 
 
 def test_splits_that_cannot_be_followed_are_refused(tmp_path):

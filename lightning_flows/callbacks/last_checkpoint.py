@@ -35,23 +35,6 @@ class LastCheckpoint(Checkpoint):
         """Keep what the checkpoint's run had."""
         self._num_batches = state_dict.get("num_batches")
 
-    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Let each ModelCheckpoint remember files of its own folder alone, wherever that lies now.
-
-        So a run whose folder was renamed still knows its best score, one that starts from another run's checkpoint has
-        none yet, and no path in a checkpoint that somebody else wrote leads anywhere.
-        """
-        states = checkpoint.get("callbacks", {})
-        source = Path(str(trainer.ckpt_path)).resolve().parent
-        for callback in trainer.checkpoint_callbacks:
-            if isinstance(callback, ModelCheckpoint) and callback.dirpath and callback.state_key in states:
-                folder = Path(callback.dirpath)
-                state = _moved(states[callback.state_key], folder) if source == folder.resolve() else None
-                if state is None:
-                    del states[callback.state_key]
-                else:
-                    states[callback.state_key] = state | {"dirpath": callback.dirpath}
-
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin."""
         self.has_trained = False
@@ -81,21 +64,6 @@ class LastCheckpoint(Checkpoint):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write."""
         save_last(trainer)
-
-
-def _moved(state: Any, folder: Path) -> dict[str, Any] | None:
-    """A ModelCheckpoint's state with all its files in ``folder``; None without its best there, or for no such state."""
-    if not isinstance(state, dict) or not isinstance(models := state.get("best_k_models"), dict):
-        return None
-
-    def moved(path: Any) -> str:
-        file = folder / Path(str(path)).name
-        return str(file) if path and file.is_file() else ""
-
-    paths = ("best_model_path", "kth_best_model_path", "last_model_path")
-    state = state | {key: moved(state.get(key)) for key in paths}
-    state["best_k_models"] = {moved(path): score for path, score in models.items() if moved(path)}
-    return state if state["best_model_path"] else None
 
 
 def save_last(trainer: Trainer) -> None:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from lightning_flows.callbacks import GraphPicture
 from lightning_flows.distributions.graph_mixture import graph_mixture
+from lightning_flows.errors import OutputError
 from lightning_flows.functional.streams import stream
 from lightning_flows.modules import GraphCouplingFlow
 from tests.callbacks.test_monitors import events, fit
@@ -103,3 +104,17 @@ def test_a_training_is_drawn_when_due_and_at_its_end_and_is_the_same_without(tmp
     assert files[0].read_bytes().startswith(b"\x89PNG")
     shown = events(tmp_path / "with").Images("graphs")
     assert [event.step for event in shown] == [2, 6, 8]  # two steps an epoch
+
+
+def test_a_picture_is_not_written_through_a_link(module, drawn, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/samples").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(OutputError, match="samples, which is a link"):
+        validate(GraphPicture(num_graphs=5), module, tmp_path / "run")
+    (tmp_path / "run/samples").unlink()
+    (tmp_path / "run/samples").mkdir()
+    (tmp_path / "run/samples/epoch_0000.png").symlink_to(tmp_path / "elsewhere/a.png")
+    validate(GraphPicture(num_graphs=5), module, tmp_path / "run")
+    assert not list((tmp_path / "elsewhere").iterdir())
+    assert (tmp_path / "run/samples/epoch_0000.png").read_bytes() == b"a picture"

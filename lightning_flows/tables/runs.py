@@ -89,7 +89,7 @@ def read_run(folder: Path) -> Run | None:
         measured = parse_json(read_text(runtime, folder, MAX_RECORDS), runtime) if there else {}
     except (DataError, OSError) as error:
         raise DataError(
-            f"expected a whole run in {folder}; got {error}: move the folder away or test it again"
+            f"expected a whole run in {folder}; got a broken one ({error}): move the folder away or test it again"
         ) from error
     config = check_config(config, folder / CONFIG)
     tests = [check_test(test, folder / TESTS) for test in tests]

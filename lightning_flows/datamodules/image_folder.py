@@ -127,6 +127,8 @@ class ImageFolder(PictureDataModule):
         names = _scored(parts) if part == "predict" else self.split(parts)[part]
         if names or may_be_empty:
             return names
+        every = [name for names in parts.values() for name in names]
+        self._files.read([], check=every[:1000], progress=self._progress)  # broken files are the first thing to mend
         found = ", ".join(f"{len(names)} in {key}/" if key else f"{len(names)}" for key, names in parts.items())
         advice = f"add a {part}/ folder, or more pictures"
         if "" in parts or _is_halved(parts):

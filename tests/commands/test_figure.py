@@ -8,6 +8,8 @@ from PIL import Image
 
 from lightning_flows.cli import main
 from lightning_flows.commands.drawings import DRAWINGS, NUMBERS
+from lightning_flows.datamodules import ImageFolder
+from lightning_flows.datasets import PictureFiles
 from tests.datamodules.test_fashion_mnist import write_idx
 from tests.test_files import full_disk
 
@@ -96,12 +98,22 @@ def test_fashion_mnist_takes_the_shape_of_the_data(
     assert "| Fashion-MNIST | 4 |" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(("fraction", "rows"), [(0.08, 1), (0.03, 0)])
+def fraction_that_tests(num: int, root: Path) -> float:
+    """The test_fraction by which ``num`` images test."""
+    data, parts = ImageFolder(str(root)), PictureFiles(root).parts
+    for fraction in torch.arange(0, 1, 0.0005).tolist():
+        data.hparams["test_fraction"] = fraction
+        if len(data.split(parts)["test"]) == num:
+            return fraction
+    raise AssertionError
+
+
+@pytest.mark.parametrize(("num", "rows"), [(3, 1), (1, 0)])
 def test_interpolation_takes_as_many_pairs_as_there_are(
-    fraction: float, rows: int, trained: Path, picture_tar: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    num: int, rows: int, trained: Path, picture_tar: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    checkpoint = torch.load(trained, weights_only=True)  # three test pictures of 40, then one
-    data = {"root": str(picture_tar), "test_fraction": fraction}
+    checkpoint = torch.load(trained, weights_only=True)
+    data = {"root": str(picture_tar), "test_fraction": fraction_that_tests(num, picture_tar)}
     checkpoint["lightning_flows"]["data"] = {"class_path": "lightning_flows.datamodules.ImageFolder", "init_args": data}
     torch.save(checkpoint, tmp_path / "few.ckpt")
     options = [f"--ckpt_path={tmp_path / 'few.ckpt'}", f"--out={tmp_path / 'figure.png'}", "--num=4", "--dpi=40"]

@@ -176,15 +176,39 @@ def test_bad_arguments(kwargs, error, message):
 @pytest.mark.parametrize(
     ("files", "kwargs", "stage", "message"),
     [
-        (["1.png", "2.png"], {}, "fit", r"gives no pictures to val \(pictures found: 2\): add a val/ folder, or more"),
+        (
+            ["1.png", "2.png"],
+            {"val_fraction": 0, "test_fraction": 0},
+            "fit",
+            r"gives no pictures to val \(pictures found: 2\): add a val/ folder, or more",
+        ),
         (["1.png"], {"test_fraction": 1, "val_fraction": 0}, "fit", "gives no pictures to train"),
         (["train/1.png"], {}, "test", r"gives no pictures to test \(pictures found: 1 in train/\)"),
-        (["train/1.png", "test/1.png"], {"seed": 1}, "fit", r"to val \(pictures found: 1 in train/, 1 in test/\)"),
     ],
 )
 def test_empty_parts(tmp_path, files, kwargs, stage, message):
     with pytest.raises(DataError, match=message):
         ImageFolder(str(save(tmp_path, files)), size=8, **kwargs).setup(stage)
+
+
+def test_one_test_image_cannot_be_halved(tmp_path):
+    root = str(save(tmp_path, ["train/1.png", "test/1.png"]))
+    tested = [
+        bool(ImageFolder(root, seed=seed).split({"train": [], "test": ["test/1.png"]})["test"]) for seed in range(20)
+    ]
+    with pytest.raises(
+        DataError, match=r"to val \(pictures found: 1 in train/, 1 in test/\): add a val/ folder, or more"
+    ):
+        ImageFolder(root, size=8, seed=tested.index(True)).setup("fit")
+    with pytest.raises(DataError, match="to test"):
+        ImageFolder(root, size=8, seed=tested.index(False)).setup("test")
+
+
+def test_broken_files_come_before_an_empty_part(tmp_path):
+    save(tmp_path, ["1.png", "2.png"])
+    (tmp_path / "2.png").write_bytes(b"")
+    with pytest.raises(DataError, match=r"2\.png is no readable picture"):
+        ImageFolder(str(tmp_path), size=8, val_fraction=0).setup("fit")
 
 
 def test_missing_empty_and_broken(tmp_path):

@@ -117,7 +117,7 @@ def test_a_base_follows_the_parser_s_rules(here: Path) -> None:
         "Timer", "DeviceStatsMonitor"
     ]  # fmt: skip
     by_base = parsed(["fit", "--config=demo.yaml", "--config=above.yaml"])
-    stacked = "fit --config=demo.yaml --config=below.yaml --config=plain.yaml".split()
+    stacked = ["fit", "--config=demo.yaml", "--config=below.yaml", "--config=plain.yaml"]
     (here / "plain.yaml").write_text((here / "above.yaml").read_text().partition("\n")[2])
     assert by_base == parsed(stacked)
     assert (

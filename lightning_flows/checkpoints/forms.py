@@ -39,7 +39,7 @@ def check_values(checkpoint: Mapping[str, Any], path: str, file_size: int) -> No
             )
 
 
-def check_training(checkpoint: Mapping[str, Any], path: str) -> None:
+def check_training(checkpoint: Mapping[str, Any], path: str = "the checkpoint") -> None:
     """Raise CheckpointError unless the parts that Lightning reads have the form that it writes."""
     problem = _training_problem(checkpoint)
     if problem:
@@ -84,15 +84,19 @@ def same_form(template: Any, value: Any) -> bool:
     if isinstance(template, str):
         return isinstance(value, str)
     if isinstance(template, list | tuple):
+        if not isinstance(value, list | tuple):
+            return False
+        if template and isinstance(template[0], Mapping):
+            return all(each is None or isinstance(each, Mapping) for each in value)
         numbers = bool(template) and isinstance(template[0], int | float)
-        return isinstance(value, list | tuple) and (not numbers or all(same_form(template[0], each) for each in value))
+        return not numbers or (len(value) == len(template) and all(same_form(template[0], each) for each in value))
     return True
 
 
 def _training_problem(checkpoint: Mapping[str, Any]) -> str | None:
     if not all(isinstance(key, str) for key in checkpoint):
         return "a key that is no text"
-    state = checkpoint["state_dict"]
+    state = checkpoint.get("state_dict")
     if not isinstance(state, Mapping) or not all(isinstance(key, str) for key in state):
         return "no state_dict of tensors"
     strange = [

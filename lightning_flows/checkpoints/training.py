@@ -130,11 +130,12 @@ def _problem(optimizer: Optimizer, state: Mapping[str, Any]) -> str | None:
 def _state_problem(kind: type, state: Any, parameter: Tensor) -> str | None:
     if not isinstance(state, Mapping):
         return "no state"
-    missing = NEEDED.get(kind, set()) - state.keys()
+    needed = NEEDED.get(kind, set())
+    missing = needed - state.keys()
     if missing:
         return f"no {min(missing)}, as of another optimizer,"
     for key, value in state.items():
-        if key in LIKE_PARAMETERS and value is not None:
+        if key in LIKE_PARAMETERS and (value is not None or key in needed):
             if not isinstance(value, Tensor) or value.shape != parameter.shape:
                 return f"a {key} of shape {tuple(getattr(value, 'shape', ()))} for {tuple(parameter.shape)}"
             if not value.is_floating_point() and not parameter.is_complex():

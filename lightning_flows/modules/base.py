@@ -14,7 +14,7 @@ from torchmetrics import Metric
 
 from lightning_flows import __version__
 from lightning_flows.checkpoints import construct, describe, read_checkpoint
-from lightning_flows.checkpoints.forms import check_record
+from lightning_flows.checkpoints.forms import check_record, check_training
 from lightning_flows.checkpoints.plain import check_describable
 from lightning_flows.checkpoints.training import check_counts, check_resumable, guard_optimizers, keep_paths_in
 from lightning_flows.errors import CheckpointError, UsageError
@@ -50,6 +50,7 @@ class FlowModule(LightningModule, ABC):
     """Told how many batches of a test or prediction are done, of the last one a part; set by what shows progress."""
 
     model: Any  # a subclass says which
+    _rates: Rates | None = None
     _resumed: Mapping[str, Any] | None = None  # of a checkpoint, until training starts: its record and schedules
 
     def __init__(
@@ -133,7 +134,7 @@ class FlowModule(LightningModule, ABC):
             for group in schedule.optimizer.param_groups:
                 group["initial_lr"] = rate
                 group["lr"] = rate * self.learning_rate_factor(schedule.last_epoch)
-        elif resumed is not None and rate and resumed["rate"]:
+        elif self._rates is not None and resumed is not None and rate and resumed["rate"]:
             self._rates.scale(rate / resumed["rate"])
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
@@ -154,6 +155,7 @@ class FlowModule(LightningModule, ABC):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse the state of another model, and what is not of the form that a training goes on from."""
+        check_training(checkpoint)
         check_record(checkpoint)
         check_state_dict(self, checkpoint)
         if self._trainer is None:

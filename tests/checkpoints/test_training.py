@@ -1,0 +1,95 @@
+"""What a resumed fit takes from a hostile checkpoint beside the weights."""
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
+
+from lightning_flows.cli import run
+from lightning_flows.errors import CheckpointError
+
+
+@pytest.fixture(scope="module")
+def states(trained: Path) -> dict[str, Any]:
+    return torch.load(trained.with_name("last.ckpt"), weights_only=True)
+
+
+def resume(tiny: list[str], whole: dict[str, Any], folder: Path, *options: str) -> Any:
+    torch.save(whole, folder / "a.ckpt")
+    save = f"--trainer.logger.init_args.save_dir={folder}"
+    return run(["fit", *tiny, save, "--trainer.max_epochs=2", f"--ckpt_path={folder / 'a.ckpt'}", *options])
+
+
+def moments(whole: dict[str, Any]) -> dict[str, Any]:
+    return whole["optimizer_states"][0]["state"][3]
+
+
+HARM = {
+    "a exp_avg of shape": lambda w: moments(w).update(exp_avg=torch.zeros(1)),
+    "a exp_avg_sq of shape": lambda w: moments(w).update(exp_avg_sq=torch.zeros(10**6)),
+    "a step that is no number": lambda w: moments(w).update(step=torch.zeros(1000)),
+    "no exp_avg, as of another optimizer": lambda w: moments(w).pop("exp_avg"),
+    "a exp_avg of torch.int64": lambda w: moments(w).update(exp_avg=torch.zeros_like(moments(w)["exp_avg"]).long()),
+    "groups of another size": lambda w: w["optimizer_states"][0]["param_groups"][0]["params"].pop(),
+    "groups of parameters for 1": lambda w: w["optimizer_states"][0]["param_groups"].append({"params": []}),
+    "states of parameters that there are not": lambda w: w["optimizer_states"][0]["state"].update({999: moments(w)}),
+    "2 optimizers, and the model 1": lambda w: w["optimizer_states"].append(w["optimizer_states"][0]),
+    "schedule of the learning rate is of no LambdaLR": lambda w: w["lr_schedulers"][0].update(step="x"),
+    "loops are of another form": lambda w: w["loops"]["fit_loop"].pop("epoch_progress"),
+    "holds weights alone": lambda w: w.pop("optimizer_states"),
+}
+
+
+@pytest.mark.parametrize("message", HARM)
+def test_a_state_of_another_shape_or_form_never_reaches_the_optimizer(
+    message: str, states: dict[str, Any], tiny: list[str], tmp_path: Path
+) -> None:
+    whole = copy.deepcopy(states)
+    HARM[message](whole)
+    with pytest.raises(CheckpointError, match=message) as info:
+        resume(tiny, whole, tmp_path)
+    assert "\n" not in str(info.value)
+
+
+def test_adamax_does_not_go_on_from_adam(states: dict[str, Any], tiny: list[str], tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="no exp_inf, as of another optimizer"):
+        resume(tiny, states, tmp_path, "--model.optimizer=adamax")
+
+
+def test_betas_given_win_over_the_saved_ones(states: dict[str, Any], tiny: list[str], tmp_path: Path) -> None:
+    trainer = resume(tiny, states, tmp_path, "--model.betas=[0.5,0.6]", "--model.eps=1e-3").trainer
+    (group,) = trainer.optimizers[0].param_groups
+    assert (tuple(group["betas"]), group["eps"]) == ((0.5, 0.6), 1e-3)
+
+
+def test_paths_that_lead_out_of_the_run_s_folder_are_dropped(tiny: list[str], tmp_path: Path) -> None:
+    options = [*tiny, f"--trainer.logger.init_args.save_dir={tmp_path}"]
+    run(["fit", *options])
+    last, victim = tmp_path / "demo/version_0/checkpoints/last.ckpt", tmp_path / "victim"
+    victim.mkdir()
+    (victim / "precious").write_text("x")
+    out = f"{last.parent}/../../../victim"
+    whole = torch.load(last, weights_only=True)
+    (state,) = whole["callbacks"].values()
+    state.update(last_model_path=out, best_model_path=out, kth_best_model_path=out)
+    state["best_k_models"] = {out: state["best_model_score"], str(victim): state["best_model_score"]}
+    torch.save(whole, last)
+    trainer = run(["fit", *options, "--ckpt_path=last", "--trainer.max_epochs=2"]).trainer
+    assert (victim / "precious").is_file()
+    (callback,) = trainer.checkpoint_callbacks
+    assert isinstance(callback, ModelCheckpoint)
+    known = [callback.last_model_path, callback.best_model_path, *callback.best_k_models]
+    assert all(Path(path).parent == last.parent for path in known if path)
+
+
+def test_a_renamed_run_knows_its_best(tiny: list[str], tmp_path: Path) -> None:
+    run(["fit", *tiny, f"--trainer.logger.init_args.save_dir={tmp_path / 'a'}"])
+    (tmp_path / "a").rename(tmp_path / "b")
+    options = [f"--trainer.logger.init_args.save_dir={tmp_path / 'b'}", "--model.learning_rate=1e-9"]
+    trainer = run(["fit", *tiny, *options, "--ckpt_path=last", "--trainer.max_epochs=2"]).trainer
+    (callback,) = trainer.checkpoint_callbacks
+    assert Path(callback.best_model_path) == tmp_path / "b/demo/version_0/checkpoints/best.ckpt"
+    assert not (tmp_path / "a").exists()

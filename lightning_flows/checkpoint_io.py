@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 
-from lightning_flows.checkpoints import read_file
+from lightning_flows.checkpoints.file import read_file, read_values
 from lightning_flows.errors import CheckpointError
 from lightning_flows.files import replaced
 
@@ -41,5 +41,6 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         file.unlink()
 
     def load_checkpoint(self, path: str | Path, map_location: Any = None, weights_only: bool | None = None) -> Any:
-        """Read a checkpoint as tensors and plain values, on the host, whatever is asked for. Raises: CheckpointError."""
-        return read_file(path)
+        """Read tensors and plain values, on the host, whatever is asked for. Raises: CheckpointError."""
+        # processes that Lightning forks hand their weights back in a file without anything else
+        return read_values(path) if Path(path).name == ".temp.ckpt" else read_file(path)

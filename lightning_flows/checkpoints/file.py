@@ -27,7 +27,16 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
 
 
 def read_file(path: str | Path) -> dict[str, Any]:
-    """Load a checkpoint of any LightningModule on the host. Raises: CheckpointError, as :func:`read_checkpoint` does."""
+    """Load a checkpoint of any LightningModule on the host; errors are those of :func:`read_checkpoint`."""
+    checkpoint = read_values(path)
+    if "state_dict" not in checkpoint:
+        raise CheckpointError(f"{path} is a checkpoint of another program: give one that lightning_flows wrote")
+    check_training(checkpoint, str(path))
+    return checkpoint
+
+
+def read_values(path: str | Path) -> dict[str, Any]:
+    """Load a dictionary of tensors and plain values on the host; errors are those of :func:`read_checkpoint`."""
     size = _check_file(path)
     try:
         checkpoint = torch.load(str(path), map_location="cpu", weights_only=True, mmap=True)
@@ -39,10 +48,9 @@ def read_file(path: str | Path) -> dict[str, Any]:
         raise _unreadable(path, error) from error
     except Exception as error:  # of what bytes may do to a reader there is no list
         raise _truncated(path) from error
-    if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
+    if not isinstance(checkpoint, dict):
         raise CheckpointError(f"{path} is a checkpoint of another program: give one that lightning_flows wrote")
     check_values(checkpoint, str(path), size)
-    check_training(checkpoint, str(path))
     return checkpoint
 
 

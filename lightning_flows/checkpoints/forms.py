@@ -61,8 +61,10 @@ def check_record(checkpoint: Mapping[str, Any], path: str = "the checkpoint") ->
         raise CheckpointError(f"{path} has {problem}: give a checkpoint that fit wrote")
 
 
-def same_form(template: Any, value: Any) -> bool:
+def same_form(template: Any, value: Any, *, whole: bool = True) -> bool:
     """Whether a value has the keys and kinds of the template; what it has beside them, or where that is None, is free.
+
+    Without ``whole``, a number may have a fraction where that of the template has none.
 
     >>> same_form({"step": 0}, {"step": 3, "more": "x"}), same_form({"step": 0}, {"step": "3"})
     (True, False)
@@ -71,12 +73,12 @@ def same_form(template: Any, value: Any) -> bool:
         return True
     if isinstance(template, Mapping):
         return isinstance(value, Mapping) and all(
-            key in value and same_form(each, value[key]) for key, each in template.items()
+            key in value and same_form(each, value[key], whole=whole) for key, each in template.items()
         )
     if isinstance(template, bool):
         return isinstance(value, bool)
     if isinstance(template, int):
-        return isinstance(value, int) and -(2**53) < value < 2**53
+        return isinstance(value, int if whole else int | float) and -(2**53) < value < 2**53
     if isinstance(template, Tensor) and template.numel() > 1:
         return isinstance(value, Tensor) and value.shape == template.shape
     if isinstance(template, float | Tensor):
@@ -89,7 +91,9 @@ def same_form(template: Any, value: Any) -> bool:
         if template and isinstance(template[0], Mapping):
             return all(each is None or isinstance(each, Mapping) for each in value)
         numbers = bool(template) and isinstance(template[0], int | float)
-        return not numbers or (len(value) == len(template) and all(same_form(template[0], each) for each in value))
+        return not numbers or (
+            len(value) == len(template) and all(same_form(template[0], each, whole=whole) for each in value)
+        )
     return True
 
 

@@ -55,7 +55,7 @@ def keep_paths_in(checkpoint: dict[str, Any], trainer: Trainer) -> None:
         ours = type(callback).__module__.partition(".")[0] in ("lightning", "lightning_flows")
         if state is None or not (ours or keeps):
             continue
-        if not same_form(callback.state_dict(), state) or (keeps and not _is_checkpoint_state(state)):
+        if not same_form(callback.state_dict(), state, whole=False) or (keeps and not _is_checkpoint_state(state)):
             raise CheckpointError(f"the checkpoint's state of {type(callback).__name__} is of another form: {ADVICE}")
         if keeps:
             moved = _moved(state, str(callback.dirpath or "."), trainer.ckpt_path)

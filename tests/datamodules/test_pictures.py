@@ -1,5 +1,6 @@
 """PictureDataModule: stages, loaders, exact evaluation on several ranks, hyperparameters."""
 
+import gc
 import multiprocessing
 import os
 import signal
@@ -204,6 +205,8 @@ def test_workers_in_time_are_left_alone():
     data.setup("validate")
     loader = data.val_dataloader()
     assert flat(indices(loader)) == flat(indices(loader)) == list(range(7))
+    del loader
+    gc.collect()  # its workers end now, not within another test
 
 
 def test_a_worker_that_stops_answering_ends_the_run_and_is_ended():

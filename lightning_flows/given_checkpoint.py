@@ -89,8 +89,8 @@ def compare(
     shape = tuple(record["model"]["init_args"]["event_shape"])
     if shape != tuple(model.event_shape):
         raise CheckpointError(
-            f"the checkpoint was trained on data of shape {shape}, and these have {tuple(model.event_shape)}: give data of "
-            "its shape"
+            f"the checkpoint was trained on data of shape {shape}, and these have {tuple(model.event_shape)}: give "
+            "data of its shape"
         )
     if "data" in record and not allow_split_change:
         _check_split(record["data"], now["data"], data)
@@ -104,7 +104,7 @@ def compare(
             _tell(section, saved["class_path"], used["class_path"])
             if section == "data":
                 continue  # arguments of another class
-        names = [*used["init_args"], *(key for key in saved["init_args"] if key not in used["init_args"])]
+        names: list[str] = [*used["init_args"], *(key for key in saved["init_args"] if key not in used["init_args"])]
         for name in names:
             if name != "event_shape":
                 old, new = (each["init_args"].get(name, "none") for each in (saved, used))

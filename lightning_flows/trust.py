@@ -158,7 +158,7 @@ def _installed() -> set[Path]:
 
 
 def _class_paths(value: str) -> list[str]:
-    """Dotted paths in a value: the value itself, or the strings in what it is as JSON or YAML; none of a file's name."""
+    """Dotted paths in a value: the value itself, or the strings in it if it is JSON or YAML; none in a file's name."""
     if DOTTED.fullmatch(value):
         return [] if os.path.isfile(value) else [value]
     return DOTTED.findall(value) if value.lstrip().startswith(("{", "[")) or _is_json(value) else []

@@ -108,7 +108,7 @@ def test_a_base_follows_the_parser_s_rules(here: Path) -> None:
         "trainer: {callbacks+: {class_path: lightning.pytorch.callbacks.Timer}}\n"
     )
     (here / "above.yaml").write_text(
-        "base: below.yaml\nmodel: {class_path: lightning_flows.modules.CouplingFlow, init_args: {learning_rate: 2e-3}}\n"
+        "base: below.yaml\nmodel: {class_path: lightning_flows.modules.CouplingFlow, init_args: {learning_rate: 2e-3}}\n"  # noqa: E501
         "trainer: {callbacks+: {class_path: lightning.pytorch.callbacks.DeviceStatsMonitor}}\n"
     )
     config = load_config("above.yaml")

@@ -1,4 +1,4 @@
-"""No code runs from a checkpoint, a run's folder or data that somebody else made, nor for a config out of such a folder.
+"""No code runs from a checkpoint, a run's folder or data that somebody else made.
 
 The sentences of docs/security.md, in their order.
 """
@@ -113,7 +113,7 @@ KEYS = [
     "trainer: {plugins: [MODULE.X]}",
     "trainer: {strategy: {class_path: MODULE.X}}",
     "trainer: {profiler: {class_path: MODULE.X}}",
-    "trainer: {logger: {class_path: lightning.pytorch.loggers.CSVLogger, init_args: {save_dir: {class_path: MODULE.X}}}}",
+    "trainer: {logger: {class_path: CSVLogger, init_args: {save_dir: {class_path: MODULE.X}}}}",
     "model: {init_args: {hidden_channels: {class_path: MODULE.X}}}",
 ]
 

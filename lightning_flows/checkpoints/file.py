@@ -86,7 +86,7 @@ def _check_file(path: str | Path) -> int:
     plain = sum(member.file_size for member in members if member.filename.endswith(".pkl"))
     if plain > MAX_PLAIN_BYTES or any(member.compress_type or member.file_size > status.st_size for member in members):
         raise CheckpointError(
-            f"{path} unpacks to more than it holds, or has more than {MAX_PLAIN_BYTES // 2**20} MiB beside its tensors: "
+            f"{path} unpacks to more than it holds, or has more than {MAX_PLAIN_BYTES // 2**20} MiB beside tensors: "
             "give a checkpoint that fit wrote"
         )
     return status.st_size

@@ -100,7 +100,7 @@ def construct(kind: type, init_args: Mapping[str, Any]) -> Any:
 
 
 def check_describable(component: Any, name: str) -> None:
-    """Raise UsageError unless all arguments of a model or data can be had back from the plain values of a checkpoint."""
+    """Raise UsageError unless all arguments of a model or data can be had back from a checkpoint's plain values."""
     hparams, kind = dict(component.hparams), type(component)
     accepted = accepted_arguments(kind)
     for key, value in hparams.items():
@@ -114,7 +114,7 @@ def check_describable(component: Any, name: str) -> None:
         if not same:
             raise UsageError(
                 f"{name}.{key} is of {type(value).__module__}.{type(value).__name__}, which {kind.__name__} would not "
-                f"get back from a checkpoint: annotate {key} with its type, or let it take numbers, text, lists and dicts"
+                f"get back from a checkpoint: annotate {key} with its type, or let it take numbers, text, lists, dicts"
             )
 
 
@@ -124,7 +124,7 @@ def _named_arguments(kind: type) -> tuple[set[str], bool]:
     for each in kind.__mro__:
         if "__init__" not in vars(each):
             continue
-        parameters = inspect.signature(each.__init__).parameters.values()
+        parameters = inspect.signature(vars(each)["__init__"]).parameters.values()
         names |= {p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
         if not any(p.kind == p.VAR_KEYWORD for p in parameters):
             return names - {"self"}, False

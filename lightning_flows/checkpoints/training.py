@@ -14,8 +14,21 @@ from lightning_flows.checkpoints.forms import same_form
 from lightning_flows.errors import CheckpointError
 
 LIKE_PARAMETERS = frozenset(
-    ("exp_avg", "exp_avg_sq", "max_exp_avg_sq", "exp_inf", "momentum_buffer", "square_avg", "grad_avg", "acc_delta")
-    + ("sum", "prev", "step_size", "eta", "ax")
+    [
+        "exp_avg",
+        "exp_avg_sq",
+        "max_exp_avg_sq",
+        "exp_inf",
+        "momentum_buffer",
+        "square_avg",
+        "grad_avg",
+        "acc_delta",
+        "sum",
+        "prev",
+        "step_size",
+        "eta",
+        "ax",
+    ]
 )
 """Names of the states of torch's optimizers that have their parameter's shape."""
 
@@ -35,8 +48,8 @@ def check_resumable(checkpoint: Mapping[str, Any], trainer: Trainer) -> None:
     missing = [key for key in ("optimizer_states", "lr_schedulers", "loops") if key not in checkpoint]
     if missing:
         raise CheckpointError(
-            f"the checkpoint holds weights alone, without {' and '.join(missing)} (save_weights_only), so fit cannot go "
-            "on from it: give last.ckpt, or one that was saved whole"
+            f"the checkpoint holds weights alone, without {' and '.join(missing)} (save_weights_only), so fit cannot "
+            "go on from it: give last.ckpt, or one that was saved whole"
         )
     loops = {"fit_loop": trainer.fit_loop.state_dict()}
     if not same_form(_without_data(loops), checkpoint["loops"]):

@@ -51,7 +51,7 @@ class FlowModule(LightningModule, ABC):
 
     model: Any  # a subclass says which
     _rates: Rates | None = None
-    _resumed: Mapping[str, Any] | None = None  # of a checkpoint, until training starts: its record and schedules
+    _resumed: dict[str, Any] | None = None  # of a checkpoint, until training starts: its record and schedules
 
     def __init__(
         self,
@@ -127,7 +127,7 @@ class FlowModule(LightningModule, ABC):
         """
         _check_same_start(torch.tensor(self.global_step, device=self.device))
         resumed, self._resumed = self._resumed, None
-        rate = self.hparams.get("learning_rate")
+        rate: Any = self.hparams.get("learning_rate")
         schedule = self.lr_schedulers()
         if isinstance(schedule, torch.optim.lr_scheduler.LambdaLR) and self._has_own_optimizer():
             schedule.base_lrs = [rate] * len(schedule.base_lrs)
@@ -146,7 +146,7 @@ class FlowModule(LightningModule, ABC):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Write down what rebuilds model and data: class paths and plain arguments."""
-        record = {"version": __version__, "seed_everything": self.seed, "model": describe(self)}
+        record: dict[str, Any] = {"version": __version__, "seed_everything": self.seed, "model": describe(self)}
         checkpoint[self.CHECKPOINT_HYPER_PARAMS_KEY] = record["model"]["init_args"]
         if (datamodule := self._datamodule()) is not None:
             record["data"] = describe(datamodule)

@@ -18,7 +18,7 @@ def without_compiled(state: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def keep_names_of_compiled(module: nn.Module) -> None:
-    """Let a module write and read its state by the names that it has uncompiled, even where a part of it is replaced."""
+    """Let a module write and read its state by the names that it has uncompiled, even once a part is replaced."""
     module.register_state_dict_post_hook(_written)
     module.register_load_state_dict_pre_hook(_read)
 

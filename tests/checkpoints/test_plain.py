@@ -37,7 +37,7 @@ class Kinds:
         path: Path = Path("x"),
         maybe: Path | None = None,
         color: Color = Color.RED,
-        pair: Pair = Pair(1, 2.0),
+        pair: Pair | None = None,
         options: Options | None = None,
         numbers: set[int] | None = None,
         day: date | None = None,

@@ -4,12 +4,14 @@ from typing import Any
 import pytest
 import torch
 from lightning.pytorch import LightningDataModule, Trainer
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from torch import Tensor
 from torch.utils.data import DataLoader
 
 from lightning_flows import __version__
 from lightning_flows.errors import CheckpointError, InputTypeError, NonFiniteError, UsageError
-from lightning_flows.modules import CSF
+from lightning_flows.failures import explain
+from lightning_flows.modules import CSF, load_model
 from lightning_flows.modules.base import check_state_dict
 from lightning_flows.modules.diagnosis import first_non_finite
 
@@ -190,3 +192,104 @@ def test_sampling_gives_whole_levels() -> None:
     assert samples.images.dtype == torch.uint8
     assert samples.images.shape == (3, 1, 8, 8)
     assert samples.num_non_finite == 0
+
+
+class Own(CSF):
+    """A flow whose optimizer and schedule are chosen by name."""
+
+    def __init__(self, event_shape, kind: str = "bare", **kwargs) -> None:
+        super().__init__(event_shape, **kwargs)
+
+    def configure_optimizers(self):
+        optimizer = torch.optim.AdamW(self.parameters(), lr=self.hparams["learning_rate"])
+        schedules = {
+            "cosine": lambda: torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=10),
+            "one cycle": lambda: torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=1e-3, total_steps=20),
+            "plateau": lambda: torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer),
+        }
+        kind = self.hparams["kind"]
+        if kind in ("bare", "list", "tuple"):
+            return {"bare": optimizer, "list": [optimizer], "tuple": ([optimizer], [])}[kind]
+        schedule = {"scheduler": schedules[kind]()}
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": schedule | ({"monitor": "val/bpd"} if kind == "plateau" else {}),
+        }
+
+
+def make_own(kind: str, **kwargs) -> Own:
+    options = {"num_levels": 2, "steps_per_level": 1, "hidden_channels": 12, "split_width": 8, "split_depth": 1}
+    return Own((1, 8, 8), kind, **{**options, "split_growth": 8, **kwargs})
+
+
+@pytest.mark.parametrize("kind", ["bare", "list", "tuple", "cosine", "one cycle", "plateau"])
+def test_own_optimizers_and_schedules_train_and_go_on(kind: str, tmp_path: Path) -> None:
+    first = trainer(tmp_path)
+    first.fit(make_own(kind), Stripes())
+    first.save_checkpoint(tmp_path / "a.ckpt")
+    (saved,) = first.optimizers[0].param_groups
+    rate, rates = saved["lr"], []
+    for learning_rate in (1e-3, 3e-3):
+        module, again = (
+            make_own(kind, learning_rate=learning_rate),
+            trainer(tmp_path, max_epochs=2, limit_train_batches=1),
+        )
+        module.on_train_batch_start = lambda *_, t=again: rates.append(t.optimizers[0].param_groups[0]["lr"])
+        again.fit(module, Stripes(), ckpt_path=tmp_path / "a.ckpt", weights_only=True)
+    assert rates[0] == pytest.approx(rate)
+    if kind != "one cycle":  # its rates do not follow from learning_rate
+        assert rates[1] == pytest.approx(3 * rate)
+
+
+@pytest.mark.parametrize(
+    "options", [{"learning_rate": 0.0}, {"learning_rate": -1.0}, {"learning_rate": float("nan")}, {"betas": (0.9, 1.0)},
+                {"betas": (0.9,)}, {"eps": -1e-8}, {"learning_rate": float("inf")}],
+)  # fmt: skip
+def test_senseless_optimizer_options_are_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match=next(iter(options))):
+        make(**options)
+
+
+def test_a_compiled_part_leaves_the_names_of_weights(tmp_path: Path) -> None:
+    plain, compiled, run = make(), make(), trainer(tmp_path)
+    compiled.model = torch.compile(compiled.model, backend="eager")
+    assert compiled.state_dict().keys() == plain.state_dict().keys()
+    run.fit(compiled, Stripes())
+    run.save_checkpoint(tmp_path / "a.ckpt")
+    loaded = load_model(tmp_path / "a.ckpt")
+    assert torch.equal(loaded.model.flow.base.mean, compiled.model.flow.base.mean)
+    again = make()
+    again.model = torch.compile(again.model, backend="eager")
+    again.load_state_dict(loaded.state_dict())
+    trainer(tmp_path, max_epochs=2).fit(again, Stripes(), ckpt_path=tmp_path / "a.ckpt", weights_only=True)
+    old = {f"model._orig_mod.{key.removeprefix('model.')}": value for key, value in loaded.state_dict().items()}
+    plain.load_state_dict(old)
+    check_state_dict(plain, {"state_dict": old})
+
+
+class Told(CSF):
+    """A flow that logs a metric of its own."""
+
+    def on_validation_epoch_end(self) -> None:
+        super().on_validation_epoch_end()
+        self.log("mine", 1.0)
+
+
+@pytest.mark.parametrize("callback", [EarlyStopping, ModelCheckpoint])
+def test_a_metric_that_nobody_logs_is_refused_before_training(callback: type, tmp_path: Path) -> None:
+    run = trainer(tmp_path, callbacks=[callback(monitor="val_bpd")])
+    with pytest.raises(UsageError, match=r"monitors val_bpd, which CSF does not log: did you mean val/bpd\?"):
+        run.fit(make(), Stripes())
+    assert run.global_step == 0
+
+
+@pytest.mark.parametrize("callback", [EarlyStopping, ModelCheckpoint])
+def test_metrics_of_one_s_own_are_monitored_or_told(callback: type, tmp_path: Path) -> None:
+    options = {"num_levels": 1, "steps_per_level": 1, "hidden_channels": 8}
+    trainer(tmp_path, callbacks=[callback(monitor="mine")]).fit(Told((1, 8, 8), **options), Stripes())
+    with pytest.raises(Exception, match="mime") as info:
+        trainer(tmp_path, callbacks=[callback(monitor="mime")]).fit(Told((1, 8, 8), **options), Stripes())
+    message = explain(info.value)
+    assert message is not None
+    assert message.startswith("mime is monitored, and nothing logs it: monitor one of ")
+    assert "val/bpd" in message

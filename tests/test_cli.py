@@ -10,6 +10,8 @@ import yaml
 from PIL import Image
 
 from lightning_flows.cli import main, run
+from lightning_flows.datamodules import SamplePhotos
+from lightning_flows.errors import CheckpointError
 from lightning_flows.modules import load_model, read_checkpoint
 
 
@@ -99,3 +101,42 @@ def test_lightning_is_not_needed_for_the_transforms() -> None:
 
     code = "import sys, lightning_flows.transforms, lightning_flows.flows; sys.exit('lightning' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_checkpoint_in_a_config_is_read_as_one_on_the_command_line(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "test.yaml").write_text(f"ckpt_path: {trained}\n")
+    trainer = run(["test", f"--config={tmp_path / 'test.yaml'}", "--trainer.limit_test_batches=1"]).trainer
+    assert "test/bpd" in trainer.callback_metrics
+    (tmp_path / "test.yaml").write_text("ckpt_path: /etc/passwd\n")
+    with pytest.raises(SystemExit):
+        main(["test", f"--config={tmp_path / 'test.yaml'}"])
+    assert "error: /etc/passwd is no checkpoint" in capsys.readouterr().err
+
+
+def test_the_last_checkpoint_given_counts_and_no_part_of_the_option_s_name(
+    trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main(["test", f"--ckpt_path={trained}", "--ckpt_path=/etc/passwd"])
+    assert "/etc/passwd is no checkpoint" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["test", f"--ckpt_pat={trained}"])
+    assert "--ckpt_pat is no option: did you mean --ckpt_path?" in capsys.readouterr().err
+
+
+def test_differences_of_data_and_seed_are_told(trained: Path, caplog: pytest.LogCaptureFixture) -> None:
+    options = ["--data.batch_size=4", "--seed_everything=3", "--trainer.limit_test_batches=1"]
+    with caplog.at_level("INFO"):
+        run(["test", f"--ckpt_path={trained}", *options])
+    assert "data.batch_size: 8 in the checkpoint, 4 given; 4 is used" in caplog.text
+    assert "seed_everything: 0 in the checkpoint, 3 given; 3 is used" in caplog.text
+
+
+def test_another_split_is_refused_unless_asked_for(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(SamplePhotos, "split_arguments", lambda self: ("seed",), raising=False)
+    options = ["test", f"--ckpt_path={trained}", "--data.seed=5", "--trainer.limit_test_batches=1"]
+    with pytest.raises(CheckpointError, match=r"data\.seed is 5 for 0.*--allow_split_change=true"):
+        run(options)
+    run([*options, "--allow_split_change=true"])

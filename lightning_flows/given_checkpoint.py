@@ -119,7 +119,7 @@ def _tell(name: str, old: Any, new: Any) -> None:
 def _check_split(saved: Mapping[str, Any], used: Mapping[str, Any], data: FlowDataModule) -> None:
     if saved["class_path"] != used["class_path"] or _root(saved) != _root(used):
         return
-    names = getattr(data, "split_arguments", tuple)()
+    names: Sequence[str] = getattr(data, "split_arguments", tuple)()
     changed = [
         name
         for name in names

@@ -137,14 +137,33 @@ def test_number_of_terms_is_as_the_page_says(dtype: torch.dtype, terms: int) -> 
 
 @pytest.fixture(scope="module")
 def example() -> dict[str, Any]:
-    """What the page of the worked example defines."""
-    return run_example("\n".join(block.code for block in EXAMPLE.blocks if block.language == "python"))
+    """What each file of the worked example defines, by its name."""
+    return run_example(FILES)
 
 
-def run_example(code: str) -> dict[str, Any]:
-    namespace: dict[str, Any] = {"__name__": "example"}
-    exec(compile(code, str(EXAMPLE.path), "exec"), namespace)
-    return namespace
+NAMES = ("pixel_scale.py", "rotation.py", "tests/transforms/cases.py", "test_rotation.py", "spread.py")
+FILES = dict(zip(NAMES, [block.code for block in EXAMPLE.blocks if block.language == "python"], strict=True))
+
+
+def run_example(files: dict[str, str]) -> dict[str, Any]:
+    """Run each file alone, with nothing but its own imports; transforms are exported once they are defined."""
+    found: dict[str, Any] = {}
+    with pytest.MonkeyPatch.context() as patch:
+        for name, code in files.items():
+            found[name] = {"__name__": name}
+            exec(compile(code, name, "exec"), found[name])
+            for key, value in list(found[name].items()):
+                if isinstance(value, type) and value.__module__ == name:
+                    patch.setattr(transforms, key, value, raising=False)
+                elif key.startswith("test_"):
+                    value()
+    return found
+
+
+def test_each_file_of_the_example_is_named_before_its_code() -> None:
+    before = EXAMPLE.text.split("```python\n")[:-1]
+    for name, text in zip(FILES, before, strict=True):
+        assert f"`{name}`" in text.rpartition("```")[2], name
 
 
 OPTIONS = {"direction": ["forward", "inverse"], "dtype": [torch.float32, torch.float64], "mode": [True, False]}
@@ -171,19 +190,18 @@ def test_the_contract_is_found() -> None:
 @pytest.mark.parametrize("row", ["pixel_scale", "rotation", "sylvester_rotation"])
 @pytest.mark.parametrize("name", CONTRACT)
 def test_worked_example_keeps_the_contract(example: dict[str, Any], name: str, row: str) -> None:
-    check_contract(name, example["rows"][row])
+    check_contract(name, example["tests/transforms/cases.py"]["rows"][row])
 
 
 def test_the_example_s_rows_are_those_tested(example: dict[str, Any]) -> None:
-    assert set(example["rows"]) == {"pixel_scale", "rotation", "sylvester_rotation"}
+    assert set(example["tests/transforms/cases.py"]["rows"]) == {"pixel_scale", "rotation", "sylvester_rotation"}
 
 
 def test_the_mistake_that_the_example_tells_of_is_found() -> None:
     assert "leave out the `event_shape[0] *`" in EXAMPLE.text
-    code = "\n".join(block.code for block in EXAMPLE.blocks if block.language == "python")
-    wrong = code.replace("self.event_shape[0] * ", "")
-    assert wrong != code
-    case = run_example(wrong.split("from lightning_flows.distributions")[0])["rows"]["pixel_scale"]
+    wrong = {name: code.replace("self.event_shape[0] * ", "") for name, code in FILES.items() if name != "spread.py"}
+    assert wrong["pixel_scale.py"] != FILES["pixel_scale.py"]
+    case = run_example(wrong)["tests/transforms/cases.py"]["rows"]["pixel_scale"]
     check_contract("test_round_trip", case)
     with pytest.raises(AssertionError):
         check_contract("test_log_det_is_that_of_the_jacobian", case)

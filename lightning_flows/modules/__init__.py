@@ -1,4 +1,4 @@
-"""LightningModules: training and logging, one flow family each."""
+"""LightningModules: training and logging of flows, with their metrics and checkpoints."""
 
 from lightning_flows.modules.base import FlowModule
 from lightning_flows.modules.checkpoint import load_model, read_checkpoint

@@ -11,7 +11,7 @@ from lightning_flows.errors import NonFiniteError
 def check_finite(values: Tensor, model: nn.Module, repeat: Callable[[], object], stage: str) -> None:
     """Raise NonFiniteError, naming the first layer at fault, unless all values are finite; ``repeat`` makes them anew.
 
-    This is the one place of a training step that waits for the device.
+    This is the one place of a module's training step that waits for the device.
     """
     if torch.isfinite(values).all():
         return

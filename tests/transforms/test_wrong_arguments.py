@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from lightning_flows.errors import ShapeError
+from lightning_flows.errors import ShapeError, UsageError
 from lightning_flows.nets import ConvNet
 from lightning_flows.transforms import (
     ActNorm,
@@ -79,7 +79,7 @@ WRONG = {
         "expected a LinearTransform as basis; got ActNorm",
     ),
     "gamma": (ValueError, lambda: SylvesterFunction(nn.Identity(), gamma=1.0), "gamma between 0 and 1; got 1.0"),
-    "hidden": (ShapeError, lambda: ConvSylvester(SHAPE, 0), r"positive width; got \(4, 3, 2\) and 0"),
+    "hidden": (UsageError, lambda: ConvSylvester(SHAPE, 0), "expected hidden_channels of at least 1; got 0"),
     "invert": (ValueError, lambda: Invert(Squeeze()).output_shape((1, 2, 2)), "keeps the shape; got Squeeze"),
 }
 

@@ -53,3 +53,20 @@ def test_affine_formula():
     z, log_det = Affine(shift=128.0, scale=256.0)(torch.tensor([[[[0.0, 256.0]]]]))
     assert z.flatten().tolist() == [-0.5, 0.5]
     assert log_det.item() == pytest.approx(-2 * 8 * 0.6931471805599453)
+
+
+def test_scales_and_shifts_are_the_nets_channels_in_turns():
+    """z₂ = x₂ e^ℓ + t with ℓ = b tanh(k a), for a net that gives numbers known here."""
+    a, t = torch.tensor([0.3, -2.0]), torch.tensor([5.0, -7.0])
+    given = torch.stack([a, t], 1).flatten()[None, :, None, None]
+
+    class Constant(torch.nn.Module):
+        def forward(self, x, context=None):
+            return given.expand(len(x), -1, *x.shape[2:])
+
+    layer, x = AffineCoupling(4, Constant(), bound=1.5, slope=0.25), torch.randn(3, 4, 2, 5)
+    log_scale = 1.5 * torch.tanh(0.25 * a)
+    z, log_det = layer(x)
+    expected = x[:, 2:] * log_scale.exp()[:, None, None] + t[:, None, None]
+    torch.testing.assert_close(z, torch.cat([x[:, :2], expected], 1))
+    torch.testing.assert_close(log_det, (10 * log_scale.sum()).expand(3))

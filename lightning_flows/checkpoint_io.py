@@ -42,5 +42,9 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
     def load_checkpoint(self, path: str | Path, map_location: Any = None, weights_only: bool | None = None) -> Any:
         """Read tensors and plain values, on the host, whatever is asked for. Raises: CheckpointError."""
-        # processes that Lightning forks hand their weights back in a file without anything else
-        return read_values(path) if Path(path).name == ".temp.ckpt" else read_file(path)
+        if Path(path).name == ".temp.ckpt":  # in which processes that Lightning forks hand their weights back, alone
+            return read_values(path)
+        checkpoint = read_file(path)
+        if "pytorch-lightning_version" not in checkpoint:
+            raise CheckpointError(f"{path} was not written by a trainer: give a checkpoint that fit wrote")
+        return checkpoint

@@ -116,9 +116,9 @@ def _training_problem(checkpoint: Mapping[str, Any]) -> str | None:
         ):
             return f"no whole number as {key}"
     try:
-        if Version(checkpoint["pytorch-lightning_version"]) < Version("2"):
+        if Version(checkpoint.get("pytorch-lightning_version", "2")) < Version("2"):
             return "the form of an older Lightning"
-    except (KeyError, TypeError, InvalidVersion):
+    except (TypeError, InvalidVersion):
         return "no version of Lightning"
     kinds = {"loops": Mapping, "callbacks": Mapping, "optimizer_states": list, "lr_schedulers": list}
     for key, kind in kinds.items():

@@ -133,7 +133,7 @@ def _training_problem(checkpoint: Mapping[str, Any]) -> str | None:
 def _record_problem(record: Any) -> str | None:
     if not isinstance(record, Mapping):
         return "no record of its model"
-    version = record.get("version")
+    version = record.get("version", "0")
     if not isinstance(version, str) or not re.fullmatch(r"[\w.+!-]{1,40}", version):
         return "no version in its record"
     if not isinstance(record.get("seed_everything"), int | None) or isinstance(record.get("seed_everything"), bool):

@@ -1,7 +1,13 @@
 """``python -m lightning_flows``."""
 
 import os
+import signal
 import sys
+
+from lightning_flows.signals import ENDING, end_at_once
+
+for number in ENDING:  # the imports below take seconds
+    signal.signal(number, end_at_once)
 
 # torch's C++ parts print a stack trace where a process only learns that another one ended; read when torch is imported
 os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
@@ -10,7 +16,7 @@ os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
 if sys.path and sys.path[0] in ("", os.getcwd()):
     sys.path.append(sys.path.pop(0))
 
-from lightning_flows.cli import main
+from lightning_flows.cli import main  # noqa: E402
 
 if __name__ == "__main__":
     main()

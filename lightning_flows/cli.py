@@ -23,7 +23,7 @@ from lightning_flows.modules.checkpoint import read_checkpoint
 from lightning_flows.parser import PROGRAM, FlowArgumentParser, read_configs
 from lightning_flows.run_config import RunConfig
 from lightning_flows.run_placement import Placement, is_first_process, without_place
-from lightning_flows.signals import Interrupted, end_children, ended_by_signals, name_of
+from lightning_flows.signals import Interrupted, end_children, ended_by, ended_by_signals
 from lightning_flows.terminal import print_any_text
 from lightning_flows.trainer import FlowTrainer
 from lightning_flows.trust import vetted_imports
@@ -185,7 +185,7 @@ def main(args: Sequence[str] | None = None) -> None:
             run(args)
         except Interrupted as ended:
             if ended.code == 128 + ended.number and is_first_process():  # a training that was stopped has said so
-                print(f"stopped by {name_of(ended.number)}: nothing more is written", file=sys.stderr, flush=True)
+                print(ended_by(ended.number), file=sys.stderr, flush=True)
             end_children()
             raise
         except Exception as error:

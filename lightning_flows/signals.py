@@ -31,6 +31,17 @@ def interrupt(number: int, frame: FrameType | None = None) -> None:
     raise Interrupted(number)
 
 
+def end_at_once(number: int, frame: FrameType | None = None) -> None:
+    """Signal handler for a process that has nothing to put away yet, or no longer."""
+    os.write(2, f"{ended_by(number)}\n".encode())
+    os._exit(128 + number)
+
+
+def ended_by(number: int) -> str:
+    """What to tell of a process that was asked to end and has."""
+    return f"stopped by {name_of(number)}: nothing more is written"
+
+
 @contextmanager
 def ended_by_signals() -> Iterator[None]:
     """Let SIGTERM and Ctrl-C end what runs inside with :class:`Interrupted`, whatever it waits for.

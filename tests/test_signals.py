@@ -84,6 +84,19 @@ def test_commands_that_keep_nothing_end_at_once(
     assert not (run / "tests.jsonl").exists()
 
 
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_imports_take_seconds_and_can_be_ended_as_well(number: int, status: int, tmp_path: Path) -> None:
+    (tmp_path / "torch.py").write_text("import time\nprint('READY', flush=True)\ntime.sleep(60)\n")
+    code = f"""
+    import runpy, sys
+    sys.path.insert(0, {str(tmp_path)!r})
+    sys.argv = ["lightning_flows", "report"]
+    runpy.run_module("lightning_flows", run_name="__main__")
+    """
+    name = "Ctrl-C" if number == signal.SIGINT else "SIGTERM"
+    assert end(start(code), number) == (status, [f"stopped by {name}: nothing more is written"])
+
+
 def test_fit_ends_before_its_data_are_read(tmp_path: Path) -> None:
     code = """
     import sys, time

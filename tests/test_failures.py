@@ -168,7 +168,7 @@ def test_a_name_cannot_drive_the_terminal() -> None:
         ("--trainer.max_steps=-5", "max_steps"),
         ("--trainer.limit_val_batches=2.5", "limit_val_batches"),
         ("--trainer.profiler=nonsense", "profiler"),
-        ("--trainer.precision=16-true", "cannot compute with Half"),
+        ("--trainer.precision=16-true", "got torch.float16, which has no inverse: use autocast"),
         ("--seed_everything=-1", "-1 is not in bounds"),
         ("--trainer.logger=CometLogger", "pip install -U 'comet-ml"),
     ],

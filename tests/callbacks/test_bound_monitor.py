@@ -25,4 +25,4 @@ def test_no_notes_are_taken_after_a_step_that_fails(tmp_path: Path, monkeypatch)
     monkeypatch.setattr(module, "training_step", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         fit(tmp_path, "failing", [BoundMonitor()])
-    assert parts._parts is None
+    assert parts._parts.get() is None

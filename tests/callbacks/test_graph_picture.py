@@ -47,7 +47,8 @@ def module() -> GraphCouplingFlow:
 def validate(callback: GraphPicture, module: GraphCouplingFlow, folder: Path, epoch: int = 0, **options: Any) -> None:
     trainer = {
         "datamodule": SimpleNamespace(graph_mixture=graph_mixture("mog4")), "current_epoch": epoch, "max_epochs": 9,
-        "sanity_checking": False, "fast_dev_run": False, "logger": None, "default_root_dir": folder,
+        "sanity_checking": False, "fast_dev_run": False, "checkpoint_callbacks": [],
+        "logger": None, "default_root_dir": folder,
     }  # fmt: skip
     callback.on_validation_epoch_end(SimpleNamespace(**{**trainer, **options}), module)
 

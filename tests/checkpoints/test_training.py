@@ -73,13 +73,13 @@ def test_paths_that_lead_out_of_the_run_s_folder_are_dropped(tiny: list[str], tm
     (victim / "precious").write_text("x")
     out = f"{last.parent}/../../../victim"
     whole = torch.load(last, weights_only=True)
-    (state,) = whole["callbacks"].values()
+    (state,) = (each for key, each in whole["callbacks"].items() if key.startswith("ModelCheckpoint"))
     state.update(last_model_path=out, best_model_path=out, kth_best_model_path=out)
     state["best_k_models"] = {out: state["best_model_score"], str(victim): state["best_model_score"]}
     torch.save(whole, last)
     trainer = run(["fit", *options, "--ckpt_path=last", "--trainer.max_epochs=2"]).trainer
     assert (victim / "precious").is_file()
-    (callback,) = trainer.checkpoint_callbacks
+    callback = trainer.checkpoint_callback
     assert isinstance(callback, ModelCheckpoint)
     known = [callback.last_model_path, callback.best_model_path, *callback.best_k_models]
     assert all(Path(path).parent == last.parent for path in known if path)
@@ -90,6 +90,6 @@ def test_a_renamed_run_knows_its_best(tiny: list[str], tmp_path: Path) -> None:
     (tmp_path / "a").rename(tmp_path / "b")
     options = [f"--trainer.logger.init_args.save_dir={tmp_path / 'b'}", "--model.learning_rate=1e-9"]
     trainer = run(["fit", *tiny, *options, "--ckpt_path=last", "--trainer.max_epochs=2"]).trainer
-    (callback,) = trainer.checkpoint_callbacks
+    callback = trainer.checkpoint_callback
     assert Path(callback.best_model_path) == tmp_path / "b/demo/version_0/checkpoints/best.ckpt"
     assert not (tmp_path / "a").exists()

@@ -32,7 +32,7 @@ def test_data_come_from_the_checkpoint(trained: Path) -> None:
 def test_given_pictures_take_the_model_s_shape(trained: Path, picture_tar: Path) -> None:
     data = load_pictures(str(trained), load_picture_flow(str(trained), "a test"), str(picture_tar))
     data.setup("test")
-    assert data.dataset("test").images.shape == (4, 3, 32, 32)
+    assert data.dataset("test").images.shape[1:] == (3, 32, 32)
 
 
 @pytest.mark.parametrize("class_path", [None, MOG, "lightning_flows.datamodules.FashionMNIST"])

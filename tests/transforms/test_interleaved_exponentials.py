@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from lightning_flows.errors import ShapeError
+from lightning_flows.errors import UsageError
 from lightning_flows.functional.graphs import Graph
 from lightning_flows.transforms import Compose, GraphActNorm, InterleavedExponentials
 from tests.transforms.graph_cases import CASES, GRAPHS, build, draw
@@ -42,5 +42,5 @@ def test_a_training_forward_starts_its_layers_on_what_comes_to_them():
 
 
 def test_there_is_something_to_come_between():
-    with pytest.raises(ShapeError, match="expected at least one transform; got none"):
+    with pytest.raises(UsageError, match="expected at least one transform; got none"):
         InterleavedExponentials(2, [], max_neighbours=1)

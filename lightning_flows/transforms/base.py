@@ -73,8 +73,8 @@ def check_dtype(x: Tensor, parameter: Tensor) -> None:
     check_floating(x)
     if parameter.dtype not in (torch.float32, torch.float64):
         raise InputTypeError(
-            f"expected a flow in float32 or float64; got {parameter.dtype}, which has no inverse: use autocast for less "
-            "precision, such as --trainer.precision=bf16-mixed"
+            f"expected a flow in float32 or float64; got {parameter.dtype}, which has no inverse: use autocast for "
+            "less precision, such as --trainer.precision=bf16-mixed"
         )
     if x.dtype != parameter.dtype:
         raise InputTypeError(

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.utilities import rank_zero_info
+from packaging.version import InvalidVersion, Version
 
 from lightning_flows.checkpoints import describe, public_path, read_checkpoint
 from lightning_flows.config_files import given_config
@@ -16,6 +17,9 @@ from lightning_flows.modules import FlowModule
 from lightning_flows.modules.base import check_state_dict
 from lightning_flows.modules.checkpoint import checkpoint_config, import_class, not_permitted
 from lightning_flows.trust import vetted_imports
+
+SPLITS_SINCE = "0.3.0"
+"""The version from which on an image's split follows from its content."""
 
 TRAINER_COMMANDS = ("fit", "validate", "test", "predict")
 
@@ -93,7 +97,7 @@ def compare(
             "data of its shape"
         )
     if "data" in record and not allow_split_change:
-        _check_split(record["data"], now["data"], data)
+        _check_split(record["data"], now["data"], data, checkpoint["lightning_flows"].get("version"))
     check_state_dict(model, checkpoint)
     seed = checkpoint["lightning_flows"].get("seed_everything")
     if seed is not None:
@@ -116,10 +120,15 @@ def _tell(name: str, old: Any, new: Any) -> None:
         rank_zero_info(f"{name}: {_short(old)} in the checkpoint, {_short(new)} given; {_short(new)} is used")
 
 
-def _check_split(saved: Mapping[str, Any], used: Mapping[str, Any], data: FlowDataModule) -> None:
+def _check_split(saved: Mapping[str, Any], used: Mapping[str, Any], data: FlowDataModule, saved_by: Any) -> None:
     if saved["class_path"] != used["class_path"] or _root(saved) != _root(used):
         return
     names: Sequence[str] = getattr(data, "split_arguments", tuple)()
+    if names and _is_before(saved_by, SPLITS_SINCE):
+        raise CheckpointError(
+            f"the checkpoint is of lightning_flows {saved_by}, which split images in another way, so that some it was "
+            "trained on would test: train anew, or add --allow_split_change=true"
+        )
     changed = [
         name
         for name in names
@@ -131,6 +140,13 @@ def _check_split(saved: Mapping[str, Any], used: Mapping[str, Any], data: FlowDa
             f"the data would be split in another way than in training, so that items of one split come into another "
             f"({each}): leave that out, or add --allow_split_change=true"
         )
+
+
+def _is_before(version: Any, other: str) -> bool:
+    try:
+        return Version(str(version)) < Version(other)
+    except InvalidVersion:  # nothing that fit wrote
+        return False
 
 
 def _root(section: Mapping[str, Any]) -> Any:

@@ -140,3 +140,16 @@ def test_another_split_is_refused_unless_asked_for(trained: Path, monkeypatch: p
     with pytest.raises(CheckpointError, match=r"data\.seed is 5 for 0.*--allow_split_change=true"):
         run(options)
     run([*options, "--allow_split_change=true"])
+
+
+def test_a_split_of_an_earlier_version_is_refused_unless_asked_for(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(SamplePhotos, "split_arguments", lambda self: ("seed",), raising=False)
+    checkpoint = torch.load(trained, weights_only=True)
+    checkpoint["lightning_flows"]["version"] = "0.2.0"
+    torch.save(checkpoint, tmp_path / "old.ckpt")
+    options = ["test", f"--ckpt_path={tmp_path / 'old.ckpt'}", "--trainer.limit_test_batches=1"]
+    with pytest.raises(CheckpointError, match=r"of lightning_flows 0\.2\.0, which split images in another way"):
+        run(options)
+    run([*options, "--allow_split_change=true"])

@@ -18,6 +18,7 @@ SHARED = "LIGHTNING_FLOWS_RUN"
 """Environment variable by which the first process of a run tells its folder to those that it starts."""
 
 RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "NODE_RANK", "GROUP_RANK")
+CHECKPOINT = "lightning.pytorch.callbacks.ModelCheckpoint"
 TENSORBOARD = "lightning.pytorch.loggers.TensorBoardLogger"
 
 
@@ -110,6 +111,9 @@ class Placement:
             logger.init_args.version = folder.name
         if not self.writers:
             self.trainer.default_root_dir = str(folder)
+            if not self.keepers and self.trainer.enable_checkpointing is not False:  # Lightning's would lie elsewhere
+                self.keepers = [Namespace(class_path=CHECKPOINT, init_args=Namespace())]
+                self.trainer.callbacks = [*_listed(self.trainer.callbacks), *self.keepers]
         for keeper in self.keepers:
             if not keeper.init_args.get("dirpath"):
                 keeper.init_args.dirpath = str(folder / LAST.parent)

@@ -86,6 +86,13 @@ def test_no_run_replaces_files_of_another_and_last_finds_the_newest(name: str, t
     assert {path for path, content in before.items() if files().get(path) != content} <= {"logger.yaml"}
 
 
+def test_a_run_without_callbacks_is_found_again(tiny: list[str]) -> None:
+    options = ["fit", *tiny, config(SHARED), "--trainer.callbacks=[]", "--ckpt_path=last"]
+    run(options)
+    assert run([*options, "--trainer.max_epochs=2"]).trainer.global_step == 6
+    assert step_of(Path("shared/flows/version_0")) == 6
+
+
 def test_curves_in_a_csv_file_outlive_a_resumed_run(tiny: list[str]) -> None:
     options = ["fit", *tiny, config(CSV)]
     run(options)

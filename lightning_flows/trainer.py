@@ -147,7 +147,7 @@ class FlowTrainer(Trainer):
         results = super().test(model, dataloaders, ckpt_path, False, datamodule, weights_only)
         self._show(results, verbose)
         path = Path(ckpt_path or "").resolve()
-        if path.parent.name == "checkpoints" and self.is_global_zero and model and results:
+        if path.parent.name == "checkpoints" and self.is_global_zero and model and datamodule and results:
             try:
                 record = json.dumps(self._record(model, datamodule, path, results[0]))
                 appended_line(path.parents[1] / TESTS, record)

@@ -4,10 +4,17 @@ from pathlib import Path
 
 import pytest
 import torch
+from lightning.pytorch import LightningDataModule
+from lightning.pytorch.accelerators import MPSAccelerator
+from lightning.pytorch.callbacks import ModelCheckpoint
+from torch.utils.data import DataLoader
 
 from lightning_flows.cli import run
-from lightning_flows.errors import FlowsError
+from lightning_flows.errors import FlowsError, UsageError
 from lightning_flows.modules import CSF
+from lightning_flows.signals import Interrupted
+from lightning_flows.trainer import FlowTrainer
+from tests.callbacks.test_interruptible import SIZES, Ask, Noise
 
 
 @pytest.fixture
@@ -79,3 +86,64 @@ def test_a_training_that_is_over_says_so(checkpoint: Path, tiny, tmp_path: Path,
     options = [*tiny, f"--trainer.logger.init_args.save_dir={tmp_path}"]
     run(["fit", *options, f"--ckpt_path={checkpoint.with_name('last.ckpt')}"])
     assert "nothing was left to train after 3 steps" in caplog.text
+
+
+def plain(**options: object) -> FlowTrainer:
+    return FlowTrainer(
+        **{"accelerator": "cpu", "logger": False, "enable_checkpointing": False, "max_epochs": 1} | options,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+
+
+def flow(**options: object) -> CSF:
+    return CSF((1, 8, 8), **SIZES, split_growth=8, warmup_epochs=1, **options)
+
+
+def test_predictions_twice_with_one_trainer(tmp_path: Path, capsys) -> None:
+    trainer, model = plain(), flow()
+    for name in ("a.csv", "b.csv"):
+        trainer.predict(model, Noise(batch_size=4), out=str(tmp_path / name))
+    assert (tmp_path / "a.csv").read_text() == (tmp_path / "b.csv").read_text()
+    assert capsys.readouterr().out.count("scores: ") == 2
+
+
+def test_a_second_fit_in_one_process_is_a_whole_one(tmp_path: Path) -> None:
+    trainer = plain(callbacks=[Ask("train", 0, 2)])
+    with pytest.raises(Interrupted):
+        trainer.fit(flow(), Noise(batch_size=4))
+    trainer.callbacks = [callback for callback in trainer.callbacks if not isinstance(callback, Ask)]
+    trainer.fit(flow(), Noise(batch_size=4))
+    assert trainer.global_step >= 5
+
+
+class Plain(LightningDataModule):
+    """Of Lightning's own kind: no hyper-parameters, no batch sizes, no count of its items."""
+
+    def test_dataloader(self) -> DataLoader:
+        data = Noise(batch_size=4)
+        data.setup("test")
+        return DataLoader(data.dataset("test"), batch_size=3)
+
+
+def test_results_on_data_of_any_kind_are_kept(tmp_path: Path) -> None:
+    (tmp_path / "checkpoints").mkdir()
+    trainer, model = plain(), flow()
+    saved = tmp_path / "checkpoints/best.ckpt"
+    fitted = plain(callbacks=[ModelCheckpoint(tmp_path / "checkpoints", filename="best")], enable_checkpointing=True)
+    fitted.fit(model, Noise(batch_size=4))
+    trainer.test(model, datamodule=Plain(), ckpt_path=saved)
+    (record,) = (json.loads(line) for line in (tmp_path / "tests.jsonl").read_text().splitlines())
+    assert record["num_items"] == 10
+    assert record["metrics"]["test/bpd"] > 0
+    trainer.test(model, Plain().test_dataloader(), ckpt_path=saved)  # which data these are is not known
+    assert len((tmp_path / "tests.jsonl").read_text().splitlines()) == 1
+
+
+@pytest.mark.parametrize("accelerator", ["auto", "gpu", None])
+def test_a_device_without_float64_is_not_chosen(accelerator: str | None, monkeypatch) -> None:
+    monkeypatch.setattr(MPSAccelerator, "is_available", lambda: True)
+    options = {} if accelerator is None else {"accelerator": accelerator}
+    assert type(FlowTrainer(logger=False, **options).accelerator).__name__ == "CPUAccelerator"
+    with pytest.raises(UsageError, match="mps has no float64"):
+        FlowTrainer(accelerator="mps")

@@ -1,0 +1,51 @@
+"""The iteration that inverts y + f(y) = v: what it returns is what its report says."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from lightning_flows.errors import ConvergenceError
+from lightning_flows.transforms.fixed_point import check_converged, solve_residual
+
+EPS = torch.finfo(torch.float64).eps
+
+
+def linear(slope: float) -> tuple:
+    """f(y) = slope·y with nothing known of its Jacobian."""
+    return lambda y: (slope * y, torch.zeros_like(y))
+
+
+def residual_of(f, y: Tensor, v: Tensor) -> Tensor:
+    return (y + f(y)[0] - v).abs().flatten(1).amax(1) / v.abs().flatten(1).amax(1).clamp(min=1)
+
+
+def test_the_best_iterate_is_returned_where_none_converges() -> None:
+    v = torch.tensor([[1.0], [2.0]], dtype=torch.float64)
+    y, report, left = solve_residual(linear(3.0), v, tol=None, max_iter=4)  # y0 = v is the best: each step triples it
+    assert left == 2
+    assert torch.equal(report.residual, residual_of(linear(3.0), y, v))
+    assert torch.equal(y, v)
+    with pytest.raises(ConvergenceError, match="got a residual of 3"):
+        check_converged(report, left, "map")
+
+
+@pytest.mark.parametrize(("units", "converges"), [(100, True), (20_000, False)])
+def test_round_off_excuses_a_thousand_units_of_it(units: int, converges: bool) -> None:
+    grain = units * EPS  # f in steps of this size cannot be solved more exactly
+
+    def coarse(y: Tensor) -> tuple[Tensor, Tensor]:
+        return (0.5 * y / grain).round() * grain, torch.zeros_like(y)
+
+    v = torch.linspace(-1, 1, 8, dtype=torch.float64)[:, None] / 3
+    y, report, left = solve_residual(coarse, v, tol=None, max_iter=100)
+    assert torch.equal(report.residual, residual_of(coarse, y, v))
+    assert (left == 0) == converges
+    assert (report.residual.max() <= 1000 * EPS) == converges
+
+
+def test_each_sample_counts_its_own_iterations() -> None:
+    v = torch.tensor([[0.0], [1.0]], dtype=torch.float64)
+    y, report, left = solve_residual(linear(0.25), v, tol=1e-3, max_iter=50)
+    assert left == 0
+    assert report.iterations.tolist() == [0, 4]  # the start is off by 1/4, and 4^-5 is the first below 1e-3
+    torch.testing.assert_close(y, v / 1.25, rtol=0, atol=1e-3)

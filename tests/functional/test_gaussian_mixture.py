@@ -25,6 +25,15 @@ def test_density_is_that_of_the_mixture(values):
     torch.testing.assert_close(log_weights.exp().sum(-1), torch.ones(50, dtype=torch.float64))
 
 
+def test_parameters_of_a_mixture():
+    raw = torch.tensor([0.0, 0.0, 1.5, -2.0, 0.25, 1e3], dtype=torch.float64)  # logits, means, log-scales of two
+    log_weights, means, log_scales = mixture_parameters(raw)
+    assert log_weights[0] == log_weights[1]
+    assert log_weights.exp().sum().item() == pytest.approx(1, abs=1e-12)
+    assert means.tolist() == [1.5, -2.0, 0.0]
+    assert log_scales[:2].tolist() == pytest.approx([5 * math.tanh(0.25 / 5), 5.0], abs=1e-12)
+
+
 def test_log_derivative_is_the_derivative(values):
     y = torch.randn(50, dtype=torch.float64, requires_grad=True)
     z, log_derivative = mixture_to_normal(y, values)

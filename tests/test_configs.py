@@ -1,9 +1,13 @@
 """Every config runs through the command line."""
 
+from datetime import timedelta
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 import torch
+from lightning.pytorch import Trainer
+from lightning.pytorch.cli import LightningArgumentParser
 
 from lightning_flows import modules
 from lightning_flows.cli import run
@@ -106,3 +110,20 @@ def test_every_run_of_a_table_can_be_reduced(name: str) -> None:
         module = kind((3, 32, 32), **config["model"]["init_args"])
     assert module.hparams["num_importance_samples"] == (0 if "residual" in name else 10)
     assert sum(p.numel() for p in module.parameters()) < 5e6
+
+
+@pytest.mark.parametrize("name", ["ddp4.yaml", "multinode.yaml"])
+def test_ranks_do_not_send_each_other_constants_nor_wait_for_ever(name: str) -> None:
+    """Masks alone would be 139 MB per step of the paper's model."""
+    parser = LightningArgumentParser()
+    parser.add_lightning_class_args(Trainer, "trainer")
+    parser.add_argument("--ckpt_path")
+    config = load_config(name)
+    del config["trainer"]["callbacks+"]
+    strategy = parser.instantiate(parser.parse_object(config)).trainer.strategy
+    module = torch.nn.Linear(1, 1)
+    with patch("lightning.pytorch.strategies.ddp.DistributedDataParallel") as wrapped:
+        strategy.determine_ddp_device_ids = lambda: None
+        strategy._setup_model(module)
+    assert wrapped.call_args.kwargs["forward_sync_buffers"] is False
+    assert strategy._timeout == timedelta(minutes=10)

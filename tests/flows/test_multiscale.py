@@ -7,7 +7,7 @@ from torch import nn
 from lightning_flows.errors import ShapeError
 from lightning_flows.flows import MultiScaleFlow, SplitPrior, conv_sylvester_flow
 from lightning_flows.nets import ConvNet
-from lightning_flows.transforms import ActNorm, AffineCoupling, Compose, ConvSylvester, Squeeze
+from lightning_flows.transforms import ActNorm, Affine, AffineCoupling, Compose, ConvSylvester, Squeeze
 from tests.dense import slogdets
 from tests.transforms.cases import perturb
 
@@ -162,3 +162,20 @@ WRONG = {
 def test_wrong_arguments(error, make, message):
     with pytest.raises(error, match=message):
         make()
+
+
+@torch.no_grad()
+def test_temperature_scales_the_noise_of_every_level():
+    flow, _ = csf((1, 8, 8), num_levels=3)
+    cold, warm = (flow.sample_latents(5, temperature=t, generator=torch.Generator().manual_seed(3)) for t in (0.5, 1.0))
+    assert len(warm) == 3
+    for few, many in zip(cold, warm, strict=True):
+        center = flow.base.mean if few is cold[-1] else 0.0
+        torch.testing.assert_close(few - center, 0.5 * (many - center), rtol=0, atol=1e-12)
+
+
+def test_pixels_are_centered_first():
+    flow, _ = csf()
+    first = next(module for module in flow.modules() if isinstance(module, Affine))
+    x = torch.tensor([0.0, 64.0, 128.0, 256.0]).reshape(1, 1, 2, 2).double()
+    assert first(x)[0].flatten().tolist() == [-0.5, -0.25, 0.0, 0.5]

@@ -90,3 +90,15 @@ def test_sampling_computes_no_log_determinants(monkeypatch):
     assert not calls
     flow.sample_and_log_prob(2)
     assert len(calls) == 2
+
+
+def test_log_scales_of_the_coupling_baseline_are_half_a_tanh():
+    flow = coupling_flow((1, 4, 4), **SMALL)
+    within = [m for m in flow.levels.modules() if isinstance(m, AffineCoupling)]
+    assert [(m.bound, m.slope) for m in within] == [(0.5, 1.0)] * 2
+
+
+def test_each_residual_block_has_probes_of_its_own():
+    flow = residual_flow((1, 8, 8), **SMALL | {"num_levels": 3, "steps_per_level": 2})
+    seeds = [module.probe_seed for module in flow.modules() if isinstance(module, ResidualBlock)]
+    assert len(seeds) == len(set(seeds)) == 6

@@ -17,3 +17,11 @@ def test_several_are_asked_in_their_order(monkeypatch) -> None:
     monkeypatch.setattr(ranks, "num_ranks", lambda: 3)
     monkeypatch.setattr(ranks.distributed, "all_gather", all_gather)
     assert ranks.gather_from_ranks(torch.tensor(7)) == [7, 8, 9]
+
+
+def test_several_are_summed_and_know_their_own_number(monkeypatch) -> None:
+    monkeypatch.setattr(ranks, "num_ranks", lambda: 3)
+    monkeypatch.setattr(ranks.distributed, "get_rank", lambda: 2)
+    monkeypatch.setattr(ranks.distributed, "all_reduce", lambda value: value.mul_(3))
+    assert ranks.rank() == 2
+    assert ranks.sum_over_ranks(torch.tensor(2.5)) == 7.5

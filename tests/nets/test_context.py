@@ -14,3 +14,9 @@ def test_half_the_resolution(dtype):
     context.square().sum().backward()
     assert x.grad.abs().amin() > 0  # every pixel is seen
     assert all(parameter.grad.abs().max() > 0 for parameter in net.parameters())
+
+
+def test_dense_block_strided_convolution_dense_block():
+    first, middle, last = ContextNet(3, 5, depth=2, growth=4)
+    assert (middle.kernel_size, middle.stride, middle.bias is None) == ((2, 2), (2, 2), False)
+    assert [len(block.layers) for block in (first, last)] == [2, 2]

@@ -94,3 +94,12 @@ def test_wrong_arguments():
         AutoregressiveConvNet((3, 4), 8)
     with pytest.raises(UsageError, match="expected hidden_channels of at least 1; got 0"):
         AutoregressiveConvNet((3, 4, 4), 0)
+
+
+def test_heads_start_small():
+    torch.manual_seed(0)
+    net = AutoregressiveConvNet((4, 8, 8), 64, head_scale=0.1)
+    torch.manual_seed(0)
+    large = AutoregressiveConvNet((4, 8, 8), 64, head_scale=1.0)
+    torch.testing.assert_close(net.heads.weight, 0.1 * large.heads.weight)
+    assert torch.equal(net.input.weight, large.input.weight)

@@ -1,0 +1,37 @@
+"""Dense blocks by their formula: layers see all channels so far, gates weigh, residual connections keep."""
+
+import pytest
+import torch
+from torch import nn
+
+from lightning_flows.nets.densenet import DenseBlock, DenseNet
+
+
+def randomized(net: nn.Module) -> nn.Module:
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.normal_(0, 0.3)
+    return net.double()
+
+
+@pytest.mark.parametrize("gated", [True, False])
+@torch.no_grad()
+def test_a_block_is_its_formula(gated: bool) -> None:
+    block, x = randomized(DenseBlock(2, 3, depth=2, growth=4, gated=gated)), torch.randn(2, 2, 4, 4).double()
+    h = x
+    for layer in block.layers:
+        h = torch.cat([h, layer(h)], dim=1)
+    assert h.shape[1] == 2 + 2 * 4
+    out = block.last(h)
+    expected = out[:, :3] + out[:, 3:6] * out[:, 6:].sigmoid() if gated else out
+    torch.testing.assert_close(block(x), expected, rtol=0, atol=1e-12)
+
+
+@torch.no_grad()
+def test_a_net_adds_its_blocks_and_takes_the_context_last() -> None:
+    net = randomized(DenseNet(2, 3, width=4, depth=1, growth=2, num_blocks=2, context_channels=1))
+    x, context = torch.randn(2, 2, 4, 4).double(), torch.randn(2, 1, 4, 4).double()
+    h = net.first(torch.cat([x, context], dim=1))
+    for block in net.blocks:
+        h = h + block(h)
+    torch.testing.assert_close(net(x, context), net.last(h), rtol=0, atol=1e-12)

@@ -5,6 +5,8 @@ from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
+from lightning.pytorch.loops.fit_loop import _FitLoop
+from lightning.pytorch.loops.loop import _Loop
 from lightning.pytorch.trainer.states import TrainerFn
 
 from lightning_flows.errors import UsageError
@@ -14,6 +16,7 @@ class LastCheckpoint(Checkpoint):
     """Write ``last.ckpt`` beside the best checkpoint after each validation and each epoch, whatever the metric does.
 
     Lightning's ``save_last`` copies the last *best* checkpoint instead. Without a ModelCheckpoint nothing is written.
+    An epoch that max_steps, max_time or a callback cut short counts as going on, and is completed on resume.
 
     Raises: UsageError where a run resumes within an epoch that now has another number of batches.
     """
@@ -39,8 +42,21 @@ class LastCheckpoint(Checkpoint):
         """Begin."""
         self.has_trained = False
 
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Keep the place within an epoch that was cut short, which Lightning counts as done."""
+        batches = trainer.fit_loop.epoch_loop.batch_progress
+        if batches.is_last_batch or not 0 < batches.current.ready < trainer.num_training_batches:
+            return
+        epochs = checkpoint["loops"]["fit_loop"]["epoch_progress"]
+        for counts in (epochs["total"], epochs["current"]):
+            for key in ("processed", "completed"):
+                counts[key] = min(counts[key], counts["started"] - 1)
+        checkpoint["epoch"] = epochs["current"]["completed"]
+
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Refuse a place within an epoch that means nothing any more."""
+        if trainer.fit_loop.restarted_on_epoch_end:
+            _start_next_epoch(trainer.fit_loop)
         now, before = float(trainer.num_training_batches), self._num_batches
         done = trainer.fit_loop.epoch_loop.batch_progress.current.ready
         if isinstance(before, int | float) and 0 < done < before and now != before:
@@ -64,6 +80,13 @@ class LastCheckpoint(Checkpoint):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write."""
         save_last(trainer)
+
+
+def _start_next_epoch(loop: _FitLoop) -> None:
+    """Go on behind a whole epoch: with max_steps, Lightning would count another one, without batches."""
+    _Loop.restarting.fset(loop, False)  # type: ignore[attr-defined]  # its own setter says True again
+    loop.update_restart_stage()
+    loop.epoch_progress.increment_completed()
 
 
 def save_last(trainer: Trainer) -> None:

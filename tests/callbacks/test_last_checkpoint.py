@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from lightning.pytorch import Callback
+from lightning.pytorch import Callback, seed_everything
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, Timer
 
 from lightning_flows.errors import UsageError
@@ -152,3 +152,29 @@ def test_another_number_of_batches_within_an_epoch_is_refused(tmp_path: Path) ->
 def test_another_batch_size_at_the_end_of_an_epoch_is_fine(tmp_path: Path) -> None:
     train(tmp_path, max_epochs=1)
     assert train(tmp_path, ckpt_path=tmp_path / "last.ckpt", batch_size=10).global_step == STEPS + 3 * 2
+
+
+@pytest.mark.parametrize(
+    ("cut", "callbacks"),
+    [
+        ({"max_steps": STEPS + 3}, []),
+        ({"max_steps": 2 * STEPS}, []),
+        ({"max_steps": 2 * STEPS, "val_check_interval": 2}, []),
+        ({}, [StopAt(STEPS + 2)]),
+        ({}, [StopAt(2 * STEPS)]),
+    ],
+)
+@pytest.mark.parametrize("whole", [{}, {"max_steps": 4 * STEPS - 1}])
+def test_an_epoch_that_is_cut_short_is_completed(
+    tmp_path: Path, cut: dict, callbacks: list[Callback], whole: dict
+) -> None:
+    seed_everything(0, verbose=False)
+    train(tmp_path / "whole", **whole)
+    seed_everything(0, verbose=False)
+    train(tmp_path / "cut", *callbacks, **cut)
+    train(tmp_path / "cut", ckpt_path=tmp_path / "cut/last.ckpt", **whole)
+    expected, got = (torch.load(tmp_path / name / "last.ckpt", weights_only=True) for name in ("whole", "cut"))
+    assert got["global_step"] == expected["global_step"]
+    torch.testing.assert_close(got["state_dict"], expected["state_dict"], rtol=0, atol=0)
+    epochs = [each["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"] for each in (expected, got)]
+    assert epochs[0] == epochs[1]

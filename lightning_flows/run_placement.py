@@ -8,7 +8,7 @@ from typing import Any
 
 from jsonargparse import Namespace
 from lightning.pytorch.callbacks import ModelCheckpoint
-from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_info
 
 from lightning_flows.errors import OutputError, UsageError
@@ -49,6 +49,7 @@ class Placement:
             self.trainer.logger = Namespace(class_path=TENSORBOARD, init_args=init)
         self.writers = [logger for logger in _listed(self.trainer.logger) if _is(logger, TensorBoardLogger, CSVLogger)]
         self.keepers = [one for one in _listed(self.trainer.callbacks) if _is(one, ModelCheckpoint)]
+        self._expand_paths()
         parents = [_parent(logger.init_args) for logger in self.writers] or [self._parent_without_writer()]
         if self.trainer.fast_dev_run or any("://" in str(parent) for parent in parents):
             if resumes:
@@ -63,6 +64,15 @@ class Placement:
             self._follow(parents[0], name, resumes)
         else:
             self._lead(parents, name, resumes)
+
+    def _expand_paths(self) -> None:
+        """Put paths for ``~`` and ``$NAME``, which only some of Lightning's parts know."""
+        sections = [self.trainer, *(one.init_args for one in self.keepers)]
+        sections += [one.init_args for one in _listed(self.trainer.logger) if _is(one, Logger)]
+        for section in sections:
+            for key in ("default_root_dir", "save_dir", "dirpath"):
+                if isinstance(path := section.get(key), str):
+                    section[key] = os.path.expanduser(os.path.expandvars(path))
 
     def _lead(self, parents: list[Path], name: str | None, resumes: bool) -> None:
         folder = self._find(parents[0], name) if resumes else None
@@ -168,7 +178,7 @@ def is_first_process() -> bool:
 
 
 def _parent(init: Namespace) -> Path:
-    return Path(os.path.expanduser(os.path.expandvars(str(init.save_dir)))) / (init.get("name") or "")
+    return Path(str(init.save_dir)) / (init.get("name") or "")
 
 
 def _listed(value: Any) -> list[Any]:

@@ -1,5 +1,6 @@
 """Each run has a folder of its own, whatever the logger, and `last` finds it again or says why not."""
 
+import copy
 import os
 import shutil
 from pathlib import Path
@@ -187,3 +188,21 @@ def test_arguments_of_a_resumed_run_are_those_in_its_folder(tiny: list[str]) -> 
     run(["fit", *tiny, "--ckpt_path=last", "--trainer.max_epochs=2", "--model.learning_rate=0.125"])
     for file in ("config.yaml", "hparams.yaml"):
         assert "learning_rate: 0.125" in (Path("runs/demo/version_0") / file).read_text()
+
+
+@pytest.mark.parametrize("written", ["~/saved", "$HERE/saved"])
+@pytest.mark.parametrize("name", ["none", "shared", "csv", "two"])
+def test_home_and_variables_are_one_folder_for_all(
+    name: str, written: str, tiny: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for variable in ("HOME", "HERE"):
+        monkeypatch.setenv(variable, str(tmp_path / "home"))
+    logger = copy.deepcopy(LOGGERS[name][0])
+    for each in logger if isinstance(logger, list) else [logger] if logger else []:
+        each["init_args"]["save_dir"] = written
+    options = ["fit", *tiny, config(logger), f"--trainer.default_root_dir={written}"]
+    run(options)
+    run([*options, "--ckpt_path=last", "--trainer.max_epochs=2"])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["home", "logger.yaml"]
+    (last,) = Path("home").rglob("last.ckpt")
+    assert torch.load(last, weights_only=True)["epoch"] == 1

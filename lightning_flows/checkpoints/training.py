@@ -153,6 +153,8 @@ def _state_problem(kind: type, state: Any, parameter: Tensor) -> str | None:
                 return f"a {key} of shape {tuple(getattr(value, 'shape', ()))} for {tuple(parameter.shape)}"
             if not value.is_floating_point() and not parameter.is_complex():
                 return f"a {key} of {value.dtype}"
+            if torch.empty_like(value, device="meta").stride() != value.stride():  # fused kernels take it to be dense
+                return f"a {key} with gaps, or elements that share memory,"
         if key == "step" and not same_form(0.0, value):
             return "a step that is no number"
     return None

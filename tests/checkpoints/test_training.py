@@ -33,6 +33,10 @@ HARM = {
     "a step that is no number": lambda w: moments(w).update(step=torch.zeros(1000)),
     "no exp_avg, as of another optimizer": lambda w: moments(w).pop("exp_avg"),
     "a exp_avg of torch.int64": lambda w: moments(w).update(exp_avg=torch.zeros_like(moments(w)["exp_avg"]).long()),
+    "share memory": lambda w: moments(w).update(exp_avg=torch.zeros(1).expand(moments(w)["exp_avg"].shape)),
+    "a exp_avg_sq with gaps": lambda w: moments(w).update(
+        exp_avg_sq=torch.zeros((*moments(w)["exp_avg_sq"].shape, 2))[..., 0]
+    ),
     "groups of another size": lambda w: w["optimizer_states"][0]["param_groups"][0]["params"].pop(),
     "groups of parameters for 1": lambda w: w["optimizer_states"][0]["param_groups"].append({"params": []}),
     "states of parameters that there are not": lambda w: w["optimizer_states"][0]["state"].update({999: moments(w)}),

@@ -44,6 +44,7 @@ class FlowTrainer(Trainer):
     """
 
     def __init__(self, **kwargs: Any) -> None:
+        _check_counts(kwargs)
         _choose_progress(kwargs)
         _choose_device(kwargs)
         super().__init__(**kwargs)
@@ -216,6 +217,14 @@ def _short(path: str | Path) -> str:
     """A path as a person types it."""
     path, here = Path(path).absolute(), Path.cwd()
     return str(path.relative_to(here) if path.is_relative_to(here) else path)
+
+
+def _check_counts(kwargs: dict[str, Any]) -> None:
+    """Raise UsageError over a count that Lightning takes and then divides by."""
+    for name in ("accumulate_grad_batches", "check_val_every_n_epoch", "val_check_interval"):
+        value = kwargs.get(name)
+        if isinstance(value, int | float) and value <= 0:
+            raise UsageError(f"expected {name} above 0; got {value}")
 
 
 def _choose_progress(kwargs: dict[str, Any]) -> None:

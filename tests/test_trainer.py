@@ -147,3 +147,10 @@ def test_a_device_without_float64_is_not_chosen(accelerator: str | None, monkeyp
     assert type(FlowTrainer(logger=False, **options).accelerator).__name__ == "CPUAccelerator"
     with pytest.raises(UsageError, match="mps has no float64"):
         FlowTrainer(accelerator="mps")
+
+
+@pytest.mark.parametrize("name", ["accumulate_grad_batches", "check_val_every_n_epoch", "val_check_interval"])
+@pytest.mark.parametrize("value", [0, -1])
+def test_a_count_below_one_is_refused(name: str, value: int) -> None:
+    with pytest.raises(UsageError, match=f"expected {name} above 0; got {value}"):
+        FlowTrainer(accelerator="cpu", logger=False, **{name: value})

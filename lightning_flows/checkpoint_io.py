@@ -26,7 +26,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             torch.save(checkpoint, file)
 
     def remove_checkpoint(self, path: str | Path) -> None:
-        """Remove one checkpoint file, never a folder: the path may come from a checkpoint that somebody else wrote.
+        """Remove one checkpoint file, never a folder: the path may come from an untrusted checkpoint.
 
         Raises: CheckpointError for anything but a file whose name ends in ``.ckpt``.
         """
@@ -41,8 +41,8 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         file.unlink()
 
     def load_checkpoint(self, path: str | Path, map_location: Any = None, weights_only: bool | None = None) -> Any:
-        """Read tensors and plain values, on the host, whatever is asked for. Raises: CheckpointError."""
-        if Path(path).name == ".temp.ckpt":  # in which processes that Lightning forks hand their weights back, alone
+        """Read tensors and plain values onto the host, regardless of the arguments. Raises: CheckpointError."""
+        if Path(path).name == ".temp.ckpt":  # weights alone, returned by processes that Lightning forks
             return read_values(path)
         checkpoint = read_file(path)
         if "pytorch-lightning_version" not in checkpoint:

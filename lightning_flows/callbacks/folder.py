@@ -7,10 +7,10 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 
 
 def run_folder(trainer: Trainer) -> Path:
-    """Return the folder of a run: that of a logger that writes files, else the one in which ``checkpoints`` lies.
+    """Return the folder of a run: that of a logger that writes files, or else the parent of ``checkpoints``.
 
-    ``save_dir`` of another logger, such as W&B's, is shared by all its runs. Lightning's ``trainer.log_dir`` asks all
-    ranks, so that a callback that asks on the first rank alone would wait for the others forever.
+    ``save_dir`` of other loggers, such as W&B's, is shared by all runs. Lightning's ``trainer.log_dir`` is a collective
+    call, so a callback that uses it only on the first rank would wait for the others forever.
     """
     folder = getattr(trainer.logger, "log_dir", None)
     if isinstance(folder, str | Path):

@@ -40,7 +40,7 @@ class GraphPicture(Callback):
         ).cpu()
         figure = graph_figure(data, samples, lambda graphs: pl_module(graphs.to(pl_module.device)))
         if trainer.fast_dev_run:  # type: ignore[attr-defined]
-            return  # a trial run leaves no files
+            return  # a trial run writes no files
         folder = folder_inside(run_folder(trainer), "samples")
         with replaced(folder / f"epoch_{trainer.current_epoch:04d}.png") as file:
             figure.savefig(file, format="png", dpi=100)

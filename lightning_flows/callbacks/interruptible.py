@@ -24,12 +24,12 @@ SIGNALS = (*ENDING, *([signal.SIGUSR1] if hasattr(signal, "SIGUSR1") else []))
 class Interruptible(Callback):
     """On SIGTERM, SIGUSR1 or Ctrl-C finish the current step, write ``last.ckpt`` and exit.
 
-    ``--ckpt_path last`` resumes there. All ranks stop after the same step, whichever got the signal; a second Ctrl-C
-    stops at once. Validation is aborted after the current batch and rerun on resume. Between signals ``last.ckpt`` is
-    written every few minutes, in case the process is killed. An evaluation on its own, which has nothing to keep, ends
-    at once.
+    ``--ckpt_path last`` resumes from it. All ranks stop after the same step, no matter which one got the signal; a
+    second Ctrl-C exits immediately. Validation is aborted after the current batch and rerun on resume. ``last.ckpt`` is
+    also written every few minutes, in case the process is killed. Evaluation outside of training has nothing to save
+    and ends immediately.
 
-    Takes the place of Lightning's handlers while a loop runs, those of Slurm's automatic requeue included.
+    Replaces Lightning's handlers while a loop runs, including those of Slurm's automatic requeue.
 
     Args:
         every_n_minutes: time between two checkpoints within an epoch; 0 for none.
@@ -47,7 +47,7 @@ class Interruptible(Callback):
         self._stops = False
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Listen, in place of Lightning's own handlers, which it takes back with its own at the end."""
+        """Install handlers in place of Lightning's, which restores the original ones at the end."""
         self._reset()
         self._listen(self._ask)
         environment = getattr(trainer.strategy, "cluster_environment", None)
@@ -57,37 +57,37 @@ class Interruptible(Callback):
             )
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """End at once when asked to."""
+        """Exit on a signal."""
         self._listen(interrupt)
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """End at once when asked to."""
+        """Exit on a signal."""
         self._listen(interrupt)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """Stop, after all of the last step is done and logged."""
+        """Stop, once the last step is done and logged."""
         if self._stops:
             self._stop(trainer)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Write, where it is time to."""
+        """Write if it is time to."""
         loop = trainer.fit_loop.epoch_loop
         validates = loop._should_check_val_fx(trainer.fit_loop._data_fetcher)  # type: ignore[arg-type]
         if validates or loop.batch_progress.is_last_batch or loop._should_accumulate():
-            return  # a run that goes on from here would skip the validation, or miss the gradients so far
+            return  # resuming here would skip the validation, or lose accumulated gradients
         due = 0 < 60 * self.every_n_minutes < time.monotonic() - self._last_time
         if self._any_rank(trainer, self._signal is not None or due):
             self._save(trainer)
             self._stops = self._any_rank(trainer, self._signal is not None)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Count the batches that all ranks have; on its own, end at once when asked to."""
+        """Count the batches that all ranks have; outside of training, exit on a signal."""
         if trainer.state.fn is not TrainerFn.FITTING:
             self._listen(interrupt)
             return
-        batches = sum(int(min(num, 2**31)) for num in trainer.num_val_batches)  # without an end is inf
+        batches = sum(int(min(num, 2**31)) for num in trainer.num_val_batches)  # inf for an endless loader
         count = torch.tensor(batches, device=pl_module.device)
         if trainer.world_size > 1:
             distributed.all_reduce(count, op=distributed.ReduceOp.MIN)
@@ -102,7 +102,7 @@ class Interruptible(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Write and stop, if asked to."""
+        """Write and stop if asked to."""
         training = trainer.state.fn is TrainerFn.FITTING and not trainer.sanity_checking
         if not training or not trainer.fit_loop.epoch_loop.batch_progress.current.ready:
             return
@@ -112,7 +112,7 @@ class Interruptible(Callback):
             self._stop(trainer)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Let a validation that is left be made anew: what it has summed up is not in a checkpoint."""
+        """Make resuming rerun an aborted validation, whose partial sums are not in the checkpoint."""
         if self._leaves_validation:
             for progress in ("total", "current"):
                 state = checkpoint["loops"]["fit_loop"]["epoch_loop.val_loop.batch_progress"][progress]

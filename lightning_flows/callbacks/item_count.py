@@ -1,4 +1,4 @@
-"""How many items a test has seen."""
+"""The number of items in a test."""
 
 from typing import Any
 
@@ -9,14 +9,14 @@ from lightning_flows.functional.ranks import sum_over_ranks
 
 
 class ItemCount(Callback):
-    """Count the items of a test, over all ranks: ``num_items``, None for batches that carry no ``index``."""
+    """Count the items of a test over all ranks as ``num_items``; None if batches have no ``index``."""
 
     def __init__(self) -> None:
         self.num_items: int | None = None
         self._count: int | None = 0
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Begin."""
+        """Reset the count."""
         self.num_items, self._count = None, 0
 
     def on_test_batch_end(
@@ -28,11 +28,11 @@ class ItemCount(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Add a batch."""
+        """Count a batch."""
         known = self._count is not None and isinstance(batch, dict) and "index" in batch
         self._count = (self._count or 0) + len(batch["index"]) if known else None
 
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Sum over ranks; all of them see batches of one kind."""
+        """Sum over ranks, whose batches are all of the same kind."""
         if self._count is not None:
             self.num_items = int(sum_over_ranks(torch.tensor(self._count, device=pl_module.device)))

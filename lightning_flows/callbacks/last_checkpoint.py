@@ -13,12 +13,16 @@ from lightning_flows.errors import UsageError
 
 
 class LastCheckpoint(Checkpoint):
-    """Write ``last.ckpt`` beside the best checkpoint after each validation and each epoch, whatever the metric does.
+    """Write ``last.ckpt`` next to the best checkpoint after each validation and each epoch, regardless of the metric.
 
+<<<<<<< HEAD
     Lightning's ``save_last`` copies the last *best* checkpoint instead. Without a ModelCheckpoint nothing is written.
     An epoch that max_steps, max_time or a callback cut short counts as going on, and is completed on resume.
+=======
+    Lightning's ``save_last`` copies the last *best* checkpoint instead. Requires a ModelCheckpoint.
+>>>>>>> 5fac71d (Docstrings of callbacks and checkpoints in shorter, idiomatic English)
 
-    Raises: UsageError where a run resumes within an epoch that now has another number of batches.
+    Raises: UsageError if a run resumes within an epoch whose number of batches has changed.
     """
 
     def __init__(self) -> None:
@@ -27,19 +31,19 @@ class LastCheckpoint(Checkpoint):
 
     @property
     def state_key(self) -> str:
-        """One state for all of them."""
+        """A single key: all instances share their state."""
         return "LastCheckpoint"
 
     def state_dict(self) -> dict[str, Any]:
-        """The number of batches per epoch, to which a place within an epoch refers."""
+        """The number of batches per epoch, needed to resume within an epoch."""
         return {"num_batches": self._num_batches}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Keep what the checkpoint's run had."""
+        """Restore the number of batches of the checkpoint's run."""
         self._num_batches = state_dict.get("num_batches")
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Begin."""
+        """Reset."""
         self.has_trained = False
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
@@ -54,9 +58,13 @@ class LastCheckpoint(Checkpoint):
         checkpoint["epoch"] = epochs["current"]["completed"]
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+<<<<<<< HEAD
         """Refuse a place within an epoch that means nothing any more."""
         if trainer.fit_loop.restarted_on_epoch_end:
             _start_next_epoch(trainer.fit_loop)
+=======
+        """Refuse to resume within an epoch whose number of batches has changed."""
+>>>>>>> 5fac71d (Docstrings of callbacks and checkpoints in shorter, idiomatic English)
         now, before = float(trainer.num_training_batches), self._num_batches
         done = trainer.fit_loop.epoch_loop.batch_progress.current.ready
         if isinstance(before, int | float) and 0 < done < before and now != before:
@@ -68,11 +76,11 @@ class LastCheckpoint(Checkpoint):
         self._num_batches = now
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """Remember that there was something to train."""
+        """Remember that at least one step was trained."""
         self.has_trained = True
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write, unless the end of the epoch comes at once."""
+        """Write, unless the epoch ends right after."""
         within = trainer.state.fn is TrainerFn.FITTING and not trainer.sanity_checking
         if within and not trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
             save_last(trainer)
@@ -90,13 +98,13 @@ def _start_next_epoch(loop: _FitLoop) -> None:
 
 
 def save_last(trainer: Trainer) -> None:
-    """Write ``last.ckpt``, on all ranks together; a trial run (fast_dev_run) keeps no checkpoints."""
+    """Write ``last.ckpt``, a collective call; a trial run (fast_dev_run) keeps no checkpoints."""
     if (path := last_checkpoint(trainer)) and not trainer.fast_dev_run:  # type: ignore[attr-defined]
         trainer.save_checkpoint(path, weights_only=False)
 
 
 def last_checkpoint(trainer: Trainer) -> Path | None:
-    """The file ``last.ckpt`` of a run; None for one that keeps no checkpoints."""
+    """Path of a run's ``last.ckpt``; None if it keeps no checkpoints."""
     for callback in trainer.checkpoint_callbacks:
         if isinstance(callback, ModelCheckpoint) and callback.dirpath:
             return Path(callback.dirpath) / f"{callback.CHECKPOINT_NAME_LAST}{callback.FILE_EXTENSION}"

@@ -12,15 +12,15 @@ from lightning_flows.files import check_new_file, created
 
 
 class PredictionWriter(Callback):
-    """Write a CSV with a row for each picture: index, name, log_likelihood (nats) and bpd (bits per dimension); for
-    graphs the last is nll (nats a node).
+    """Write a CSV with one row per image: index, name, log_likelihood (nats) and bpd (bits per dimension); for graphs
+    the last is nll (nats per node).
 
-    Rows are in the order of the pictures, whatever the number of devices. The file appears at the end, whole; an
-    existing one is never overwritten.
+    Rows are in the order of the images, for any number of devices. The file appears at the end, complete; an existing
+    file is never overwritten.
 
     Args:
-        path: the file to write.
-    Raises: OutputError before anything is computed, if the file exists or its folder cannot be made.
+        path: file to write.
+    Raises: OutputError before anything is computed, if the file exists or its folder cannot be created.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -57,9 +57,9 @@ class PredictionWriter(Callback):
             return
         names = trainer.datamodule.predict_names()  # type: ignore[attr-defined]
         with created(self.path) as file:
-            # a file's name may be no text
+            # a file name may not be valid text
             text = io.TextIOWrapper(file, encoding="utf-8", errors="backslashreplace", newline="")
             writer = csv.writer(text)
             writer.writerow(["index", "name", *self._columns[1:]])
             writer.writerows((index, names[index], *values) for index, *values in sorted(rows))
-            text.detach()  # written, but still open: its owner closes it
+            text.detach()  # flushed, but still open: its owner closes it

@@ -95,7 +95,7 @@ class RuntimeMonitor(Callback):
     @rank_zero_only
     def _write(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.fast_dev_run:  # type: ignore[attr-defined]
-            return  # a trial run leaves no files
+            return  # a trial run writes no files
         device = pl_module.device
         name = (
             torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"

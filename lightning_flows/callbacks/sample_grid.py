@@ -50,7 +50,7 @@ class SampleGrid(Callback):
         if isinstance(trainer.logger, TensorBoardLogger):
             trainer.logger.experiment.add_image("samples", grid, trainer.global_step)
         if trainer.fast_dev_run:  # type: ignore[attr-defined]
-            return  # a trial run leaves no files
+            return  # a trial run writes no files
         folder = folder_inside(run_folder(trainer), "samples")
         with replaced(folder / f"epoch_{trainer.current_epoch:04d}.png") as file:
             save_image(grid / 255, file, format="png")

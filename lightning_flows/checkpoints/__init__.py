@@ -1,4 +1,4 @@
-"""Checkpoint files: read as data alone, and held against what they are loaded into."""
+"""Checkpoint files: read as data only, and validated against what they are loaded into."""
 
 from lightning_flows.checkpoints.file import read_checkpoint, read_file
 from lightning_flows.checkpoints.plain import construct, describe, public_path

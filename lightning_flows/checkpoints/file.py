@@ -1,4 +1,4 @@
-"""The one reader of checkpoint files: tensors and plain values, never code, within stated limits."""
+"""The only reader of checkpoint files: tensors and plain values, never code, within fixed limits."""
 
 import pickle
 import stat
@@ -12,14 +12,14 @@ from lightning_flows.checkpoints.forms import check_record, check_training, chec
 from lightning_flows.errors import CheckpointError
 
 MAX_PLAIN_BYTES = 64 * 2**20
-"""Largest size of all that is no tensor in a checkpoint."""
+"""Largest total size of everything but tensors in a checkpoint."""
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
-    """Load a checkpoint of this application on the host; its tensors stay in the file until they are used.
+    """Load a checkpoint of lightning_flows on the host; tensors are memory-mapped.
 
-    Raises: CheckpointError if the file is missing, truncated, no checkpoint, too large for what it holds, holds pickled
-    code (which is not run), or was not written by lightning_flows.
+    Raises: CheckpointError if the file is missing, truncated, not a checkpoint, expands beyond its size, contains
+    pickled code (which is not run), or was not written by lightning_flows.
     """
     checkpoint = read_file(path)
     check_record(checkpoint, str(path))
@@ -46,7 +46,7 @@ def read_values(path: str | Path) -> dict[str, Any]:
         raise _truncated(path) from error
     except PermissionError as error:
         raise _unreadable(path, error) from error
-    except Exception as error:  # of what bytes may do to a reader there is no list
+    except Exception as error:  # a damaged file may raise anything
         raise _truncated(path) from error
     if not isinstance(checkpoint, dict):
         raise CheckpointError(f"{path} is a checkpoint of another program: give one that lightning_flows wrote")
@@ -55,14 +55,14 @@ def read_values(path: str | Path) -> dict[str, Any]:
 
 
 def _check_file(path: str | Path) -> int:
-    """Size in bytes of what looks like a checkpoint from the outside."""
+    """Check the archive without unpickling it; return its size in bytes."""
     if "://" in str(path):
         raise CheckpointError(f"{path} is a URL: download it, then give the path of the file")
     try:
         status = Path(path).stat()
     except (FileNotFoundError, NotADirectoryError):
         raise CheckpointError(f"{path} does not exist: give the path of a checkpoint, such as {EXAMPLE}") from None
-    except (OSError, ValueError) as error:  # a name that is too long, or has a zero byte
+    except (OSError, ValueError) as error:  # a name that is too long or contains NUL
         raise CheckpointError(
             f"{str(path)[:80]!r} cannot be read ({_why(error)}): give the path of a checkpoint"
         ) from None

@@ -1,4 +1,4 @@
-"""The form of what a checkpoint holds: values of any depth or size within limits, and a record of model and data."""
+"""Structure of a checkpoint: limits on depth and size of its values, and the record of model and data."""
 
 import math
 import re
@@ -15,15 +15,15 @@ MAX_DEPTH = 40
 MAX_VALUES = 2_000_000
 MAX_TENSOR_BYTES = 64 * 2**20
 MAX_RECORD_VALUES = 10_000
-"""Limits of a checkpoint: levels of nesting, values in all, bytes of a tensor that is larger than the file, and values
-in the record of model and data."""
+"""Limits of a checkpoint: levels of nesting, total number of values, bytes of a tensor that is larger than the file,
+and values in the record of model and data."""
 
 CLASS_PATH = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)+")
 PLAIN = (type(None), bool, int, float, str)
 
 
 def check_values(checkpoint: Mapping[str, Any], path: str, file_size: int) -> None:
-    """Raise CheckpointError unless all tensors are dense, on the host and of a size that the file can hold."""
+    """Raise CheckpointError unless all tensors are dense, on the host and no larger than the file or the limit."""
     largest = max(file_size, MAX_TENSOR_BYTES)
     for value in _leaves(checkpoint, path, MAX_VALUES):
         if not isinstance(value, Tensor):
@@ -40,14 +40,14 @@ def check_values(checkpoint: Mapping[str, Any], path: str, file_size: int) -> No
 
 
 def check_training(checkpoint: Mapping[str, Any], path: str = "the checkpoint") -> None:
-    """Raise CheckpointError unless the parts that Lightning reads have the form that it writes."""
+    """Raise CheckpointError unless the entries that Lightning reads have the structure it writes."""
     problem = _training_problem(checkpoint)
     if problem:
         raise CheckpointError(f"{path} has {problem}: give a checkpoint that fit wrote")
 
 
 def check_record(checkpoint: Mapping[str, Any], path: str = "the checkpoint") -> None:
-    """Raise CheckpointError unless a checkpoint says in the form that fit writes what its model and data are."""
+    """Raise CheckpointError unless a checkpoint describes its model and data as fit does."""
     if "lightning_flows" not in checkpoint:
         raise CheckpointError(f"{path} is a checkpoint of another program: give one that lightning_flows wrote")
     record = checkpoint["lightning_flows"]
@@ -62,9 +62,9 @@ def check_record(checkpoint: Mapping[str, Any], path: str = "the checkpoint") ->
 
 
 def same_form(template: Any, value: Any, *, whole: bool = True) -> bool:
-    """Whether a value has the keys and kinds of the template; what it has beside them, or where that is None, is free.
+    """Whether a value has the keys and types of the template; extra keys, and values where that has None, may be any.
 
-    Without ``whole``, a number may have a fraction where that of the template has none.
+    With ``whole=False``, a float may take the place of an int in the template.
 
     >>> same_form({"step": 0}, {"step": 3, "more": "x"}), same_form({"step": 0}, {"step": "3"})
     (True, False)
@@ -158,7 +158,7 @@ def _record_problem(record: Any) -> str | None:
 
 
 def _leaves(value: Any, path: str, most: int) -> Iterator[Any]:
-    """All values that are no containers; shared containers count as often as they are met."""
+    """All values other than containers; shared containers are counted each time they occur."""
     waiting, count = [(value, 0)], 0
     while waiting:
         each, depth = waiting.pop()

@@ -1,4 +1,4 @@
-"""Arguments of models and data as plain values, and what they describe, made anew from them."""
+"""Convert constructor arguments of models and data to plain values, and rebuild models and data from them."""
 
 import base64
 import dataclasses
@@ -26,7 +26,7 @@ register_type(date, serializer=date.isoformat, deserializer=date.fromisoformat, 
 
 
 def describe(component: Any) -> dict[str, Any]:
-    """Class path and constructor arguments of a module or datamodule, as a config has them."""
+    """Class path and constructor arguments of a module or datamodule, as in a config."""
     kind = type(component)
     accepted = accepted_arguments(kind)
     return {
@@ -38,23 +38,23 @@ def describe(component: Any) -> dict[str, Any]:
 
 
 def public_path(kind: type) -> str:
-    """Path to import a class from: its package if that exports it, so that checkpoints outlive a moved file."""
+    """Import path of a class: its package if that exports it, so that checkpoints survive a moved file."""
     package = ".".join(kind.__module__.split(".")[:2])
     exported = getattr(sys.modules.get(package), kind.__qualname__, None) is kind
     return f"{package if exported else kind.__module__}.{kind.__qualname__}"
 
 
 def accepted_arguments(kind: type) -> set[str] | None:
-    """Names that the constructor of a class takes; None if it takes any.
+    """Names of the arguments that the constructor of a class accepts; None if it accepts any.
 
-    A subclass may give its base arguments that it does not take itself: these are no part of what describes it.
+    Arguments that a subclass passes to its base, but does not accept itself, are not part of its description.
     """
     names, is_open = _named_arguments(kind)
     return None if is_open else names
 
 
 def plain(value: Any) -> Any:
-    """A value in numbers, text, lists and dicts, from which a constructor's annotation brings it back.
+    """Convert a value to numbers, strings, lists and dicts, from which the constructor's annotation restores it.
 
     >>> plain({"size": (3, torch.float16), "where": torch.device("cpu")})
     {'size': [3, 'torch.float16'], 'where': 'cpu'}
@@ -84,9 +84,9 @@ def plain(value: Any) -> Any:
 
 
 def construct(kind: type, init_args: Mapping[str, Any]) -> Any:
-    """Build a class from plain arguments, which its annotations turn into what they stand for.
+    """Build a class from plain arguments, converted according to its annotations.
 
-    Raises: CheckpointError if they do not fit it.
+    Raises: CheckpointError if they do not fit the class.
     """
     try:
         return kind(**_typed(kind, init_args))
@@ -100,7 +100,7 @@ def construct(kind: type, init_args: Mapping[str, Any]) -> Any:
 
 
 def check_describable(component: Any, name: str) -> None:
-    """Raise UsageError unless all arguments of a model or data can be had back from a checkpoint's plain values."""
+    """Raise UsageError unless all arguments of a model or data survive the conversion to plain values and back."""
     hparams, kind = dict(component.hparams), type(component)
     accepted = accepted_arguments(kind)
     for key, value in hparams.items():
@@ -119,7 +119,7 @@ def check_describable(component: Any, name: str) -> None:
 
 
 def _named_arguments(kind: type) -> tuple[set[str], bool]:
-    """Names of a constructor's arguments, those of its bases included, and whether it takes others too."""
+    """Names of a constructor's arguments, including those of its bases, and whether it accepts others too."""
     names: set[str] = set()
     for each in kind.__mro__:
         if "__init__" not in vars(each):
@@ -132,7 +132,7 @@ def _named_arguments(kind: type) -> tuple[set[str], bool]:
 
 
 def _typed(kind: type, init_args: Mapping[str, Any]) -> dict[str, Any]:
-    """Arguments as the annotations of the constructor have them; as they are where it tells nothing of their types."""
+    """Arguments converted according to the constructor's annotations; unannotated ones are unchanged."""
     parser = ArgumentParser(exit_on_error=False)
     left_out = _named_arguments(kind)[0] - init_args.keys()
     with warnings.catch_warnings():
@@ -153,7 +153,7 @@ def _is_plain(value: Any) -> bool:
 
 
 def _canonical(value: Any) -> Any:
-    """The value with lists for plain tuples, as a constructor that takes one takes the other."""
+    """Replace plain tuples by lists, as a constructor that accepts one accepts the other."""
     if type(value) in (tuple, list, torch.Size):
         return [_canonical(each) for each in value]
     if type(value) is dict:

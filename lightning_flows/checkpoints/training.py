@@ -1,4 +1,4 @@
-"""What a resumed training takes from a checkpoint beside the weights, held against what it is loaded into."""
+"""Validate what resumed training loads from a checkpoint besides the weights."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -38,13 +38,13 @@ NEEDED = {
     torch.optim.Adamax: {"step", "exp_avg", "exp_inf"},
 }
 FREE = ("params", "initial_lr", "fused", "foreach", "capturable", "differentiable")
-"""Options of a group of parameters that one precision or device has and another has not."""
+"""Options of a parameter group that depend on precision or device."""
 PATHS = ("best_model_path", "kth_best_model_path", "last_model_path")
 ADVICE = "give a checkpoint that this model's fit wrote, or train anew"
 
 
 def check_resumable(checkpoint: Mapping[str, Any], trainer: Trainer) -> None:
-    """Raise CheckpointError unless a training can go on from a checkpoint: all parts are there, in their form."""
+    """Raise CheckpointError unless training can resume from a checkpoint: all entries are present and well-formed."""
     missing = [key for key in ("optimizer_states", "lr_schedulers", "loops") if key not in checkpoint]
     if missing:
         raise CheckpointError(
@@ -57,10 +57,10 @@ def check_resumable(checkpoint: Mapping[str, Any], trainer: Trainer) -> None:
 
 
 def keep_paths_in(checkpoint: dict[str, Any], trainer: Trainer) -> None:
-    """Let a ModelCheckpoint know only of files in its own folder, whatever a checkpoint says of others.
+    """Restrict the restored state of each ModelCheckpoint to files in its own folder.
 
-    A run that goes on in its folder finds its files there by name, even where the folder was renamed; a new one starts
-    without any. Raises: CheckpointError if the state of a callback of Lightning's or ours has another form.
+    A run that resumes in its folder finds its files there by name, even if the folder was renamed; a new run starts
+    without any. Raises: CheckpointError if the state of a built-in callback is malformed.
     """
     states = dict(checkpoint.get("callbacks", {}))
     for callback in trainer.callbacks:  # type: ignore[attr-defined]
@@ -78,19 +78,19 @@ def keep_paths_in(checkpoint: dict[str, Any], trainer: Trainer) -> None:
 
 
 def guard_optimizers(optimizers: list[Optimizer], own: bool) -> None:
-    """Check each state that an optimizer will load; where it is ours, the options given now win over the saved ones."""
+    """Validate each state that an optimizer loads; if ``own``, current options override the saved ones."""
     for optimizer in optimizers:
         optimizer.register_load_state_dict_pre_hook(_own if own else _check)
 
 
 def check_counts(checkpoint_counts: tuple[int, list[Any]], trainer: Trainer) -> None:
-    """Raise CheckpointError unless optimizers and schedules are as many, and of the form, of a checkpoint's."""
+    """Raise CheckpointError unless number and structure of optimizers and schedules match the checkpoint."""
     num, schedules = checkpoint_counts
     if num != len(trainer.optimizers):
         raise CheckpointError(f"the checkpoint has {num} optimizers, and the model {len(trainer.optimizers)}: {ADVICE}")
     for config, state in zip(trainer.lr_scheduler_configs, schedules, strict=False):
         own: Callable[[], Any] = config.scheduler.state_dict
-        kind = type(config.scheduler)  # a state becomes attributes: none may stand in the place of a method
+        kind = type(config.scheduler)  # state entries become attributes and must not shadow methods
         if not same_form(own(), state) or any(hasattr(kind, key) for key in state.keys() - own().keys()):
             raise CheckpointError(f"the checkpoint's schedule of the learning rate is of no {kind.__name__}: {ADVICE}")
 
@@ -161,7 +161,7 @@ def _state_problem(kind: type, state: Any, parameter: Tensor) -> str | None:
 
 
 def _moved(state: Mapping[str, Any], dirpath: str, resumed: Any) -> dict[str, Any] | None:
-    """State with files of the folder alone; None for a run in another folder than the one that goes on."""
+    """State restricted to files in the folder; None unless the run resumes in it."""
     folder = Path(dirpath)
     goes_on = state["dirpath"] == dirpath or (resumed and Path(resumed).resolve().parent == folder.resolve())
 
@@ -192,5 +192,5 @@ def _is_checkpoint_state(state: Mapping[str, Any]) -> bool:
 
 
 def _without_data(loops: dict[str, Any]) -> dict[str, Any]:
-    """Progress of the loops alone: what their data loaders keep differs from one to the next."""
+    """Progress of the loops without the state of their data loaders, which varies."""
     return {name: {k: v for k, v in loop.items() if "combined_loader" not in k} for name, loop in loops.items()}

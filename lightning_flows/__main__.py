@@ -12,7 +12,7 @@ for number in ENDING:  # the imports below take seconds
 # torch's C++ parts print a stack trace where a process only learns that another one ended; read when torch is imported
 os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
 
-# `python -m` looks into the working folder first, where a file torch.py or yaml.py would stand in for an installed one
+# `python -m` searches the working directory first, where a file torch.py or yaml.py would shadow an installed package
 if sys.path and sys.path[0] in ("", os.getcwd()):
     sys.path.append(sys.path.pop(0))
 

@@ -52,7 +52,7 @@ class FlowCLI(LightningCLI):
         self._end_run("finished")
 
     def _run(self, args: Sequence[str]) -> None:
-        def defaults(name: str) -> dict[str, Any]:  # of its own for each, as Lightning adds a description to it
+        def defaults(name: str) -> dict[str, Any]:  # a new one each time, as Lightning adds a description to it
             return {"default_config_files": [str(CONFIG_DIR / "defaults" / name)]}
 
         self.checkpoint = given_checkpoint(args)
@@ -117,8 +117,8 @@ class FlowCLI(LightningCLI):
             super()._set_seed()
 
     def before_instantiate_classes(self) -> None:
-        """Choose the run's folder, or find the one to resume."""
-        self.save_config_callback: Any = None  # evaluation leaves no files behind
+        """Choose the run's folder, or find the run to resume."""
+        self.save_config_callback: Any = None  # evaluation writes no files
         if self.subcommand == "fit":
             config = self.config.fit
             given = without_place(config)
@@ -128,7 +128,7 @@ class FlowCLI(LightningCLI):
                 self.checkpoint = read_checkpoint(self.placement.resumed)
 
     def _end_run(self, state: str) -> None:
-        """Leave the run's folder; remove it if nothing came of it."""
+        """Release the run's folder; remove it if the run produced nothing."""
         if self.placement is None:
             return
         trainer = getattr(self, "trainer", None)
@@ -136,7 +136,7 @@ class FlowCLI(LightningCLI):
         self.placement.release(state)
         if run is not None and state != "finished" and (trainer is None or trainer.global_step == 0):
             for logger in trainer.loggers if trainer is not None else []:
-                with suppress(Exception):  # its files are about to go
+                with suppress(Exception):  # its files are about to be removed
                     logger.experiment.close()
             run.drop()
 
@@ -184,7 +184,7 @@ def main(args: Sequence[str] | None = None) -> None:
         try:
             run(args)
         except Interrupted as ended:
-            if ended.code == 128 + ended.number and is_first_process():  # a training that was stopped has said so
+            if ended.code == 128 + ended.number and is_first_process():  # stopped training has already reported it
                 print(ended_by(ended.number), file=sys.stderr, flush=True)
             end_children()
             raise

@@ -14,10 +14,10 @@ CONFIG_DIR = PACKAGE / "configs" if (PACKAGE / "configs").is_dir() else PACKAGE.
 
 
 def find_configs(args: Sequence[str]) -> list[str]:
-    """Replace the value of each ``--config`` that is no file here by the packaged one of that name, if any.
+    """Replace the value of each ``--config`` that is not a file here by the packaged config of that name, if any.
 
-    A config with a ``base`` becomes two, the base first: so the parser lays one on the other as it does any two. One
-    with the key ``models`` becomes a plain one: see :func:`choose_model`. Raises: ConfigError.
+    A config with a ``base`` becomes two, the base first, so that the parser merges them like any two configs. One with
+    the key ``models`` becomes a plain config: see :func:`choose_model`. Raises: ConfigError.
     """
     found: list[str] = []
     below: dict[str, Any] = {}
@@ -37,7 +37,7 @@ def find_configs(args: Sequence[str]) -> list[str]:
 
 
 def given_config(value: str) -> dict[str, Any]:
-    """The whole config that the value of a ``--config`` stands for; empty if it is none."""
+    """The full config for the value of a ``--config``; empty if there is none."""
     path = _path(value)
     config = read_yaml(path) if path else (load_yaml(value, "--config") if _is_text(value) else None)
     if not isinstance(config, dict):
@@ -75,7 +75,7 @@ def choose_model(config: dict[str, Any], below: dict[str, Any]) -> dict[str, Any
 
 
 def load_config(name: str | Path, *, inside: tuple[Path, ...] = ()) -> dict[str, Any]:
-    """A config as a dictionary, with its ``base`` (a path beside it, or a packaged name) merged below.
+    """A config as a dictionary, merged onto its ``base`` (a path relative to it, or a packaged name).
 
     Raises: ConfigError if a config is its own base, or a base is missing.
     """
@@ -95,9 +95,9 @@ def load_config(name: str | Path, *, inside: tuple[Path, ...] = ()) -> dict[str,
 
 
 def merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
-    """Dictionaries are merged key by key; anything else above replaces what is below.
+    """Merge dictionaries key by key; any other value above replaces the one below.
 
-    Another class drops the arguments of the one below, and a key that ends with ``+`` appends, as in the parser.
+    A different class drops the arguments of the one below, and a key ending in ``+`` appends, as in the parser.
 
     >>> merge({"a": {"b": 1, "c": 2}}, {"a": {"c": [3]}})
     {'a': {'b': 1, 'c': [3]}}
@@ -130,10 +130,10 @@ def _listed(value: Any) -> list[Any]:
 
 
 def _resolve(value: str, below: dict[str, Any]) -> tuple[list[str], dict[str, Any]]:
-    """What the parser is to read, one on top of the other, and the config that it will find there."""
+    """The configs for the parser to read, in order of increasing precedence, and the merged config."""
     path = _path(value)
     if path is None and not _is_text(value):
-        return [value], {}  # the parser says that there is no such file
+        return [value], {}  # the parser reports the missing file
     config = read_yaml(path) if path else load_yaml(value, "--config")
     if not isinstance(config, dict):
         if path and config is not None:
@@ -147,7 +147,7 @@ def _resolve(value: str, below: dict[str, Any]) -> tuple[list[str], dict[str, An
 
 
 def _split(config: dict[str, Any], *, inside: tuple[Path, ...]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The config of the key ``base`` and what is laid on it; ``inside`` are the files that it lies in."""
+    """The config of the key ``base`` and the config to merge onto it; ``inside`` are the files that include it."""
     rest, base = {key: value for key, value in config.items() if key != "base"}, config.get("base")
     if base is not None and not isinstance(base, str):
         raise ConfigError(f"{_name(inside)} has a base that is no name of a file: {str(base)[:80]}")
@@ -184,7 +184,7 @@ def _path(value: str) -> Path | None:
 
 
 def _find(folders: Sequence[Path], name: str) -> Path | None:
-    """The first of that name in the folders that is there; reading it tells whether it is a file."""
+    """The first existing path of that name in the folders; reading it shows whether it is a file."""
     if "\0" in name or not name.strip():
         return None
     for folder in folders:

@@ -18,7 +18,7 @@ class UsageError(FlowsError, ValueError):
 
 
 class ConfigError(UsageError):
-    """A config that cannot be read, is no YAML, or builds on one that is not there."""
+    """A config that cannot be read, is not YAML, or has a missing base."""
 
 
 class DataError(FlowsError, ValueError):
@@ -30,7 +30,7 @@ class CheckpointError(FlowsError, ValueError):
 
 
 class RefusedImportError(FlowsError, ImportError):
-    """A module that a config names and that may not be imported."""
+    """A module that is named in a config and may not be imported."""
 
 
 class OutputError(FlowsError, OSError):

@@ -1,4 +1,4 @@
-"""What ended a run, said in one line, and the end itself."""
+"""Turn the exception that ended a run into a one-line message, and exit."""
 
 import errno
 import importlib.util
@@ -44,14 +44,14 @@ LOGGED = r"[`']([\w./-]*[/_][\w./-]+)[`']"
 
 
 def explain(error: BaseException | None, command: str = "") -> str | None:
-    """Say in one line what a person can act on in an error, or in what caused it; None for a bug.
+    """Return a one-line message if the user can act on an error or its cause; None for a bug.
 
-    A bug's traceback is wanted. So of what was being handled when another error came up, which is what a bug in a
-    handler looks like, only those count that no code makes: a full disk, too little memory, and a process that is gone.
+    A bug keeps its traceback. An error in an exception handler looks like one, so of the errors that were being handled
+    only those count that are never bugs: a full disk, too little memory, and a process that is gone.
 
     Args:
-        error: the error.
-        command: the subcommand that it ended; what to do next depends on it.
+        error: the exception.
+        command: the subcommand that it ended, which determines the advice.
     """
     again = RESUME if command == "fit" else AGAIN
     cause, seen = True, set()
@@ -66,7 +66,7 @@ def explain(error: BaseException | None, command: str = "") -> str | None:
 
 
 def _of_the_machine(error: BaseException, command: str, again: str) -> str | None:
-    """A full disk, too little memory, another process that is gone."""
+    """The message for a full disk, too little memory, or another process that is gone."""
     text = str(error)
     if isinstance(error, FlowsError):
         return None
@@ -96,15 +96,15 @@ def _of_the_machine(error: BaseException, command: str, again: str) -> str | Non
 
 
 def _of_the_person(error: BaseException, again: str) -> str | None:
-    """A mistake in what was asked for."""
+    """The message for a user error."""
     text = str(error)
-    if re.match(IN_WORKER, text) and isinstance(error, FlowsError | OSError):  # with the worker's traceback before it
+    if re.match(IN_WORKER, text) and isinstance(error, FlowsError | OSError):  # preceded by the worker's traceback
         return text.strip().splitlines()[-1].partition(": ")[2]
     if isinstance(error, OutputError):
         return text.replace(AGAIN, again)
     if isinstance(error, FlowsError):
         return text
-    if isinstance(error, OSError):  # one without a number that is of no kind of its own may be anything
+    if isinstance(error, OSError):  # a plain OSError without errno may be anything
         told = error.errno is not None or isinstance(error, URLError) or type(error) is not OSError
         return (text or type(error).__name__) if told else None
     if isinstance(error, ModuleNotFoundError):
@@ -130,8 +130,8 @@ def _of_the_person(error: BaseException, again: str) -> str | None:
 
 
 def _missing_package(error: ModuleNotFoundError) -> str | None:
-    """A package that is not installed; None for a module of ours, or one that an installed package lacks."""
-    if error.name is None:  # Lightning's, which names the package and how to install it
+    """The message for a package that is not installed; None for a missing module of an installed package."""
+    if error.name is None:  # from Lightning, whose message says how to install the package
         return str(error) if "pip install" in str(error) else None
     package = error.name.partition(".")[0]
     try:
@@ -142,7 +142,7 @@ def _missing_package(error: ModuleNotFoundError) -> str | None:
 
 
 def _is_refused_by_lightning(error: BaseException) -> bool:
-    """Whether Lightning itself raised an error over a value, on purpose: such as a strategy that it does not know."""
+    """Whether Lightning itself deliberately raised an error about a value, such as an unknown strategy."""
     if not isinstance(error, ValueError | TypeError) or error.__traceback__ is None:
         return False
     last = error.__traceback__
@@ -158,16 +158,16 @@ def _first_line(text: str) -> str:
 
 
 def leave_to_main_thread(args: threading.ExceptHookArgs) -> None:
-    """Say nothing of a thread that could not write, such as TensorBoard's: the main thread meets the same error."""
+    """Ignore write errors of threads such as TensorBoard's: the main thread hits the same error."""
     if not issubclass(args.exc_type, OSError):
         threading.__excepthook__(args)
 
 
 def is_first_to_fail() -> bool:
-    """Tell whether this process is the first of its run to ask: where one ends, all others lose their connection to it.
+    """Return whether this process is the first of its run to call this: if one exits, the others lose connection.
 
-    They count in the store through which they found each other. Where that is gone, so is the first rank, which kept it
-    and has told of its end itself.
+    Calls are counted in the store of the process group. If that is gone, so is the first rank, which hosts it and has
+    reported its own error.
     """
     if num_ranks() == 1:
         return True
@@ -178,7 +178,7 @@ def is_first_to_fail() -> bool:
 
 
 def leave() -> None:
-    """End with status 1; at once where there are several processes, as those that wait for each other never would."""
+    """Exit with status 1; without cleanup if there are several processes, as those may wait for each other forever."""
     if num_ranks() > 1:
         sys.stdout.flush()
         sys.stderr.flush()

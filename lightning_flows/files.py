@@ -1,4 +1,4 @@
-"""Writing files without losing what was there, and without leaving a part of what was to be."""
+"""Atomic file writes: nothing is lost, and no partial file is left behind."""
 
 import fcntl
 import io
@@ -14,35 +14,35 @@ from typing import Any, BinaryIO
 from lightning_flows.errors import FlowsError, OutputError
 
 NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-EXISTING = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # non-blocking: a named pipe has no end
+EXISTING = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # non-blocking: a named pipe never ends
 AGAIN = "start the same command again"
 ADVICE = f"free some space or make its folder writable, then {AGAIN}"
 
 
 def check_new_file(path: Path) -> None:
-    """Make the folder of a file that is to be written. Raises: OutputError if it cannot be made or the file exists."""
+    """Create the folder of a file to write. Raises: OutputError if it cannot be created, or if the file exists."""
     check_writable(path.parent)
     try:
-        os.lstat(path)  # a link to nowhere is there, too
+        os.lstat(path)  # a dangling link exists, too
     except FileNotFoundError:
         return
-    except (OSError, ValueError) as error:  # such as too long a name, or a NUL in it
+    except (OSError, ValueError) as error:  # such as a name that is too long or contains NUL
         raise OutputError(f"expected a file to write; got {path} ({_reason(error)}): name another") from error
     raise _exists(path)
 
 
 def check_writable(folder: Path) -> None:
-    """Make a folder and try to write into it. Raises: OutputError with the reason if that fails."""
+    """Create a folder and try to write into it. Raises: OutputError with the reason if that fails."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):  # of a name of its own: several processes may try at once
+        with tempfile.TemporaryFile(dir=folder):  # a unique name: several processes may try at once
             pass
     except (OSError, ValueError) as error:
         raise OutputError(f"expected a folder to write to; got {folder} ({_reason(error)}): name another") from error
 
 
 def folder_inside(folder: Path, name: str) -> Path:
-    """Make the folder ``name`` inside of another. Raises: OutputError if it is a link, which may lead out of it."""
+    """Create the folder ``name`` inside another. Raises: OutputError if it is a link, which may lead outside."""
     path = folder / name
     if path.is_symlink():
         raise OutputError(f"expected a folder to write to; got {path}, which is a link: move it away")
@@ -52,12 +52,12 @@ def folder_inside(folder: Path, name: str) -> Path:
 
 @contextmanager
 def replaced(path: Path) -> Iterator[BinaryIO]:
-    """Open a file that takes the place of ``path`` once it is whole and on the disk.
+    """Open a file that replaces ``path`` once it is complete and on disk.
 
-    It is written beside, under a hidden name of its own with the suffix ``.part``, and renamed: whenever a process is
-    killed, the disk is full or several write at once, ``path`` holds what it held before or all that one of them wrote.
-    Where ``path`` is a link, the link is replaced and what it points at is left alone. What killed processes left of
-    the same ``path`` is removed.
+    It is written next to ``path``, to a unique hidden file with the suffix ``.part``, and then renamed: if a process is
+    killed, the disk is full or several processes write at once, ``path`` has either its old content or the complete
+    content from one of them. If ``path`` is a link, the link is replaced and its target is left untouched. Leftovers of
+    killed processes for the same ``path`` are removed.
 
     Raises: OutputError with the reason if that fails.
     """
@@ -69,16 +69,16 @@ def replaced(path: Path) -> Iterator[BinaryIO]:
 
 @contextmanager
 def created(path: Path) -> Iterator[BinaryIO]:
-    """Open a file that appears as ``path`` once it is whole and on the disk; see :func:`created_together`."""
+    """Open a file that appears as ``path`` once it is complete and on disk; see :func:`created_together`."""
     with created_together([path]) as (file,):
         yield file
 
 
 @contextmanager
 def created_together(paths: Sequence[Path]) -> Iterator[list[BinaryIO]]:
-    """Open files that appear under their names once all are whole and on the disk: all of them, or none.
+    """Open files that appear under their names once all are complete and on disk: all of them, or none.
 
-    Nothing is ever replaced, whatever appears there meanwhile.
+    An existing file is never replaced, even if it appears in the meantime.
 
     Raises: OutputError if one exists, or with the reason if they cannot be written.
     """
@@ -97,11 +97,11 @@ def created_together(paths: Sequence[Path]) -> Iterator[list[BinaryIO]]:
 
 
 def appended_line(path: Path, text: str) -> None:
-    """Add a line to a file, which is made if need be: the whole line or nothing, whoever else adds one meanwhile.
+    """Append a line to a file, which is created if needed: atomically, even with concurrent writers.
 
-    A line that an earlier process left unfinished is ended first.
+    An unfinished last line, left by an earlier process, is terminated first.
 
-    Raises: OutputError with the reason if that fails, or if ``path`` is a link or no file.
+    Raises: OutputError with the reason if that fails, or if ``path`` is a link or not a file.
     """
     try:
         descriptor = os.open(path, EXISTING | os.O_CREAT | os.O_APPEND, 0o666)
@@ -132,12 +132,12 @@ def appended_line(path: Path, text: str) -> None:
 
 
 class _File(io.FileIO):
-    """A file that remembers what went wrong."""
+    """A file that remembers a write error."""
 
     error: OSError | None = None
 
     def write(self, data: Any) -> int:
-        """Write, and remember the error."""
+        """Write, and remember an error."""
         try:
             return super().write(data)
         except OSError as error:
@@ -147,7 +147,7 @@ class _File(io.FileIO):
 
 @contextmanager
 def _written(paths: Sequence[Path], state: str) -> Iterator[list[tuple[BinaryIO, str]]]:
-    """Files beside ``paths`` with their names; whatever happens, none of them is left."""
+    """Temporary files next to ``paths``, with their names; none of them is left behind."""
     parts: list[tuple[BinaryIO, str]] = []
     try:
         for path in paths:
@@ -158,34 +158,34 @@ def _written(paths: Sequence[Path], state: str) -> Iterator[list[tuple[BinaryIO,
     except Exception as error:
         names = {part for _, part in parts} | {os.fspath(name) for path in paths for name in (path, path.parent)}
         ours = isinstance(error, OSError) and (error.filename is None or os.fspath(error.filename) in names)
-        # a library may meet its own error where it ends a file that is not whole; the disk's was before
+        # a library that closes an incomplete file may raise its own error after the disk's
         reason = next((file.raw.error for file, _ in parts if file.raw.error), error)  # type: ignore[attr-defined]
         if isinstance(error, FlowsError) or (reason is error and parts and not ours):
-            raise  # of what the caller does meanwhile
+            raise  # an error of the caller's code
         what = " and ".join(map(str, paths))
         raise OutputError(
             f"expected to write {what}; it could not be ({_reason(reason)}) {state}: {ADVICE}"
         ) from reason
     finally:
         for file, part in parts:
-            _remove(Path(part))  # first: as long as the file is open, no other process takes it for a leftover
+            _remove(Path(part))  # first: while the file is open, no other process treats it as a leftover
             with suppress(OSError):
                 file.close()
 
 
 def _open_beside(path: Path) -> tuple[BinaryIO, str]:
-    """A new file with a hidden name beside ``path``, locked as long as this process lives and has it open."""
+    """A new hidden file next to ``path``, locked while this process has it open."""
     while True:
         part = os.path.join(path.parent, f"{_prefix(path)}{secrets.token_hex(4)}.part")
         file = io.BufferedWriter(_File(part, "xb"))
         _lock(file.fileno())
         if _is_at(file, part):
             return file, part
-        file.close()  # it was taken for a leftover before it was locked
+        file.close()  # another process removed it as a leftover before it was locked
 
 
 def _remove_leftovers(path: Path) -> None:
-    """Remove what writers of ``path`` left that are gone: nobody holds the lock of their file any more."""
+    """Remove files that dead writers of ``path`` left behind: nobody holds a lock on them."""
     prefix = _prefix(path)
     with suppress(OSError), os.scandir(path.parent) as entries:
         names = [entry.path for entry in entries if entry.name.startswith(prefix) and entry.name.endswith(".part")]
@@ -201,7 +201,7 @@ def _remove_leftovers(path: Path) -> None:
 
 
 def _prefix(path: Path) -> str:
-    """How the temporary names for ``path`` begin; short enough for what follows."""
+    """Prefix of the temporary names for ``path``, short enough for a suffix."""
     return f".{os.fsdecode(os.fsencode(path.name)[:200])}."
 
 
@@ -211,13 +211,13 @@ def _to_disk(file: BinaryIO) -> None:
 
 
 def _place(part: str, path: Path) -> None:
-    """Give a written file its name, which nothing may have yet."""
+    """Move a written file to ``path``, which must not exist yet."""
     try:
         try:
             os.link(part, path)
         except FileExistsError:
             raise
-        except OSError:  # a file system without hard links: take the name, then fill it
+        except OSError:  # a file system without hard links: reserve the name, then replace it
             os.close(os.open(path, NEW, 0o666))
             try:
                 os.replace(part, path)
@@ -249,5 +249,5 @@ def _reason(error: Exception) -> str:
 
 
 def _remove(path: Path) -> None:
-    with suppress(OSError):  # in a folder that cannot be written it stays, hidden
+    with suppress(OSError):  # stays, hidden, if the folder is not writable
         path.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""A checkpoint that the command line names: what it says of model and data, and how that differs from what is used."""
+"""The checkpoint named on the command line: its model and data, and how they differ from those in use."""
 
 import copy
 import json
@@ -19,13 +19,13 @@ from lightning_flows.modules.checkpoint import checkpoint_config, import_class, 
 from lightning_flows.trust import vetted_imports
 
 SPLITS_SINCE = "0.3.0"
-"""The version from which on an image's split follows from its content."""
+"""The first version in which an image's split depends on its content."""
 
 TRAINER_COMMANDS = ("fit", "validate", "test", "predict")
 
 
 def given_checkpoint(args: Sequence[str]) -> dict[str, Any] | None:
-    """The checkpoint that the last ``--ckpt_path``, or ``ckpt_path`` in a config, names for a trainer's subcommand."""
+    """The checkpoint given to a trainer subcommand by the last ``--ckpt_path``, or ``ckpt_path`` in a config."""
     if not args or args[0] not in TRAINER_COMMANDS:
         return None
     path: Any = None
@@ -46,14 +46,14 @@ def given_checkpoint(args: Sequence[str]) -> dict[str, Any] | None:
 
 
 def with_checkpoint_config(args: Sequence[str], checkpoint: Mapping[str, Any] | None) -> list[str]:
-    """Arguments with the checkpoint's model and data as the first config.
+    """Prepend the checkpoint's model and data to the arguments, as the first config.
 
-    Raises: CheckpointError if it names a class that neither is of lightning_flows nor is named by the arguments.
+    Raises: CheckpointError if it names a class that is neither part of lightning_flows nor named in the arguments.
     """
     if checkpoint is None:
         return list(args)
     config = copy.deepcopy(checkpoint_config(dict(checkpoint)))
-    config["model"]["init_args"].pop("event_shape")  # the data tells it
+    config["model"]["init_args"].pop("event_shape")  # taken from the data
     for section in list(config):
         recorded = config[section]["class_path"]
         given = _given_class(args, section)
@@ -62,14 +62,14 @@ def with_checkpoint_config(args: Sequence[str], checkpoint: Mapping[str, Any] | 
         if given is None:
             raise not_permitted(recorded, section)
         if given != recorded and not _is_same(given, recorded, args):
-            del config[section]  # another class, with arguments of its own
+            del config[section]  # another class, with other arguments
         else:
             config[section]["class_path"] = given
     return [args[0], "--config", json.dumps(config), *args[1:]]
 
 
 def without_run(args: Sequence[str]) -> list[str]:
-    """Arguments of an evaluation, in which the logger of a config that was made for ``fit`` counts for nothing."""
+    """Arguments of an evaluation, which ignores the logger of a config written for ``fit``."""
     configs = [
         i for i, arg in enumerate(args) if arg.startswith("--config=") or args[i - 1 : i] in (["--config"], ["-c"])
     ]
@@ -85,9 +85,9 @@ def without_run(args: Sequence[str]) -> list[str]:
 def compare(
     checkpoint: Mapping[str, Any], model: FlowModule, data: FlowDataModule, *, allow_split_change: bool = False
 ) -> None:
-    """Tell each difference from what the checkpoint was saved with.
+    """Report each difference from the settings saved in the checkpoint.
 
-    Raises: CheckpointError if it does not fit the model, or if its data would be split in another way.
+    Raises: CheckpointError if it does not fit the model, or if its data would be split differently.
     """
     record, now = checkpoint_config(dict(checkpoint)), {"model": describe(model), "data": describe(data)}
     shape = tuple(record["model"]["init_args"]["event_shape"])
@@ -145,7 +145,7 @@ def _check_split(saved: Mapping[str, Any], used: Mapping[str, Any], data: FlowDa
 def _is_before(version: Any, other: str) -> bool:
     try:
         return Version(str(version)) < Version(other)
-    except InvalidVersion:  # nothing that fit wrote
+    except InvalidVersion:  # not written by fit
         return False
 
 
@@ -166,7 +166,7 @@ def _short(value: Any) -> str:
 
 
 def _given_class(args: Sequence[str], section: str) -> str | None:
-    """The class that the command line, or else a config that it names, gives for the model or the data."""
+    """The class of the model or the data from the command line, or else from a config that it names."""
     found: Any = None
     for i, arg in enumerate(args):
         name, equals, value = arg.partition("=")

@@ -39,7 +39,7 @@ class FlowArgumentParser(LightningArgumentParser):
     """LightningCLI's parser, with errors of a few lines instead of the whole usage, and help in sections."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        kwargs.setdefault("allow_abbrev", False)  # a part of a name would escape those who look for the whole one
+        kwargs.setdefault("allow_abbrev", False)  # other code looks for options by their full name
         super().__init__(*args, **kwargs)
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
@@ -61,7 +61,7 @@ class FlowArgumentParser(LightningArgumentParser):
         sys.exit(2)
 
     def _known(self) -> list[str]:
-        """Names of the options of this parser and of its subcommands."""
+        """Names of the options of this parser and its subcommands."""
         names = [name for action in self._actions for name in (action.dest, *action.option_strings)]
         children = getattr(self, "_subcommands_action", None)
         for child in children.choices.values() if children else []:
@@ -81,7 +81,7 @@ class FlowArgumentParser(LightningArgumentParser):
 
 
 def unknown_option(name: str, args: Sequence[str], known: Sequence[str]) -> str:
-    """Say where an option that there is not was given, and which one may be meant.
+    """Say where an unknown option was given, and which one may be meant.
 
     >>> unknown_option("hiden", ["fit", "--model.hiden=3"], ["hidden", "depth"])
     '--model.hiden is no option: did you mean --model.hidden?'
@@ -105,7 +105,7 @@ def unknown_option(name: str, args: Sequence[str], known: Sequence[str]) -> str:
 
 
 def _place(name: str, args: Sequence[str]) -> tuple[str, str]:
-    """Where an argument of a class was given: the option as it was typed, or the file and the key in it."""
+    """Where an argument of a class was given: the option as typed, or the file and its key."""
     for arg in args:
         option = arg.partition("=")[0]
         if option.startswith("--") and option.endswith(f".{name}"):
@@ -131,7 +131,7 @@ def _key_of(name: str, config: Any, above: str) -> str | None:
 
 
 def help_command(args: Sequence[str], message: str) -> str:
-    """The command that lists the options that a message is about."""
+    """The command that lists the options a message is about."""
     command = (
         f"{PROGRAM} {args[0]}" if args and not args[0].startswith("-") and "invalid choice" not in message else PROGRAM
     )
@@ -142,7 +142,7 @@ def help_command(args: Sequence[str], message: str) -> str:
 
 
 def read_configs(args: Sequence[str]) -> list[str]:
-    """Arguments with the configs that they name found and built; ends with status 2 if one cannot be read."""
+    """Arguments with their configs located and merged; exits with status 2 if one cannot be read."""
     try:
         return find_configs(args)
     except ConfigError as error:

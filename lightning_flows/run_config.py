@@ -1,4 +1,4 @@
-"""The config in a run's folder."""
+"""The config saved in a run's folder."""
 
 from contextlib import suppress
 from typing import Any
@@ -12,15 +12,15 @@ from lightning_flows.run_placement import Placement
 
 
 class RunConfig(SaveConfigCallback):
-    """Write ``config.yaml`` into the run's folder once training is about to start, and nothing where it is refused.
+    """Write ``config.yaml`` into the run's folder just before training starts, and nothing if training is refused.
 
-    What it holds starts another run when it is given again: it names neither the folder nor the checkpoint.
+    Passing the file to ``--config`` starts another run: it names neither the folder nor the checkpoint.
 
     Args:
-        parser: of ``fit``.
-        config: in use; what is written is ``given``.
-        placement: of the run.
-        given: config before it was placed.
+        parser: parser of ``fit``.
+        config: config in use; the one written is ``given``.
+        placement: placement of the run.
+        given: config before placement.
     """
 
     def __init__(
@@ -36,7 +36,7 @@ class RunConfig(SaveConfigCallback):
         self.placement, self.given = placement, given
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Nothing yet: the checkpoint may be of another model."""
+        """Do nothing yet: the checkpoint may belong to another model."""
 
     def on_sanity_check_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write."""
@@ -52,6 +52,6 @@ class RunConfig(SaveConfigCallback):
         text = self.parser.dump(self.given, skip_none=False)
         with replaced(self.placement.folder / self.config_filename) as file:
             file.write(text.encode())
-        with suppress(OSError):  # TensorBoard's logger writes it anew, and otherwise would keep the old arguments
+        with suppress(OSError):  # TensorBoardLogger keeps an existing file, with old arguments
             (self.placement.folder / "hparams.yaml").unlink()
         self.already_saved = True

@@ -1,4 +1,4 @@
-"""The folder of a run: of its own, with one owner at a time."""
+"""Run folders: one per run, with one owner at a time."""
 
 import fcntl
 import json
@@ -22,11 +22,11 @@ LARGEST_RECORD = 65536  # bytes
 
 
 class RunFolder:
-    """A folder ``version_N``, which one process at a time owns.
+    """A folder ``version_N``, owned by one process at a time.
 
-    The number N is one above all earlier ones, and the folder is made in one move, so that two runs never share one.
-    An owner holds a lock on the file ``.lock``, which ends with its process. ``run.json`` keeps the number, a random
-    id, by which copies are known, and the state: running, stopped, failed or finished.
+    N is one above all existing numbers, and the folder is created atomically, so that two runs never share one. The
+    owner holds a lock on the file ``.lock`` until its process exits. ``run.json`` stores the number, a random id, by
+    which copies are recognized, and the state: running, stopped, failed or finished.
 
     Args:
         path: the folder; see :meth:`create` for a new one.
@@ -39,9 +39,9 @@ class RunFolder:
 
     @classmethod
     def create(cls, parent: Path, name: str | None = None, *, beside: Iterable[Path] = ()) -> "RunFolder":
-        """Make and own a new folder below ``parent``: ``name``, or ``version_N`` with an N that is new ``beside`` too.
+        """Create and own a new folder in ``parent``: ``name``, or ``version_N`` with N unused there and in ``beside``.
 
-        Raises: OutputError if it cannot be made, or if ``name`` holds files already.
+        Raises: OutputError if it cannot be created, or if ``name`` already holds files.
         """
         check_writable(parent)
         if name is not None:
@@ -70,9 +70,9 @@ class RunFolder:
             number += 1
 
     def acquire(self) -> None:
-        """Own the folder until :meth:`release` or the end of the process.
+        """Own the folder until :meth:`release` or until the process exits.
 
-        Raises: OutputError if another one does, or a link leads out of the folder, as a run writes to what is there.
+        Raises: OutputError if another process owns it, or if a link in it leads outside: a run would write through it.
         """
         inside = self.path.resolve()
         for path in (*self.path.iterdir(), *self.path.glob("*/*")):
@@ -95,17 +95,17 @@ class RunFolder:
         file.write(f"{os.getpid()}\n")
         file.flush()
         self._lock = file
-        os.register_at_fork(after_in_child=file.close)  # a process that loads data must not hold the lock
+        os.register_at_fork(after_in_child=file.close)  # data loading workers must not hold the lock
         self.note("running")
 
     def note(self, state: str) -> None:
-        """Keep what became of the run."""
+        """Record the state of the run."""
         record = {"id": uuid.uuid4().hex, "number": self._number, "started": time.time()} | _record(self.path)
         with replaced(self.path / RECORD) as file:
             file.write(f"{json.dumps(record | {'state': state})}\n".encode())
 
     def release(self, state: str) -> None:
-        """Note the state and leave the folder to others."""
+        """Record the state and release the lock."""
         if self._lock is not None:
             with suppress(OutputError):
                 self.note(state)
@@ -113,30 +113,30 @@ class RunFolder:
             self._lock = None
 
     def drop(self) -> None:
-        """Remove the folder of a run that ended before its data were read, unless it holds more than empty curves."""
+        """Remove the folder of a run that ended before its data was read, unless it holds more than empty curves."""
         files = list(self.path.iterdir()) if self.path.is_dir() else []
         empty = ("events.out.tfevents", "hparams.yaml", "metrics.csv", LOCK, RECORD)
         if self.is_new and all(file.name.startswith(empty) and not file.is_dir() for file in files):
             for file in files:
                 file.unlink()
-            with suppress(OSError):  # the folders above hold other runs
+            with suppress(OSError):  # the parent folders may hold other runs
                 self.path.rmdir()
                 self.path.parent.rmdir()
 
 
 def newest(parent: Path) -> tuple[Path | None, list[str]]:
-    """The newest run below a folder with a ``last.ckpt``, and a sentence on each that is passed over.
+    """The newest run below a folder with a ``last.ckpt``, and a message for each run that is skipped.
 
-    A renamed run is known by its record, and a copy, which has the id of another run, is left alone.
+    A renamed run is recognized by its record; a copy, which has the id of another run, is skipped.
 
-    Raises: CheckpointError where it cannot be told which run is the newest.
+    Raises: CheckpointError if it is ambiguous which run is the newest.
     """
     found = sorted((path for path in _folders(parent) if (path / LAST).is_file()), key=_order)
     if not found:
         return None, []
     by_id: dict[Any, Path] = {}
     remarks = []
-    for path in found:  # of a run and its copies the one of the right name is the last
+    for path in found:  # a run sorts after its copies, as its name matches its number
         identity = _record(path).get("id", path.name)
         if identity in by_id:
             remarks.append(f"{by_id[identity]} is a copy of {path} and is left alone")
@@ -156,7 +156,7 @@ def newest(parent: Path) -> tuple[Path | None, list[str]]:
 
 
 def was_finished(folder: Path) -> bool:
-    """Whether a run came to its end; one without a record, of an earlier version, counts as such."""
+    """Whether a run finished; a run of an earlier version, without a record, counts as finished."""
     return _record(folder).get("state", "finished") == "finished"
 
 
@@ -173,7 +173,7 @@ def _order(path: Path) -> tuple[int, bool]:
 
 
 def _number(path: Path) -> int | None:
-    """Number of a run by its record, else by its name."""
+    """Number of a run from its record, or else from its name."""
     number = _record(path).get("number")
     return number if isinstance(number, int) and 0 <= number < 2**31 else _number_of(path.name)
 
@@ -184,7 +184,7 @@ def _number_of(name: str) -> int | None:
 
 
 def _record(path: Path) -> dict[str, Any]:
-    """What ``run.json`` says; nothing where it says nothing that makes sense."""
+    """The content of ``run.json``; empty if it is missing or malformed."""
     file = path / RECORD
     try:
         if file.is_symlink() or not file.is_file() or file.stat().st_size > LARGEST_RECORD:

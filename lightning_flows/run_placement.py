@@ -1,4 +1,4 @@
-"""Where a training puts its files, and what it resumes: worked out from the config, before anything is built."""
+"""Where a training run puts its files, and what it resumes: derived from the config, before anything is built."""
 
 import importlib
 import os
@@ -15,7 +15,7 @@ from lightning_flows.errors import OutputError, UsageError
 from lightning_flows.run_folder import LAST, RunFolder, newest
 
 SHARED = "LIGHTNING_FLOWS_RUN"
-"""Environment variable by which the first process of a run tells its folder to those that it starts."""
+"""Environment variable with which the first process of a run passes its folder to the processes it starts."""
 
 RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "NODE_RANK", "GROUP_RANK")
 CHECKPOINT = "lightning.pytorch.callbacks.ModelCheckpoint"
@@ -25,14 +25,14 @@ TENSORBOARD = "lightning.pytorch.loggers.TensorBoardLogger"
 class Placement:
     """The folder of a run, which belongs to the first process, and the checkpoint that it resumes, if any.
 
-    A logger that writes files, TensorBoard's or CSV, names the folder ``save_dir/name/version``. Other loggers share
-    their ``save_dir`` among runs, and without a logger there is none: then it is ``save_dir``, ``default_root_dir`` or
-    ``runs``, the logger's name or project or ``flow``, and ``version_N``. The config is changed such that all files go
-    there.
+    With a logger that writes files (TensorBoard or CSV) the folder is ``save_dir/name/version``. Other loggers share
+    their ``save_dir`` among runs. With these, or without a logger, the folder is ``ROOT/NAME/version_N``: ROOT is
+    ``save_dir``, ``default_root_dir`` or ``runs``, and NAME the logger's name or project, or ``flow``. The config is
+    modified so that all files go there.
 
     Args:
-        config: of ``fit``.
-    Raises: UsageError or OutputError where the folder is another run's, or ``last`` cannot be found there.
+        config: config of ``fit``.
+    Raises: UsageError or OutputError if the folder belongs to another run, or ``last`` cannot be resolved.
     """
 
     def __init__(self, config: Namespace) -> None:
@@ -86,7 +86,7 @@ class Placement:
         os.environ[SHARED] = str(self.run.path)
 
     def _follow(self, parent: Path, name: str | None, resumes: bool) -> None:
-        """Do as the first process does, which tells where, if it has started this one, and is asked for it later."""
+        """Use the folder of the first process, if that started this one; otherwise it is requested later."""
         if resumes:
             self._find(parent, name)
         if shared := os.environ.get(SHARED):
@@ -121,7 +121,7 @@ class Placement:
             logger.init_args.version = folder.name
         if not self.writers:
             self.trainer.default_root_dir = str(folder)
-            if not self.keepers and self.trainer.enable_checkpointing is not False:  # Lightning's would lie elsewhere
+            if not self.keepers and self.trainer.enable_checkpointing is not False:  # Lightning's saves elsewhere
                 self.keepers = [Namespace(class_path=CHECKPOINT, init_args=Namespace())]
                 self.trainer.callbacks = [*_listed(self.trainer.callbacks), *self.keepers]
         for keeper in self.keepers:
@@ -133,7 +133,7 @@ class Placement:
                     _keep_curves(_parent(logger.init_args) / folder.name / "metrics.csv")
 
     def _given(self) -> list[Namespace]:
-        """Callbacks with a folder of the user's own for checkpoints."""
+        """Checkpoint callbacks with a ``dirpath`` set by the user."""
         return [keeper for keeper in self.keepers if keeper.init_args.get("dirpath")]
 
     def _check_checkpoints(self) -> None:
@@ -156,14 +156,14 @@ class Placement:
         return Path(root) / first("name", "project", "experiment_name", default="flow").replace("/", "_")
 
     def release(self, state: str) -> None:
-        """Leave the folder to others; ``state`` says what became of the run."""
+        """Release the folder and record the ``state`` of the run."""
         if self.run is not None:
             self.run.release(state)
             os.environ.pop(SHARED, None)
 
 
 def without_place(config: Namespace) -> Namespace:
-    """The config as one gives it again, to start another run: without version and checkpoint."""
+    """A copy of the config that starts another run: without version and checkpoint."""
     config = config.clone()
     config.ckpt_path = None
     for logger in _listed(config.trainer.logger):
@@ -173,7 +173,7 @@ def without_place(config: Namespace) -> Namespace:
 
 
 def is_first_process() -> bool:
-    """Whether this process is the first of its run, by what launchers say before there is a process group."""
+    """Whether this is the first process of its run, from the launcher's environment: no process group exists yet."""
     return all(os.environ.get(key) in (None, "", "0") for key in RANKS)
 
 
@@ -186,7 +186,7 @@ def _listed(value: Any) -> list[Any]:
 
 
 def _is(component: Any, *kinds: type) -> bool:
-    """Whether a section of the config is of a class; the parser has imported it already."""
+    """Whether a section of the config describes an instance of ``kinds``; the parser has already imported its class."""
     if not isinstance(component, Namespace) or "class_path" not in component or "init_args" not in component:
         return False
     module, _, name = component.class_path.rpartition(".")
@@ -195,7 +195,7 @@ def _is(component: Any, *kinds: type) -> bool:
 
 
 def _keep_curves(file: Path) -> None:
-    """Move a CSV file that its logger would begin anew out of its way."""
+    """Rename a CSV file that its logger would otherwise overwrite."""
     if file.is_file():
         names: Iterator[Path] = (file.with_name(f"{file.stem}_{i}.csv") for i in range(10_000))
         kept = next(path for path in names if not path.exists())

@@ -1,4 +1,4 @@
-"""Ending a process that was asked to end: at once where it can, by force where it hangs."""
+"""Signal handling: exit immediately if possible, by force if the process hangs."""
 
 import os
 import signal
@@ -15,11 +15,11 @@ PARENT = "LIGHTNING_FLOWS_PARENT"
 """Environment variable: id of the process that started this one as part of a run."""
 
 GRACE = "LIGHTNING_FLOWS_GRACE"
-"""Environment variable: seconds without CPU time after which a process that was asked to end is ended by force."""
+"""Environment variable: seconds without CPU time after which a signaled process is forced to exit."""
 
 
 class Interrupted(SystemExit):
-    """A process that was asked to end and does; ``code`` is its exit status, 128 + the signal's number unless given."""
+    """Raised to exit on a signal; ``code`` is the exit status, by default 128 + the signal number."""
 
     def __init__(self, number: int, code: int | None = None) -> None:
         super().__init__(128 + number if code is None else code)
@@ -27,30 +27,30 @@ class Interrupted(SystemExit):
 
 
 def interrupt(number: int, frame: FrameType | None = None) -> None:
-    """Signal handler that ends whatever the main thread is at."""
+    """Signal handler that raises :class:`Interrupted` in the main thread."""
     raise Interrupted(number)
 
 
 def end_at_once(number: int, frame: FrameType | None = None) -> None:
-    """Signal handler for a process that has nothing to put away yet, or no longer."""
+    """Signal handler for a process that has nothing to save, not yet or no longer."""
     os.write(2, f"{ended_by(number)}\n".encode())
     os._exit(128 + number)
 
 
 def ended_by(number: int) -> str:
-    """What to tell of a process that was asked to end and has."""
+    """The message for a process that exits on a signal."""
     return f"stopped by {name_of(number)}: nothing more is written"
 
 
 @contextmanager
 def ended_by_signals() -> Iterator[None]:
-    """Let SIGTERM and Ctrl-C end what runs inside with :class:`Interrupted`, whatever it waits for.
+    """Make SIGTERM and Ctrl-C end the block with :class:`Interrupted`, even if it hangs.
 
-    Python runs a signal's handler between two bytecodes of the main thread, which may wait within a collective or for a
-    data loader and never come to the next. So a second thread counts signals as well. It ends the process with the
-    status 128 + number and one line when, after a signal, the process has used no CPU time for as many seconds as the
-    environment variable ``LIGHTNING_FLOWS_GRACE`` says (15), or when a second Ctrl-C has been ignored for two. A
-    process whose parent in the same run is gone sends itself SIGTERM. Does nothing outside of the main thread.
+    Python runs signal handlers between two bytecodes of the main thread, which may block in a collective or a data
+    loader and never reach the next one. So a second thread watches for signals too. It exits the process with status
+    128 + number and one line if, after a signal, the process uses no CPU time for ``LIGHTNING_FLOWS_GRACE`` seconds
+    (an environment variable; default: 15), or if a second Ctrl-C is ignored for two seconds. A process whose parent in
+    the same run has exited sends itself SIGTERM. Does nothing outside the main thread.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -68,7 +68,7 @@ def ended_by_signals() -> Iterator[None]:
         yield
     finally:
         signal.set_wakeup_fd(wakeup)
-        os.close(write)  # ends the thread, which closes the other end
+        os.close(write)  # stops the thread, which closes the other end
         if parent is None:
             os.environ.pop(PARENT, None)
         else:
@@ -78,9 +78,9 @@ def ended_by_signals() -> Iterator[None]:
 
 
 def end_children() -> None:
-    """Kill the processes that this one started as part of its run, a stopped one too.
+    """Kill the processes that this one started as part of its run, including stopped ones.
 
-    Linux lists them; elsewhere they follow their parent.
+    Only Linux lists them; elsewhere they exit when they notice that their parent is gone.
     """
     mark = f"{PARENT}={os.getpid()}\0".encode()
     for file in Path(f"/proc/{os.getpid()}/task").glob("*/children"):
@@ -91,7 +91,7 @@ def end_children() -> None:
 
 
 def name_of(number: int) -> str:
-    """What ended a process, in a few words."""
+    """Name of a signal for messages."""
     return "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
 
 
@@ -103,7 +103,7 @@ def _grace() -> float:
 
 
 def _watch(read: int, grace: float) -> None:
-    """Wait for signals; after one, look whether the process goes on to its end."""
+    """Wait for a signal, then watch whether the process makes progress toward its exit."""
     with os.fdopen(read, "rb", buffering=0) as pipe:
         while (number := pipe.read(1)) and number[0] not in ENDING:
             pass
@@ -115,12 +115,12 @@ def _watch(read: int, grace: float) -> None:
         while True:
             time.sleep(0.1)
             more = pipe.read(16)
-            if more == b"":  # the other end is closed: it has come to its end
+            if more == b"":  # the other end is closed: the block has ended
                 return
             now = time.monotonic()
             if more and signal.SIGINT in more:
                 second = second or now
-            if now - looked >= 1:  # busy means more than 2 % of a core
+            if now - looked >= 1:  # busy: more than 2 % of a core
                 busy = time.process_time() - used > 0.02 * (now - looked)
                 used, looked = time.process_time(), now
                 idle_since = None if busy else idle_since or now

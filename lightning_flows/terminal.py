@@ -1,4 +1,4 @@
-"""Text for a terminal, whatever it holds and whatever the terminal knows."""
+"""Safe text for any terminal."""
 
 import re
 import sys
@@ -9,7 +9,7 @@ CONTROLS = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2
 
 
 def plain(text: str) -> str:
-    r"""Text whose control characters are written out, so that a terminal shows them and does not obey.
+    r"""Escape control characters, so that a terminal displays them instead of interpreting them.
 
     >>> plain("a\x1b[31mb")
     'a\\x1b[31mb'
@@ -18,11 +18,11 @@ def plain(text: str) -> str:
 
 
 def one_line(text: str) -> str:
-    """Text as one line; see :func:`plain`."""
+    """Text on one line; see :func:`plain`."""
     return plain(" ".join(text.split()))
 
 
 def print_any_text() -> None:
-    """Let ``print`` write out what the terminal's encoding lacks, such as the − of a table, instead of failing."""
+    """Make ``print`` escape what the terminal's encoding lacks, such as the − of a table, instead of failing."""
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")

@@ -1,7 +1,7 @@
-"""What a config may import: what is installed, and modules of the user's own, but nothing out of a run's folder.
+"""What a config may import: installed packages and the user's own modules, but nothing from a run's folder.
 
-While a config is parsed and its classes are made, :func:`vetted_imports` looks at the file of every module before it is
-executed. ``docs/security.md`` says what is trusted.
+While a config is parsed and its classes are instantiated, :func:`vetted_imports` checks the file of every module before
+it is executed. See ``docs/security.md`` for what is trusted.
 """
 
 import json
@@ -27,7 +27,7 @@ DOTTED = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)+")
 
 
 def is_run_folder(folder: Path) -> bool:
-    """Whether a folder has one of the files that a run leaves."""
+    """Whether a folder contains one of the files that a run writes."""
     try:
         if (folder / "checkpoints").is_dir() or any((folder / name).exists() for name in RUN_FILES):
             return True
@@ -37,7 +37,7 @@ def is_run_folder(folder: Path) -> bool:
 
 
 def named_modules(args: Sequence[str]) -> set[str]:
-    """Modules of the class paths that the command line names, whatever the option; configs are no part of it.
+    """Modules of the class paths named on the command line itself, by any of its options; configs are ignored.
 
     >>> sorted(named_modules(["fit", "--config=a.b.C", "--model=x.y.Flow", "--trainer.callbacks+", "z.Callback"]))
     ['x.y', 'z']
@@ -57,13 +57,13 @@ def named_modules(args: Sequence[str]) -> set[str]:
 
 
 def vetting() -> "VettingFinder | None":
-    """The finder that vets imports now: it knows what was refused, of which parsers tell in words of their own."""
+    """The active import finder, which knows what was refused; parsers reword its errors."""
     return next((finder for finder in sys.meta_path if isinstance(finder, VettingFinder)), None)
 
 
 @contextmanager
 def vetted_imports(args: Sequence[str]) -> Iterator["VettingFinder"]:
-    """Vet every import; ``args`` are those of the command line, whose class paths are the user's permission."""
+    """Vet every import; class paths in ``args``, the command line, are permitted by the user."""
     finder = VettingFinder(args)
     sys.meta_path.insert(0, finder)
     try:
@@ -73,10 +73,10 @@ def vetted_imports(args: Sequence[str]) -> Iterator["VettingFinder"]:
 
 
 class VettingFinder(MetaPathFinder):
-    """Finds what the other finders find, and refuses what lies in a run's folder or in folders that are no packages.
+    """Delegates to the other finders, and refuses modules in a run's folder or in folders that are not packages.
 
     Args:
-        args: of the command line; the modules of its class paths may be imported wherever they lie, and those below.
+        args: command line; modules of its class paths, and their submodules, may be imported from anywhere.
     """
 
     def __init__(self, args: Sequence[str]) -> None:
@@ -84,12 +84,12 @@ class VettingFinder(MetaPathFinder):
         self.permitted = named_modules(args)
         self.refused: str | None = None
         """What to tell the person, once something was refused."""
-        self._depth = 0  # of modules that are the user's own and that run now: what they import is theirs as well
+        self._depth = 0  # of the user's modules in execution; whatever these import is permitted
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """Raise RefusedImportError where the module may not be imported."""
+        """Raise RefusedImportError if the module may not be imported."""
         if self._depth:
             return None
         spec = self._found(fullname, path, target)
@@ -115,7 +115,7 @@ class VettingFinder(MetaPathFinder):
 
     def _is_permitted(self, fullname: str) -> bool:
         below = any(fullname == name or fullname.startswith(f"{name}.") for name in self.permitted)
-        return below or any(name.startswith(f"{fullname}.") for name in self.permitted)  # packages that hold one
+        return below or any(name.startswith(f"{fullname}.") for name in self.permitted)  # packages that contain one
 
     def _watch(self, loader: Any) -> None:
         execute: Callable[[ModuleType], None] | None = getattr(loader, "exec_module", None)
@@ -133,11 +133,11 @@ class VettingFinder(MetaPathFinder):
 
 
 def _reason(fullname: str, file: Path) -> str | None:
-    """Why a module of the user's own may not be imported; None if it may."""
-    levels = fullname.count(".") + 1 + (file.stem == "__init__")  # up to the entry of sys.path that it was found in
+    """Why one of the user's modules may not be imported; None if it may."""
+    levels = fullname.count(".") + 1 + (file.stem == "__init__")  # up to its entry of sys.path
     for each in {file, file.resolve()}:
         for folder in list(each.parents)[:levels]:
-            if is_run_folder(folder if folder.is_dir() else folder.parent):  # of a zip file, the folder that it is in
+            if is_run_folder(folder if folder.is_dir() else folder.parent):  # for a zip file, its folder
                 return f"the folder of a run, {_short(folder)}"
     parents = fullname.split(".")[:-1]
     for i in range(1, len(parents) + 1):
@@ -158,7 +158,7 @@ def _installed() -> set[Path]:
 
 
 def _class_paths(value: str) -> list[str]:
-    """Dotted paths in a value: the value itself, or the strings in it if it is JSON or YAML; none in a file's name."""
+    """Dotted paths in a value: the value itself, or its strings if it is JSON or YAML; none for a file name."""
     if DOTTED.fullmatch(value):
         return [] if os.path.isfile(value) else [value]
     return DOTTED.findall(value) if value.lstrip().startswith(("{", "[")) or _is_json(value) else []

@@ -1,4 +1,4 @@
-"""YAML as jsonargparse reads it, from regular files alone and within limits."""
+"""YAML as jsonargparse reads it, only from regular files and within limits."""
 
 import stat
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ MAX_VALUES = 100_000
 
 
 def read_yaml(path: Path) -> Any:
-    """What a file holds. Raises: ConfigError, with file and line, if it is no YAML or beyond the limits."""
+    """Load a file. Raises: ConfigError, with file and line, if it is not YAML or exceeds the limits."""
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
@@ -33,14 +33,14 @@ def read_yaml(path: Path) -> Any:
 
 
 def load_yaml(text: str, name: str) -> Any:
-    """What a text stands for; ``name`` says in errors where it comes from. Raises: ConfigError."""
+    """Load a string; ``name`` is its source in error messages. Raises: ConfigError."""
     try:
         depth = 0
         for event in yaml.parse(text, Loader=yaml.SafeLoader):
             depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
             if depth > MAX_DEPTH:
                 raise ConfigError(f"{name} is nested more than {MAX_DEPTH} levels deep, in line {_line(event)}")
-        value = get_loader("yaml")(f"{text}\n#")  # by itself, `models:` would be taken for a text
+        value = get_loader("yaml")(f"{text}\n#")  # `models:` alone would be read as a string
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f", line {mark.line + 1}" if mark else ""

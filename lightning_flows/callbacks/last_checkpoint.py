@@ -15,12 +15,8 @@ from lightning_flows.errors import UsageError
 class LastCheckpoint(Checkpoint):
     """Write ``last.ckpt`` next to the best checkpoint after each validation and each epoch, regardless of the metric.
 
-<<<<<<< HEAD
-    Lightning's ``save_last`` copies the last *best* checkpoint instead. Without a ModelCheckpoint nothing is written.
-    An epoch that max_steps, max_time or a callback cut short counts as going on, and is completed on resume.
-=======
     Lightning's ``save_last`` copies the last *best* checkpoint instead. Requires a ModelCheckpoint.
->>>>>>> 5fac71d (Docstrings of callbacks and checkpoints in shorter, idiomatic English)
+    An epoch that max_steps, max_time or a callback cut short is completed on resume.
 
     Raises: UsageError if a run resumes within an epoch whose number of batches has changed.
     """
@@ -58,13 +54,9 @@ class LastCheckpoint(Checkpoint):
         checkpoint["epoch"] = epochs["current"]["completed"]
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-<<<<<<< HEAD
-        """Refuse a place within an epoch that means nothing any more."""
+        """Refuse to resume within an epoch whose number of batches has changed."""
         if trainer.fit_loop.restarted_on_epoch_end:
             _start_next_epoch(trainer.fit_loop)
-=======
-        """Refuse to resume within an epoch whose number of batches has changed."""
->>>>>>> 5fac71d (Docstrings of callbacks and checkpoints in shorter, idiomatic English)
         now, before = float(trainer.num_training_batches), self._num_batches
         done = trainer.fit_loop.epoch_loop.batch_progress.current.ready
         if isinstance(before, int | float) and 0 < done < before and now != before:

@@ -43,7 +43,7 @@ class Request:
         return torch.device(self.device or ("cuda" if torch.cuda.is_available() else "cpu"))
 
     def generator(self, purpose: str, device: torch.device | str = "cpu") -> torch.Generator:
-        """Random numbers by the seed, other ones for each purpose."""
+        """A generator for the seed, with a different stream for each purpose."""
         return stream(self.seed, purpose, device=device)
 
 

@@ -25,26 +25,26 @@ def figure(
     model: str | None = None,
     data: str | None = None,
 ) -> Path:
-    """Draw a figure of the paper, 1 to 5, or one of ours, into an image file.
+    """Draw a figure of the paper, 1 to 5, or another one, into an image file.
 
     Args:
-        name: exponential_matrix (1), convolution_matrix (2), feature_maps (3), series_terms (4; of a checkpoint's
-            layers where one is given); from a checkpoint of pictures: samples (5), interpolation (in latent space, of
-            test pictures), nearest (training pictures beside samples), outliers (likelihoods and ROC curves; prints a
-            table); from one of graphs: graphs (data, samples, learned density).
-        out: file to write, .png, .svg or .pdf; an existing one is kept and refused. Default: figure_NAME.png.
+        name: exponential_matrix (1), convolution_matrix (2), feature_maps (3), series_terms (4; for the layers
+            of a checkpoint if given); from a checkpoint of images: samples (5), interpolation (in latent space, of
+            test images), nearest (training images next to samples), outliers (likelihoods and ROC curves; prints a
+            table); from a checkpoint of graphs: graphs (data, samples, learned density).
+        out: file to write, .png, .svg or .pdf; never overwritten. Default: figure_NAME.png.
         ckpt_path: checkpoint of a trained model.
-        pictures: folder or tar of pictures in place of the checkpoint's data: interpolation, nearest, outliers.
-        num: samples (64), rows of interpolation (6) or nearest (6), pictures of each set of outliers (1000), or
+        pictures: folder or tar of images to use instead of the checkpoint's data: interpolation, nearest, outliers.
+        num: number of samples (64), rows of interpolation (6) or nearest (6), images per set of outliers (1000), or
             graphs (256).
-        temperature: factor on the noise of samples.
-        seed: of signals, noise and the choice of pictures.
-        fashion_mnist: folder that holds FashionMNIST/raw, for outliers; it is left out by default.
-        outliers: folder or tar of outliers of your own.
-        device: such as cpu or cuda; by default an accelerator where there is one.
-        dpi: pixels an inch of a PNG, which has room for 67 million.
-        model: class path of a model of your own that the checkpoint may name.
-        data: class path of data of your own, likewise.
+        temperature: scale of the noise of samples.
+        seed: seed of signals, noise and the choice of images.
+        fashion_mnist: folder that contains FashionMNIST/raw, for outliers; not used by default.
+        outliers: folder or tar of your own outliers.
+        device: device such as cpu or cuda; by default an accelerator if available.
+        dpi: pixels per inch of a PNG, which is limited to 67 million pixels.
+        model: class path of your own model, if the checkpoint names it.
+        data: class path of your own data, likewise.
     """
     known = NUMBERS.get(name, name)
     if known not in DRAWINGS:

@@ -1,4 +1,4 @@
-"""Options that several commands take, checked before anything is computed."""
+"""Options shared by several commands, checked before anything is computed."""
 
 import math
 import os
@@ -15,14 +15,14 @@ BYTES = 16
 
 
 def chosen_device(name: str | None) -> torch.device:
-    """The device of a name; by default an accelerator where there is one.
+    """The device of that name; by default an accelerator if available.
 
     Raises: UsageError if there is no such device.
     """
     try:
         device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
         torch.zeros(1, device=device).cpu()
-    except (RuntimeError, AssertionError, ValueError) as error:  # torch's, each with a reason of several lines
+    except (RuntimeError, AssertionError, ValueError) as error:  # torch's messages have several lines
         raise UsageError(
             f"expected a device of this machine; got {name} ({str(error).splitlines()[0][:120]}): leave --device out "
             "or name cpu"
@@ -31,13 +31,13 @@ def chosen_device(name: str | None) -> torch.device:
 
 
 def check_seed(seed: int) -> None:
-    """Raise UsageError unless torch can take a seed."""
+    """Raise UsageError unless torch accepts a seed."""
     if not -(2**63) <= seed < 2**63:
         raise UsageError(f"expected a seed of 64 bits; got {seed}: name a smaller one")
 
 
 def check_fits(num: int, shape: Sequence[int], option: str) -> None:
-    """Raise UsageError if so many samples of a shape cannot fit into this machine's memory, whatever the model."""
+    """Raise UsageError if that many samples of a shape cannot fit in this machine's memory with any model."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     needed = num * math.prod(shape) * BYTES
     if needed > memory:

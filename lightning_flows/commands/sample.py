@@ -31,22 +31,22 @@ def sample(
     model: str | None = None,
     data: str | None = None,
 ) -> Path:
-    """Draw samples from a checkpoint into a PNG: a grid of pictures, or the nodes of graphs.
+    """Draw samples from a checkpoint into a PNG: a grid of images, or the nodes of graphs.
 
-    Graphs have sizes and edges as those of training have.
+    Graphs have sizes and edges like those of training.
 
     Args:
         ckpt_path: checkpoint of a trained model.
-        out: PNG file to write; an existing one is kept and refused.
-        num: number of samples; a PNG has room for 67 million pixels and shows the first of more.
-        temperature: factor on the noise; below 1 gives likelier, less varied samples.
-        seed: of the noise; the same seed, batch size, checkpoint and device give the same samples.
-        npy: also write the pictures as uint8 (num, C, H, W), or the nodes (num, N, F), NaN where a graph has
-            none, beside it, with suffix .npy.
+        out: PNG file to write; never overwritten.
+        num: number of samples; a PNG is limited to 67 million pixels and shows only the first ones beyond that.
+        temperature: scale of the noise; below 1 gives likelier, less varied samples.
+        seed: seed of the noise; the same seed, batch size, checkpoint and device give the same samples.
+        npy: also write the images as uint8 (num, C, H, W), or the nodes (num, N, F) with NaN for missing nodes, next
+            to it, with suffix .npy.
         batch_size: samples drawn at once.
-        device: such as cpu or cuda; by default an accelerator where there is one.
-        model: class path of a model of your own that the checkpoint may name.
-        data: class path of data of your own, likewise.
+        device: device such as cpu or cuda; by default an accelerator if available.
+        model: class path of your own model, if the checkpoint names it.
+        data: class path of your own data, likewise.
     """
     if num < 1 or batch_size < 1 or not temperature >= 0:
         raise UsageError(

@@ -32,17 +32,17 @@ def table(
     only: str = "",
     jobs: int = 1,
 ) -> None:
-    """Print a table of the paper as Markdown, from finished runs beside the paper's numbers.
+    """Print a table of the paper as Markdown, with results of finished runs next to the paper's.
 
     Args:
-        number: which table, 1 to 4.
-        runs: folder with the runs, several seeds each.
-        fit: first train and test what is missing there; started again, it goes on where it was.
-        seeds: to train with; 0, 1 and 2 by default.
+        number: number of the table, 1 to 4.
+        runs: folder of the runs, several seeds each.
+        fit: first train and test the missing runs; running it again resumes.
+        seeds: training seeds; 0, 1 and 2 by default.
         overlays: configs on top of the table's own; by default tables 1 to 3 are reduced to two CPU cores, [] for none.
-        pictures: folder or tar of pictures to train on instead of the overlay's.
+        pictures: folder or tar of images to train on instead of the overlay's.
         only: train only the configs whose name contains this.
-        jobs: trainings at once, which share the CPU's cores; their runtimes are then those of a busy machine.
+        jobs: parallel runs, which share the CPU cores; their runtimes are then those of a busy machine.
     """
     if number not in TABLES:
         raise UsageError(f"expected a table among {', '.join(map(str, TABLES))}; got {number}")

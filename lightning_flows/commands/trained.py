@@ -10,10 +10,10 @@ from lightning_flows.modules.checkpoint import checkpoint_config, load_component
 
 
 def load_picture_flow(path: str | None, subject: str, kind: str | None = None) -> PictureFlow:
-    """The flow over pictures of a checkpoint, in eval mode, on the host; ``subject`` says in errors what it is for.
+    """The image flow of a checkpoint, in eval mode, on the host; error messages say that it is for ``subject``.
 
-    ``kind`` is the path of a class of the user's own that the checkpoint may name.
-    Raises: UsageError if there is no path; CheckpointError if it cannot be read or is of graphs.
+    ``kind`` is the path of the user's own class, if the checkpoint names it.
+    Raises: UsageError without a path; CheckpointError if it cannot be read or is a flow on graphs.
     """
     model = _load_model(path, "pictures", subject, kind)
     if not isinstance(model, PictureFlow):
@@ -32,10 +32,10 @@ def load_graph_flow(path: str | None, subject: str, kind: str | None = None) -> 
 def load_pictures(
     path: str, model: PictureFlow, pictures: str | None = None, kind: str | None = None
 ) -> PictureDataModule:
-    """The data that a checkpoint was trained on, or a folder or tar of pictures in its stead; nothing is read yet.
+    """The data that a checkpoint was trained on, or a folder or tar of images instead; nothing is read yet.
 
-    ``kind`` is the path of a class of the user's own that the checkpoint may name.
-    Raises: CheckpointError if it names no pictures of lightning_flows, or some of another shape.
+    ``kind`` is the path of the user's own class, if the checkpoint names it.
+    Raises: CheckpointError if its data is not an image dataset of lightning_flows, or has another shape.
     """
     if pictures is not None:
         channels, size, _ = model.event_shape

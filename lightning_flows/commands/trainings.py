@@ -25,17 +25,17 @@ KILL_AFTER = 15.0
 
 
 class Trainings:
-    """Trains and tests configs with several seeds; what is tested already is left alone.
+    """Trains and tests configs with several seeds; runs that are already tested are skipped.
 
-    A process for each run shares neither memory nor seeds with the others. What it and they tell goes to the standard
-    error. SIGTERM and Ctrl-C stop all of them, each with a checkpoint from which the next call goes on; one that has
-    not ended after 15 seconds, or at a second signal, is killed.
+    Each run has its own process, so that runs share neither memory nor random state. All output goes to standard error.
+    SIGTERM and Ctrl-C stop all processes, each with a checkpoint from which the next call resumes; those still alive
+    after 15 seconds, or at a second signal, are killed.
 
     Args:
         runs: folder of the runs.
-        overlays: configs on top of each.
-        pictures: folder or tar of pictures to train on instead of the overlay's.
-        jobs: runs at once, which share the CPU's cores.
+        overlays: configs on top of each config.
+        pictures: folder or tar of images to train on instead of the overlay's.
+        jobs: parallel runs, which share the CPU cores.
     """
 
     def __init__(self, runs: Path, *, overlays: Sequence[str], pictures: str | None, jobs: int) -> None:
@@ -45,15 +45,15 @@ class Trainings:
         self._before: dict[int, Any] = {}
 
     def folder(self, config: str, seed: int) -> Path:
-        """Of a run; other settings are other runs."""
+        """Folder of a run; each combination of settings has its own."""
         parts = [config, *self.overlays, *([self.pictures] if self.pictures else [])]
         return self.runs / f"{'_'.join(Path(part).stem for part in parts)}_seed{seed}"
 
     def run(self, configs: Sequence[str], seeds: Sequence[int]) -> None:
-        """Train and test what is missing; one that fails keeps the rest from starting.
+        """Train and test the missing runs; after a failure no further run starts.
 
-        Raises: UsageError or DataError if one fails or is stopped, or a folder holds a run with other settings; what a
-        signal raises outside of here, or SystemExit.
+        Raises: UsageError or DataError if a run fails or is stopped, or if a folder holds a run with other settings; on
+        a signal, whatever the previous handler raises, or SystemExit.
         """
         every = dict.fromkeys((config, seed) for seed in seeds for config in configs)
         todo = [(config, seed) for config, seed in every if not self._is_tested(config, seed)]
@@ -83,9 +83,9 @@ class Trainings:
                 signal.signal(number, handler if handler is not None else signal.SIG_DFL)
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
-        """Ask all to end, then end; at a second signal, or after some seconds, kill those that are left.
+        """Terminate all processes, then exit; at a second signal, or after a timeout, kill those that are left.
 
-        They are sent SIGTERM in any case: Ctrl-C in a terminal reaches them too, and a second loses their checkpoint.
+        They always get SIGTERM: Ctrl-C in a terminal reaches them too, and a second one would lose their checkpoint.
         """
         if self._stopped:
             self._kill()
@@ -123,8 +123,8 @@ class Trainings:
         self._run(folder.name, "test", f"--ckpt_path={best}")
 
     def _run(self, name: str, *args: str) -> None:
-        """Alone a process has the terminal; of several at once each line begins with the run's name."""
-        if self._stopped:  # a thread may come to the next run before the rest are called off
+        """A single process uses the terminal directly; the output of parallel ones is prefixed with the run's name."""
+        if self._stopped:  # a thread may take the next run before the rest are canceled
             raise UsageError(f"`{args[0]}` of {name} was not started")
         threads = {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // self.jobs))} if self.jobs > 1 else {}
         process = subprocess.Popen(
@@ -148,10 +148,10 @@ class Trainings:
             raise UsageError(f"`{args[0]}` of {name} ended with status {process.returncode}: what it printed tells why")
 
     def _is_tested(self, config: str, seed: int) -> bool:
-        """Whether the best checkpoint of a finished training is tested.
+        """Whether the best checkpoint of a finished run is tested.
 
-        Raises: DataError if what lies there was trained with other settings, or is broken: its numbers would be taken
-        for those of the config.
+        Raises: DataError if the run there is broken or was trained with other settings: its results would be attributed
+        to the config.
         """
         for path in sorted(self.folder(config, seed).glob(f"version_*/{TESTS}")):
             run = read_run(path.parent) if _version_state(path.parent) == "finished" else None
@@ -181,11 +181,11 @@ def _leaves(value: Any, key: str) -> list[tuple[str, Any]]:
 
 
 def _differ(wanted: Any, found: Any) -> bool:
-    """Whether two plain values are not the same, however they are written; of others nothing is said."""
+    """Whether two plain values differ, irrespective of notation; False for any other values."""
     if not (isinstance(wanted, int | float | str) and isinstance(found, int | float | str)):
         return False
     if wanted == found or str(wanted).rpartition(".")[2] == str(found).rpartition(".")[2]:
-        return False  # a class is named with or without its module
+        return False  # a class may be named with or without its module
     try:
         return float(wanted) != float(found)
     except ValueError:
@@ -193,18 +193,18 @@ def _differ(wanted: Any, found: Any) -> bool:
 
 
 def _version_state(folder: Path) -> str:
-    """How a run ended, as it wrote down: running, stopped, failed or finished; the latter for one of older versions."""
+    """Recorded state of a run: running, stopped, failed or finished; finished for runs of older versions."""
     path = folder / STATE
     record = parse_json(read_text(path, folder, MAX_CONFIG), path) if path.exists() else {}
     return str(record.get("state", "finished")) if isinstance(record, dict) else "broken"
 
 
 def _state(folder: Path) -> str:
-    """How the last training below a folder ended."""
+    """State of the newest run below a folder."""
     newest = max(folder.glob(f"version_*/{STATE}"), key=os.path.getmtime, default=None)
     return "finished" if newest is None else _version_state(newest.parent)
 
 
 def _tell(text: str) -> None:
-    sys.stderr.write(f"{text}\n")  # at once: several threads tell
+    sys.stderr.write(f"{text}\n")  # in one write: several threads print
     sys.stderr.flush()

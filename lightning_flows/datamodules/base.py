@@ -34,7 +34,7 @@ class FlowDataModule(LightningDataModule, ABC):
     def load_from_checkpoint(  # type: ignore[override]
         cls, checkpoint_path: Any, *, map_location: Any = None, **kwargs: Any
     ) -> Any:
-        """Rebuild the data of this class that a checkpoint was trained on; kwargs win over the arguments in it."""
+        """Rebuild the data of this class that a checkpoint was trained on; kwargs override the saved arguments."""
         record = read_checkpoint(checkpoint_path)["lightning_flows"]
         if "data" not in record:
             raise CheckpointError(
@@ -53,7 +53,7 @@ class FlowDataModule(LightningDataModule, ABC):
         """Number of items that test."""
 
     def split_arguments(self) -> tuple[str, ...]:
-        """Return the names of the arguments that decide which item is in which split; none, if the data say so."""
+        """Return the names of the arguments that determine the splits; empty if the data itself does."""
         return ()
 
     def steps_done(self) -> int:

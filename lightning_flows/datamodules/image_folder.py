@@ -17,22 +17,22 @@ SPLITS = ("train", "val", "test")
 
 
 class ImageFolder(PictureDataModule):
-    """Pictures of any size, by class or flat, cropped to the central square and resized.
+    """Images of any size, flat or by class, cropped to the central square and resized.
 
-    With ``train/ val/ test/`` subfolders these are the parts. With train and test but no val, half of test validates
-    and the other half tests, so that all training pictures train. Without such subfolders fractions of the pictures
-    validate and test. ``predict`` scores the test folder where there is one, else every picture.
+    Subfolders ``train/ val/ test/`` define the splits. With train and test but no val, half of test is used for
+    validation and the other half for testing, so that all training images are used for training. Without such
+    subfolders, fractions of the images are. ``predict`` scores the test folder if there is one, otherwise all images.
 
-    The split of an image follows from its file's content and the seed alone: u, a hash of both, is uniform in [0, 1),
-    and the image tests if u < test_fraction, and validates if u ≥ 1 - val_fraction. So no other image that comes, goes
-    or is renamed moves it, a copy of a file is in the same split, and the sizes of the splits vary about the fractions.
+    The split of an image depends only on its file's content and the seed: u, a hash of both, is uniform in [0, 1). The
+    image is in test if u < test_fraction, and in val if u ≥ 1 - val_fraction. So adding, removing or renaming other
+    images does not affect it, copies of a file share a split, and the sizes of the splits vary about the fractions.
 
     Args:
-        root: folder or .tar (.tar.gz) of pictures; for layouts see docs/own-pictures.md.
+        root: folder or .tar (.tar.gz) of images; for layouts see docs/own-pictures.md.
         size: height and width in pixels, to which the central square is resized.
-        channels: 3 for RGB, 1 for grey.
-        val_fraction: fraction of the pictures that validates, where there are no subfolders.
-        test_fraction: fraction of the pictures that tests, where there are no subfolders.
+        channels: 3 for RGB, 1 for grayscale.
+        val_fraction: fraction of the images for validation, if there are no subfolders.
+        test_fraction: fraction of the images for testing, if there are no subfolders.
         kwargs: arguments of :class:`PictureDataModule`.
 
     Raises: ShapeError for an impossible size or number of channels; DataError for fractions outside [0, 1].
@@ -52,7 +52,7 @@ class ImageFolder(PictureDataModule):
     ) -> None:
         super().__init__(**kwargs)
         check_format(size, channels)
-        if not (val_fraction >= 0 and test_fraction >= 0 and val_fraction + test_fraction <= 1 + 1e-9):  # NaN neither
+        if not (val_fraction >= 0 and test_fraction >= 0 and val_fraction + test_fraction <= 1 + 1e-9):  # False for NaN
             raise DataError(
                 f"expected val_fraction and test_fraction of at least 0 and 1 at most together; "
                 f"got {val_fraction} and {test_fraction}"
@@ -64,7 +64,7 @@ class ImageFolder(PictureDataModule):
         return self.hparams["channels"], self.hparams["size"], self.hparams["size"]
 
     def split_arguments(self) -> tuple[str, ...]:
-        """Return the arguments that decide which image is in which split, as the layout makes them matter.
+        """Return the arguments that determine the splits, given the layout.
 
         Raises: DataError for a missing, empty or broken root.
         """
@@ -74,14 +74,14 @@ class ImageFolder(PictureDataModule):
         return ("seed",) if _is_halved(parts) else ()
 
     def load_part(self, part: str) -> ImageDataset:
-        """Read one part, and tell what was resized, cropped and left out; see :meth:`load_parts`."""
+        """Read one split, and report what was resized, cropped and left out; see :meth:`load_parts`."""
         return self.load_parts([part])[part]
 
     def load_parts(self, parts: Sequence[str]) -> dict[str, ImageDataset]:
-        """Read several parts at once; before any training the test pictures are tried as well, but not kept.
+        """Read several splits at once; before training the test images are checked as well, but not kept.
 
-        Raises: DataError for a missing, empty or broken root, broken pictures, a part without pictures, or more of
-        them than the memory holds.
+        Raises: DataError for a missing, empty or broken root, broken images, an empty split, or more images than fit in
+        memory.
         """
         names = {part: self._names(part) for part in parts}
         check = self._names("test", may_be_empty=True) if "train" in parts else []
@@ -93,7 +93,7 @@ class ImageFolder(PictureDataModule):
             chosen = slice(start, start + len(names[part]))
             datasets[part] = ImageDataset(dataset.images[chosen], dataset.labels[chosen], names=dataset.names[chosen])
             rank_zero_info(f"{part}: {report.among(chosen)}")
-            report, start = replace(report, num_left_out=0), chosen.stop  # told once
+            report, start = replace(report, num_left_out=0), chosen.stop  # reported once
         if "train" in parts:
             self._tell_copies(names | {"test": check})
         return datasets
@@ -128,7 +128,7 @@ class ImageFolder(PictureDataModule):
         if names or may_be_empty:
             return names
         every = [name for names in parts.values() for name in names]
-        self._files.read([], check=every[:1000], progress=self._progress)  # broken files are the first thing to mend
+        self._files.read([], check=every[:1000], progress=self._progress)  # report broken files first
         found = ", ".join(f"{len(names)} in {key}/" if key else f"{len(names)}" for key, names in parts.items())
         advice = f"add a {part}/ folder, or more pictures"
         if "" in parts or _is_halved(parts):
@@ -137,7 +137,7 @@ class ImageFolder(PictureDataModule):
         raise DataError(f"{self.hparams['root']} gives no pictures to {part} (pictures found: {found}): {advice}")
 
     def _seed_that_helps(self, part: str, parts: dict[str, list[str]]) -> str:
-        """Say by which of a hundred seeds no split is empty, if only chance makes this part so."""
+        """Suggest one of a hundred seeds for which no split is empty, if this one is empty only by chance."""
         names, fractions = parts.get("", []), {key: self.hparams[f"{key}_fraction"] for key in ("val", "test")}
         if _is_halved(parts):
             names, fractions = parts["test"], {"val": 0.5, "test": 0.5}
@@ -150,7 +150,7 @@ class ImageFolder(PictureDataModule):
         return ""
 
     def _tell_copies(self, names: dict[str, list[str]]) -> None:
-        """Tell of files in val and test that are in train as well: where folders say so, they stay."""
+        """Report files of val and test that are in train as well; if folders define the splits, they stay."""
         training = dict(zip(self._files.digests(names["train"]), names["train"], strict=True))
         for part in ("val", "test"):
             copies = [
@@ -166,17 +166,17 @@ class ImageFolder(PictureDataModule):
 
 
 def _is_halved(parts: dict[str, list[str]]) -> bool:
-    """Say whether one half of test validates: there are train and test, but no val."""
+    """Return whether half of test is used for validation: there are train and test, but no val."""
     return "train" in parts and "test" in parts and "val" not in parts
 
 
 def _scored(parts: dict[str, list[str]]) -> list[str]:
-    """Return what ``predict`` scores: the test folder where there is one, else every image."""
+    """Return the images that ``predict`` scores: the test folder if there is one, otherwise all images."""
     return parts.get("test") or [name for names in parts.values() for name in names]
 
 
 def _split(digest: bytes, seed: int, val: float, test: float) -> str:
-    """Return the split of a file by the digest of its content."""
+    """Return the split of a file given the digest of its content."""
     hashed = blake2b(digest, key=str(seed).encode(), digest_size=8).digest()
     u = (int.from_bytes(hashed) >> 11) / 2**53  # in [0, 1)
     if u < test:

@@ -22,16 +22,16 @@ from lightning_flows.functional.ranks import num_ranks, rank
 class PictureDataModule(FlowDataModule):
     """Images for a flow, as batches ``{"image": uint8 (B, C, H, W), "label": int64 (B,), "index": int64 (B,)}``.
 
-    A subclass gives :attr:`event_shape` and :meth:`load_part`. Evaluation sees each picture exactly once, whatever
-    the number of devices.
+    Subclasses implement :attr:`event_shape` and :meth:`load_part`. Evaluation sees each image exactly once, for any
+    number of devices.
 
     Args:
-        batch_size: pictures in a training batch, on each device.
-        eval_batch_size: pictures in a validation, test or prediction batch, on each device; default: batch_size.
-        num_workers: processes that load batches in the background.
-        worker_timeout: seconds to wait for a batch of such a process before the run ends with an error; 0: no limit.
-        seed: of random splits, the order of training and its augmentation.
-        augment: flip training pictures at random and shift them by up to 4 % of their size.
+        batch_size: images per training batch and device.
+        eval_batch_size: images per validation, test or prediction batch and device; default: batch_size.
+        num_workers: worker processes that load batches.
+        worker_timeout: seconds to wait for a batch from a worker before the run ends with an error; 0: no limit.
+        seed: seed of random splits, the order of training images and their augmentation.
+        augment: flip training images at random and shift them by up to 4 % of their size.
 
     Raises: ShapeError if a batch size is below 1 or num_workers is negative; UsageError if worker_timeout is negative,
     infinite or NaN.
@@ -71,7 +71,7 @@ class PictureDataModule(FlowDataModule):
         """Read one part (train, val, test or :attr:`predict_part`) into memory; called once a part, by ``setup``."""
 
     def load_parts(self, parts: Sequence[str]) -> dict[str, ImageDataset]:
-        """Read what one stage needs: each part on its own, unless a subclass reads them together."""
+        """Read the splits of one stage: each on its own, unless a subclass reads them together."""
         return {part: self.load_part(part) for part in parts}
 
     @property
@@ -148,18 +148,18 @@ class PictureDataModule(FlowDataModule):
 
 
 class LazyLoader(DataLoader[dict[str, Tensor]]):
-    """Asks its sampler for nothing before the first batch is asked for, and ends workers that do not answer in time.
+    """DataLoader that starts sampling when the first batch is requested, and kills workers that time out.
 
-    Lightning makes the iterator of a resumed run before it knows where in which epoch to go on, and worker processes
-    would at once be told to load batches of another place. DataLoader's own ``timeout`` does not cover the handing over
-    of a batch, in which a stopped worker keeps it waiting without end.
+    When a run is resumed, Lightning creates the iterator before it restores epoch and batch, and workers would prefetch
+    the wrong batches. DataLoader's own ``timeout`` does not cover the transfer of a batch, in which a stopped worker
+    blocks it forever.
 
     Args:
         args: arguments of DataLoader.
-        worker_timeout: seconds to wait for a batch of a worker; 0: no limit.
+        worker_timeout: seconds to wait for a batch from a worker; 0: no limit.
         kwargs: arguments of DataLoader.
 
-    Raises: DataError if no batch came in time.
+    Raises: DataError if no batch arrives in time.
     """
 
     def __init__(self, *args: Any, worker_timeout: float = 0, **kwargs: Any) -> None:
@@ -181,7 +181,7 @@ class LazyLoader(DataLoader[dict[str, Tensor]]):
         def end() -> None:
             late.set()
             for worker in workers:
-                worker.kill()  # a stopped process heeds nothing else; its end wakes the main thread
+                worker.kill()  # a stopped process reacts to nothing else; its exit wakes the main thread
 
         timer = threading.Timer(self.worker_timeout, end)
         timer.daemon = True
@@ -201,14 +201,14 @@ class LazyLoader(DataLoader[dict[str, Tensor]]):
 
 
 def _wait_for_end(workers: list[Any]) -> None:
-    """Wait until processes that were killed are gone, and torch, which raises when it hears of it, has heard of it."""
+    """Wait until killed processes are gone and torch, which raises when it notices, has noticed."""
     for _ in workers:
         try:
             for worker in workers:
                 worker.join()
             time.sleep(0.01)
         except RuntimeError:
-            continue  # torch's
+            continue  # raised by torch
         return
 
 

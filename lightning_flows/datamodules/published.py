@@ -80,9 +80,7 @@ class PublishedDataModule(PictureDataModule):
         socket.setdefaulttimeout(NO_ANSWER)
         try:
             return self.source(root, train=train, download=download)
-        except (
-            Exception
-        ) as error:  # decompressors, pickle and HTTP raise whatever a broken file or answer leads them to
+        except Exception as error:  # a broken file or response may raise anything
             reason = str(error).strip().splitlines()[-1:] or [type(error).__name__]
             raise DataError(
                 f"{self.source.__name__} is missing or damaged in {root} and cannot be downloaded ({reason[0]}): "

@@ -1,4 +1,4 @@
-"""Plain datasets of uint8 images and of graphs; nothing in here knows of Lightning."""
+"""Plain datasets of uint8 images and of graphs, independent of Lightning."""
 
 from lightning_flows.datasets.compression import png_bits_per_dim, webp_bits_per_dim
 from lightning_flows.datasets.images import ImageDataset

@@ -1,4 +1,4 @@
-"""Tar archives, compressed or not, that can neither expand nor claim without end."""
+"""Tar archives, compressed or not, with limits on expansion and member size."""
 
 import bz2
 import gzip
@@ -25,15 +25,15 @@ _COMPRESSIONS: dict[bytes, Any] = {
 
 @contextmanager
 def open_tar(path: Path) -> Iterator[tarfile.TarFile]:
-    """Open a tar archive to read it; to its end, checksum included, by :func:`read_to_end`.
+    """Open a tar archive for reading; :func:`read_to_end` also verifies the checksum of a compressed one.
 
-    Raises: while reading, tarfile.TarError for what exceeds a limit, and whatever a broken archive leads to.
+    Raises: while reading, tarfile.TarError if a limit is exceeded, and any error for a broken archive.
     """
     with path.open("rb") as file:
         start = file.read(262)
         file.seek(0)
         opener = next((opener for magic, opener in _COMPRESSIONS.items() if start.startswith(magic)), None)
-        if opener is None or start.endswith(b"ustar"):  # a member may be called BZh
+        if opener is None or start.endswith(b"ustar"):  # the name of a member may start with BZh
             bounded: Any = _Bounded(file)
             with tarfile.open(fileobj=bounded, mode="r:") as tar:
                 yield tar
@@ -46,7 +46,7 @@ def open_tar(path: Path) -> Iterator[tarfile.TarFile]:
 
 
 def read_to_end(tar: tarfile.TarFile) -> None:
-    """Read what follows the last member of a compressed archive, up to its checksum."""
+    """Read a compressed archive from its last member to its end, which verifies the checksum."""
     file = tar.fileobj
     if isinstance(file, _Bounded) and file.limit is not None:
         while file.read(1 << 20):
@@ -54,7 +54,7 @@ def read_to_end(tar: tarfile.TarFile) -> None:
 
 
 class _Bounded:
-    """A file whose reads are short of MAX_FILE_BYTES, and whose positions are within ``limit``, if there is one."""
+    """A file whose reads are bounded by MAX_FILE_BYTES, and its positions by ``limit``, if given."""
 
     def __init__(self, file: IO[bytes], limit: int | None = None) -> None:
         self.file, self.limit = file, limit

@@ -1,4 +1,4 @@
-"""Bytes of an image file to a square of uint8: formats, levels, transparency, limits."""
+"""Decode the bytes of an image file to a square uint8 image: formats, levels, transparency, limits."""
 
 import warnings
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ _BITS_PER_SAMPLE, _PHOTOMETRIC, _WHITE_IS_ZERO = 258, 262, 0  # tags of TIFF
 
 @dataclass(frozen=True)
 class Decoded:
-    """A square image, uint8 ``(C, size, size)``; what the file held, (width, height); whether it was transparent."""
+    """A square image, uint8 ``(C, size, size)``; the original (width, height); whether it was transparent."""
 
     image: Tensor
     size: tuple[int, int]
@@ -28,14 +28,14 @@ class Decoded:
 
 
 def decode(content: bytes, *, size: int, channels: int) -> Decoded:
-    """Decode the first frame upright, crop the central square, lay it on white, resize it (bicubic, antialiased).
+    """Decode the first frame upright, crop the central square, composite onto white, resize (bicubic, antialiased).
 
     Levels: 16 bits are scaled by 255 / 65535, TIFFs of b bits by 255 / (2^b - 1), floating point from [0, 1] by 255.
-    What stands for white in signed or 32-bit integers, or in floats outside [0, 1], a file does not say: refused.
-    Raises: whatever Pillow raises for a broken file; ValueError for the above, NaN, or sides above ``MAX_SIDE``.
+    Signed and 32-bit integers, and floats outside [0, 1], are refused, as the file does not define their white level.
+    Raises: any error of Pillow for a broken file; ValueError for the above, NaN, or sides above ``MAX_SIDE``.
     """
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # up to twice its limit an image is read
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # Pillow reads images of up to twice its limit
         with Image.open(BytesIO(content), formats=FORMATS) as file:
             if max(file.size) > MAX_SIDE:
                 raise ValueError(f"{file.width}x{file.height} pixels, more than {MAX_SIDE} on a side")
@@ -44,12 +44,12 @@ def decode(content: bytes, *, size: int, channels: int) -> Decoded:
             tags, is_ppm, whole = getattr(file, "tag_v2", {}), file.format == "PPM", file.size
             left, top, side = (whole[0] - min(whole)) // 2, (whole[1] - min(whole)) // 2, min(whole)
             picture = file.crop((left, top, left + side, top + side))
-    del file  # hundreds of megabytes, if the image is large
+    del file  # hundreds of megabytes for a large image
     alpha = _transparent_color(picture, scale)
     if picture.mode[0] in "IF":
         picture = _levels(picture, tags, is_ppm)
     picture, transparent = _on_white(picture, alpha)
-    for mode in ("RGB", "L")[: 1 + (channels == 1)]:  # LAB becomes grey by RGB only
+    for mode in ("RGB", "L")[: 1 + (channels == 1)]:  # LAB converts to grayscale only through RGB
         picture = picture if picture.mode == mode else picture.convert(mode)
     if picture.size != (size, size):
         picture = picture.resize((size, size), Image.Resampling.BICUBIC)
@@ -57,22 +57,22 @@ def decode(content: bytes, *, size: int, channels: int) -> Decoded:
 
 
 def reason(error: BaseException) -> str:
-    """Say in a few words why an image cannot be decoded."""
+    """Return in a few words why an image cannot be decoded."""
     if isinstance(error, UnidentifiedImageError):
         return "unknown or damaged format"
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def _levels(picture: Image.Image, tags: dict[int, object], is_ppm: bool) -> Image.Image:
-    """Bring more than 8 bits a sample to grey levels 0 to 255."""
+    """Convert more than 8 bits per sample to gray levels 0 to 255."""
     values = np.asarray(picture).astype(np.float32)
     if picture.mode == "F":
-        if not (values.min() >= -1e-6 and values.max() <= 1 + 1e-6):  # not so for NaN either
+        if not (values.min() >= -1e-6 and values.max() <= 1 + 1e-6):  # False for NaN
             raise ValueError(
                 f"floating-point values from {values.min():g} to {values.max():g}, where 0 is black and 1 is white"
             )
         white = 1.0
-    elif picture.mode.startswith("I;16") or is_ppm:  # Pillow brings every PPM of more than 8 bits to 16
+    elif picture.mode.startswith("I;16") or is_ppm:  # Pillow scales every PPM of more than 8 bits to 16
         bits = tags.get(_BITS_PER_SAMPLE, (16,))
         white = 2.0 ** (bits[0] if isinstance(bits, tuple) else 16) - 1
     else:
@@ -84,7 +84,7 @@ def _levels(picture: Image.Image, tags: dict[int, object], is_ppm: bool) -> Imag
 
 
 def _transparency_scale(file: Image.Image) -> int:
-    """Return the factor by which Pillow brings the samples of a PNG to 8 bits, but not its one transparent color."""
+    """Return the factor that Pillow applies to the samples of a PNG, but not to its transparent color, to get 8 bits."""
     raw = str(file.tile[0].args) if getattr(file, "tile", None) else ""  # type: ignore[attr-defined]
     if file.mode == "RGB" and ";16" in raw and "transparency" in file.info:
         raise ValueError("one transparent color of 16 bits, of which 8 can be read")
@@ -92,7 +92,7 @@ def _transparency_scale(file: Image.Image) -> int:
 
 
 def _transparent_color(picture: Image.Image, scale: int) -> Image.Image | None:
-    """Return the opacity, in mode L, of an image of which one color is transparent; None for any other."""
+    """Return the opacity, in mode L, of an image with one transparent color; None for any other image."""
     color = picture.info.get("transparency")
     if color is None or picture.mode in ("P", "PA", "LA", "La", "RGBA", "RGBa"):
         return None
@@ -102,7 +102,7 @@ def _transparent_color(picture: Image.Image, scale: int) -> Image.Image | None:
 
 
 def _on_white(picture: Image.Image, alpha: Image.Image | None) -> tuple[Image.Image, bool]:
-    """Return the image without transparency, and whether it had any."""
+    """Return the image composited onto white, and whether it was transparent."""
     if alpha is None and not picture.has_transparency_data:
         return picture, False
     if picture.mode == "La":

@@ -1,4 +1,4 @@
-"""Which split and class the folders of a data set say: recognized, or refused, but never guessed."""
+"""Splits and classes from the folders of a dataset: recognized or refused, but never guessed."""
 
 import re
 from collections import Counter
@@ -22,7 +22,7 @@ _ADVICE = "expected train/, val/ and test/ (see docs/own-pictures.md): rename or
 
 @dataclass(frozen=True)
 class Layout:
-    """Names by split (``""``: there are none), the class of each name, and how many images lie outside, by folder."""
+    """Names by split (``""`` if there are none), class of each name, and number of images outside, by folder."""
 
     parts: dict[str, list[str]]
     class_of: dict[str, str]
@@ -30,7 +30,7 @@ class Layout:
 
 
 def split_of(folder: str) -> str | None:
-    """Return the split that a folder is, by its name; None for any other.
+    """Return the split that a folder's name denotes; None for any other name.
 
     >>> split_of("Training"), split_of("valid"), split_of("cats")
     ('train', 'val', None)
@@ -39,7 +39,7 @@ def split_of(folder: str) -> str | None:
 
 
 def resembled_split(folder: str) -> str | None:
-    """Return the split that a folder's name resembles, by a word of it and nothing but fillers; None for any other.
+    """Return the split that a folder's name resembles, ignoring filler words; None for any other name.
 
     >>> [resembled_split(name) for name in ("train2017", "testB", "ValSet", "test images", "dev", "test tubes", "cats")]
     ['train', 'test', 'val', 'test', 'val', None, None]
@@ -50,13 +50,13 @@ def resembled_split(folder: str) -> str | None:
 
 
 def find_layout(paths: dict[str, tuple[str, ...]]) -> Layout:
-    """Return the layout of files, from the parts of the path of each name.
+    """Return the layout of files, given the path components of each name.
 
-    Layouts: ``*.png``, ``CLASS/*.png``, ``SPLIT/*.png``, ``SPLIT/CLASS/*.png`` or ``CLASS/SPLIT/*.png``, SPLIT as in
-    ``SYNONYMS``. Folders that wrap all of this, as archives often have, are looked through.
+    Layouts: ``*.png``, ``CLASS/*.png``, ``SPLIT/*.png``, ``SPLIT/CLASS/*.png`` or ``CLASS/SPLIT/*.png``, with SPLIT from
+    ``SYNONYMS``. Wrapping folders, as archives often have, are skipped.
 
-    Raises: DataError, by name, for a folder that is or resembles a split where none is expected, or that may be a
-    split or a class.
+    Raises: DataError, naming the folder, if it is or resembles a split where none is expected, or may be either a split
+    or a class.
     """
     skip = _num_wrappers(list(paths.values()))
     paths = {name: parts[skip:] for name, parts in paths.items()}
@@ -86,7 +86,7 @@ def find_layout(paths: dict[str, tuple[str, ...]]) -> Layout:
 
 
 def _num_wrappers(paths: Sequence[tuple[str, ...]]) -> int:
-    """Return how many leading folders only wrap the layout: shared by all, no split, with a folder below.
+    """Return how many leading folders only wrap the layout: shared by all paths, not a split, with a folder below.
 
     >>> _num_wrappers([("pets", "cat", "1.png"), ("pets", "dog", "1.png")])
     1
@@ -100,18 +100,18 @@ def _num_wrappers(paths: Sequence[tuple[str, ...]]) -> int:
 
 
 def _refuse_resemblances(folders: list[str], chosen: dict[str, str], *, alone: bool) -> None:
-    """Refuse folders that are called like a split but for other words, unless one such folder holds everything."""
+    """Refuse folders whose names contain a split among other words, unless one such folder holds everything."""
     others = [folder for folder in folders if folder not in chosen.values()]
     alike = [folder for folder in others if resembled_split(folder)]
     mentioned = {folder: {_WORDS[word] for word in _words(folder) if word in _WORDS} for folder in others}
-    if chosen or len(set().union(*mentioned.values())) > 1:  # seg_train and seg_test; a test tube alone is a class
+    if chosen or len(set().union(*mentioned.values())) > 1:  # seg_train and seg_test; "test tube" alone is a class
         alike += [folder for folder, splits in mentioned.items() if splits and folder not in alike]
     if alike and not (alone and len(folders) == 1):
         raise DataError(f"{_quoted(sorted(alike))} may be a split or a class: {_ADVICE}")
 
 
 def _refuse_inside(folders: tuple[str, ...], split: str | None) -> None:
-    """Refuse a folder below the first level that is another split than the one around it, if any."""
+    """Refuse a folder below the first level that denotes a different split than the one containing it, if any."""
     for depth, folder in enumerate(folders[1:], start=2):
         inner = split_of(folder) or resembled_split(folder)
         if inner not in (None, split):
@@ -120,7 +120,7 @@ def _refuse_inside(folders: tuple[str, ...], split: str | None) -> None:
 
 
 def _words(folder: str) -> list[str]:
-    """Return the words of a folder's name in lower case: also of trainSet, trainset and trainB."""
+    """Split a folder's name into lowercase words, including names such as trainSet, trainset and trainB."""
     words = re.findall("[a-z]+", re.sub("(?<=[a-z])(?=[A-Z])", " ", folder).lower())
     return [part for word in words for part in _parted(word)]
 

@@ -1,4 +1,4 @@
-"""Room for images, refused before it is taken where there is not enough."""
+"""Allocate memory for images, or refuse if there is not enough."""
 
 import os
 from pathlib import Path
@@ -8,17 +8,17 @@ from torch import Tensor
 
 from lightning_flows.errors import DataError
 
-_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")  # of a container
+_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")  # limits of a container
 
 
 def empty_images(num: int, channels: int, size: int) -> Tensor:
-    """Return uint8 ``(num, channels, size, size)``. Raises: DataError if that exceeds the memory that is free."""
+    """Return uint8 ``(num, channels, size, size)``. Raises: DataError if that exceeds the free memory."""
     needed, free = num * channels * size**2, free_memory()
     if needed <= free:
         try:
             return torch.empty(num, channels, size, size, dtype=torch.uint8)
         except (RuntimeError, MemoryError):
-            pass  # a limit of this process alone
+            pass  # a limit of this process only
     raise DataError(
         f"{num} images of {size}x{size} pixels with {channels} channels take {needed / 2**30:.1f} GiB of memory, of "
         f"which {free / 2**30:.1f} GiB are free: choose a smaller data.size or fewer images"
@@ -26,7 +26,7 @@ def empty_images(num: int, channels: int, size: int) -> Tensor:
 
 
 def free_memory() -> int:
-    """Return the bytes that this process may still take, as far as Linux and its containers tell."""
+    """Return the bytes that this process may still allocate, as reported by Linux and its cgroup."""
     free = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
     for line in _lines("/proc/meminfo"):
         if line.startswith("MemAvailable:"):

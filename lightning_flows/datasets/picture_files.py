@@ -59,26 +59,26 @@ class PictureReport:
         return text
 
     def among(self, chosen: slice) -> "PictureReport":
-        """Return the report of some of the pictures."""
+        """Return the report for a slice of the images."""
         return replace(self, sizes=self.sizes[chosen], transparent=self.transparent[chosen])
 
 
 class PictureFiles:
-    """The picture files of a folder or tar archive, by class or flat: listed now, read on demand.
+    """The image files of a folder or tar archive, flat or by class: listed immediately, read on demand.
 
     Layouts: ``root/*.png``, ``root/CLASS/*.png``, ``root/PART/*.png``, ``root/PART/CLASS/*.png`` or
-    ``root/CLASS/PART/*.png``, where PART is train, val or test or a synonym in any case, see
-    :mod:`lightning_flows.datasets.layouts`. A folder that wraps all of this, as tar archives often have, is looked
-    through. With parts, whatever lies outside them is left out, and so is a link to a file that is there already.
-    Nothing is written to disk, and the order is that of the sorted names.
+    ``root/CLASS/PART/*.png``, where PART is train, val, test or a synonym in any case; see
+    :mod:`lightning_flows.datasets.layouts`. Wrapping folders, as tar archives often have, are skipped. With splits,
+    files outside of them are left out, and so are links to files that are already included. Nothing is written to disk,
+    and names are sorted.
 
     Attributes:
-        parts: names of the pictures in each part; a single key ``""`` when there are no parts.
-        classes: sorted class names; a picture in no class folder is of class ``""``.
-        num_left_out: number of files that are not read; ``left_out`` says which.
+        parts: names of the images in each split; a single key ``""`` if there are no splits.
+        classes: sorted class names; an image outside of class folders has the class ``""``.
+        num_left_out: number of files that are not read; ``left_out`` describes them.
 
-    Raises: DataError if root is missing, is neither folder nor tar, cannot be read, holds no pictures, or has a folder
-    that may be a part or not.
+    Raises: DataError if root is missing, is neither folder nor tar, cannot be read, holds no images, or has a folder
+    that may or may not be a split.
     """
 
     def __init__(self, root: str | Path) -> None:
@@ -107,7 +107,7 @@ class PictureFiles:
         self._digests: dict[str, bytes] = {}
 
     def digests(self, names: Sequence[str], *, progress: bool = True) -> list[bytes]:
-        """Return 16 bytes for each file, which follow from its content alone. Raises: DataError naming broken files."""
+        """Return a 16-byte digest of the content of each file. Raises: DataError naming broken files."""
         missing, broken = [name for name in names if name not in self._digests], dict[str, str]()
         for name, content in self._contents(missing, broken, progress=progress):
             self._digests[name] = _digest(content)
@@ -123,12 +123,12 @@ class PictureFiles:
         progress: bool = True,
         check: Sequence[str] = (),
     ) -> tuple[ImageDataset, PictureReport]:
-        """Decode pictures: crop the central square, resize it (bicubic, antialiased), convert to RGB or grey.
+        """Decode images: crop the central square, resize it (bicubic, antialiased), convert to RGB or grayscale.
 
-        Those of ``check`` are decoded, too, but only to find broken files among them.
+        Files in ``check`` are decoded as well, but only to find broken ones.
 
         Shapes: images uint8 ``(N, channels, size, size)``, in the order of ``names``.
-        Raises: DataError naming all broken files, or if the images exceed the memory; ShapeError for a size below 1
+        Raises: DataError naming all broken files, or if the images exceed free memory; ShapeError for a size below 1
         or channels other than 1 or 3.
         """
         check_format(size, channels)
@@ -138,7 +138,7 @@ class PictureFiles:
         for name, content in self._contents([*names, *check], broken, progress=progress):
             try:
                 decoded = decode(content, size=size, channels=channels)
-            except Exception as error:  # decoders raise whatever a broken file leads them to
+            except Exception as error:  # decoders may raise anything for a broken file
                 broken[name] = f"is no readable picture ({printable(reason(error))})"
                 continue
             self._digests[name] = _digest(content)
@@ -165,7 +165,7 @@ class PictureFiles:
                 bar.update()
 
     def _once(self, names: Iterable[str]) -> list[str]:
-        """Return the sorted names without links to a file that is among them."""
+        """Return the sorted names without links to other files among them."""
         real = self._source.real
         first: dict[str, str] = {}
         for name in sorted(names, key=lambda name: (name in self._source.file_links, name)):
@@ -173,7 +173,7 @@ class PictureFiles:
         return sorted(first.values())
 
     def _refuse(self, broken: dict[str, str]) -> None:
-        """Name the broken files in one line. Raises: DataError if there is any."""
+        """Raise DataError, naming the broken files in one line, if there are any."""
         if not broken:
             return
         named = [f"{printable(self._source.root / name)} {broken[name]}" for name in sorted(broken)[:10]]

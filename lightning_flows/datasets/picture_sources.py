@@ -15,14 +15,14 @@ REPLACE = "remove or replace it"
 
 
 class PictureSource(ABC):
-    """Names of picture files, sorted, and a way to their bytes.
+    """Sorted names of image files, and access to their content.
 
     Attributes:
         root: the folder or archive.
-        names: relative names of the picture files, sorted.
-        others: names of what is left out: other files, links in archives, folders met a second time by a link.
-        links: those of ``others`` that are links.
-        real: the file that a picture in a folder is, whatever links lead to it; ``file_links`` are such links.
+        names: relative names of the image files, sorted.
+        others: names of entries left out: other files, links in archives, folders reached again through a link.
+        links: the links among ``others``.
+        real: resolved path of each image in a folder; ``file_links`` are the names that are links.
     """
 
     def __init__(self, root: Path) -> None:
@@ -40,9 +40,9 @@ class PictureSource(ABC):
 
     @abstractmethod
     def read(self, names: Iterable[str], broken: dict[str, str] | None = None) -> Iterator[tuple[str, bytes]]:
-        """Yield (name, content) for each of ``names``, in whatever order reads fastest.
+        """Yield (name, content) for each of ``names``, in the order that reads fastest.
 
-        Why a file cannot be read goes into ``broken`` by its name; without ``broken`` that is a DataError.
+        The reason why a file cannot be read is stored in ``broken`` under its name. Raises: DataError without ``broken``.
         """
 
     def _refuse(self, name: str, reason: str, broken: dict[str, str] | None, *, advice: str = REPLACE) -> None:
@@ -61,7 +61,7 @@ def open_source(root: str | Path) -> PictureSource:
         mode = os.stat(path).st_mode
     except (FileNotFoundError, NotADirectoryError) as error:
         raise DataError(f"{path} does not exist: expected a folder or a .tar of pictures; correct root") from error
-    except (OSError, ValueError) as error:  # a name too long, a folder on the way that is closed, a NUL
+    except (OSError, ValueError) as error:  # such as a name that is too long, a folder without permission, or NUL
         raise DataError(f"{printable(path)} cannot be opened ({error}): correct root") from error
     if not (stat.S_ISDIR(mode) or stat.S_ISREG(mode)):
         raise DataError(f"{path} is neither a folder nor a regular file: expected a folder or a .tar of pictures")
@@ -83,7 +83,7 @@ def is_picture(path: PurePosixPath) -> bool:
 
 
 def printable(name: object) -> str:
-    """Return a name as one line, without control characters or bytes that are no text.
+    """Return a name on one line, with control characters and undecodable bytes escaped.
 
     >>> printable("a.png"), printable("a" + chr(10) + "b.png")
     ('a.png', 'a\\\\nb.png')
@@ -97,16 +97,16 @@ def _too_large(num_bytes: int) -> str:
 
 
 class FolderSource(PictureSource):
-    """The picture files of a folder and its subfolders; links are followed, but each folder is listed once."""
+    """The image files of a folder and its subfolders; links are followed, but each folder is listed once."""
 
     def __init__(self, root: Path) -> None:
         super().__init__(root)
         folders, linked, seen = [str(root)], list[str](), set[str]()
         here = os.path.join(os.path.realpath(root), "")
-        while folders or linked:  # links last, as what they lead to may lie in the folder itself
+        while folders or linked:  # links last, as their targets may be in the folder itself
             folder = folders.pop() if folders else linked.pop(0)
             real = os.path.realpath(folder)
-            if real in seen or (seen and here.startswith(os.path.join(real, ""))):  # there already, or a circle
+            if real in seen or (seen and here.startswith(os.path.join(real, ""))):  # already listed, or a cycle
                 self.others.append(os.path.relpath(folder, root))
                 self.links.append(self.others[-1])
                 continue
@@ -163,21 +163,21 @@ class TarSource(PictureSource):
                 for member in tar:
                     self._add(member)
                 read_to_end(tar)
-        except Exception as error:  # tarfile and decompressors raise whatever a broken archive leads them to
+        except Exception as error:  # tarfile and decompressors may raise anything for a broken archive
             raise self._broken(error) from error
         self.names = sorted(self._members)
 
     def _add(self, member: tarfile.TarInfo) -> None:
         path = PurePosixPath(member.name)
         if member.isfile() and is_picture(path):
-            self._members[path.as_posix()] = member  # a later member of the same name replaces an earlier
+            self._members[path.as_posix()] = member  # a later member replaces an earlier one of the same name
         elif not member.isdir():
             self.others.append(path.as_posix())
             if member.issym() or member.islnk():
                 self.links.append(path.as_posix())
 
     def read(self, names: Iterable[str], broken: dict[str, str] | None = None) -> Iterator[tuple[str, bytes]]:
-        """Yield (name, content) in the archive's order; see :class:`PictureSource`. DataError if it breaks off."""
+        """Yield (name, content) in the archive's order; see :class:`PictureSource`. Raises: DataError if it is truncated."""
         try:
             with open_tar(self.root) as tar:
                 for name in sorted(names, key=lambda name: self._members[name].offset_data):

@@ -54,7 +54,7 @@ class FlowTrainer(Trainer):
             callbacks.insert(before_checkpoints, Interruptible())
         callbacks.insert(0, ItemCount())
         if not any(isinstance(callback, LastCheckpoint) for callback in callbacks):
-            callbacks.append(LastCheckpoint())  # behind those of the best, whose state it holds
+            callbacks.append(LastCheckpoint())  # after those of the best, whose state it saves
         if type(self.strategy.checkpoint_io) is TorchCheckpointIO:
             self.strategy.checkpoint_io = AtomicCheckpointIO()
 
@@ -71,14 +71,14 @@ class FlowTrainer(Trainer):
 
         Args:
             model: the flow.
-            train_dataloaders: data to train on, where there is no datamodule.
-            val_dataloaders: data to validate on, likewise.
+            train_dataloaders: training data, without a datamodule.
+            val_dataloaders: validation data, likewise.
             datamodule: the data.
-            ckpt_path: checkpoint to go on from.
-            weights_only: read tensors and plain values alone.
+            ckpt_path: checkpoint to resume from.
+            weights_only: read only tensors and plain values.
         """
         last = next(callback for callback in self.callbacks if isinstance(callback, LastCheckpoint))  # type: ignore[attr-defined]
-        # others would count a version on
+        # other ranks would increment the version
         where = f"; run: {_short(run_folder(self))}" if self.is_global_zero and not self.fast_dev_run else ""  # type: ignore[attr-defined]
         size = sum(p.numel() for p in model.parameters())
         rank_zero_info(f"{type(model).__name__}, {size:,} parameters{where}")
@@ -112,15 +112,15 @@ class FlowTrainer(Trainer):
         datamodule: LightningDataModule | None = None,
         weights_only: bool | None = None,
     ) -> Any:
-        """Score the validation part with a checkpoint.
+        """Score the validation split with a checkpoint.
 
         Args:
             model: the flow.
-            dataloaders: data to evaluate, where there is no datamodule.
+            dataloaders: data to evaluate, without a datamodule.
             ckpt_path: checkpoint of a trained model.
             verbose: print the results.
             datamodule: the data.
-            weights_only: read tensors and plain values alone.
+            weights_only: read only tensors and plain values.
         """
         results = super().validate(model, dataloaders, ckpt_path, False, datamodule, weights_only)
         self._show(results, verbose)
@@ -139,11 +139,11 @@ class FlowTrainer(Trainer):
 
         Args:
             model: the flow.
-            dataloaders: data to evaluate, where there is no datamodule.
+            dataloaders: data to evaluate, without a datamodule.
             ckpt_path: checkpoint of a trained model.
             verbose: print the results.
             datamodule: the data.
-            weights_only: read tensors and plain values alone.
+            weights_only: read only tensors and plain values.
         """
         results = super().test(model, dataloaders, ckpt_path, False, datamodule, weights_only)
         self._show(results, verbose)
@@ -152,7 +152,7 @@ class FlowTrainer(Trainer):
             try:
                 record = json.dumps(self._record(model, datamodule, path, results[0]))
                 appended_line(path.parents[1] / TESTS, record)
-            except Exception as error:  # the results are printed already, and may have taken hours
+            except Exception as error:  # the results are already printed, and may have taken hours
                 rank_zero_warn(f"the results were not kept beside the run: {error or type(error).__name__}")
         return results
 
@@ -243,7 +243,7 @@ def _choose_progress(kwargs: dict[str, Any]) -> None:
 
 
 def _choose_device(kwargs: dict[str, Any]) -> None:
-    """Keep off Apple's GPUs, which have no float64, in which sums and likelihoods are kept. Raises: UsageError."""
+    """Avoid Apple GPUs, which lack float64, used for sums and likelihoods. Raises: UsageError."""
     accelerator = kwargs.get("accelerator") or "auto"
     if accelerator == "mps" or isinstance(accelerator, MPSAccelerator):
         raise UsageError("mps has no float64, which likelihoods are summed in: give --trainer.accelerator=cpu")

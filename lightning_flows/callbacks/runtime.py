@@ -19,7 +19,7 @@ from lightning_flows.functional.streams import stream
 
 
 class RuntimeMonitor(Callback):
-    """Measure a training step and sampling, without data loading and warm-up, synchronised with the device.
+    """Measure a training step and sampling, without data loading and warm-up, synchronized with the device.
 
     In each epoch the steps after ``skip_steps`` are timed, ``max_steps`` of them at most; after each validation
     ``num_samples`` pictures (or graphs) are drawn. Logs ``runtime/train_step_seconds``, ``runtime/images_per_second``

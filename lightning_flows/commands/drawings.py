@@ -61,7 +61,7 @@ def _series_terms(request: Request) -> Figure:
 
 
 def _photo() -> Tensor:
-    """A grey photograph ``(96, 96)`` of a range of 1 around 0."""
+    """A gray photograph ``(96, 96)`` of a range of 1 around 0."""
     grey = sample_photo("china.jpg").double().mean(0)
     return avg_pool2d(grey[None, :384, 128:512], 4)[0] / 255 - 0.5
 

@@ -6,7 +6,7 @@ from lightning_flows.datamodules.published import PublishedDataModule
 
 
 class FashionMNIST(PublishedDataModule):
-    """Fashion-MNIST, 28x28 grey padded with zeros to 32x32: 50,000 train, the last 10,000 validate, 10,000 test.
+    """Fashion-MNIST, 28x28 gray padded with zeros to 32x32: 50,000 train, the last 10,000 validate, 10,000 test.
 
     Args:
         root: folder that holds or gets ``FashionMNIST/raw/*-ubyte.gz``; they are downloaded if they are missing.

@@ -49,7 +49,7 @@ class PublishedDataModule(PictureDataModule):
         """
         data = self._open(train=part != "test", download=False)
         images = torch.as_tensor(np.asarray(data.data))
-        images = images.permute(0, 3, 1, 2) if images.ndim == 4 else images.unsqueeze(1)  # colour is (N, H, W, 3)
+        images = images.permute(0, 3, 1, 2) if images.ndim == 4 else images.unsqueeze(1)  # color is (N, H, W, 3)
         if len(images) != len(data.targets):
             raise DataError(
                 f"{self.source.__name__} in {self.hparams['root']} has {len(images)} pictures and {len(data.targets)} "

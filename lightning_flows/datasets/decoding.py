@@ -84,7 +84,7 @@ def _levels(picture: Image.Image, tags: dict[int, object], is_ppm: bool) -> Imag
 
 
 def _transparency_scale(file: Image.Image) -> int:
-    """Return the factor that Pillow applies to the samples of a PNG, but not to its transparent color, to get 8 bits."""
+    """Return the factor by which Pillow scales the samples of a PNG to 8 bits, but not its transparent color."""
     raw = str(file.tile[0].args) if getattr(file, "tile", None) else ""  # type: ignore[attr-defined]
     if file.mode == "RGB" and ";16" in raw and "transparency" in file.info:
         raise ValueError("one transparent color of 16 bits, of which 8 can be read")

@@ -52,8 +52,8 @@ def resembled_split(folder: str) -> str | None:
 def find_layout(paths: dict[str, tuple[str, ...]]) -> Layout:
     """Return the layout of files, given the path components of each name.
 
-    Layouts: ``*.png``, ``CLASS/*.png``, ``SPLIT/*.png``, ``SPLIT/CLASS/*.png`` or ``CLASS/SPLIT/*.png``, with SPLIT from
-    ``SYNONYMS``. Wrapping folders, as archives often have, are skipped.
+    Layouts: ``*.png``, ``CLASS/*.png``, ``SPLIT/*.png``, ``SPLIT/CLASS/*.png`` or ``CLASS/SPLIT/*.png``, with
+    SPLIT from ``SYNONYMS``. Wrapping folders, as archives often have, are skipped.
 
     Raises: DataError, naming the folder, if it is or resembles a split where none is expected, or may be either a split
     or a class.

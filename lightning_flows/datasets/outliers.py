@@ -11,7 +11,7 @@ from lightning_flows.functional.streams import stream
 
 
 def constant_pictures(num: int, event_shape: Sequence[int], seed: int = 0) -> Tensor:
-    """Pictures of one colour each, uniform over all colours: uint8 ``(num, *event_shape)``."""
+    """Pictures of one color each, uniform over all colors: uint8 ``(num, *event_shape)``."""
     channels, height, width = event_shape
     colours = torch.randint(256, (num, channels, 1, 1), generator=stream(seed, "constant pictures"), dtype=torch.uint8)
     return colours.expand(-1, -1, height, width).contiguous()
@@ -23,7 +23,7 @@ def noise_pictures(num: int, event_shape: Sequence[int], seed: int = 0) -> Tenso
 
 
 def pictures_as(images: Tensor, event_shape: Sequence[int]) -> Tensor:
-    """Pictures with the channels and size of others: grey is repeated, colour averaged, another size resized.
+    """Pictures with the channels and size of others: gray is repeated, color averaged, another size resized.
 
     Shapes: uint8 ``(N, 1 or 3, H, W)`` to ``(N, *event_shape)``. Raises: ShapeError for other channels.
     """

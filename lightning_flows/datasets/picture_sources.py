@@ -42,7 +42,7 @@ class PictureSource(ABC):
     def read(self, names: Iterable[str], broken: dict[str, str] | None = None) -> Iterator[tuple[str, bytes]]:
         """Yield (name, content) for each of ``names``, in the order that reads fastest.
 
-        The reason why a file cannot be read is stored in ``broken`` under its name. Raises: DataError without ``broken``.
+        Reasons why files cannot be read are stored in ``broken``, by name. Raises: DataError without ``broken``.
         """
 
     def _refuse(self, name: str, reason: str, broken: dict[str, str] | None, *, advice: str = REPLACE) -> None:
@@ -177,7 +177,7 @@ class TarSource(PictureSource):
                 self.links.append(path.as_posix())
 
     def read(self, names: Iterable[str], broken: dict[str, str] | None = None) -> Iterator[tuple[str, bytes]]:
-        """Yield (name, content) in the archive's order; see :class:`PictureSource`. Raises: DataError if it is truncated."""
+        """Yield (name, content) in the archive's order; see :class:`PictureSource`. Raises: DataError if truncated."""
         try:
             with open_tar(self.root) as tar:
                 for name in sorted(names, key=lambda name: self._members[name].offset_data):

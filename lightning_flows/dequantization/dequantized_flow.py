@@ -22,7 +22,7 @@ class Samples(NamedTuple):
 
 
 class DequantizedFlow(nn.Module):
-    r"""Probabilities of pictures in uint8 from a flow over the reals and a dequantisation q.
+    r"""Probabilities of pictures in uint8 from a flow over the reals and a dequantization q.
 
     .. math:: \log P(x) \ge \mathbb E_{u\sim q}\big[\log p(x + u) - \log q(u\mid x)\big]
 
@@ -38,7 +38,7 @@ class DequantizedFlow(nn.Module):
 
         Args:
             x: pictures.
-            noise: what the dequantisation's ``draw_noise`` gives for as many pictures; drawn here by default.
+            noise: what the dequantization's ``draw_noise`` gives for as many pictures; drawn here by default.
             generator: of that draw.
         """
         self._check(x)
@@ -58,23 +58,23 @@ class DequantizedFlow(nn.Module):
         on_progress: Callable[[float], None] | None = None,
         on_chunk: Callable[[Tensor], None] | None = None,
     ) -> Evidence:
-        r"""Bound and importance-weighted likelihood :math:`\log \frac1K \sum_k p(x+u_k)/q(u_k\mid x)` of each picture.
+        r"""Bound and importance-weighted likelihood :math:`\log \frac1K \sum_k p(x+u_k)/q(u_k\mid x)` of each image.
 
-        The context is computed once a picture, and memory does not grow with the number of draws.
+        The context is computed once per image, and memory does not grow with the number of draws.
 
         Args:
-            x: pictures.
+            x: images.
             num_draws: K.
-            seeds: of the noise, one a picture; with the same seed a picture gets the same noise whatever the batch,
-                the chunk size, and the kind and number of devices. Drawn at random by default.
-            chunk_size: pictures times draws that go through the flow at once.
-            target_error: standard error of the likelihood, in nats, at which a picture needs no more draws.
-            on_progress: told now and then which share of the draws is done.
-            on_chunk: told after each chunk which pictures were in it, by index ``(rows,)``: what layers leave behind of
-                a call is that chunk's.
+            seeds: seeds of the noise, one per image; with the same seed an image gets the same noise for any batch,
+                chunk size, device and number of devices. Random by default.
+            chunk_size: number of images times draws that go through the flow at once.
+            target_error: standard error of the likelihood, in nats, below which an image needs no more draws.
+            on_progress: called periodically with the fraction of draws done.
+            on_chunk: called after each chunk with the indices ``(rows,)`` of its images; anything that layers recorded
+                during the call belongs to that chunk.
 
-        Raises: UsageError if ``num_draws`` or ``chunk_size`` is below 1, ``target_error`` is not above 0, or there is
-        not one seed a picture.
+        Raises: UsageError if ``num_draws`` or ``chunk_size`` is below 1, ``target_error`` is not positive, or there is
+        not one seed per image.
         """
         if num_draws < 1 or chunk_size < 1:
             raise UsageError(f"expected at least one draw and a chunk of one; got {num_draws} and {chunk_size}")

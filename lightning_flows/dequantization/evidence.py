@@ -68,20 +68,20 @@ def gather_evidence(
     on_progress: Callable[[float], None] | None = None,
     on_chunk: Callable[[Tensor], None] | None = None,
 ) -> Evidence:
-    """Draw importance weights until there are ``num_draws`` a picture, or their standard error is small enough.
+    """Draw ``num_draws`` importance weights per image, or fewer if their standard error is small enough.
 
     Args:
-        log_weight: gives one log w for each of some pictures, named by index (repetitions are draws of their own),
-            whose noise comes from the generators beside them.
-        generators: one a picture, so that its noise depends on nothing but its own.
+        log_weight: returns one log w for each image index it is given (repeated indices are independent draws), with
+            noise from the corresponding generators.
+        generators: one per image, so that its noise does not depend on other images.
         num_draws: K, at least 1.
-        chunk_size: pictures times draws that ``log_weight`` gets at once.
-        device: of the pictures.
-        target_error: a picture is done, after any round of draws, when its standard error is at most this, in nats.
-        on_progress: told after each chunk which share of all draws is done, and 1 at the end.
-        on_chunk: told after each chunk which pictures ``log_weight`` got, one index a draw.
+        chunk_size: number of images times draws passed to ``log_weight`` at once.
+        device: device of the images.
+        target_error: an image is done once its standard error after a round of draws is at most this, in nats.
+        on_progress: called after each chunk with the fraction of all draws done, and with 1 at the end.
+        on_chunk: called after each chunk with the image indices passed to ``log_weight``, one per draw.
 
-    Raises: UsageError if ``target_error`` is not above 0.
+    Raises: UsageError if ``target_error`` is not positive.
     """
     if target_error is not None and not target_error > 0:
         raise UsageError(f"expected a target_error above 0; got {target_error}")

@@ -56,7 +56,7 @@ def equivalent_matrices(size: int = 5, seed: int = 0) -> EquivalentMatrices:
 
 
 def feature_maps(picture: Tensor, num_terms: int = 5) -> FeatureMaps:
-    """The maps of both directions for a grey picture ``(H, W)``, terms up to T = ``num_terms``; the sums are of all."""
+    """The maps of both directions for a gray picture ``(H, W)``, terms up to T = ``num_terms``; the sums are of all."""
     kernel, x = torch.tensor(EDGE_FILTER, dtype=torch.float64), picture.double()[None, None]
     z = _exponential(kernel, x)
     forward = [*_terms(kernel, x, num_terms), z]
@@ -65,7 +65,7 @@ def feature_maps(picture: Tensor, num_terms: int = 5) -> FeatureMaps:
 
 
 def exponential_matrix_figure(data: EquivalentMatrices) -> Figure:
-    """Figure 1: M and exp(M), each entry by its colour."""
+    """Figure 1: M and exp(M), each entry by its color."""
     figure = Figure(figsize=(8.4, 4.2), layout="constrained")
     panels = figure.subplots(1, 2)
     limit = float(data.exponential.abs().max())

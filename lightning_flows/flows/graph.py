@@ -87,9 +87,9 @@ class GraphFlow(nn.Module):
 
 
 def _without_padding(x: Tensor, graph: Graph | None) -> Tensor:
-    """Zeros at padding, where anything may stand: not even a NaN counts. Edges that are not finite make a graph NaN.
+    """Zero out padding, including NaN values there, and make a graph NaN if any of its edges is not finite.
 
-    Attention would take NaN for an edge. No value is read here, as that would wait for the device.
+    Attention would treat NaN as an edge. Values are not inspected, to avoid a device synchronization.
     """
     if graph is None:
         return x

@@ -1,4 +1,4 @@
-"""Graphs in a batch: which nodes exist and which are neighbours."""
+"""Graphs in a batch: which nodes exist and which are neighbors."""
 
 from typing import NamedTuple
 
@@ -9,13 +9,12 @@ from lightning_flows.errors import InputTypeError, ShapeError
 
 
 class Graph(NamedTuple):
-    """The structure that goes with node features ``(B, N, F)``.
+    """The structure for node features ``(B, N, F)``.
 
     Args:
-        adjacency: ``(N, N)`` or ``(B, N, N)``; 0 for no edge, 1 for an edge, other numbers for weighted ones. Edges may
-            have a direction and lead from a node to itself. None for complete graphs. What stands at padding counts for
-            nothing.
-        mask: ``(B, N)``, False for padding: nodes that do not exist; None if all do.
+        adjacency: ``(N, N)`` or ``(B, N, N)``; 0 for no edge, 1 for an edge, other values for weighted edges. Edges
+            may be directed, and self-loops are allowed. None for complete graphs. Values at padding are ignored.
+        mask: ``(B, N)``, False for padding, that is, nodes that do not exist; None if all do.
     """
 
     adjacency: Tensor | None = None
@@ -26,7 +25,7 @@ class Graph(NamedTuple):
         return x.new_ones(x.shape[:2]) if self.mask is None else self.mask.to(x.dtype)
 
     def edges(self, dtype: torch.dtype) -> Tensor | None:
-        """The adjacency in a dtype with zeros at padding, whatever stands there; None for complete graphs."""
+        """The adjacency in a dtype, with padding set to zero; None for complete graphs."""
         if self.adjacency is None:
             return None
         edges = self.adjacency.to(dtype)
@@ -51,10 +50,10 @@ COMPLETE = Graph()
 
 
 def check_nodes(x: Tensor, features: int, graph: Graph | None) -> Graph:
-    """The graph of node features x ``(B, N, features)``.
+    """Return the graph of node features x ``(B, N, features)``.
 
-    Raises: TypeError for integers, a mask that is not bool, an adjacency of complex numbers or another context than a
-    Graph; ShapeError if shapes do not fit, or x has no nodes.
+    Raises: TypeError for integers, a mask that is not bool, a complex adjacency or a context that is not a Graph;
+    ShapeError if shapes do not match, or x has no nodes.
     """
     if graph is not None and not isinstance(graph, Graph):
         raise InputTypeError(f"expected a Graph as context; got {type(graph).__name__}: give Graph(adjacency, mask)")
@@ -86,7 +85,7 @@ def _check_edges(adjacency: Tensor, batch: int, nodes: int) -> None:
 def check_adjacency(adjacency: Tensor) -> None:
     """Raise ShapeError unless a matrix, or each of a batch, is square, symmetric, of zeros and ones, without loops.
 
-    A node without neighbours is allowed. This reads values from the device: call it on data, not in a forward.
+    A node without neighbors is allowed. This reads values from the device: call it on data, not in a forward.
     """
     if adjacency.ndim not in (2, 3) or adjacency.shape[-1] != adjacency.shape[-2]:
         raise ShapeError(f"expected a square adjacency matrix; got shape {tuple(adjacency.shape)}")
@@ -99,14 +98,13 @@ def check_adjacency(adjacency: Tensor) -> None:
 
 
 def normalized_adjacency(adjacency: Tensor) -> Tensor:
-    r"""Adjacency normalised by its degrees; its norm is at most one, whatever real numbers it holds.
+    r"""Adjacency normalized by its degrees; its norm is at most one for any real adjacency.
 
     .. math:: R^{-1/2} A\, C^{-1/2}, \qquad R = \operatorname{diag}\Big(\sum_j |A_{ij}|\Big), \quad
               C = \operatorname{diag}\Big(\sum_i |A_{ij}|\Big)
 
-    For edges without a direction that is :math:`D^{-1/2} A D^{-1/2}`. The norm follows from Schur's test with the
-    weights :math:`R^{1/2}` and :math:`C^{1/2}`. A node without neighbours has the degree 0: its row and column are
-    zero, as an empty sum has it.
+    For undirected edges this is :math:`D^{-1/2} A D^{-1/2}`. The bound on the norm follows from Schur's test with the
+    weights :math:`R^{1/2}` and :math:`C^{1/2}`. A node without neighbors has degree 0: its row and column are zero.
     Shapes: ``(..., N, N)``.
 
     >>> normalized_adjacency(torch.tensor([[0.0, 1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 0.0]]))[0]

@@ -6,7 +6,7 @@ from contextvars import ContextVar
 
 from torch import Tensor
 
-_parts: ContextVar[dict[str, Tensor] | None] = ContextVar("_parts", default=None)  # of this thread or task alone
+_parts: ContextVar[dict[str, Tensor] | None] = ContextVar("_parts", default=None)  # local to the thread or task
 
 
 @contextmanager

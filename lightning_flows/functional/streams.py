@@ -1,4 +1,4 @@
-"""Random numbers as functions of a seed, a purpose and a number: those of a step, an image or a batch."""
+"""Random streams as functions of a seed, a purpose and a number, such as a step, an image or a batch."""
 
 import hashlib
 from collections.abc import Iterator
@@ -14,8 +14,8 @@ WORDS = slice(24, 24 + 8 * 624)
 def stream(seed: int, purpose: str, number: int = 0, *, device: torch.device | str | int = "cpu") -> torch.Generator:
     """Return the generator of stream ``number`` of a purpose, on ``device``.
 
-    The whole state of a generator on the host is a hash of (seed, purpose, number), as ``manual_seed`` keeps 32 bits of
-    a seed there: with those, streams would coincide after some 2^16 of them. Other devices take 64 bits.
+    On the host the full generator state is a hash of (seed, purpose, number), since ``manual_seed`` only uses 32 bits
+    of a seed there, with which collisions would be expected after about 2^16 streams. Other devices use 64 bits.
 
     >>> torch.rand(1, generator=stream(0, "a")).equal(torch.rand(1, generator=stream(0, "a")))
     True
@@ -25,7 +25,7 @@ def stream(seed: int, purpose: str, number: int = 0, *, device: torch.device | s
     generator = torch.Generator(device)
     if generator.device.type != "cpu":
         return generator.manual_seed(stream_seed(seed, purpose, number))
-    generator.manual_seed(0)  # a state at its beginning, of which the words are replaced
+    generator.manual_seed(0)  # an initial state, whose words are replaced below
     state = generator.get_state()
     words = np.frombuffer(_hash(seed, purpose, number, num_bytes=4 * 624), dtype="<u4").astype(np.int64)
     state[WORDS] = torch.from_numpy(words).view(torch.uint8)
@@ -33,22 +33,22 @@ def stream(seed: int, purpose: str, number: int = 0, *, device: torch.device | s
 
 
 def stream_seed(seed: int, purpose: str, number: int = 0) -> int:
-    """Return the 63-bit seed of stream ``number`` of a purpose, for what takes a seed and keeps all of it.
+    """Return the 63-bit seed of stream ``number`` of a purpose, for generators that use all bits of a seed.
 
-    ``manual_seed`` of a generator on the host does not: use :func:`stream` there.
+    ``manual_seed`` on the host does not: use :func:`stream` there.
     """
     return int.from_bytes(_hash(seed, purpose, number, num_bytes=8), "little") >> 1
 
 
 def seed_all(seed: int, purpose: str, number: int = 0) -> None:
-    """Let torch's own random numbers, on all devices, be those of a stream from now on."""
+    """Seed torch's global generators on all devices with a stream."""
     torch.manual_seed(stream_seed(seed, purpose, number))
     torch.set_rng_state(stream(seed, purpose, number).get_state())
 
 
 @contextmanager
 def seeded(seed: int, purpose: str, number: int = 0) -> Iterator[None]:
-    """Let torch's own random numbers on the host be those of a stream inside, and go on as before behind it."""
+    """Context manager that seeds torch's global host generator with a stream, and restores its state on exit."""
     state = torch.get_rng_state()
     torch.set_rng_state(stream(seed, purpose, number).get_state())
     try:

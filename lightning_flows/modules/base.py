@@ -1,4 +1,4 @@
-"""Training of flows: the optimiser, its schedule, and checkpoints that rebuild what they hold."""
+"""Training of flows: the optimizer, its schedule, and checkpoints that rebuild what they hold."""
 
 import math
 import os
@@ -28,7 +28,7 @@ OPTIMIZERS = {"adam": torch.optim.Adam, "adamax": torch.optim.Adamax}
 
 
 class FlowModule(LightningModule, ABC):
-    """A flow with its optimiser. A subclass builds the flow and says what a step of training and evaluation is.
+    """A flow with its optimizer. A subclass builds the flow and says what a step of training and evaluation is.
 
     A batch is a mapping with ``index`` ``(B,)``, the number of each item, and the items themselves.
 
@@ -51,7 +51,7 @@ class FlowModule(LightningModule, ABC):
 
     model: Any  # a subclass says which
     _rates: Rates | None = None
-    _resumed: dict[str, Any] | None = None  # of a checkpoint, until training starts: its record and schedules
+    _resumed: dict[str, Any] | None = None  # the checkpoint's record and schedules, until training starts
 
     def __init__(
         self,
@@ -82,15 +82,15 @@ class FlowModule(LightningModule, ABC):
         """Share of the largest learning rate in an epoch or step: see ``schedule_interval``."""
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """The optimiser and its schedule; a subclass may return any form that Lightning knows."""
+        """The optimizer and its schedule; subclasses may return any form that Lightning accepts."""
         optimizer = self.build_optimizer()
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self.learning_rate_factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": self.schedule_interval}}
 
     def on_fit_start(self) -> None:
-        """Refuse what would be found out only later: arguments that a checkpoint cannot hold, a metric nobody logs.
+        """Fail early on arguments that cannot be saved in a checkpoint and on monitored metrics that are never logged.
 
-        Raises: UsageError; CheckpointError if optimizers or schedules are not those of the checkpoint to go on from.
+        Raises: UsageError; CheckpointError if optimizers or schedules do not match the checkpoint to resume from.
         """
         check_describable(self, "model")
         if (datamodule := self._datamodule()) is not None:
@@ -102,7 +102,7 @@ class FlowModule(LightningModule, ABC):
             check_counts(self._resumed["counts"], self.trainer)
 
     def build_optimizer(self) -> torch.optim.Optimizer:
-        """The optimiser, in the fastest form that the precision allows.
+        """The optimizer, in the fastest form that the precision allows.
 
         A call for each of some hundred small tensors would take a quarter of the step of a flow over graphs. The one
         kernel of a fused Adam could undo the scaling of 16-mixed by itself, so in mixed precision Lightning refuses to
@@ -116,13 +116,13 @@ class FlowModule(LightningModule, ABC):
 
     @property
     def seed(self) -> int:
-        """Seed of the run's random numbers, as ``seed_everything`` was told; 0 where it was not called."""
+        """Seed of the run, as passed to ``seed_everything``; 0 if that was not called."""
         return int(os.environ.get("PL_GLOBAL_SEED", 0))
 
     def on_train_start(self) -> None:
-        """Let the learning rate of the config win over the one a resumed optimiser brings along.
+        """Let the learning rate of the config override that of a resumed optimizer.
 
-        An optimiser or schedule of a subclass is left as it was saved, unless ``learning_rate`` has changed.
+        A subclass's optimizer or schedule is restored as saved, unless ``learning_rate`` has changed.
         Raises: UsageError if the processes of a run start at different steps.
         """
         _check_same_start(torch.tensor(self.global_step, device=self.device))
@@ -138,14 +138,14 @@ class FlowModule(LightningModule, ABC):
             self._rates.scale(rate / resumed["rate"])
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        """Let the random numbers of a step follow from the seed and the step, so that a resumed run draws the same.
+        """Seed each step from the run's seed and the step, so that a resumed run draws the same random numbers.
 
-        They are the same on all ranks, each of which takes its own of what is drawn for a whole batch.
+        They are the same on all ranks, each of which uses its own share of the draws for the whole batch.
         """
         seed_all(self.seed, "training step", self.trainer.fit_loop.total_batch_idx)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Write down what rebuilds model and data: class paths and plain arguments."""
+        """Save what is needed to rebuild model and data: class paths and plain arguments."""
         record: dict[str, Any] = {"version": __version__, "seed_everything": self.seed, "model": describe(self)}
         checkpoint[self.CHECKPOINT_HYPER_PARAMS_KEY] = record["model"]["init_args"]
         if (datamodule := self._datamodule()) is not None:
@@ -154,7 +154,7 @@ class FlowModule(LightningModule, ABC):
         checkpoint["lightning_flows"] = record
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse the state of another model, and what is not of the form that a training goes on from."""
+        """Refuse the state of another model, and malformed training state."""
         check_training(checkpoint)
         check_record(checkpoint)
         check_state_dict(self, checkpoint)
@@ -177,15 +177,15 @@ class FlowModule(LightningModule, ABC):
         weights_only: bool | None = True,
         **kwargs: Any,
     ) -> Any:
-        """Rebuild a model of this class from a checkpoint, which is read as tensors and plain values alone.
+        """Rebuild a model of this class from a checkpoint, of which only tensors and plain values are read.
 
         Args:
-            checkpoint_path: file; URLs are refused.
+            checkpoint_path: file path; URLs are refused.
             map_location: device for the model; the host by default.
-            hparams_file: None; the arguments are in the checkpoint.
-            strict: whether all names must agree; ``strict_loading`` by default.
+            hparams_file: must be None; the arguments are in the checkpoint.
+            strict: whether all names must match; ``strict_loading`` by default.
             weights_only: True or None.
-            kwargs: arguments in place of those in the checkpoint.
+            kwargs: override arguments in the checkpoint.
         """
         if hparams_file is not None or weights_only is False:
             raise UsageError(

@@ -23,7 +23,7 @@ def load_model(path: str | Path, model: type[FlowModule] | str | None = None) ->
 
     Args:
         path: checkpoint.
-        model: class of your own, or its path, that the checkpoint may name; those of lightning_flows need none.
+        model: your own class, or its path, if the checkpoint names it; not needed for classes of lightning_flows.
 
     Raises: CheckpointError if it cannot be read or names another class.
     """
@@ -35,7 +35,7 @@ def load_model(path: str | Path, model: type[FlowModule] | str | None = None) ->
 
 
 def load_component(checkpoint: dict[str, Any], section: str, base: type, permitted: type | str | None = None) -> Any:
-    """Rebuild the model or data of a checkpoint. Raises: CheckpointError if its class is neither ours nor permitted."""
+    """Rebuild the model or data of a checkpoint. Raises: CheckpointError if its class is not permitted."""
     config = checkpoint_config(checkpoint)[section]
     class_path = config["class_path"]
     with vetted_imports([f"--{section}", permitted] if isinstance(permitted, str) else []):
@@ -46,7 +46,7 @@ def load_component(checkpoint: dict[str, Any], section: str, base: type, permitt
 
 
 def import_class(path: str) -> Any:
-    """What a class path leads to; None if there is no such thing."""
+    """Import the object at a class path; None if it does not exist."""
     module_name, _, class_name = path.rpartition(".")
     try:
         return getattr(importlib.import_module(module_name), class_name, None) if module_name else None
@@ -57,7 +57,7 @@ def import_class(path: str) -> Any:
 
 
 def not_permitted(class_path: str, section: str) -> CheckpointError:
-    """The error for a checkpoint of a class that is not ours, with what to type."""
+    """The error for a checkpoint of a user's class, with the option to add."""
     return CheckpointError(
         f"the checkpoint is of {class_path}, a class that is not of lightning_flows: if you trust it, add "
         f"--{section}={class_path} (in Python, {section}={class_path.rpartition('.')[2]})"

@@ -1,4 +1,4 @@
-"""Names of weights that are the same whether or not a part of a model went through ``torch.compile``."""
+"""Parameter names that do not depend on whether part of a model was compiled with ``torch.compile``."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,7 +9,7 @@ MARK = "_orig_mod."
 
 
 def without_compiled(state: Mapping[str, Any]) -> dict[str, Any]:
-    """State by the names that it has in a model that was not compiled.
+    """Rename a state dict to the names of an uncompiled model.
 
     >>> without_compiled({"model._orig_mod.flow.mean": 1})
     {'model.flow.mean': 1}
@@ -18,7 +18,7 @@ def without_compiled(state: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def keep_names_of_compiled(module: nn.Module) -> None:
-    """Let a module write and read its state by the names that it has uncompiled, even once a part is replaced."""
+    """Make a module save and load its state under uncompiled names, even after a submodule is replaced."""
     module.register_state_dict_post_hook(_written)
     module.register_load_state_dict_pre_hook(_read)
 

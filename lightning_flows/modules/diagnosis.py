@@ -9,9 +9,9 @@ from lightning_flows.errors import NonFiniteError
 
 
 def check_finite(values: Tensor, model: nn.Module, repeat: Callable[[], object], stage: str) -> None:
-    """Raise NonFiniteError, naming the first layer at fault, unless all values are finite; ``repeat`` makes them anew.
+    """Raise NonFiniteError, naming the first layer that is not finite, unless all values are; ``repeat`` recomputes.
 
-    This is the one place of a module's training step that waits for the device.
+    This is the only host-device synchronization in a module's training step.
     """
     if torch.isfinite(values).all():
         return

@@ -17,7 +17,7 @@ from lightning_flows.modules.metrics import ExactMean, StandardError
 
 
 class GraphFlowModule(FlowModule):
-    r"""Maximise the log-density of node features; a subclass builds the flow.
+    r"""Maximize the log-density of node features; a subclass builds the flow.
 
     The learning rate in step t of T is :math:`\eta\,\min(1, (t+1)/w)\,\tfrac12 (1 + \cos \pi t/T)`.
 

@@ -19,26 +19,26 @@ from lightning_flows.transforms import Mixing
 class MixingFlow(PictureFlow):
     """Affine couplings with a linear mixing layer between them, for the comparison of Table 1.
 
-    With another mixing than ``conv1x1`` the dense layers add fewer than ``growth`` channels: as many as keep the number
-    of parameters within that of the flow with 1x1 convolutions (63 for 64 at the paper's size), and at least half of
-    them; ``growth_used`` tells. A checkpoint records it, so that it is rebuilt with what was found in training.
+    Unless mixing is ``conv1x1``, the dense layers add fewer than ``growth`` channels, but at least half: as many as
+    keep the number of parameters within that of the flow with 1x1 convolutions (63 instead of 64 at the paper's size).
+    The result is ``growth_used``, which a checkpoint records, so that a rebuilt model has the same.
 
     Args:
-        event_shape: shape (C, H, W) of the pictures; linked from the data on the command line.
-        mixing: kind of mixing layer, in the flow and in the dequantisation.
+        event_shape: shape (C, H, W) of the images; linked from the data on the command line.
+        mixing: kind of mixing layer, in the flow and in the dequantization.
         dequantization: noise from a conditional flow, or uniform.
         num_levels: levels; each halves height and width.
-        steps_per_level: couplings a level.
+        steps_per_level: couplings per level.
         width: channels of the dense nets.
         depth: layers of their dense block.
-        growth: channels that each of them adds.
-        exponential_coefficient: largest norm of the exponential's convolution.
+        growth: channels added by each of them.
+        exponential_coefficient: maximum norm of the exponential's convolution.
         woodbury_rank: rank over the positions.
         dequantization_steps: couplings of the conditional flow.
-        context_channels: channels that it is told of a picture.
-        context_depth: layers of each dense block of the context's net.
-        context_growth: channels that each of them adds.
-        growth_used: channels that each of them adds, whatever the number of parameters; searched for by default.
+        context_channels: conditioning channels computed from an image.
+        context_depth: layers of each dense block of the context net.
+        context_growth: channels added by each of them.
+        growth_used: overrides ``growth`` regardless of the number of parameters; determined by default.
         kwargs: see :class:`PictureFlow`.
     """
 
@@ -66,7 +66,7 @@ class MixingFlow(PictureFlow):
         self.hparams["growth_used"] = self.growth_used
 
     def build_model(self) -> DequantizedFlow:
-        """The flow of :func:`mixing_flow` with its dequantisation."""
+        """The flow of :func:`mixing_flow` with its dequantization."""
         mixing, growth = self.hparams["mixing"], self.hparams["growth"]
         if self.hparams["growth_used"] is not None:
             growth = self.hparams["growth_used"]

@@ -1,4 +1,4 @@
-"""Metrics that callbacks monitor: a name that nothing will log is refused before training."""
+"""Metrics that callbacks monitor: names that are never logged are refused before training."""
 
 import difflib
 
@@ -8,19 +8,19 @@ from lightning.pytorch.callbacks import Checkpoint, EarlyStopping
 from lightning_flows.errors import UsageError
 
 CALLBACKS = {"val/bpd": "defaults/fit.yaml", "val/nll": "table4/base.yaml"}
-"""What validation logs for pictures and graphs, and a config whose callbacks monitor it."""
+"""Validation metrics of images and graphs, with a config whose callbacks monitor them."""
 
 BY_CALLBACKS = ("bound/", "optimizer/", "inverse/", "runtime/")
-"""How the names begin of what our callbacks log."""
+"""Prefixes of the metrics that our callbacks log."""
 
 OWN = ("lightning", "lightning_flows", "pytorch_lightning")
 
 
 def check_monitors(module: LightningModule, trainer: Trainer, monitored: str) -> None:
-    """Raise UsageError where a callback would miss what it monitors only after an epoch.
+    """Raise UsageError if a callback monitors a metric that is not logged, which Lightning notices after an epoch.
 
-    That is known before training only if module and callbacks are of lightning_flows or Lightning; what others log is
-    told by the first validation.
+    This is only known before training if module and callbacks are part of lightning_flows or Lightning; metrics of
+    others are known after the first validation.
     """
     unit = monitored.partition("/")[2]
     known = [monitored, f"train/{unit}"] + (["val/gap"] if monitored == "val/nll" else [])

@@ -19,28 +19,28 @@ from lightning_flows.modules.metrics import BitsPerDim, BitsPerDimError, ExactMe
 
 
 class PictureFlow(FlowModule):
-    r"""Maximise the evidence lower bound of pictures in uint8; a subclass builds the flow.
+    r"""Maximize the evidence lower bound of uint8 images; subclasses build the flow.
 
     The learning rate in epoch e is :math:`\eta\,\min(1, (e+1)/w)^p\,d^e` with warm-up w, power p and decay d.
 
-    Logs, in bits per dimension: ``train/bpd``, ``val/bpd`` (the bound, one draw of noise a picture), ``test/bpd`` (the
+    Logs, in bits per dimension: ``train/bpd``, ``val/bpd`` (the bound, one noise draw per image), ``test/bpd`` (the
     bound, mean of all draws) and ``test/nll_bpd`` (importance-weighted with ``num_importance_samples`` draws; 0 leaves
-    it out), each test value with its standard error over pictures; ``test/importance_samples`` is the mean number of
+    it out), each test value with its standard error over images; ``test/importance_samples`` is the mean number of
     draws.
 
     A batch is a mapping with ``image`` ``(B, *event_shape)`` in uint8 and ``index`` ``(B,)``. In evaluation the noise
-    of a picture follows from its index and the seed of the run, so results depend on neither batches nor devices.
+    of an image depends only on its index and the run's seed, so results do not depend on batches or devices.
 
-    Raises: UsageError for numbers that make no sense.
+    Raises: UsageError for arguments out of range.
 
     Args:
-        event_shape: shape (C, H, W) of the pictures; linked from the data on the command line.
-        warmup_epochs: w, epochs in which the learning rate rises.
-        warmup_power: p, power of that rise.
-        decay: d, factor on the learning rate in each epoch.
-        num_importance_samples: draws a picture for ``test/nll_bpd``.
-        importance_error: standard error of a picture's likelihood, in bits per dimension, that ends its draws.
-        eval_chunk_size: pictures times draws that go through the flow at once in evaluation.
+        event_shape: shape (C, H, W) of the images; linked from the data on the command line.
+        warmup_epochs: w, epochs during which the learning rate rises.
+        warmup_power: p, exponent of the warm-up.
+        decay: d, factor of the learning rate per epoch.
+        num_importance_samples: draws per image for ``test/nll_bpd``.
+        importance_error: standard error of an image's likelihood, in bits per dimension, at which its draws end.
+        eval_chunk_size: number of images times draws that go through the flow at once in evaluation.
         kwargs: see :class:`FlowModule`; η is its ``learning_rate``.
     """
 
@@ -161,7 +161,7 @@ class PictureFlow(FlowModule):
         return evidence
 
     def _note_chunk(self, rows: Tensor) -> None:
-        """Called after each chunk of an evaluation, with the places in the batch of the pictures that were in it."""
+        """Hook: called after each chunk of an evaluation with the batch indices of its images."""
 
     def _bits(self, log_prob: Tensor) -> Tensor:
         return bits_per_dim(log_prob, self.val_bpd.num_dims)

@@ -21,14 +21,14 @@ from lightning_flows.transforms import ResidualBlock
 
 
 class ResidualFamily(PictureFlow):
-    """What the models of Table 2 share: levels, sizes, split priors and dequantisation.
+    """What the models of Table 2 share: levels, sizes, split priors and dequantization.
 
     Args:
         event_shape: shape (C, H, W) of the pictures; linked from the data on the command line.
         num_levels: levels; each halves height and width.
         steps_per_level: steps a level.
         hidden_channels: width of the nets inside of the layers.
-        split_width: width of the dense nets that condition split priors and the dequantisation.
+        split_width: width of the dense nets that condition split priors and the dequantization.
         split_depth: layers of their dense block.
         split_growth: channels that each of them adds.
         dequantization: uniform noise, or from a conditional flow with 1x1 mixing.
@@ -63,7 +63,7 @@ class ResidualFamily(PictureFlow):
         """The flow, given what the family shares."""
 
     def build_model(self) -> DequantizedFlow:
-        """The flow with its dequantisation."""
+        """The flow with its dequantization."""
         names = ("num_levels", "steps_per_level", "hidden_channels", "split_width", "split_depth", "split_growth")
         flow = self.build_flow(**{name: self.hparams[name] for name in names})
         noise: Dequantization = UniformDequantization()
@@ -120,18 +120,17 @@ class CouplingFlow(ResidualFamily):
 class ResidualFlow(ResidualFamily):
     """Residual flow of section 6.2.
 
-    ``test`` also logs, as means over the draws of each picture and then over pictures, what the estimate of the
-    log-determinants adds to its bound: ``test/log_det_error_bpd``, a standard error, and
-    ``test/log_det_remainder_bpd``, what the series may leave out. Probes are the same for all pictures, so the error of
-    the mean over pictures may be as large.
+    ``test`` also logs the uncertainty that estimated log-determinants add to the bound, averaged over the draws of each
+    image and then over images: ``test/log_det_error_bpd``, a standard error, and ``test/log_det_remainder_bpd``, what
+    truncating the series may omit. Probes are shared by all images, so the error of their mean may be as large.
 
     Args:
         event_shape: shape (C, H, W) of the pictures; linked from the data on the command line.
-        coefficient: largest norm of each convolution.
-        gradient: of the log-determinant: ``neumann`` saves memory, ``autograd`` differentiates the series.
+        coefficient: maximum norm of each convolution.
+        gradient: gradient of the log-determinant: ``neumann`` saves memory, ``autograd`` differentiates the series.
         eval_terms: terms of the series in evaluation.
-        eval_probes: probes of each trace in evaluation; at least two for a standard error.
-        equal_memory: half as many steps a level, for about the memory of the other models.
+        eval_probes: probes per trace in evaluation; at least two for a standard error.
+        equal_memory: use half as many steps per level, for about the memory of the other models.
         kwargs: see :class:`ResidualFamily`.
     """
 
@@ -170,7 +169,7 @@ class ResidualFlow(ResidualFamily):
         self.test_log_det_remainder.update(-bits_per_dim(remainder / num_draws, self.val_bpd.num_dims))
 
     def _note_chunk(self, rows: Tensor) -> None:
-        """Add the errors of a chunk's log-determinants to those of its pictures; the blocks' probes are independent."""
+        """Accumulate the log-determinant errors of a chunk per image; probes of different blocks are independent."""
         if self._log_det_errors is None:
             return
         reports = [m.log_det_report for m in self.modules() if isinstance(m, ResidualBlock) and m.log_det_report]

@@ -14,9 +14,9 @@ def zero_initialized(layer: nn.Conv2d) -> nn.Conv2d:
 
 
 def with_context(x: Tensor, context: Tensor | None, channels: int) -> Tensor:
-    """x ``(B, C, H, W)`` with the channels of a context ``(B, channels, H, W)`` behind its own; None for no channels.
+    """Concatenate x ``(B, C, H, W)`` and a context ``(B, channels, H, W)``, or None if it has no channels.
 
-    Raises: ShapeError if the context has another shape, is missing, or is given to a net that takes none.
+    Raises: ShapeError if the context has another shape, is missing, or is given to a net without context.
     """
     expected = (x.shape[0], channels, *x.shape[2:])
     if context is None and channels == 0:
@@ -28,10 +28,10 @@ def with_context(x: Tensor, context: Tensor | None, channels: int) -> Tensor:
 
 
 class ConvNet(nn.Sequential):
-    """3x3, 1x1, 3x3 convolutions with relu between; the last starts at zero, so that a coupling starts as identity.
+    """3x3, 1x1, 3x3 convolutions with ReLU; the last is initialized to zero, so that a coupling starts as identity.
 
     Shapes: x ``(B, in_channels, H, W)``, context ``(B, context_channels, H, W)`` or None; returns
-    ``(B, out_channels, H, W)`` of x's dtype. Raises: ShapeError for another context.
+    ``(B, out_channels, H, W)`` in x's dtype. Raises: ShapeError if the context does not match.
     """
 
     def __init__(self, in_channels: int, out_channels: int, *, hidden_channels: int, context_channels: int = 0) -> None:

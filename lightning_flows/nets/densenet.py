@@ -37,10 +37,10 @@ class DenseBlock(nn.Module):
 
 
 class DenseNet(nn.Module):
-    """1x1 convolution, dense blocks in residual connections, 1x1 convolution that starts at zero.
+    """1x1 convolution, dense blocks with residual connections, 1x1 convolution that is initialized to zero.
 
     Shapes: x ``(B, in_channels, H, W)``, context ``(B, context_channels, H, W)`` or None; returns
-    ``(B, out_channels, H, W)`` of x's dtype. Raises: ShapeError for another context.
+    ``(B, out_channels, H, W)`` in x's dtype. Raises: ShapeError if the context does not match.
     """
 
     def __init__(

@@ -28,10 +28,10 @@ class NodeEmbedding(nn.Module):
 
 
 class AttentionBlock(nn.Module):
-    """Multi-head attention and a net for each node, both residual and normalised before.
+    """Multi-head attention and an MLP per node, both residual and pre-normalized.
 
-    Shapes: h ``(B, N, width)``; ``sees`` bool, broadcast to ``(B, N, N)``, tells which node attends to which; None for
-    all to all. Raises: UsageError unless the heads divide the width. Source: Vaswani et al., 2017.
+    Shapes: h ``(B, N, width)``; ``sees`` is a bool mask, broadcast to ``(B, N, N)``, of which node attends to which;
+    None for all to all. Raises: UsageError unless the heads divide the width. Source: Vaswani et al., 2017.
     """
 
     def __init__(self, width: int, num_heads: int) -> None:

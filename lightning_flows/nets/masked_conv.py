@@ -15,8 +15,8 @@ from lightning_flows.nets.spectral_norm import SpectralNorm, default_kernel
 class MaskedConv2d(nn.Module):
     r"""Convolution in which a pixel sees the pixels to its right and below, and lower channels of its own.
 
-    A causal 3x3 kernel has nothing above its centre, so two rows are kept: 2x3, padded on one side, with two thirds of
-    the multiplications. ``heads`` convolutions of one input are computed as one; each is normalised alone.
+    A causal 3x3 kernel has nothing above its center, so two rows are kept: 2x3, padded on one side, with two thirds of
+    the multiplications. ``heads`` convolutions of one input are computed as one; each is normalized alone.
 
     Shapes: x ``(B, in_channels, H, W)``; returns ``(B, heads * out_channels, H, W)``, the first head's channels first.
     Args: ``strict`` hides the output's own channel group too; ``coefficient`` bounds each head's operator norm at
@@ -54,7 +54,7 @@ class MaskedConv2d(nn.Module):
         )
 
     def kernel(self) -> Tensor:
-        """The masked and normalised kernel that the convolution uses."""
+        """The masked and normalized kernel that the convolution uses."""
         return self.spectral_norm(self.weight * self.mask)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -65,12 +65,12 @@ class MaskedConv2d(nn.Module):
 
 
 class AutoregressiveConvNet(nn.Module):
-    r"""Strictly autoregressive functions of a picture with a shared representation.
+    r"""Strictly autoregressive functions of an image with a shared representation.
 
     .. math:: h = \operatorname{relu}(B \cdot \operatorname{relu}(A \star y)), \qquad \text{head}_k = C_k \star h
 
     with a masked 3x3, a masked 1x1, and strictly masked 3x3 convolutions. The order is reverse raster: a pixel depends
-    on those to its right and below, and on lower channels at its place.
+    on those to its right and below, and on lower channels at the same position.
 
     Shapes: y ``(B, C, H, W)``; returns ``num_heads`` tensors of y's shape and dtype.
     Raises: ShapeError unless ``event_shape`` is (C, H, W); UsageError unless ``hidden_channels`` ≥ 1.

@@ -1,4 +1,4 @@
-"""Spectral normalisation of convolutions by a power iteration that is warm from the start."""
+"""Spectral normalization of convolutions by a power iteration that is warm from the start."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -13,11 +13,11 @@ from lightning_flows.errors import UsageError
 from lightning_flows.functional.precision import full_precision
 
 SLACK = 1.1
-"""How far the norm of a normalised kernel may lie above its coefficient: a power iteration approaches from below."""
+"""How far the norm of a normalized kernel may lie above its coefficient: a power iteration approaches from below."""
 
 
-_frozen = ContextVar("_frozen", default=False)  # of this thread or task alone
-_frozen_in_trace = False  # torch.compile cannot set a ContextVar; it sets this back before a compiled graph runs
+_frozen = ContextVar("_frozen", default=False)  # local to the thread or task
+_frozen_in_trace = False  # torch.compile cannot set a ContextVar; it resets this before a compiled graph runs
 
 
 @contextmanager
@@ -47,7 +47,7 @@ class SpectralNorm(nn.Module):
     stored. It is warmed up on construction, steps after each forward in train mode, and never in eval mode.
     A 1x1 kernel acts on each pixel alone, so its vector has no spatial axes. The gradient flows through σ.
 
-    Several convolutions of one input may share a kernel: its outputs are cut into ``groups``, each normalised alone.
+    Several convolutions of one input may share a kernel: its outputs are cut into ``groups``, each normalized alone.
 
     Args:
         kernel: initial kernel ``(groups * C_out, C_in, h, w)``.
@@ -90,7 +90,7 @@ class SpectralNorm(nn.Module):
                 self._step(kernel.detach(), self._image(kernel.detach()))
 
     def forward(self, kernel: Tensor) -> Tensor:
-        """The normalised kernel, same shape."""
+        """The normalized kernel, same shape."""
         with full_precision(kernel):
             image = self._image(kernel)
             sigma = torch.linalg.vector_norm(image.reshape(self.groups, -1), dim=1)

@@ -14,7 +14,7 @@ LARGEST = 1e30
 
 
 class Line(NamedTuple):
-    """A curve: its points (step, value), number of its colour, and whether it is thin, for noisy curves."""
+    """A curve: its points (step, value), number of its color, and whether it is thin, for noisy curves."""
 
     points: Sequence[tuple[float, float]]
     colour: int = 0
@@ -22,10 +22,10 @@ class Line(NamedTuple):
 
 
 def line_chart(lines: Sequence[Line], *, y_label: str, x_label: str = "step") -> Markup | None:
-    """Draw curves into one SVG that takes its colours from the page; None if no point has a finite value.
+    """Draw curves into one SVG that uses the colors of the page; None if no point has a finite value.
 
-    Noisy curves are averaged over bins down to 200 points. Values far above the bulk, as a start of training may have,
-    leave the frame at its top.
+    Noisy curves are averaged over bins down to 200 points. Values far above the bulk, such as at the start of training,
+    extend beyond the top of the frame.
     """
     lines = [line._replace(points=thin_out([p for p in line.points if abs(p[1]) < LARGEST])) for line in lines]
     points = [point for line in lines for point in line.points]
@@ -57,7 +57,7 @@ def line_chart(lines: Sequence[Line], *, y_label: str, x_label: str = "step") ->
 
 
 def thin_out(points: Sequence[tuple[float, float]], most: int = MAX_POINTS) -> list[tuple[float, float]]:
-    """Means over equal bins of neighbours, so that at most ``most`` points are left.
+    """Means over equal bins of neighbors, so that at most ``most`` points are left.
 
     >>> thin_out([(0, 1.0), (1, 3.0), (2, 5.0), (3, 5.0)], most=2)
     [(0.5, 2.0), (2.5, 5.0)]

@@ -32,7 +32,7 @@ class Table(NamedTuple):
 
 
 class Chart(NamedTuple):
-    """A chart with its title and the name of each of its colours."""
+    """A chart with its title and the name of each of its colors."""
 
     title: str
     svg: Markup
@@ -60,9 +60,9 @@ def _kinds(runs: Sequence[Run]) -> set[str]:
 
 
 def tables(trainings: Sequence[Training]) -> list[Table]:
-    """The paper's tables that these runs fill; one that cannot be made has no rows and says why.
+    """Tables of the paper for which there are runs; a table that cannot be built has no rows and says why.
 
-    Sylvester flows alone, with other settings each, are no experiment of the paper: such as the demo beside another.
+    Sylvester flows alone, with different settings, such as the demo and another run, are no experiment of the paper.
     """
     runs = [training.run for training in trainings if training.run]
     found = []
@@ -79,7 +79,7 @@ def tables(trainings: Sequence[Training]) -> list[Table]:
 
 
 def validation_charts(trainings: Sequence[Training]) -> list[Chart]:
-    """Validation curves of all runs on the same data, one colour a label."""
+    """Validation curves of all runs on the same data, one color a label."""
     charts = []
     for unit, name in UNITS.items():
         by_data: dict[str, list[Training]] = {}

@@ -25,14 +25,14 @@ class Inlined(NamedTuple):
 
 
 def inline(path: Path, folder: Path | None = None) -> Inlined:
-    """A picture for a page, in lossy WebP and at most 640 pixels wide or high: tens of kilobytes.
+    """An image for a page, as lossy WebP of at most 640 pixels wide or high: tens of kilobytes.
 
-    It is taken for a PNG, whatever it begins with: other formats hand what they hold to programs such as Ghostscript.
+    Only PNG is decoded, regardless of the content: other formats may invoke programs such as Ghostscript.
 
     Args:
-        path: the file.
-        folder: the run's, out of which no link may lead; by default the file's own.
-    Raises: DataError if the file is no PNG, or too large.
+        path: file path.
+        folder: the run folder, which links must not leave; by default the file's own.
+    Raises: DataError if the file is not a PNG, or too large.
     """
     content = read_bytes(path, folder or path.parent, MAX_PICTURE)
     try:
@@ -42,7 +42,7 @@ def inline(path: Path, folder: Path | None = None) -> Inlined:
             small = picture.convert("RGB")
     except DataError:
         raise
-    except Exception as error:  # whatever a file made for it can bring up in a decoder
+    except Exception as error:  # a crafted file may raise anything in a decoder
         raise DataError(f"expected a picture; got {path.name}, which cannot be read as PNG") from error
     small.thumbnail((MAX_SIDE, MAX_SIDE))
     buffer = io.BytesIO()

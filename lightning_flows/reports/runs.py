@@ -18,17 +18,17 @@ MARKS = (CONFIG, TESTS, RUNTIME, "events.out.tfevents.*")
 
 @dataclass(frozen=True)
 class Training:
-    """A run folder, whatever is missing in it.
+    """A run folder, which may be incomplete.
 
     Args:
         folder: the run folder.
-        name: its path below the folder of the report.
-        run: what the tables read; None without a test.
+        name: its path relative to the folder of the report.
+        run: the run as read by tables; None without a test.
         config: text of its config; empty if there is none.
         settings: the config as a mapping; empty if it is broken.
         scalars: its curves.
-        picture: its newest sample grid; None without one.
-        problems: sentences on what is missing or broken.
+        picture: its newest sample grid; None if there is none.
+        problems: messages on what is missing or broken.
     """
 
     folder: Path

@@ -73,7 +73,7 @@ def _events(path: Path, folder: Path) -> Iterator[Event]:
             length = int.from_bytes(head[:8], "little")
             end += 12 + length + 4
             whole = len(head) == 12 and masked_crc32c(head[:8]) == int.from_bytes(head[8:], "little")
-            whole = whole and end <= size  # before so much is asked for
+            whole = whole and end <= size  # before reading that many bytes
             if whole and length > LARGEST:
                 file.seek(end)
             elif whole:

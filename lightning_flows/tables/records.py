@@ -1,4 +1,4 @@
-"""What a run's config and records must hold, so that whoever reads them can rely on it."""
+"""Validate the config and records of a run, so that all other code can rely on them."""
 
 import math
 from pathlib import Path
@@ -10,7 +10,7 @@ NUMBERS = (
     "train_step_seconds", "images_per_second", "sample_seconds_per_image", "peak_memory_bytes", "cpu_seconds",
     "num_devices", "batch_size",
 )  # fmt: skip
-"""Of a runtime record, where it has them."""
+"""Numeric entries of a runtime record, all optional."""
 TEXTS = ("device", "torch", "lightning_flows")
 LIMITS = ("max_steps", "max_epochs")
 
@@ -21,11 +21,11 @@ ARGUMENTS: dict[str, dict[str, type]] = {
     "CSF": {"dequantization": str, "ablation": str},
     "GraphNormalizingFlow": {"exponential": bool},
 }
-"""Arguments by which the paper's tables tell models apart."""
+"""Arguments by which the paper's tables distinguish models."""
 
 
 def check_config(config: Any, path: Path) -> dict[str, Any]:
-    """The config of a training: seed, model, data, trainer. Raises: DataError if it has another form."""
+    """Validate the config of a run: seed, model, data, trainer. Raises: DataError if it is malformed."""
     config = _mapping(config, "", path)
     _typed(config.get("seed_everything"), int | None, "seed_everything", path)
     for key in ("model", "data"):
@@ -38,7 +38,7 @@ def check_config(config: Any, path: Path) -> dict[str, Any]:
 
 
 def check_test(test: Any, path: Path) -> dict[str, Any]:
-    """The record of a test. Raises: DataError if it has another form, or a result that is no finite number."""
+    """Validate the record of a test. Raises: DataError if it is malformed, or a result is not a finite number."""
     test = _mapping(test, "", path)
     if "num_items" not in test:
         raise DataError(f"expected tests of this version in {path}; got older ones: move it away, test again")
@@ -55,7 +55,7 @@ def check_test(test: Any, path: Path) -> dict[str, Any]:
             _number(value, name, path)
     model = test["model"]
     for name, kind in ARGUMENTS.get(model["class_path"].rpartition(".")[2], {}).items():
-        if name in model["init_args"]:  # a class of one's own may have the name alone
+        if name in model["init_args"]:  # a user's class may share only the name
             _typed(model["init_args"][name], kind, f"model.init_args.{name}", path)
     for key in ("mixture", "root"):
         _typed(test["data"]["init_args"].get(key), str | None, f"data.init_args.{key}", path)
@@ -63,7 +63,7 @@ def check_test(test: Any, path: Path) -> dict[str, Any]:
 
 
 def check_runtime(runtime: Any, path: Path) -> dict[str, Any]:
-    """What RuntimeMonitor measured. Raises: DataError if it has another form."""
+    """Validate the record of RuntimeMonitor. Raises: DataError if it is malformed."""
     runtime = _mapping(runtime, "", path)
     for key in runtime.keys() & set(NUMBERS):
         _number(runtime[key], key, path)
@@ -73,7 +73,7 @@ def check_runtime(runtime: Any, path: Path) -> dict[str, Any]:
 
 
 def _check_class(value: Any, key: str, path: Path) -> None:
-    """A class with its arguments; one without any has none."""
+    """Validate a class path and its arguments; missing arguments become an empty dict."""
     value = _mapping(value, key, path)
     _typed(value.get("class_path"), str, f"{key}.class_path", path)
     if value.get("init_args") is None:

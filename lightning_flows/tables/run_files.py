@@ -1,4 +1,4 @@
-"""Reading the files of a run folder, which anybody may have written: bounded, and nothing from outside of it."""
+"""Read the files of an untrusted run folder: within limits, and nothing outside of it."""
 
 import json
 import os
@@ -12,16 +12,16 @@ from yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent, Sc
 from lightning_flows.errors import DataError
 
 MAX_CONFIG, MAX_RECORDS, MAX_PICTURE = 2**18, 2**22, 2**25
-"""Bytes of a config, of a file of records and of a picture."""
+"""Maximum bytes of a config, of a file of records and of an image."""
 MAX_DEPTH, MAX_NODES, MAX_SCALAR = 64, 100_000, 10_000
-"""Levels of a config or record, values in it once its references are followed, and characters of a plain value."""
+"""Limits of a config or record: levels, values after expanding references, and characters of a plain value."""
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def open_file(path: Path, folder: Path) -> int:
-    """A descriptor to read a plain file of a run folder from.
+    """Open a regular file of a run folder for reading; return its descriptor.
 
-    Raises: DataError if it cannot be read, is no plain file, or is a link that leads out of the folder.
+    Raises: DataError if it cannot be read, is not a regular file, or is a link that leads out of the folder.
     """
     try:
         real = os.path.realpath(path)
@@ -39,7 +39,7 @@ def open_file(path: Path, folder: Path) -> int:
 
 
 def read_bytes(path: Path, folder: Path, limit: int) -> bytes:
-    """A whole file of a run folder. Raises: DataError as :func:`open_file` does, or if it is larger than ``limit``."""
+    """Read a file of a run folder. Raises: DataError as for :func:`open_file`, or if it is larger than ``limit``."""
     try:
         with os.fdopen(open_file(path, folder), "rb") as file:
             content = file.read(limit + 1)
@@ -51,7 +51,7 @@ def read_bytes(path: Path, folder: Path, limit: int) -> bytes:
 
 
 def read_text(path: Path, folder: Path, limit: int) -> str:
-    """A whole text of a run folder; see :func:`read_bytes`."""
+    """Read a text file of a run folder; see :func:`read_bytes`."""
     try:
         return read_bytes(path, folder, limit).decode("utf-8")
     except UnicodeDecodeError as error:
@@ -59,10 +59,10 @@ def read_text(path: Path, folder: Path, limit: int) -> str:
 
 
 def parse_yaml(text: str, name: str | Path) -> Any:
-    """Plain values of a config. Raises: DataError if it is broken, too deep, or too large once references are followed.
+    """Parse a config to plain values. Raises: DataError if it is broken, too deep, or too large when expanded.
 
-    References are followed at no cost by YAML's loader, but by whoever looks at the values: a few lines can hold
-    billions.
+    YAML's loader shares referenced values at no cost, but any code that visits them expands them: a few lines can stand
+    for billions of values.
     """
     try:
         _check_size(text)
@@ -82,7 +82,7 @@ def parse_yaml(text: str, name: str | Path) -> Any:
 
 
 def parse_json(text: str, name: str | Path) -> Any:
-    """Plain values of a record. Raises: DataError if it is broken or too deep, or has numbers beyond 64 bits."""
+    """Parse a record to plain values. Raises: DataError if it is broken or too deep, or has numbers beyond 64 bits."""
     try:
         return checked(json.loads(text), name)
     except DataError as error:
@@ -92,7 +92,7 @@ def parse_json(text: str, name: str | Path) -> Any:
 
 
 def checked(value: Any, name: str | Path) -> Any:
-    """A value whose depth and numbers are within the limits. Raises: DataError otherwise."""
+    """Return the value if its depth and numbers are within limits. Raises: DataError otherwise."""
     todo = [(value, 1)]
     while todo:
         one, depth = todo.pop()
@@ -117,7 +117,7 @@ def _check_size(text: str) -> None:
         if isinstance(event, CollectionEndEvent):
             anchor, size = stack.pop()
         elif isinstance(event, AliasEvent):
-            anchor, size = None, sizes.get(event.anchor, MAX_NODES + 1)  # one inside of itself has no end
+            anchor, size = None, sizes.get(event.anchor, MAX_NODES + 1)  # a recursive alias is infinite
         elif isinstance(event, ScalarEvent):
             anchor, size = event.anchor, 1
             if len(event.value) > MAX_SCALAR and event.implicit[0]:

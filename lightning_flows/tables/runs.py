@@ -53,12 +53,12 @@ class Run:
 
 
 def find_runs(folder: str | Path, tell: Callable[[str], object] | None = None) -> list[Run]:
-    """Tested runs anywhere below a folder, sorted by name; unfinished ones and tests on other data are left out.
+    """Tested runs anywhere below a folder, sorted by name; unfinished runs and tests on other data are left out.
 
     Args:
-        folder: where to look.
-        tell: what to do with the sentence on a run that is broken, which is left out then.
-    Raises: DataError if there is none, or, where nobody is to be told, if one is broken.
+        folder: folder to search.
+        tell: called with a message for each broken run, which is then skipped.
+    Raises: DataError if there are no runs, or, without ``tell``, if one is broken.
     """
     runs = []
     for path in sorted(Path(folder).rglob(TESTS)):
@@ -104,13 +104,13 @@ def _source(data: dict[str, Any]) -> tuple[Any, ...]:
 
 
 class DifferError(DataError):
-    """Runs that one table cannot hold, as they differ in more than it compares."""
+    """Runs that differ in more than a table compares."""
 
 
 def check_comparable(runs: Sequence[Run], *, free: Callable[[Run], Collection[str]]) -> None:
-    """Raise DifferError unless runs agree in all settings of model, data, training and test that they share.
+    """Raise DifferError unless runs agree in all shared settings of model, data, training and test.
 
-    The seed, the folder and the arguments ``free(run)`` of the model may differ, in training and in the test.
+    The seed, the folder and the model arguments ``free(run)`` may differ, in training and in the test.
     """
     seen: dict[str, tuple[Any, Path]] = {}
     for run in runs:

@@ -18,7 +18,7 @@ from lightning_flows.tables.runs import (
 
 
 class PaperRow(NamedTuple):
-    """What the paper prints, in bits per dimension on CIFAR-10: bound and NLL, by dequantisation."""
+    """What the paper prints, in bits per dimension on CIFAR-10: bound and NLL, by dequantization."""
 
     name: str
     numbers: Mapping[str, tuple[str, str]]

@@ -22,13 +22,13 @@ class InitializedOnce(nn.Module):
 
     @property
     def is_initialized(self) -> bool:
-        """The buffer's value, read from the device until it is true, as averages of weights fill it in place."""
+        """The buffer's value, read from the device until it is true, since weight averaging updates it in place."""
         if not self._seen_initialized and not self.initialized.is_meta:
             self._seen_initialized = bool(self.initialized)
         return self._seen_initialized
 
     def set_initialized(self) -> None:
-        """From now on it is."""
+        """Mark as initialized."""
         self.initialized.fill_(True)
         self._seen_initialized = True
 
@@ -38,10 +38,10 @@ class InitializedOnce(nn.Module):
 
 
 def shift_and_log_scale(count: Tensor, mean: Tensor, squares: Tensor) -> tuple[Tensor, Tensor]:
-    """Start of an activation normalization from the number of values, their mean and their squared distances from it.
+    """Initial shift and log-scale of an activation normalization, from count, mean and sum of squared deviations.
 
-    What does not vary, as in a batch of one value, says nothing of its scale and keeps it: dividing by a deviation of
-    nearly zero would blow up the next batch.
+    Constant values, as in a batch of a single value, keep scale 1: dividing by a standard deviation of nearly zero
+    would blow up the next batch.
     """
     std = (squares / (count - 1).clamp(min=1)).sqrt()
     varies = std > 16 * torch.finfo(std.dtype).eps * mean.abs().clamp(min=1)
@@ -49,12 +49,12 @@ def shift_and_log_scale(count: Tensor, mean: Tensor, squares: Tensor) -> tuple[T
 
 
 class ActNorm(InitializedOnce, Transform):
-    r"""Shift and scale each channel; set by the first training batch to zero mean and unit variance.
+    r"""Shift and scale each channel; initialized by the first training batch to zero mean and unit variance.
 
     .. math:: z_c = (x_c - b_c)\,e^{-s_c}, \qquad \log|\det J| = -HW \sum_c s_c
 
-    The first forward in train mode sets b and s, from the moments of the batch over all ranks; eval mode never does. A
-    channel that does not vary in it, as in a batch of one value, keeps its scale. An empty batch sets nothing.
+    The first forward in train mode initializes b and s from the moments of the batch over all ranks; eval mode never
+    does. Channels that are constant in that batch keep their scale. An empty batch does not initialize.
 
     Shapes: x, z ``(B, C, H, W)``; log_det ``(B,)`` in nats.
     Raises: ShapeError if x has another number of channels.

@@ -36,7 +36,7 @@ class Transform(nn.Module, ABC):
         return tuple(event_shape)
 
 
-_log_det_wanted = ContextVar("_log_det_wanted", default=True)  # of this thread or task alone
+_log_det_wanted = ContextVar("_log_det_wanted", default=True)  # local to the thread or task
 
 
 @contextmanager
@@ -69,7 +69,7 @@ def check_floating(x: Tensor) -> None:
 
 
 def check_dtype(x: Tensor, parameter: Tensor) -> None:
-    """Raise TypeError unless x has the dtype of a flow, and that is one in which a flow can be undone."""
+    """Raise TypeError unless x has the dtype of the flow, and that dtype is precise enough to invert it."""
     check_floating(x)
     if parameter.dtype not in (torch.float32, torch.float64):
         raise InputTypeError(

@@ -1,4 +1,4 @@
-"""Activation normalisation of node features."""
+"""Activation normalization of node features."""
 
 import torch
 from torch import Tensor, nn

@@ -16,14 +16,14 @@ LOG_SCALE_BOUND = 2.0
 
 
 def num_parameters(kind: NodeMap, components: int) -> int:
-    """Parameters of a map. Raises: UsageError for another kind or no components."""
+    """Number of parameters of a map. Raises: UsageError for an unknown kind or no components."""
     if kind not in ("affine", "mixture") or components < 1:
         raise UsageError(f"expected affine or mixture, and at least one component; got {kind} and {components}")
     return 2 if kind == "affine" else 3 * components
 
 
 def start_of(kind: NodeMap, components: int) -> Tensor:
-    """Parameters to start from: the identity, or components spread over where normalised values lie."""
+    """Parameters to start from: the identity, or components spread over where normalized values lie."""
     if kind == "affine":
         return torch.zeros(2)
     return torch.cat([torch.zeros(components), torch.linspace(-1.5, 1.5, components), torch.full((components,), -0.7)])

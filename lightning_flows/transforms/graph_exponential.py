@@ -24,23 +24,22 @@ class GraphExponential(GraphTransform):
     .. math:: Z = \exp(M)\,X, \qquad M X = X\theta_0 + S X \theta_1, \qquad
               \log|\det J| = N \operatorname{tr} \theta_0 + \operatorname{tr} S\, \operatorname{tr} \theta_1
 
-    with :math:`S = D^{-1/2} A D^{-1/2}` as :func:`normalized_adjacency` has it; its trace is 0 but for nodes that are
-    their own neighbours.
+    with :math:`S = D^{-1/2} A D^{-1/2}` from :func:`normalized_adjacency`; its trace is 0 without self-loops.
 
-    The inverse is the exponential of −M. Norms are held at :math:`\|\theta_0\| \le 1/d`, with d the largest number of
-    neighbours that is expected, and :math:`\|\theta_1\| \le 1`, so that the power series converges fast.
+    The inverse is the exponential of −M. Norms are constrained to :math:`\|\theta_0\| \le 1/d`, with d the largest
+    expected number of neighbors, and :math:`\|\theta_1\| \le 1`, so that the power series converges fast.
 
-    On complete graphs S has two eigenvalues, 1 for the mean over nodes and −1/(N−1) for what deviates
-    from it, so that the exponential has a closed form, which is used there:
+    On complete graphs S has two eigenvalues, 1 for the mean over nodes and −1/(N−1) for deviations from it, so that the
+    exponential has a closed form, which is used there:
 
     .. math:: Z = \bar X \exp(\theta_0 + \theta_1) + (X - \bar X) \exp\big(\theta_0 - \tfrac{1}{N-1} \theta_1\big)
 
-    A node without neighbours has the degree 0 and is multiplied by exp θ₀. Shapes, errors: see :class:`GraphTransform`.
+    A node without neighbors has degree 0 and is multiplied by exp θ₀. Shapes, errors: see :class:`GraphTransform`.
 
     Args:
         features: F.
         max_neighbours: d.
-        closed_form: False takes the series on complete graphs too.
+        closed_form: if False, use the series on complete graphs too.
     Source: section 3.1 of the paper.
     """
 
@@ -124,7 +123,7 @@ def _closed_forms(thetas: Tensor, x: Tensor, graph: Graph, weights: Tensor, norm
 
 
 def _smoothing(x: Tensor, graph: Graph) -> Tensor:
-    """S ``(B or 1, N, N)`` of x's dtype, zero at padding."""
+    """S ``(B or 1, N, N)`` in x's dtype, zero at padding."""
     nodes = x.shape[1]
     if graph.adjacency is None:
         graph = Graph(1 - torch.eye(nodes, dtype=x.dtype, device=x.device), graph.mask)

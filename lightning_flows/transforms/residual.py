@@ -121,7 +121,7 @@ class ResidualBlock(Transform):
         if self.training:
             weights, probes = self._roulette(), [_signs(x)]
         else:
-            generator = stream(self.probe_seed, "probes")  # on the host: the same signs on any device
+            generator = stream(self.probe_seed, "probes")  # on the host, for the same signs on any device
             weights = [1.0] * self.eval_terms
             host = torch.empty(1, *x.shape[1:], dtype=x.dtype)
             probes = [_signs(host, generator).to(x.device).expand_as(x) for _ in range(self.eval_probes)]

@@ -20,7 +20,7 @@ class Squeeze(Transform):
         """Blocks to channels."""
         check_floating(x)
         shape = self.output_shape(x.shape[1:])
-        # torch leaves an empty batch as it is
+        # torch does not reshape an empty batch
         return F.pixel_unshuffle(x, 2) if len(x) else x.reshape(0, *shape), zero_log_det(x)
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:

@@ -22,7 +22,7 @@ class RuntimeMonitor(Callback):
     """Measure a training step and sampling, without data loading and warm-up, synchronized with the device.
 
     In each epoch the steps after ``skip_steps`` are timed, ``max_steps`` of them at most; after each validation
-    ``num_samples`` pictures (or graphs) are drawn. Logs ``runtime/train_step_seconds``, ``runtime/images_per_second``
+    ``num_samples`` images (or graphs) are drawn. Logs ``runtime/train_step_seconds``, ``runtime/images_per_second``
     (of this process) and ``runtime/sample_seconds_per_image``, medians, and ``runtime/peak_memory_mib``. Keeps the last
     ones in ``runtime.json`` in the run's folder, with the batch size, device, peak memory and versions they were
     measured with. Peak memory, there in bytes, is what tensors took on a GPU, and what the process took on a CPU;
@@ -30,7 +30,7 @@ class RuntimeMonitor(Callback):
 
     Args:
         skip_steps: steps at the start of an epoch that are not timed.
-        max_steps: steps that are timed an epoch.
+        max_steps: steps that are timed per epoch.
         num_samples: pictures that are drawn; 0 leaves sampling out.
     """
 

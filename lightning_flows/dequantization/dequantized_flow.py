@@ -38,7 +38,7 @@ class DequantizedFlow(nn.Module):
 
         Args:
             x: pictures.
-            noise: what the dequantization's ``draw_noise`` gives for as many pictures; drawn here by default.
+            noise: output of the dequantization's ``draw_noise`` for these images; drawn here by default.
             generator: of that draw.
         """
         self._check(x)

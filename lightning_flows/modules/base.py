@@ -28,7 +28,7 @@ OPTIMIZERS = {"adam": torch.optim.Adam, "adamax": torch.optim.Adamax}
 
 
 class FlowModule(LightningModule, ABC):
-    """A flow with its optimizer. A subclass builds the flow and says what a step of training and evaluation is.
+    """A flow with its optimizer. Subclasses build the flow and define a step of training and evaluation.
 
     A batch is a mapping with ``index`` ``(B,)``, the number of each item, and the items themselves.
 
@@ -104,9 +104,9 @@ class FlowModule(LightningModule, ABC):
     def build_optimizer(self) -> torch.optim.Optimizer:
         """The optimizer, in the fastest form that the precision allows.
 
-        A call for each of some hundred small tensors would take a quarter of the step of a flow over graphs. The one
-        kernel of a fused Adam could undo the scaling of 16-mixed by itself, so in mixed precision Lightning refuses to
-        clip gradients beside it.
+        Updating some hundred small tensors one by one would take a quarter of the step of a flow on graphs. Fused Adam
+        could unscale the gradients of 16-mixed itself, so Lightning refuses to clip gradients with it in mixed
+        precision.
         """
         name = self.hparams["optimizer"]
         mixed = self._trainer is not None and "mixed" in self._trainer.precision

@@ -17,24 +17,24 @@ from lightning_flows.modules.metrics import ExactMean, StandardError
 
 
 class GraphFlowModule(FlowModule):
-    r"""Maximize the log-density of node features; a subclass builds the flow.
+    r"""Maximize the log-density of node features; subclasses build the flow.
 
     The learning rate in step t of T is :math:`\eta\,\min(1, (t+1)/w)\,\tfrac12 (1 + \cos \pi t/T)`.
 
-    Logs, in nats a node: ``train/nll``, ``val/nll`` and ``test/nll``; where batches carry the exact log-density
+    Logs, in nats per node: ``train/nll``, ``val/nll`` and ``test/nll``; if batches contain the exact log-density
     (``true_log_prob``), also the gap ``val/gap`` and ``test/gap``, the mean over graphs of
     :math:`(\log p_{true} - \log p_{model})/N`, with ``test/gap_standard_error``. The gap's standard error is far below
     that of the NLL, as both densities are of the same graphs; the entropy plus the gap is the better estimate of the
-    NLL, ``test/nll_from_gap``. Where the data are complete graphs that know their mixture, ``test/entropy`` and
-    ``test/valid_share``, the share of ``num_test_samples`` samples in which each node lies at a mean of its own, are
-    logged too.
+    NLL, ``test/nll_from_gap``. If the data are complete graphs with a known mixture, ``test/entropy`` and
+    ``test/valid_share``, the fraction of ``num_test_samples`` samples with each node at a different mean, are logged
+    too.
 
-    A batch is a mapping with ``nodes`` ``(B, N, F)``, ``index`` ``(B,)`` and, where there are any, ``mask`` ``(B, N)``
+    A batch is a mapping with ``nodes`` ``(B, N, F)``, ``index`` ``(B,)`` and optionally ``mask`` ``(B, N)``
     and ``adjacency`` ``(B, N, N)``.
 
     Args:
         event_shape: (N, F); linked from the data on the command line.
-        warmup_steps: w, steps in which the learning rate rises.
+        warmup_steps: w, steps during which the learning rate rises.
         num_test_samples: samples for ``test/valid_share``; 0 leaves it out.
         kwargs: see :class:`FlowModule`; η is its ``learning_rate``.
     """

@@ -21,21 +21,21 @@ from lightning_flows.transforms import ResidualBlock
 
 
 class ResidualFamily(PictureFlow):
-    """What the models of Table 2 share: levels, sizes, split priors and dequantization.
+    """Base of the models of Table 2: levels, sizes, split priors and dequantization.
 
     Args:
-        event_shape: shape (C, H, W) of the pictures; linked from the data on the command line.
+        event_shape: shape (C, H, W) of the images; linked from the data on the command line.
         num_levels: levels; each halves height and width.
-        steps_per_level: steps a level.
-        hidden_channels: width of the nets inside of the layers.
+        steps_per_level: steps per level.
+        hidden_channels: width of the nets inside the layers.
         split_width: width of the dense nets that condition split priors and the dequantization.
         split_depth: layers of their dense block.
-        split_growth: channels that each of them adds.
-        dequantization: uniform noise, or from a conditional flow with 1x1 mixing.
+        split_growth: channels added by each of them.
+        dequantization: uniform noise, or noise from a conditional flow with 1x1 mixing.
         dequantization_steps: couplings of that flow.
-        context_channels: channels that it is told of a picture.
-        context_depth: layers of each dense block of the context's net.
-        context_growth: channels that each of them adds.
+        context_channels: conditioning channels computed from an image.
+        context_depth: layers of each dense block of the context net.
+        context_growth: channels added by each of them.
         kwargs: see :class:`PictureFlow`.
     """
 
@@ -85,7 +85,7 @@ class CSF(ResidualFamily):
     """Convolutional Sylvester Flow of section 6.2.
 
     Args:
-        event_shape: shape (C, H, W) of the pictures; linked from the data on the command line.
+        event_shape: shape (C, H, W) of the images; linked from the data on the command line.
         exponential_coefficient: largest norm of the exponential's convolution.
         net_coefficient: largest norm of each masked convolution.
         ablation: part that is left out, as in Table 3.
@@ -125,7 +125,7 @@ class ResidualFlow(ResidualFamily):
     truncating the series may omit. Probes are shared by all images, so the error of their mean may be as large.
 
     Args:
-        event_shape: shape (C, H, W) of the pictures; linked from the data on the command line.
+        event_shape: shape (C, H, W) of the images; linked from the data on the command line.
         coefficient: maximum norm of each convolution.
         gradient: gradient of the log-determinant: ``neumann`` saves memory, ``autograd`` differentiates the series.
         eval_terms: terms of the series in evaluation.

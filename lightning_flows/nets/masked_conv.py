@@ -13,10 +13,10 @@ from lightning_flows.nets.spectral_norm import SpectralNorm, default_kernel
 
 
 class MaskedConv2d(nn.Module):
-    r"""Convolution in which a pixel sees the pixels to its right and below, and lower channels of its own.
+    r"""Convolution in which a pixel sees the pixels to its right and below, and its own lower channels.
 
     A causal 3x3 kernel has nothing above its center, so two rows are kept: 2x3, padded on one side, with two thirds of
-    the multiplications. ``heads`` convolutions of one input are computed as one; each is normalized alone.
+    the multiplications. ``heads`` convolutions of one input are computed as one; each is normalized separately.
 
     Shapes: x ``(B, in_channels, H, W)``; returns ``(B, heads * out_channels, H, W)``, the first head's channels first.
     Args: ``strict`` hides the output's own channel group too; ``coefficient`` bounds each head's operator norm at

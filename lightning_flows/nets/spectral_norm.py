@@ -1,4 +1,4 @@
-"""Spectral normalization of convolutions by a power iteration that is warm from the start."""
+"""Spectral normalization of convolutions by a power iteration that is warmed up on construction."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -39,19 +39,19 @@ def frozen_power_iteration() -> Iterator[None]:
 
 
 class SpectralNorm(nn.Module):
-    r"""Scale a convolution's kernel so that its operator norm at the given picture size is at most ``coefficient``.
+    r"""Scale a convolution's kernel so that its operator norm at the given image size is at most ``coefficient``.
 
     .. math:: \bar K = \frac{K}{\max(1, \sigma/c) + \epsilon}, \qquad \sigma = \max_{\|x\|=1} \|K \star x\|
 
     σ comes from a power iteration whose vector is kept between calls; only the one on the operator's smaller side is
     stored. It is warmed up on construction, steps after each forward in train mode, and never in eval mode.
-    A 1x1 kernel acts on each pixel alone, so its vector has no spatial axes. The gradient flows through σ.
+    A 1x1 kernel acts on each pixel separately, so its vector has no spatial axes. The gradient flows through σ.
 
-    Several convolutions of one input may share a kernel: its outputs are cut into ``groups``, each normalized alone.
+    Several convolutions of one input may share a kernel: its outputs are split into ``groups``, each normalized alone.
 
     Args:
         kernel: initial kernel ``(groups * C_out, C_in, h, w)``.
-        size: height and width of the pictures it will see.
+        size: height and width of its input images.
         padding: zeros on the (left, right, top, bottom), such that the size is kept.
         coefficient: largest norm c.
         margin: ε.

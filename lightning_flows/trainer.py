@@ -10,7 +10,7 @@ import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.accelerators import CUDAAccelerator, MPSAccelerator
-from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
+from lightning.pytorch.callbacks import BatchSizeFinder, Checkpoint, LearningRateFinder, ModelCheckpoint
 from lightning.pytorch.callbacks.progress import ProgressBar as AnyProgressBar
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from rich import get_console
@@ -29,6 +29,7 @@ from lightning_flows.checkpoint_io import AtomicCheckpointIO
 from lightning_flows.checkpoints import describe
 from lightning_flows.errors import UsageError
 from lightning_flows.files import appended_line
+from lightning_flows.modules.checkpoint import checkpoint_config, read_checkpoint
 from lightning_flows.tables.runs import TESTS
 
 
@@ -82,7 +83,14 @@ class FlowTrainer(Trainer):
         where = f"; run: {_short(run_folder(self))}" if self.is_global_zero and not self.fast_dev_run else ""  # type: ignore[attr-defined]
         size = sum(p.numel() for p in model.parameters())
         rank_zero_info(f"{type(model).__name__}, {size:,} parameters{where}")
-        super().fit(model, train_dataloaders, val_dataloaders, datamodule, ckpt_path, weights_only)
+        finders: list[Callback] = []
+        if ckpt_path and Path(ckpt_path).is_file():
+            parts = {"model": model, "data": datamodule}
+            finders = _leave_out_finders(self.callbacks, parts, ckpt_path)  # type: ignore[attr-defined]
+        try:
+            super().fit(model, train_dataloaders, val_dataloaders, datamodule, ckpt_path, weights_only)
+        finally:
+            self.callbacks[:0] = finders  # type: ignore[attr-defined]
         if not last.has_trained:
             self._tell_why_nothing(ckpt_path)
         for callback in self.checkpoint_callbacks:
@@ -203,6 +211,26 @@ class FlowTrainer(Trainer):
             callbacks.remove(writer)
         if self.is_global_zero:
             print(f"scores: {out}")
+
+
+def _leave_out_finders(callbacks: list[Callback], parts: dict[str, Any], ckpt_path: str | Path) -> list[Callback]:
+    """Take out callbacks that search a value, and keep the one that a checkpoint has; return those taken out.
+
+    Their search ends with a state of its own, in place of the one from which training was to go on.
+    """
+    left_out = []
+    kinds = {LearningRateFinder: ("model", "learning_rate"), BatchSizeFinder: ("data", "batch_size")}
+    for callback in list(callbacks):
+        for kind, (section, name) in kinds.items():
+            if not isinstance(callback, kind) or type(callback).on_fit_start is not kind.on_fit_start:
+                continue
+            found = checkpoint_config(read_checkpoint(ckpt_path)).get(section, {}).get("init_args", {}).get(name)
+            if type(found) in (int, float) and found > 0 and name in getattr(parts[section], "hparams", {}):
+                parts[section].hparams[name] = found
+            rank_zero_info(f"{kind.__name__} searches where a training starts: {section}.{name} stays {found}")
+            callbacks.remove(callback)
+            left_out.append(callback)
+    return left_out
 
 
 def _step(checkpoint: Path) -> int:

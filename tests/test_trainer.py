@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from lightning.pytorch import LightningDataModule
+from lightning.pytorch import Callback, LightningDataModule
 from lightning.pytorch.accelerators import MPSAccelerator
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import BatchSizeFinder, LearningRateFinder, ModelCheckpoint
 from torch.utils.data import DataLoader
 
 from lightning_flows.cli import run
@@ -154,3 +154,31 @@ def test_a_device_without_float64_is_not_chosen(accelerator: str | None, monkeyp
 def test_a_count_below_one_is_refused(name: str, value: int) -> None:
     with pytest.raises(UsageError, match=f"expected {name} above 0; got {value}"):
         FlowTrainer(accelerator="cpu", logger=False, **{name: value})
+
+
+@pytest.mark.parametrize(
+    ("finder", "found"),
+    [
+        (LearningRateFinder(num_training_steps=3), ("model", "learning_rate")),
+        (BatchSizeFinder(max_trials=1, steps_per_trial=1), ("data", "batch_size")),
+    ],
+)
+def test_a_resumed_training_goes_on_without_another_search(
+    finder: Callback, found: tuple[str, str], tmp_path: Path, caplog
+) -> None:
+    def train(**options: object) -> Path:
+        best = ModelCheckpoint(tmp_path, filename="best", enable_version_counter=False)
+        flow_trainer = plain(default_root_dir=tmp_path, callbacks=[finder, best], enable_checkpointing=True, **options)
+        resumed = tmp_path / "last.ckpt" if (tmp_path / "last.ckpt").exists() else None
+        flow_trainer.fit(flow(), datamodule=Noise(batch_size=4, eval_batch_size=4), ckpt_path=resumed)
+        assert finder in flow_trainer.callbacks
+        return tmp_path / "last.ckpt"
+
+    first = torch.load(train(max_epochs=1), weights_only=True)
+    first["lightning_flows"][found[0]]["init_args"][found[1]] = kept = 5 if found[0] == "data" else 0.0005
+    torch.save(first, tmp_path / "last.ckpt")
+    second = torch.load(train(max_epochs=2), weights_only=True)
+    assert "searches where a training starts" in caplog.text
+    assert second["lightning_flows"][found[0]]["init_args"][found[1]] == kept
+    steps = [each["optimizer_states"][0]["state"][0]["step"] for each in (first, second)]
+    assert steps[1] == second["global_step"] > steps[0] == first["global_step"]

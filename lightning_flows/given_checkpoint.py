@@ -121,10 +121,10 @@ def _tell(name: str, old: Any, new: Any) -> None:
 
 
 def _check_split(saved: Mapping[str, Any], used: Mapping[str, Any], data: FlowDataModule, saved_by: Any) -> None:
-    if saved["class_path"] != used["class_path"] or _root(saved) != _root(used):
+    if saved["class_path"] != used["class_path"]:
         return
     names: Sequence[str] = getattr(data, "split_arguments", tuple)()
-    if names and _is_before(saved_by, SPLITS_SINCE):
+    if names and _is_before(saved_by, SPLITS_SINCE) and _root(saved) == _root(used):
         raise CheckpointError(
             f"the checkpoint is of lightning_flows {saved_by}, which split images in another way, so that some it was "
             "trained on would test: train anew, or add --allow_split_change=true"

@@ -12,6 +12,7 @@ from PIL import Image
 from lightning_flows.cli import main, run
 from lightning_flows.datamodules import SamplePhotos
 from lightning_flows.errors import CheckpointError
+from lightning_flows.given_checkpoint import compare
 from lightning_flows.modules import load_model, read_checkpoint
 
 
@@ -140,6 +141,18 @@ def test_another_split_is_refused_unless_asked_for(trained: Path, monkeypatch: p
     with pytest.raises(CheckpointError, match=r"data\.seed is 5 for 0.*--allow_split_change=true"):
         run(options)
     run([*options, "--allow_split_change=true"])
+
+
+def test_another_split_of_a_folder_that_has_moved_is_refused(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(SamplePhotos, "split_arguments", lambda self: ("seed",), raising=False)
+    checkpoint = torch.load(trained, weights_only=True)
+    checkpoint["lightning_flows"]["data"]["init_args"]["root"] = "where/they/were"
+    torch.save(checkpoint, tmp_path / "moved.ckpt")
+    model, data = load_model(trained), SamplePhotos(seed=5)
+    with pytest.raises(CheckpointError, match=r"data\.seed is 5 for 0"):
+        compare(read_checkpoint(tmp_path / "moved.ckpt"), model, data)
 
 
 def test_a_split_of_an_earlier_version_is_refused_unless_asked_for(

@@ -152,6 +152,10 @@ class FlowCLI(LightningCLI):
             self.checkpoint = None  # the optimizer's state would stay in memory
         elif self.config[self.subcommand].ckpt_path is not None:
             raise CheckpointError("a checkpoint is named before the subcommand: give --ckpt_path FILE after it")
+        elif self.subcommand != "fit":
+            raise CheckpointError(
+                f"{self.subcommand} needs a checkpoint, or it would score an untrained model: give --ckpt_path FILE"
+            )
 
     def _run_subcommand(self, subcommand: str) -> None:
         if subcommand in PLAIN_COMMANDS:

@@ -36,6 +36,20 @@ def find_configs(args: Sequence[str]) -> list[str]:
     return found
 
 
+def configs_first(args: Sequence[str]) -> list[str]:
+    """Arguments with each ``--config`` before all options, which win over configs wherever they stand.
+
+    >>> configs_first(["fit", "--ckpt_path=last", "--config", "a.yaml", "--config=b.yaml"])
+    ['fit', '--config', 'a.yaml', '--config=b.yaml', '--ckpt_path=last']
+    """
+    configs: list[str] = []
+    others: list[str] = []
+    for i, arg in enumerate(args):
+        is_value = i > 0 and args[i - 1] in ("-c", "--config")
+        (configs if is_value or arg in ("-c", "--config") or arg.startswith("--config=") else others).append(arg)
+    return [*others[:1], *configs, *others[1:]]
+
+
 def given_config(value: str) -> dict[str, Any]:
     """The full config for the value of a ``--config``; empty if there is none."""
     path = _path(value)

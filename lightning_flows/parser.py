@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 from lightning.pytorch.cli import LightningArgumentParser
 
-from lightning_flows.config_files import find_configs, given_config
+from lightning_flows.config_files import configs_first, find_configs, given_config
 from lightning_flows.datamodules import FlowDataModule
 from lightning_flows.errors import ConfigError
 from lightning_flows.modules import FlowModule
@@ -144,7 +144,7 @@ def help_command(args: Sequence[str], message: str) -> str:
 def read_configs(args: Sequence[str]) -> list[str]:
     """Arguments with their configs located and merged; exits with status 2 if one cannot be read."""
     try:
-        return find_configs(args)
+        return configs_first(find_configs(args))
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)

@@ -135,6 +135,19 @@ def test_differences_of_data_and_seed_are_told(trained: Path, caplog: pytest.Log
     assert "seed_everything: 0 in the checkpoint, 3 given; 3 is used" in caplog.text
 
 
+def test_options_win_over_a_config_that_follows_them(trained: Path, caplog: pytest.LogCaptureFixture) -> None:
+    config = trained.parents[1] / "config.yaml"
+    options = [f"--ckpt_path={trained}", "--data.batch_size=4", "--trainer.limit_test_batches=1"]
+    run(["test", *options, f"--config={config}"])
+    assert "data.batch_size: 8 in the checkpoint, 4 given; 4 is used" in caplog.text
+
+
+@pytest.mark.parametrize("subcommand", ["validate", "test", "predict"])
+def test_an_evaluation_without_a_checkpoint_is_refused(subcommand: str, trained: Path) -> None:
+    with pytest.raises(CheckpointError, match=f"{subcommand} needs a checkpoint"):
+        run([subcommand, f"--config={trained.parents[1] / 'config.yaml'}"])
+
+
 def test_another_split_is_refused_unless_asked_for(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(SamplePhotos, "split_arguments", lambda self: ("seed",), raising=False)
     options = ["test", f"--ckpt_path={trained}", "--data.seed=5", "--trainer.limit_test_batches=1"]

@@ -32,6 +32,11 @@ def multiscale_flow(
     Raises: ShapeError if height or width cannot be halved ``num_levels`` times; ValueError for counts below 1.
     """
     _check(event_shape, num_levels, steps_per_level)
+    if min(split_width, split_growth) < 1 or split_depth < 0:
+        raise UsageError(
+            f"expected split_width and split_growth of at least 1 and a split_depth of at least 0; got {split_width}, "
+            f"{split_growth} and {split_depth}"
+        )
     shape = tuple(event_shape)
     levels: list[Transform] = []
     splits: list[SplitPrior] = []
@@ -56,7 +61,7 @@ def dense_coupling(channels: int, width: int, depth: int, growth: int) -> Affine
 def _check(event_shape: Sequence[int], num_levels: int, steps_per_level: int) -> None:
     if min(num_levels, steps_per_level) < 1:
         raise UsageError(f"expected at least one level and one step; got {num_levels} and {steps_per_level}")
-    divisor = 2**num_levels
+    divisor = 2 ** min(num_levels, 64)  # no picture is larger
     if len(event_shape) != 3 or event_shape[0] < 1 or event_shape[1] % divisor or event_shape[2] % divisor:
         raise ShapeError(
             f"expected pictures (C, H, W) whose height and width are multiples of {divisor} for {num_levels} levels; "

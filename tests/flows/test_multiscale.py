@@ -144,6 +144,12 @@ WRONG = {
         lambda: conv_sylvester_flow((3, 8, 8), steps_per_level=0),
         "at least one level and one step; got 3 and 0",
     ),
+    "split_width": (
+        ValueError,
+        lambda: conv_sylvester_flow((3, 8, 8), split_width=0),
+        "split_depth of at least 0; got 0, 63 and 8",
+    ),
+    "split_depth": (ValueError, lambda: conv_sylvester_flow((3, 8, 8), split_depth=-1), "got 64, 63 and -1"),
     "splits": (
         ValueError,
         lambda: MultiScaleFlow([Compose([]), Compose([])], [], (1, 1, 1)),

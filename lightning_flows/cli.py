@@ -6,7 +6,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from functools import partial
 from typing import Any
 
@@ -19,7 +19,7 @@ from lightning_flows.errors import CheckpointError
 from lightning_flows.failures import explain, is_first_to_fail, leave, leave_to_main_thread
 from lightning_flows.given_checkpoint import compare, given_checkpoint, with_checkpoint_config, without_run
 from lightning_flows.modules import FlowModule
-from lightning_flows.modules.checkpoint import read_checkpoint
+from lightning_flows.modules.checkpoint import no_larger_than, read_checkpoint
 from lightning_flows.parser import PROGRAM, FlowArgumentParser, read_configs
 from lightning_flows.run_config import RunConfig
 from lightning_flows.run_placement import Placement, is_first_process, without_place
@@ -144,7 +144,8 @@ class FlowCLI(LightningCLI):
         """Build data, model and trainer; compare them with the checkpoint."""
         if self.subcommand in PLAIN_COMMANDS:
             return
-        with vetted_imports(self.parser.args):
+        bounded = nullcontext() if self.checkpoint is None else no_larger_than(self.checkpoint)
+        with vetted_imports(self.parser.args), bounded:
             super().instantiate_classes()
         if self.checkpoint is not None:
             allowed = self.config[self.subcommand].allow_split_change

@@ -161,7 +161,9 @@ class FlowModule(LightningModule, ABC):
         if self._trainer is None:
             return
         keep_paths_in(checkpoint, self.trainer)
-        if self.trainer.state.fn == "fit":
+        if self.trainer.state.fn != "fit":
+            checkpoint.pop("loops", None)  # an evaluation starts at its beginning
+        else:
             check_resumable(checkpoint, self.trainer)
             rate = checkpoint["lightning_flows"]["model"]["init_args"].get("learning_rate")
             counts = len(checkpoint["optimizer_states"]), checkpoint["lr_schedulers"]

@@ -1,8 +1,13 @@
 """Models from checkpoints."""
 
 import importlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from torch import Tensor
+from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from lightning_flows.checkpoints import construct, public_path, read_checkpoint
 from lightning_flows.errors import CheckpointError
@@ -28,7 +33,8 @@ def load_model(path: str | Path, model: type[FlowModule] | str | None = None) ->
     Raises: CheckpointError if it cannot be read or names another class.
     """
     checkpoint = read_checkpoint(path)
-    built = load_component(checkpoint, "model", FlowModule, model)
+    with no_larger_than(checkpoint):
+        built = load_component(checkpoint, "model", FlowModule, model)
     check_state_dict(built, checkpoint)
     built.load_state_dict(checkpoint["state_dict"])
     return built.eval()
@@ -43,6 +49,35 @@ def load_component(checkpoint: dict[str, Any], section: str, base: type, permitt
         if not (isinstance(kind, type) and issubclass(kind, base)):
             raise CheckpointError(f"the checkpoint names {class_path}, which is no {base.__name__}: give another one")
         return construct(kind, config["init_args"])
+
+
+@contextmanager
+def no_larger_than(checkpoint: dict[str, Any]) -> Iterator[None]:
+    """Stop a model that is built for a checkpoint as soon as it is far larger than the weights there.
+
+    A parameter is counted before its values are drawn, and so before its memory is taken.
+
+    Raises: CheckpointError.
+    """
+    weights = [value for value in checkpoint["state_dict"].values() if isinstance(value, Tensor)]
+    storages = {value.untyped_storage().data_ptr(): value.untyped_storage().nbytes() for value in weights}
+    number, size = 100 + 4 * len(weights), 2**24 + 4 * sum(storages.values())
+
+    def count(module: Any, name: str, parameter: Tensor | None) -> None:
+        nonlocal number, size
+        if parameter is not None:
+            number, size = number - 1, size - parameter.numel() * parameter.element_size()
+        if number < 0 or size < 0:
+            raise CheckpointError(
+                "the model is far larger than the weights in the checkpoint: leave out the model's arguments to take "
+                "them from there, or give a checkpoint that fit wrote"
+            )
+
+    handle = register_module_parameter_registration_hook(count)
+    try:
+        yield
+    finally:
+        handle.remove()
 
 
 def import_class(path: str) -> Any:

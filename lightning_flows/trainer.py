@@ -219,7 +219,10 @@ def _leave_out_finders(callbacks: list[Callback], parts: dict[str, Any], ckpt_pa
     Their search ends with a state of its own, in place of the one from which training was to go on.
     """
     left_out = []
-    kinds = {LearningRateFinder: ("model", "learning_rate"), BatchSizeFinder: ("data", "batch_size")}
+    kinds: dict[type[Callback], tuple[str, str]] = {
+        LearningRateFinder: ("model", "learning_rate"),
+        BatchSizeFinder: ("data", "batch_size"),
+    }
     for callback in list(callbacks):
         for kind, (section, name) in kinds.items():
             if not isinstance(callback, kind) or type(callback).on_fit_start is not kind.on_fit_start:

@@ -22,16 +22,17 @@ from lightning_flows.errors import RefusedImportError
 
 PACKAGE = Path(__file__).resolve().parent
 RUN_FILES = ("config.yaml", "hparams.yaml", "tests.jsonl", "run.json", "runtime.json")
+RECORDS = ("tests.jsonl", "run.json", "runtime.json")
 SECTIONS = re.compile(r"--(model|data|trainer)\b")
 DOTTED = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)+")
 
 
-def is_run_folder(folder: Path) -> bool:
+def is_run_folder(folder: Path, marks: Sequence[str] = (*RUN_FILES, "checkpoints")) -> bool:
     """Whether a folder contains one of the files that a run writes."""
     try:
-        if (folder / "checkpoints").is_dir() or any((folder / name).exists() for name in RUN_FILES):
+        if any((folder / name).exists() for name in marks):
             return True
-        return next(folder.glob("events.out.tfevents*"), None) is not None
+        return marks != RECORDS and next(folder.glob("events.out.tfevents*"), None) is not None
     except OSError:
         return False
 
@@ -136,8 +137,10 @@ def _reason(fullname: str, file: Path) -> str | None:
     """Why one of the user's modules may not be imported; None if it may."""
     levels = fullname.count(".") + 1 + (file.stem == "__init__")  # up to its entry of sys.path
     for each in {file, file.resolve()}:
-        for folder in list(each.parents)[:levels]:
-            if is_run_folder(folder if folder.is_dir() else folder.parent):  # for a zip file, its folder
+        for i, folder in enumerate(each.parents):
+            # farther up a project may have a config.yaml of its own
+            marks = (*RUN_FILES, "checkpoints") if i < levels else RECORDS
+            if is_run_folder(folder if folder.is_dir() else folder.parent, marks):  # for a zip file, its folder
                 return f"the folder of a run, {_short(folder)}"
     parents = fullname.split(".")[:-1]
     for i in range(1, len(parents) + 1):

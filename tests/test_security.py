@@ -173,6 +173,12 @@ def test_where_the_payload_may_lie(evil: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.chdir(run)
     monkeypatch.syspath_prepend(run)
     import_refused("payload")  # the working folder is the run's
+    (run / "src").mkdir()
+    (run / "src/deeper.py").write_text((run / "payload.py").read_text())
+    (run / "run.json").write_text("{}")
+    monkeypatch.chdir(run / "src")
+    monkeypatch.syspath_prepend(run / "src")
+    import_refused("deeper")  # or a folder in it
     assert not made.exists()
 
 

@@ -184,12 +184,10 @@ def _differ(wanted: Any, found: Any) -> bool:
     """Whether two plain values differ, irrespective of notation; False for any other values."""
     if not (isinstance(wanted, int | float | str) and isinstance(found, int | float | str)):
         return False
-    if wanted == found or str(wanted).rpartition(".")[2] == str(found).rpartition(".")[2]:
-        return False  # a class may be named with or without its module
     try:
         return float(wanted) != float(found)
-    except ValueError:
-        return True
+    except ValueError:  # a class may be named with or without its module
+        return str(wanted).rpartition(".")[2] != str(found).rpartition(".")[2]
 
 
 def _version_state(folder: Path) -> str:

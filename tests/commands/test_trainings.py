@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from lightning_flows.commands.trainings import STOPS, Trainings
+from lightning_flows.commands.trainings import STOPS, Trainings, _differ
 from lightning_flows.config_files import load_configs
 from lightning_flows.errors import DataError, UsageError
 from tests.tables.conftest import write_run  # noqa: F401 - a fixture
@@ -215,3 +215,14 @@ def test_a_handler_around_it_says_how_it_ends(tmp_path: Path, log: Path) -> None
         assert isinstance(stop(tmp_path, log, 1, signal.SIGTERM), ZeroDivisionError)
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "found", "differ"),
+    [
+        (0.5, 1.5, True), (1.001, 0.001, True), (2, "2", False), ("2e-3", 0.002, False), (True, 1, False),
+        ("a.b.CSF", "CSF", False), ("a.CSF", "a.CouplingFlow", True), ([1], [2], False),
+    ],
+)  # fmt: skip
+def test_values_are_compared_whatever_their_notation(wanted: object, found: object, differ: bool) -> None:
+    assert _differ(wanted, found) == differ

@@ -79,6 +79,8 @@ class Interruptible(Callback):
             return  # resuming here would skip the validation, or lose accumulated gradients
         due = 0 < 60 * self.every_n_minutes < time.monotonic() - self._last_time
         if self._any_rank(trainer, self._signal is not None or due):
+            # Lightning logs a step only after this hook: a kill in between would leave a gap in the curves
+            trainer._logger_connector.update_train_step_metrics()
             self._save(trainer)
             self._stops = self._any_rank(trainer, self._signal is not None)
 

@@ -170,6 +170,21 @@ def test_killed_it_goes_on_from_the_last_checkpoint_in_the_epoch(whole: Path, tm
     assert_same_run(tmp_path, whole)
 
 
+def test_killed_between_a_checkpoint_and_the_log_of_its_step_the_curves_have_no_gap(
+    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die(self: CSF, outputs: object, batch: object, batch_idx: int) -> None:
+        if (self.current_epoch, batch_idx) == (1, 2):
+            raise ZeroDivisionError
+
+    monkeypatch.setattr(CSF, "on_train_batch_end", die)  # called after the callbacks, before Lightning logs
+    with pytest.raises(ZeroDivisionError):
+        fit(tmp_path, Interruptible(every_n_minutes=1e-9))
+    monkeypatch.undo()
+    fit(tmp_path)
+    assert_same_run(tmp_path, whole)
+
+
 def test_no_checkpoint_within_an_epoch_before_its_time(tmp_path: Path) -> None:
     stop(tmp_path, Ask("train", 0, 1), Interruptible(every_n_minutes=0))
     before = (tmp_path / "last.ckpt").stat().st_mtime_ns

@@ -7,6 +7,7 @@ import torch
 from lightning.pytorch import Callback, LightningDataModule
 from lightning.pytorch.accelerators import MPSAccelerator
 from lightning.pytorch.callbacks import BatchSizeFinder, LearningRateFinder, ModelCheckpoint
+from lightning.pytorch.loggers import CSVLogger
 from torch.utils.data import DataLoader
 
 from lightning_flows.cli import run
@@ -182,3 +183,18 @@ def test_a_resumed_training_goes_on_without_another_search(
     assert second["lightning_flows"][found[0]]["init_args"][found[1]] == kept
     steps = [each["optimizer_states"][0]["state"][0]["step"] for each in (first, second)]
     assert steps[1] == second["global_step"] > steps[0] == first["global_step"]
+
+
+class Named(Noise):
+    """Data with an argument of the name of a model's."""
+
+    def __init__(self, hidden_channels: int = 3, batch_size: int = 4) -> None:
+        super().__init__(batch_size=batch_size)
+
+
+def test_data_and_model_may_have_arguments_of_one_name(tmp_path: Path) -> None:
+    data = Named()
+    plain(logger=CSVLogger(tmp_path)).fit(flow(), datamodule=data)
+    assert data.hparams["hidden_channels"] == 3
+    (kept,) = tmp_path.rglob("hparams.yaml")
+    assert "hidden_channels: 12" in kept.read_text()

@@ -28,7 +28,8 @@ class FlowDataModule(LightningDataModule, ABC):
 
     def __init__(self) -> None:
         super().__init__()
-        self.save_hyperparameters()  # the arguments of the subclasses
+        # the arguments of the subclasses; loggers get the model's alone, which may have the same names
+        self.save_hyperparameters(logger=False)
 
     @classmethod
     def load_from_checkpoint(  # type: ignore[override]

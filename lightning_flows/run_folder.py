@@ -72,14 +72,18 @@ class RunFolder:
     def acquire(self) -> None:
         """Own the folder until :meth:`release` or until the process exits.
 
-        Raises: OutputError if another process owns it, or if a link in it leads outside: a run would write through it.
+        Raises: OutputError if another process owns it, if a link in it leads outside, or if something in it is neither
+            a file nor a folder: a run would write to it.
         """
         inside = self.path.resolve()
         for path in (*self.path.iterdir(), *self.path.glob("*/*")):
-            if path.is_symlink() and inside not in path.resolve().parents:
+            target = Path(os.path.realpath(path))  # of links in a circle, one of them
+            if path.is_symlink() and (inside not in target.parents or target.is_symlink()):
                 raise OutputError(
                     f"{path} is a link that leads out of the run's folder: replace it by what it leads to"
                 )
+            if target.exists() and not target.is_file() and not target.is_dir():
+                raise OutputError(f"{path} is no regular file: remove it")
         file = open(self.path / LOCK, "a+", opener=_without_links)  # noqa: SIM115
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -142,6 +146,8 @@ def newest(parent: Path) -> tuple[Path | None, list[str]]:
             remarks.append(f"{by_id[identity]} is a copy of {path} and is left alone")
         by_id[identity] = path
     runs = sorted(by_id.values(), key=_order)
+    if not runs[-1].name.isprintable():
+        raise CheckpointError(f"the newest run below {parent} is {runs[-1].name!r}, which no terminal shows: rename it")
     last = [path for path in runs if _number(path) == _number(runs[-1])]
     if len(last) > 1:
         raise CheckpointError(

@@ -191,3 +191,21 @@ def test_an_empty_run_is_dropped_and_a_resumed_one_never(tmp_path: Path) -> None
     run.release("failed")
     run.drop()
     assert not (tmp_path / "runs").exists()
+
+
+def test_links_in_a_circle_and_pipes_are_refused(tmp_path: Path) -> None:
+    path = finished(tmp_path)
+    (path / "hparams.yaml").symlink_to("hparams.yaml")
+    with pytest.raises(OutputError, match="hparams.yaml is a link that leads out"):
+        RunFolder(path).acquire()
+    (path / "hparams.yaml").unlink()
+    os.mkfifo(path / "hparams.yaml")
+    with pytest.raises(OutputError, match="hparams.yaml is no regular file"):
+        RunFolder(path).acquire()
+
+
+def test_a_name_that_no_terminal_shows_is_not_resumed(tmp_path: Path) -> None:
+    finished(tmp_path).rename(tmp_path / "\x1b[31m")
+    with pytest.raises(CheckpointError, match="rename it") as info:
+        newest(tmp_path)
+    assert str(info.value).isprintable()

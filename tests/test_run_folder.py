@@ -196,11 +196,11 @@ def test_an_empty_run_is_dropped_and_a_resumed_one_never(tmp_path: Path) -> None
 def test_links_in_a_circle_and_pipes_are_refused(tmp_path: Path) -> None:
     path = finished(tmp_path)
     (path / "hparams.yaml").symlink_to("hparams.yaml")
-    with pytest.raises(OutputError, match="hparams.yaml is a link that leads out"):
+    with pytest.raises(OutputError, match=r"hparams\.yaml is a link that leads out"):
         RunFolder(path).acquire()
     (path / "hparams.yaml").unlink()
     os.mkfifo(path / "hparams.yaml")
-    with pytest.raises(OutputError, match="hparams.yaml is no regular file"):
+    with pytest.raises(OutputError, match=r"hparams\.yaml is no regular file"):
         RunFolder(path).acquire()
 
 

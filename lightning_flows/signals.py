@@ -1,5 +1,6 @@
 """Signal handling: exit immediately if possible, by force if the process hangs."""
 
+import multiprocessing
 import os
 import signal
 import sys
@@ -137,6 +138,8 @@ def _end_by_force(number: int) -> None:
             flush=True,
         )
     end_children()
+    for process in multiprocessing.active_children():  # of which Linux does not show what this one put into environ
+        process.kill()
     os._exit(128 + number)
 
 

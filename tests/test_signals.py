@@ -209,6 +209,25 @@ def test_children_of_a_run_are_killed_and_others_are_not() -> None:
     other.wait()
 
 
+def test_a_stopped_loader_process_does_not_outlive_a_run_ended_by_force(tmp_path: Path) -> None:
+    loader = f"""
+import multiprocessing, os, pathlib, signal, time
+child = multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,))
+child.start()
+os.kill(child.pid, signal.SIGSTOP)
+pathlib.Path({str(tmp_path / "pid")!r}).write_text(str(child.pid))
+"""
+    process = start(loader + STUCK, LIGHTNING_FLOWS_GRACE="1")
+    assert end(process, signal.SIGTERM)[0] == 143
+    child = int((tmp_path / "pid").read_text())
+    for _ in range(100):
+        if not lives(child):
+            return
+        time.sleep(0.1)
+    os.kill(child, signal.SIGKILL)
+    raise AssertionError("the loader's process outlived the run")
+
+
 def test_handlers_are_put_back() -> None:
     from lightning_flows.signals import PARENT, Interrupted, ended_by_signals
 

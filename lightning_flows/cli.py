@@ -20,7 +20,7 @@ from lightning_flows.failures import explain, is_first_to_fail, leave, leave_to_
 from lightning_flows.given_checkpoint import compare, given_checkpoint, with_checkpoint_config, without_run
 from lightning_flows.modules import FlowModule
 from lightning_flows.modules.checkpoint import no_larger_than, read_checkpoint
-from lightning_flows.parser import PROGRAM, FlowArgumentParser, read_configs
+from lightning_flows.parser import PROGRAM, FlowArgumentParser, read_configs, refuse_null
 from lightning_flows.run_config import RunConfig
 from lightning_flows.run_placement import Placement, is_first_process, without_place
 from lightning_flows.signals import Interrupted, end_children, ended_by, ended_by_signals
@@ -146,6 +146,7 @@ class FlowCLI(LightningCLI):
             return
         bounded = nullcontext() if self.checkpoint is None else no_larger_than(self.checkpoint)
         with vetted_imports(self.parser.args), bounded:
+            refuse_null(self.config[self.subcommand])
             super().instantiate_classes()
         if self.checkpoint is not None:
             allowed = self.config[self.subcommand].allow_split_change

@@ -1,17 +1,20 @@
 """The command line's parser: short errors, and help in sections."""
 
 import difflib
+import inspect
 import re
 import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
+from jsonargparse import Namespace
 from lightning.pytorch.cli import LightningArgumentParser
 
 from lightning_flows.config_files import configs_first, find_configs, given_config
 from lightning_flows.datamodules import FlowDataModule
-from lightning_flows.errors import ConfigError
+from lightning_flows.errors import ConfigError, UsageError
 from lightning_flows.modules import FlowModule
+from lightning_flows.modules.checkpoint import import_class
 from lightning_flows.trust import vetting
 
 PROGRAM = "python -m lightning_flows"
@@ -173,3 +176,19 @@ def _names(base: type) -> list[str]:
     for child in children:
         names.update(_names(child))
     return sorted(names)
+
+
+def refuse_null(config: Namespace) -> None:
+    """Refuse null for an argument of the model or the data that takes none; the parser accepts it anywhere.
+
+    Raises: UsageError.
+    """
+    for section in ("model", "data"):
+        parameters: dict[str, inspect.Parameter] = {}
+        for kind in reversed(getattr(import_class(config[section].class_path), "__mro__", ())):
+            parameters |= inspect.signature(kind.__init__).parameters if "__init__" in vars(kind) else {}
+        for name, value in vars(config[section].get("init_args") or Namespace()).items():
+            parameter = parameters.get(name)
+            optional = parameter is None or parameter.default in (None, inspect.Parameter.empty)
+            if value is None and not optional and "None" not in str(parameters[name].annotation):
+                raise UsageError(f"{section}.{name} is null: give a value, or leave it out for its default")

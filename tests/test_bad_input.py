@@ -159,3 +159,13 @@ def test_sizes_that_make_no_sense(
 ) -> None:
     options = [option, "--trainer.callbacks.every_n_epochs=0"] if "callbacks" in option else [option]
     assert message in fails(capsys, ["fit", *tiny, *options, f"--trainer.logger.init_args.save_dir={tmp_path}"])
+
+
+@pytest.mark.parametrize("option", ["model.hidden_channels", "model.betas", "data.batch_size", "data.seed"])
+def test_null_where_a_value_belongs(option: str, tiny: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert f"{option} is null: give a value" in fails(capsys, ["fit", *tiny, f"--{option}=null"])
+
+
+def test_an_empty_root_is_not_the_working_folder(tiny: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    options = [option for option in tiny if "stride" not in option]
+    assert "root is empty" in fails(capsys, ["fit", *options, "--data=ImageFolder", "--data.root="])

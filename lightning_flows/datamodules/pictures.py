@@ -18,6 +18,8 @@ from lightning_flows.datasets.training import ShuffledSampler, TrainingPictures
 from lightning_flows.errors import DataError, ShapeError, UsageError
 from lightning_flows.functional.ranks import num_ranks, rank
 
+MAX_WORKERS = 256  # each is a process; a checkpoint that somebody else wrote may ask for any number
+
 
 class PictureDataModule(FlowDataModule):
     """Images for a flow, as batches ``{"image": uint8 (B, C, H, W), "label": int64 (B,), "index": int64 (B,)}``.
@@ -55,8 +57,8 @@ class PictureDataModule(FlowDataModule):
             raise ShapeError(
                 f"expected batch_size and eval_batch_size of at least 1; got {batch_size} and {eval_batch_size}"
             )
-        if num_workers < 0:
-            raise ShapeError(f"expected num_workers of at least 0; got {num_workers}")
+        if not 0 <= num_workers <= MAX_WORKERS:
+            raise UsageError(f"expected num_workers from 0 to {MAX_WORKERS}; got {num_workers}")
         if not 0 <= worker_timeout < math.inf:
             raise UsageError(f"expected a worker_timeout of 0 (no limit) or more seconds; got {worker_timeout}")
         self._datasets: dict[str, ImageDataset] = {}

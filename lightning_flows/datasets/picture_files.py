@@ -185,8 +185,8 @@ class PictureFiles:
 
 def check_format(size: int, channels: int) -> None:
     """Raise ShapeError unless pictures can be brought to this size in pixels and number of channels."""
-    if size < 1:
-        raise ShapeError(f"expected a size of at least 1 pixel; got {size}")
+    if not 1 <= size <= 65_535:
+        raise ShapeError(f"expected a size from 1 to 65,535 pixels; got {size}")
     if channels not in (1, 3):
         raise ShapeError(f"expected 1 channel (grey) or 3 (RGB); got {channels}")
 

@@ -57,6 +57,8 @@ def open_source(root: str | Path) -> PictureSource:
     Raises: DataError if root is missing, is neither a folder nor a tar, cannot be read, or holds no pictures.
     """
     path = Path(root)
+    if not str(root):
+        raise DataError("root is empty: give a folder or a .tar of pictures, or . for the working folder")
     try:
         mode = os.stat(path).st_mode
     except (FileNotFoundError, NotADirectoryError) as error:

@@ -160,7 +160,7 @@ def test_resizing_is_told_once(tmp_path, caplog):
 @pytest.mark.parametrize(
     ("kwargs", "error", "message"),
     [
-        ({"size": 0}, ShapeError, "expected a size of at least 1 pixel; got 0"),
+        ({"size": 0}, ShapeError, "expected a size from 1 to 65,535 pixels; got 0"),
         ({"channels": 4}, ShapeError, "got 4"),
         ({"val_fraction": -0.1}, DataError, "got -0.1 and 0.1"),
         ({"val_fraction": 0.6, "test_fraction": 0.5}, DataError, "got 0.6 and 0.5"),

@@ -186,11 +186,12 @@ def test_an_empty_part_is_refused(stage, part):
     [
         ({"batch_size": 0}, "expected batch_size and eval_batch_size of at least 1; got 0 and None"),
         ({"eval_batch_size": 0}, "got 256 and 0"),
-        ({"num_workers": -1}, "expected num_workers of at least 0; got -1"),
+        ({"num_workers": -1}, "expected num_workers from 0 to 256; got -1"),
+        ({"num_workers": 100_000}, "expected num_workers from 0 to 256; got 100000"),
     ],
 )
 def test_bad_arguments(kwargs, message):
-    with pytest.raises(ShapeError, match=message):
+    with pytest.raises((ShapeError, UsageError), match=message):
         Numbers(**kwargs)
 
 

@@ -177,7 +177,10 @@ def test_a_picture_too_large_to_be_true_is_refused(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     ("kwargs", "message"),
-    [({"size": 0}, "size of at least 1 pixel; got 0"), ({"channels": 2}, r"1 channel \(grey\) or 3 \(RGB\); got 2")],
+    [
+        ({"size": 0}, "size from 1 to 65,535 pixels; got 0"),
+        ({"channels": 2}, r"1 channel \(grey\) or 3 \(RGB\); got 2"),
+    ],
 )
 def test_bad_format(tmp_path, kwargs, message):
     save(tmp_path / "1.png")

@@ -163,6 +163,7 @@ def stop(runs: Path, log: Path, jobs: int, *numbers: signal.Signals) -> BaseExce
                 time.sleep(0.01)
             os.kill(os.getpid(), number)
 
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job starts with it ignored
     before = [signal.getsignal(number) for number in STOPS]
     asking = threading.Thread(target=ask)
     asking.start()

@@ -15,7 +15,7 @@ from torch import distributed
 
 from lightning_flows.errors import FlowsError, OutputError
 from lightning_flows.files import AGAIN
-from lightning_flows.functional.ranks import num_ranks
+from lightning_flows.functional.ranks import num_ranks, rank
 from lightning_flows.terminal import one_line
 
 RESUME = "start the same command with --ckpt_path=last to go on from the last checkpoint"
@@ -27,7 +27,8 @@ NO_MEMORY = (
 LOST_PEER = (
     r"Connection closed by peer|Connection reset by peer|Connection refused|Broken pipe|recv.*failed|"
     r"remote process exited|connectFullMesh failed|Timed out waiting|[Tt]imed out after .* waiting for clients|"
-    r"wait timeout|Socket Timeout|collective operation timeout|ncclRemoteError|ncclSystemError"
+    r"wait timeout|Socket Timeout|collective operation timeout|timeout caused pair closure|ncclRemoteError|"
+    r"ncclSystemError"
 )
 WORKER = r"DataLoader (worker \(pid.*|timed out.*)"
 NO_DEVICE = r"not compiled with CUDA|No CUDA GPUs|no NVIDIA driver|invalid device ordinal|device string"
@@ -166,15 +167,15 @@ def leave_to_main_thread(args: threading.ExceptHookArgs) -> None:
 def is_first_to_fail() -> bool:
     """Return whether this process is the first of its run to call this: if one exits, the others lose connection.
 
-    Calls are counted in the store of the process group. If that is gone, so is the first rank, which hosts it and has
-    reported its own error.
+    Calls are counted in the store of the process group, which the first rank hosts. If that cannot be asked, the first
+    rank reports, and the others leave it to that.
     """
     if num_ranks() == 1:
         return True
     try:
         return distributed.distributed_c10d._get_default_store().add("lightning_flows/failures", 1) == 1
     except (RuntimeError, ValueError):
-        return False
+        return rank() == 0
 
 
 def leave() -> None:

@@ -55,6 +55,7 @@ OF_THE_MACHINE = [
     (RuntimeError("[pair.cc:553] Connection closed by peer [127.0.0.1]:1"), GONE),
     (RuntimeError("[unbound_buffer.cc] Timed out waiting 1800000ms for recv operation to complete"), GONE),
     (RuntimeError("Gloo connectFullMesh failed with [pair.cc] no error"), GONE),
+    (RuntimeError("[gloo/transport/tcp/pair.cc:547] Application timeout caused pair closure"), GONE),
     (distributed.DistNetworkError("client socket failed to connect: Connection refused"), GONE),
     (distributed.DistStoreError("Timed out after 1801 seconds waiting for clients. 1/2 clients joined."), GONE),
     (distributed.DistStoreError("wait timeout after 300000ms, keys: /default_pg/0//cuda//0"), GONE),

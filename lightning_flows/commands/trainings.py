@@ -14,11 +14,10 @@ from typing import Any
 from lightning_flows.config_files import load_configs
 from lightning_flows.errors import DataError, UsageError
 from lightning_flows.remaining import Remaining
+from lightning_flows.run_folder import RECORD
 from lightning_flows.tables.run_files import MAX_CONFIG, parse_json, read_text
 from lightning_flows.tables.runs import TESTS, Run, read_run
 
-STATE = "run.json"
-"""File in a run's folder that says how it ended."""
 STOPS = (signal.SIGTERM, signal.SIGINT)
 KILL_AFTER = 15.0
 """Seconds that runs have to write a checkpoint and end once they are asked to."""
@@ -192,14 +191,14 @@ def _differ(wanted: Any, found: Any) -> bool:
 
 def _version_state(folder: Path) -> str:
     """Recorded state of a run: running, stopped, failed or finished; finished for runs of older versions."""
-    path = folder / STATE
+    path = folder / RECORD
     record = parse_json(read_text(path, folder, MAX_CONFIG), path) if path.exists() else {}
     return str(record.get("state", "finished")) if isinstance(record, dict) else "broken"
 
 
 def _state(folder: Path) -> str:
     """State of the newest run below a folder."""
-    newest = max(folder.glob(f"version_*/{STATE}"), key=os.path.getmtime, default=None)
+    newest = max(folder.glob(f"version_*/{RECORD}"), key=os.path.getmtime, default=None)
     return "finished" if newest is None else _version_state(newest.parent)
 
 

@@ -27,7 +27,7 @@ def unit(x: Tensor) -> Tensor:
 
 
 class PlainConv(nn.Module):
-    """A 3x3 or 1x1 convolution whose kernel is masked and normalised by one power-iteration step on two vectors."""
+    """A 3x3 or 1x1 convolution whose kernel is masked and normalized by one power-iteration step on two vectors."""
 
     def __init__(
         self, spectral: SpectralNorm, kernel: Tensor, bias: Tensor | None, mask: Tensor, vector: Tensor
@@ -42,7 +42,7 @@ class PlainConv(nn.Module):
         self.v = vector
 
     def kernel(self) -> Tensor:
-        """The normalised kernel."""
+        """The normalized kernel."""
         kernel = self.weight * self.mask
         with torch.no_grad():
             self.v = unit(F.conv_transpose2d(self.u, kernel, padding=self.side))
@@ -72,7 +72,7 @@ class PlainLayer(nn.Module):
 
     @staticmethod
     def convs(conv: Any) -> list[PlainConv]:
-        """Separate convolutions, with the rows above the centre put back."""
+        """Separate convolutions, with the rows above the center put back."""
         above, spectral = (0, 0, conv.weight.shape[2] - 1, 0), conv.spectral_norm
         groups = [F.pad(conv.weight, above), conv.bias, F.pad(conv.mask, above)]
         vectors = spectral.vector.clone().chunk(spectral.groups, dim=1)

@@ -8,9 +8,9 @@ disadvantage, as its learning rate has not yet come down to zero there.
 import argparse
 import statistics
 
-from lightning_flows.tables import find_runs
-from lightning_flows.tables.runs import Run, markdown, mean_and_deviation, newest_by_seed
-from lightning_flows.tables.table4 import DATA, kind_of
+from lightning_flows.reporting.tables import find_runs
+from lightning_flows.reporting.tables.runs import Run, markdown, mean_and_deviation, newest_by_seed
+from lightning_flows.reporting.tables.table4 import DATA, kind_of
 
 HEADER = ["data", "seeds", "CPU seconds, %", "gap without", "gap with, equal steps", "gap with, equal time"]
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import torch
 from timing import compare
 
-from lightning_flows.config_files import load_config
+from lightning_flows.app.configs import load_config
 from lightning_flows.distributions.graph_mixture import graph_mixture
 from lightning_flows.modules import GraphNormalizingFlow
 from lightning_flows.transforms import GraphExponential

@@ -1,8 +1,8 @@
 """Draws a second of the importance-weighted likelihood against plain evaluations of the bound.
 
 ``python benchmarks/importance.py [CHECKPOINT]``, by default a MixingFlow at the reduced size. The bound is evaluated at
-several batch sizes; the best of them takes turns with the likelihood of a few pictures at several numbers of draws K,
-with the same number of pictures times draws at once. Medians of the rates and of the ratios in a round are printed.
+several batch sizes; the best of them takes turns with the likelihood of a few images at several numbers of draws K,
+with the same number of images times draws at once. Medians of the rates and of the ratios in a round are printed.
 """
 
 import statistics
@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import torch
 
-from lightning_flows.config_files import load_configs
+from lightning_flows.app.configs import load_configs
 from lightning_flows.modules import MixingFlow, load_model
 
 BATCHES = (8, 16, 32, 64, 128)
@@ -42,10 +42,10 @@ def main(path: str | None = None) -> None:
     best = max(rates, key=lambda batch: rates[batch])
     print("bound, draws a second by batch size:", ", ".join(f"{batch}: {value:.1f}" for batch, value in rates.items()))
     for num_draws in DRAWS:
-        pictures = images[: TOTAL // num_draws]
+        images = images[: TOTAL // num_draws]
         pairs = [
             (
-                rate(lambda: model.evidence(pictures, num_draws, chunk_size=best), TOTAL),  # noqa: B023
+                rate(lambda: model.evidence(images, num_draws, chunk_size=best), TOTAL),  # noqa: B023
                 rate(bound(best), TOTAL),
             )
             for _ in range(ROUNDS)

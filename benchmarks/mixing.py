@@ -1,7 +1,7 @@
 """Runtime of the four mixing layers of Table 1 relative to 1x1: ``python benchmarks/mixing.py [--runs FOLDER]``.
 
 Four flows of equal parameters take turns in one process, so that a busy machine slows all alike. A training step is
-forward, backward and the optimiser's step; sampling draws a batch of pictures. Medians over the rounds are printed, and
+forward, backward and the optimiser's step; sampling draws a batch of images. Medians over the rounds are printed, and
 the median over rounds of the ratio to 1x1 in the same round.
 
 ``--size reduced`` is configs/table1 with cpu.yaml; ``--size full`` has the paper's dense nets (depth 8, growth 64 or
@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from timing import compare
 
-from lightning_flows.config_files import load_configs
+from lightning_flows.app.configs import load_configs
 from lightning_flows.modules import FlowModule, load_model
 from lightning_flows.transforms import MIXINGS
 

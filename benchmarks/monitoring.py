@@ -1,6 +1,6 @@
 """Cost of the callbacks that watch training: ``python benchmarks/monitoring.py`` prints their share of the time.
 
-The demo's flow takes 40 steps of 32 random pictures, everything logged in each step, then validates one batch. Time in
+The demo's flow takes 40 steps of 32 random images, everything logged in each step, then validates one batch. Time in
 the callbacks' hooks, as Lightning's profiler measures it within the same run, is divided by that of the steps.
 """
 
@@ -15,8 +15,8 @@ from lightning.pytorch.profilers import SimpleProfiler
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from lightning_flows.app.configs import load_config
 from lightning_flows.callbacks import BoundMonitor, Dashboard, LatentHistogram, OptimizerMonitor, RoundTrip
-from lightning_flows.config_files import load_config
 from lightning_flows.modules import CSF
 
 STEPS, BATCH = 40, 32
@@ -25,8 +25,8 @@ STEPS, BATCH = 40, 32
 class Noise(LightningDataModule):
     def train_dataloader(self) -> DataLoader[dict[str, Tensor]]:
         images = torch.randint(256, (BATCH * STEPS, 3, 32, 32), dtype=torch.uint8)
-        pictures = [{"image": image, "index": torch.tensor(i)} for i, image in enumerate(images)]
-        return DataLoader(pictures, batch_size=BATCH)  # type: ignore[arg-type]
+        images = [{"image": image, "index": torch.tensor(i)} for i, image in enumerate(images)]
+        return DataLoader(images, batch_size=BATCH)  # type: ignore[arg-type]
 
     def val_dataloader(self) -> DataLoader[dict[str, Tensor]]:
         return self.train_dataloader()

@@ -1,13 +1,13 @@
 """Parameters of Table 1's models, whole and reduced, without allocating them: ``python benchmarks/parameters.py``.
 
-For pictures of 3x32x32.
+For images of 3x32x32.
 """
 
 import importlib
 
 import torch
 
-from lightning_flows.config_files import load_configs
+from lightning_flows.app.configs import load_configs
 from lightning_flows.transforms import MIXINGS
 
 SHAPE = (3, 32, 32)

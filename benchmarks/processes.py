@@ -1,8 +1,8 @@
-"""Training pictures a second on several processes, data loading included, and the share of a step that loading takes.
+"""Training images a second on several processes, data loading included, and the share of a step that loading takes.
 
 Usage: python benchmarks/processes.py [--devices 1 2 4] [--steps 12] [--batch_size 64] [--repeats 3]
 
-The flow of csf_small.yaml on pictures of 3x32x32, augmented, in memory; batch_size is that of all processes together.
+The flow of csf_small.yaml on images of 3x32x32, augmented, in memory; batch_size is that of all processes together.
 Each run is a process of its own, in turn; medians over repeats. A step is timed from the end of the last one.
 """
 
@@ -19,17 +19,17 @@ import torch
 import yaml
 from lightning.pytorch import Callback, LightningModule, Trainer, seed_everything
 
-from lightning_flows.config_files import CONFIG_DIR
-from lightning_flows.datamodules import PictureDataModule
-from lightning_flows.datasets import ImageDataset
+from lightning_flows.app.configs import CONFIG_DIR
+from lightning_flows.app.trainer import FlowTrainer
+from lightning_flows.data import ImageDataModule
+from lightning_flows.data.datasets import ImageDataset
 from lightning_flows.modules import CSF
-from lightning_flows.trainer import FlowTrainer
 
 WARMUP = 3
 
 
-class Noise(PictureDataModule):
-    """Random pictures in memory."""
+class Noise(ImageDataModule):
+    """Random images in memory."""
 
     @property
     def event_shape(self) -> tuple[int, int, int]:
@@ -106,7 +106,7 @@ def main() -> None:
             ).stdout  # fmt: skip
             found[devices].append(json.loads(output.splitlines()[-1]))
     print(f"{cores} cores, batch {options.batch_size} of all processes together\n")
-    print("| processes | threads each | pictures a second | loading, % of a step |\n|---|---|---|---|")
+    print("| processes | threads each | images a second | loading, % of a step |\n|---|---|---|---|")
     for devices, results in found.items():
         rate, share = (statistics.median(result[key] for result in results) for key in ("rate", "share"))
         print(f"| {devices} | {max(1, cores // devices)} | {rate:.1f} | {100 * share:.2f} |")

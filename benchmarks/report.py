@@ -1,6 +1,6 @@
 """Time and size of a report: ``python benchmarks/report.py`` writes 30 runs into a temporary folder, then their report.
 
-Each run has 1,000 logged steps of twelve curves, 50 validations, and ten grids of 64 pictures of noise, in its event
+Each run has 1,000 logged steps of twelve curves, 50 validations, and ten grids of 64 images of noise, in its event
 file and as PNG: noise is what compression can do least about.
 """
 
@@ -14,9 +14,9 @@ import yaml
 from torch.utils.tensorboard import SummaryWriter
 from torchvision.utils import save_image
 
-from lightning_flows.callbacks.sample_grid import picture_grid
-from lightning_flows.commands.report import report
-from lightning_flows.config_files import load_configs
+from lightning_flows.app.commands.report import report
+from lightning_flows.app.configs import load_configs
+from lightning_flows.callbacks.sample_grid import image_grid
 
 NUM_RUNS, STEPS, CURVES, VALIDATIONS, GRIDS = 30, 1000, 12, 50, 10
 
@@ -45,7 +45,7 @@ def write_run(folder: Path, seed: int) -> None:
         for epoch in range(VALIDATIONS):
             writer.add_scalar("val/bpd", 3.3 + 2 / (epoch + 1), epoch * STEPS // VALIDATIONS)
         for epoch in range(GRIDS):
-            grid = picture_grid(torch.randint(256, (64, 3, 32, 32), generator=generator, dtype=torch.uint8))
+            grid = image_grid(torch.randint(256, (64, 3, 32, 32), generator=generator, dtype=torch.uint8))
             writer.add_image("samples", grid, epoch)
             save_image(grid / 255, folder / "samples" / f"epoch_{epoch:04d}.png")
 

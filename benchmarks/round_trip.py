@@ -1,7 +1,7 @@
-"""Round trip of a trained flow on its test pictures: ``python benchmarks/round_trip.py CHECKPOINT [float64]``.
+"""Round trip of a trained flow on its test images: ``python benchmarks/round_trip.py CHECKPOINT [float64]``.
 
-Encodes 64 dequantised test pictures in float32 (or float64) and decodes their latents. Prints the largest error in
-pixel levels (range 0 to 256) and the seconds of decoding, with layers in the pictures' own precision and in float64,
+Encodes 64 dequantized test images in float32 (or float64) and decodes their latents. Prints the largest error in
+pixel levels (range 0 to 256) and the seconds of decoding, with layers in the images' own precision and in float64,
 which is the default; and the iterations of the inverse in each Sylvester layer or residual block.
 """
 
@@ -10,11 +10,11 @@ import time
 
 import torch
 
-from lightning_flows import datamodules
+from lightning_flows import data as datamodules
 from lightning_flows.modules import load_model, read_checkpoint
 from lightning_flows.transforms import GeneralizedSylvester, ResidualBlock
 
-NUM_PICTURES = 64
+NUM_IMAGES = 64
 
 
 @torch.no_grad()
@@ -24,10 +24,10 @@ def main(path: str, dtype: str = "float32") -> None:
     datamodule = getattr(datamodules, record["class_path"].rpartition(".")[2])(**record["init_args"])
     datamodule.prepare_data()
     datamodule.setup("test")
-    images = datamodule.dataset("test").images[:NUM_PICTURES]
+    images = datamodule.dataset("test").images[:NUM_IMAGES]
     u, _ = model.dequantization.sample(images, generator=torch.Generator().manual_seed(0))
     v = (images + u).to(getattr(torch, dtype)).contiguous(memory_format=torch.channels_last)
-    print(f"{len(images)} pictures, {v.dtype}")
+    print(f"{len(images)} images, {v.dtype}")
     for exact in (False, True):
         latents = model.flow.encode(v, exact=exact)
         start = time.perf_counter()

@@ -1,3 +1,3 @@
 """lightning_flows: convolution exponentials and generalized Sylvester flows as a PyTorch Lightning application."""
 
-__version__ = "0.3.0"
+__version__ = "0.4.0"

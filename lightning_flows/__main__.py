@@ -4,7 +4,7 @@ import os
 import signal
 import sys
 
-from lightning_flows.signals import ENDING, end_at_once
+from lightning_flows.training.signals import ENDING, end_at_once
 
 for number in ENDING:  # the imports below take seconds
     signal.signal(number, end_at_once)
@@ -16,7 +16,7 @@ os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
 if sys.path and sys.path[0] in ("", os.getcwd()):
     sys.path.append(sys.path.pop(0))
 
-from lightning_flows.cli import main  # noqa: E402
+from lightning_flows.app.cli import main  # noqa: E402
 
 if __name__ == "__main__":
     main()

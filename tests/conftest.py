@@ -6,7 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
-from lightning_flows.cli import main
+from lightning_flows.app.cli import main
 
 
 @pytest.fixture(autouse=True)
@@ -48,9 +48,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def picture_tar(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tar of 40 noisy pictures in two classes, 32x32."""
-    path = tmp_path_factory.mktemp("pictures") / "pictures.tar"
+def image_tar(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tar of 40 noisy images in two classes, 32x32."""
+    path = tmp_path_factory.mktemp("images") / "images.tar"
     generator = torch.Generator().manual_seed(0)
     with tarfile.open(path, "w") as tar:
         for i in range(40):

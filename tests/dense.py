@@ -15,7 +15,7 @@ def matrix_of(linear: Callable[[Tensor], Tensor], shape: Sequence[int]) -> Tenso
 
 
 def conv_matrix(kernel: Tensor, size: Sequence[int], padding: Sequence[int] | None = None) -> Tensor:
-    """The matrix of a zero-padded convolution on pictures of ``size``; same padding on all sides by default."""
+    """The matrix of a zero-padded convolution on images of ``size``; same padding on all sides by default."""
     kernel = kernel.detach().double()
     sides = [kernel.shape[3] // 2] * 2 + [kernel.shape[2] // 2] * 2 if padding is None else list(padding)
     return matrix_of(lambda x: F.conv2d(F.pad(x, sides), kernel), (kernel.shape[1], *size))

@@ -11,16 +11,16 @@ from pathlib import Path
 import torch
 from lightning.pytorch import Callback, seed_everything
 
-from lightning_flows.datamodules import GraphMoGDataModule, PictureDataModule
-from lightning_flows.datasets import ImageDataset
+from lightning_flows.app.trainer import FlowTrainer
+from lightning_flows.data import GraphMoGDataModule, ImageDataModule
+from lightning_flows.data.datasets import ImageDataset
 from lightning_flows.modules import CSF, GraphNormalizingFlow
-from lightning_flows.trainer import FlowTrainer
 
 GLOBAL_BATCH, STEPS = 8, 20
 
 
-class Noise(PictureDataModule):
-    """Random pictures: 24 steps of training, and 37 to test on, which no number of processes above 1 divides."""
+class Noise(ImageDataModule):
+    """Random images: 24 steps of training, and 37 to test on, which no number of processes above 1 divides."""
 
     @property
     def event_shape(self) -> tuple[int, int, int]:
@@ -43,7 +43,7 @@ class Keep(Callback):
         torch.save(pl_module.state_dict(), self.folder / f"{trainer.global_rank}.pt")
 
 
-def picture_flow() -> CSF:
+def image_flow() -> CSF:
     """A CSF with all that could differ between ranks: actnorm, spectral norms, variational noise."""
     seed_everything(0, verbose=False)
     sizes = {"num_levels": 2, "steps_per_level": 2, "hidden_channels": 12, "split_width": 8, "split_depth": 1}
@@ -74,15 +74,15 @@ def trainer(devices: int, *callbacks: Callback, **options) -> FlowTrainer:
 def main(folder: Path) -> None:
     for devices in (1, 2, 4):
         run = trainer(devices, Keep(folder / str(devices)), max_steps=STEPS, gradient_clip_val=1.0)
-        run.fit(picture_flow(), Noise(batch_size=GLOBAL_BATCH // devices, eval_batch_size=5))
+        run.fit(image_flow(), Noise(batch_size=GLOBAL_BATCH // devices, eval_batch_size=5))
     results = {}
     for devices in (1, 2, 3, 4):
-        trained = picture_flow()
+        trained = image_flow()
         trained.load_state_dict(torch.load(folder / "1/0.pt", weights_only=True))
-        (pictures,) = trainer(devices).test(trained, Noise(batch_size=5), verbose=False)
+        (images,) = trainer(devices).test(trained, Noise(batch_size=5), verbose=False)
         graphs = GraphMoGDataModule(mixture="mog4", num_test=37, eval_batch_size=5)
         (of_graphs,) = trainer(devices).test(graph_flow(), graphs, verbose=False)
-        results[devices] = pictures | {f"graphs/{key}": value for key, value in of_graphs.items()}
+        results[devices] = images | {f"graphs/{key}": value for key, value in of_graphs.items()}
     (folder / "tests.json").write_text(json.dumps(results))
 
 

@@ -61,7 +61,7 @@ class Page:
 
     @cached_property
     def links(self) -> list[str]:
-        """Targets of links and pictures that are no addresses on the web."""
+        """Targets of links and images that are no addresses on the web."""
         return [target for target in LINK.findall(self.prose) if not re.match(r"\w+:", target)]
 
     @cached_property

@@ -6,7 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
-from lightning_flows.cli import main
+from lightning_flows.app.cli import main
 
 
 def fails(capsys: pytest.CaptureFixture[str], args: list[str], *, status: int = 1) -> str:
@@ -33,7 +33,7 @@ def test_misspelt_key_in_a_config(tmp_path: Path, tiny: list[str], capsys: pytes
     assert "hiden_channels" in fails(capsys, ["fit", *tiny, f"--config={config}"], status=2)
 
 
-@pytest.mark.parametrize(("section", "known"), [("model", "CSF"), ("data", "ImageFolder")])
+@pytest.mark.parametrize(("section", "known"), [("model", "CSF"), ("data", "ImageFolderDataModule")])
 def test_unknown_class(section: str, known: str, tiny: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     message = fails(capsys, ["fit", *tiny, f"--{section}=NoSuchThing"], status=2)
     assert "NoSuchThing" in message
@@ -45,18 +45,22 @@ def test_missing_config(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def folder_options(root: Path, tmp_path: Path) -> list[str]:
-    return ["--data=ImageFolder", f"--data.init_args.root={root}", f"--trainer.logger.init_args.save_dir={tmp_path}"]
+    return [
+        "--data=ImageFolderDataModule",
+        f"--data.init_args.root={root}",
+        f"--trainer.logger.init_args.save_dir={tmp_path}",
+    ]
 
 
 def test_empty_folder(tmp_path: Path, tiny: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    root = tmp_path / "pictures"
+    root = tmp_path / "images"
     root.mkdir()
     options = [option for option in tiny if "stride" not in option]
     assert str(root) in fails(capsys, ["fit", *options, *folder_options(root, tmp_path)])
 
 
-def test_broken_picture(tmp_path: Path, tiny: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    root = tmp_path / "pictures"
+def test_broken_image(tmp_path: Path, tiny: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    root = tmp_path / "images"
     root.mkdir()
     Image.new("RGB", (32, 32)).save(root / "good.png")
     (root / "broken.png").write_bytes((root / "good.png").read_bytes()[:60])
@@ -66,15 +70,15 @@ def test_broken_picture(tmp_path: Path, tiny: list[str], capsys: pytest.CaptureF
 
 @pytest.mark.parametrize("size", [31, 30])
 def test_size_that_cannot_be_halved(
-    size: int, tmp_path: Path, tiny: list[str], picture_tar: Path, capsys: pytest.CaptureFixture[str]
+    size: int, tmp_path: Path, tiny: list[str], image_tar: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     options = [option for option in tiny if "stride" not in option]
-    message = fails(capsys, ["fit", *options, *folder_options(picture_tar, tmp_path), f"--data.init_args.size={size}"])
+    message = fails(capsys, ["fit", *options, *folder_options(image_tar, tmp_path), f"--data.init_args.size={size}"])
     assert f"multiples of 4 for 2 levels; got (3, {size}, {size})" in message
 
 
-def test_checkpoint_for_other_channels(trained: Path, picture_tar: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    options = ["--data=ImageFolder", f"--data.init_args.root={picture_tar}", "--data.init_args.channels=1"]
+def test_checkpoint_for_other_channels(trained: Path, image_tar: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["--data=ImageFolderDataModule", f"--data.init_args.root={image_tar}", "--data.init_args.channels=1"]
     message = fails(capsys, ["test", f"--ckpt_path={trained}", *options])
     assert "(3, 32, 32)" in message
     assert "(1, 32, 32)" in message
@@ -168,4 +172,4 @@ def test_null_where_a_value_belongs(option: str, tiny: list[str], capsys: pytest
 
 def test_an_empty_root_is_not_the_working_folder(tiny: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     options = [option for option in tiny if "stride" not in option]
-    assert "root is empty" in fails(capsys, ["fit", *options, "--data=ImageFolder", "--data.root="])
+    assert "root is empty" in fails(capsys, ["fit", *options, "--data=ImageFolderDataModule", "--data.root="])

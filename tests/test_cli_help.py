@@ -5,12 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from lightning_flows import commands, datamodules, modules
-from lightning_flows.cli import FlowCLI, main
-from lightning_flows.datamodules import FlowDataModule
+from lightning_flows import data as datamodules
+from lightning_flows import modules
+from lightning_flows.app import commands
+from lightning_flows.app.cli import FlowCLI, main
+from lightning_flows.app.parser import _names
+from lightning_flows.data import FlowDataModule
 from lightning_flows.modules import FlowModule
-from lightning_flows.parser import _names
-from tests.test_configs import PICTURES, RUNNABLE
+from tests.test_configs import IMAGES, RUNNABLE
 
 TRAINERS = sorted(FlowCLI.subcommands())
 CLASSES = [("model", name) for name in _names(FlowModule) if name in modules.__all__]  # not those of tests
@@ -70,7 +72,7 @@ def test_help_of_a_class_explains_every_option(section: str, name: str, capsys: 
     assert not unexplained(text[text.index("Help for") :])
 
 
-@pytest.mark.parametrize("configs", [*((name,) for name in RUNNABLE), *((n, "cpu.yaml") for n in PICTURES if "/" in n)])
+@pytest.mark.parametrize("configs", [*((name,) for name in RUNNABLE), *((n, "cpu.yaml") for n in IMAGES if "/" in n)])
 def test_printed_configs_parse_back(
     configs: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

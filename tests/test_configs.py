@@ -10,10 +10,10 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.cli import LightningArgumentParser
 
 from lightning_flows import modules
-from lightning_flows.cli import run
-from lightning_flows.commands.table import CONFIGS as CONFIGS_OF
-from lightning_flows.config_files import CONFIG_DIR, load_config, load_configs
-from lightning_flows.tables.table4 import MODELS as TABLE4_MODELS
+from lightning_flows.app.cli import run
+from lightning_flows.app.commands.table import CONFIGS as CONFIGS_OF
+from lightning_flows.app.configs import CONFIG_DIR, load_config, load_configs
+from lightning_flows.reporting.tables.table4 import MODELS as TABLE4_MODELS
 
 CONFIGS = sorted(str(path.relative_to(CONFIG_DIR)) for path in CONFIG_DIR.rglob("*.yaml"))
 OVERLAYS = ["cpu.yaml", "ddp4.yaml", "multinode.yaml"]
@@ -22,7 +22,7 @@ BASES += [f"table4/{model}.yaml" for model in TABLE4_MODELS]
 RUNNABLE = [name for name in CONFIGS if not name.startswith("defaults/") and name not in (*OVERLAYS, *BASES)]
 NETS = ["--model.hidden_channels=12", "--model.split_depth=1", "--model.dequantization_steps=1"]
 GRAPHS = [name for name in RUNNABLE if name.startswith("table4/")]
-PICTURES = [name for name in RUNNABLE if name not in GRAPHS]
+IMAGES = [name for name in RUNNABLE if name not in GRAPHS]
 ENTROPIES = {"mog4": 3.6324, "mog9": 4.2603, "mog16": 4.7549, "mog_ring": 4.0525}
 SMALL = {
     "CSF": NETS,
@@ -41,11 +41,15 @@ def test_config_is_explained_in_its_first_line(name: str) -> None:
     assert (CONFIG_DIR / name).read_text().startswith("# ")
 
 
-@pytest.mark.parametrize("name", PICTURES)
-def test_config_trains_and_tests(name: str, tmp_path: Path, picture_tar: Path) -> None:
+@pytest.mark.parametrize("name", IMAGES)
+def test_config_trains_and_tests(name: str, tmp_path: Path, image_tar: Path) -> None:
     config = load_config(name)
     data = config["data"]["class_path"]
-    options = [] if data.endswith("SamplePhotos") else ["--data=ImageFolder", f"--data.init_args.root={picture_tar}"]
+    options = (
+        []
+        if data.endswith("SamplePhotosDataModule")
+        else ["--data=ImageFolderDataModule", f"--data.init_args.root={image_tar}"]
+    )
     small = ["--model.steps_per_level=1", "--data.num_workers=0", *SMALL[config["model"]["class_path"].split(".")[-1]]]
     trainer = run(
         [
@@ -79,7 +83,7 @@ def test_config_of_graphs_trains_and_tests(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", [name for name in RUNNABLE if name.startswith("table1/")])
 def test_overlay_reduces_the_model(name: str, tmp_path: Path) -> None:
-    """Composed through the parser as a person would; one step of two pictures."""
+    """Composed through the parser as a person would; one step of two images."""
     fitted = run(
         [
             "fit", f"--config={name}", "--config=cpu.yaml", "--data.batch_size=2", "--trainer.max_epochs=1",

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from lightning_flows.modules import read_checkpoint
-from tests.distributed_runs import picture_flow
+from tests.distributed_runs import image_flow
 
 ROOT = Path(__file__).parents[1]
 pytestmark = pytest.mark.slow
@@ -44,7 +44,7 @@ def test_all_ranks_are_equal_to_the_bit(runs: Path, devices: int) -> None:
 
 @pytest.mark.parametrize("devices", [2, 4])
 def test_twenty_steps_are_those_of_one_process_with_the_whole_batch(runs: Path, devices: int) -> None:
-    untrained, alone, together = picture_flow().state_dict(), state(runs, 1, 0), state(runs, devices, 0)
+    untrained, alone, together = image_flow().state_dict(), state(runs, 1, 0), state(runs, devices, 0)
     for name, value in alone.items():
         torch.testing.assert_close(together[name], value, rtol=0, atol=1e-5)
     assert max((alone[name] - value).abs().max() for name, value in untrained.items() if name.endswith("bias")) > 1e-3

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from lightning_flows import cli
-from lightning_flows.cli import FlowCLI, run
-from lightning_flows.config_files import CONFIG_DIR, load_config
+from lightning_flows.app import cli
+from lightning_flows.app.cli import FlowCLI, run
+from lightning_flows.app.configs import CONFIG_DIR, load_config
 from tests.markdown import ROOT, Block, Page
 from tests.test_configs import OVERLAYS, RUNNABLE
 
@@ -99,7 +99,7 @@ def test_commands_parse(
         elif args[-1] == "--ckpt_path" or option == "--ckpt_path":
             value = str(trained) if CHECKPOINT.fullmatch(value) else value
         if word.startswith("--data.init_args.root=") and any("--ckpt_path" in arg for arg in args):
-            args.append("--data=ImageFolder")  # as in the run that the page has just made
+            args.append("--data=ImageFolderDataModule")  # as in the run that the page has just made
         args.append(option + equals + STAND_INS.get(value, value))
     if any(arg.endswith("help") for arg in args):
         with pytest.raises(SystemExit, match="0"):
@@ -150,7 +150,7 @@ def test_the_readme_names_every_config() -> None:
 
 
 def test_messages_that_are_explained_are_those_of_the_code() -> None:
-    (page,) = (page for page in PAGES if page.path.name == "own-pictures.md")
+    (page,) = (page for page in PAGES if page.path.name == "own-images.md")
     code = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "lightning_flows").rglob("*.py"))
     code = re.sub(r'"\n\s*f?"', "", code)  # of strings over several lines
     messages = re.findall(r"^\| `(.*?)` \|", page.sections["If it does not work"], re.M)

@@ -11,7 +11,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from lightning_flows import transforms
-from lightning_flows.cli import PLAIN_COMMANDS, FlowCLI
+from lightning_flows.app.cli import PLAIN_COMMANDS, FlowCLI
 from lightning_flows.functional import Graph
 from lightning_flows.transforms import Transform
 from tests.markdown import ROOT, Page
@@ -72,7 +72,7 @@ COUNTED: dict[str, Callable[[], Transform]] = {
     "Squeeze": transforms.Squeeze,
     "Flip": transforms.Flip,
     "Reshape": lambda: transforms.Reshape(SHAPE, (24,)),
-    "GraphExponential": lambda: transforms.GraphExponential(2, max_neighbours=4),
+    "GraphExponential": lambda: transforms.GraphExponential(2, max_neighbors=4),
     "GraphActNorm": lambda: transforms.GraphActNorm(2),
 }
 """How to build the transforms whose cost the table gives as a formula, at the sizes above."""
@@ -118,7 +118,7 @@ def test_multiplications_are_as_many_as_the_table_says(name: str, direction: str
 
 def test_multiplications_of_the_graph_series() -> None:
     (formula,) = re.findall(r"`(T\*\(.*?)`", TRANSFORMS.sections["GraphExponential"])
-    transform = transforms.GraphExponential(2, max_neighbours=4)
+    transform = transforms.GraphExponential(2, max_neighbors=4)
     adjacency = 1 - torch.eye(5)
     once, sizes = eval(formula, SIZES | {"T": 1}), multiplications(transform.forward, (5, 2), Graph(adjacency))
     assert sizes % once == 0
@@ -221,8 +221,8 @@ LAZY = {("commands", "cli")}  # the demo runs subcommands, from within a functio
 def test_the_diagram_shows_every_folder() -> None:
     folders = {path.name for path in PACKAGE.iterdir() if path.is_dir() and list(path.glob("*.py"))}
     assert {node for edge in EDGES for node in edge} == folders | {"cli", "trainer"}
-    labelled = set(re.findall(r'^ +(\w+)\["', ARCHITECTURE.text, re.M))
-    assert labelled == folders | {"cli", "trainer"}
+    labeled = set(re.findall(r'^ +(\w+)\["', ARCHITECTURE.text, re.M))
+    assert labeled == folders | {"cli", "trainer"}
 
 
 def test_the_diagram_s_arrows_are_the_imports() -> None:

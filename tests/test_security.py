@@ -14,11 +14,11 @@ import pytest
 import torch
 from lightning.pytorch import Trainer
 
-from lightning_flows.cli import PLAIN_COMMANDS, main
-from lightning_flows.datamodules import SamplePhotos
+from lightning_flows.app.cli import PLAIN_COMMANDS, main
+from lightning_flows.app.trainer import FlowTrainer
+from lightning_flows.data import SamplePhotosDataModule
 from lightning_flows.errors import CheckpointError, RefusedImportError
 from lightning_flows.modules import CSF, load_model
-from lightning_flows.trainer import FlowTrainer
 from lightning_flows.trust import vetted_imports
 
 
@@ -249,7 +249,7 @@ def pickled(tmp_path: Path) -> Path:
 
 
 def calls(path: str) -> list:
-    model, data = CSF((3, 32, 32), num_levels=1, steps_per_level=1, hidden_channels=8), SamplePhotos()
+    model, data = CSF((3, 32, 32), num_levels=1, steps_per_level=1, hidden_channels=8), SamplePhotosDataModule()
     quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "accelerator": "cpu"}
     trainer = FlowTrainer(**quiet, max_epochs=1)
     return [
@@ -260,7 +260,7 @@ def calls(path: str) -> list:
         lambda: trainer.predict(model, datamodule=data, ckpt_path=path),
         lambda: load_model(path),
         lambda: CSF.load_from_checkpoint(path),
-        lambda: SamplePhotos.load_from_checkpoint(path),
+        lambda: SamplePhotosDataModule.load_from_checkpoint(path),
     ]
 
 
@@ -292,5 +292,5 @@ def test_a_plain_trainer_reads_no_code_either(pickled: Path) -> None:
     model = CSF((3, 32, 32), num_levels=1, steps_per_level=1, hidden_channels=8)
     trainer = Trainer(logger=False, enable_checkpointing=False, enable_progress_bar=False, accelerator="cpu")
     with pytest.raises(Exception, match="eights"):
-        trainer.test(model, datamodule=SamplePhotos(), ckpt_path=str(pickled))
+        trainer.test(model, datamodule=SamplePhotosDataModule(), ckpt_path=str(pickled))
     assert not pickled.with_name("made").exists()

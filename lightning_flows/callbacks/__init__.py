@@ -3,7 +3,7 @@
 from lightning_flows.callbacks.bound_monitor import BoundMonitor
 from lightning_flows.callbacks.dashboard import Dashboard
 from lightning_flows.callbacks.equal_ranks import EqualRanks
-from lightning_flows.callbacks.graph_picture import GraphPicture
+from lightning_flows.callbacks.graph_scatter import GraphScatter
 from lightning_flows.callbacks.interruptible import Interruptible
 from lightning_flows.callbacks.item_count import ItemCount
 from lightning_flows.callbacks.last_checkpoint import LastCheckpoint
@@ -20,7 +20,7 @@ __all__ = [
     "BoundMonitor",
     "Dashboard",
     "EqualRanks",
-    "GraphPicture",
+    "GraphScatter",
     "Interruptible",
     "ItemCount",
     "LastCheckpoint",

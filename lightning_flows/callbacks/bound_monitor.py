@@ -18,7 +18,7 @@ class BoundMonitor(Callback):
 
     .. math:: -\log p(z) - \log|\det J| + \log q(u \mid x)
 
-    ``bound/latents``, ``bound/log_det`` and ``bound/dequantization``: in bits per dimension for pictures; for graphs,
+    ``bound/latents``, ``bound/log_det`` and ``bound/dequantization``: in bits per dimension for images; for graphs,
     in nats a node, there is no third. They are those of this process's batch, noted as the loss is computed, without
     another pass through the flow and without waiting for the device.
     """

@@ -28,7 +28,7 @@ LAYOUT = {
 }
 """Sections of the tab Custom Scalars: titles, and patterns of tags."""
 MEANINGLESS = {"val/bpd": {"gap to the exact density"}, "val/nll": {"iterations"}}
-"""Charts that stay empty for pictures and for graphs, by what validation monitors."""
+"""Charts that stay empty for images and for graphs, by what validation monitors."""
 
 
 class Dashboard(Callback):

@@ -16,7 +16,7 @@ from lightning.pytorch.utilities import rank_zero_info
 from torch import distributed
 
 from lightning_flows.callbacks.last_checkpoint import last_checkpoint, save_last
-from lightning_flows.signals import ENDING, Interrupted, interrupt
+from lightning_flows.training.signals import ENDING, Interrupted, interrupt
 
 SIGNALS = (*ENDING, *([signal.SIGUSR1] if hasattr(signal, "SIGUSR1") else []))
 

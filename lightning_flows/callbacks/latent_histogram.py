@@ -8,13 +8,13 @@ from torch import Tensor
 
 from lightning_flows.callbacks.schedule import every
 from lightning_flows.callbacks.watched import ValidationItems
-from lightning_flows.figures.latents import latents_figure
+from lightning_flows.reporting.figures.latents import latents_figure
 
 
 class LatentHistogram(ValidationItems):
     """Show how the latents of validation items are distributed, after validations: to TensorBoard alone.
 
-    Histograms ``latents/level_1`` … of what each level factors out, standardised by its prior, beside
+    Histograms ``latents/level_1`` … of what each level factors out, standardized by its prior, beside
     ``latents/normal``, the same number of quantiles of the standard normal distribution; and a figure ``latents`` with
     all of them and the normal density.
 

@@ -6,7 +6,7 @@ from typing import Any
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import RichProgressBar
 
-from lightning_flows.remaining import Remaining, fit_share
+from lightning_flows.training.eta import Remaining, fit_share
 
 
 class ProgressBar(RichProgressBar):

@@ -7,7 +7,7 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from lightning_flows.remaining import Remaining, fit_share
+from lightning_flows.training.eta import Remaining, fit_share
 
 
 class ProgressLines(Callback):

@@ -31,7 +31,7 @@ class RuntimeMonitor(Callback):
     Args:
         skip_steps: steps at the start of an epoch that are not timed.
         max_steps: steps that are timed per epoch.
-        num_samples: pictures that are drawn; 0 leaves sampling out.
+        num_samples: images that are drawn; 0 leaves sampling out.
     """
 
     def __init__(self, skip_steps: int = 3, max_steps: int = 50, num_samples: int = 64) -> None:
@@ -78,7 +78,7 @@ class RuntimeMonitor(Callback):
 
     @rank_zero_only
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Time one drawing of pictures."""
+        """Time one drawing of images."""
         if trainer.sanity_checking or self.num_samples < 1:
             return
         generator = stream(0, "timed samples", device=pl_module.device)

@@ -1,4 +1,4 @@
-"""Sampled pictures as training goes."""
+"""Sampled images as training goes."""
 
 import math
 
@@ -18,10 +18,10 @@ from lightning_flows.functional.streams import stream
 class SampleGrid(Callback):
     """Draw the same latents after each validation: a grid for TensorBoard and a PNG in the run's ``samples`` folder.
 
-    Draws pictures alone; for graphs see GraphPicture.
+    Draws images alone; for graphs see GraphScatter.
 
     Args:
-        num_samples: pictures in the grid.
+        num_samples: images in the grid.
         every_n_epochs: validations between two grids.
         temperature: factor on the noise.
         seed: of the latents; the same noise each time.
@@ -46,7 +46,7 @@ class SampleGrid(Callback):
             return
         if samples.num_non_finite:
             rank_zero_warn(f"{samples.num_non_finite} sampled values are not finite; they are drawn black")
-        grid = picture_grid(samples.images)
+        grid = image_grid(samples.images)
         if isinstance(trainer.logger, TensorBoardLogger):
             trainer.logger.experiment.add_image("samples", grid, trainer.global_step)
         if trainer.fast_dev_run:  # type: ignore[attr-defined]
@@ -56,6 +56,6 @@ class SampleGrid(Callback):
             save_image(grid / 255, file, format="png")
 
 
-def picture_grid(images: Tensor) -> Tensor:
-    """Lay pictures ``(num, C, H, W)`` in uint8 out in a square: one picture ``(3, H', W')``."""
+def image_grid(images: Tensor) -> Tensor:
+    """Lay images ``(num, C, H, W)`` in uint8 out in a square: one image ``(3, H', W')``."""
     return make_grid(images, nrow=max(1, math.ceil(len(images) ** 0.5)))

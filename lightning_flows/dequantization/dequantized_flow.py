@@ -1,4 +1,4 @@
-"""A flow over whole-numbered pictures."""
+"""A flow over whole-numbered images."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -15,14 +15,14 @@ from lightning_flows.functional.streams import stream
 
 
 class Samples(NamedTuple):
-    """Sampled pictures ``(num, C, H, W)`` in uint8, and how many of their values were not finite (drawn black)."""
+    """Sampled images ``(num, C, H, W)`` in uint8, and how many of their values were not finite (drawn black)."""
 
     images: Tensor
     num_non_finite: int
 
 
 class DequantizedFlow(nn.Module):
-    r"""Probabilities of pictures in uint8 from a flow over the reals and a dequantization q.
+    r"""Probabilities of images in uint8 from a flow over the reals and a dequantization q.
 
     .. math:: \log P(x) \ge \mathbb E_{u\sim q}\big[\log p(x + u) - \log q(u\mid x)\big]
 
@@ -37,7 +37,7 @@ class DequantizedFlow(nn.Module):
         """One draw of log p(x + u) − log q(u | x), a lower bound of log P(x) in expectation: ``(B,)``.
 
         Args:
-            x: pictures.
+            x: images.
             noise: output of the dequantization's ``draw_noise`` for these images; drawn here by default.
             generator: of that draw.
         """
@@ -81,7 +81,7 @@ class DequantizedFlow(nn.Module):
         self._check(x)
         seeds = torch.randint(2**62, (len(x),)).tolist() if seeds is None else seeds
         if len(seeds) != len(x):
-            raise UsageError(f"expected one seed a picture; got {len(seeds)} for {len(x)}")
+            raise UsageError(f"expected one seed an image; got {len(seeds)} for {len(x)}")
         contexts = [self.dequantization.context(part) for part in x.split(chunk_size)]
         context = None if not contexts or contexts[0] is None else torch.cat(contexts)  # type: ignore[arg-type]
 
@@ -105,7 +105,7 @@ class DequantizedFlow(nn.Module):
 
     @torch.no_grad()
     def sample(self, num: int, *, temperature: float = 1.0, generator: torch.Generator | None = None) -> Samples:
-        """Draw pictures; values are rounded down to whole levels and clamped to 0 … 255."""
+        """Draw images; values are rounded down to whole levels and clamped to 0 … 255."""
         values = self.flow.sample(num, temperature=temperature, generator=generator)
         finite = torch.isfinite(values)
         levels = torch.where(finite, values, 0.0).floor().clamp(0, 255)
@@ -119,6 +119,6 @@ class DequantizedFlow(nn.Module):
 
     def _check(self, x: Tensor) -> None:
         if x.dtype != torch.uint8:
-            raise InputTypeError(f"expected pictures in uint8; got {x.dtype}")
+            raise InputTypeError(f"expected images in uint8; got {x.dtype}")
         if x.shape[1:] != self.flow.event_shape:
-            raise ShapeError(f"expected pictures of shape {self.flow.event_shape}; got {tuple(x.shape[1:])}")
+            raise ShapeError(f"expected images of shape {self.flow.event_shape}; got {tuple(x.shape[1:])}")

@@ -1,4 +1,4 @@
-"""Importance-weighted likelihoods of whole-numbered pictures."""
+"""Importance-weighted likelihoods of whole-numbered images."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -10,11 +10,11 @@ from torch import Tensor
 from lightning_flows.errors import UsageError
 
 ROUND = 64
-"""Draws a picture between two looks at its standard error; it depends on neither chunks nor batches."""
+"""Draws an image between two looks at its standard error; it depends on neither chunks nor batches."""
 
 
 class Evidence(NamedTuple):
-    r"""What K draws say about pictures, each ``(B,)``, in nats.
+    r"""What K draws say about images, each ``(B,)``, in nats.
 
     With importance weights :math:`w_k = p(x + u_k)/q(u_k \mid x)`:
 
@@ -33,7 +33,7 @@ class Evidence(NamedTuple):
 
 
 class _Weights:
-    """Running sums of log w, w and w², for each picture, in float64."""
+    """Running sums of log w, w and w², for each image, in float64."""
 
     def __init__(self, num: int, device: torch.device) -> None:
         self.count = torch.zeros(num, dtype=torch.long, device=device)
@@ -42,7 +42,7 @@ class _Weights:
         self.log_squares = torch.full_like(self.log_weights, -math.inf)
 
     def add(self, rows: Tensor, log_weights: Tensor) -> None:
-        """Add draws ``(num_rows, K)`` of the pictures ``rows``."""
+        """Add draws ``(num_rows, K)`` of the images ``rows``."""
         self.count[rows] += log_weights.shape[1]
         self.log_weights[rows] += log_weights.sum(1)
         self.log_sum[rows] = torch.logaddexp(self.log_sum[rows], log_weights.logsumexp(1))

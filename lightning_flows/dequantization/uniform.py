@@ -1,4 +1,4 @@
-"""Uniform dequantisation."""
+"""Uniform dequantization."""
 
 import torch
 from torch import Tensor

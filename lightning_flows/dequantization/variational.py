@@ -1,4 +1,4 @@
-"""Variational dequantisation: noise from a conditional flow."""
+"""Variational dequantization: noise from a conditional flow."""
 
 from collections.abc import Sequence
 
@@ -21,7 +21,7 @@ from lightning_flows.transforms import (
 
 
 class VariationalDequantization(Dequantization):
-    r"""u = σ(g(ε, c(x))) with normal noise ε, a flow g and a context c of the picture, at half its resolution.
+    r"""u = σ(g(ε, c(x))) with normal noise ε, a flow g and a context c of the image, at half its resolution.
 
     .. math:: \log q(u\mid x) = \log p_E(\varepsilon) - \log|\det \partial u/\partial\varepsilon|
 
@@ -29,7 +29,7 @@ class VariationalDequantization(Dequantization):
     them. These are inverted: drawing noise, which is all that training does, goes in their cheap direction.
 
     Args:
-        event_shape: shape (C, H, W) of the pictures; H and W even.
+        event_shape: shape (C, H, W) of the images; H and W even.
         mixing: kind of the mixing layers, as in :func:`mixing_layer`.
         num_steps: couplings.
         width, depth, growth: sizes of their dense nets.

@@ -25,7 +25,7 @@ def multiscale_flow(
 ) -> MultiScaleFlow:
     """Levels of a squeeze and ``steps_per_level`` steps; ``start`` comes once, after the first squeeze.
 
-    Pixels x of 0 to 256 are normalised first. After each level but the last, half of the channels is factored out to a
+    Pixels x of 0 to 256 are normalized first. After each level but the last, half of the channels is factored out to a
     Gaussian conditioned by a gated dense net.
 
     Shapes: x ``(B, *event_shape)`` with event_shape (C, H, W).
@@ -61,9 +61,9 @@ def dense_coupling(channels: int, width: int, depth: int, growth: int) -> Affine
 def _check(event_shape: Sequence[int], num_levels: int, steps_per_level: int) -> None:
     if min(num_levels, steps_per_level) < 1:
         raise UsageError(f"expected at least one level and one step; got {num_levels} and {steps_per_level}")
-    divisor = 2 ** min(num_levels, 64)  # no picture is larger
+    divisor = 2 ** min(num_levels, 64)  # no image is larger
     if len(event_shape) != 3 or event_shape[0] < 1 or event_shape[1] % divisor or event_shape[2] % divisor:
         raise ShapeError(
-            f"expected pictures (C, H, W) whose height and width are multiples of {divisor} for {num_levels} levels; "
-            f"got {tuple(event_shape)}: resize the pictures or use fewer levels"
+            f"expected images (C, H, W) whose height and width are multiples of {divisor} for {num_levels} levels; "
+            f"got {tuple(event_shape)}: resize the images or use fewer levels"
         )

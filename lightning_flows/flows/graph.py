@@ -23,7 +23,7 @@ from lightning_flows.transforms import (
     Transform,
 )
 from lightning_flows.transforms.base import check_dtype
-from lightning_flows.transforms.graph_coupling import NodeMap, num_parameters
+from lightning_flows.transforms.graph.coupling import NodeMap, num_parameters
 
 
 class GraphFlow(nn.Module):
@@ -107,7 +107,7 @@ def node_log_prob(z: Tensor, graph: Graph | None) -> Tensor:
 
 
 def nodes_and_features(event_shape: Sequence[int], num_steps: int) -> tuple[int, int]:
-    """N and F of events (N, F). Raises: ShapeError for events of another kind, such as pictures, or no step."""
+    """N and F of events (N, F). Raises: ShapeError for events of another kind, such as images, or no step."""
     if len(event_shape) != 2:
         raise ShapeError(
             f"expected graphs of shape (N, F); got {tuple(event_shape)}: give data of graphs, as GraphMoGDataModule has"
@@ -139,7 +139,7 @@ def graph_normalizing_flow(
     event_shape: Sequence[int],
     *,
     exponential: bool = True,
-    max_neighbours: int | None = None,
+    max_neighbors: int | None = None,
     num_steps: int = 4,
     node_map: NodeMap = "affine",
     components: int = 8,
@@ -149,14 +149,14 @@ def graph_normalizing_flow(
 ) -> GraphFlow:
     """Couplings conditioned by attention over the graph, each feature moved once a step; equivariant.
 
-    With ``exponential``, a graph convolution exponential comes before every coupling; ``max_neighbours`` bounds its
+    With ``exponential``, a graph convolution exponential comes before every coupling; ``max_neighbors`` bounds its
     norm, by default that of a complete graph. Shapes: x ``(B, N, F)`` with event_shape (N, F); other N go too.
     Raises: ShapeError for another event_shape, fewer than two features, or sizes that make no net.
     Source: Liu et al., 2019; section 6.3 of the paper.
     """
     nodes, features = nodes_and_features(event_shape, num_steps)
-    if max_neighbours is None:
-        max_neighbours = max(1, nodes - 1)
+    if max_neighbors is None:
+        max_neighbors = max(1, nodes - 1)
     couplings: list[Transform] = []
     for _ in range(num_steps):
         for moved in range(features):
@@ -169,7 +169,7 @@ def graph_normalizing_flow(
             )
             couplings.append(GraphCoupling(features, moved, net, node_map=node_map, components=components))
     if exponential:
-        couplings = [InterleavedExponentials(features, couplings, max_neighbours=max_neighbours)]
+        couplings = [InterleavedExponentials(features, couplings, max_neighbors=max_neighbors)]
     return GraphFlow(Compose([GraphActNorm(features), *couplings]), event_shape)
 
 

@@ -21,7 +21,7 @@ def mixing_flow(
 ) -> MultiScaleFlow:
     """:func:`multiscale_flow` of [coupling, mixing] steps, with a mixing layer at the start too.
 
-    Couplings and split priors are conditioned by gated dense nets. Defaults are the paper's model for 32x32 pictures.
+    Couplings and split priors are conditioned by gated dense nets. Defaults are the paper's model for 32x32 images.
 
     Shapes: x ``(B, *event_shape)`` with event_shape (C, H, W).
     Raises: ShapeError if height or width cannot be halved ``num_levels`` times; ValueError for no steps.

@@ -11,7 +11,7 @@ from lightning_flows.flows.double import call_in_float64
 from lightning_flows.flows.split_prior import SplitPrior
 from lightning_flows.functional.parts import note_part
 from lightning_flows.transforms.base import Transform, check_dtype, without_log_det, zero_log_det
-from lightning_flows.transforms.coupling import AffineCoupling
+from lightning_flows.transforms.image.coupling import AffineCoupling
 
 
 class MultiScaleFlow(nn.Module):

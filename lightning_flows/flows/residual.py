@@ -41,7 +41,7 @@ def conv_sylvester_flow(
     split_depth: int = 8,
     split_growth: int = 63,
 ) -> MultiScaleFlow:
-    """Multi-scale flow of [actnorm, Sylvester layer, flip] steps. Defaults are the paper's model for 32x32 pictures.
+    """Multi-scale flow of [actnorm, Sylvester layer, flip] steps. Defaults are the paper's model for 32x32 images.
 
     Shapes: x ``(B, *event_shape)`` with event_shape (C, H, W).
     Raises: ShapeError if height or width cannot be halved ``num_levels`` times; ValueError for counts below 1.

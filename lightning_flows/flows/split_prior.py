@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_flows.errors import ShapeError
-from lightning_flows.transforms.coupling import AffineCoupling
+from lightning_flows.transforms.image.coupling import AffineCoupling
 
 
 class SplitPrior(nn.Module):

@@ -31,7 +31,7 @@ class Graph(NamedTuple):
         edges = self.adjacency.to(dtype)
         return edges if self.mask is None else edges.masked_fill(~_both(self.mask), 0)
 
-    def neighbours(self) -> Tensor | None:
+    def neighbors(self) -> Tensor | None:
         """Which node sees which, itself included, ``(B or 1, N, N)`` bool; padding sees itself; None if all see all."""
         seen = None if self.mask is None else _both(self.mask)
         if self.adjacency is not None:
@@ -94,7 +94,7 @@ def check_adjacency(adjacency: Tensor) -> None:
     if not torch.equal(adjacency, adjacency.mT):
         raise ShapeError("expected a symmetric adjacency matrix: edges have no direction here; got another")
     if adjacency.diagonal(dim1=-2, dim2=-1).any():
-        raise ShapeError("expected no node to be its own neighbour; got ones on the adjacency matrix's diagonal")
+        raise ShapeError("expected no node to be its own neighbor; got ones on the adjacency matrix's diagonal")
 
 
 def normalized_adjacency(adjacency: Tensor) -> Tensor:

@@ -27,8 +27,8 @@ def channel_mask(out_channels: int, in_channels: int, *, strict: bool) -> Tensor
 def causal_mask(out_channels: int, in_channels: int, *, kernel_size: int, strict: bool) -> Tensor:
     """Mask of a causal kernel that looks to the right and down: ``(out_channels, in_channels, rows, kernel_size)``.
 
-    Only the rows a causal kernel uses are kept: of a 3x3 kernel the centre row and the one below, ``rows = 2``; of a
-    1x1 kernel its only row. Left of the centre is zero, the centre follows :func:`channel_mask`, the rest is one.
+    Only the rows a causal kernel uses are kept: of a 3x3 kernel the center row and the one below, ``rows = 2``; of a
+    1x1 kernel its only row. Left of the center is zero, the center follows :func:`channel_mask`, the rest is one.
 
     Raises: UsageError if ``kernel_size`` is even.
 
@@ -37,8 +37,8 @@ def causal_mask(out_channels: int, in_channels: int, *, kernel_size: int, strict
     """
     if kernel_size % 2 == 0 or kernel_size < 1:
         raise UsageError(f"expected an odd kernel size; got {kernel_size}")
-    centre = kernel_size // 2
-    mask = torch.ones(out_channels, in_channels, centre + 1, kernel_size)
-    mask[:, :, 0, :centre] = 0
-    mask[:, :, 0, centre] = channel_mask(out_channels, in_channels, strict=strict)
+    center = kernel_size // 2
+    mask = torch.ones(out_channels, in_channels, center + 1, kernel_size)
+    mask[:, :, 0, :center] = 0
+    mask[:, :, 0, center] = channel_mask(out_channels, in_channels, strict=strict)
     return mask

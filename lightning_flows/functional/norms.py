@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def conv_norm_bound(kernel: Tensor, grid_size: int = 32) -> Tensor:
-    r"""Certified upper bound on the operator norm ‖M‖₂ of a zero-padded convolution, whatever the picture's size.
+    r"""Certified upper bound on the operator norm ‖M‖₂ of a zero-padded convolution, whatever the image's size.
 
     .. math:: \|M\|_2 \le \sup_\omega \|\hat K(\omega)\|_2
               \le \frac{\max_{\omega\in\text{grid}} \|\hat K(\omega)\|_2}{\cos(\pi d_h/n)\,\cos(\pi d_w/n)}

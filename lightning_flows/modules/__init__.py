@@ -2,15 +2,15 @@
 
 from lightning_flows.modules.base import FlowModule
 from lightning_flows.modules.checkpoint import load_model, read_checkpoint
-from lightning_flows.modules.graphs import (
+from lightning_flows.modules.graph import (
     GraphCouplingFlow,
     GraphFlowModule,
     GraphNormalizingFlow,
     SetAutoregressiveFlow,
 )
+from lightning_flows.modules.image import ImageFlowModule
 from lightning_flows.modules.metrics import BitsPerDim
 from lightning_flows.modules.mixing import MixingFlow
-from lightning_flows.modules.pictures import PictureFlow
 from lightning_flows.modules.residual import CSF, CouplingFlow, ResidualFlow
 
 __all__ = [
@@ -21,8 +21,8 @@ __all__ = [
     "GraphCouplingFlow",
     "GraphFlowModule",
     "GraphNormalizingFlow",
+    "ImageFlowModule",
     "MixingFlow",
-    "PictureFlow",
     "ResidualFlow",
     "SetAutoregressiveFlow",
     "load_model",

@@ -55,7 +55,7 @@ class StandardError(ExactMean):
 
 
 class BitsPerDim(ExactMean):
-    """Mean bits per dimension of pictures; ``update`` takes log-probabilities ``(B,)`` in nats.
+    """Mean bits per dimension of images; ``update`` takes log-probabilities ``(B,)`` in nats.
 
     >>> metric = BitsPerDim(num_dims=2)
     >>> metric.update(torch.tensor([-2.0, -4.0]) * torch.log(torch.tensor(2.0)))
@@ -68,9 +68,9 @@ class BitsPerDim(ExactMean):
         self.num_dims = num_dims
 
     def update(self, values: Tensor) -> None:
-        """Add the pictures of one batch."""
+        """Add the images of one batch."""
         super().update(bits_per_dim(values.detach().double(), self.num_dims))
 
 
 class BitsPerDimError(BitsPerDim, StandardError):
-    """Standard error of the mean over pictures that :class:`BitsPerDim` gives, in bits per dimension."""
+    """Standard error of the mean over images that :class:`BitsPerDim` gives, in bits per dimension."""

@@ -12,11 +12,11 @@ from lightning_flows.dequantization import (
     VariationalDequantization,
 )
 from lightning_flows.flows import mixing_flow
-from lightning_flows.modules.pictures import PictureFlow
+from lightning_flows.modules.image import ImageFlowModule
 from lightning_flows.transforms import Mixing
 
 
-class MixingFlow(PictureFlow):
+class MixingFlow(ImageFlowModule):
     """Affine couplings with a linear mixing layer between them, for the comparison of Table 1.
 
     Unless mixing is ``conv1x1``, the dense layers add fewer than ``growth`` channels, but at least half: as many as
@@ -39,7 +39,7 @@ class MixingFlow(PictureFlow):
         context_depth: layers of each dense block of the context net.
         context_growth: channels added by each of them.
         growth_used: overrides ``growth`` regardless of the number of parameters; determined by default.
-        kwargs: see :class:`PictureFlow`.
+        kwargs: see :class:`ImageFlowModule`.
     """
 
     def __init__(

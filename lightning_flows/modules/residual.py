@@ -15,12 +15,12 @@ from lightning_flows.dequantization import (
 )
 from lightning_flows.flows import Ablation, MultiScaleFlow, conv_sylvester_flow, coupling_flow, residual_flow
 from lightning_flows.functional.bits import bits_per_dim
+from lightning_flows.modules.image import ImageFlowModule
 from lightning_flows.modules.metrics import ExactMean
-from lightning_flows.modules.pictures import PictureFlow
 from lightning_flows.transforms import ResidualBlock
 
 
-class ResidualFamily(PictureFlow):
+class ResidualFamily(ImageFlowModule):
     """Base of the models of Table 2: levels, sizes, split priors and dequantization.
 
     Args:
@@ -36,7 +36,7 @@ class ResidualFamily(PictureFlow):
         context_channels: conditioning channels computed from an image.
         context_depth: layers of each dense block of the context net.
         context_growth: channels added by each of them.
-        kwargs: see :class:`PictureFlow`.
+        kwargs: see :class:`ImageFlowModule`.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""What a conditional flow is told of a picture."""
+"""What a conditional flow is told of an image."""
 
 from torch import Tensor, nn
 

@@ -70,7 +70,7 @@ class GraphAttentionNet(nn.Module):
 
     def forward(self, x: Tensor, graph: Graph = COMPLETE) -> Tensor:
         """Attend over the graph."""
-        h, sees = self.embed(x), graph.neighbours()
+        h, sees = self.embed(x), graph.neighbors()
         for block in self.blocks:
             h = block(h, sees)
         return self.out(h)
@@ -97,7 +97,7 @@ class SetAutoregressiveNet(nn.Module):
 
     def encode(self, kept: Tensor, graph: Graph = COMPLETE) -> Tensor:
         """What the kept features tell of each node, ``(B, N, width)``."""
-        h, sees = self.embed(kept), graph.neighbours()
+        h, sees = self.embed(kept), graph.neighbors()
         for block in self.encoder:
             h = block(h, sees)
         return h

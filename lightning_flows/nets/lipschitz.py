@@ -64,7 +64,7 @@ class _SwishBackward(torch.autograd.Function):
 
 
 class LipschitzConv2d(nn.Module):
-    """Convolution whose operator norm at pictures of ``size`` is at most ``coefficient``.
+    """Convolution whose operator norm at images of ``size`` is at most ``coefficient``.
 
     Shapes: x ``(B, in_channels, H, W)``; returns ``(B, out_channels, H, W)``.
     """
@@ -81,7 +81,7 @@ class LipschitzConv2d(nn.Module):
         )
 
     def kernel(self) -> Tensor:
-        """The normalised kernel that the convolution uses."""
+        """The normalized kernel that the convolution uses."""
         return self.spectral_norm(self.weight)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from lightning_flows.transforms.base import Transform, check_floating, zero_log_
 
 
 class Affine(Transform):
-    r"""Normalise by two fixed numbers.
+    r"""Normalize by two fixed numbers.
 
     .. math:: z = (x - b)/s, \qquad \log|\det J| = -D \log s
 

@@ -65,7 +65,7 @@ def check_input(x: Tensor, channels: int, *, ndim: int = 4) -> None:
 def check_floating(x: Tensor) -> None:
     """Raise TypeError for integers."""
     if not x.is_floating_point():
-        raise InputTypeError(f"expected a floating tensor; got {x.dtype}: convert or dequantise it first")
+        raise InputTypeError(f"expected a floating tensor; got {x.dtype}: convert or dequantize it first")
 
 
 def check_dtype(x: Tensor, parameter: Tensor) -> None:

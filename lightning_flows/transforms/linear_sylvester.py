@@ -45,8 +45,8 @@ class LinearSylvesterFunction(nn.Module):
             return _convolve(h, r2), (d1 * d2)[:, None, None] * (1 - h * h)
 
     def _kernel(self, weight: Tensor, diagonal: Tensor) -> Tensor:
-        centre = F.pad(torch.diag(diagonal)[:, :, None, None], (1, 1, 0, 1))
-        return weight[:, :, 1:] * self.mask + centre
+        center = F.pad(torch.diag(diagonal)[:, :, None, None], (1, 1, 0, 1))
+        return weight[:, :, 1:] * self.mask + center
 
 
 def _convolve(x: Tensor, kernel: Tensor) -> Tensor:

@@ -35,7 +35,7 @@ class ResidualBlock(Transform):
     Events of up to ``exact_dims`` values get the determinant of the whole Jacobian. Otherwise traces are estimated with
     random signs v, tr A = E[vᵀAv]. In train mode the series ends at random, each later term weighted by the inverse of
     the probability that it is reached (a Russian roulette), so that value and gradient are unbiased. In eval mode it
-    has ``eval_terms`` terms and ``eval_probes`` fixed probes, the same for all pictures and set by ``probe_seed``, and
+    has ``eval_terms`` terms and ``eval_probes`` fixed probes, the same for all images and set by ``probe_seed``, and
     ``log_det_report`` holds the standard error over the probes and an estimate of what is left out.
 
     The gradient of the estimate comes from the Neumann series of (I + J)⁻¹, which keeps the graph of one product with

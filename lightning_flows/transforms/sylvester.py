@@ -10,9 +10,9 @@ from lightning_flows.functional.precision import full_precision
 from lightning_flows.nets.masked_conv import AutoregressiveConvNet
 from lightning_flows.nets.spectral_norm import frozen_power_iteration
 from lightning_flows.transforms.base import Transform, sum_event
-from lightning_flows.transforms.conv_exponential import ConvExponential
 from lightning_flows.transforms.fixed_point import InverseReport, attach_gradient, check_converged, solve_residual
-from lightning_flows.transforms.householder import Householder
+from lightning_flows.transforms.image.conv_exponential import ConvExponential
+from lightning_flows.transforms.image.householder import Householder
 from lightning_flows.transforms.linear import LinearCompose, LinearTransform
 
 
@@ -99,7 +99,7 @@ class ConvSylvester(GeneralizedSylvester):
     .. math:: z = x + Q^T\big((-m) \star_e f(m \star_e Qx)\big)
 
     M is a convolution whose norm is at most ``exponential_coefficient``, Q a product of C Householder reflections over
-    the channels, f the function of section 4.1 on masked convolutions of ``hidden_channels``, each normalised to
+    the channels, f the function of section 4.1 on masked convolutions of ``hidden_channels``, each normalized to
     ``net_coefficient``. Shapes: x, z ``(B, *event_shape)`` with event_shape (C, H, W). Source: section 4.2.
     """
 

@@ -13,19 +13,19 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from lightning_flows.app.trainer import FlowTrainer
 from lightning_flows.callbacks import Interruptible
 from lightning_flows.callbacks.interruptible import Interrupted
-from lightning_flows.datamodules import PictureDataModule
-from lightning_flows.datasets import ImageDataset
+from lightning_flows.data import ImageDataModule
+from lightning_flows.data.datasets import ImageDataset
 from lightning_flows.modules import CSF
-from lightning_flows.trainer import FlowTrainer
 
 SIZES = {"num_levels": 2, "steps_per_level": 1, "hidden_channels": 12, "split_width": 8, "split_depth": 1}
 STEPS, VAL_BATCHES, EPOCHS = 5, 3, 3
 
 
-class Noise(PictureDataModule):
-    """Random pictures: 5 batches to train on, augmented, and 3 to validate on, the last one smaller."""
+class Noise(ImageDataModule):
+    """Random images: 5 batches to train on, augmented, and 3 to validate on, the last one smaller."""
 
     @property
     def event_shape(self) -> tuple[int, int, int]:

@@ -7,9 +7,9 @@ import torch
 from lightning.pytorch import Callback, seed_everything
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, Timer
 
+from lightning_flows.app.trainer import FlowTrainer
 from lightning_flows.errors import UsageError
 from lightning_flows.modules import CSF
-from lightning_flows.trainer import FlowTrainer
 from tests.callbacks.test_interruptible import SIZES, STEPS, Noise
 
 

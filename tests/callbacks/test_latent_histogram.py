@@ -15,7 +15,7 @@ def test_histograms_hold_the_latents_of_the_items(tmp_path: Path) -> None:
     assert [event.step for event in found.Histograms("latents/level_1")] == [2]  # of two epochs the first
 
 
-def test_latents_are_standardised_by_their_prior(tmp_path: Path, monkeypatch) -> None:
+def test_latents_are_standardized_by_their_prior(tmp_path: Path, monkeypatch) -> None:
     shown = []
     monkeypatch.setattr(
         "lightning_flows.callbacks.latent_histogram.latents_figure", lambda levels: shown.append(levels)

@@ -8,9 +8,9 @@ from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from lightning_flows.app.cli import run
 from lightning_flows.callbacks import BoundMonitor, Dashboard, LatentHistogram, OptimizerMonitor, RoundTrip
-from lightning_flows.cli import run
-from lightning_flows.datamodules import GraphMoGDataModule
+from lightning_flows.data import GraphMoGDataModule
 from lightning_flows.modules import GraphNormalizingFlow, ResidualFlow
 from tests.modules.test_base import Stripes, make
 

@@ -4,8 +4,8 @@ import pytest
 from lightning.pytorch.callbacks import RichProgressBar
 from rich import reconfigure
 
+from lightning_flows.app.trainer import FlowTrainer
 from lightning_flows.callbacks import ProgressBar, ProgressLines
-from lightning_flows.trainer import FlowTrainer
 from tests.callbacks.test_progress_lines import QUIET
 from tests.modules.test_base import Stripes, make
 

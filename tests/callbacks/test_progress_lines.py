@@ -4,9 +4,9 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from lightning_flows.app.trainer import FlowTrainer
 from lightning_flows.callbacks import ProgressLines
 from lightning_flows.callbacks import progress_lines as module
-from lightning_flows.trainer import FlowTrainer
 from tests.modules.test_base import Stripes, make
 
 QUIET = {"logger": False, "enable_model_summary": False, "enable_checkpointing": False, "accelerator": "cpu"}
@@ -33,7 +33,7 @@ def test_a_training_tells_share_time_and_metrics(tmp_path, capsys):
 
 
 def test_a_test_tells_of_parts_of_a_batch(tmp_path, capsys):
-    """Eight pictures a batch, 64 draws of each, 128 at once: quarters of a batch."""
+    """Eight images a batch, 64 draws of each, 128 at once: quarters of a batch."""
     flow = make(num_importance_samples=64, eval_chunk_size=128)
     trainer = FlowTrainer(
         callbacks=[ProgressLines(seconds=0)], enable_progress_bar=False, default_root_dir=tmp_path, **QUIET

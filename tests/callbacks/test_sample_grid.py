@@ -3,8 +3,8 @@ import torch
 from lightning.pytorch import Trainer
 from torchvision.io import ImageReadMode, read_image
 
-from lightning_flows.callbacks import GraphPicture, LatentHistogram, RuntimeMonitor, SampleGrid
-from lightning_flows.callbacks.sample_grid import picture_grid
+from lightning_flows.callbacks import GraphScatter, LatentHistogram, RuntimeMonitor, SampleGrid
+from lightning_flows.callbacks.sample_grid import image_grid
 from lightning_flows.dequantization import Samples
 from lightning_flows.errors import ConvergenceError, UsageError
 from lightning_flows.functional.streams import stream
@@ -38,7 +38,7 @@ def test_same_latents_each_time(tmp_path) -> None:
     assert torch.equal(drawn[0][0], drawn[1][0])
     assert torch.equal(drawn[1][1], sample(4, generator=stream(0, "sample grid")).images)
     shown = read_image(str(grids[1]), ImageReadMode.RGB)
-    assert torch.equal(shown, picture_grid(drawn[1][1]))
+    assert torch.equal(shown, image_grid(drawn[1][1]))
 
 
 def test_training_is_the_same_with_and_without_samples(tmp_path) -> None:
@@ -62,10 +62,10 @@ def test_a_sample_that_does_not_converge_does_not_end_training(tmp_path, monkeyp
 
 
 def test_grid_is_square() -> None:
-    assert picture_grid(torch.zeros(5, 3, 8, 8, dtype=torch.uint8)).shape == (3, 2 * 10 + 2, 3 * 10 + 2)
+    assert image_grid(torch.zeros(5, 3, 8, 8, dtype=torch.uint8)).shape == (3, 2 * 10 + 2, 3 * 10 + 2)
 
 
-@pytest.mark.parametrize("kind", [GraphPicture, LatentHistogram, SampleGrid])
+@pytest.mark.parametrize("kind", [GraphScatter, LatentHistogram, SampleGrid])
 def test_never_is_no_number_of_epochs(kind: type) -> None:
     with pytest.raises(UsageError, match="expected every_n_epochs of at least 1; got 0: leave the callback out"):
         kind(every_n_epochs=0)

@@ -12,7 +12,7 @@ from tests.modules.test_base import make
 MASK = torch.arange(4) < torch.tensor([4, 1, 3])[:, None]
 
 
-def pictures(num: int, value: int = 0) -> dict[str, Tensor]:
+def images(num: int, value: int = 0) -> dict[str, Tensor]:
     return {"image": torch.full((num, 1, 8, 8), value, dtype=torch.uint8), "index": torch.arange(num)}
 
 
@@ -24,19 +24,19 @@ def look(callback: ValidationItems, batch: dict[str, Tensor], batch_idx: int = 0
 @pytest.mark.parametrize(("num_items", "found"), [(2, 2), (9, 3)])
 def test_the_first_items_are_kept_once(num_items: int, found: int) -> None:
     callback, module = ValidationItems(num_items), make().eval()
-    look(callback, pictures(3, value=7))
-    look(callback, pictures(3, value=100), batch_idx=1)
+    look(callback, images(3, value=7))
+    look(callback, images(3, value=100), batch_idx=1)
     watched = callback.take(module)
     assert torch.equal(watched.x, torch.full((found, 1, 8, 8), 7.5))
     assert callback.take(module) is None
-    look(callback, pictures(3, value=100))  # of the next validation
+    look(callback, images(3, value=100))  # of the next validation
     assert torch.equal(callback.take(module).x, torch.full((found, 1, 8, 8), 100.5))
 
 
 @pytest.mark.parametrize("options", [{"is_global_zero": False}, {"sanity_checking": True}])
 def test_other_ranks_and_the_sanity_check_keep_none(options: dict[str, bool]) -> None:
     callback = ValidationItems(2)
-    look(callback, pictures(3), **options)
+    look(callback, images(3), **options)
     assert callback.take(make()) is None
 
 
@@ -52,7 +52,7 @@ def check_round_trip(watched: Watched, tol: float) -> None:
     torch.testing.assert_close(back[watched.exists], watched.x[watched.exists], rtol=0, atol=tol)
 
 
-def test_pictures_go_through_both_directions() -> None:
+def test_images_go_through_both_directions() -> None:
     callback, module = ValidationItems(2), make().eval()
     look(callback, {"image": torch.randint(256, (3, 1, 8, 8), dtype=torch.uint8)})
     watched = callback.take(module)

@@ -9,8 +9,8 @@ import pytest
 import torch
 from lightning.pytorch import Trainer
 
+from lightning_flows.app.cli import run
 from lightning_flows.checkpoints import read_checkpoint
-from lightning_flows.cli import run
 from lightning_flows.errors import CheckpointError, FlowsError
 from lightning_flows.modules import load_model
 

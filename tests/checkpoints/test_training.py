@@ -8,7 +8,7 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 
-from lightning_flows.cli import run
+from lightning_flows.app.cli import run
 from lightning_flows.errors import CheckpointError
 
 

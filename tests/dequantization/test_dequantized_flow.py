@@ -27,7 +27,7 @@ def flow() -> DequantizedFlow:
 
 
 @pytest.fixture
-def pictures() -> torch.Tensor:
+def images() -> torch.Tensor:
     return torch.randint(2, 7, (5, *SHAPE), dtype=torch.uint8)
 
 
@@ -41,16 +41,16 @@ def exact(flow: DequantizedFlow, x: torch.Tensor, num_points: int = 60) -> torch
 
 
 @torch.no_grad()
-def test_bound_likelihood_and_exact_value(flow, pictures):
-    truth = exact(flow, pictures)
-    draws = torch.stack([flow.elbo(pictures) for _ in range(500)])
+def test_bound_likelihood_and_exact_value(flow, images):
+    truth = exact(flow, images)
+    draws = torch.stack([flow.elbo(images) for _ in range(500)])
     bound, error = draws.mean(0), draws.std(0) / 500**0.5
     assert (bound + 3 * error < truth).all()
-    few = torch.stack([flow.evidence(pictures, 10).log_likelihood for _ in range(100)])
+    few = torch.stack([flow.evidence(images, 10).log_likelihood for _ in range(100)])
     few_error = few.std(0) / 100**0.5
     assert (bound < few.mean(0)).all()
     assert (few.mean(0) <= truth + 3 * few_error).all()
-    many = flow.evidence(pictures, 20_000, chunk_size=5000)
+    many = flow.evidence(images, 20_000, chunk_size=5000)
     torch.testing.assert_close(many.log_likelihood, truth, rtol=0, atol=0.02)
     assert ((many.log_likelihood - truth).abs() < 4 * many.error).all()
     assert (many.bound < many.log_likelihood).all()
@@ -68,29 +68,29 @@ class Skewed(Dequantization):
 
 
 @torch.no_grad()
-def test_draws_are_weighted_by_their_density(flow, pictures):
-    truth = exact(flow, pictures)
+def test_draws_are_weighted_by_their_density(flow, images):
+    truth = exact(flow, images)
     flow.dequantization = Skewed()
-    found = flow.evidence(pictures, 40_000, chunk_size=5000).log_likelihood
+    found = flow.evidence(images, 40_000, chunk_size=5000).log_likelihood
     torch.testing.assert_close(found, truth, rtol=0, atol=0.02)
-    draws = torch.stack([flow.elbo(pictures) for _ in range(500)])
+    draws = torch.stack([flow.elbo(images) for _ in range(500)])
     assert (draws.mean(0) < truth).all()
 
 
 @torch.no_grad()
-def test_one_draw_is_the_bound(flow, pictures):
-    one = flow.evidence(pictures, 1, seeds=range(5))
-    bound = [flow.elbo(x[None], generator=stream(i, "dequantization")).item() for i, x in enumerate(pictures)]
+def test_one_draw_is_the_bound(flow, images):
+    one = flow.evidence(images, 1, seeds=range(5))
+    bound = [flow.elbo(x[None], generator=stream(i, "dequantization")).item() for i, x in enumerate(images)]
     assert one.log_likelihood.tolist() == pytest.approx(bound, rel=1e-6)
     assert torch.equal(one.bound, one.log_likelihood)
     assert one.error.isinf().all()
 
 
 @torch.no_grad()
-def test_weights_are_averaged(flow, pictures):
+def test_weights_are_averaged(flow, images):
     """Against the formula, with the same draws."""
-    found = flow.evidence(pictures, 150, chunk_size=7, seeds=range(5))
-    for i, x in enumerate(pictures):
+    found = flow.evidence(images, 150, chunk_size=7, seeds=range(5))
+    for i, x in enumerate(images):
         generator = stream(i, "dequantization")
         draws = torch.cat([flow.elbo(x[None], generator=generator) for _ in range(150)])
         assert found.bound[i].item() == pytest.approx(draws.mean().item(), rel=1e-6)
@@ -112,7 +112,7 @@ def small_flow() -> tuple[DequantizedFlow, torch.Tensor]:
 
 @torch.no_grad()
 def test_chunks_and_batches_do_not_matter():
-    """Memory is bounded by the chunk, and a picture's draws are the same in all of them."""
+    """Memory is bounded by the chunk, and an image's draws are the same in all of them."""
     flow, x = small_flow()
     sizes = []
     log_prob = flow.flow.log_prob
@@ -131,7 +131,7 @@ def test_chunks_and_batches_do_not_matter():
 
 @torch.no_grad()
 @pytest.mark.parametrize("num_draws", [1, 10, 200])
-def test_context_is_computed_once_a_picture(num_draws):
+def test_context_is_computed_once_a_image(num_draws):
     flow, x = small_flow()
     seen = []
     flow.dequantization.context_net.register_forward_hook(lambda module, inputs, output: seen.append(len(output)))
@@ -163,7 +163,7 @@ def test_probabilities_of_all_levels_sum_to_one(flow):
 
 
 @torch.no_grad()
-def test_samples_are_pictures(flow):
+def test_samples_are_images(flow):
     images, num_non_finite = flow.sample(2000, generator=torch.Generator().manual_seed(0))
     assert images.dtype == torch.uint8
     assert images.shape == (2000, *SHAPE)
@@ -183,22 +183,22 @@ def test_values_beyond_the_levels_are_clamped_and_others_counted(flow, monkeypat
     assert num_non_finite == 2
 
 
-def test_the_bound_has_gradients(flow, pictures):
-    flow.elbo(pictures).sum().backward()
+def test_the_bound_has_gradients(flow, images):
+    flow.elbo(images).sum().backward()
     assert all(parameter.grad is not None for parameter in flow.parameters())
 
 
-def test_wrong_arguments(flow, pictures):
+def test_wrong_arguments(flow, images):
     for function in (flow.elbo, lambda x: flow.evidence(x, 2)):
-        with pytest.raises(TypeError, match=r"expected pictures in uint8; got torch.float32"):
-            function(pictures.float())
-        with pytest.raises(ShapeError, match=r"expected pictures of shape \(2, 1, 1\); got \(2, 1\)"):
-            function(pictures[..., 0])
-        with pytest.raises(ShapeError, match=r"expected pictures of shape \(2, 1, 1\); got \(1, 1\)"):
-            function(pictures[0])
+        with pytest.raises(TypeError, match=r"expected images in uint8; got torch.float32"):
+            function(images.float())
+        with pytest.raises(ShapeError, match=r"expected images of shape \(2, 1, 1\); got \(2, 1\)"):
+            function(images[..., 0])
+        with pytest.raises(ShapeError, match=r"expected images of shape \(2, 1, 1\); got \(1, 1\)"):
+            function(images[0])
     with pytest.raises(ValueError, match="at least one draw and a chunk of one; got 0 and 256"):
-        flow.evidence(pictures, 0)
+        flow.evidence(images, 0)
     with pytest.raises(ValueError, match="got 2 and 0"):
-        flow.evidence(pictures, 2, chunk_size=0)
-    with pytest.raises(ValueError, match="one seed a picture; got 2 for 5"):
-        flow.evidence(pictures, 2, seeds=[0, 1])
+        flow.evidence(images, 2, chunk_size=0)
+    with pytest.raises(ValueError, match="one seed an image; got 2 for 5"):
+        flow.evidence(images, 2, seeds=[0, 1])

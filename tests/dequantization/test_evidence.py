@@ -9,7 +9,7 @@ LOG_WEIGHTS = torch.tensor([[-1.0, 0.5, 2.0], [-900.0, -901.0, -899.0], [3.0, 3.
 
 
 def gather(table: torch.Tensor, num_draws: int, *, chunk_size: int = 4, target_error: float | None = None):
-    """Weights from a table, by picture and draw; a picture's draws go round in its row."""
+    """Weights from a table, by image and draw; an image's draws go round in its row."""
     drawn = [0] * len(table)
     sizes = []
 
@@ -51,7 +51,7 @@ def test_rounds_do_not_matter(num_draws):
     torch.testing.assert_close(evidence.log_likelihood, expected)
 
 
-def test_each_picture_stops_by_itself():
+def test_each_image_stops_by_itself():
     evidence, _ = gather(LOG_WEIGHTS, 10 * ROUND, target_error=0.06)
     relative = LOG_WEIGHTS.exp()[0].std(correction=0) / LOG_WEIGHTS.exp()[0].mean()
     needed = math.ceil((relative.item() / 0.06) ** 2 / ROUND) * ROUND

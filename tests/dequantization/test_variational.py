@@ -39,7 +39,7 @@ def test_density_is_that_of_the_jacobian(mixing):
 
 
 @torch.no_grad()
-def test_noise_depends_on_the_picture_and_stays_inside():
+def test_noise_depends_on_the_image_and_stays_inside():
     q = moved(VariationalDequantization((1, 4, 4), **SMALL), noise=1.0)
     x = torch.randint(0, 256, (200, 1, 4, 4), dtype=torch.uint8)
     noise = 5 * q.draw_noise(x)

@@ -23,7 +23,7 @@ from lightning_flows.nets import ConvNet, DenseNet
 from lightning_flows.transforms import ActNorm, AffineCoupling, Compose, Conv1x1, Squeeze
 from tests.transforms.cases import perturb
 
-PICTURE, GRAPH, SMALL = (3, 8, 8), (3, 2), (4, 4, 4)
+IMAGE, GRAPH, SMALL = (3, 8, 8), (3, 2), (4, 4, 4)
 SPLIT = {"num_levels": 2, "steps_per_level": 1, "split_width": 4, "split_depth": 1, "split_growth": 2}
 RESIDUAL = SPLIT | {"hidden_channels": 6}
 MIXING = {"num_levels": 2, "steps_per_level": 1, "width": 4, "depth": 1, "growth": 2}
@@ -38,11 +38,11 @@ def single_scale(context_channels: int = 0) -> Flow:
 
 
 FLOWS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
-    "sylvester": (lambda: conv_sylvester_flow(PICTURE, **RESIDUAL), PICTURE),
-    "coupling": (lambda: coupling_flow(PICTURE, **RESIDUAL), PICTURE),
-    "residual": (lambda: residual_flow(PICTURE, **RESIDUAL), PICTURE),
+    "sylvester": (lambda: conv_sylvester_flow(IMAGE, **RESIDUAL), IMAGE),
+    "coupling": (lambda: coupling_flow(IMAGE, **RESIDUAL), IMAGE),
+    "residual": (lambda: residual_flow(IMAGE, **RESIDUAL), IMAGE),
     **{
-        f"mixing_{mixing}": (lambda mixing=mixing: mixing_flow(PICTURE, mixing=mixing, **MIXING), PICTURE)
+        f"mixing_{mixing}": (lambda mixing=mixing: mixing_flow(IMAGE, mixing=mixing, **MIXING), IMAGE)
         for mixing in ("conv1x1", "emerging", "woodbury", "conv_exponential")
     },
     "single_scale": (single_scale, SMALL),
@@ -52,12 +52,12 @@ FLOWS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "set": (lambda: set_autoregressive_flow(GRAPH, components=2, **NODES), GRAPH),
 }
 TABLE = pytest.mark.parametrize("name", FLOWS)
-IMAGES = pytest.mark.parametrize("name", [name for name, (_, shape) in FLOWS.items() if shape == PICTURE])
+IMAGES = pytest.mark.parametrize("name", [name for name, (_, shape) in FLOWS.items() if shape == IMAGE])
 
 
 def build(name: str, dtype: torch.dtype = torch.float64) -> tuple[Any, Tensor]:
     make, shape = FLOWS[name]
-    scale = 256 if shape == PICTURE else 1
+    scale = 256 if shape == IMAGE else 1
     x = scale * torch.rand(4, *shape, dtype=dtype)
     return perturb(make().to(dtype), x, noise=0.05), x
 
@@ -143,9 +143,9 @@ def test_a_context_that_no_net_takes_is_refused(name: str, shape: tuple[int, ...
 
 
 def test_a_context_is_not_ignored_where_no_layer_would_look_at_it() -> None:
-    flow = conv_sylvester_flow(PICTURE, **RESIDUAL | {"num_levels": 1})
+    flow = conv_sylvester_flow(IMAGE, **RESIDUAL | {"num_levels": 1})
     with pytest.raises(ShapeError, match=r"expected no context, as no layer of this flow takes one; got \(4, 10\)"):
-        flow.log_prob(torch.zeros(4, *PICTURE), torch.zeros(4, 10))
+        flow.log_prob(torch.zeros(4, *IMAGE), torch.zeros(4, 10))
 
 
 def test_contexts_of_another_shape_are_refused_and_fitting_ones_count() -> None:

@@ -164,7 +164,7 @@ def test_each_feature_is_moved_once_a_step(exponential):
 
 @pytest.mark.parametrize(("nodes", "given", "expected"), [(5, None, 4), (1, None, 1), (5, 2, 2)])
 def test_exponentials_are_bounded_as_those_of_complete_graphs_unless_told(nodes, given, expected):
-    flow = graph_normalizing_flow((nodes, 2), max_neighbours=given, num_steps=2, **SIZES)
+    flow = graph_normalizing_flow((nodes, 2), max_neighbors=given, num_steps=2, **SIZES)
     exponentials = flow.transform.transforms[1].exponentials
     assert [layer.bounds for layer in exponentials] == [(1 / expected, 1.0)] * 4
 

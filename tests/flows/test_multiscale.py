@@ -160,7 +160,7 @@ WRONG = {
         lambda: SplitPrior(AffineCoupling(4, nn.Identity())).split_shape((6, 2, 2)),
         "expected 4 channels to split; got 6",
     ),
-    "pictures": (ShapeError, lambda: csf()[0].log_prob(torch.zeros(1, 1, 8, 8).double()), "expected "),
+    "images": (ShapeError, lambda: csf()[0].log_prob(torch.zeros(1, 1, 8, 8).double()), "expected "),
 }
 
 

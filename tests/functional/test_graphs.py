@@ -42,11 +42,11 @@ def test_edges_at_padding_count_for_nothing():
     assert Graph().edges(torch.float64) is None
 
 
-def test_neighbours_see_themselves_and_padding_sees_itself_alone():
-    assert Graph().neighbours() is None
+def test_neighbors_see_themselves_and_padding_sees_itself_alone():
+    assert Graph().neighbors() is None
     mask = torch.tensor([[True, True, False, True]])
     expected = torch.tensor([[1, 1, 0, 0], [1, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]], dtype=torch.bool)
-    assert torch.equal(Graph(STAR, mask).neighbours(), expected[None])
+    assert torch.equal(Graph(STAR, mask).neighbors(), expected[None])
     assert torch.equal(Graph(None, mask).node_weights(torch.zeros(1, 4, 2)), torch.tensor([[1.0, 1, 0, 1]]))
 
 
@@ -55,7 +55,7 @@ def test_neighbours_see_themselves_and_padding_sees_itself_alone():
     [
         (torch.zeros(2, 3), "expected a square adjacency matrix"),
         (torch.zeros(4), "expected a square adjacency matrix"),
-        (torch.eye(2), "expected no node to be its own neighbour"),
+        (torch.eye(2), "expected no node to be its own neighbor"),
         (torch.tensor([[0.0, 1.0], [0.0, 0.0]]), "expected a symmetric adjacency matrix"),
         (torch.tensor([[0.0, 2.0], [2.0, 0.0]]), "zeros and ones"),
         (torch.tensor([[0.0, torch.nan], [torch.nan, 0.0]]), "zeros and ones"),

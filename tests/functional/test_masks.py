@@ -31,12 +31,12 @@ def test_groups_as_the_authors_have_them(out_channels, in_channels):
 
 @pytest.mark.parametrize("kernel_size", [1, 3, 5])
 def test_causal_mask_looks_right_and_down(kernel_size):
-    mask, centre = causal_mask(3, 2, kernel_size=kernel_size, strict=True), kernel_size // 2
-    assert mask.shape == (3, 2, centre + 1, kernel_size)
-    assert not mask[:, :, 0, :centre].any()
-    assert mask[:, :, 0, centre + 1 :].all()
+    mask, center = causal_mask(3, 2, kernel_size=kernel_size, strict=True), kernel_size // 2
+    assert mask.shape == (3, 2, center + 1, kernel_size)
+    assert not mask[:, :, 0, :center].any()
+    assert mask[:, :, 0, center + 1 :].all()
     assert mask[:, :, 1:].all()
-    assert torch.equal(mask[:, :, 0, centre], channel_mask(3, 2, strict=True))
+    assert torch.equal(mask[:, :, 0, center], channel_mask(3, 2, strict=True))
 
 
 @pytest.mark.parametrize("kernel_size", [0, 2, 4])

@@ -26,7 +26,7 @@ def test_is_at_least_the_norm_of_the_steepest_kernels(kernel_size):
         assert bound >= fine * (1 - 1e-4)
 
 
-def test_is_close_on_big_pictures():
+def test_is_close_on_big_images():
     kernel = torch.randn(1, 1, 3, 3, dtype=torch.float64)
     bound = conv_norm_bound(kernel, grid_size=64).item()
     assert bound == pytest.approx(norm(conv_matrix(kernel, (24, 24))), rel=0.03)

@@ -13,7 +13,7 @@ def test_parts_sum_to_the_density() -> None:
     assert not any(part.requires_grad for part in parts.values())
 
 
-def test_parts_of_pictures() -> None:
+def test_parts_of_images() -> None:
     model = make(dequantization="variational", dequantization_steps=1).eval().model
     images = torch.randint(256, (3, 1, 8, 8), dtype=torch.uint8)
     with noted_parts() as parts:

@@ -9,8 +9,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from lightning_flows import __version__
+from lightning_flows.app.error_messages import explain
 from lightning_flows.errors import CheckpointError, InputTypeError, NonFiniteError, UsageError
-from lightning_flows.failures import explain
 from lightning_flows.modules import CSF, load_model
 from lightning_flows.modules.base import check_state_dict
 from lightning_flows.modules.diagnosis import first_non_finite
@@ -22,7 +22,7 @@ def make(**kwargs) -> CSF:
 
 
 class Stripes(LightningDataModule):
-    """Always the same 16 striped pictures, in batches of 8."""
+    """Always the same 16 striped images, in batches of 8."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -32,8 +32,8 @@ class Stripes(LightningDataModule):
         self.images = rows.expand(16, 1, 8, 8).contiguous()
 
     def train_dataloader(self) -> DataLoader[dict[str, Tensor]]:
-        pictures = [{"image": image, "index": torch.tensor(i)} for i, image in enumerate(self.images)]
-        return DataLoader(pictures, batch_size=8)  # type: ignore[arg-type]
+        images = [{"image": image, "index": torch.tensor(i)} for i, image in enumerate(self.images)]
+        return DataLoader(images, batch_size=8)  # type: ignore[arg-type]
 
     val_dataloader = test_dataloader = predict_dataloader = train_dataloader
 
@@ -135,7 +135,7 @@ def test_state_of_another_model_is_refused() -> None:
 
 
 def test_nan_in_a_batch_is_refused(batch: dict[str, Tensor]) -> None:
-    with pytest.raises(InputTypeError, match=r"expected pictures in uint8; got torch\.float32"):
+    with pytest.raises(InputTypeError, match=r"expected images in uint8; got torch\.float32"):
         make().training_step({"image": torch.full((2, 1, 8, 8), torch.nan)}, 0)
 
 

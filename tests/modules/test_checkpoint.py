@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from lightning_flows.cli import main, run
+from lightning_flows.app.cli import main, run
 from lightning_flows.errors import FlowsError
 from lightning_flows.modules.checkpoint import load_model
 

@@ -12,19 +12,19 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from lightning_flows import modules
-from lightning_flows.modules import FlowModule, graphs, pictures
+from lightning_flows.modules import FlowModule, graphs, images
 from lightning_flows.transforms import residual, sylvester
 from lightning_flows.transforms.fixed_point import InverseReport
 
-PICTURES, GRAPHS = (3, 8, 8), (4, 2)
+IMAGES, GRAPHS = (3, 8, 8), (4, 2)
 DENSE = {"num_levels": 2, "steps_per_level": 1}
 CASES = {
-    "CSF": ("CSF", PICTURES, DENSE | {"hidden_channels": 12}),
-    "CSF, variational": ("CSF", PICTURES, DENSE | {"hidden_channels": 12, "dequantization": "variational"}),
-    "CouplingFlow": ("CouplingFlow", PICTURES, DENSE),
-    "ResidualFlow": ("ResidualFlow", PICTURES, DENSE),
+    "CSF": ("CSF", IMAGES, DENSE | {"hidden_channels": 12}),
+    "CSF, variational": ("CSF", IMAGES, DENSE | {"hidden_channels": 12, "dequantization": "variational"}),
+    "CouplingFlow": ("CouplingFlow", IMAGES, DENSE),
+    "ResidualFlow": ("ResidualFlow", IMAGES, DENSE),
     **{
-        f"MixingFlow, {mixing}": ("MixingFlow", PICTURES, DENSE | {"mixing": mixing})
+        f"MixingFlow, {mixing}": ("MixingFlow", IMAGES, DENSE | {"mixing": mixing})
         for mixing in ("conv1x1", "emerging", "woodbury", "conv_exponential")
     },
     "GraphCouplingFlow": ("GraphCouplingFlow", GRAPHS, {}),
@@ -47,7 +47,7 @@ def test_every_module_is_here() -> None:
 @pytest.fixture(params=CASES)
 def module(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> FlowModule:
     """A module whose only looks at values, for numbers that are not finite, are left out."""
-    for file in (graphs, pictures):
+    for file in (graphs, images):
         monkeypatch.setattr(file, "check_finite", lambda *args: None)
     name, event_shape, options = CASES[request.param]
     found = getattr(modules, name)(event_shape, **options)
@@ -71,8 +71,8 @@ def move(module: nn.Module, device: str) -> None:
 
 
 def batch(module: FlowModule, device: str) -> dict[str, Tensor]:
-    if module.event_shape == PICTURES:
-        return {"image": torch.zeros(4, *PICTURES, dtype=torch.uint8, device=device), "index": torch.arange(4)}
+    if module.event_shape == IMAGES:
+        return {"image": torch.zeros(4, *IMAGES, dtype=torch.uint8, device=device), "index": torch.arange(4)}
     return {"nodes": torch.zeros(4, *GRAPHS, device=device), "index": torch.arange(4)}
 
 

@@ -56,7 +56,7 @@ def test_equal_memory_is_half_the_steps():
 
 @pytest.mark.parametrize("num_draws", [0, 1, 3])
 @pytest.mark.parametrize("chunk_size", [1, 4, 5, 256])
-def test_error_of_the_log_determinants_is_over_all_pictures_and_draws(chunk_size, num_draws):
+def test_error_of_the_log_determinants_is_over_all_images_and_draws(chunk_size, num_draws):
     module = ResidualFlow(
         (3, 8, 8), eval_probes=3, num_importance_samples=num_draws, eval_chunk_size=chunk_size, **SMALL
     )
@@ -93,7 +93,7 @@ def test_error_of_the_log_determinants_is_that_of_the_blocks(tmp_path):
     assert expected > 0
 
 
-def test_variational_dequantisation_adds_the_authors_number_of_parameters():
+def test_variational_dequantization_adds_the_authors_number_of_parameters():
     """36.6 against 27.6 million that are not masked out."""
     counts = {}
     for dequantization in ("uniform", "variational"):

@@ -50,13 +50,13 @@ def test_everything_before_matters():
 def test_equals_the_full_masked_convolution(strict, kernel_size, n_in, n_out):
     layer = MaskedConv2d(n_in, n_out, kernel_size=kernel_size, strict=strict, size=(6, 5), heads=2).double()
     torch.nn.init.normal_(layer.bias)
-    centre = kernel_size // 2
+    center = kernel_size // 2
     full = torch.zeros(2 * n_out, n_in, kernel_size, kernel_size, dtype=torch.float64)
-    full[:, :, centre:] = (layer.weight * layer.mask).detach()
-    assert not full[:, :, :centre].any()
-    assert not full[:, :, centre, :centre].any()
+    full[:, :, center:] = (layer.weight * layer.mask).detach()
+    assert not full[:, :, :center].any()
+    assert not full[:, :, center, :center].any()
     x = torch.randn(2, n_in, 6, 5, dtype=torch.float64)
-    expected = F.conv2d(x, full, layer.bias, padding=centre)
+    expected = F.conv2d(x, full, layer.bias, padding=center)
     torch.testing.assert_close(layer(x), expected, rtol=0, atol=1e-12)
     torch.testing.assert_close(layer(x.to(memory_format=torch.channels_last)), expected, rtol=0, atol=1e-12)
 

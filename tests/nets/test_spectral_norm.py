@@ -37,7 +37,7 @@ def norms(layer: nn.Module) -> list[float]:
 
 @TABLE
 @pytest.mark.parametrize("mode", [True, False], ids=["train", "eval"])
-def test_is_normalised_from_the_start(make, mode):
+def test_is_normalized_from_the_start(make, mode):
     for scale in (1.0, 10.0):
         layer = make(scale)
         layer.train(mode)
@@ -158,7 +158,7 @@ def test_loads_and_copies(make):
         assert torch.equal(kernels[0], kernels[2])
 
 
-def test_groups_are_normalised_one_by_one():
+def test_groups_are_normalized_one_by_one():
     layer = conv(8, 3, strict=True, heads=3)
     for part, scale in zip(layer.weight.data.chunk(3), (0.01, 1.0, 100.0), strict=True):
         part.mul_(scale)

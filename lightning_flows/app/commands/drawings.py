@@ -1,0 +1,170 @@
+"""The figures of the command ``figure`` by name: what each takes from a checkpoint and data, and how it is drawn."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+from torch.nn.functional import avg_pool2d
+from tqdm import tqdm
+
+from lightning_flows.app.commands.options import check_fits
+from lightning_flows.app.commands.trained import load_graph_flow, load_image_flow, load_images, load_mixture
+from lightning_flows.data import FashionMNISTDataModule, ImageFolderDataModule
+from lightning_flows.data.datasets import constant_images, images_as, noise_images, sample_photo
+from lightning_flows.errors import CheckpointError, DataError
+from lightning_flows.functional.streams import stream
+from lightning_flows.modules import ImageFlowModule, load_model
+from lightning_flows.reporting import figures
+from lightning_flows.transforms import ConvExponential
+
+
+@dataclass(frozen=True)
+class Request:
+    """A figure's name and the options for it; see :func:`lightning_flows.app.commands.figure.figure`."""
+
+    name: str
+    ckpt_path: str | None = None
+    images: str | None = None
+    num: int | None = None
+    temperature: float = 1.0
+    seed: int = 0
+    fashion_mnist: str | None = None
+    outliers: str | None = None
+    device: str | None = None
+    model: str | None = None
+    data: str | None = None
+
+    @property
+    def target(self) -> torch.device:
+        """Where the model computes."""
+        return torch.device(self.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+
+    def generator(self, purpose: str, device: torch.device | str = "cpu") -> torch.Generator:
+        """A generator for the seed, with a different stream for each purpose."""
+        return stream(self.seed, purpose, device=device)
+
+
+def _series_terms(request: Request) -> Figure:
+    kernels = figures.random_kernels(seed=request.seed)
+    if request.ckpt_path is not None:
+        model = load_model(request.ckpt_path, request.model)
+        kernels = [layer.kernel() for layer in model.modules() if isinstance(layer, ConvExponential)]
+        if not kernels:
+            raise CheckpointError(
+                f"expected a checkpoint with convolution exponentials; got {request.ckpt_path}, whose "
+                f"{type(model).__name__} has none: leave --ckpt_path out for random kernels"
+            )
+    return figures.series_terms_figure(figures.series_terms(kernels, seed=request.seed))
+
+
+def _photo() -> Tensor:
+    """A gray photograph ``(96, 96)`` of a range of 1 around 0."""
+    grey = sample_photo("china.jpg").double().mean(0)
+    return avg_pool2d(grey[None, :384, 128:512], 4)[0] / 255 - 0.5
+
+
+def _samples(request: Request) -> Figure:
+    return figures.samples_figure(_draw(_image_flow(request), request, 64))
+
+
+def _interpolation(request: Request) -> Figure:
+    model, num = _image_flow(request), request.num or 6
+    images = _choose(_images(request, model, "test"), 2 * num, request).to(request.target)
+    if len(images) < 2:
+        raise DataError(f"expected two test images or more; got {len(images)}: give more by --images")
+    half = len(images) // 2
+    first, second = images[:half], images[half : 2 * half]
+    return figures.interpolation_figure(figures.interpolate(model.model, first, second))
+
+
+def _nearest(request: Request) -> Figure:
+    model = _image_flow(request)
+    training = _images(request, model, "train")
+    samples = _draw(model, request, 6).cpu()
+    return figures.neighbors_figure(figures.nearest_images(samples, training, min(5, len(training))))
+
+
+def _outliers(request: Request) -> Figure:
+    model, num = _image_flow(request), request.num or 1000
+    shape, others = model.event_shape, {}
+    check_fits(num, shape, "--num")
+    if request.fashion_mnist is not None:
+        fashion = FashionMNISTDataModule(request.fashion_mnist)
+        fashion.prepare_data()
+        fashion.setup("test")
+        others["Fashion-MNIST"] = images_as(_choose(fashion.dataset("test").images, num, request), shape)
+    if request.outliers is not None:
+        own = ImageFolderDataModule(request.outliers, size=shape[1], channels=shape[0])
+        own.setup("predict")
+        others[Path(request.outliers).stem] = _choose(own.dataset("predict").images, num, request)
+    sets = {
+        "training": _choose(_images(request, model, "train"), num, request),
+        "in distribution": _choose(_images(request, model, "test"), num, request),
+        **others,
+        "constant": constant_images(num, shape, request.seed),
+        "noise": noise_images(num, shape, request.seed),
+    }
+    with tqdm(sets.items(), unit="set", desc="scoring") as progress:
+        bits = {name: figures.image_bits(model.model, images, seed=request.seed) for name, images in progress}
+    typical = float(bits.pop("training").flow.mean())
+    data = figures.Outliers(bits.pop("in distribution"), bits, typical)
+    print(f"mean of training images: {typical:.3f} bits per dimension\n\n{figures.outlier_table(data)}\n")
+    return figures.outliers_figure(data)
+
+
+def _graphs(request: Request) -> Figure:
+    model = load_graph_flow(request.ckpt_path, "the figure graphs", request.model).to(request.target)
+    num = request.num or 256
+    check_fits(num, model.event_shape, "--num")
+    data = load_mixture(str(request.ckpt_path), request.data).sample(num, generator=request.generator("graphs"))
+    generator = request.generator("samples", request.target)
+    samples = model.sample(num, temperature=request.temperature, generator=generator).cpu()
+    return figures.graph_figure(data, samples, lambda graphs: model(graphs.to(request.target)))
+
+
+def _image_flow(request: Request) -> ImageFlowModule:
+    return load_image_flow(request.ckpt_path, f"the figure {request.name}", request.model).to(request.target)
+
+
+def _images(request: Request, model: ImageFlowModule, part: str) -> Tensor:
+    """All images of a part, uint8 ``(N, C, H, W)``, without augmentation."""
+    data = load_images(str(request.ckpt_path), model, request.images, request.data)
+    data.prepare_data()
+    data.setup({"train": "fit", "test": "test"}[part])
+    return data.dataset(part).images
+
+
+def _choose(images: Tensor, num: int, request: Request) -> Tensor:
+    """So many of the images at random, or all of them."""
+    return images[torch.randperm(len(images), generator=request.generator("choice"))[:num]]
+
+
+def _draw(model: ImageFlowModule, request: Request, default: int) -> Tensor:
+    generator, num = request.generator("samples", request.target), request.num or default
+    check_fits(num, model.event_shape, "--num")
+    return model.sample(num, temperature=request.temperature, generator=generator).images
+
+
+NUMBERS = {
+    "1": "exponential_matrix",
+    "2": "convolution_matrix",
+    "3": "feature_maps",
+    "4": "series_terms",
+    "5": "samples",
+}
+"""Figures of the paper."""
+
+DRAWINGS: dict[str, Callable[[Request], Figure]] = {
+    "exponential_matrix": lambda r: figures.exponential_matrix_figure(figures.equivalent_matrices(seed=r.seed)),
+    "convolution_matrix": lambda r: figures.convolution_matrix_figure(figures.equivalent_matrices(seed=r.seed)),
+    "feature_maps": lambda r: figures.feature_maps_figure(figures.feature_maps(_photo())),
+    "series_terms": _series_terms,
+    "samples": _samples,
+    "interpolation": _interpolation,
+    "nearest": _nearest,
+    "outliers": _outliers,
+    "graphs": _graphs,
+}

@@ -1,0 +1,97 @@
+"""``sample``: images or graphs from a checkpoint."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torchvision.utils import save_image
+from tqdm import tqdm
+
+from lightning_flows.app.commands.options import MAX_PIXELS, check_fits, check_seed, chosen_device
+from lightning_flows.app.commands.trained import load_graphs
+from lightning_flows.callbacks.sample_grid import image_grid
+from lightning_flows.errors import UsageError
+from lightning_flows.files import check_new_file, created_together
+from lightning_flows.functional.graphs import Graph
+from lightning_flows.functional.streams import stream
+from lightning_flows.modules import GraphFlowModule, load_model
+from lightning_flows.reporting.figures import nodes_figure
+
+
+def sample(
+    ckpt_path: str,
+    out: str = "samples.png",
+    num: int = 64,
+    temperature: float = 1.0,
+    seed: int = 0,
+    npy: bool = False,
+    batch_size: int = 64,
+    device: str | None = None,
+    model: str | None = None,
+    data: str | None = None,
+) -> Path:
+    """Draw samples from a checkpoint into a PNG: a grid of images, or the nodes of graphs.
+
+    Graphs have sizes and edges like those of training.
+
+    Args:
+        ckpt_path: checkpoint of a trained model.
+        out: PNG file to write; never overwritten.
+        num: number of samples; a PNG is limited to 67 million pixels and shows only the first ones beyond that.
+        temperature: scale of the noise; below 1 gives likelier, less varied samples.
+        seed: seed of the noise; the same seed, batch size, checkpoint and device give the same samples.
+        npy: also write the images as uint8 (num, C, H, W), or the nodes (num, N, F) with NaN for missing nodes, next
+            to it, with suffix .npy.
+        batch_size: samples drawn at once.
+        device: device such as cpu or cuda; by default an accelerator if available.
+        model: class path of your own model, if the checkpoint names it.
+        data: class path of your own data, likewise.
+    """
+    if num < 1 or batch_size < 1 or not temperature >= 0:
+        raise UsageError(
+            f"expected num and batch_size of at least 1 and a temperature of at least 0; "
+            f"got {num}, {batch_size} and {temperature}"
+        )
+    if Path(out).suffix.lower() != ".png":
+        raise UsageError(f"expected a file with suffix .png; got {out}: name another --out")
+    check_seed(seed)
+    files = [Path(out).with_suffix(suffix) for suffix in ([".png", ".npy"] if npy else [".png"])]
+    for file in files:
+        check_new_file(file)
+    target = chosen_device(device)
+    flow = load_model(ckpt_path, model).to(target)
+    check_fits(min(num, batch_size), flow.event_shape, "--batch_size")
+    check_fits(num, flow.event_shape, "--num")
+    generator = stream(seed, "samples", device=target)
+    graphs = load_graphs(ckpt_path, data) if isinstance(flow, GraphFlowModule) else None
+    structure = Graph() if graphs is None else graphs.draw_structure(num, stream(seed, "structure"))
+    batches, non_finite = [], 0
+    with tqdm(total=num, unit="sample", desc="sampling") as progress:
+        for start in range(0, num, batch_size):
+            part = slice(start, min(num, start + batch_size))
+            options: dict[str, Any] = {"temperature": temperature, "generator": generator}
+            if isinstance(flow, GraphFlowModule):
+                options["graph"] = Graph(*(None if each is None else each[part].to(target) for each in structure))
+            drawn = flow.sample(part.stop - start, **options)
+            values = drawn if isinstance(drawn, torch.Tensor) else drawn.images
+            non_finite += int((~values.isfinite()).sum()) if values is drawn else drawn.num_non_finite
+            batches.append(values.cpu())
+            progress.update(len(values))
+    values = torch.cat(batches)
+    if structure.mask is not None:
+        values = values.masked_fill(~structure.mask[..., None], torch.nan)
+    shown = values[: max(1, MAX_PIXELS // ((values.shape[-1] + 2) * (values.shape[-2] + 2)))]
+    with created_together(files) as opened:
+        if values.dtype == torch.uint8:
+            save_image(image_grid(shown) / 255, opened[0], format="png")
+        else:
+            nodes_figure(shown).savefig(opened[0], format="png", dpi=100)
+        if npy:
+            np.save(opened[1], values.numpy())
+    if len(shown) < num:
+        print(f"{files[0]} shows the first {len(shown)} of {num} samples")
+    if non_finite:
+        print(f"{non_finite} sampled values are not finite; they are drawn black, or not at all")
+    print(f"{num} samples: {', '.join(map(str, files))}")
+    return files[0]

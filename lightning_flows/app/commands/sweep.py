@@ -1,0 +1,207 @@
+"""Many trainings and their tests, each in a process of its own."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from lightning_flows.app.configs import load_configs
+from lightning_flows.errors import DataError, UsageError
+from lightning_flows.reporting.tables.run_files import MAX_CONFIG, parse_json, read_text
+from lightning_flows.reporting.tables.runs import TESTS, Run, read_run
+from lightning_flows.training.eta import Remaining
+from lightning_flows.training.run_folder import RECORD
+
+STOPS = (signal.SIGTERM, signal.SIGINT)
+KILL_AFTER = 15.0
+"""Seconds that runs have to write a checkpoint and end once they are asked to."""
+
+
+class Trainings:
+    """Trains and tests configs with several seeds; runs that are already tested are skipped.
+
+    Each run has its own process, so that runs share neither memory nor random state. All output goes to standard error.
+    SIGTERM and Ctrl-C stop all processes, each with a checkpoint from which the next call resumes; those still alive
+    after 15 seconds, or at a second signal, are killed.
+
+    Args:
+        runs: folder of the runs.
+        overlays: configs on top of each config.
+        images: folder or tar of images to train on instead of the overlay's.
+        jobs: parallel runs, which share the CPU cores.
+    """
+
+    def __init__(self, runs: Path, *, overlays: Sequence[str], images: str | None, jobs: int) -> None:
+        self.runs, self.overlays, self.images, self.jobs = runs, overlays, images, jobs
+        self._processes: set[subprocess.Popen[str]] = set()
+        self._stopped = self._killed = False
+        self._before: dict[int, Any] = {}
+
+    def folder(self, config: str, seed: int) -> Path:
+        """Folder of a run; each combination of settings has its own."""
+        parts = [config, *self.overlays, *([self.images] if self.images else [])]
+        return self.runs / f"{'_'.join(Path(part).stem for part in parts)}_seed{seed}"
+
+    def run(self, configs: Sequence[str], seeds: Sequence[int]) -> None:
+        """Train and test the missing runs; after a failure no further run starts.
+
+        Raises: UsageError or DataError if a run fails or is stopped, or if a folder holds a run with other settings; on
+        a signal, whatever the previous handler raises, or SystemExit.
+        """
+        every = dict.fromkeys((config, seed) for seed in seeds for config in configs)
+        todo = [(config, seed) for config, seed in every if not self._is_tested(config, seed)]
+        remaining = Remaining()
+        remaining.text(0.0)
+
+        def fit_and_test(i: int) -> None:
+            config, seed = todo[i]
+            if self._stopped:
+                return
+            _tell(f"run {i + 1} of {len(todo)}: {config}, seed {seed}")
+            self._fit_and_test(config, seed)
+
+        main = threading.current_thread() is threading.main_thread()
+        self._before = {int(number): signal.signal(number, self._stop) for number in STOPS} if main else {}
+        try:
+            with ThreadPoolExecutor(self.jobs) as pool:
+                started = [pool.submit(fit_and_test, i) for i in range(len(todo))]
+                try:
+                    for done, future in enumerate(as_completed(started), 1):
+                        future.result()
+                        _tell(f"{done} of {len(todo)} runs done, {remaining.text(done / len(todo))}")
+                finally:
+                    pool.shutdown(wait=False, cancel_futures=True)
+        finally:
+            for number, handler in self._before.items():
+                signal.signal(number, handler if handler is not None else signal.SIG_DFL)
+
+    def _stop(self, number: int, frame: FrameType | None) -> None:
+        """Terminate all processes, then exit; at a second signal, or after a timeout, kill those that are left.
+
+        They always get SIGTERM: Ctrl-C in a terminal reaches them too, and a second one would lose their checkpoint.
+        """
+        if self._stopped:
+            self._kill()
+            return
+        self._stopped = True
+        for process in list(self._processes):
+            process.terminate()
+        timer = threading.Timer(KILL_AFTER, self._kill)
+        timer.daemon = True
+        timer.start()
+        before = self._before.get(number)
+        if callable(before):
+            before(number, frame)
+        raise SystemExit(128 + number)
+
+    def _kill(self) -> None:
+        self._killed = True
+        for process in list(self._processes):
+            process.kill()
+
+    def _fit_and_test(self, config: str, seed: int) -> None:
+        folder = self.folder(config, seed)
+        if self._is_tested(config, seed):
+            return  # meanwhile, by another process
+        logger = "--trainer.logger.init_args"
+        options = [f"--config={file}" for file in (config, *self.overlays)]
+        options += ["--data=ImageFolderDataModule", f"--data.init_args.root={self.images}"] if self.images else []
+        options += [f"--seed_everything={seed}", f"{logger}.save_dir={self.runs}", f"{logger}.name={folder.name}"]
+        self._run(folder.name, "fit", *options, "--ckpt_path=last")
+        if (state := _state(folder)) != "finished":
+            raise UsageError(f"`fit` of {folder.name} is {state}, not finished: start the same command again to go on")
+        best = max(folder.glob("version_*/checkpoints/best.ckpt"), key=os.path.getmtime, default=None)
+        if best is None:
+            raise DataError(f"expected a checkpoint below {folder}; got none: look at what fit printed")
+        self._run(folder.name, "test", f"--ckpt_path={best}")
+
+    def _run(self, name: str, *args: str) -> None:
+        """A single process uses the terminal directly; the output of parallel ones is prefixed with the run's name."""
+        if self._stopped:  # a thread may take the next run before the rest are canceled
+            raise UsageError(f"`{args[0]}` of {name} was not started")
+        threads = {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // self.jobs))} if self.jobs > 1 else {}
+        process = subprocess.Popen(
+            [sys.executable, "-m", "lightning_flows", *args],
+            env=os.environ | threads,
+            stdout=2 if self.jobs == 1 else subprocess.PIPE,
+            stderr=None if self.jobs == 1 else subprocess.STDOUT,
+            encoding="utf-8",
+            errors="replace",
+        )
+        with process:
+            self._processes.add(process)
+            if self._stopped:  # between two processes
+                process.kill() if self._killed else process.terminate()
+            for line in process.stdout or ():
+                _tell(f"{name}: {line.rstrip()}")
+        self._processes.discard(process)
+        if self._stopped:
+            raise UsageError(f"`{args[0]}` of {name} was stopped")
+        if process.returncode:
+            raise UsageError(f"`{args[0]}` of {name} ended with status {process.returncode}: what it printed tells why")
+
+    def _is_tested(self, config: str, seed: int) -> bool:
+        """Whether the best checkpoint of a finished run is tested.
+
+        Raises: DataError if the run there is broken or was trained with other settings: its results would be attributed
+        to the config.
+        """
+        for path in sorted(self.folder(config, seed).glob(f"version_*/{TESTS}")):
+            run = read_run(path.parent) if _version_state(path.parent) == "finished" else None
+            if run is not None and run.test["checkpoint"] == "best.ckpt":
+                self._check_settings(run, config, seed)
+                return True
+        return False
+
+    def _check_settings(self, run: Run, config: str, seed: int) -> None:
+        wanted = load_configs(config, *self.overlays) | {"seed_everything": seed}
+        for section in ("seed_everything", "model", "trainer", *([] if self.images else ["data"])):
+            for key, value in _leaves(wanted.get(section), section):
+                found = run.config
+                for name in key.split("."):
+                    found = found.get(name) if isinstance(found, dict) else None  # type: ignore[assignment]
+                if _differ(value, found):
+                    raise DataError(
+                        f"expected a run of {config} in {run.folder}; its {key} is {found}, not {value}: move it away, "
+                        "or name another folder with --runs"
+                    )
+
+
+def _leaves(value: Any, key: str) -> list[tuple[str, Any]]:
+    if isinstance(value, dict):
+        return [leaf for name, part in value.items() for leaf in _leaves(part, f"{key}.{name}")]
+    return [] if key.startswith(("trainer.logger", "trainer.callbacks")) else [(key, value)]
+
+
+def _differ(wanted: Any, found: Any) -> bool:
+    """Whether two plain values differ, irrespective of notation; False for any other values."""
+    if not (isinstance(wanted, int | float | str) and isinstance(found, int | float | str)):
+        return False
+    try:
+        return float(wanted) != float(found)
+    except ValueError:  # a class may be named with or without its module
+        return str(wanted).rpartition(".")[2] != str(found).rpartition(".")[2]
+
+
+def _version_state(folder: Path) -> str:
+    """Recorded state of a run: running, stopped, failed or finished; finished for runs of older versions."""
+    path = folder / RECORD
+    record = parse_json(read_text(path, folder, MAX_CONFIG), path) if path.exists() else {}
+    return str(record.get("state", "finished")) if isinstance(record, dict) else "broken"
+
+
+def _state(folder: Path) -> str:
+    """State of the newest run below a folder."""
+    newest = max(folder.glob(f"version_*/{RECORD}"), key=os.path.getmtime, default=None)
+    return "finished" if newest is None else _version_state(newest.parent)
+
+
+def _tell(text: str) -> None:
+    sys.stderr.write(f"{text}\n")  # in one write: several threads print
+    sys.stderr.flush()

@@ -1,0 +1,187 @@
+"""Turn the exception that ended a run into a one-line message, and exit."""
+
+import errno
+import importlib.util
+import linecache
+import os
+import re
+import sys
+import threading
+from urllib.error import URLError
+
+import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from torch import distributed
+
+from lightning_flows.app.terminal import one_line
+from lightning_flows.errors import FlowsError, OutputError
+from lightning_flows.files import AGAIN
+from lightning_flows.functional.ranks import num_ranks, rank
+
+RESUME = "start the same command with --ckpt_path=last to go on from the last checkpoint"
+CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+NO_MEMORY = (
+    r"DefaultCPUAllocator|can't allocate memory|std::bad_alloc|[Oo]ut of memory|ALLOC_FAILED|Unable to allocate|"
+    r"Storage size calculation overflowed|array is too big"
+)
+LOST_PEER = (
+    r"Connection closed by peer|Connection reset by peer|Connection refused|Broken pipe|recv.*failed|"
+    r"remote process exited|connectFullMesh failed|Timed out waiting|[Tt]imed out after .* waiting for clients|"
+    r"wait timeout|Socket Timeout|collective operation timeout|timeout caused pair closure|ncclRemoteError|"
+    r"ncclSystemError"
+)
+WORKER = r"DataLoader (worker \(pid.*|timed out.*)"
+NO_DEVICE = r"not compiled with CUDA|No CUDA GPUs|no NVIDIA driver|invalid device ordinal|device string"
+IN_WORKER = r"Caught [\w.]+ in DataLoader worker process"
+MEMORY_OPTIONS = {
+    "sample": "--batch_size or --num",
+    "figure": "--num or --dpi",
+    "report": "number of runs below --runs",
+}
+UNLOGGED = (
+    r"conditioned on metric `?([^\s`]+)`? which is not available|monitor='([^']+)'\)` could not find the monitored key"
+)
+LOGGED = r"[`']([\w./-]*[/_][\w./-]+)[`']"
+
+
+def explain(error: BaseException | None, command: str = "") -> str | None:
+    """Return a one-line message if the user can act on an error or its cause; None for a bug.
+
+    A bug keeps its traceback. An error in an exception handler looks like one, so of the errors that were being handled
+    only those count that are never bugs: a full disk, too little memory, and a process that is gone.
+
+    Args:
+        error: the exception.
+        command: the subcommand that it ended, which determines the advice.
+    """
+    again = RESUME if command == "fit" else AGAIN
+    cause, seen = True, set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        text = _of_the_machine(error, command, again) or (_of_the_person(error, again) if cause else None)
+        if text is not None:
+            return one_line(text)
+        cause = error.__cause__ is not None
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    return None
+
+
+def _of_the_machine(error: BaseException, command: str, again: str) -> str | None:
+    """The message for a full disk, too little memory, or another process that is gone."""
+    text = str(error)
+    if isinstance(error, FlowsError):
+        return None
+    if isinstance(error, OSError) and error.errno in CANNOT_WRITE:
+        return f"the run could not write {error.filename or 'its files'} ({error.strerror}): make room, then {again}"
+    if isinstance(error, MemoryError | torch.OutOfMemoryError) or (
+        isinstance(error, RuntimeError | ValueError) and re.search(NO_MEMORY, text)
+    ):
+        where = "device" if isinstance(error, torch.OutOfMemoryError) or "CUDA" in text else "host"
+        option = MEMORY_OPTIONS.get(command, "data.batch_size")
+        return f"the {where} has too little memory: use a smaller {option} ({_first_line(text) or 'MemoryError'})"
+    if (worker := re.search(WORKER, text)) and not re.search(IN_WORKER, text):
+        return (
+            f"a process that loads data ended or does not answer ({worker[0]}): the host may have too little memory or "
+            f"/dev/shm; try a smaller data.num_workers, then {again}"
+        )
+    if isinstance(error, distributed.DistError | RuntimeError):
+        if "EADDRINUSE" in text or "address already in use" in text.lower():
+            port = re.search(r"port: (\d+)", text)
+            return (
+                f"the port {port[1] if port else 'of MASTER_PORT'} is in use by another process: name another in "
+                "MASTER_PORT, or leave it out on one machine"
+            )
+        if re.search(LOST_PEER, text, re.DOTALL):
+            return f"another process of this run ended or does not answer: {again}"
+    return None
+
+
+def _of_the_person(error: BaseException, again: str) -> str | None:
+    """The message for a user error."""
+    text = str(error)
+    if re.match(IN_WORKER, text) and isinstance(error, FlowsError | OSError):  # preceded by the worker's traceback
+        return text.strip().splitlines()[-1].partition(": ")[2]
+    if isinstance(error, OutputError):
+        return text.replace(AGAIN, again)
+    if isinstance(error, FlowsError):
+        return text
+    if isinstance(error, OSError):  # a plain OSError without errno may be anything
+        told = error.errno is not None or isinstance(error, URLError) or type(error) is not OSError
+        return (text or type(error).__name__) if told else None
+    if isinstance(error, ModuleNotFoundError):
+        return _missing_package(error)
+    if isinstance(error, NotImplementedError) and (
+        kind := re.search(r"not implemented for '(B?Float8?\w*|Half)'", text)
+    ):
+        return (
+            f"this device cannot compute with {kind[1]} throughout: choose another --trainer.precision, such as 32-true"
+        )
+    if isinstance(error, AssertionError | RuntimeError) and re.search(NO_DEVICE, text):
+        return f"{_first_line(text)}: name a device of this machine, such as cpu"
+    if isinstance(error, UnicodeEncodeError) and error.encoding == getattr(sys.stdout, "encoding", None):
+        return f"the terminal's encoding {error.encoding} cannot show {error.object[error.start]!r}: set PYTHONUTF8=1"
+    if missing := re.search(UNLOGGED, text, re.DOTALL):
+        return (
+            f"{missing[1] or missing[2]} is monitored, and nothing logs it: monitor one of "
+            f"{', '.join(re.findall(LOGGED, text[missing.end() :])) or 'those that training logs'}"
+        )
+    if isinstance(error, MisconfigurationException) or _is_refused_by_lightning(error):
+        return text
+    return None
+
+
+def _missing_package(error: ModuleNotFoundError) -> str | None:
+    """The message for a package that is not installed; None for a missing module of an installed package."""
+    if error.name is None:  # from Lightning, whose message says how to install the package
+        return str(error) if "pip install" in str(error) else None
+    package = error.name.partition(".")[0]
+    try:
+        installed = importlib.util.find_spec(package) is not None
+    except (ImportError, ValueError):
+        installed = True
+    return None if installed else f"{package} is not installed, but was asked for: pip install {package}"
+
+
+def _is_refused_by_lightning(error: BaseException) -> bool:
+    """Whether Lightning itself deliberately raised an error about a value, such as an unknown strategy."""
+    if not isinstance(error, ValueError | TypeError) or error.__traceback__ is None:
+        return False
+    last = error.__traceback__
+    while last.tb_next is not None:
+        last = last.tb_next
+    module = str(last.tb_frame.f_globals.get("__name__", ""))
+    line = linecache.getline(last.tb_frame.f_code.co_filename, last.tb_lineno)
+    return module.partition(".")[0] in ("lightning", "lightning_fabric") and line.lstrip().startswith("raise ")
+
+
+def _first_line(text: str) -> str:
+    return (text.strip().splitlines() or [""])[0]
+
+
+def leave_to_main_thread(args: threading.ExceptHookArgs) -> None:
+    """Ignore write errors of threads such as TensorBoard's: the main thread hits the same error."""
+    if not issubclass(args.exc_type, OSError):
+        threading.__excepthook__(args)
+
+
+def is_first_to_fail() -> bool:
+    """Return whether this process is the first of its run to call this: if one exits, the others lose connection.
+
+    Calls are counted in the store of the process group, which the first rank hosts. If that cannot be asked, the first
+    rank reports, and the others leave it to that.
+    """
+    if num_ranks() == 1:
+        return True
+    try:
+        return distributed.distributed_c10d._get_default_store().add("lightning_flows/failures", 1) == 1
+    except (RuntimeError, ValueError):
+        return rank() == 0
+
+
+def leave() -> None:
+    """Exit with status 1; without cleanup if there are several processes, as those may wait for each other forever."""
+    if num_ranks() > 1:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(1)
+    sys.exit(1)

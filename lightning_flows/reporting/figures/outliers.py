@@ -1,0 +1,142 @@
+"""Detection of out-of-distribution images: scores, ROC curves and a table."""
+
+import math
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+from torch import Tensor
+from torchmetrics.functional.classification import binary_auroc, binary_roc
+
+from lightning_flows.data.datasets.compression import png_bits_per_dim
+from lightning_flows.dequantization import DequantizedFlow
+from lightning_flows.functional.bits import bits_per_dim
+from lightning_flows.functional.streams import stream_seed
+from lightning_flows.reporting.figures.style import COLORS, LINES
+
+
+class ImageBits(NamedTuple):
+    """Bits per dimension of each image ``(N,)``, float64: by the flow, and as a PNG file."""
+
+    flow: Tensor
+    png: Tensor
+
+
+class Outliers(NamedTuple):
+    """Images of the data, sets of others by name, and the mean bits per dimension of training images."""
+
+    inliers: ImageBits
+    outliers: dict[str, ImageBits]
+    typical: float
+
+
+SCORES: dict[str, Callable[[ImageBits, float], Tensor]] = {
+    "bpd": lambda bits, typical: bits.flow,
+    "typicality": lambda bits, typical: (bits.flow - typical).abs(),
+    "bpd − PNG": lambda bits, typical: bits.flow - bits.png,
+}
+r"""What is large for outliers, of each image x, in bits per dimension.
+
+bpd(x) itself; the distance from the typical set, :math:`|\text{bpd}(x) - \text{mean}_{train}\,\text{bpd}|` (Nalisnick
+et al., 2019, for one image); and :math:`\text{bpd}(x) - \text{PNG}(x)`, which takes off what an image's complexity
+alone explains (Serrà et al., 2020).
+"""
+
+
+def image_bits(
+    model: DequantizedFlow, images: Tensor, *, num_draws: int = 1, batch_size: int = 64, seed: int = 0
+) -> ImageBits:
+    """Bits per dimension of images uint8 ``(N, C, H, W)``; the noise of each follows from its place and the seed."""
+    device = model.flow.base.mean.device
+    log_likelihood = []
+    for start in range(0, len(images), batch_size):
+        batch = images[start : start + batch_size].to(device)
+        seeds = [stream_seed(seed, "evaluation noise", start + i) for i in range(len(batch))]
+        log_likelihood.append(model.evidence(batch, num_draws, seeds=seeds, chunk_size=batch_size).log_likelihood.cpu())
+    png = torch.tensor([png_bits_per_dim(image[None]) for image in images], dtype=torch.float64)
+    return ImageBits(bits_per_dim(torch.cat(log_likelihood).double(), images[0].numel()), png)
+
+
+def auroc(inliers: Tensor, outliers: Tensor) -> float:
+    """Probability that an outlier's score ``(M,)`` is above an inlier's ``(N,)``; ties count half.
+
+    >>> auroc(torch.tensor([1.0, 2.0]), torch.tensor([2.0, 3.0]))
+    0.875
+    """
+    return float(binary_auroc(*_ranks(inliers, outliers)))
+
+
+def roc(inliers: Tensor, outliers: Tensor) -> tuple[Tensor, Tensor]:
+    """Shares of inliers and of outliers with a score above a threshold, from the highest threshold to the lowest."""
+    false, true, _ = binary_roc(*_ranks(inliers, outliers))
+    return false, true
+
+
+def outlier_table(data: Outliers) -> str:
+    """Markdown: mean bits per dimension of each set, and the AUROC of each score against the inliers."""
+    rows = [
+        ["images", "number", "bpd", "PNG", *(f"AUROC by {name}" for name in SCORES)],
+        ["---"] * (4 + len(SCORES)),
+        ["in distribution", *_means(data.inliers), *("–" for _ in SCORES)],
+    ]
+    for name, bits in data.outliers.items():
+        values = [auroc(*scores) for scores in _scores(data, bits).values()]
+        rows.append([name, *_means(bits), *(f"{value:.3f}" for value in values)])
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def outliers_figure(data: Outliers) -> Figure:
+    """A histogram of bits per dimension, and the ROC curves of each score."""
+    figure = Figure(figsize=(9.5, 9.5), layout="constrained")
+    histogram, *panels = figure.subplots(2, 2).flat
+    _draw_histogram(histogram, data)
+    for axes, name in zip(panels, SCORES, strict=True):
+        for (outlier, bits), color, line in zip(data.outliers.items(), COLORS[1:], LINES[1:], strict=False):
+            scores = _scores(data, bits)[name]
+            axes.plot(*roc(*scores), color=color, linestyle=line, label=f"{outlier}: {auroc(*scores):.3f}")
+        axes.plot([0, 1], [0, 1], color="grey", linewidth=0.8, label="chance: 0.500")
+        axes.set(
+            title=f"ROC by {name}",
+            xlabel="share of inliers called outliers",
+            ylabel="share of outliers found",
+            box_aspect=1,
+        )
+        axes.legend(title="AUROC", fontsize="small", loc="lower right")
+    return figure
+
+
+def _draw_histogram(axes: Axes, data: Outliers) -> None:
+    sets = {"in distribution": data.inliers, **data.outliers}
+    values = torch.cat([bits.flow for bits in sets.values()])
+    low, high = (math.log10(max(0.1, float(value))) for value in (values.min(), values.max()))
+    bins = torch.logspace(low, high, 61).tolist()  # outliers may be several times as unlikely
+    for (name, bits), color, line in zip(sets.items(), COLORS, LINES, strict=False):
+        shares = torch.full_like(bits.flow, 1 / len(bits.flow))
+        axes.hist(bits.flow, bins, weights=shares, color=color, alpha=0.35)
+        axes.hist(bits.flow, bins, weights=shares, color=color, linestyle=line, histtype="step", label=name)
+    axes.axvline(data.typical, color="black", linestyle=":", label="mean of training images")
+    axes.set(title="likelihood", xlabel="bits per dimension", ylabel="share of the set's images", xscale="log")
+    axes.set_box_aspect(1)
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.set_ylim(0, 1.5 * axes.get_ylim()[1])  # room for the legend
+    axes.legend(fontsize="small", loc="upper right")
+
+
+def _scores(data: Outliers, bits: ImageBits) -> Mapping[str, tuple[Tensor, Tensor]]:
+    return {name: (score(data.inliers, data.typical), score(bits, data.typical)) for name, score in SCORES.items()}
+
+
+def _means(bits: ImageBits) -> tuple[str, str, str]:
+    return str(len(bits.flow)), f"{float(bits.flow.mean()):.3f}", f"{float(bits.png.mean()):.3f}"
+
+
+def _ranks(inliers: Tensor, outliers: Tensor) -> tuple[Tensor, Tensor]:
+    """Scores as ranks in [0, 1], for torchmetrics puts others through a sigmoid, which makes large ones equal."""
+    ranks = torch.cat([inliers, outliers]).unique(return_inverse=True)[1].double()
+    labels = torch.cat([torch.zeros(len(inliers)), torch.ones(len(outliers))]).long()
+    return ranks / ranks.max().clamp(min=1), labels

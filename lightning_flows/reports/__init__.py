@@ -1,6 +1,0 @@
-"""Reports: one HTML page about all runs below a folder."""
-
-from lightning_flows.reports.page import report_page
-from lightning_flows.reports.runs import Training, read_trainings
-
-__all__ = ["Training", "read_trainings", "report_page"]

@@ -1,0 +1,1 @@
+"""What surrounds a training: signals, run folders, checkpoint files, time remaining."""

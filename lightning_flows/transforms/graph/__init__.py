@@ -1,0 +1,1 @@
+"""Bijections of the node features of graphs."""

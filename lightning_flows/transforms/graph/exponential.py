@@ -1,0 +1,141 @@
+"""The graph convolution exponential."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from lightning_flows.errors import UsageError
+from lightning_flows.functional.graphs import Graph, normalized_adjacency
+from lightning_flows.functional.norms import matrix_norm_bound
+from lightning_flows.functional.precision import full_precision
+from lightning_flows.functional.series import linear_exponential, matrix_exponential
+from lightning_flows.transforms.graph.base import GraphTransform, keep_padding
+
+NodeMaps = list[Callable[[Tensor], Tensor]]
+"""Functions of node features ``(B, N, F)``."""
+
+
+class GraphExponential(GraphTransform):
+    r"""Exponential of a linear graph convolution of node features X ``(N, F)``.
+
+    .. math:: Z = \exp(M)\,X, \qquad M X = X\theta_0 + S X \theta_1, \qquad
+              \log|\det J| = N \operatorname{tr} \theta_0 + \operatorname{tr} S\, \operatorname{tr} \theta_1
+
+    with :math:`S = D^{-1/2} A D^{-1/2}` from :func:`normalized_adjacency`; its trace is 0 without self-loops.
+
+    The inverse is the exponential of −M. Norms are constrained to :math:`\|\theta_0\| \le 1/d`, with d the largest
+    expected number of neighbors, and :math:`\|\theta_1\| \le 1`, so that the power series converges fast.
+
+    On complete graphs S has two eigenvalues, 1 for the mean over nodes and −1/(N−1) for deviations from it, so that the
+    exponential has a closed form, which is used there:
+
+    .. math:: Z = \bar X \exp(\theta_0 + \theta_1) + (X - \bar X) \exp\big(\theta_0 - \tfrac{1}{N-1} \theta_1\big)
+
+    A node without neighbors has degree 0 and is multiplied by exp θ₀. Shapes, errors: see :class:`GraphTransform`.
+
+    Args:
+        features: F.
+        max_neighbors: d.
+        closed_form: if False, use the series on complete graphs too.
+    Source: section 3.1 of the paper.
+    """
+
+    def __init__(self, features: int, *, max_neighbors: int, closed_form: bool = True) -> None:
+        super().__init__(features)
+        if max_neighbors < 1:
+            raise UsageError(f"expected max_neighbors of at least 1; got {max_neighbors}")
+        self.closed_form = closed_form
+        self.bounds = (1 / max_neighbors, 1.0)
+        self.weight = nn.Parameter(0.1 * torch.randn(2, features, features) / features)  # θ₀ and θ₁
+
+    def matrices(self) -> Tensor:
+        """θ₀ and θ₁ ``(2, F, F)``, each scaled down to its limit if the bound on its norm is above."""
+        return _bounded(self.weight, self.bounds)
+
+    def forward(self, x: Tensor, context: Graph | None = None) -> tuple[Tensor, Tensor]:
+        """exp(M) X."""
+        (exponential,), log_det = exponentials([self], x, context, sign=1.0)
+        return exponential(x), log_det
+
+    def inverse(self, z: Tensor, context: Graph | None = None) -> tuple[Tensor, Tensor]:
+        """exp(−M) Z."""
+        (exponential,), log_det = exponentials([self], z, context, sign=-1.0)
+        return exponential(z), log_det
+
+
+def exponentials(
+    layers: Sequence[GraphExponential], x: Tensor, context: Graph | None, *, sign: float
+) -> tuple[NodeMaps, Tensor]:
+    """The maps exp(±M) of several layers of one kind, and the sum of their log-determinants ``(B,)``.
+
+    What depends on parameters alone is evaluated for all layers in one batch, as each call on an F×F matrix takes much
+    longer to be made than to be carried out. ``x`` gives shape and dtype of what the maps are applied to.
+    """
+    first = layers[0]
+    graph, weights = first.check(x, context)
+    norm_bound = sum(first.bounds)
+    with full_precision(x):
+        thetas = sign * _bounded(torch.stack([layer.weight for layer in layers]), first.bounds)
+        traces = thetas.diagonal(dim1=-2, dim2=-1).sum((0, 2))
+        log_det = weights.sum(1) * traces[0]
+        if graph.adjacency is None and first.closed_form:
+            functions = _closed_forms(thetas, x, graph, weights, norm_bound)
+        else:
+            smoothing = _smoothing(x, graph)
+            log_det = log_det + smoothing.diagonal(dim1=-2, dim2=-1).sum(-1) * traces[1]
+            functions = _series(thetas, smoothing, weights, norm_bound)
+
+    def masked(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+        with full_precision(x):
+            return keep_padding(function(x), x, graph)
+
+    return [partial(masked, function) for function in functions], log_det
+
+
+def _bounded(weight: Tensor, bounds: tuple[float, float]) -> Tensor:
+    """Matrices ``(..., 2, F, F)``, each scaled down to its limit if the bound on its norm is above."""
+    limits = torch.stack([weight.new_full((), bound) for bound in bounds])
+    return weight * (limits / torch.maximum(matrix_norm_bound(weight), limits))[..., None, None]
+
+
+def _closed_forms(thetas: Tensor, x: Tensor, graph: Graph, weights: Tensor, norm_bound: float) -> NodeMaps:
+    """On complete graphs; with padding, a matrix for each graph's own number of nodes."""
+    count = weights.sum(1) if graph.mask is not None else weights.new_full((1,), x.shape[1])
+    count, others = count.clamp(min=1), count - 1
+    eigenvalues = torch.stack([(others > 0).to(x.dtype), -1 / others.clamp(min=1)], dim=-1)[..., None, None]
+    thetas = thetas[:, :, None, None]
+    of_mean, of_rest = matrix_exponential(thetas[:, 0] + eigenvalues * thetas[:, 1], norm_bound=norm_bound).unbind(2)
+    of_both = of_mean - of_rest
+    if graph.mask is None:
+        of_rest, of_both = of_rest[:, 0], of_both[:, 0]
+
+    def apply(rest: Tensor, both: Tensor, x: Tensor) -> Tensor:
+        if graph.mask is None:
+            mean = x.mean(1, keepdim=True)
+        else:
+            mean = (weights[..., None] * x).sum(1, keepdim=True) / count[:, None, None]
+        return x @ rest + mean @ both
+
+    return [partial(apply, *matrices) for matrices in zip(of_rest.unbind(0), of_both.unbind(0), strict=True)]
+
+
+def _smoothing(x: Tensor, graph: Graph) -> Tensor:
+    """S ``(B or 1, N, N)`` in x's dtype, zero at padding."""
+    nodes = x.shape[1]
+    if graph.adjacency is None:
+        graph = Graph(1 - torch.eye(nodes, dtype=x.dtype, device=x.device), graph.mask)
+    return normalized_adjacency(cast(Tensor, graph.edges(x.dtype)).reshape(-1, nodes, nodes))
+
+
+def _series(thetas: Tensor, smoothing: Tensor, weights: Tensor, norm_bound: float) -> NodeMaps:
+    """On any graph."""
+
+    def apply(theta: Tensor, x: Tensor) -> Tensor:
+        return linear_exponential(
+            lambda term: term @ theta[0] + smoothing @ term @ theta[1], weights[..., None] * x, norm_bound=norm_bound
+        )
+
+    return [partial(apply, theta) for theta in thetas.unbind(0)]

@@ -1,0 +1,104 @@
+"""Autoregressive 2x2 convolutions, the factors of emerging convolutions."""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.grad import conv2d_weight
+
+from lightning_flows.transforms.linear import LinearOperator, LinearTransform
+
+
+class AutoregressiveConv(LinearTransform):
+    r"""Convolution of each pixel with its neighbors above and left; a triangular matrix in raster order.
+
+    .. math:: z_{h,w} = L x_{h,w} + A x_{h,w-1} + B x_{h-1,w} + D x_{h-1,w-1}, \qquad
+              \log|\det J| = HW \sum_c \log|L_{cc}|
+
+    L is lower triangular over the channels. The inverse solves for one anti-diagonal of pixels after the other:
+    H + W − 1 steps, each over batch and diagonal at once.
+
+    Shapes: x, z ``(B, C, H, W)``; log_det ``(B,)`` in nats.
+    Raises: ShapeError if x has another number of channels. Source: Hoogeboom et al., Emerging Convolutions, 2019.
+    """
+
+    mask: Tensor
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels)
+        weight = torch.randn(channels, channels, 2, 2) / (2 * channels)
+        weight[:, :, 1, 1] += torch.eye(channels)
+        self.weight = nn.Parameter(weight)
+        mask = torch.ones_like(weight)
+        mask[:, :, 1, 1].tril_()
+        self.register_buffer("mask", mask, persistent=False)
+
+    def operator(self) -> LinearOperator:
+        """The triangular matrix."""
+        kernel = self.weight * self.mask
+        diagonal = kernel[:, :, 1, 1].diagonal()
+        return LinearOperator(
+            lambda x: causal_conv(x, kernel),
+            lambda z: _WavefrontSolve.apply(z, kernel),
+            lambda x: x.shape[2] * x.shape[3] * diagonal.abs().log().sum(),
+        )
+
+
+def causal_conv(x: Tensor, kernel: Tensor) -> Tensor:
+    """Convolve x ``(B, C, H, W)`` with a 2x2 kernel whose last tap lies on the pixel itself."""
+    return F.conv2d(F.pad(x, (1, 0, 1, 0)), kernel)
+
+
+class _WavefrontSolve(torch.autograd.Function):
+    r"""x with ``causal_conv(x, kernel) = z``, by substitution along anti-diagonals.
+
+    .. math:: \bar z = T^{-T} \bar x, \qquad \bar T = -\bar z x^T
+
+    The transposed system is one of the same kind for images turned by 180° and the transposed taps.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, z: Tensor, kernel: Tensor) -> Tensor:
+        x = _solve_wavefront(z, kernel)
+        ctx.save_for_backward(x, kernel)
+        return x
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor]:
+        x, kernel = ctx.saved_tensors
+        grad = _WavefrontSolve.apply(grads[0].flip(2, 3), kernel.transpose(0, 1)).flip(2, 3)
+        return grad, -conv2d_weight(F.pad(x, (1, 0, 1, 0)), kernel.shape, grad)
+
+
+def _solve_wavefront(z: Tensor, kernel: Tensor) -> Tensor:
+    batch, channels, height, width = z.shape
+    inverse = torch.linalg.inv(kernel[:, :, 1, 1])
+    above_left, above, left = (inverse @ kernel[:, :, i, j] for i, j in ((0, 0), (0, 1), (1, 0)))
+    diagonals = height + width - 1
+    # x[d + 2, :, w + 1] is the pixel in row d − w and column w; two diagonals and a column of zeros lie before
+    x = z.new_zeros(diagonals + 2, channels, width + 1, batch)
+    x[2:, :, 1:] = _skew(F.conv2d(z, inverse[:, :, None, None]))
+    for d in range(diagonals):
+        first, last = max(0, d - height + 1), min(d + 1, width)
+        here, there = slice(first + 1, last + 1), slice(first, last)
+        pixels = x[d + 2, :, here].view(channels, -1)
+        pixels.addmm_(above, x[d + 1, :, here].view(channels, -1), alpha=-1)
+        pixels.addmm_(left, x[d + 1, :, there].view(channels, -1), alpha=-1)
+        pixels.addmm_(above_left, x[d, :, there].view(channels, -1), alpha=-1)
+    return _unskew(x[2:, :, 1:], height)
+
+
+def _skew(x: Tensor) -> Tensor:
+    """Images ``(B, C, H, W)`` to their anti-diagonals ``(H + W - 1, C, W, B)``, by column; else zeros."""
+    batch, channels, height, width = x.shape
+    columns = F.pad(x.permute(1, 3, 2, 0), (0, 0, 0, width)).flatten(1, 2)  # W columns of length H + W, one after the
+    columns = columns[:, : columns.shape[1] - width]  # other; read as if each were one shorter, they shift by one
+    return columns.view(channels, width, height + width - 1, batch).permute(2, 0, 1, 3)
+
+
+def _unskew(x: Tensor, height: int) -> Tensor:
+    """Anti-diagonals back to images, in the layout channels_last."""
+    diagonals, channels, width, batch = x.shape
+    columns = F.pad(x.permute(1, 2, 0, 3).flatten(1, 2), (0, 0, 0, width)).view(channels, width, diagonals + 1, batch)
+    return columns[:, :, :height].permute(3, 0, 2, 1).contiguous(memory_format=torch.channels_last)

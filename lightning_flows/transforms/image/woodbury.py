@@ -1,0 +1,52 @@
+"""Woodbury transformations over the positions of an image."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from lightning_flows.errors import ShapeError, UsageError
+from lightning_flows.transforms.linear import LinearOperator, LinearTransform
+
+
+class Woodbury(LinearTransform):
+    r"""Low-rank change of the identity over the H·W positions of each channel.
+
+    .. math:: z = (I + UV)\,x, \qquad (I + UV)^{-1} = I - U (I + VU)^{-1} V, \qquad
+              \log|\det J| = C \log|\det(I + VU)|
+
+    Shapes: x, z ``(B, *event_shape)`` with event_shape (C, H, W); U ``(HW, rank)``, V ``(rank, HW)``; log_det ``(B,)``
+    in nats. Raises: ShapeError for other events; ValueError for a rank below 1.
+    Source: Lu and Huang, Woodbury Transformations, 2020.
+    """
+
+    def __init__(self, event_shape: Sequence[int], *, rank: int = 24) -> None:
+        if len(event_shape) != 3:
+            raise ShapeError(f"expected events (C, H, W); got {tuple(event_shape)}")
+        if rank < 1:
+            raise UsageError(f"expected a rank of at least 1; got {rank}")
+        channels, height, width = event_shape
+        super().__init__(channels)
+        self.event_shape, positions = tuple(event_shape), height * width
+        self.left = nn.Parameter(torch.randn(positions, rank) / positions)
+        self.right = nn.Parameter(torch.randn(rank, positions) / positions)
+
+    def operator(self) -> LinearOperator:
+        """I + UV at each channel."""
+        left, right = self.left, self.right
+        small = torch.eye(right.shape[0], dtype=right.dtype, device=right.device) + right @ left
+
+        def add(x: Tensor, left: Tensor) -> Tensor:
+            positions = x.permute(0, 2, 3, 1).flatten(1, 2)  # (B, HW, C): no copy in the layout channels_last
+            return (positions + left @ (right @ positions)).unflatten(1, x.shape[2:]).permute(0, 3, 1, 2)
+
+        return LinearOperator(
+            lambda x: add(x, left),
+            lambda z: add(z, -left @ torch.linalg.inv(small)),
+            lambda x: x.shape[1] * torch.linalg.slogdet(small).logabsdet,
+        )
+
+    def _check(self, x: Tensor) -> None:
+        super()._check(x)
+        if x.shape[1:] != self.event_shape:
+            raise ShapeError(f"expected events of shape {self.event_shape}; got {tuple(x.shape[1:])}")

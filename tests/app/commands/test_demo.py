@@ -1,0 +1,26 @@
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from lightning_flows.app.cli import main
+from lightning_flows.app.configs import CONFIG_DIR
+
+
+def test_ends_with_what_a_person_does_next(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = yaml.safe_load((CONFIG_DIR / "demo.yaml").read_text())
+    config["model"]["init_args"] |= {"steps_per_level": 1, "hidden_channels": 12, "num_levels": 2}
+    config["data"]["init_args"] |= {"batch_size": 8, "stride": 32}
+    config["trainer"] |= {"max_epochs": 1, "limit_train_batches": 2}
+    config["trainer"]["logger"]["init_args"]["save_dir"] = str(tmp_path)
+    small = tmp_path / "small.yaml"
+    small.write_text(yaml.safe_dump(config))
+    main(["demo", f"--fit_config={small}"])
+    text = capsys.readouterr().out
+    png, webp = (float(re.search(rf"lossless {kind} +(\d\.\d+)", text)[1]) for kind in ("PNG", "WebP"))
+    assert (png, webp) == (3.780, 3.116)
+    assert re.search(r"this flow +\d\.\d+ ± 0\.\d+", text)
+    for label in ("samples", "checkpoint"):
+        assert Path(re.search(rf"{label}: +(.*)", text)[1]).is_file()
+    assert f"tensorboard --logdir {tmp_path / 'demo'}" in text

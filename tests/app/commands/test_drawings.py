@@ -1,0 +1,87 @@
+"""What the figures take from a checkpoint, apart from how it is drawn; test_figure.py draws each."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tests.commands.test_sample import graph_flow, save
+
+from lightning_flows.app.commands.drawings import DRAWINGS, NUMBERS, Request, _choose, _photo
+from lightning_flows.distributions.graph_mixture import graph_mixture
+from lightning_flows.functional.streams import stream
+from lightning_flows.modules import load_model
+from lightning_flows.reporting import figures
+from lightning_flows.transforms import ConvExponential
+
+
+@pytest.fixture
+def given(monkeypatch: pytest.MonkeyPatch) -> dict[str, tuple[Any, ...]]:
+    """What each figure was given, in place of drawing it."""
+    found: dict[str, tuple[Any, ...]] = {}
+    for name in dir(figures):
+        if name.endswith("_figure"):
+            monkeypatch.setattr(figures, name, lambda *arguments, name=name: found.update({name: arguments}))
+    return found
+
+
+def test_each_number_of_the_paper_names_a_figure() -> None:
+    assert list(NUMBERS) == ["1", "2", "3", "4", "5"]
+    assert set(NUMBERS.values()) < set(DRAWINGS)
+
+
+def test_random_numbers_follow_the_seed() -> None:
+    first, again, other = (torch.rand(5, generator=Request("a", seed=seed).generator("b")) for seed in (1, 1, 2))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+    assert not torch.equal(first, torch.rand(5, generator=Request("a", seed=1).generator("c")))
+
+
+def test_the_device_is_the_one_that_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    for available, expected in ((True, "cuda"), (False, "cpu")):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda available=available: available)
+        assert Request("a").target == torch.device(expected)
+        assert Request("a", device="meta").target == torch.device("meta")
+
+
+def test_images_are_chosen_at_random_without_repetition() -> None:
+    images = torch.arange(50)
+    some = _choose(images, 20, Request("a", seed=3))
+    assert len(set(some.tolist())) == 20
+    assert some.tolist() != sorted(some.tolist())
+    assert torch.equal(some, _choose(images, 20, Request("b", seed=3)))
+    assert not torch.equal(some, _choose(images, 20, Request("a", seed=4)))
+    assert set(_choose(images, 99, Request("a")).tolist()) == set(range(50))
+
+
+def test_the_photograph_lies_around_zero() -> None:
+    photo = _photo()
+    assert (photo.shape, photo.dtype) == ((96, 96), torch.float64)
+    assert -0.5 <= photo.min() < -0.2 < 0.2 < photo.max() <= 0.5
+
+
+def test_terms_are_those_of_the_checkpoint_s_kernels(trained: Path, given: dict[str, Any]) -> None:
+    DRAWINGS["series_terms"](Request("series_terms", str(trained), seed=2))
+    layers = [layer for layer in load_model(trained).modules() if isinstance(layer, ConvExponential)]
+    expected = figures.series_terms([layer.kernel() for layer in layers], seed=2)
+    (found,) = given["series_terms_figure"]
+    assert all(map(torch.equal, found, expected))
+    assert not torch.equal(found.norms, figures.series_terms(figures.random_kernels(seed=2), seed=2).norms)
+
+
+def test_samples_have_number_temperature_and_seed(trained: Path, given: dict[str, Any]) -> None:
+    DRAWINGS["samples"](Request("samples", str(trained), num=3, temperature=0.5, seed=2, device="cpu"))
+    generator = stream(2, "samples")
+    expected = load_model(trained).sample(3, temperature=0.5, generator=generator).images
+    assert torch.equal(given["samples_figure"][0], expected)
+
+
+def test_graphs_are_those_of_mixture_and_flow_by_the_seed(given: dict[str, Any], tmp_path: Path) -> None:
+    module = graph_flow().eval()
+    path = save(module, tmp_path / "graphs.ckpt", mixture="mog4")
+    DRAWINGS["graphs"](Request("graphs", path, num=5, temperature=0.5, seed=2, device="cpu"))
+    data, samples, log_prob = given["graph_figure"]
+    assert torch.equal(data, graph_mixture("mog4").sample(5, generator=stream(2, "graphs")))
+    expected = module.sample(5, temperature=0.5, generator=stream(2, "samples"))
+    assert torch.equal(samples, expected)
+    assert torch.equal(log_prob(data), module(data))

@@ -1,0 +1,202 @@
+"""Every figure renders without a screen; mistakes are told."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from tests.datamodules.test_fashion_mnist import write_idx
+
+from lightning_flows.app.cli import main
+from lightning_flows.app.commands.drawings import DRAWINGS, NUMBERS
+from lightning_flows.data import ImageFolderDataModule
+from lightning_flows.data.datasets import ImageFiles
+from tests.test_files import full_disk
+
+
+@pytest.fixture(scope="module")
+def trained_graphs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Checkpoint of a tiny flow over graphs."""
+    folder = tmp_path_factory.mktemp("graphs")
+    options = ["--model.width=8", "--data.batch_size=4", "--data.steps_per_epoch=2", "--data.num_val=8"]
+    options += ["--trainer.max_epochs=1", "--trainer.enable_progress_bar=false", "--trainer.callbacks=ModelCheckpoint"]
+    main(["fit", "--config=table4/mog4_coupling.yaml", *options, f"--trainer.logger.init_args.save_dir={folder}"])
+    return next(folder.rglob("*.ckpt"))
+
+
+def draw(tmp_path: Path, name: str, *options: str) -> Path:
+    out = tmp_path / "figure.png"
+    main(["figure", name, f"--out={out}", "--dpi=40", *options])
+    return out
+
+
+def error(capsys: pytest.CaptureFixture[str], *args: str) -> str:
+    with pytest.raises(SystemExit) as exit_info:
+        main(["figure", *args])
+    assert exit_info.value.code == 1
+    return capsys.readouterr().err
+
+
+def shows_something(path: Path) -> bool:
+    with Image.open(path) as image:
+        return min(image.size) > 40 and len(image.convert("RGB").getcolors(1 << 20)) > 10
+
+
+FROM_NOTHING = ["1", "2", "3", "4"]
+FROM_IMAGES = ["4", "5", "interpolation", "nearest"]
+
+
+def test_every_figure_is_drawn_here() -> None:
+    drawn = {NUMBERS.get(name, name) for name in (*FROM_NOTHING, *FROM_IMAGES, "outliers", "graphs")}
+    assert drawn == set(DRAWINGS)
+
+
+@pytest.mark.parametrize("name", [*FROM_NOTHING, "exponential_matrix"])
+def test_figures_of_the_paper_need_no_checkpoint(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("DISPLAY", raising=False)
+    out = draw(tmp_path, name)
+    assert shows_something(out)
+    assert f"figure: {out}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("suffix", "start"), [("svg", b"<?xml"), ("pdf", b"%PDF")])
+def test_the_suffix_says_which_kind_of_file(suffix: str, start: bytes, tmp_path: Path) -> None:
+    main(["figure", "2", f"--out={tmp_path}/figure.{suffix}"])
+    assert (tmp_path / f"figure.{suffix}").read_bytes().startswith(start)
+
+
+@pytest.mark.parametrize("name", FROM_IMAGES)
+def test_figures_of_a_trained_flow(name: str, trained: Path, tmp_path: Path) -> None:
+    assert shows_something(draw(tmp_path, name, f"--ckpt_path={trained}", "--num=2"))
+
+
+def test_outliers_print_their_table(
+    trained: Path, image_tar: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = draw(tmp_path, "outliers", f"--ckpt_path={trained}", "--num=12", f"--outliers={image_tar}")
+    assert shows_something(out)
+    table = [line for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
+    assert [line.split(" | ")[0] for line in table[2:]] == ["| in distribution", "| images", "| constant", "| noise"]
+    assert all(line.split(" | ")[1] == "12" for line in table[2:])
+    assert 3 < float(table[2].split(" | ")[2]) < 10  # bits per dimension
+
+
+def test_images_in_place_of_those_of_the_checkpoint(trained: Path, image_tar: Path, tmp_path: Path) -> None:
+    assert shows_something(draw(tmp_path, "nearest", f"--ckpt_path={trained}", "--num=1", f"--images={image_tar}"))
+
+
+def test_fashion_mnist_takes_the_shape_of_the_data(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for file, num in (("train", 12), ("t10k", 4)):
+        path = tmp_path / "FashionMNIST" / "raw" / file
+        write_idx(path.with_name(f"{file}-images-idx3-ubyte"), torch.full((num, 28, 28), 200))
+        write_idx(path.with_name(f"{file}-labels-idx1-ubyte"), torch.arange(num) % 10)
+    draw(tmp_path, "outliers", f"--ckpt_path={trained}", "--num=6", f"--fashion_mnist={tmp_path}")
+    assert "| Fashion-MNIST | 4 |" in capsys.readouterr().out
+
+
+def fraction_that_tests(num: int, root: Path) -> float:
+    """The test_fraction by which ``num`` images test."""
+    data, parts = ImageFolderDataModule(str(root)), ImageFiles(root).parts
+    for fraction in torch.arange(0, 1, 0.0005).tolist():
+        data.hparams["test_fraction"] = fraction
+        if len(data.split(parts)["test"]) == num:
+            return fraction
+    raise AssertionError
+
+
+@pytest.mark.parametrize(("num", "rows"), [(3, 1), (1, 0)])
+def test_interpolation_takes_as_many_pairs_as_there_are(
+    num: int, rows: int, trained: Path, image_tar: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checkpoint = torch.load(trained, weights_only=True)
+    data = {"root": str(image_tar), "test_fraction": fraction_that_tests(num, image_tar)}
+    checkpoint["lightning_flows"]["data"] = {
+        "class_path": "lightning_flows.data.ImageFolderDataModule",
+        "init_args": data,
+    }
+    torch.save(checkpoint, tmp_path / "few.ckpt")
+    options = [f"--ckpt_path={tmp_path / 'few.ckpt'}", f"--out={tmp_path / 'figure.png'}", "--num=4", "--dpi=40"]
+    if rows:
+        main(["figure", "interpolation", *options])
+        assert shows_something(tmp_path / "figure.png")
+    else:
+        assert "expected two test images or more; got 1" in error(capsys, "interpolation", *options)
+
+
+def test_graphs(trained_graphs: Path, tmp_path: Path) -> None:
+    assert shows_something(draw(tmp_path, "graphs", f"--ckpt_path={trained_graphs}", "--num=8"))
+
+
+@pytest.mark.parametrize("name", ["samples", "interpolation", "nearest", "outliers", "graphs"])
+def test_a_checkpoint_that_is_missing_or_of_another_kind(
+    name: str, trained: Path, trained_graphs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = f"--out={tmp_path}/figure.png"
+    kind, other = ("graphs", trained) if name == "graphs" else ("images", trained_graphs)
+    assert f"expected a checkpoint of {kind} for the figure {name}; got none" in error(capsys, name, out)
+    message = error(capsys, name, out, f"--ckpt_path={other}")
+    assert f"expected a checkpoint of {kind} for the figure {name}; got {other}" in message
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_flow_without_exponentials_has_no_terms(
+    trained_graphs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    message = error(capsys, "4", f"--out={tmp_path}/figure.png", f"--ckpt_path={trained_graphs}")
+    assert "expected a checkpoint with convolution exponentials" in message
+
+
+def test_mistakes_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    message = error(capsys, "7")
+    assert "got '7'" in message
+    assert all(f"{number} ({name})" in message for number, name in NUMBERS.items())
+    assert ".jpg" in error(capsys, "1", f"--out={tmp_path}/figure.jpg")
+    existing = tmp_path / "figure.png"
+    existing.write_text("precious")
+    assert str(existing) in error(capsys, "1", f"--out={existing}")
+    assert existing.read_text() == "precious"
+    assert "got 0" in error(capsys, "1", f"--out={tmp_path}/a.png", "--num=0")
+    assert "nowhere.ckpt" in error(capsys, "4", f"--out={tmp_path}/a.png", "--ckpt_path=nowhere.ckpt")
+
+
+@pytest.mark.parametrize("suffix", ["png", "svg", "pdf"])
+def test_on_a_full_disk_nothing_is_left(suffix: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / f"out/figure.{suffix}"
+    with full_disk():
+        told = error(capsys, "2", f"--out={out}")
+    assert "it could not be (" in told
+    assert "start the same command again" in told
+    assert not list(out.parent.iterdir())
+    main(["figure", "2", f"--out={out}"])
+    assert [path.name for path in out.parent.iterdir()] == [out.name]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--seed=1180591620717411303424"], "expected a seed of 64 bits"),
+        (["--device=xx"], "expected a device of this machine; got xx"),
+        (["--dpi=100000"], "expected a PNG of at most 67 million pixels; got"),
+        (["--temperature=-1"], "a temperature of at least 0"),
+    ],
+)
+def test_what_no_machine_can_do_is_told(
+    options: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = error(capsys, "2", f"--out={tmp_path}/out/a.png", *options)
+    assert message in told
+    assert told.count("\n") == 1
+    assert not list(tmp_path.glob("out/*"))
+
+
+@pytest.mark.parametrize("name", ["samples", "nearest", "outliers", "graphs"])
+def test_more_than_fits_into_memory_is_told(
+    name: str, trained: Path, trained_graphs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checkpoint = trained_graphs if name == "graphs" else trained
+    options = [f"--ckpt_path={checkpoint}", f"--out={tmp_path}/a.png", "--num=1000000000000"]
+    assert "use a smaller --num" in error(capsys, name, *options)

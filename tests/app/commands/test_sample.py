@@ -1,0 +1,179 @@
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from lightning_flows.app.cli import main
+from lightning_flows.app.commands.sample import sample
+from lightning_flows.data import GraphMoGDataModule
+from lightning_flows.errors import OutputError, UsageError
+from lightning_flows.modules import FlowModule, GraphNormalizingFlow
+from lightning_flows.modules.base import describe
+from tests.test_files import full_disk
+
+PATH = [[0, 1, 0, 0], [1, 0, 1, 0], [0, 1, 0, 1], [0, 0, 1, 0]]
+
+
+def save(module: FlowModule, path: Path, **data: Any) -> str:
+    """Checkpoint of a flow over graphs that was not trained."""
+    record = {"model": describe(module), "data": describe(GraphMoGDataModule(num_val=2, num_test=2, **data))}
+    torch.save({"state_dict": module.state_dict(), "lightning_flows": record}, path)
+    return str(path)
+
+
+def graph_flow() -> GraphNormalizingFlow:
+    return GraphNormalizingFlow((4, 2), num_steps=1, width=8, num_blocks=1, num_heads=2)
+
+
+@pytest.fixture
+def graphs(tmp_path: Path) -> str:
+    """Checkpoint of graphs of one or three nodes, in a row."""
+    return save(graph_flow(), tmp_path / "graphs.ckpt", sizes=[1, 3], adjacency=PATH)
+
+
+def draw(checkpoint: str | Path, out: Path, **options: Any) -> np.ndarray:
+    image = sample(str(checkpoint), str(out.with_suffix(".png")), npy=True, device="cpu", **options)
+    assert image == out.with_suffix(".png")
+    assert image.read_bytes().startswith(b"\x89PNG")
+    return np.load(out.with_suffix(".npy"))
+
+
+def test_it_is_repeatable_and_follows_seed_and_temperature(trained: Path, tmp_path: Path) -> None:
+    def draw(name: str, *options: str) -> np.ndarray:
+        main(["sample", f"--ckpt_path={trained}", f"--out={tmp_path / name}.png", "--num=5", "--npy=true", *options])
+        assert (tmp_path / f"{name}.png").is_file()
+        return np.load(tmp_path / f"{name}.npy")
+
+    first = draw("a")
+    assert first.shape == (5, 3, 32, 32)
+    assert first.dtype == np.uint8
+    assert (first == draw("b")).all()
+    assert (first != draw("c", "--seed=1")).any()
+    assert (draw("cold", "--temperature=0")[0] == draw("colder", "--temperature=0", "--seed=3")[1]).all()
+
+
+def test_graphs_are_repeatable_and_follow_the_seed(graphs: str, tmp_path: Path) -> None:
+    first, again, other = (draw(graphs, tmp_path / f"{i}", num=20, seed=seed) for i, seed in enumerate((0, 0, 1)))
+    assert first.shape == (20, 4, 2)
+    np.testing.assert_array_equal(first, again)
+    assert not (first == other).any()
+    assert (np.isnan(first) != np.isnan(other)).any()  # sizes follow it too
+
+
+def test_what_does_not_depend_on_the_size_of_batches(graphs: str, tmp_path: Path) -> None:
+    """How many samples there are, the sizes of graphs, and without noise their nodes, which follow their edges."""
+    whole, parts, one_by_one = (
+        draw(graphs, tmp_path / f"{size}", num=7, batch_size=size, temperature=0.0) for size in (64, 3, 1)
+    )
+    assert len(whole) == 7
+    for other in (parts, one_by_one):
+        np.testing.assert_allclose(other, whole, rtol=0, atol=1e-5)
+    assert set((~np.isnan(whole)).any(-1).sum(1)) == {1, 3}
+
+
+def test_each_graph_is_decoded_with_its_own_edges_and_size(graphs: str, tmp_path: Path) -> None:
+    """In a row of three nodes without noise, the ends are alike, but not the middle; one node is not as these."""
+    nodes = draw(graphs, tmp_path / "a", num=20, batch_size=6, temperature=0.0)
+    rows = nodes[~np.isnan(nodes[:, 2, 0]), :3]
+    lone = nodes[np.isnan(nodes[:, 2, 0]), 0]
+    np.testing.assert_allclose(rows[:, 0], rows[:, 2], rtol=0, atol=1e-5)
+    assert np.abs(rows[:, 0] - rows[:, 1]).max() > 1e-4
+    assert np.abs(rows[0, 1] - lone).max() > 1e-4
+
+
+@pytest.mark.parametrize("suffix", ["png", "npy"])
+def test_no_file_is_overwritten_and_none_made_beside_it(suffix: str, graphs: str, tmp_path: Path) -> None:
+    existing = tmp_path / f"a.{suffix}"
+    existing.write_text("precious")
+    with pytest.raises(OutputError, match=f"expected a new file; got .*a.{suffix}"):
+        sample(graphs, str(tmp_path / "a.png"), npy=True, device="cpu")
+    assert existing.read_text() == "precious"
+    assert {path.name for path in tmp_path.iterdir()} == {"graphs.ckpt", existing.name}
+
+
+@pytest.mark.parametrize("options", [{"num": 0}, {"batch_size": 0}, {"temperature": -0.1}])
+def test_senseless_numbers_are_told_before_anything_is_read(options: dict[str, Any], tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="expected num and batch_size of at least 1 and a temperature of at least 0"):
+        sample("nowhere.ckpt", str(tmp_path / "a.png"), **options)
+
+
+def test_samples_that_overflow_are_told_and_padding_is_not_counted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    module = graph_flow()
+    with torch.no_grad():
+        module.model.transform.transforms[0].log_scale.fill_(1000)
+    nodes = draw(save(module, tmp_path / "inf.ckpt", sizes=[3]), tmp_path / "a", num=5, batch_size=2)
+    assert not np.isfinite(nodes).any()
+    assert f"{5 * 3 * 2} sampled values are not finite" in capsys.readouterr().out
+
+
+def test_another_kind_of_file_is_refused(graphs: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"expected a file with suffix \.png; got .*run_0\.5"):
+        sample(graphs, str(tmp_path / "run_0.5"))
+    assert [path.name for path in tmp_path.iterdir()] == ["graphs.ckpt"]
+
+
+@pytest.mark.parametrize("size", [0, 4096])
+@pytest.mark.parametrize("kind", ["images", "graphs"])
+def test_on_a_full_disk_nothing_is_left(
+    kind: str, size: int, trained: Path, graphs: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["sample", f"--ckpt_path={trained if kind == 'images' else graphs}", f"--out={tmp_path}/out/a.png"]
+    options += ["--num=400", "--npy=true", "--device=cpu", "--batch_size=400"]
+    with full_disk(size), pytest.raises(SystemExit):
+        main(options)
+    told = capsys.readouterr().err
+    assert "a.npy; it could not be (" in told
+    assert "start the same command again" in told
+    assert "last" not in told
+    assert not list((tmp_path / "out").iterdir())
+    main(options)  # the same command is not refused then
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.npy", "a.png"]
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(143), MemoryError()])
+def test_one_that_is_stopped_while_it_writes_leaves_nothing(
+    error: BaseException, graphs: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*args: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(np, "save", stop)
+    with pytest.raises(type(error)):
+        sample(graphs, str(tmp_path / "out/a.png"), npy=True, device="cpu")
+    assert not list((tmp_path / "out").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"seed": 2**70}, "expected a seed of 64 bits; got 1180591620717411303424"),
+        ({"seed": -(2**64)}, "expected a seed of 64 bits; got -"),
+        ({"temperature": float("nan")}, "expected num and batch_size"),
+        ({"device": "xx"}, r"expected a device of this machine; got xx \(.*\): leave --device out or name cpu"),
+        ({"device": "cuda:99"}, r"expected a device of this machine; got cuda:99"),
+        ({"device": "meta"}, "expected a device of this machine; got meta"),
+        ({"num": 10**15}, r"10{15} of shape \(4, 2\) take .* GiB or more .*: use a smaller --num"),
+        ({"num": 10**15, "batch_size": 10**15}, r"fit into memory; 10{15} .*: use a smaller --batch_size"),
+    ],
+)
+def test_what_no_machine_can_do_is_told(options: dict[str, Any], message: str, graphs: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=message) as error:
+        sample(graphs, str(tmp_path / "out/a.png"), **options)
+    assert "\n" not in str(error.value)
+    assert not list(tmp_path.glob("out/*"))
+
+
+def test_a_png_shows_as_many_as_have_room(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys.modules["lightning_flows.app.commands.sample"], "MAX_PIXELS", 4 * 34 * 34)
+    assert len(draw(trained, tmp_path / "a", num=5)) == 5
+    with Image.open(tmp_path / "a.png") as image:
+        assert image.size == (2 * 34 + 2, 2 * 34 + 2)
+    assert "shows the first 4 of 5 samples" in capsys.readouterr().out

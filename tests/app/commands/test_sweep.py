@@ -1,0 +1,229 @@
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from tests.tables.conftest import write_run  # noqa: F401 - a fixture
+
+from lightning_flows.app.commands.sweep import STOPS, Trainings, _differ
+from lightning_flows.app.configs import load_configs
+from lightning_flows.errors import DataError, UsageError
+
+CONFIG = "table4/mog4_gnf.yaml"
+
+
+def trainings(runs: Path, jobs: int = 1, **options) -> Trainings:
+    return Trainings(runs, **{"overlays": [], "images": None, "jobs": jobs, **options})
+
+
+@pytest.fixture
+def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """What processes in place of the application's write down; set their body by writing the script."""
+    script = tmp_path / "process"
+    script.touch(mode=0o755)
+    monkeypatch.setattr(sys, "executable", str(script))
+    return tmp_path / "log"
+
+
+def write(log: Path, body: str) -> None:
+    (log.parent / "process").write_text(f"#!/bin/sh\nexec 3>>{log}\n{body}\n")
+
+
+def test_other_settings_are_other_runs(tmp_path: Path) -> None:
+    several = trainings(tmp_path, overlays=["cpu.yaml", "my/own.yaml"], images="some/images.tar")
+    assert several.folder("table1/conv1x1.yaml", 3) == tmp_path / "conv1x1_cpu_own_images_seed3"
+    assert trainings(tmp_path).folder(CONFIG, 0) == tmp_path / "mog4_gnf_seed0"
+
+
+def test_a_run_that_fails_stops_those_beside_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    started = []
+
+    def fit_and_test(config: str, seed: int) -> None:
+        started.append(seed)
+        if seed == 1:
+            raise UsageError("it failed")
+        time.sleep(1.0 if seed == 0 else 0.05)  # the first is still at work
+
+    several = trainings(tmp_path, jobs=2)
+    monkeypatch.setattr(several, "_fit_and_test", fit_and_test)
+    with pytest.raises(UsageError, match="it failed"):
+        several.run([CONFIG], range(30))
+    assert len(started) < 10
+
+
+def test_lines_of_runs_at_once_begin_with_their_names(tmp_path: Path, log: Path, capfd) -> None:
+    both = f"echo up >&3; while [ $(grep -c up {log}) -lt 2 ]; do sleep 0.01; done"
+    write(log, rf"{both}; echo going; printf 'caf\351\n' >&2; exit 3")
+    with pytest.raises(UsageError, match=r"`fit` of mog4_gnf_seed\d ended with status 3"):
+        trainings(tmp_path, jobs=2).run([CONFIG], [0, 1])
+    out, told = capfd.readouterr()
+    assert out == ""
+    assert told.count("run 1 of 2: table4/mog4_gnf.yaml, seed 0") == 1
+    for seed in (0, 1):
+        lines = [line for line in told.splitlines() if line.startswith(f"mog4_gnf_seed{seed}")]
+        assert lines == [f"mog4_gnf_seed{seed}: going", f"mog4_gnf_seed{seed}: caf\N{REPLACEMENT CHARACTER}"]
+
+
+def test_one_run_alone_has_the_terminal_and_leaves_the_standard_output_free(tmp_path: Path, log: Path, capfd) -> None:
+    write(log, "echo going; exit 3")
+    with pytest.raises(UsageError):
+        trainings(tmp_path).run([CONFIG], [0])
+    out, told = capfd.readouterr()
+    assert out == ""
+    assert "\ngoing\n" in told
+
+
+SETTINGS = load_configs(CONFIG)
+WHOLE = {"model": SETTINGS["model"], "data": SETTINGS["data"], "checkpoint": "best.ckpt"}
+
+
+@pytest.fixture
+def leave(log: Path, write_run) -> Callable[..., Path]:  # noqa: F811
+    """Let `fit` leave a run as the config's would, in a state, and `test` its record; return the run's folder."""
+
+    def prepare(state: str | None = "finished", **record: Any) -> Path:
+        made = write_run("made", seed=0, **WHOLE | record)
+        config = yaml.safe_load((made / "config.yaml").read_text())
+        (made / "config.yaml").write_text(yaml.safe_dump(config | SETTINGS | {"seed_everything": 0}))
+        if state:
+            (made / "run.json").write_text(json.dumps({"state": state}))
+        folder = log.parent / "mog4_gnf_seed0/version_0"
+        write(
+            log,
+            f'echo "$3" >&3; if [ $3 = fit ]; then mkdir -p {folder}/checkpoints; '
+            f"touch {folder}/checkpoints/best.ckpt; "
+            f"cp {made}/config.yaml {folder}; [ ! -e {made}/run.json ] || cp {made}/run.json {folder}; "
+            f"else cp {made}/tests.jsonl {folder}; fi",
+        )
+        return folder
+
+    return prepare
+
+
+@pytest.mark.parametrize("state", ["finished", None])
+def test_each_run_is_made_once_and_tested(state: str | None, tmp_path: Path, log: Path, leave, capfd) -> None:
+    leave(state)
+    trainings(tmp_path).run([CONFIG], [0, 0])
+    trainings(tmp_path).run([CONFIG], [0])
+    assert log.read_text().split() == ["fit", "test"]
+    assert "1 of 1 runs done, 0:00:00 left" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("state", ["stopped", "running", "failed"])
+def test_a_training_that_was_stopped_is_not_tested(state: str, tmp_path: Path, log: Path, leave) -> None:
+    """It ends with status 0 where somebody asked it to, and has a best checkpoint so far."""
+    leave(state)
+    with pytest.raises(UsageError, match=f"`fit` of mog4_gnf_seed0 is {state}, not finished: start the same command"):
+        trainings(tmp_path).run([CONFIG], [0])
+    assert log.read_text().split() == ["fit"]
+
+
+@pytest.mark.parametrize("what", ["stopped", "last.ckpt", "empty"])
+def test_a_test_of_something_else_is_no_test_of_the_run(what: str, tmp_path: Path, log: Path, leave) -> None:
+    folder = leave(checkpoint="last.ckpt" if what == "last.ckpt" else "best.ckpt")
+    trainings(tmp_path).run([CONFIG], [0])
+    if what == "stopped":
+        (folder / "run.json").write_text('{"state": "stopped"}')
+    if what == "empty":
+        (folder / "tests.jsonl").write_text("")
+    trainings(tmp_path).run([CONFIG], [0])
+    assert log.read_text().split() == ["fit", "test", "fit", "test"]
+
+
+@pytest.mark.parametrize("key", ["model.init_args.width", "data.init_args.mixture", "seed_everything"])
+def test_a_run_of_other_settings_is_not_taken_for_the_configs(key: str, tmp_path: Path, log: Path, leave) -> None:
+    folder = leave()
+    trainings(tmp_path).run([CONFIG], [0])
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    *above, last = key.split(".")
+    holder = config
+    for name in above:
+        holder = holder[name]
+    holder[last] = "mog9" if last == "mixture" else 7
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    if last == "mixture":
+        (folder / "tests.jsonl").write_text((folder / "tests.jsonl").read_text().replace('"mog4"', '"mog9"'))
+    with pytest.raises(DataError, match=rf"expected a run of {CONFIG} in .*; its {key} is (7|mog9), not "):
+        trainings(tmp_path).run([CONFIG], [0])
+
+
+def stop(runs: Path, log: Path, jobs: int, *numbers: signal.Signals) -> BaseException:
+    """Run some, send the signals to this process alone, each after a line of theirs, and return how it ended."""
+
+    def ask() -> None:
+        for i, number in enumerate(numbers):
+            while not log.exists() or log.read_text().count("\n") < jobs * (i + 1):
+                time.sleep(0.01)
+            os.kill(os.getpid(), number)
+
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job starts with it ignored
+    before = [signal.getsignal(number) for number in STOPS]
+    asking = threading.Thread(target=ask)
+    asking.start()
+    try:
+        with pytest.raises(BaseException) as error:  # noqa: PT011 - whatever ends it
+            trainings(runs, jobs=jobs).run([CONFIG], range(5))
+    finally:
+        asking.join()
+    assert [signal.getsignal(number) for number in STOPS] == before
+    return error.value
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+@pytest.mark.parametrize("number", STOPS)
+def test_signals_to_this_process_alone_stop_all(number: signal.Signals, jobs: int, tmp_path: Path, log: Path) -> None:
+    write(log, "trap 'echo stopped >&3; kill $!; exit 0' TERM; echo up >&3; sleep 60 & wait")
+    error = stop(tmp_path, log, jobs, number)
+    if number == signal.SIGINT:
+        assert isinstance(error, KeyboardInterrupt)
+    else:
+        assert isinstance(error, SystemExit)
+        assert error.code == 128 + signal.SIGTERM
+    assert sorted(log.read_text().split()) == ["stopped"] * jobs + ["up"] * jobs  # and no other was started
+
+
+DEAF = "trap 'echo deaf >&3' TERM; echo up >&3; while true; do sleep 0.05; done"
+
+
+@pytest.mark.parametrize("number", STOPS)
+def test_a_second_signal_kills(number: signal.Signals, tmp_path: Path, log: Path) -> None:
+    write(log, DEAF)
+    assert isinstance(stop(tmp_path, log, 1, signal.SIGTERM, number), SystemExit)
+    assert log.read_text().split() == ["up", "deaf"]
+
+
+def test_those_that_do_not_end_are_killed(tmp_path: Path, log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(log, DEAF)
+    monkeypatch.setattr("lightning_flows.app.commands.sweep.KILL_AFTER", 0.2)
+    assert isinstance(stop(tmp_path, log, 2, signal.SIGTERM), SystemExit)
+    assert log.read_text().split().count("up") == 2
+
+
+def test_a_handler_around_it_says_how_it_ends(tmp_path: Path, log: Path) -> None:
+    def handler(number: int, frame: object) -> None:
+        raise ZeroDivisionError
+
+    write(log, "echo up >&3; exec sleep 60")
+    before = signal.signal(signal.SIGTERM, handler)
+    try:
+        assert isinstance(stop(tmp_path, log, 1, signal.SIGTERM), ZeroDivisionError)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "found", "differ"),
+    [
+        (0.5, 1.5, True), (1.001, 0.001, True), (2, "2", False), ("2e-3", 0.002, False), (True, 1, False),
+        ("a.b.CSF", "CSF", False), ("a.CSF", "a.CouplingFlow", True), ([1], [2], False),
+    ],
+)  # fmt: skip
+def test_values_are_compared_whatever_their_notation(wanted: object, found: object, differ: bool) -> None:
+    assert _differ(wanted, found) == differ

@@ -1,0 +1,77 @@
+import os
+import re
+import sys
+from pathlib import Path
+
+import pytest
+from tests.tables.conftest import write_run  # noqa: F401 - a fixture
+
+from lightning_flows.app.cli import main
+
+TINY = """# tiny
+model:
+  init_args: {steps_per_level: 1, width: 4, depth: 1, growth: 4, context_depth: 1, num_importance_samples: 2}
+data:
+  init_args: {batch_size: 4, stride: 32}
+trainer:
+  max_epochs: 1
+  limit_train_batches: 5
+  limit_val_batches: 1
+  limit_test_batches: 1
+  accelerator: cpu
+  enable_progress_bar: false
+"""
+
+
+@pytest.mark.slow
+def test_one_command_trains_what_is_missing_and_prints_the_table(tmp_path, capfd, monkeypatch) -> None:
+    overlay = tmp_path / "tiny.yaml"
+    overlay.write_text(TINY)
+    configs = sys.modules["lightning_flows.app.commands.table"].CONFIGS
+    monkeypatch.setitem(configs, 1, ["table1/conv1x1.yaml", "table1/emerging.yaml"])
+    options = ["table", "1", f"--runs={tmp_path}/runs", "--seeds=[5]", f'--overlays=["cpu.yaml","{overlay}"]']
+    main([*options, "--fit=true"])
+    first, told = capfd.readouterr()
+    assert "run 2 of 2: table1/emerging.yaml, seed 5" in told
+    assert re.search(r"^1 of 2 runs done, 0:0\d:\d\d left$", told, re.MULTILINE)
+    assert "2 of 2 runs done" in told
+    assert first.startswith("|")  # what is told goes elsewhere
+    assert "| 1x1 | 1 |" in first
+    assert "| emerging | 1 |" in first
+    tests = list(tmp_path.glob("runs/*/version_0/tests.jsonl"))
+    assert [path.parts[-3] for path in sorted(tests)] == ["conv1x1_cpu_tiny_seed5", "emerging_cpu_tiny_seed5"]
+    times = [path.stat().st_mtime_ns for path in tests]
+    main([*options, "--fit=true"])  # everything is there
+    assert capfd.readouterr() == (first, "")
+    assert [path.stat().st_mtime_ns for path in tests] == times
+
+
+def test_unknown_table(capsys) -> None:
+    with pytest.raises(SystemExit) as error:
+        main(["table", "9"])
+    assert error.value.code == 1
+    assert "expected a table among 1, 2, 3, 4; got 9" in capsys.readouterr().err
+
+
+def test_empty_folder(tmp_path: Path, capsys) -> None:
+    with pytest.raises(SystemExit):
+        main(["table", "1", f"--runs={tmp_path}"])
+    assert "expected tested runs below" in capsys.readouterr().err
+
+
+def test_a_run_that_fails_stops_the_table(tmp_path: Path, capfd) -> None:
+    with pytest.raises(SystemExit):
+        main(["table", "1", f"--runs={tmp_path}", "--fit=true", "--images=/nowhere.tar"])
+    assert "`fit` of conv1x1_cpu_nowhere_seed0 ended with status 1" in capfd.readouterr().err
+
+
+def test_one_bad_run_is_one_line_and_no_text_drives_the_terminal(write_run, tmp_path: Path, capsys) -> None:  # noqa: F811
+    write_run("good", torch="2.0\x1b]0;evil\x07")
+    os.mkfifo(write_run("bad\x1b[31m", seed=1) / "runtime.json")
+    main(["table", "1", f"--runs={tmp_path}"])
+    out, told = capsys.readouterr()
+    assert "| 1x1 | 1 |" in out
+    assert r"torch 2.0\x1b]0;evil\x07" in out
+    assert told.startswith(f"left out: expected a whole run in {tmp_path}/bad\\x1b[31m/version_0; got ")
+    assert told.count("\n") == 1
+    assert "\x1b" not in out + told

@@ -1,0 +1,94 @@
+"""Archives that claim or expand to more than they are: one error, at once, and little memory."""
+
+import bz2
+import gzip
+import io
+import lzma
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from lightning_flows.data.datasets import archives
+from lightning_flows.data.datasets.image_sources import TarSource, open_source
+from lightning_flows.errors import DataError
+
+
+def header(name: str, size: int, kind: bytes = tarfile.REGTYPE) -> bytes:
+    member = tarfile.TarInfo(name)
+    member.size, member.type = size, kind
+    return member.tobuf(tarfile.GNU_FORMAT)
+
+
+def zipped(path: Path, start: bytes, num_zeros: int) -> Path:
+    """A gzip file of ``start`` and many zeros, a thousandth of their number in bytes."""
+    with gzip.open(path, "wb", compresslevel=1) as file:
+        file.write(start)
+        for _ in range(num_zeros >> 20):
+            file.write(bytes(1 << 20))
+    return path
+
+
+@pytest.fixture
+def narrow(monkeypatch):
+    """Small limits, so that small files exceed them."""
+    monkeypatch.setattr(archives, "FREE_EXPANSION", 2**21)
+
+
+@pytest.mark.parametrize("name", ["1.png", "data.bin"])
+def test_a_compressed_archive_may_not_expand_without_end(tmp_path, narrow, name):
+    path = zipped(tmp_path / "x.tar.gz", header(name, 2**33), 2**24)
+    with pytest.raises(
+        DataError, match=r"x\.tar\.gz cannot be read as a tar archive \(it expands to more than [0-9] MiB"
+    ):
+        open_source(path)
+
+
+def test_nor_behind_its_end(tmp_path, narrow):
+    path = zipped(tmp_path / "x.tar.gz", header("1.png", 0) + bytes(1024), 2**24)
+    with pytest.raises(DataError, match="it expands to more than"):
+        open_source(path)
+
+
+@pytest.mark.parametrize("kind", [tarfile.GNUTYPE_LONGNAME, tarfile.XHDTYPE, tarfile.XGLTYPE])
+def test_a_header_of_gigabytes_is_not_read(tmp_path, kind):
+    (tmp_path / "x.tar").write_bytes(header("1.png", 2**33, kind))
+    with pytest.raises(DataError, match="a header claims 8589934592 bytes"):
+        open_source(tmp_path / "x.tar")
+
+
+def test_a_chain_of_headers_is_one_error(tmp_path):
+    (tmp_path / "x.tar").write_bytes((header("a", 512, tarfile.GNUTYPE_LONGNAME) + b"b" * 512) * 5000)
+    with pytest.raises(DataError, match="cannot be read as a tar archive"):
+        open_source(tmp_path / "x.tar")
+
+
+def test_a_sparse_member_is_refused_by_its_size(tmp_path):
+    content = b"1 0\n"
+    member = tarfile.TarInfo("1.png")
+    member.size = 512
+    sparse = {"major": "1", "minor": "0", "name": "1.png", "realsize": str(40 << 30)}
+    member.pax_headers = {f"GNU.sparse.{key}": value for key, value in sparse.items()}
+    with tarfile.open(tmp_path / "x.tar", "w", format=tarfile.PAX_FORMAT) as tar:
+        tar.addfile(member, io.BytesIO(b"1\n0\n0\n".ljust(512, b"\0") + content))
+    source = open_source(tmp_path / "x.tar")
+    with pytest.raises(DataError, match=r"1\.png has 42,949,672,960 bytes, more than the 536,870,912 of an image"):
+        list(source.read(["1.png"]))
+    broken: dict[str, str] = {}
+    assert list(source.read(["1.png"], broken)) == []
+    assert list(broken) == ["1.png"]
+
+
+@pytest.mark.parametrize("compress", [gzip.compress, bz2.compress, lzma.compress, lambda content: content])
+@pytest.mark.parametrize("first", ["a.png", "BZh9.png"])
+def test_compression_is_told_by_the_content(tmp_path, compress, first):
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        for name in (first, "b.png"):
+            member = tarfile.TarInfo(name)
+            member.size = 3
+            tar.addfile(member, io.BytesIO(b"abc"))
+    (tmp_path / "images").write_bytes(compress(buffer.getvalue()))
+    source = open_source(tmp_path / "images")
+    assert isinstance(source, TarSource)
+    assert dict(source.read(source.names)) == {first: b"abc", "b.png": b"abc"}

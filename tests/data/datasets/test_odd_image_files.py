@@ -1,0 +1,126 @@
+"""Folders and archives with broken, huge, linked, copied or transparent files among them."""
+
+import os
+
+import pytest
+from PIL import Image
+from tests.datasets.test_image_files import pack, save
+
+from lightning_flows.data.datasets import ImageFiles
+from lightning_flows.errors import DataError
+
+
+def test_all_broken_files_are_named_at_once(tmp_path):
+    save(tmp_path / "good.png")
+    for i in range(12):
+        (tmp_path / f"{i:02d}.png").write_bytes(b"" if i % 2 else b"no image")
+    os.mkfifo(tmp_path / "pipe.png")
+    files = ImageFiles(tmp_path)
+    with pytest.raises(DataError) as caught:
+        files.read(files.parts[""])
+    message = str(caught.value)
+    assert message.startswith(f"13 files cannot be used: {tmp_path}/00.png is no readable image (unknown or damaged")
+    assert message.endswith(
+        "09.png is no readable image (unknown or damaged format), and 3 more: remove or replace them"
+    )
+    with pytest.raises(DataError, match=r"pipe\.png is no regular file or leads nowhere: remove or replace it"):
+        files.read(["good.png"], check=["pipe.png"])
+    with pytest.raises(DataError, match=r"pipe\.png is no regular file"):
+        files.digests(["good.png", "pipe.png"])
+
+
+def test_files_that_are_only_checked_are_not_kept(tmp_path):
+    for i in range(4):
+        save(tmp_path / f"{i}.png", color=(i, i, i))
+    dataset, report = ImageFiles(tmp_path).read(["3.png", "1.png"], check=["0.png", "2.png"])
+    assert dataset.names == ["3.png", "1.png"]
+    assert dataset.images[:, 0, 0, 0].tolist() == [3, 1]
+    assert len(report.sizes) == 2
+
+
+@pytest.mark.parametrize("num_bytes", [2**29 + 1, 2**40])
+def test_a_file_of_terabytes_is_not_read(tmp_path, num_bytes):
+    save(tmp_path / "good.png")
+    with (tmp_path / "huge.png").open("wb") as file:
+        file.truncate(num_bytes)  # takes no room on the disk
+    with pytest.raises(DataError, match=rf"huge\.png has {num_bytes:,} bytes, more than the 536,870,912 of an image"):
+        ImageFiles(tmp_path).read(["good.png", "huge.png"])
+
+
+def test_images_beyond_the_memory_are_refused(tmp_path):
+    save(tmp_path / "1.png")
+    with pytest.raises(DataError, match=r"choose a smaller data\.size or fewer images"):
+        ImageFiles(tmp_path).read(["1.png"] * 10_000, size=65_535)
+
+
+def test_digests_follow_from_the_content_alone(tmp_path):
+    root = tmp_path / "images"
+    for i, name in enumerate(["a/1.png", "a/2.png", "b/1.png"]):
+        save(root / name, color=(i % 2, 0, 0))
+    first, second, copy = ImageFiles(root).digests(["a/1.png", "a/2.png", "b/1.png"])
+    assert len(first) == 16
+    assert first == copy != second
+    packed = ImageFiles(pack(root, arcname="wrapped"))
+    assert packed.digests(["wrapped/a/2.png", "wrapped/a/1.png"]) == [second, first]
+    read_first = ImageFiles(root)
+    read_first.read(["a/1.png"])
+    (root / "a/1.png").unlink()
+    assert read_first.digests(["a/1.png"]) == [first]  # not read a second time
+
+
+def test_a_link_to_an_image_that_is_there_counts_once(tmp_path):
+    save(tmp_path / "b/real.png")
+    (tmp_path / "a.png").symlink_to("b/real.png")
+    (tmp_path / "b/c.png").symlink_to("real.png")
+    (tmp_path / "elsewhere.png").symlink_to("/nowhere/1.png")
+    files = ImageFiles(tmp_path)
+    assert files.parts == {"": ["b/real.png", "elsewhere.png"]}
+    assert (files.num_left_out, files.left_out) == (2, "links to images: 2")
+
+
+def test_splits_of_links_are_read(tmp_path):
+    for i, split in enumerate(["train", "test", "train"]):
+        save(tmp_path / f"all/{i}.png")
+        (tmp_path / split).mkdir(exist_ok=True)
+        (tmp_path / split / f"{i}.png").symlink_to(f"../all/{i}.png")
+    files = ImageFiles(tmp_path)
+    assert files.parts == {"train": ["train/0.png", "train/2.png"], "test": ["test/1.png"]}
+    assert files.left_out == "images in all/: 3"
+
+
+def test_splits_that_cannot_be_followed_are_refused(tmp_path):
+    root = tmp_path / "images"
+    save(root / "train/1.png")
+    save(root / "test/2.png")
+    (root / "val").symlink_to("test")
+    for path in (root, pack(root)):
+        with pytest.raises(DataError, match="has a link 'val', which is not followed: put the images themselves there"):
+            ImageFiles(path)
+    (root / "val").unlink()
+    (root / "train/3.png").symlink_to("../test/2.png")
+    assert ImageFiles(root).parts["train"] == ["train/1.png", "train/3.png"]
+    with pytest.raises(DataError, match=r"has a link '(\./)?train/3\.png', which is not followed"):
+        ImageFiles(pack(root))
+
+
+def test_refused_layouts_name_the_root(tmp_path):
+    save(tmp_path / "cats/1.png")
+    save(tmp_path / "Train/1.png")
+    with pytest.raises(DataError, match=f"{tmp_path}: 'Train' may be a split or a class"):
+        ImageFiles(tmp_path)
+
+
+def test_transparency_is_told(tmp_path):
+    save(tmp_path / "1.png")
+    Image.new("RGBA", (32, 32), (0, 0, 0, 0)).save(tmp_path / "2.png")
+    Image.new("RGBA", (32, 32), (0, 0, 0, 255)).save(tmp_path / "3.png")
+    files = ImageFiles(tmp_path)
+    dataset, report = files.read(files.parts[""])
+    assert str(report) == f"{tmp_path}: read 3 images, 1 with transparency laid on white"
+    assert dataset.images[:, 0, 0, 0].tolist() == [10, 255, 0]
+
+
+def test_names_that_are_no_line_are_told_as_one(tmp_path):
+    (tmp_path / "a\nb.png").write_bytes(b"")
+    with pytest.raises(DataError, match=r"a\\nb\.png is no readable image"):
+        ImageFiles(tmp_path).read(["a\nb.png"])

@@ -1,0 +1,133 @@
+"""Splits of ImageFolderDataModule: they follow from each image, and from nothing else."""
+
+import re
+import shutil
+import tarfile
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from tests.datamodules.test_image_folder import names, save
+
+from lightning_flows.data import ImageFolderDataModule
+from lightning_flows.errors import DataError
+
+
+def split_by_content(root: Path, **kwargs) -> dict[int, str]:
+    """Which image, by the number it shows, is in which split."""
+    data = ImageFolderDataModule(str(root), size=8, augment=False, **kwargs)
+    found = {}
+    for stage, parts in {"fit": ("train", "val"), "test": ("test",)}.items():
+        data.setup(stage)
+        for part in parts:
+            found |= dict.fromkeys(data.dataset(part).images[:, 0, 0, 0].tolist(), part)
+    return found
+
+
+@pytest.mark.parametrize("folder", ["", "test"])
+@pytest.mark.parametrize("change", ["add", "remove", "rename", "wrap", "pack", "compress", "classes", "copy"])
+def test_no_change_moves_another_image(tmp_path, folder, change):
+    root = tmp_path / "images"
+    save(root, [f"{folder}/{i:03d}.png".lstrip("/") for i in range(100)])
+    if folder:
+        Image.new("RGB", (8, 8), (200, 0, 0)).save(make(root / "train") / "1.png")
+    split = split_by_content(root)
+    images, gone = root / folder, set()
+    if change == "add":
+        Image.new("RGB", (8, 8), (150, 150, 150)).save(images / "000a.png")
+        gone = {150}
+    elif change == "remove":
+        for name in ("000.png", "050.png"):
+            (images / name).unlink()
+    elif change == "rename":
+        for i, path in enumerate(sorted(images.glob("*.png"))):
+            path.rename(images / f"{(7 * i) % 100:03d}.jpg")
+    elif change == "copy":
+        for i in range(30):
+            shutil.copy(images / f"{i:03d}.png", images / f"{i:03d} (copy).png")
+    elif change == "classes":
+        for path in sorted(images.glob("*.png")):
+            path.rename(make(images / "ab"[int(path.stem) % 2]) / path.name)
+    elif change == "wrap":
+        root.rename(make(tmp_path / "outer") / "inner")
+        root = tmp_path / "outer"
+    else:
+        with tarfile.open(tmp_path / "x.tar", "w:gz" if change == "compress" else "w") as tar:
+            tar.add(root, arcname="some/where")
+        root = tmp_path / "x.tar"
+    changed = split_by_content(root)
+    assert {i: part for i, part in changed.items() if i not in gone} == {i: split[i] for i in changed if i not in gone}
+    assert len(changed) == 100 + bool(folder) + len(gone) - 2 * (change == "remove")
+
+
+def make(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def test_larger_fractions_keep_what_they_had(tmp_path):
+    save(tmp_path, [f"{i:03d}.png" for i in range(150)])
+    small, more_test, more_val = (
+        split_by_content(tmp_path, val_fraction=val, test_fraction=test)
+        for val, test in ((0.2, 0.2), (0.2, 0.4), (0.4, 0.2))
+    )
+    assert {i for i in small if more_test[i] != small[i]} == {i for i in small if more_test[i] == "test"} - {
+        i for i in small if small[i] == "test"
+    }
+    assert {i for i in small if more_val[i] != small[i]} == {i for i in small if more_val[i] == "val"} - {
+        i for i in small if small[i] == "val"
+    }
+
+
+def test_copies_of_an_image_are_in_one_split(tmp_path):
+    for i in range(40):
+        save(tmp_path / f"{i}", ["1.png", "2.png", "3.png"])
+    data = ImageFolderDataModule(str(tmp_path), size=8, val_fraction=0.3, test_fraction=0.3, seed=1)
+    split = data.split({"": [f"{i}/{k}.png" for i in range(40) for k in (1, 2, 3)]})
+    assert sorted(len(split[part]) for part in ("train", "val", "test")) == [40, 40, 40] or 0 in map(
+        len, split.values()
+    )
+    for k in (1, 2, 3):
+        assert len({part for part in ("train", "val", "test") if f"0/{k}.png" in split[part]}) == 1
+        assert all(f"{i}/{k}.png" in split[part] for part in split for i in range(40) if f"0/{k}.png" in split[part])
+
+
+@pytest.mark.parametrize("fractions", [(0, 0.3), (0.3, 0), (0.6, 0.4), (0.4, 0.6), (0, 0)])
+def test_fractions_at_their_limits(tmp_path, fractions):
+    val, test = fractions
+    data = ImageFolderDataModule(
+        str(save(tmp_path, [f"{i}.png" for i in range(100)])), size=8, val_fraction=val, test_fraction=test
+    )
+    split = data.split({"": [f"{i}.png" for i in range(100)]})
+    assert (len(split["val"]) == 0, len(split["test"]) == 0) == (val == 0, test == 0)
+    assert (len(split["train"]) == 0) == (val + test == 1)
+    assert len(split["train"]) + len(split["val"]) + len(split["test"]) == 100
+
+
+def test_a_seed_by_which_no_split_is_empty_is_named(tmp_path):
+    files = [f"{i}.png" for i in range(8)]
+    root = str(save(tmp_path, files))
+    seed = next(seed for seed in range(20) if not ImageFolderDataModule(root, seed=seed).split({"": files})["val"])
+    with pytest.raises(DataError, match=r"or take --data\.seed=\d+, by which each split has some") as caught:
+        ImageFolderDataModule(root, size=8, seed=seed).setup("fit")
+    assert names(ImageFolderDataModule(root, size=8, seed=int(re.findall(r"seed=(\d+)", str(caught.value))[0])))
+    with pytest.raises(DataError, match=r"change val_fraction and test_fraction$"):
+        ImageFolderDataModule(root, size=8, val_fraction=0).setup("fit")
+    same = save(tmp_path / "same", ["1.png"])
+    for i in range(20):
+        shutil.copy(same / "1.png", same / f"copy {i}.png")
+    with pytest.raises(DataError, match=r"change val_fraction and test_fraction$"):
+        ImageFolderDataModule(str(same), size=8).setup("fit")
+
+
+@pytest.mark.parametrize(
+    ("files", "arguments"),
+    [
+        (["1.png"], ("seed", "val_fraction", "test_fraction")),
+        (["train/1.png", "test/1.png"], ("seed",)),
+        (["train/1.png", "val/1.png"], ()),
+        (["train/1.png", "val/1.png", "test/1.png"], ()),
+    ],
+)
+def test_arguments_that_decide_the_split(tmp_path, files, arguments):
+    assert ImageFolderDataModule(str(save(tmp_path, files))).split_arguments() == arguments

@@ -1,0 +1,285 @@
+"""ImageDataModule: stages, loaders, exact evaluation on several ranks, hyperparameters."""
+
+import gc
+import multiprocessing
+import os
+import signal
+from itertools import chain
+
+import pytest
+import torch
+from lightning.pytorch import Trainer
+from lightning.pytorch.demos.boring_classes import BoringModel
+from torch import distributed
+from torch.utils.data import DistributedSampler, SequentialSampler
+
+from lightning_flows.data import ImageDataModule
+from lightning_flows.data.datasets import ImageDataset
+from lightning_flows.data.images import LazyLoader, augmentation
+from lightning_flows.errors import DataError, ShapeError, UsageError
+
+NUM = {"train": 20, "val": 7, "test": 11}
+
+
+class Numbers(ImageDataModule):
+    """Images that show their own number, and a record of the parts that were loaded."""
+
+    def __init__(self, *, empty: str = "", **kwargs) -> None:
+        super().__init__(**kwargs)
+        self.loaded: list[str] = []
+
+    @property
+    def event_shape(self) -> tuple[int, int, int]:
+        return 3, 32, 32
+
+    def load_part(self, part: str) -> ImageDataset:
+        self.loaded.append(part)
+        num = 0 if part == self.hparams["empty"] else NUM[part]
+        images = torch.arange(num, dtype=torch.uint8).view(-1, 1, 1, 1).expand(num, 3, 32, 32)
+        return ImageDataset(images, torch.arange(num), names=[f"{part}/{i}" for i in range(num)])
+
+
+def flat(lists: list[list[int]]) -> list[int]:
+    return list(chain.from_iterable(lists))
+
+
+def indices(loader) -> list[list[int]]:
+    return [batch["index"].tolist() for batch in loader]
+
+
+def fake_ranks(monkeypatch, *, rank: int, num_ranks: int) -> None:
+    monkeypatch.setattr(distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(distributed, "get_world_size", lambda *group: num_ranks)
+    monkeypatch.setattr(distributed, "get_rank", lambda *group: rank)
+
+
+@pytest.mark.parametrize(
+    ("stage", "parts"),
+    [("fit", ["train", "val"]), ("validate", ["val"]), ("test", ["test"]), ("predict", ["test"])],
+)
+def test_a_stage_loads_only_its_parts_and_only_once(stage, parts):
+    data = Numbers()
+    data.prepare_data()
+    assert data.loaded == []
+    data.setup(stage)
+    data.setup(stage)
+    assert data.loaded == parts
+    for part in {"train", "val", "test"} - set(parts):
+        with pytest.raises(RuntimeError, match=f"the {part} part is not loaded: call setup"):
+            data.dataset(part)
+
+
+def test_the_trainer_takes_it():
+    class Model(BoringModel):
+        def __init__(self) -> None:
+            super().__init__()
+            self.seen: dict[str, list[int]] = {"train": [], "val": [], "test": [], "predict": []}
+
+        def step(self, stage, batch):
+            assert batch["image"].dtype == torch.uint8
+            self.seen[stage] += batch["index"].tolist()
+            return {"loss": self.layer(torch.ones(1, 32)).sum()}
+
+        def training_step(self, batch, batch_idx):
+            return self.step("train", batch)
+
+        def validation_step(self, batch, batch_idx):
+            self.step("val", batch)
+
+        def test_step(self, batch, batch_idx):
+            self.step("test", batch)
+
+        def predict_step(self, batch, batch_idx):
+            return self.step("predict", batch)
+
+    options = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "accelerator": "cpu"}
+    trainer = Trainer(max_epochs=1, num_sanity_val_steps=0, enable_model_summary=False, **options)
+    model, data = Model(), Numbers(batch_size=4, eval_batch_size=3)
+    trainer.fit(model, data)
+    trainer.test(model, data, verbose=False)
+    trainer.predict(model, data, return_predictions=False)
+    assert data.loaded == ["train", "val", "test", "test"]  # the last for predict
+    assert sorted(model.seen["train"]) == list(range(20))
+    assert model.seen["val"] == list(range(7))
+    assert model.seen["test"] == model.seen["predict"] == list(range(11))
+
+
+def test_training_batches_are_shuffled_and_full():
+    data = Numbers(batch_size=8)
+    data.setup("fit")
+    batches = indices(data.train_dataloader())
+    assert [len(batch) for batch in batches] == [8, 8]
+    assert flat(batches) != sorted(flat(batches))
+    assert indices(data.train_dataloader()) == batches  # the same epoch again
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "num_ranks", "drop_last"),
+    [(10, 1, True), (11, 1, False), (100, 1, False), (10, 2, False), (5, 2, True)],
+)
+def test_small_training_sets_are_not_dropped(monkeypatch, batch_size, num_ranks, drop_last):
+    fake_ranks(monkeypatch, rank=0, num_ranks=num_ranks)
+    data = Numbers(batch_size=batch_size)
+    data.setup("fit")
+    loader = data.train_dataloader()
+    sizes = [len(batch) for batch in indices(loader)]
+    share = -(-20 // num_ranks)
+    assert sum(sizes) == (share // batch_size * batch_size if drop_last else share)
+    assert len(loader) == len(sizes)
+
+
+@pytest.mark.parametrize(("eval_batch_size", "sizes"), [(None, [4, 3]), (6, [6, 1])])
+def test_evaluation_is_in_order_and_complete(eval_batch_size, sizes):
+    data = Numbers(batch_size=4, eval_batch_size=eval_batch_size)
+    data.setup("validate")
+    batches = indices(data.val_dataloader())
+    assert [len(batch) for batch in batches] == sizes
+    assert flat(batches) == list(range(7))
+    assert isinstance(data.val_dataloader().sampler, SequentialSampler)
+
+
+@pytest.mark.parametrize(("stage", "part"), [("validate", "val"), ("test", "test"), ("predict", "test")])
+def test_evaluation_on_three_ranks_sees_each_image_once(monkeypatch, stage, part):
+    data, seen = Numbers(batch_size=2), []
+    data.setup(stage)
+    for rank in range(3):
+        fake_ranks(monkeypatch, rank=rank, num_ranks=3)
+        loader = getattr(data, f"{'val' if stage == 'validate' else stage}_dataloader")()
+        assert isinstance(loader.sampler, DistributedSampler)
+        seen.append(flat(indices(loader)))
+    assert sorted(flat(seen)) == list(range(NUM[part]))
+    assert max(map(len, seen)) - min(map(len, seen)) == 1
+
+
+def test_more_ranks_than_images(monkeypatch):
+    data = Numbers()
+    data.setup("validate")
+    fake_ranks(monkeypatch, rank=0, num_ranks=8)
+    with pytest.raises(DataError, match="at least one val image a process; got 7 for 8 processes: use fewer devices"):
+        data.val_dataloader()
+
+
+def test_number_of_test_images():
+    data = Numbers()
+    with pytest.raises(RuntimeError, match=r"the test part is not loaded: call setup\('test'\) first"):
+        _ = data.num_test
+    data.setup("test")
+    assert data.num_test == 11
+
+
+def test_names_of_predictions():
+    data = Numbers()
+    with pytest.raises(RuntimeError, match=r"the predict part is not loaded: call setup\('predict'\) first"):
+        data.predict_names()
+    data.setup("predict")
+    assert data.predict_names() == [f"test/{i}" for i in range(11)]
+
+
+@pytest.mark.parametrize(("stage", "part"), [("fit", "train"), ("fit", "val"), ("test", "test")])
+def test_an_empty_part_is_refused(stage, part):
+    with pytest.raises(DataError, match=f"Numbers has no images in its {part} part"):
+        Numbers(empty=part).setup(stage)
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "message"),
+    [
+        ({"batch_size": 0}, "expected batch_size and eval_batch_size of at least 1; got 0 and None"),
+        ({"eval_batch_size": 0}, "got 256 and 0"),
+        ({"num_workers": -1}, "expected num_workers from 0 to 256; got -1"),
+        ({"num_workers": 100_000}, "expected num_workers from 0 to 256; got 100000"),
+    ],
+)
+def test_bad_arguments(kwargs, message):
+    with pytest.raises((ShapeError, UsageError), match=message):
+        Numbers(**kwargs)
+
+
+@pytest.mark.parametrize("worker_timeout", [-1, float("nan"), float("inf")])
+def test_bad_timeout(worker_timeout):
+    with pytest.raises(UsageError, match="expected a worker_timeout of 0"):
+        Numbers(worker_timeout=worker_timeout)
+
+
+def test_workers_in_time_are_left_alone():
+    data = Numbers(num_workers=2, batch_size=2, worker_timeout=60)
+    data.setup("validate")
+    loader = data.val_dataloader()
+    assert flat(indices(loader)) == flat(indices(loader)) == list(range(7))
+    del loader
+    gc.collect()  # its workers end now, not within another test
+
+
+def test_a_worker_that_stops_answering_ends_the_run_and_is_ended():
+    data = Numbers(num_workers=1, batch_size=1)
+    data.setup("validate")
+    others, loader = set(multiprocessing.active_children()), data.val_dataloader()
+    batches = iter(loader)
+    next(batches)
+    (worker,) = set(multiprocessing.active_children()) - others
+    os.kill(worker.pid, signal.SIGSTOP)
+    loader.worker_timeout = 1  # the start of a worker may take longer
+    with pytest.raises(DataError, match=r"DataLoader timed out after 1 seconds; try fewer data"):
+        list(batches)
+    worker.join(timeout=30)
+    assert not worker.is_alive()
+
+
+def test_other_errors_of_workers_stay_what_they_are():
+    loader = LazyLoader([{}], worker_timeout=60)
+    with pytest.raises(ZeroDivisionError):
+        loader._next((1 / zero for zero in [0]), [])
+
+
+def test_no_argument_decides_the_split():
+    assert Numbers().split_arguments() == ()
+
+
+def test_workers_persist_and_memory_is_pinned_for_an_accelerator_only():
+    data = Numbers()
+    data.setup("fit")
+    assert not data.train_dataloader().persistent_workers
+    assert data.train_dataloader().pin_memory is torch.cuda.is_available()
+    data = Numbers(num_workers=1, batch_size=8)
+    data.setup("fit")
+    assert data.train_dataloader().persistent_workers
+    assert data.train_dataloader().num_workers == 1
+
+
+def test_hyperparameters_rebuild_it():
+    data = Numbers(batch_size=5, seed=3, augment=False)
+    assert dict(data.hparams) == {
+        "batch_size": 5, "eval_batch_size": None, "num_workers": 0, "seed": 3, "augment": False, "empty": "",
+        "worker_timeout": 300.0,
+    }  # fmt: skip
+    assert dict(Numbers(**data.hparams).hparams) == dict(data.hparams)
+
+
+@pytest.mark.parametrize("augment", [True, False])
+def test_only_training_images_are_augmented(augment):
+    data = Numbers(augment=augment)
+    data.setup("fit")
+    assert (data.dataset("train").transform is not None) is augment
+    assert data.dataset("val").transform is None
+
+
+@pytest.mark.parametrize(("size", "shift"), [(8, 0), (32, 1), (64, 3)])
+def test_augmentation_flips_and_shifts_with_edge_pixels(size, shift):
+    x = torch.arange(size, dtype=torch.uint8)
+    image = torch.stack([x.expand(size, size), x.view(-1, 1).expand(size, size)])
+    transform, seen = augmentation(size), set()
+    torch.manual_seed(0)
+    for _ in range(400):
+        result = transform(image)
+        assert result.dtype == torch.uint8
+        assert result.shape == image.shape
+        columns, rows = result[0, 0].int(), result[1, :, 0].int()
+        flipped = bool(columns[-1] < columns[0])
+        columns = columns.flip(0) if flipped else columns
+        dx, dy = int(columns[size // 2]) - size // 2, int(rows[size // 2]) - size // 2
+        assert torch.equal(columns, (x.int() + dx).clamp(0, size - 1))  # edges repeat, nothing wraps or blackens
+        assert torch.equal(rows, (x.int() + dy).clamp(0, size - 1))
+        seen.add((flipped, dx, dy))
+    moves = range(-shift, shift + 1)
+    assert {dx for _, dx, _ in seen} == {dy for _, _, dy in seen} == set(moves)
+    assert {flipped for flipped, _, _ in seen} == {True, False}

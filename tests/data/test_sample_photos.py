@@ -1,0 +1,32 @@
+"""SamplePhotosDataModule: parts and arguments; the crops themselves are tested with the data set."""
+
+import pytest
+
+from lightning_flows.data import SamplePhotosDataModule
+from lightning_flows.errors import ShapeError
+
+
+def test_parts():
+    data = SamplePhotosDataModule(stride=16, batch_size=32)
+    assert data.event_shape == (3, 32, 32)
+    data.setup("fit")
+    data.setup("test")
+    assert {part: len(data.dataset(part)) for part in ("train", "val", "test")} == {
+        "train": 1200,
+        "val": 52,
+        "test": 104,
+    }
+    assert next(iter(data.train_dataloader()))["image"].shape == (32, *data.event_shape)
+    assert data.dataset("train").transform is None
+
+
+def test_augmentation_on_request():
+    data = SamplePhotosDataModule(stride=32, augment=True)
+    data.setup("fit")
+    assert data.dataset("train").transform is not None
+    assert data.dataset("val").transform is None
+
+
+def test_bad_stride():
+    with pytest.raises(ShapeError, match="expected a stride of at least 1 pixel; got 0"):
+        SamplePhotosDataModule(stride=0)

@@ -1,0 +1,70 @@
+import math
+
+import pytest
+import torch
+from tests.figures.models import SHAPE, small_model, waves
+
+from lightning_flows.functional.streams import stream_seed
+from lightning_flows.reporting.figures import Outliers, image_bits, outlier_table, outliers_figure
+from lightning_flows.reporting.figures.outliers import SCORES, ImageBits, auroc, roc
+
+
+def bits(*flow: float) -> ImageBits:
+    return ImageBits(torch.tensor(flow).double(), torch.full((len(flow),), 2.0).double())
+
+
+DATA = Outliers(bits(4.0, 4.5, 5.0, 5.5), {"dull": bits(1.0, 2.0, 4.7), "noise": bits(40.0, 50.0)}, typical=4.75)
+
+
+def test_bits_are_those_of_the_flow_whatever_the_batches() -> None:
+    model, images = small_model().float(), waves(5, *SHAPE)
+    scores = image_bits(model, images, num_draws=2, batch_size=2, seed=3)
+    evidence = model.evidence(images, 2, seeds=[stream_seed(3, "evaluation noise", i) for i in range(5)])
+    torch.testing.assert_close(scores.flow, -evidence.log_likelihood.double() / (192 * math.log(2)))
+    assert len(scores.png) == 5
+
+
+def test_auroc_is_the_share_of_pairs_in_the_right_order() -> None:
+    generator = torch.Generator().manual_seed(0)
+    inliers = torch.randint(60, (50,), generator=generator) + 5000.0  # a sigmoid would make them all equal
+    outliers = torch.randint(30, 90, (40,), generator=generator) + 5000.0
+    pairs = outliers[:, None] - inliers
+    expected = ((pairs > 0).double() + 0.5 * (pairs == 0)).mean().item()
+    assert auroc(inliers, outliers) == pytest.approx(expected, abs=1e-6)
+    false, true = roc(inliers, outliers)
+    assert torch.trapezoid(true, false).item() == pytest.approx(expected, abs=1e-6)
+
+
+def test_typicality_finds_what_is_too_likely() -> None:
+    by_bpd, by_typicality, by_complexity = (
+        auroc(*(score(scores, DATA.typical) for scores in (DATA.inliers, DATA.outliers["dull"])))
+        for score in SCORES.values()
+    )
+    assert by_bpd == pytest.approx(2 / 12)
+    assert by_typicality == pytest.approx(8 / 12)
+    assert by_complexity == by_bpd  # all files are equally large
+
+
+def test_what_a_file_of_the_image_explains_is_taken_off() -> None:
+    scored = ImageBits(torch.tensor([3.0, 5.0, 6.0]).double(), torch.tensor([1.0, 4.0, 9.0]).double())
+    assert SCORES["bpd"](scored, 4.5).tolist() == [3, 5, 6]
+    assert SCORES["typicality"](scored, 4.5).tolist() == [1.5, 0.5, 1.5]
+    assert SCORES["bpd − PNG"](scored, 4.5).tolist() == [2, 1, -3]
+
+
+def test_table() -> None:
+    lines = outlier_table(DATA).splitlines()
+    assert lines[0] == "| images | number | bpd | PNG | AUROC by bpd | AUROC by typicality | AUROC by bpd − PNG |"
+    assert lines[2] == "| in distribution | 4 | 4.750 | 2.000 | – | – | – |"
+    assert lines[3] == "| dull | 3 | 2.567 | 2.000 | 0.167 | 0.667 | 0.167 |"
+    assert lines[4] == "| noise | 2 | 45.000 | 2.000 | 1.000 | 1.000 | 1.000 |"
+
+
+def test_figure_has_a_curve_for_each_set_and_score() -> None:
+    histogram, *panels = outliers_figure(DATA).axes
+    assert histogram.get_xlabel() == "bits per dimension"
+    assert [axes.get_title() for axes in panels] == [f"ROC by {name}" for name in SCORES]
+    for axes in panels:
+        labels = [text.get_text() for text in axes.get_legend().get_texts()]
+        assert [label.split(":")[0] for label in labels] == ["dull", "noise", "chance"]
+    assert "dull: 0.667" in panels[1].get_legend().get_texts()[0].get_text()

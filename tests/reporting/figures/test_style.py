@@ -1,0 +1,40 @@
+import pytest
+import torch
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+
+from lightning_flows.reporting.figures.style import COLORS, LINES, draw_map
+
+
+def test_each_color_has_a_dash_pattern_of_its_own():
+    assert len(COLORS) == len(set(COLORS)) == len(LINES) == len(set(LINES))
+    rgb = torch.tensor([to_rgb(color) for color in COLORS])
+    assert torch.pdist(rgb).min() > 0.25
+
+
+def shown(values: torch.Tensor, limit: float, **options: str) -> torch.Tensor:
+    """Colors ``(H, W, 3)`` of a map."""
+    image = draw_map(Figure().subplots(), values, limit, **options)
+    return torch.from_numpy(image.to_rgba(image.get_array())[..., :3])
+
+
+def test_zero_is_white_and_signs_have_colors_of_their_own():
+    ((low, zero, high, beyond),) = shown(torch.tensor([[-2.0, 0.0, 2.0, 7.0]]), 2.0)
+    assert zero.min() > 0.95
+    assert low.argmax() == 2  # blue
+    assert high.argmax() == 0  # red
+    assert torch.equal(beyond, high)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_scale_is_that_of_the_limit_and_values_stay_where_they_are(dtype):
+    values = torch.arange(6, dtype=dtype).reshape(2, 3)
+    figure = Figure()
+    image = draw_map(figure.subplots(), values, 10.0, title="a map", cmap="gray")
+    assert image.get_clim() == (-10, 10)
+    assert image.get_array().tolist() == values.tolist()
+    (axes,) = figure.axes
+    assert axes.get_title() == "a map"
+    assert len(axes.get_xticks()) == len(axes.get_yticks()) == 0
+    row = shown(values, 10.0, cmap="gray")[0, :, 0]
+    torch.testing.assert_close(row, (values[0].double() + 10) / 20, rtol=0, atol=1 / 128)

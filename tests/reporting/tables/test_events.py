@@ -1,0 +1,107 @@
+from pathlib import Path
+
+import pytest
+import torch
+from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import masked_crc32c
+from torch.utils.tensorboard import SummaryWriter
+
+from lightning_flows.reporting.tables.events import read_scalars
+
+
+def write(folder: Path, values: dict[int, float], tag: str = "val/bpd", suffix: str = "") -> Path:
+    with SummaryWriter(str(folder), filename_suffix=suffix) as writer:
+        for step, value in values.items():
+            writer.add_scalar(tag, value, step)
+    (path,) = folder.glob(f"events*{suffix}")
+    return path
+
+
+def test_curves_are_in_the_order_of_steps(tmp_path: Path) -> None:
+    write(tmp_path, {5: 1.0, 2: 2.0})
+    scalars = read_scalars(tmp_path)
+    assert scalars.curves == {"val/bpd": [(2, 2.0), (5, 1.0)]}
+    assert scalars.problems == []
+
+
+def test_what_a_resumed_run_logged_again_counts_once(tmp_path: Path) -> None:
+    first = write(tmp_path, {1: 4.0, 2: 9.0}, suffix=".a")
+    first.rename(tmp_path / "events.out.tfevents.1")
+    write(tmp_path, {2: 3.0, 3: 2.0}, suffix=".b").rename(tmp_path / "events.out.tfevents.2")
+    assert read_scalars(tmp_path).curves["val/bpd"] == [(1, 4.0), (2, 3.0), (3, 2.0)]
+
+
+@pytest.mark.parametrize("damage", ["truncated", "flipped", "zeros"])
+def test_a_broken_file_is_told_and_what_comes_before_is_kept(tmp_path: Path, damage: str) -> None:
+    path = write(tmp_path, dict.fromkeys(range(100), 1.0))
+    data = bytearray(path.read_bytes())
+    if damage == "flipped":
+        data[len(data) // 2] ^= 255
+    path.write_bytes(data[: len(data) // 2 + 5] if damage == "truncated" else data)
+    if damage == "zeros":
+        path.write_bytes(data[: len(data) // 2] + bytes(1000))
+    scalars = read_scalars(tmp_path)
+    assert 30 < len(scalars.curves["val/bpd"]) < 70
+    (problem,) = scalars.problems
+    assert path.name in problem
+    assert "broken after" in problem
+
+
+def test_a_value_that_was_changed_is_not_taken(tmp_path: Path) -> None:
+    path = write(tmp_path, {1: 1.0, 2: 2.0})
+    data = bytearray(path.read_bytes())
+    data[-5] ^= 1  # the last byte before the checksum
+    path.write_bytes(data)
+    scalars = read_scalars(tmp_path)
+    assert scalars.curves["val/bpd"] == [(1, 1.0)]
+    assert scalars.problems
+
+
+def test_a_image_that_is_cut_off_is_told(tmp_path: Path) -> None:
+    with SummaryWriter(str(tmp_path)) as writer:
+        writer.add_image("image", torch.rand(3, 64, 64), 1)
+    (path,) = tmp_path.glob("events*")
+    path.write_bytes(path.read_bytes()[:-100])
+    assert read_scalars(tmp_path).problems
+
+
+def test_large_records_are_stepped_over(tmp_path: Path) -> None:
+    with SummaryWriter(str(tmp_path)) as writer:
+        writer.add_scalar("a", 1.0, 1)
+        writer.add_image("image", torch.rand(3, 64, 64), 1)
+        writer.add_scalar("a", 2.0, 2)
+    assert read_scalars(tmp_path).curves == {"a": [(1, 1.0), (2, 2.0)]}
+    assert read_scalars(tmp_path).problems == []
+
+
+def test_no_event_file_is_no_curve(tmp_path: Path) -> None:
+    assert read_scalars(tmp_path).curves == {}
+    (tmp_path / "events.out.tfevents.1").write_bytes(b"no events at all, only text")
+    assert read_scalars(tmp_path).problems
+
+
+@pytest.mark.parametrize("length", [2**33, 2**63, 2**64 - 1, 2**40])
+def test_a_record_that_claims_to_be_huge(tmp_path: Path, length: int) -> None:
+    path = write(tmp_path, {1: 1.0})
+    head = length.to_bytes(8, "little")
+    with path.open("ab") as file:
+        file.write(head + masked_crc32c(head).to_bytes(4, "little") + bytes(100))
+    scalars = read_scalars(tmp_path)
+    assert scalars.curves == {"val/bpd": [(1, 1.0)]}
+    assert "broken after 2 events" in scalars.problems[0]
+
+
+def test_more_events_than_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lightning_flows.reporting.tables.events.MOST", 7)
+    for i in range(3):
+        write(tmp_path, {3 * i + j: 1.0 for j in range(3)}, suffix=f".{i}").rename(
+            tmp_path / f"events.out.tfevents.{i}"
+        )
+    scalars = read_scalars(tmp_path)
+    assert [step for step, _ in scalars.curves["val/bpd"]] == [
+        0,
+        1,
+        2,
+        3,
+        4,
+    ]  # each file begins with an event of its own
+    assert scalars.problems == ["expected at most 7 events; got more in events.out.tfevents.1: its curves end there"]

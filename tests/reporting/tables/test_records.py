@@ -1,0 +1,157 @@
+"""Whatever a config or record holds: it is taken, or is one sentence."""
+
+import copy
+import json
+import os
+import random
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from tests.tables.test_events import write
+
+from lightning_flows.errors import DataError
+from lightning_flows.reporting.report import read_trainings, report_page
+from lightning_flows.reporting.tables import find_runs, table1, table2, table3, table4
+
+GRAPHS = {"class_path": "lightning_flows.modules.GraphNormalizingFlow", "init_args": {"exponential": True, "width": 8}}
+MOG = {
+    "class_path": "lightning_flows.data.GraphMoGDataModule",
+    "init_args": {"mixture": "mog4", "steps_per_epoch": 9},
+}
+CSF = {
+    "class_path": "lightning_flows.modules.CSF",
+    "init_args": {"dequantization": "uniform", "ablation": "without_far"},
+}
+GRAPH_METRICS = {"test/nll_from_gap": 4.0, "test/gap": 0.1, "test/gap_standard_error": 0.1, "test/entropy": 3.6}
+RUNTIME = {
+    "train_step_seconds": 0.5, "images_per_second": 16.0, "batch_size": 8, "num_devices": 1, "device": "CPU",
+    "precision": "32-true", "cpu_seconds": 9.0, "peak_memory_bytes": 2**20, "torch": "2.0", "lightning_flows": "0.2",
+}  # fmt: skip
+ODD: list[Any] = [
+    None, True, "x", "\x1b[31m", "", [], {}, [[]], {"a": {"b": [1]}}, -1, 0, 2**62, 10**400, 1e308, -1e-320,
+    float("nan"), float("inf"), "9" * 500, "mog4", "none", {"class_path": None}, {"class_path": "a.CSF"}, "a\0b",
+]  # fmt: skip
+
+
+def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [path, *(place for key, part in inner for place in places(part, (*path, key)))]
+
+
+def changed(value: Any, chance: random.Random) -> Any:
+    """A record with one value that is replaced, or gone."""
+    whole = copy.deepcopy({"": value})
+    *above, last = ("", *chance.choice(places(value)))
+    holder = whole
+    for key in above:
+        holder = holder[key]
+    if chance.random() < 0.2 and isinstance(holder, dict):
+        del holder[last]
+    else:
+        holder[last] = chance.choice(ODD)
+    return whole.get("")
+
+
+def damaged(data: bytes, chance: random.Random) -> bytes:
+    """A file with some bytes that are replaced, put in or gone."""
+    for _ in range(chance.randint(1, 3)):
+        i, length = chance.randrange(len(data) + 1), chance.choice([0, 1, 1, 9])
+        data = data[:i] + chance.randbytes(chance.choice([0, 1, 1, 5])) + data[i + length :]
+    return data
+
+
+def use(folder: Path) -> None:
+    """All that is done with runs; nothing but a DataError leaves it."""
+    report_page(read_trainings(folder), "Runs")
+    try:
+        runs = find_runs(folder, tell=lambda text: None)
+    except DataError:
+        return
+    for table in (table1, table2, table3, table4):
+        with suppress(DataError):
+            assert table(runs)
+
+
+def records(kind: str, write_run) -> list[Path]:
+    if kind == "graphs":
+        folder = write_run("a", model=GRAPHS, metrics=GRAPH_METRICS, data=MOG, runtime=RUNTIME)
+        config = yaml.safe_load((folder / "config.yaml").read_text())
+        (folder / "config.yaml").write_text(yaml.safe_dump({**config, "data": MOG}))
+    else:
+        folder = write_run("a", runtime=RUNTIME, **({"model": CSF} if kind == "csf" else {}))
+    events = write(folder, {1: 4.0, 2: 3.0})
+    write_run("b", seed=1, runtime=RUNTIME)
+    return [folder / "config.yaml", folder / "tests.jsonl", folder / "runtime.json", events]
+
+
+@pytest.mark.parametrize("kind", ["images", "csf", "graphs"])
+def test_no_change_of_a_value_is_more_than_one_sentence(kind: str, write_run, tmp_path: Path) -> None:
+    chance = random.Random(kind)
+    paths = records(kind, write_run)[:3]
+    use(tmp_path)
+    for path in paths:
+        whole = path.read_text()
+        record = yaml.safe_load(whole) if path.suffix == ".yaml" else json.loads(whole)
+        for _ in range(40):
+            other = changed(record, chance)
+            path.write_text(yaml.safe_dump(other) if path.suffix == ".yaml" else json.dumps(other))
+            use(tmp_path)
+        path.write_text(whole)
+
+
+def test_no_change_of_bytes_is_more_than_one_sentence(write_run, tmp_path: Path) -> None:
+    chance = random.Random(0)
+    for path in records("images", write_run):
+        whole = path.read_bytes()
+        for _ in range(40):
+            path.write_bytes(damaged(whole, chance))
+            use(tmp_path)
+        path.write_bytes(whole)
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "tests.jsonl", "runtime.json", "events"])
+@pytest.mark.parametrize("kind", ["pipe", "zero", "secret", "huge", "folder"])
+def test_a_bad_file_is_one_sentence_and_stops_no_other_run(kind: str, name: str, write_run, tmp_path: Path) -> None:
+    runs, secret = tmp_path, tmp_path.parent / f"{tmp_path.name}_secret"
+    secret.write_text("secret: 1\n")
+    path = next(each for each in records("images", write_run) if each.name.startswith(name))
+    path.unlink()
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "folder":
+        path.mkdir()
+    elif kind == "huge":
+        with path.open("wb") as file:
+            file.truncate(50_000_000)
+    else:
+        path.symlink_to({"zero": "/dev/zero", "secret": secret}[kind])
+    told: list[str] = []
+    (run,) = [run for run in find_runs(runs, tell=told.append) if run.seed == 1]
+    assert table1([run])
+    broken, whole = read_trainings(runs)
+    assert whole.run is not None
+    assert len(broken.problems) == 1
+    assert len(told) == (name != "events")
+    assert all(path.name in text and "\n" not in text for text in (*told, *broken.problems))
+    assert "secret: 1" not in report_page([broken], "Runs")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"metrics": {"test/bpd": float("nan")}}, "whose test/bpd is nan, not a finite number"),
+        ({"metrics": {"test/bpd": "4"}}, "whose test/bpd is '4', not a finite number"),
+        ({"metrics": {"test/bpd": True}}, "whose test/bpd is True, not"),
+        ({"num_parameters": 10**400}, "numbers of at most 64 bits"),
+        ({"torch": None}, "whose torch is None, not str"),
+        ({"model": {"class_path": ["a"], "init_args": {}}}, "whose model.class_path is list, not str"),
+        ({"data": {"class_path": "a", "init_args": "x"}}, "whose data.init_args is 'x', not names with values"),
+    ],
+)
+def test_what_is_wrong_with_a_record_is_said(change: dict[str, Any], message: str, write_run, tmp_path: Path) -> None:
+    write_run("a", **change)
+    with pytest.raises(DataError, match=message):
+        find_runs(tmp_path)

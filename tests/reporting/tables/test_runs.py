@@ -1,0 +1,73 @@
+import json
+
+import pytest
+
+from lightning_flows.errors import DataError
+from lightning_flows.reporting.tables import find_runs
+from lightning_flows.reporting.tables.runs import check_comparable, measured_on
+
+
+def test_tested_runs_are_found_anywhere_below(write_run, tmp_path):
+    write_run("a/b", seed=3)
+    write_run("c", runtime={"train_step_seconds": 0.5})
+    (tmp_path / "unfinished/version_0").mkdir(parents=True)
+    one, other = find_runs(tmp_path)
+    assert (one.seed, other.seed) == (3, 0)
+    assert one.model["width"] == 8
+    assert (one.runtime, other.runtime) == ({}, {"train_step_seconds": 0.5})
+
+
+def test_the_last_test_on_the_runs_own_data_counts(write_run, tmp_path):
+    folder = write_run("a", bpd=4.0)
+    test = json.loads((folder / "tests.jsonl").read_text())
+    later = test | {"metrics": {"test/bpd": 3.0}}
+    elsewhere = test | {"metrics": {"test/bpd": 1.0}, "data": {"class_path": "x.ImageFolder", "init_args": {}}}
+    (folder / "tests.jsonl").write_text("".join(json.dumps(t) + "\n" for t in (test, later, elsewhere)))
+    (run,) = find_runs(tmp_path)
+    assert run.test["metrics"]["test/bpd"] == 3.0
+    (folder / "tests.jsonl").write_text(json.dumps(elsewhere) + "\n")
+    with pytest.raises(DataError, match=r"expected tested runs below .* got none: train with `fit`"):
+        find_runs(tmp_path)
+
+
+@pytest.mark.parametrize(("file", "content"), [("tests.jsonl", "{"), ("config.yaml", "a: ["), ("runtime.json", "x")])
+def test_a_broken_file_is_named(write_run, tmp_path, file, content):
+    (write_run("a", runtime={}) / file).write_text(content)
+    with pytest.raises(DataError, match=r"expected a whole run in .*a.version_0"):
+        find_runs(tmp_path)
+
+
+def test_runs_of_other_settings_are_not_compared(write_run, tmp_path):
+    write_run("a", mixing="conv1x1", seed=0)
+    write_run("b", mixing="emerging", seed=1)
+    check_comparable(find_runs(tmp_path), free=lambda run: {"mixing"})
+    with pytest.raises(DataError, match=r"model\.init_args\.mixing: conv1x1, and .* emerging"):
+        check_comparable(find_runs(tmp_path), free=lambda run: set())
+    write_run("c", max_epochs=5)
+    with pytest.raises(DataError, match=r"trainer\.max_epochs: 4, and .* 5: keep them in separate folders"):
+        check_comparable(find_runs(tmp_path), free=lambda run: {"mixing"})
+
+
+def test_tests_of_other_settings_are_not_compared(write_run, tmp_path):
+    write_run("a")
+    write_run("b", seed=1, num_items=8)
+    with pytest.raises(DataError, match=r"test\.num_items: 104, and .* 8: keep"):
+        check_comparable(find_runs(tmp_path), free=lambda run: {"mixing"})
+
+
+def test_tests_of_an_older_version(write_run) -> None:
+    folder = write_run("a")
+    path = folder / "tests.jsonl"
+    path.write_text(path.read_text().replace("num_items", "num_images"))
+    with pytest.raises(DataError, match=r"expected tests of this version in .*: move it away, test again"):
+        find_runs(folder)
+
+
+def test_epochs_too_short_to_be_timed(write_run, tmp_path) -> None:
+    """The batch size is measured with the steps."""
+    runtime = {"num_devices": 1, "device": "CPU"}
+    write_run("a", runtime=runtime)
+    write_run("b", runtime=runtime | {"batch_size": 8}, seed=1)
+    short, usual = find_runs(tmp_path)
+    assert "; runtimes on 1 x CPU; torch 2.0" in measured_on([short])
+    assert "; runtimes on 1 x CPU, batch 8; torch 2.0" in measured_on([usual])

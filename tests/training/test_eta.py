@@ -1,0 +1,54 @@
+from types import SimpleNamespace
+
+import pytest
+from lightning.pytorch.callbacks import Timer
+
+from lightning_flows.training.eta import Remaining, fit_share
+
+
+def moving_clock() -> tuple[Remaining, list[float]]:
+    times = [0.0]
+    return Remaining(now=lambda: times[0]), times
+
+
+def test_pace_is_that_since_the_first_look():
+    clock, times = moving_clock()
+    assert clock.text(0.5) == ""  # a run that goes on where it was
+    times[0] = 100.0
+    assert clock.seconds(0.6) == pytest.approx(400.0)
+    assert clock.text(0.6) == "0:06:40 left"
+    assert clock.seconds(1.0) == 0.0
+
+
+def test_nothing_is_promised_while_nothing_moves():
+    clock, times = moving_clock()
+    clock.seconds(0.5)
+    times[0] = 100.0
+    assert clock.seconds(0.5) is None
+
+
+def trainer(**options):
+    standard = {"max_epochs": 4, "max_steps": -1, "current_epoch": 1, "global_step": 15, "num_training_batches": 10}
+    return SimpleNamespace(**standard | {"callbacks": []} | options)
+
+
+@pytest.mark.parametrize(
+    ("options", "share"),
+    [
+        ({}, 1.5 / 4),
+        ({"max_steps": 20}, 0.75),  # the first limit to be reached counts
+        ({"max_steps": 1000}, 1.5 / 4),
+        ({"max_epochs": -1, "max_steps": 60}, 0.25),
+        ({"max_epochs": None, "max_steps": 10}, 1.0),
+        ({"max_epochs": -1}, None),
+        ({"num_training_batches": float("inf")}, 0.25),
+    ],
+)
+def test_share_of_a_training(options, share):
+    assert fit_share(trainer(**options), 5) == share
+
+
+def test_a_limit_on_time_counts(monkeypatch):
+    timer = Timer("00:00:01:40")
+    monkeypatch.setattr(timer, "time_elapsed", lambda stage=None: 80.0)
+    assert fit_share(trainer(callbacks=[timer]), 5) == pytest.approx(0.8)

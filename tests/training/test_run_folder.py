@@ -1,0 +1,211 @@
+"""A run's folder: a number of its own, one owner, known by its record when it was renamed or copied."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from lightning_flows.errors import CheckpointError, OutputError
+from lightning_flows.training.run_folder import RunFolder, newest, was_finished
+
+
+def finished(parent: Path, name: str | None = None) -> Path:
+    """A run that came to its end, with a checkpoint."""
+    run = RunFolder.create(parent, name)
+    (run.path / "checkpoints").mkdir()
+    (run.path / "checkpoints/last.ckpt").write_text("weights")
+    run.release("finished")
+    return run.path
+
+
+def test_runs_that_start_at_once_get_folders_of_their_own(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        runs = list(pool.map(lambda _: RunFolder.create(tmp_path), range(24)))
+    assert {run.path.name for run in runs} == {f"version_{i}" for i in range(24)}
+
+
+def test_a_number_is_above_those_of_renamed_runs_and_of_other_loggers(tmp_path: Path) -> None:
+    finished(tmp_path / "a").rename(tmp_path / "a/best")
+    (tmp_path / "b/version_6").mkdir(parents=True)
+    (tmp_path / "a/version_1_0").mkdir()  # no number
+    assert RunFolder.create(tmp_path / "a").path.name == "version_1"
+    assert RunFolder.create(tmp_path / "a", beside=[tmp_path / "b"]).path.name == "version_7"
+
+
+def test_a_folder_has_one_owner(tmp_path: Path) -> None:
+    run = RunFolder.create(tmp_path)
+    with pytest.raises(OutputError, match=rf"version_0 belongs to a run that is going on \(process {os.getpid()}\)"):
+        RunFolder(run.path).acquire()
+    run.release("finished")
+    RunFolder(run.path).acquire()
+
+
+def test_a_dead_process_owns_nothing(tmp_path: Path) -> None:
+    code = (
+        "import os, sys, time; from pathlib import Path; from lightning_flows.training.run_folder import RunFolder\n"
+        "run = RunFolder.create(Path(sys.argv[1]))\n"
+        "child = os.fork()\n"
+        "if child == 0: print(os.getpid(), flush=True)\n"  # as a process that loads data; it has let go of the lock
+        "time.sleep(60)"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    owner = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2])
+    child = int(owner.stdout.readline())
+    try:
+        with pytest.raises(OutputError, match=f"process {owner.pid}"):
+            RunFolder(tmp_path / "version_0").acquire()
+        owner.kill()
+        owner.wait()
+        RunFolder(tmp_path / "version_0").acquire()
+    finally:
+        os.kill(child, 9)
+        owner.kill()
+
+
+def test_a_folder_of_a_given_name_must_be_empty(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    assert RunFolder.create(tmp_path, "mine").path == tmp_path / "mine"
+    with pytest.raises(OutputError, match="mine holds files of another run"):
+        RunFolder.create(tmp_path, "mine")
+
+
+def test_links_that_lead_out_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    for link in ("checkpoints", "samples", "config.yaml", "checkpoints/last.ckpt"):
+        path = finished(tmp_path / link.replace("/", "_"))
+        (path / "checkpoints/zzz.ckpt").symlink_to("best.ckpt")  # within the folder
+        RunFolder(path).acquire()
+        if link == "checkpoints":
+            shutil.rmtree(path / link)
+        (path / link).unlink(missing_ok=True) if link != "checkpoints" else None
+        (path / link).symlink_to(tmp_path / "elsewhere")
+        with pytest.raises(OutputError, match=rf"{link} is a link that leads out of the run"):
+            RunFolder(path).acquire()
+
+
+def test_the_lock_is_no_link(tmp_path: Path) -> None:
+    path = finished(tmp_path)
+    (path / ".lock").unlink()
+    (path / ".lock").symlink_to(path / "checkpoints/last.ckpt")
+    with pytest.raises(OSError, match="lock"):
+        RunFolder(path).acquire()
+    assert (path / "checkpoints/last.ckpt").read_text() == "weights"
+
+
+def test_the_newest_run(tmp_path: Path) -> None:
+    assert newest(tmp_path / "none") == (None, [])
+    for _ in range(11):
+        last = finished(tmp_path)
+    RunFolder.create(tmp_path).release("failed")  # has no checkpoint
+    assert newest(tmp_path) == (last, [])  # 10, which comes before 2 in the alphabet
+
+
+@pytest.mark.parametrize("name", ["version_0_old", "version_0 (copy)", "0_backup", "version_backup", "version_7"])
+def test_a_copy_is_left_alone_and_told(tmp_path: Path, name: str) -> None:
+    path = finished(tmp_path)
+    shutil.copytree(path, tmp_path / name)
+    found, remarks = newest(tmp_path)
+    assert found == path
+    assert remarks == [f"{tmp_path / name} is a copy of {path} and is left alone"]
+
+
+@pytest.mark.parametrize("name", ["version_1_good", "good run", "version_1_0", "1"])
+def test_a_renamed_run_is_understood(tmp_path: Path, name: str) -> None:
+    first = finished(tmp_path)
+    finished(tmp_path).rename(tmp_path / name)
+    assert newest(tmp_path) == (tmp_path / name, [])
+    shutil.rmtree(tmp_path / name)
+    assert newest(tmp_path) == (first, [])
+
+
+def test_runs_that_cannot_be_told_apart_are_refused(tmp_path: Path) -> None:
+    for parent in ("a", "b"):
+        finished(tmp_path / parent)
+    shutil.copytree(tmp_path / "b/version_0", tmp_path / "a/other")
+    with pytest.raises(CheckpointError, match=r"cannot be told which of .* and .* is the newest"):
+        newest(tmp_path / "a")
+
+
+def test_a_run_without_number_is_found_alone_and_else_told(tmp_path: Path) -> None:
+    path = finished(tmp_path).rename(tmp_path / "old")
+    (path / "run.json").unlink()
+    assert newest(tmp_path) == (path, [])
+    run = finished(tmp_path)
+    assert newest(tmp_path) == (run, [f"{path} has no number and is left alone: name its checkpoint by "
+                                      "--ckpt_path FILE to resume it"])  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        "",
+        "[]",
+        "{",
+        '{"number": "x", "id": []}',
+        '{"number": -3}',
+        '{"number": 1e999}',
+        "[" * 10_000,
+        "\x00",
+        "9" * 5000,
+    ],
+)
+def test_a_record_that_makes_no_sense_counts_for_nothing(tmp_path: Path, record: str) -> None:
+    path = finished(tmp_path)
+    (path / "run.json").write_text(record)
+    assert newest(tmp_path) == (path, [])
+    assert was_finished(path)
+    assert RunFolder.create(tmp_path).path.name == "version_1"
+
+
+def test_the_state_of_a_run(tmp_path: Path) -> None:
+    run = RunFolder.create(tmp_path)
+    assert not was_finished(run.path)
+    first = json.loads((run.path / "run.json").read_text())
+    run.release("stopped")
+    assert not was_finished(run.path)
+    run.acquire()
+    run.release("finished")
+    assert was_finished(run.path)
+    assert json.loads((run.path / "run.json").read_text()) == first | {"state": "finished"}
+
+
+@pytest.mark.parametrize("kept", ["checkpoints", "config.yaml", "hparams.yaml"])
+def test_what_others_wrote_is_kept(kept: str, tmp_path: Path) -> None:
+    run = RunFolder.create(tmp_path / "runs")
+    (run.path / "events.out.tfevents.0").touch()
+    (run.path / kept).mkdir()
+    run.drop()
+    assert (run.path / kept).is_dir()
+
+
+def test_an_empty_run_is_dropped_and_a_resumed_one_never(tmp_path: Path) -> None:
+    run = RunFolder.create(tmp_path / "runs")
+    (run.path / "events.out.tfevents.0").touch()
+    RunFolder(run.path).drop()
+    assert run.path.is_dir()
+    run.release("failed")
+    run.drop()
+    assert not (tmp_path / "runs").exists()
+
+
+def test_links_in_a_circle_and_pipes_are_refused(tmp_path: Path) -> None:
+    path = finished(tmp_path)
+    (path / "hparams.yaml").symlink_to("hparams.yaml")
+    with pytest.raises(OutputError, match=r"hparams\.yaml is a link that leads out"):
+        RunFolder(path).acquire()
+    (path / "hparams.yaml").unlink()
+    os.mkfifo(path / "hparams.yaml")
+    with pytest.raises(OutputError, match=r"hparams\.yaml is no regular file"):
+        RunFolder(path).acquire()
+
+
+def test_a_name_that_no_terminal_shows_is_not_resumed(tmp_path: Path) -> None:
+    finished(tmp_path).rename(tmp_path / "\x1b[31m")
+    with pytest.raises(CheckpointError, match="rename it") as info:
+        newest(tmp_path)
+    assert str(info.value).isprintable()

@@ -1,0 +1,208 @@
+"""Each run has a folder of its own, whatever the logger, and `last` finds it again or says why not."""
+
+import copy
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from lightning.pytorch.loggers import Logger
+
+from lightning_flows.app.cli import main, run
+from lightning_flows.errors import FlowsError
+
+
+class Shared(Logger):
+    """As W&B's and MLflow's: all runs share ``save_dir``, and the version is an id."""
+
+    def __init__(self, save_dir: str = "shared", project: str = "flows") -> None:
+        super().__init__()
+        self._save_dir, self._project, self._id = save_dir, project, os.urandom(4).hex()
+
+    save_dir = property(lambda self: self._save_dir)
+    name = property(lambda self: self._project)
+    version = property(lambda self: self._id)
+
+    def log_metrics(self, metrics, step=None) -> None:
+        pass
+
+    def log_hyperparams(self, params, *args, **kwargs) -> None:
+        pass
+
+
+SHARED = {"class_path": f"{__name__}.Shared", "init_args": {"save_dir": "shared"}}
+CSV = {"class_path": "lightning.pytorch.loggers.CSVLogger", "init_args": {"save_dir": "csv", "name": "curves"}}
+BOARD = {
+    "class_path": "lightning.pytorch.loggers.TensorBoardLogger",
+    "init_args": {"save_dir": "board", "name": "demo", "default_hp_metric": False},
+}
+LOGGERS = {
+    "none": (False, "runs/flow"),
+    "shared": (SHARED, "shared/flows"),
+    "csv": (CSV, "csv/curves"),
+    "two": ([BOARD, CSV], "board/demo"),
+    "two, the other way round": ([CSV, BOARD], "csv/curves"),
+    "shared and csv": ([SHARED, CSV], "csv/curves"),
+}
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    # the module under this name may be another object than the one pytest imported
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[2]))
+
+
+def config(logger: object) -> str:
+    Path("logger.yaml").write_text(yaml.safe_dump({"trainer": {"logger": logger}}))
+    return "--config=logger.yaml"
+
+
+def files() -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in Path().rglob("*") if path.is_file()}
+
+
+def step_of(folder: Path) -> int:
+    return torch.load(folder / "checkpoints/last.ckpt", weights_only=True)["global_step"]
+
+
+@pytest.mark.parametrize("name", LOGGERS)
+def test_no_run_replaces_files_of_another_and_last_finds_the_newest(name: str, tiny: list[str], caplog) -> None:
+    logger, folder = LOGGERS[name]
+    options = ["fit", *tiny, config(logger)]
+    run([*options, "--ckpt_path=last"])
+    assert f"no earlier run in {folder}: starting the first" in caplog.text
+    before = files()
+    run([*options, "--seed_everything=1"])
+    after = files()
+    changed = {path for path, content in before.items() if after.get(path) != content}
+    assert changed <= {"logger.yaml"}
+    assert sorted(path.name for path in Path(folder).iterdir()) == ["version_0", "version_1"]
+    for file in ("config.yaml", "runtime.json", "samples/epoch_0000.png", "checkpoints/best.ckpt"):
+        assert (Path(folder) / "version_1" / file).is_file()
+    run([*options, "--seed_everything=1", "--ckpt_path=last", "--trainer.max_epochs=2"])
+    assert [step_of(Path(folder) / f"version_{i}") for i in (0, 1)] == [3, 6]
+    assert {path for path, content in before.items() if files().get(path) != content} <= {"logger.yaml"}
+
+
+def test_a_run_without_callbacks_is_found_again(tiny: list[str]) -> None:
+    options = ["fit", *tiny, config(SHARED), "--trainer.callbacks=[]", "--ckpt_path=last"]
+    run(options)
+    assert run([*options, "--trainer.max_epochs=2"]).trainer.global_step == 6
+    assert step_of(Path("shared/flows/version_0")) == 6
+
+
+def test_curves_in_a_csv_file_outlive_a_resumed_run(tiny: list[str]) -> None:
+    options = ["fit", *tiny, config(CSV)]
+    run(options)
+    before = Path("csv/curves/version_0/metrics.csv").read_text()
+    run([*options, "--ckpt_path=last", "--trainer.max_epochs=2"])
+    assert Path("csv/curves/version_0/metrics_0.csv").read_text() == before
+    assert Path("csv/curves/version_0/metrics.csv").read_text() != before
+
+
+def test_a_trial_run_leaves_nothing_and_resumes_nothing(tiny: list[str]) -> None:
+    run(["fit", *tiny, "--trainer.fast_dev_run=true"])
+    assert not files()
+    with pytest.raises(FlowsError, match="neither fast_dev_run nor"):
+        run(["fit", *tiny, "--trainer.fast_dev_run=true", "--ckpt_path=last"])
+
+
+def test_the_config_of_a_run_starts_another(tiny: list[str]) -> None:
+    run(["fit", *tiny])
+    run(["fit", *tiny, "--ckpt_path=last", "--trainer.max_epochs=2"])
+    before = files()
+    run(["fit", "--config=runs/demo/version_0/config.yaml", "--seed_everything=7", "--trainer.max_epochs=1"])
+    assert {path: content for path, content in files().items() if path in before} == before
+    assert yaml.safe_load(Path("runs/demo/version_1/config.yaml").read_text())["seed_everything"] == 7
+    assert step_of(Path("runs/demo/version_1")) == 3
+
+
+def test_a_given_version_is_one_run(tiny: list[str]) -> None:
+    options = ["fit", *tiny, "--trainer.logger.init_args.version=mine"]
+    run([*options, "--ckpt_path=last"])
+    before = files()
+    with pytest.raises(FlowsError, match="runs/demo/mine holds files of another run"):
+        run(options)
+    assert files() == before
+    run([*options, "--ckpt_path=last", "--trainer.max_epochs=2"])
+    assert step_of(Path("runs/demo/mine")) == 6
+
+
+def test_a_given_folder_of_checkpoints_is_one_run(tiny: list[str]) -> None:
+    callback = {
+        "class_path": "lightning.pytorch.callbacks.ModelCheckpoint",
+        "init_args": {"dirpath": "kept", "monitor": "val/bpd", "filename": "best", "enable_version_counter": False},
+    }
+    Path("own.yaml").write_text(yaml.safe_dump({"trainer": {"callbacks": [callback]}}))
+    options = ["fit", *tiny, "--config=own.yaml"]
+    run(options)
+    before = Path("kept/best.ckpt").read_bytes()
+    with pytest.raises(FlowsError, match="kept holds checkpoints of another run"):
+        run(options)
+    assert Path("kept/best.ckpt").read_bytes() == before
+    assert run([*options, "--ckpt_path=last", "--trainer.max_epochs=2"]).trainer.global_step == 6
+
+
+def test_a_run_that_goes_on_elsewhere_is_not_joined(tiny: list[str]) -> None:
+    from lightning_flows.training.run_folder import RunFolder
+
+    run(["fit", *tiny])
+    owner = RunFolder(Path("runs/demo/version_0"))
+    owner.acquire()
+    before = files()
+    with pytest.raises(FlowsError, match="belongs to a run that is going on"):
+        run(["fit", *tiny, "--ckpt_path=last", "--trainer.max_epochs=2"])
+    assert files() == before
+
+
+def test_a_renamed_run_goes_on_and_a_copy_is_told(tiny: list[str], caplog) -> None:
+    run(["fit", *tiny])
+    Path("runs/demo/version_0").rename("runs/demo/good run")
+    shutil.copytree("runs/demo/good run", "runs/demo/zzz")
+    shutil.rmtree("runs/demo/zzz")
+    run(["fit", *tiny, "--ckpt_path=last", "--trainer.max_epochs=2"])
+    assert step_of(Path("runs/demo/good run")) == 6
+    assert [path.name for path in Path("runs/demo").iterdir()] == ["good run"]
+    Path("runs/demo/good run").rename("runs/demo/version_0")
+    shutil.copytree("runs/demo/version_0", "runs/demo/version_0_old")
+    run(["fit", *tiny, "--ckpt_path=last", "--trainer.max_epochs=3"])
+    assert "version_0_old is a copy" in caplog.text
+    assert [step_of(Path("runs/demo") / name) for name in ("version_0", "version_0_old")] == [9, 6]
+
+
+def test_a_refused_resume_changes_nothing(tiny: list[str], capsys) -> None:
+    run(["fit", *tiny])
+    before = files()
+    with pytest.raises(SystemExit):
+        main(["fit", *tiny, "--ckpt_path=last", "--trainer.max_epochs=2", "--model.hidden_channels=24"])
+    assert "another model" in capsys.readouterr().err
+    changed = {path for path, content in files().items() if before.get(path) != content}
+    assert all(Path(path).name.startswith(("run.json", ".lock", "events.out")) for path in changed)
+
+
+def test_arguments_of_a_resumed_run_are_those_in_its_folder(tiny: list[str]) -> None:
+    run(["fit", *tiny])
+    run(["fit", *tiny, "--ckpt_path=last", "--trainer.max_epochs=2", "--model.learning_rate=0.125"])
+    for file in ("config.yaml", "hparams.yaml"):
+        assert "learning_rate: 0.125" in (Path("runs/demo/version_0") / file).read_text()
+
+
+@pytest.mark.parametrize("written", ["~/saved", "$HERE/saved"])
+@pytest.mark.parametrize("name", ["none", "shared", "csv", "two"])
+def test_home_and_variables_are_one_folder_for_all(
+    name: str, written: str, tiny: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for variable in ("HOME", "HERE"):
+        monkeypatch.setenv(variable, str(tmp_path / "home"))
+    logger = copy.deepcopy(LOGGERS[name][0])
+    for each in logger if isinstance(logger, list) else [logger] if logger else []:
+        each["init_args"]["save_dir"] = written
+    options = ["fit", *tiny, config(logger), f"--trainer.default_root_dir={written}"]
+    run(options)
+    run([*options, "--ckpt_path=last", "--trainer.max_epochs=2"])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["home", "logger.yaml"]
+    (last,) = Path("home").rglob("last.ckpt")
+    assert torch.load(last, weights_only=True)["epoch"] == 1

@@ -1,0 +1,270 @@
+"""SIGTERM and Ctrl-C end every subcommand, with one line and a status that says so, and leave no process behind."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
+ENVIRONMENT.pop("LIGHTNING_FLOWS_PARENT", None)
+
+SLOW = """
+import sys, time
+from lightning_flows.app import cli
+from lightning_flows.modules import CSF
+
+def slow(name):
+    def method(*args, **kwargs):
+        print("READY", flush=True)
+        while True:
+            time.sleep(0.01)
+    return method
+
+for name in ("validation_step", "test_step", "predict_step", "sample"):
+    setattr(CSF, name, slow(name))
+sys.modules["lightning_flows.app.commands.report"].read_trainings = slow("report")
+cli.main(sys.argv[1:])
+"""
+
+
+def start(code: str, *args: str, **environment: str) -> subprocess.Popen[str]:
+    """Run code in a process of its own until it says READY."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(code), *args],
+        cwd=ROOT,
+        env=ENVIRONMENT | environment,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    for line in process.stdout:
+        if "READY" in line:
+            return process
+    raise AssertionError(process.communicate()[1])
+
+
+def end(process: subprocess.Popen[str], number: int | None) -> tuple[int, list[str]]:
+    """Status, and the lines about the end."""
+    if number is not None:
+        process.send_signal(number)
+    _, errors = process.communicate(timeout=120)
+    return process.returncode, [line for line in errors.splitlines() if line.startswith(("error", "stopped", "Trace"))]
+
+
+@pytest.mark.parametrize(
+    ("command", "number", "status"),
+    [
+        ("validate", signal.SIGTERM, 143),
+        ("test", signal.SIGTERM, 143),
+        ("predict", signal.SIGTERM, 143),
+        ("test", signal.SIGINT, 130),
+        ("sample", signal.SIGTERM, 143),
+        ("report", signal.SIGINT, 130),
+    ],
+)
+def test_commands_that_keep_nothing_end_at_once(
+    command: str, number: int, status: int, trained: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(trained.parents[2], run)
+    options = {"predict": [f"--out={tmp_path}/out.csv"], "sample": [f"--out={tmp_path}/out.png"]}
+    source = [] if command == "report" else [f"--ckpt_path={run}/checkpoints/best.ckpt"]
+    options["report"] = [f"--runs={tmp_path}", f"--out={tmp_path}/out.html"]
+    process = start(SLOW, command, *source, *options.get(command, []))
+    name = "Ctrl-C" if number == signal.SIGINT else "SIGTERM"
+    assert end(process, number) == (status, [f"stopped by {name}: nothing more is written"])
+    assert not list(tmp_path.glob("out*"))
+    assert not (run / "tests.jsonl").exists()
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_imports_take_seconds_and_can_be_ended_as_well(number: int, status: int, tmp_path: Path) -> None:
+    (tmp_path / "torch.py").write_text("import time\nprint('READY', flush=True)\ntime.sleep(60)\n")
+    code = f"""
+    import runpy, sys
+    sys.path.insert(0, {str(tmp_path)!r})
+    sys.argv = ["lightning_flows", "report"]
+    runpy.run_module("lightning_flows", run_name="__main__")
+    """
+    name = "Ctrl-C" if number == signal.SIGINT else "SIGTERM"
+    assert end(start(code), number) == (status, [f"stopped by {name}: nothing more is written"])
+
+
+def test_fit_ends_before_its_data_are_read(tmp_path: Path) -> None:
+    code = """
+    import sys, time
+    from lightning_flows.app import cli
+    from lightning_flows.data import SamplePhotosDataModule
+    def setup(self, stage):
+        print("READY", flush=True)
+        time.sleep(60)
+    SamplePhotosDataModule.setup = setup
+    cli.main(sys.argv[1:])
+    """
+    process = start(code, "fit", "--config=demo.yaml", f"--trainer.logger.init_args.save_dir={tmp_path}/runs")
+    assert end(process, signal.SIGTERM) == (143, ["stopped by SIGTERM: nothing more is written"])
+    assert not list((tmp_path / "runs").iterdir())
+
+
+STUCK = """
+import ctypes, signal, sys
+from lightning_flows.training.signals import ended_by_signals
+with ended_by_signals():
+    mutex = ctypes.create_string_buffer(128)
+    libc = ctypes.CDLL(None)
+    libc.pthread_mutex_init(mutex, None)
+    libc.pthread_mutex_lock(mutex)
+    for number in (signal.SIGTERM, signal.SIGINT):  # one may come before the next line
+        signal.signal(number, lambda *_: None)
+    print("READY", flush=True)
+    libc.pthread_mutex_lock(mutex)  # never comes back to Python, as a collective that waits for another process
+"""
+
+
+def test_a_process_that_hangs_is_ended_by_force() -> None:
+    process = start(STUCK, LIGHTNING_FLOWS_GRACE="1")
+    status, (line,) = end(process, signal.SIGTERM)
+    assert status == 143
+    assert line.startswith("error: ended by SIGTERM while waiting for what does not answer")
+
+
+def test_a_second_ctrl_c_ends_it_however_long_the_grace(tmp_path: Path) -> None:
+    process = start(STUCK, LIGHTNING_FLOWS_GRACE="1000")
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.3)  # two signals at once are one
+    assert end(process, signal.SIGINT)[0] == 130
+
+
+def test_a_process_at_work_may_finish() -> None:
+    code = """
+    import signal, time
+    from lightning_flows.training.signals import ended_by_signals
+    with ended_by_signals():
+        signal.signal(signal.SIGTERM, lambda *_: None)  # as Interruptible, which finishes the step
+        print("READY", flush=True)
+        start = time.process_time()
+        while time.process_time() - start < 4:
+            pass
+        print("done", flush=True)
+    """
+    process = start(code, LIGHTNING_FLOWS_GRACE="1.5")
+    process.send_signal(signal.SIGTERM)
+    output, _ = process.communicate(timeout=120)
+    assert (process.returncode, output) == (0, "done\n")
+
+
+def lives(child: int) -> bool:
+    """Whether a process is more than a line in the list of those that nobody has asked after."""
+    try:
+        return Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+PARENT = """
+import subprocess, sys, time
+from lightning_flows.training.signals import ended_by_signals, end_children
+with ended_by_signals():
+    child = subprocess.Popen([sys.executable, "-c", sys.argv[1]], stdout=subprocess.PIPE, text=True)
+    child.stdout.readline()
+    print(child.pid, flush=True)
+    print("READY", flush=True)
+    if len(sys.argv) > 2:
+        end_children()
+        print(child.wait(), flush=True)
+    else:
+        time.sleep(120)
+"""
+
+
+def test_a_child_follows_its_parent_even_when_it_hangs() -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", PARENT, STUCK],
+        cwd=ROOT, env=ENVIRONMENT | {"LIGHTNING_FLOWS_GRACE": "1"}, text=True, stdout=subprocess.PIPE,
+    )  # fmt: skip
+    child = int(process.stdout.readline())
+    process.kill()
+    process.wait()
+    for _ in range(600):
+        if not lives(child):
+            return
+        time.sleep(0.1)
+    os.kill(child, signal.SIGKILL)
+    raise AssertionError("the child outlived its parent")
+
+
+def test_children_of_a_run_are_killed_and_others_are_not() -> None:
+    other = subprocess.Popen(["sleep", "60"], env={"PATH": os.environ["PATH"]})
+    process = subprocess.Popen(
+        [sys.executable, "-c", PARENT, STUCK, "kill"], cwd=ROOT, env=ENVIRONMENT, text=True, stdout=subprocess.PIPE
+    )
+    assert process.communicate(timeout=120)[0].splitlines()[-1] == str(-signal.SIGKILL)
+    assert other.poll() is None
+    other.kill()
+    other.wait()
+
+
+def test_a_stopped_loader_process_does_not_outlive_a_run_ended_by_force(tmp_path: Path) -> None:
+    loader = f"""
+import multiprocessing, os, pathlib, signal, time
+child = multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,))
+child.start()
+os.kill(child.pid, signal.SIGSTOP)
+pathlib.Path({str(tmp_path / "pid")!r}).write_text(str(child.pid))
+"""
+    process = start(loader + STUCK, LIGHTNING_FLOWS_GRACE="1")
+    assert end(process, signal.SIGTERM)[0] == 143
+    child = int((tmp_path / "pid").read_text())
+    for _ in range(100):
+        if not lives(child):
+            return
+        time.sleep(0.1)
+    os.kill(child, signal.SIGKILL)
+    raise AssertionError("the loader's process outlived the run")
+
+
+def test_handlers_are_put_back() -> None:
+    from lightning_flows.training.signals import PARENT, Interrupted, ended_by_signals
+
+    before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
+
+    def killed() -> None:
+        with ended_by_signals():
+            assert os.environ[PARENT] == str(os.getpid())
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(10)
+
+    with pytest.raises(Interrupted) as info:
+        killed()
+    assert info.value.code == 143
+    assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)] == before
+    assert PARENT not in os.environ
+
+
+@pytest.mark.slow
+def test_a_rank_that_does_not_answer_ends_the_run_in_the_stated_time(tiny: list[str], tmp_path: Path) -> None:
+    command = [
+        sys.executable, "-m", "lightning_flows", "fit", *tiny, "--config=ddp4.yaml", "--trainer.devices=2",
+        f"--trainer.logger.init_args.save_dir={tmp_path}", "--trainer.max_epochs=1000",
+        "--trainer.strategy.init_args.timeout=0:00:30",
+    ]  # fmt: skip
+    process = subprocess.Popen(
+        command, cwd=ROOT, env=ENVIRONMENT, text=True, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL
+    )
+    while process.poll() is None and not (tmp_path / "demo/version_0/checkpoints/last.ckpt").exists():
+        time.sleep(0.2)
+    assert process.poll() is None, process.communicate()[1]
+    (child,) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    os.kill(int(child), signal.SIGSTOP)
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == 1
+    lines = [line for line in errors.splitlines() if line.startswith(("error", "stopped")) or "Traceback" in line]
+    assert [line.partition(" ended")[0] for line in lines] == ["error: another process of this run"], errors[-3000:]
+    assert not lives(int(child))

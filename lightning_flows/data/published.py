@@ -85,7 +85,7 @@ class PublishedDataModule(ImageDataModule):
             raise DataError(
                 f"{self.source.__name__} is missing or damaged in {root} and cannot be downloaded ({reason[0]}): "
                 f"put {self.archives.format(root=root)}, or use your own images: "
-                "--data ImageFolderDataModule --data.init_args.root=FOLDER"
+                "--data ImageFolderDataModule --data.root=FOLDER"
             ) from error
         finally:
             socket.setdefaulttimeout(timeout)

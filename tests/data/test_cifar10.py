@@ -79,7 +79,7 @@ def test_missing(tmp_path):
     message = (
         r"CIFAR10 is missing or damaged in .*nowhere and cannot be downloaded \(<urlopen error no route to host>\): "
         r"put cifar-10-python\.tar\.gz into .*nowhere, or use your own images: "
-        r"--data ImageFolderDataModule --data\.init_args\.root=FOLDER$"
+        r"--data ImageFolderDataModule --data\.root=FOLDER$"
     )
     with pytest.raises(DataError, match=message) as caught:
         CIFAR10DataModule(str(tmp_path / "nowhere")).prepare_data()

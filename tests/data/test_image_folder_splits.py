@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from tests.datamodules.test_image_folder import names, save
 
 from lightning_flows.data import ImageFolderDataModule
 from lightning_flows.errors import DataError
+from tests.data.test_image_folder import names, save
 
 
 def split_by_content(root: Path, **kwargs) -> dict[int, str]:

@@ -4,10 +4,10 @@ import os
 
 import pytest
 from PIL import Image
-from tests.datasets.test_image_files import pack, save
 
 from lightning_flows.data.datasets import ImageFiles
 from lightning_flows.errors import DataError
+from tests.data.datasets.test_image_files import pack, save
 
 
 def test_all_broken_files_are_named_at_once(tmp_path):

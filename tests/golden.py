@@ -1,4 +1,4 @@
-"""Numbers computed by the authors' implementation, and how its parameters are named here."""
+"""Results of the authors' implementation, and how its parameters are named here."""
 
 import json
 from collections.abc import Mapping
@@ -12,7 +12,9 @@ from torch import Tensor, nn
 
 from lightning_flows.nets import MaskedConv2d
 
-FOLDER = Path(__file__).parents[2] / "shared" / "golden"
+FOLDERS = Path(__file__).with_suffix(""), Path(__file__).parents[2] / "shared" / "golden"
+LARGE = {"convexp_c66_householder", "coupling_dense_nogate", "coupling_model"}
+"""Files that are too large for the repository; tests that need them skip where the shared folder is absent."""
 HEADS = ("t1", "s1", "t2", "s2")
 
 
@@ -37,11 +39,17 @@ class Entry(NamedTuple):
         return value.reshape(like.shape).to(like.dtype)
 
 
+def names() -> set[str]:
+    """Names of all files."""
+    return {path.stem for folder in FOLDERS for path in folder.glob("*.npz")}
+
+
 def load(name: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The tensors of a file and its configuration; skips where the folder is absent."""
-    if not FOLDER.is_dir():
-        pytest.skip(f"the folder of golden numbers is absent: {FOLDER}")
-    with np.load(FOLDER / f"{name}.npz") as file:
+    """The tensors of a file and its configuration; skips where one of the large files is absent."""
+    path = next((path for folder in FOLDERS if (path := folder / f"{name}.npz").exists()), None)
+    if path is None and name in LARGE:
+        pytest.skip(f"{FOLDERS[1] / name}.npz is absent")
+    with np.load(path or FOLDERS[0] / f"{name}.npz") as file:
         tensors = {key: torch.from_numpy(np.array(file[key])) for key in file.files if key != "config"}
         return tensors, json.loads(str(file["config"]))
 

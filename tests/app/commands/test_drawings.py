@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 import torch
-from tests.commands.test_sample import graph_flow, save
 
 from lightning_flows.app.commands.drawings import DRAWINGS, NUMBERS, Request, _choose, _photo
 from lightning_flows.distributions.graph_mixture import graph_mixture
@@ -13,6 +12,7 @@ from lightning_flows.functional.streams import stream
 from lightning_flows.modules import load_model
 from lightning_flows.reporting import figures
 from lightning_flows.transforms import ConvExponential
+from tests.app.commands.test_sample import graph_flow, save
 
 
 @pytest.fixture

@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
-from tests.datamodules.test_fashion_mnist import write_idx
 
 from lightning_flows.app.cli import main
 from lightning_flows.app.commands.drawings import DRAWINGS, NUMBERS
 from lightning_flows.data import ImageFolderDataModule
 from lightning_flows.data.datasets import ImageFiles
+from tests.data.test_fashion_mnist import write_idx
 from tests.test_files import full_disk
 
 

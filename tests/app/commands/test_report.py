@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from tests.tables.conftest import write_run  # noqa: F401 - a fixture
-from tests.tables.test_events import write
 
 from lightning_flows.app.cli import main
+from tests.reporting.tables.conftest import write_run  # noqa: F401 - a fixture
+from tests.reporting.tables.test_events import write
 
 EVIL = "<script>alert(1)</script><img src=x onerror=alert(1)>"
 

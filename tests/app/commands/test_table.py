@@ -4,9 +4,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.tables.conftest import write_run  # noqa: F401 - a fixture
 
 from lightning_flows.app.cli import main
+from tests.reporting.tables.conftest import write_run  # noqa: F401 - a fixture
 
 TINY = """# tiny
 model:

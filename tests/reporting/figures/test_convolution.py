@@ -1,8 +1,8 @@
 import torch
 import torch.nn.functional as F
-from tests.figures.digest import digest
 
 from lightning_flows.reporting.figures.convolution import EDGE_FILTER, equivalent_matrices, feature_maps
+from tests.reporting.figures.digest import digest
 
 
 def wave() -> torch.Tensor:

@@ -2,8 +2,6 @@ import math
 
 import pytest
 import torch
-from tests.figures.digest import digest
-from tests.figures.models import SHAPE, small_model, waves
 
 from lightning_flows.errors import ShapeError
 from lightning_flows.reporting.figures import (
@@ -14,6 +12,8 @@ from lightning_flows.reporting.figures import (
     samples_figure,
 )
 from lightning_flows.reporting.figures.images import CAPTION, GAP
+from tests.reporting.figures.digest import digest
+from tests.reporting.figures.models import SHAPE, small_model, waves
 
 
 def test_the_ends_of_an_interpolation_are_the_images() -> None:

@@ -2,11 +2,11 @@ import math
 
 import pytest
 import torch
-from tests.figures.models import SHAPE, small_model, waves
 
 from lightning_flows.functional.streams import stream_seed
 from lightning_flows.reporting.figures import Outliers, image_bits, outlier_table, outliers_figure
 from lightning_flows.reporting.figures.outliers import SCORES, ImageBits, auroc, roc
+from tests.reporting.figures.models import SHAPE, small_model, waves
 
 
 def bits(*flow: float) -> ImageBits:

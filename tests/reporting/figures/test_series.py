@@ -1,9 +1,9 @@
 import pytest
 import torch
-from tests.figures.digest import digest
 
 from lightning_flows.functional import conv_norm_bound
 from lightning_flows.reporting.figures.series import NORMS, random_kernels, series_terms, series_terms_figure
+from tests.reporting.figures.digest import digest
 
 
 def test_measured_terms_stay_below_the_bound() -> None:

@@ -1,1 +1,1 @@
-from tests.tables.conftest import write_run  # noqa: F401 - a fixture
+from tests.reporting.tables.conftest import write_run  # noqa: F401 - a fixture

@@ -1,5 +1,3 @@
-from tests.tables.test_events import write
-
 from lightning_flows.reporting.report import read_trainings
 from lightning_flows.reporting.report.experiments import (
     RUNTIME_HEADER,
@@ -11,6 +9,7 @@ from lightning_flows.reporting.report.experiments import (
     validation_charts,
 )
 from lightning_flows.reporting.tables import table1
+from tests.reporting.tables.test_events import write
 
 
 def model(name: str, **options):

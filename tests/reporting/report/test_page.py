@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from tests.tables.test_events import write
 
 from lightning_flows import __version__
 from lightning_flows.reporting.report import read_trainings
 from lightning_flows.reporting.report.page import report_page
+from tests.reporting.tables.test_events import write
 
 
 def page(folder: Path, title: str = "Runs of today") -> str:

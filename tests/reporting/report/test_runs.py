@@ -1,9 +1,9 @@
 import pytest
 from PIL import Image
-from tests.tables.test_events import write
 
 from lightning_flows.errors import DataError
 from lightning_flows.reporting.report import read_trainings
+from tests.reporting.tables.test_events import write
 
 
 def test_runs_are_found_with_and_without_tests(write_run, tmp_path) -> None:

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 import yaml
-from tests.tables.test_events import write
 
 from lightning_flows.errors import DataError
 from lightning_flows.reporting.report import read_trainings, report_page
 from lightning_flows.reporting.tables import find_runs, table1, table2, table3, table4
+from tests.reporting.tables.test_events import write
 
 GRAPHS = {"class_path": "lightning_flows.modules.GraphNormalizingFlow", "init_args": {"exponential": True, "width": 8}}
 MOG = {

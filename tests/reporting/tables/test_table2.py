@@ -1,9 +1,9 @@
 import pytest
-from tests.tables.test_table1 import RUNTIME, cells
 from torch.utils.tensorboard import SummaryWriter
 
 from lightning_flows.errors import DataError
 from lightning_flows.reporting.tables import find_runs, table2, table3
+from tests.reporting.tables.test_table1 import RUNTIME, cells
 
 
 def model(kind: str, *, dequantization: str = "uniform", equal_memory: bool = False, ablation: str | None = None):

@@ -5,8 +5,10 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor, nn
 
+from lightning_flows.functional.recorded import Recorded
 
-class Dequantization(nn.Module, ABC):
+
+class Dequantization(Recorded, nn.Module, ABC):
     """Noise q(u | x) on [0, 1) that turns a density of x + u into a bound on the probability of x.
 
     A draw has three parts, so that each is done as often as it must be: :meth:`context`, once an image;

@@ -1,5 +1,7 @@
 """Uniform dequantization."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -8,6 +10,10 @@ from lightning_flows.dequantization.base import Dequantization
 
 class UniformDequantization(Dequantization):
     """u uniform on [0, 1), so log q(u | x) = 0. Source: Theis, van den Oord and Bethge, 2016."""
+
+    def __init__(self, event_shape: Sequence[int]) -> None:
+        super().__init__()
+        self.event_shape = tuple(event_shape)
 
     def draw_noise(self, x: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
         """Draw u."""

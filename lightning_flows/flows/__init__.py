@@ -1,26 +1,26 @@
 """Flows: a transform and a base density."""
 
-from lightning_flows.flows.builder import multiscale_flow
+from lightning_flows.flows.coupling import CouplingFlow
 from lightning_flows.flows.flow import Flow
-from lightning_flows.flows.graph import GraphFlow, graph_coupling_flow, graph_normalizing_flow, set_autoregressive_flow
-from lightning_flows.flows.mixing import mixing_flow
+from lightning_flows.flows.glow import GlowFlow
+from lightning_flows.flows.graph import GraphCouplingFlow, GraphFlow, GraphNormalizingFlow, SetAutoregressiveFlow
 from lightning_flows.flows.multiscale import MultiScaleFlow
-from lightning_flows.flows.residual import Ablation, conv_sylvester_flow, coupling_flow, residual_flow, sylvester_layer
+from lightning_flows.flows.residual import ResidualFlow
 from lightning_flows.flows.split_prior import SplitPrior
+from lightning_flows.flows.sylvester import Ablation, ConvSylvesterFlow, sylvester_layer
 
 __all__ = [
     "Ablation",
+    "ConvSylvesterFlow",
+    "CouplingFlow",
     "Flow",
+    "GlowFlow",
+    "GraphCouplingFlow",
     "GraphFlow",
+    "GraphNormalizingFlow",
     "MultiScaleFlow",
+    "ResidualFlow",
+    "SetAutoregressiveFlow",
     "SplitPrior",
-    "conv_sylvester_flow",
-    "coupling_flow",
-    "graph_coupling_flow",
-    "graph_normalizing_flow",
-    "mixing_flow",
-    "multiscale_flow",
-    "residual_flow",
-    "set_autoregressive_flow",
     "sylvester_layer",
 ]

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Sequence
 
 from lightning_flows.errors import ShapeError, UsageError
-from lightning_flows.flows.multiscale import MultiScaleFlow
 from lightning_flows.flows.split_prior import SplitPrior
 from lightning_flows.nets.densenet import DenseNet
 from lightning_flows.transforms import Affine, AffineCoupling, Compose, Squeeze, Transform
@@ -12,7 +11,7 @@ Step = Callable[[tuple[int, ...]], Sequence[Transform]]
 """The transforms of one step on events of a shape."""
 
 
-def multiscale_flow(
+def multiscale_layers(
     event_shape: Sequence[int],
     step: Step,
     *,
@@ -22,9 +21,10 @@ def multiscale_flow(
     split_depth: int,
     split_growth: int,
     start: Step = lambda shape: [],
-) -> MultiScaleFlow:
-    """Levels of a squeeze and ``steps_per_level`` steps; ``start`` comes once, after the first squeeze.
+) -> tuple[list[Transform], list[SplitPrior]]:
+    """Levels and split priors of a :class:`MultiScaleFlow`.
 
+    Each level is a squeeze and ``steps_per_level`` steps; ``start`` comes once, after the first squeeze.
     Pixels x of 0 to 256 are normalized first. After each level but the last, half of the channels is factored out to a
     Gaussian conditioned by a gated dense net.
 
@@ -49,13 +49,19 @@ def multiscale_flow(
         if level < num_levels - 1:
             splits.append(SplitPrior(dense_coupling(shape[0], split_width, split_depth, split_growth)))
             shape = splits[-1].split_shape(shape)[0]
-    return MultiScaleFlow(levels, splits, event_shape)
+    return levels, splits
 
 
 def dense_coupling(channels: int, width: int, depth: int, growth: int) -> AffineCoupling:
     """Affine coupling conditioned by a gated dense net."""
     kept = channels // 2
     return AffineCoupling(channels, DenseNet(kept, 2 * (channels - kept), width=width, depth=depth, growth=growth))
+
+
+def check_hidden_channels(hidden_channels: int) -> None:
+    """Raise UsageError for less than one."""
+    if hidden_channels < 1:
+        raise UsageError(f"expected hidden_channels of at least 1; got {hidden_channels}")
 
 
 def _check(event_shape: Sequence[int], num_levels: int, steps_per_level: int) -> None:

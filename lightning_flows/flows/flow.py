@@ -3,10 +3,11 @@
 import torch
 from torch import Tensor, nn
 
+from lightning_flows.functional.recorded import Recorded
 from lightning_flows.transforms.base import Transform, check_dtype, check_floating, without_log_det
 
 
-class Flow(nn.Module):
+class Flow(Recorded, nn.Module):
     r"""Density of x = f⁻¹(z) with z from a base density.
 
     .. math:: \log p(x) = \log p_Z(f(x)) + \log|\det \partial f/\partial x|

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from lightning_flows.errors import ShapeError, UsageError
 from lightning_flows.functional.graphs import COMPLETE, Graph, check_nodes
 from lightning_flows.functional.parts import note_part
+from lightning_flows.functional.recorded import Recorded
 from lightning_flows.nets import MLP, GraphAttentionNet
 from lightning_flows.transforms import (
     ActNorm,
@@ -26,7 +27,7 @@ from lightning_flows.transforms.base import check_dtype
 from lightning_flows.transforms.graph.coupling import NodeMap, num_parameters
 
 
-class GraphFlow(nn.Module):
+class GraphFlow(Recorded, nn.Module):
     r"""Density of node features X, with standard normal latents at the nodes that exist.
 
     .. math:: \log p(X) = \sum_n \log \mathcal N(z_n; 0, I) + \log|\det \partial Z/\partial X|
@@ -118,48 +119,69 @@ def nodes_and_features(event_shape: Sequence[int], num_steps: int) -> tuple[int,
     return nodes, features
 
 
-def graph_coupling_flow(
-    event_shape: Sequence[int], *, num_steps: int = 8, width: int = 128, depth: int = 2
-) -> GraphFlow:
+class GraphCouplingFlow(GraphFlow):
     """Baseline that sees all nodes as one vector: [actnorm, linear layer, affine coupling] steps.
 
-    Neither equivariant nor able to take graphs of another size. Shapes: x ``(B, *event_shape)``.
-    Raises: ShapeError for another event_shape than (N, F), and in use for graphs with a mask.
+    Neither equivariant nor able to take graphs of another size.
+
+    Args:
+        event_shape: (N, F).
+        num_steps: couplings, one after the other.
+        width: of their nets.
+        depth: hidden layers of each.
+
+    Shapes: x ``(B, N, F)``.
+    Raises: ShapeError for an event_shape other than (N, F), and in use for graphs with a mask.
+    Source: section 6.3 of the paper.
     """
-    nodes, features = nodes_and_features(event_shape, num_steps)
-    channels = nodes * features
-    layers: list[Transform] = [Reshape(event_shape, (channels, 1, 1))]
-    for _ in range(num_steps):
-        net = MLP(channels // 2, 2 * (channels - channels // 2), width=width, depth=depth)
-        layers += [ActNorm(channels), Conv1x1(channels), AffineCoupling(channels, net)]
-    return GraphFlow(Compose([*layers, Reshape((channels, 1, 1), event_shape)]), event_shape)
+
+    def __init__(self, event_shape: Sequence[int], *, num_steps: int = 8, width: int = 128, depth: int = 2) -> None:
+        nodes, features = nodes_and_features(event_shape, num_steps)
+        channels = nodes * features
+        layers: list[Transform] = [Reshape(event_shape, (channels, 1, 1))]
+        for _ in range(num_steps):
+            net = MLP(channels // 2, 2 * (channels - channels // 2), width=width, depth=depth)
+            layers += [ActNorm(channels), Conv1x1(channels), AffineCoupling(channels, net)]
+        super().__init__(Compose([*layers, Reshape((channels, 1, 1), event_shape)]), event_shape)
 
 
-def graph_normalizing_flow(
-    event_shape: Sequence[int],
-    *,
-    exponential: bool = True,
-    max_neighbors: int | None = None,
-    num_steps: int = 4,
-    node_map: NodeMap = "affine",
-    components: int = 8,
-    width: int = 64,
-    num_blocks: int = 2,
-    num_heads: int = 4,
-) -> GraphFlow:
-    """Couplings conditioned by attention over the graph, each feature moved once a step; equivariant.
+class GraphNormalizingFlow(GraphFlow):
+    """Couplings conditioned by attention over the graph, each of which transforms one feature; equivariant.
 
-    With ``exponential``, a graph convolution exponential comes before every coupling; ``max_neighbors`` bounds its
-    norm, by default that of a complete graph. Shapes: x ``(B, N, F)`` with event_shape (N, F); other N go too.
-    Raises: ShapeError for another event_shape, fewer than two features, or sizes that make no net.
+    Args:
+        event_shape: (N, F).
+        exponential: put a graph convolution exponential before every coupling.
+        max_neighbors: bounds the exponential's norm; by default N − 1, for complete graphs.
+        num_steps: times that each feature is transformed.
+        node_map: scale and shift (``affine``), or the distribution function of a mixture (``mixture``).
+        components: components of that mixture.
+        width: width of the attention nets.
+        num_blocks: blocks of each.
+        num_heads: heads of each block.
+
+    Shapes: x ``(B, N, F)``, for any N.
+    Raises: ShapeError for an event_shape other than (N, F), or fewer than two features; UsageError for sizes of no net.
     Source: Liu et al., 2019; section 6.3 of the paper.
     """
-    nodes, features = nodes_and_features(event_shape, num_steps)
-    if max_neighbors is None:
-        max_neighbors = max(1, nodes - 1)
-    couplings: list[Transform] = []
-    for _ in range(num_steps):
-        for moved in range(features):
+
+    def __init__(
+        self,
+        event_shape: Sequence[int],
+        *,
+        exponential: bool = True,
+        max_neighbors: int | None = None,
+        num_steps: int = 4,
+        node_map: NodeMap = "affine",
+        components: int = 8,
+        width: int = 64,
+        num_blocks: int = 2,
+        num_heads: int = 4,
+    ) -> None:
+        nodes, features = nodes_and_features(event_shape, num_steps)
+        if max_neighbors is None:
+            max_neighbors = max(1, nodes - 1)
+        couplings: list[Transform] = []
+        for moved in list(range(features)) * num_steps:
             net = GraphAttentionNet(
                 features - 1,
                 num_parameters(node_map, components),
@@ -168,33 +190,42 @@ def graph_normalizing_flow(
                 num_heads=num_heads,
             )
             couplings.append(GraphCoupling(features, moved, net, node_map=node_map, components=components))
-    if exponential:
-        couplings = [InterleavedExponentials(features, couplings, max_neighbors=max_neighbors)]
-    return GraphFlow(Compose([GraphActNorm(features), *couplings]), event_shape)
+        if exponential:
+            couplings = [InterleavedExponentials(features, couplings, max_neighbors=max_neighbors)]
+        super().__init__(Compose([GraphActNorm(features), *couplings]), event_shape)
 
 
-def set_autoregressive_flow(
-    event_shape: Sequence[int],
-    *,
-    num_steps: int = 1,
-    components: int = 8,
-    width: int = 64,
-    num_blocks: int = 2,
-    num_heads: int = 4,
-) -> GraphFlow:
-    """Set-autoregressive couplings, each feature moved once a step; equivariant. An extension of ours to section 6.3.
+class SetAutoregressiveFlow(GraphFlow):
+    """Set-autoregressive couplings, each of which transforms one feature; equivariant. An extension of section 6.3.
 
-    Shapes: x ``(B, N, F)`` with event_shape (N, F); other N go too.
-    Raises: ShapeError for another event_shape, fewer than two features, or sizes that make no net.
+    Args:
+        event_shape: (N, F).
+        num_steps: times that each feature is transformed.
+        components: components of the mixture whose distribution function transforms a feature.
+        width: width of the attention nets.
+        num_blocks: blocks of each net's encoder and decoder.
+        num_heads: heads of each block.
+
+    Shapes: x ``(B, N, F)``, for any N.
+    Raises: ShapeError for an event_shape other than (N, F), or fewer than two features; UsageError for sizes of no net.
     """
-    _, features = nodes_and_features(event_shape, num_steps)
-    layers: list[Transform] = [GraphActNorm(features)]
-    for _ in range(num_steps):
+
+    def __init__(
+        self,
+        event_shape: Sequence[int],
+        *,
+        num_steps: int = 1,
+        components: int = 8,
+        width: int = 64,
+        num_blocks: int = 2,
+        num_heads: int = 4,
+    ) -> None:
+        _, features = nodes_and_features(event_shape, num_steps)
         # the last feature first, so that the first layer orders the nodes by the first feature
-        for moved in reversed(range(features)):
-            layers.append(
-                SetAutoregressiveCoupling(
-                    features, moved, components=components, width=width, num_blocks=num_blocks, num_heads=num_heads
-                )
+        couplings = [
+            SetAutoregressiveCoupling(
+                features, moved, components=components, width=width, num_blocks=num_blocks, num_heads=num_heads
             )
-    return GraphFlow(Compose(layers), event_shape)
+            for moved in list(reversed(range(features))) * num_steps
+        ]
+        super().__init__(Compose([GraphActNorm(features), *couplings]), event_shape)

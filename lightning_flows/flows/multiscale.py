@@ -10,11 +10,12 @@ from lightning_flows.errors import ShapeError, UsageError
 from lightning_flows.flows.double import call_in_float64
 from lightning_flows.flows.split_prior import SplitPrior
 from lightning_flows.functional.parts import note_part
+from lightning_flows.functional.recorded import Recorded
 from lightning_flows.transforms.base import Transform, check_dtype, without_log_det, zero_log_det
 from lightning_flows.transforms.image.coupling import AffineCoupling
 
 
-class MultiScaleFlow(nn.Module):
+class MultiScaleFlow(Recorded, nn.Module):
     r"""Levels of transforms; after each but the last a part is factored out to a prior given the rest.
 
     .. math:: \log p(x) = \log p_Z(z_L) + \sum_{l<L} \log \mathcal N(\varepsilon_l) + \sum \log|\det J|

@@ -1,168 +1,68 @@
-"""The steps that section 6.2 compares, for :func:`multiscale_flow`."""
+"""The residual flow of section 6.2."""
 
 import itertools
 from collections.abc import Sequence
 from typing import Literal
 
-from lightning_flows.errors import UsageError
-from lightning_flows.flows.builder import Step, multiscale_flow
+from lightning_flows.flows.builder import check_hidden_channels, multiscale_layers
 from lightning_flows.flows.multiscale import MultiScaleFlow
-from lightning_flows.nets import AutoregressiveConvNet, ConvNet, LipschitzConvNet
-from lightning_flows.transforms import (
-    ActNorm,
-    AffineCoupling,
-    Conv1x1,
-    ConvExponential,
-    ConvSylvester,
-    Flip,
-    GeneralizedSylvester,
-    Householder,
-    LinearCompose,
-    LinearSylvesterFunction,
-    ResidualBlock,
-    SylvesterFunction,
-    Transform,
-)
-
-Ablation = Literal["none", "without_far", "without_basis"]
-"""Parts that Table 3 leaves out of a Sylvester layer: its autoregressive function, or its change of basis."""
+from lightning_flows.nets import LipschitzConvNet
+from lightning_flows.transforms import ActNorm, ResidualBlock, Transform
 
 
-def conv_sylvester_flow(
-    event_shape: Sequence[int],
-    *,
-    num_levels: int = 3,
-    steps_per_level: int = 16,
-    hidden_channels: int = 528,
-    exponential_coefficient: float = 0.95,
-    net_coefficient: float | None = 1.5,
-    ablation: Ablation = "none",
-    split_width: int = 64,
-    split_depth: int = 8,
-    split_growth: int = 63,
-) -> MultiScaleFlow:
-    """Multi-scale flow of [actnorm, Sylvester layer, flip] steps. Defaults are the paper's model for 32x32 images.
+class ResidualFlow(MultiScaleFlow):
+    """Residual flow: [actnorm, residual block] steps on several levels.
 
-    Shapes: x ``(B, *event_shape)`` with event_shape (C, H, W).
-    Raises: ShapeError if height or width cannot be halved ``num_levels`` times; ValueError for counts below 1.
+    Args:
+        event_shape: shape (C, H, W) of the images.
+        num_levels: levels; each halves height and width.
+        steps_per_level: steps per level.
+        hidden_channels: width of the residual nets.
+        coefficient: largest norm of each convolution, below 1.
+        gradient: gradient of the log-determinant: ``neumann`` saves memory, ``autograd`` differentiates the series.
+        eval_terms: terms of the series in eval mode.
+        eval_probes: probes per trace in eval mode; at least two for a standard error.
+        split_width: width of the dense nets that condition split priors.
+        split_depth: layers of their dense block.
+        split_growth: channels added by each of them.
+
+    Shapes: x ``(B, C, H, W)``.
+    Raises: ShapeError if height or width cannot be halved ``num_levels`` times; UsageError for sizes below 1.
+    Source: section 6.2 of the paper; Chen et al., Residual Flows, 2019.
     """
 
-    def step(shape: tuple[int, ...]) -> list[Transform]:
-        layer = sylvester_layer(
-            shape,
-            hidden_channels,
-            exponential_coefficient=exponential_coefficient,
-            net_coefficient=net_coefficient,
-            ablation=ablation,
-        )
-        return [ActNorm(shape[0]), layer, Flip()]
+    def __init__(
+        self,
+        event_shape: Sequence[int],
+        *,
+        num_levels: int = 3,
+        steps_per_level: int = 16,
+        hidden_channels: int = 528,
+        coefficient: float = 0.98,
+        gradient: Literal["neumann", "autograd"] = "neumann",
+        eval_terms: int = 20,
+        eval_probes: int = 4,
+        split_width: int = 64,
+        split_depth: int = 8,
+        split_growth: int = 63,
+    ) -> None:
+        check_hidden_channels(hidden_channels)
+        seeds = itertools.count()  # different probes in each block make their errors independent
 
-    return _flow(
-        event_shape, step, hidden_channels, num_levels, steps_per_level, split_width, split_depth, split_growth
-    )
+        def step(shape: tuple[int, ...]) -> list[Transform]:
+            net = LipschitzConvNet(shape, hidden_channels, coefficient=coefficient)
+            block = ResidualBlock(
+                net, gradient=gradient, eval_terms=eval_terms, eval_probes=eval_probes, probe_seed=next(seeds)
+            )
+            return [ActNorm(shape[0]), block]
 
-
-def sylvester_layer(
-    event_shape: Sequence[int],
-    hidden_channels: int,
-    *,
-    exponential_coefficient: float = 0.95,
-    net_coefficient: float | None = 1.5,
-    ablation: Ablation = "none",
-) -> GeneralizedSylvester:
-    """A Convolutional Sylvester layer, whole or with a part left out. Raises: UsageError for another ablation."""
-    if ablation == "none":
-        return ConvSylvester(
+        levels, splits = multiscale_layers(
             event_shape,
-            hidden_channels,
-            exponential_coefficient=exponential_coefficient,
-            net_coefficient=net_coefficient,
+            step,
+            num_levels=num_levels,
+            steps_per_level=steps_per_level,
+            split_width=split_width,
+            split_depth=split_depth,
+            split_growth=split_growth,
         )
-    if ablation == "without_basis":
-        net = AutoregressiveConvNet(event_shape, hidden_channels, coefficient=net_coefficient)
-        return GeneralizedSylvester(LinearCompose([]), SylvesterFunction(net))
-    if ablation == "without_far":
-        basis = [Householder(event_shape[0]), ConvExponential(event_shape, coefficient=exponential_coefficient)]
-        return GeneralizedSylvester(LinearCompose(basis), LinearSylvesterFunction(event_shape))
-    raise UsageError(f"expected an ablation among none, without_far, without_basis; got {ablation}")
-
-
-def coupling_flow(
-    event_shape: Sequence[int],
-    *,
-    num_levels: int = 3,
-    steps_per_level: int = 16,
-    hidden_channels: int = 528,
-    split_width: int = 64,
-    split_depth: int = 8,
-    split_growth: int = 63,
-) -> MultiScaleFlow:
-    """Multi-scale flow of [actnorm, 1x1 convolution, affine coupling] steps with plain convolutional nets.
-
-    Shapes, errors: as :func:`conv_sylvester_flow`.
-    """
-
-    def step(shape: tuple[int, ...]) -> list[Transform]:
-        channels, kept = shape[0], shape[0] // 2
-        net = ConvNet(kept, 2 * (channels - kept), hidden_channels=hidden_channels)
-        return [ActNorm(channels), Conv1x1(channels), AffineCoupling(channels, net, bound=0.5, slope=1.0)]
-
-    return _flow(
-        event_shape, step, hidden_channels, num_levels, steps_per_level, split_width, split_depth, split_growth
-    )
-
-
-def residual_flow(
-    event_shape: Sequence[int],
-    *,
-    num_levels: int = 3,
-    steps_per_level: int = 16,
-    hidden_channels: int = 528,
-    coefficient: float = 0.98,
-    gradient: Literal["neumann", "autograd"] = "neumann",
-    eval_terms: int = 20,
-    eval_probes: int = 4,
-    split_width: int = 64,
-    split_depth: int = 8,
-    split_growth: int = 63,
-) -> MultiScaleFlow:
-    """Multi-scale flow of [actnorm, residual block] steps.
-
-    Shapes, errors: as :func:`conv_sylvester_flow`; ``coefficient`` is the largest norm of each convolution, below 1.
-    """
-
-    seeds = itertools.count()  # a block of its own probes: their errors are independent
-
-    def step(shape: tuple[int, ...]) -> list[Transform]:
-        net = LipschitzConvNet(shape, hidden_channels, coefficient=coefficient)
-        block = ResidualBlock(
-            net, gradient=gradient, eval_terms=eval_terms, eval_probes=eval_probes, probe_seed=next(seeds)
-        )
-        return [ActNorm(shape[0]), block]
-
-    return _flow(
-        event_shape, step, hidden_channels, num_levels, steps_per_level, split_width, split_depth, split_growth
-    )
-
-
-def _flow(
-    event_shape: Sequence[int],
-    step: Step,
-    hidden_channels: int,
-    num_levels: int,
-    steps_per_level: int,
-    split_width: int,
-    split_depth: int,
-    split_growth: int,
-) -> MultiScaleFlow:
-    if hidden_channels < 1:
-        raise UsageError(f"expected hidden_channels of at least 1; got {hidden_channels}")
-    return multiscale_flow(
-        event_shape,
-        step,
-        num_levels=num_levels,
-        steps_per_level=steps_per_level,
-        split_width=split_width,
-        split_depth=split_depth,
-        split_growth=split_growth,
-    )
+        super().__init__(levels, splits, event_shape)

@@ -7,8 +7,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from lightning_flows import flows
 from lightning_flows.errors import UsageError
-from lightning_flows.flows import GraphFlow, graph_coupling_flow, graph_normalizing_flow, set_autoregressive_flow
+from lightning_flows.flows import GraphFlow
 from lightning_flows.functional.graphs import Graph
 from lightning_flows.functional.streams import stream
 from lightning_flows.modules.base import FlowModule
@@ -157,9 +158,9 @@ class GraphCouplingFlow(GraphFlowModule):
         super().__init__(event_shape, **kwargs)
 
     def build_model(self) -> GraphFlow:
-        """The flow of :func:`graph_coupling_flow`."""
+        """The flow of :class:`flows.GraphCouplingFlow`."""
         names = ("num_steps", "width", "depth")
-        return graph_coupling_flow(self.event_shape, **{name: self.hparams[name] for name in names})
+        return flows.GraphCouplingFlow(self.event_shape, **{name: self.hparams[name] for name in names})
 
 
 class GraphNormalizingFlow(GraphFlowModule):
@@ -195,10 +196,10 @@ class GraphNormalizingFlow(GraphFlowModule):
         super().__init__(event_shape, **kwargs)
 
     def build_model(self) -> GraphFlow:
-        """The flow of :func:`graph_normalizing_flow`."""
+        """The flow of :class:`flows.GraphNormalizingFlow`."""
         layers = ("exponential", "max_neighbors", "num_steps", "node_map", "components")
         names = (*layers, "width", "num_blocks", "num_heads")
-        return graph_normalizing_flow(self.event_shape, **{name: self.hparams[name] for name in names})
+        return flows.GraphNormalizingFlow(self.event_shape, **{name: self.hparams[name] for name in names})
 
 
 class SetAutoregressiveFlow(GraphFlowModule):
@@ -228,6 +229,6 @@ class SetAutoregressiveFlow(GraphFlowModule):
         super().__init__(event_shape, **kwargs)
 
     def build_model(self) -> GraphFlow:
-        """The flow of :func:`set_autoregressive_flow`."""
+        """The flow of :class:`flows.SetAutoregressiveFlow`."""
         names = ("num_steps", "components", "width", "num_blocks", "num_heads")
-        return set_autoregressive_flow(self.event_shape, **{name: self.hparams[name] for name in names})
+        return flows.SetAutoregressiveFlow(self.event_shape, **{name: self.hparams[name] for name in names})

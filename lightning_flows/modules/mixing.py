@@ -11,7 +11,7 @@ from lightning_flows.dequantization import (
     UniformDequantization,
     VariationalDequantization,
 )
-from lightning_flows.flows import mixing_flow
+from lightning_flows.flows import GlowFlow
 from lightning_flows.modules.image import ImageFlowModule
 from lightning_flows.transforms import Mixing
 
@@ -66,7 +66,7 @@ class MixingFlow(ImageFlowModule):
         self.hparams["growth_used"] = self.growth_used
 
     def build_model(self) -> DequantizedFlow:
-        """The flow of :func:`mixing_flow` with its dequantization."""
+        """The flow of :class:`GlowFlow` with its dequantization."""
         mixing, growth = self.hparams["mixing"], self.hparams["growth"]
         if self.hparams["growth_used"] is not None:
             growth = self.hparams["growth_used"]
@@ -86,8 +86,8 @@ class MixingFlow(ImageFlowModule):
         shared: dict[str, Any] = {"mixing": mixing, "growth": growth} | self._options(
             "width", "depth", "exponential_coefficient", "woodbury_rank"
         )
-        flow = mixing_flow(self.event_shape, **shared, **self._options("num_levels", "steps_per_level"))
-        noise: Dequantization = UniformDequantization()
+        flow = GlowFlow(self.event_shape, **shared, **self._options("num_levels", "steps_per_level"))
+        noise: Dequantization = UniformDequantization(self.event_shape)
         if self.hparams["dequantization"] == "variational":
             context = self._options("context_channels", "context_depth", "context_growth")
             noise = VariationalDequantization(

@@ -7,13 +7,14 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from lightning_flows import flows
 from lightning_flows.dequantization import (
     Dequantization,
     DequantizedFlow,
     UniformDequantization,
     VariationalDequantization,
 )
-from lightning_flows.flows import Ablation, MultiScaleFlow, conv_sylvester_flow, coupling_flow, residual_flow
+from lightning_flows.flows import Ablation, MultiScaleFlow
 from lightning_flows.functional.bits import bits_per_dim
 from lightning_flows.modules.image import ImageFlowModule
 from lightning_flows.modules.metrics import ExactMean
@@ -66,7 +67,7 @@ class ResidualFamily(ImageFlowModule):
         """The flow with its dequantization."""
         names = ("num_levels", "steps_per_level", "hidden_channels", "split_width", "split_depth", "split_growth")
         flow = self.build_flow(**{name: self.hparams[name] for name in names})
-        noise: Dequantization = UniformDequantization()
+        noise: Dequantization = UniformDequantization(self.event_shape)
         if self.hparams["dequantization"] == "variational":
             noise = VariationalDequantization(
                 self.event_shape,
@@ -104,17 +105,17 @@ class CSF(ResidualFamily):
         super().__init__(event_shape, **kwargs)
 
     def build_flow(self, **sizes: Any) -> MultiScaleFlow:
-        """The flow of :func:`conv_sylvester_flow`."""
+        """The flow of :class:`flows.ConvSylvesterFlow`."""
         names = ("exponential_coefficient", "net_coefficient", "ablation")
-        return conv_sylvester_flow(self.event_shape, **sizes, **{name: self.hparams[name] for name in names})
+        return flows.ConvSylvesterFlow(self.event_shape, **sizes, **{name: self.hparams[name] for name in names})
 
 
 class CouplingFlow(ResidualFamily):
     """Baseline of section 6.2: affine couplings with plain convolutional nets. For arguments see ResidualFamily."""
 
     def build_flow(self, **sizes: Any) -> MultiScaleFlow:
-        """The flow of :func:`coupling_flow`."""
-        return coupling_flow(self.event_shape, **sizes)
+        """The flow of :class:`flows.CouplingFlow`."""
+        return flows.CouplingFlow(self.event_shape, **sizes)
 
 
 class ResidualFlow(ResidualFamily):
@@ -150,11 +151,11 @@ class ResidualFlow(ResidualFamily):
         self._log_det_errors: Tensor | None = None
 
     def build_flow(self, **sizes: Any) -> MultiScaleFlow:
-        """The flow of :func:`residual_flow`."""
+        """The flow of :class:`flows.ResidualFlow`."""
         names = ("coefficient", "gradient", "eval_terms", "eval_probes")
         if self.hparams["equal_memory"]:
             sizes["steps_per_level"] = max(1, sizes["steps_per_level"] // 2)
-        return residual_flow(self.event_shape, **sizes, **{name: self.hparams[name] for name in names})
+        return flows.ResidualFlow(self.event_shape, **sizes, **{name: self.hparams[name] for name in names})
 
     def test_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> None:
         """Add a batch to the bound, the likelihood and the error of the log-determinants."""

@@ -8,7 +8,7 @@ from lightning_flows.dequantization import (
     VariationalDequantization,
 )
 from lightning_flows.errors import ShapeError
-from lightning_flows.flows import MultiScaleFlow, mixing_flow
+from lightning_flows.flows import GlowFlow, MultiScaleFlow
 from lightning_flows.functional.streams import stream
 from lightning_flows.transforms import ActNorm, Affine, Compose, Conv1x1, ConvSylvester
 from tests.transforms.cases import perturb
@@ -23,7 +23,7 @@ def flow() -> DequantizedFlow:
     layers = [Affine(4.0, 0.6), ActNorm(2), ConvSylvester(SHAPE, 8), Conv1x1(2), ConvSylvester(SHAPE, 8)]
     density = MultiScaleFlow([Compose(layers)], [], SHAPE).double()
     perturb(density, 4 + 0.6 * torch.randn(64, *SHAPE, dtype=torch.float64))
-    return DequantizedFlow(density, UniformDequantization())
+    return DequantizedFlow(density, UniformDequantization(density.event_shape))
 
 
 @pytest.fixture
@@ -103,7 +103,7 @@ def test_weights_are_averaged(flow, images):
 def small_flow() -> tuple[DequantizedFlow, torch.Tensor]:
     """With noise of a conditional flow."""
     sizes = {"width": 8, "depth": 1, "growth": 4}
-    density = mixing_flow((3, 8, 8), num_levels=1, steps_per_level=1, **sizes)
+    density = GlowFlow((3, 8, 8), num_levels=1, steps_per_level=1, **sizes)
     noise = VariationalDequantization((3, 8, 8), num_steps=1, context_channels=2, **sizes)
     x = torch.randint(0, 256, (5, 3, 8, 8), dtype=torch.uint8)
     perturb(density, x.float(), noise=0.02)

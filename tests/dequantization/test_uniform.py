@@ -5,7 +5,7 @@ from lightning_flows.dequantization import UniformDequantization
 
 def test_uniform_noise():
     x = torch.randint(0, 256, (50, 3, 8, 8), dtype=torch.uint8)
-    dequantization = UniformDequantization()
+    dequantization = UniformDequantization((3, 4, 4))
     u, log_q = dequantization.sample(x, generator=torch.Generator().manual_seed(0))
     assert u.shape == x.shape
     assert u.min() >= 0

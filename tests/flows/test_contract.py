@@ -10,14 +10,14 @@ from torch import Tensor, nn
 from lightning_flows.distributions import DiagonalGaussian
 from lightning_flows.errors import InputTypeError, ShapeError
 from lightning_flows.flows import (
+    ConvSylvesterFlow,
+    CouplingFlow,
     Flow,
-    conv_sylvester_flow,
-    coupling_flow,
-    graph_coupling_flow,
-    graph_normalizing_flow,
-    mixing_flow,
-    residual_flow,
-    set_autoregressive_flow,
+    GlowFlow,
+    GraphCouplingFlow,
+    GraphNormalizingFlow,
+    ResidualFlow,
+    SetAutoregressiveFlow,
 )
 from lightning_flows.nets import ConvNet, DenseNet
 from lightning_flows.transforms import ActNorm, AffineCoupling, Compose, Conv1x1, Squeeze
@@ -38,18 +38,18 @@ def single_scale(context_channels: int = 0) -> Flow:
 
 
 FLOWS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
-    "sylvester": (lambda: conv_sylvester_flow(IMAGE, **RESIDUAL), IMAGE),
-    "coupling": (lambda: coupling_flow(IMAGE, **RESIDUAL), IMAGE),
-    "residual": (lambda: residual_flow(IMAGE, **RESIDUAL), IMAGE),
+    "sylvester": (lambda: ConvSylvesterFlow(IMAGE, **RESIDUAL), IMAGE),
+    "coupling": (lambda: CouplingFlow(IMAGE, **RESIDUAL), IMAGE),
+    "residual": (lambda: ResidualFlow(IMAGE, **RESIDUAL), IMAGE),
     **{
-        f"mixing_{mixing}": (lambda mixing=mixing: mixing_flow(IMAGE, mixing=mixing, **MIXING), IMAGE)
+        f"mixing_{mixing}": (lambda mixing=mixing: GlowFlow(IMAGE, mixing=mixing, **MIXING), IMAGE)
         for mixing in ("conv1x1", "emerging", "woodbury", "conv_exponential")
     },
     "single_scale": (single_scale, SMALL),
-    "graph_coupling": (lambda: graph_coupling_flow(GRAPH, num_steps=1, width=8), GRAPH),
-    "gnf": (lambda: graph_normalizing_flow(GRAPH, **NODES), GRAPH),
-    "gnf_mixture": (lambda: graph_normalizing_flow(GRAPH, node_map="mixture", components=2, **NODES), GRAPH),
-    "set": (lambda: set_autoregressive_flow(GRAPH, components=2, **NODES), GRAPH),
+    "graph_coupling": (lambda: GraphCouplingFlow(GRAPH, num_steps=1, width=8), GRAPH),
+    "gnf": (lambda: GraphNormalizingFlow(GRAPH, **NODES), GRAPH),
+    "gnf_mixture": (lambda: GraphNormalizingFlow(GRAPH, node_map="mixture", components=2, **NODES), GRAPH),
+    "set": (lambda: SetAutoregressiveFlow(GRAPH, components=2, **NODES), GRAPH),
 }
 TABLE = pytest.mark.parametrize("name", FLOWS)
 IMAGES = pytest.mark.parametrize("name", [name for name, (_, shape) in FLOWS.items() if shape == IMAGE])
@@ -143,7 +143,7 @@ def test_a_context_that_no_net_takes_is_refused(name: str, shape: tuple[int, ...
 
 
 def test_a_context_is_not_ignored_where_no_layer_would_look_at_it() -> None:
-    flow = conv_sylvester_flow(IMAGE, **RESIDUAL | {"num_levels": 1})
+    flow = ConvSylvesterFlow(IMAGE, **RESIDUAL | {"num_levels": 1})
     with pytest.raises(ShapeError, match=r"expected no context, as no layer of this flow takes one; got \(4, 10\)"):
         flow.log_prob(torch.zeros(4, *IMAGE), torch.zeros(4, 10))
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_flows.distributions import DiagonalGaussian, standard_normal_log_prob
-from lightning_flows.flows import Flow, MultiScaleFlow, SplitPrior, mixing_flow
+from lightning_flows.flows import Flow, GlowFlow, MultiScaleFlow, SplitPrior
 from lightning_flows.functional import bits_per_dim
 from lightning_flows.nets import ConvNet, DenseNet
 from lightning_flows.transforms import ActNorm, AffineCoupling, Compose, Conv1x1, Squeeze
@@ -24,7 +24,7 @@ def dense_coupling(channels: int) -> AffineCoupling:
 
 
 def flow_1x1() -> tuple[MultiScaleFlow, list[Entry]]:
-    flow = mixing_flow((3, 16, 16), mixing="conv1x1", steps_per_level=2, width=16, depth=3, growth=16)
+    flow = GlowFlow((3, 16, 16), mixing="conv1x1", steps_per_level=2, width=16, depth=3, growth=16)
     entries = [Entry("base.mu", "base.mean"), Entry("base.log_sigma", "base.log_scale")]
     places = {i: f"levels.0.transforms.{i}" for i in range(7)} | {
         i: f"levels.1.transforms.{i - 8}" for i in range(8, 13)

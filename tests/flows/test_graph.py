@@ -6,17 +6,17 @@ from torch import Tensor
 from torch.distributions import Normal
 
 from lightning_flows.errors import InputTypeError, ShapeError
-from lightning_flows.flows import GraphFlow, graph_coupling_flow, graph_normalizing_flow, set_autoregressive_flow
+from lightning_flows.flows import GraphCouplingFlow, GraphFlow, GraphNormalizingFlow, SetAutoregressiveFlow
 from lightning_flows.functional.graphs import Graph
 from lightning_flows.transforms import GraphCoupling, SetAutoregressiveCoupling
 from tests.dense import slogdets
 
 SIZES = {"width": 8, "num_blocks": 1, "num_heads": 2}
 FLOWS = {
-    "coupling": lambda shape: graph_coupling_flow(shape, num_steps=2, width=8, depth=1),
-    "gnf": lambda shape: graph_normalizing_flow(shape, exponential=False, num_steps=1, **SIZES),
-    "exponential": lambda shape: graph_normalizing_flow(shape, num_steps=1, node_map="mixture", components=2, **SIZES),
-    "set": lambda shape: set_autoregressive_flow(shape, components=2, **SIZES),
+    "coupling": lambda shape: GraphCouplingFlow(shape, num_steps=2, width=8, depth=1),
+    "gnf": lambda shape: GraphNormalizingFlow(shape, exponential=False, num_steps=1, **SIZES),
+    "exponential": lambda shape: GraphNormalizingFlow(shape, num_steps=1, node_map="mixture", components=2, **SIZES),
+    "set": lambda shape: SetAutoregressiveFlow(shape, components=2, **SIZES),
 }
 EQUIVARIANT = ["gnf", "exponential", "set"]
 MASK = torch.tensor([[True, True, True], [True, False, True]])
@@ -158,13 +158,13 @@ def moved(flow: GraphFlow) -> list[int]:
 
 @pytest.mark.parametrize("exponential", [False, True])
 def test_each_feature_is_moved_once_a_step(exponential):
-    assert moved(graph_normalizing_flow((4, 3), exponential=exponential, num_steps=2, **SIZES)) == [0, 1, 2] * 2
-    assert moved(set_autoregressive_flow((4, 3), num_steps=2, **SIZES)) == [2, 1, 0] * 2
+    assert moved(GraphNormalizingFlow((4, 3), exponential=exponential, num_steps=2, **SIZES)) == [0, 1, 2] * 2
+    assert moved(SetAutoregressiveFlow((4, 3), num_steps=2, **SIZES)) == [2, 1, 0] * 2
 
 
 @pytest.mark.parametrize(("nodes", "given", "expected"), [(5, None, 4), (1, None, 1), (5, 2, 2)])
 def test_exponentials_are_bounded_as_those_of_complete_graphs_unless_told(nodes, given, expected):
-    flow = graph_normalizing_flow((nodes, 2), max_neighbors=given, num_steps=2, **SIZES)
+    flow = GraphNormalizingFlow((nodes, 2), max_neighbors=given, num_steps=2, **SIZES)
     exponentials = flow.transform.transforms[1].exponentials
     assert [layer.bounds for layer in exponentials] == [(1 / expected, 1.0)] * 4
 

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from lightning_flows.errors import ShapeError
-from lightning_flows.flows import MultiScaleFlow, SplitPrior, conv_sylvester_flow
+from lightning_flows.flows import ConvSylvesterFlow, MultiScaleFlow, SplitPrior
 from lightning_flows.nets import ConvNet
 from lightning_flows.transforms import ActNorm, Affine, AffineCoupling, Compose, ConvSylvester, Squeeze
 from tests.dense import slogdets
@@ -15,7 +15,7 @@ SMALL = {"steps_per_level": 1, "hidden_channels": 8, "split_width": 8, "split_de
 
 
 def csf(shape=(1, 4, 4), *, num_levels: int = 2, dtype=torch.float64, **options) -> tuple[MultiScaleFlow, torch.Tensor]:
-    flow = conv_sylvester_flow(shape, num_levels=num_levels, **SMALL | options).to(dtype)
+    flow = ConvSylvesterFlow(shape, num_levels=num_levels, **SMALL | options).to(dtype)
     x = 256 * torch.rand(6, *shape, dtype=dtype)
     return perturb(flow, x, noise=0.05), x
 
@@ -83,7 +83,7 @@ def test_sampling_changes_nothing_in_train_mode():
 @torch.no_grad()
 def test_state_dict_loads_into_a_fresh_flow():
     flow, x = csf()
-    fresh = conv_sylvester_flow((1, 4, 4), num_levels=2, **SMALL).double().eval()
+    fresh = ConvSylvesterFlow((1, 4, 4), num_levels=2, **SMALL).double().eval()
     fresh.load_state_dict(flow.state_dict())
     assert torch.equal(fresh.log_prob(x), flow.log_prob(x))
 
@@ -122,7 +122,7 @@ def test_context_reaches_each_level_and_split():
 
 
 def test_the_model_of_the_paper_has_its_layers():
-    flow = conv_sylvester_flow((3, 32, 32), steps_per_level=2, hidden_channels=16, split_width=8, split_depth=1)
+    flow = ConvSylvesterFlow((3, 32, 32), steps_per_level=2, hidden_channels=16, split_width=8, split_depth=1)
     kinds = [[type(layer) for layer in level.transforms] for level in flow.levels]
     assert [len(level) for level in kinds] == [1 + 1 + 6, 1 + 6, 1 + 6]
     assert kinds[1][:3] == [Squeeze, ActNorm, ConvSylvester]
@@ -131,25 +131,25 @@ def test_the_model_of_the_paper_has_its_layers():
 
 
 WRONG = {
-    "odd": (ShapeError, lambda: conv_sylvester_flow((3, 12, 12)), r"multiples of 8 for 3 levels; got \(3, 12, 12\)"),
-    "flat": (ShapeError, lambda: conv_sylvester_flow((8, 8)), r"got \(8, 8\)"),
-    "no_channels": (ShapeError, lambda: conv_sylvester_flow((0, 8, 8)), r"got \(0, 8, 8\)"),
+    "odd": (ShapeError, lambda: ConvSylvesterFlow((3, 12, 12)), r"multiples of 8 for 3 levels; got \(3, 12, 12\)"),
+    "flat": (ShapeError, lambda: ConvSylvesterFlow((8, 8)), r"got \(8, 8\)"),
+    "no_channels": (ShapeError, lambda: ConvSylvesterFlow((0, 8, 8)), r"got \(0, 8, 8\)"),
     "levels": (
         ValueError,
-        lambda: conv_sylvester_flow((3, 8, 8), num_levels=0),
+        lambda: ConvSylvesterFlow((3, 8, 8), num_levels=0),
         "at least one level and one step; got 0 and 16",
     ),
     "steps": (
         ValueError,
-        lambda: conv_sylvester_flow((3, 8, 8), steps_per_level=0),
+        lambda: ConvSylvesterFlow((3, 8, 8), steps_per_level=0),
         "at least one level and one step; got 3 and 0",
     ),
     "split_width": (
         ValueError,
-        lambda: conv_sylvester_flow((3, 8, 8), split_width=0),
+        lambda: ConvSylvesterFlow((3, 8, 8), split_width=0),
         "split_depth of at least 0; got 0, 63 and 8",
     ),
-    "split_depth": (ValueError, lambda: conv_sylvester_flow((3, 8, 8), split_depth=-1), "got 64, 63 and -1"),
+    "split_depth": (ValueError, lambda: ConvSylvesterFlow((3, 8, 8), split_depth=-1), "got 64, 63 and -1"),
     "splits": (
         ValueError,
         lambda: MultiScaleFlow([Compose([]), Compose([])], [], (1, 1, 1)),

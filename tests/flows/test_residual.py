@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from lightning_flows.errors import ShapeError
-from lightning_flows.flows import conv_sylvester_flow, coupling_flow, residual_flow, sylvester_layer
+from lightning_flows.flows import ConvSylvesterFlow, CouplingFlow, ResidualFlow, sylvester_layer
 from lightning_flows.transforms import ActNorm, AffineCoupling, Conv1x1, ConvSylvester, Flip, ResidualBlock
 from tests.dense import slogdets
 from tests.transforms.cases import perturb
@@ -16,11 +16,11 @@ SMALL = {
     "split_growth": 3,
 }
 FLOWS = {
-    "csf": conv_sylvester_flow,
-    "coupling": coupling_flow,
-    "residual": residual_flow,
-    "without_far": lambda shape, **options: conv_sylvester_flow(shape, ablation="without_far", **options),
-    "without_basis": lambda shape, **options: conv_sylvester_flow(shape, ablation="without_basis", **options),
+    "csf": ConvSylvesterFlow,
+    "coupling": CouplingFlow,
+    "residual": ResidualFlow,
+    "no_autoregressive": lambda shape, **options: ConvSylvesterFlow(shape, ablation="no_autoregressive", **options),
+    "no_basis": lambda shape, **options: ConvSylvesterFlow(shape, ablation="no_basis", **options),
 }
 
 
@@ -52,7 +52,7 @@ def test_all_factor_out_at_the_same_levels():
 
 
 @pytest.mark.parametrize("width", [7, 528])
-@pytest.mark.parametrize("ablation", ["without_far", "without_basis"])
+@pytest.mark.parametrize("ablation", ["no_autoregressive", "no_basis"])
 @torch.no_grad()
 def test_ablations_are_built_and_inverted_at_every_width(ablation, width):
     layer = sylvester_layer((12, 4, 4), width, ablation=ablation)
@@ -68,18 +68,18 @@ def test_ablations_are_built_and_inverted_at_every_width(ablation, width):
 
 
 def test_wrong_arguments():
-    with pytest.raises(ValueError, match="none, without_far, without_basis; got half"):
+    with pytest.raises(ValueError, match="none, no_autoregressive, no_basis; got 'half'"):
         sylvester_layer((2, 2, 2), 4, ablation="half")
     with pytest.raises(ValueError, match="hidden_channels of at least 1; got 0"):
-        coupling_flow((3, 8, 8), hidden_channels=0)
+        CouplingFlow((3, 8, 8), hidden_channels=0)
     with pytest.raises(ShapeError, match="multiples of 8 for 3 levels"):
-        residual_flow((3, 12, 12))
+        ResidualFlow((3, 12, 12))
 
 
 @torch.no_grad()
 def test_sampling_computes_no_log_determinants(monkeypatch):
     """They take most of the time of a residual block, and sample and decode throw them away."""
-    flow = residual_flow((1, 8, 8), **SMALL).eval()
+    flow = ResidualFlow((1, 8, 8), **SMALL).eval()
     flow.log_prob(torch.rand(1, 1, 8, 8))
     calls = []
     evaluate = ResidualBlock._evaluate
@@ -93,12 +93,12 @@ def test_sampling_computes_no_log_determinants(monkeypatch):
 
 
 def test_log_scales_of_the_coupling_baseline_are_half_a_tanh():
-    flow = coupling_flow((1, 4, 4), **SMALL)
+    flow = CouplingFlow((1, 4, 4), **SMALL)
     within = [m for m in flow.levels.modules() if isinstance(m, AffineCoupling)]
     assert [(m.bound, m.slope) for m in within] == [(0.5, 1.0)] * 2
 
 
 def test_each_residual_block_has_probes_of_its_own():
-    flow = residual_flow((1, 8, 8), **SMALL | {"num_levels": 3, "steps_per_level": 2})
+    flow = ResidualFlow((1, 8, 8), **SMALL | {"num_levels": 3, "steps_per_level": 2})
     seeds = [module.probe_seed for module in flow.modules() if isinstance(module, ResidualBlock)]
     assert len(seeds) == len(set(seeds)) == 6

@@ -1,12 +1,12 @@
 import torch
 
-from lightning_flows.flows import graph_normalizing_flow
+from lightning_flows.flows import GraphNormalizingFlow
 from lightning_flows.functional.parts import note_part, noted_parts
 from tests.modules.test_base import make
 
 
 def test_parts_sum_to_the_density() -> None:
-    flow, x = graph_normalizing_flow((4, 2), width=8, num_heads=2).eval(), torch.randn(3, 4, 2)
+    flow, x = GraphNormalizingFlow((4, 2), width=8, num_heads=2).eval(), torch.randn(3, 4, 2)
     with noted_parts() as parts:
         log_prob = flow.log_prob(x)
     torch.testing.assert_close(parts["latents"] + parts["log_det"], log_prob)

@@ -17,8 +17,8 @@ SMALL = {
 }  # fmt: skip
 MODELS = {
     "csf": (CSF, {}),
-    "without_far": (CSF, {"ablation": "without_far"}),
-    "without_basis": (CSF, {"ablation": "without_basis"}),
+    "no_autoregressive": (CSF, {"ablation": "no_autoregressive"}),
+    "no_basis": (CSF, {"ablation": "no_basis"}),
     "coupling": (CouplingFlow, {}),
     "residual": (ResidualFlow, {}),
 }

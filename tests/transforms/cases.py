@@ -122,7 +122,7 @@ CASES: dict[str, Case] = {
     "sylvester_householder": Case(lambda: _sylvester(Householder(4), gamma=0.9)),
     "sylvester_conv_exponential": Case(lambda: _sylvester(ConvExponential(SHAPE))),
     "sylvester_flip": Case(lambda: _sylvester(Flip(), 6)),
-    "sylvester_without_far": Case(
+    "sylvester_no_autoregressive": Case(
         lambda: GeneralizedSylvester(
             LinearCompose([Householder(4), ConvExponential(SHAPE)]), LinearSylvesterFunction(SHAPE)
         )

@@ -112,14 +112,14 @@ LAYERS = {
         spectral=True,
     ),
     "ablation_nobasis_c4_8": Layer(
-        lambda config: sylvester_layer((4, 8, 8), 32, ablation="without_basis"),
+        lambda config: sylvester_layer((4, 8, 8), 32, ablation="no_basis"),
         golden.autoregressive_entries("function.net"),
         NET_KERNELS,
         spectral=True,
     ),
 }
 LAYERS["ablation_nogeneralized_c4_8"] = Layer(
-    lambda config: sylvester_layer((4, 8, 8), 32, ablation="without_far"),
+    lambda config: sylvester_layer((4, 8, 8), 32, ablation="no_autoregressive"),
     [
         Entry("conv1x1.V", "basis.transforms.0.vectors"),
         Entry("kernel_orig", "basis.transforms.1.weight"),

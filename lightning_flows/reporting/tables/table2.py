@@ -34,8 +34,8 @@ TABLE2 = {
 }
 TABLE3 = {
     "csf": PaperRow("Convolutional Sylvester", {"variational": ("3.21", "3.19")}),
-    "without_far": PaperRow("without f_AR", {"variational": ("3.44", "3.42")}),
-    "without_basis": PaperRow("without basis", {"variational": ("3.27", "3.25")}),
+    "no_autoregressive": PaperRow("without f_AR", {"variational": ("3.44", "3.42")}),
+    "no_basis": PaperRow("without basis", {"variational": ("3.27", "3.25")}),
 }
 HEADER = [
     "model", "dequantization", "seeds", "−ELBO", "paper", "NLL", "paper", "parameters (M)",

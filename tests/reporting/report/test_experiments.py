@@ -38,7 +38,7 @@ def test_runs_of_a_table_that_cannot_be_compared_say_why(write_run, tmp_path) ->
 def test_sylvester_flows_are_of_the_table_of_those_beside_them(write_run, tmp_path) -> None:
     write_run("two/csf", model=model("CSF", ablation="none"))
     write_run("three/csf", model=model("CSF", ablation="none"))
-    write_run("three/far", model=model("CSF", ablation="without_far"))
+    write_run("three/far", model=model("CSF", ablation="no_autoregressive"))
     three, two = [[t for t in read_trainings(tmp_path) if t.experiment == name] for name in ("three", "two")]
     assert [table.number for table in tables(two)] == [2]
     assert [table.number for table in tables(three)] == [3]

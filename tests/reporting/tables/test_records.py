@@ -23,7 +23,7 @@ MOG = {
 }
 CSF = {
     "class_path": "lightning_flows.modules.CSF",
-    "init_args": {"dequantization": "uniform", "ablation": "without_far"},
+    "init_args": {"dequantization": "uniform", "ablation": "no_autoregressive"},
 }
 GRAPH_METRICS = {"test/nll_from_gap": 4.0, "test/gap": 0.1, "test/gap_standard_error": 0.1, "test/entropy": 3.6}
 RUNTIME = {

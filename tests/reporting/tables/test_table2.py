@@ -28,7 +28,7 @@ def test_table_2(write_run, tmp_path):
     )
     write_run("d", model=model("ResidualFlow", equal_memory=True, dequantization="variational"), bpd=3.6)
     write_run("e", model=model("ResidualFlow", dequantization="variational"), bpd=3.4)
-    write_run("f", model=model("CSF", ablation="without_far"), bpd=9.0)
+    write_run("f", model=model("CSF", ablation="no_autoregressive"), bpd=9.0)
     text = table2(find_runs(tmp_path))
     header, _, *rows = cells(text)
     assert all(len(row) == len(header) for row in rows)
@@ -44,7 +44,7 @@ def test_table_2(write_run, tmp_path):
 
 
 def test_table_3(write_run, tmp_path):
-    for name, ablation in (("a", "none"), ("b", "without_far"), ("c", "without_basis")):
+    for name, ablation in (("a", "none"), ("b", "no_autoregressive"), ("c", "no_basis")):
         write_run(name, model=model("CSF", ablation=ablation, dequantization="variational"))
     write_run("d", model=model("CouplingFlow"))
     _, _, *rows = cells(table3(find_runs(tmp_path)))
@@ -54,5 +54,5 @@ def test_table_3(write_run, tmp_path):
 
 def test_other_runs_are_refused(write_run, tmp_path):
     write_run("a")
-    with pytest.raises(DataError, match="expected runs of csf, without_far, without_basis; got none"):
+    with pytest.raises(DataError, match="expected runs of csf, no_autoregressive, no_basis; got none"):
         table3(find_runs(tmp_path))

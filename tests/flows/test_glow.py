@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from lightning_flows.errors import ShapeError
-from lightning_flows.flows import mixing_flow
+from lightning_flows.flows import GlowFlow
 from lightning_flows.transforms import MIXINGS, Affine, AffineCoupling, Conv1x1, Squeeze
 from tests.dense import slogdets
 from tests.transforms.cases import perturb
@@ -12,7 +12,7 @@ SMALL = {"steps_per_level": 1, "width": 6, "depth": 1, "growth": 4}
 
 @pytest.mark.parametrize("mixing", MIXINGS)
 def test_log_prob_is_that_of_the_jacobian(mixing):
-    flow = mixing_flow((1, 4, 4), mixing=mixing, **SMALL).double()
+    flow = GlowFlow((1, 4, 4), mixing=mixing, **SMALL).double()
     x = 256 * torch.rand(4, 1, 4, 4, dtype=torch.float64)
     perturb(flow, x, noise=0.05)
     latents = flow.encode(x)
@@ -24,7 +24,7 @@ def test_log_prob_is_that_of_the_jacobian(mixing):
 
 
 def test_layers():
-    flow = mixing_flow((3, 32, 32), mixing="conv1x1", steps_per_level=2, width=4, depth=1, growth=2)
+    flow = GlowFlow((3, 32, 32), mixing="conv1x1", steps_per_level=2, width=4, depth=1, growth=2)
     kinds = [[type(layer) for layer in level.transforms] for level in flow.levels]
     step = [AffineCoupling, Conv1x1]
     assert kinds == [[Affine, Squeeze, Conv1x1, *step, *step], [Squeeze, *step, *step]]
@@ -34,6 +34,6 @@ def test_layers():
 
 def test_wrong_arguments():
     with pytest.raises(ShapeError, match=r"multiples of 4 for 2 levels; got \(3, 6, 6\)"):
-        mixing_flow((3, 6, 6))
+        GlowFlow((3, 6, 6))
     with pytest.raises(ValueError, match="at least one level and one step; got 2 and 0"):
-        mixing_flow((3, 8, 8), steps_per_level=0)
+        GlowFlow((3, 8, 8), steps_per_level=0)

@@ -1,0 +1,55 @@
+"""The coupling baseline of section 6.2."""
+
+from collections.abc import Sequence
+
+from lightning_flows.flows.builder import check_hidden_channels, multiscale_layers
+from lightning_flows.flows.multiscale import MultiScaleFlow
+from lightning_flows.nets import ConvNet
+from lightning_flows.transforms import ActNorm, AffineCoupling, Conv1x1, Transform
+
+
+class CouplingFlow(MultiScaleFlow):
+    """Affine couplings with plain convolutional nets: [actnorm, 1x1 convolution, coupling] steps on several levels.
+
+    Args:
+        event_shape: shape (C, H, W) of the images.
+        num_levels: levels; each halves height and width.
+        steps_per_level: steps per level.
+        hidden_channels: width of the couplings' nets.
+        split_width: width of the dense nets that condition split priors.
+        split_depth: layers of their dense block.
+        split_growth: channels added by each of them.
+
+    Shapes: x ``(B, C, H, W)``.
+    Raises: ShapeError if height or width cannot be halved ``num_levels`` times; UsageError for sizes below 1.
+    Source: section 6.2 of the paper; Dinh et al., RealNVP, 2017; Kingma and Dhariwal, Glow, 2018.
+    """
+
+    def __init__(
+        self,
+        event_shape: Sequence[int],
+        *,
+        num_levels: int = 3,
+        steps_per_level: int = 16,
+        hidden_channels: int = 528,
+        split_width: int = 64,
+        split_depth: int = 8,
+        split_growth: int = 63,
+    ) -> None:
+        check_hidden_channels(hidden_channels)
+
+        def step(shape: tuple[int, ...]) -> list[Transform]:
+            channels, kept = shape[0], shape[0] // 2
+            net = ConvNet(kept, 2 * (channels - kept), hidden_channels=hidden_channels)
+            return [ActNorm(channels), Conv1x1(channels), AffineCoupling(channels, net, bound=0.5, slope=1.0)]
+
+        levels, splits = multiscale_layers(
+            event_shape,
+            step,
+            num_levels=num_levels,
+            steps_per_level=steps_per_level,
+            split_width=split_width,
+            split_depth=split_depth,
+            split_growth=split_growth,
+        )
+        super().__init__(levels, splits, event_shape)

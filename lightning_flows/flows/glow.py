@@ -1,0 +1,61 @@
+"""The flow of section 6.1: affine couplings with an invertible linear layer between them."""
+
+from collections.abc import Sequence
+
+from lightning_flows.flows.builder import dense_coupling, multiscale_layers
+from lightning_flows.flows.multiscale import MultiScaleFlow
+from lightning_flows.transforms import Mixing, Transform, mixing_layer
+
+
+class GlowFlow(MultiScaleFlow):
+    """Affine couplings with a linear mixing layer: [coupling, mixing] steps on several levels, mixing first.
+
+    Couplings and split priors are conditioned by gated dense nets. Defaults are the paper's model for 32x32 images.
+
+    Args:
+        event_shape: shape (C, H, W) of the images.
+        mixing: mixing layer: ``conv1x1``, ``emerging``, ``woodbury`` or ``conv_exponential``.
+        num_levels: levels; each halves height and width.
+        steps_per_level: steps per level.
+        width: width of the dense nets.
+        depth: layers of their dense block.
+        growth: channels added by each of them.
+        exponential_coefficient: largest norm of the exponential's convolution.
+        woodbury_rank: rank of the Woodbury layer over positions.
+
+    Shapes: x ``(B, C, H, W)``.
+    Raises: ShapeError if height or width cannot be halved ``num_levels`` times; UsageError for sizes below 1.
+    Source: section 6.1 of the paper; Kingma and Dhariwal, Glow, 2018.
+    """
+
+    def __init__(
+        self,
+        event_shape: Sequence[int],
+        *,
+        mixing: Mixing = "conv_exponential",
+        num_levels: int = 2,
+        steps_per_level: int = 10,
+        width: int = 64,
+        depth: int = 8,
+        growth: int = 64,
+        exponential_coefficient: float = 0.95,
+        woodbury_rank: int = 24,
+    ) -> None:
+        def mix(shape: tuple[int, ...]) -> list[Transform]:
+            return [
+                mixing_layer(
+                    mixing, shape, exponential_coefficient=exponential_coefficient, woodbury_rank=woodbury_rank
+                )
+            ]
+
+        levels, splits = multiscale_layers(
+            event_shape,
+            lambda shape: [dense_coupling(shape[0], width, depth, growth), *mix(shape)],
+            num_levels=num_levels,
+            steps_per_level=steps_per_level,
+            split_width=width,
+            split_depth=depth,
+            split_growth=growth,
+            start=mix,
+        )
+        super().__init__(levels, splits, event_shape)

@@ -1,0 +1,109 @@
+"""The Convolutional Sylvester Flow."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+from lightning_flows.errors import UsageError
+from lightning_flows.flows.builder import check_hidden_channels, multiscale_layers
+from lightning_flows.flows.multiscale import MultiScaleFlow
+from lightning_flows.nets import AutoregressiveConvNet
+from lightning_flows.transforms import (
+    ActNorm,
+    ConvExponential,
+    ConvSylvester,
+    Flip,
+    GeneralizedSylvester,
+    Householder,
+    LinearCompose,
+    LinearSylvesterFunction,
+    SylvesterFunction,
+    Transform,
+)
+
+Ablation = Literal["none", "no_autoregressive", "no_basis"]
+"""What Table 3 leaves out of a Sylvester layer: its autoregressive function, or its change of basis."""
+
+
+class ConvSylvesterFlow(MultiScaleFlow):
+    """Convolutional Sylvester Flow: [actnorm, Sylvester layer, flip] steps on several levels.
+
+    Defaults are the paper's model for 32x32 images.
+
+    Args:
+        event_shape: shape (C, H, W) of the images.
+        num_levels: levels; each halves height and width.
+        steps_per_level: steps per level.
+        hidden_channels: width of the autoregressive nets.
+        exponential_coefficient: largest norm of the exponential's convolution.
+        net_coefficient: largest norm of each masked convolution; None for no bound.
+        ablation: what to leave out of each layer, as in Table 3.
+        split_width: width of the dense nets that condition split priors.
+        split_depth: layers of their dense block.
+        split_growth: channels added by each of them.
+
+    Shapes: x ``(B, C, H, W)``.
+    Raises: ShapeError if height or width cannot be halved ``num_levels`` times; UsageError for sizes below 1.
+    Source: section 6.2 of the paper.
+    """
+
+    def __init__(
+        self,
+        event_shape: Sequence[int],
+        *,
+        num_levels: int = 3,
+        steps_per_level: int = 16,
+        hidden_channels: int = 528,
+        exponential_coefficient: float = 0.95,
+        net_coefficient: float | None = 1.5,
+        ablation: Ablation = "none",
+        split_width: int = 64,
+        split_depth: int = 8,
+        split_growth: int = 63,
+    ) -> None:
+        check_hidden_channels(hidden_channels)
+
+        def step(shape: tuple[int, ...]) -> list[Transform]:
+            layer = sylvester_layer(
+                shape,
+                hidden_channels,
+                exponential_coefficient=exponential_coefficient,
+                net_coefficient=net_coefficient,
+                ablation=ablation,
+            )
+            return [ActNorm(shape[0]), layer, Flip()]
+
+        levels, splits = multiscale_layers(
+            event_shape,
+            step,
+            num_levels=num_levels,
+            steps_per_level=steps_per_level,
+            split_width=split_width,
+            split_depth=split_depth,
+            split_growth=split_growth,
+        )
+        super().__init__(levels, splits, event_shape)
+
+
+def sylvester_layer(
+    event_shape: Sequence[int],
+    hidden_channels: int,
+    *,
+    exponential_coefficient: float = 0.95,
+    net_coefficient: float | None = 1.5,
+    ablation: Ablation = "none",
+) -> GeneralizedSylvester:
+    """Convolutional Sylvester layer, complete or ablated. Raises: UsageError for an unknown ablation."""
+    if ablation == "none":
+        return ConvSylvester(
+            event_shape,
+            hidden_channels,
+            exponential_coefficient=exponential_coefficient,
+            net_coefficient=net_coefficient,
+        )
+    if ablation == "no_basis":
+        net = AutoregressiveConvNet(event_shape, hidden_channels, coefficient=net_coefficient)
+        return GeneralizedSylvester(LinearCompose([]), SylvesterFunction(net))
+    if ablation == "no_autoregressive":
+        basis = [Householder(event_shape[0]), ConvExponential(event_shape, coefficient=exponential_coefficient)]
+        return GeneralizedSylvester(LinearCompose(basis), LinearSylvesterFunction(event_shape))
+    raise UsageError(f"expected an ablation among none, no_autoregressive, no_basis; got {ablation!r}")

@@ -96,7 +96,7 @@ def test_asked_to_stop_all_processes_do_and_the_same_command_goes_on(tiny: list[
     status, (line,) = end(process)
     assert status == 0
     step = read_checkpoint(tmp_path / "demo/version_0/checkpoints/last.ckpt")["global_step"]
-    assert f"stopped after step {step}, as asked" in line
+    assert f"stopped after step {step}, as requested" in line
     epochs = step // 3 + 2  # of three steps each
     again = start(tiny, tmp_path, f"--trainer.max_epochs={epochs}")
     assert end(again) == (0, [])

@@ -1,4 +1,4 @@
-"""Stopping a run such that it can go on where it was."""
+"""Stop a run so that it can resume where it was."""
 
 import signal
 import sys
@@ -13,22 +13,23 @@ from lightning.fabric.plugins.environments import SLURMEnvironment
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_info
-from torch import distributed
 
-from lightning_flows.callbacks.last_checkpoint import last_checkpoint, save_last
+from lightning_flows.callbacks.last_checkpoint import averages_weights, last_checkpoint, save_last
 from lightning_flows.training.signals import ENDING, Interrupted, interrupt
 
 SIGNALS = (*ENDING, *([signal.SIGUSR1] if hasattr(signal, "SIGUSR1") else []))
+SECONDS_BETWEEN_REDUCTIONS = 1.0
 
 
 class Interruptible(Callback):
-    """On SIGTERM, SIGUSR1 or Ctrl-C finish the current step, write ``last.ckpt`` and exit.
+    """On SIGTERM, SIGUSR1 or Ctrl-C finish the current step, write ``last.ckpt`` and exit. Requires a LastCheckpoint.
 
-    ``--ckpt_path last`` resumes from it. All ranks stop after the same step, no matter which one got the signal; a
-    second Ctrl-C exits immediately. Validation is aborted after the current batch and rerun on resume. ``last.ckpt`` is
-    also written every few minutes, in case the process is killed. Evaluation outside of training has nothing to save
-    and ends immediately.
+    ``--ckpt_path last`` resumes from it. All ranks stop after the same step, no matter which one received the signal;
+    they agree about once per second. A second Ctrl-C exits immediately. Validation is aborted after the current batch
+    and rerun on resume. ``last.ckpt`` is also written every few minutes, in case the process is killed. Evaluation
+    outside of training has nothing to save and ends immediately.
 
+    Once StochasticWeightAveraging averages, a run stops at the end of an epoch: Lightning cannot resume it within one.
     Replaces Lightning's handlers while a loop runs, including those of Slurm's automatic requeue.
 
     Args:
@@ -41,48 +42,47 @@ class Interruptible(Callback):
 
     def _reset(self) -> None:
         self._signal: int | None = None
-        self._last_time = time.monotonic()
+        self._stop_requested = self._save_requested = False
+        self._saved_at = time.monotonic()
+        self._is_saved = False  # whether last.ckpt holds the current step
         self._common_val_batches = 0
-        self._leaves_validation = False
-        self._stops = False
+        self._rewind: str | None = None  # what the checkpoint being written must count as not yet begun
+        self._restart_clock()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Install handlers in place of Lightning's, which restores the original ones at the end."""
         self._reset()
-        self._listen(self._ask)
+        self._listen(self._request)
         environment = getattr(trainer.strategy, "cluster_environment", None)
         if isinstance(environment, SLURMEnvironment) and environment.auto_requeue:
-            rank_zero_info(
-                "on SIGUSR1 the run writes last.ckpt and stops; it is not put into Slurm's queue again by itself"
-            )
+            rank_zero_info("on SIGUSR1 the run writes last.ckpt and stops; Slurm does not requeue it automatically")
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Exit on a signal."""
         self._listen(interrupt)
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Exit on a signal."""
         self._listen(interrupt)
-
-    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """Stop, once the last step is done and logged."""
-        if self._stops:
-            self._stop(trainer)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Write if it is time to."""
-        loop = trainer.fit_loop.epoch_loop
-        validates = loop._should_check_val_fx(trainer.fit_loop._data_fetcher)  # type: ignore[arg-type]
-        if validates or loop.batch_progress.is_last_batch or loop._should_accumulate():
-            return  # resuming here would skip the validation, or lose accumulated gradients
-        due = 0 < 60 * self.every_n_minutes < time.monotonic() - self._last_time
-        if self._any_rank(trainer, self._signal is not None or due):
-            # Lightning logs a step only after this hook: a kill in between would leave a gap in the curves
-            trainer._logger_connector.update_train_step_metrics()
-            self._save(trainer)
-            self._stops = self._any_rank(trainer, self._signal is not None)
+        self._is_saved = False
+        self._synchronize(trainer, pl_module)
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Save and stop if requested, now that the last step is logged and any validation after it is done."""
+        if not (self._save_requested or self._stop_requested):
+            return
+        if batch_idx % trainer.accumulate_grad_batches or (batch_idx and averages_weights(trainer)):
+            return  # accumulated gradients, or the schedule of averaging, would be lost
+        if not self._is_saved:
+            self._save(trainer, rewind="train")
+        self._save_requested = False
+        if self._stop_requested:
+            self._stop(trainer)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._note_saved()
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Count the batches that all ranks have; outside of training, exit on a signal."""
@@ -90,10 +90,10 @@ class Interruptible(Callback):
             self._listen(interrupt)
             return
         batches = sum(int(min(num, 2**31)) for num in trainer.num_val_batches)  # inf for an endless loader
-        count = torch.tensor(batches, device=pl_module.device)
         if trainer.world_size > 1:
-            distributed.all_reduce(count, op=distributed.ReduceOp.MIN)
-        self._common_val_batches = int(count)
+            batches = int(trainer.strategy.reduce(torch.tensor(batches, device=pl_module.device), reduce_op="min"))
+        self._common_val_batches = batches
+        self._restart_clock()
 
     def on_validation_batch_end(
         self,
@@ -104,42 +104,73 @@ class Interruptible(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Write and stop if asked to."""
         training = trainer.state.fn is TrainerFn.FITTING and not trainer.sanity_checking
-        if not training or not trainer.fit_loop.epoch_loop.batch_progress.current.ready:
+        if not training or trainer.fit_loop.batch_idx < 0 or batch_idx >= self._common_val_batches:
             return
-        if batch_idx < self._common_val_batches and self._any_rank(trainer, self._signal is not None):
-            self._leaves_validation = True
-            self._save(trainer)
+        self._synchronize(trainer, pl_module)
+        if self._stop_requested and (trainer.is_last_batch or not averages_weights(trainer)):
+            self._save(trainer, rewind="validation")
             self._stop(trainer)
 
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._restart_clock()
+        if trainer.state.fn is TrainerFn.FITTING and not trainer.sanity_checking:
+            self._note_saved()
+
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Make resuming rerun an aborted validation, whose partial sums are not in the checkpoint."""
-        if self._leaves_validation:
-            for progress in ("total", "current"):
-                state = checkpoint["loops"]["fit_loop"]["epoch_loop.val_loop.batch_progress"][progress]
-                state.update(ready=1, started=1, processed=0, completed=0)
+        """Count a batch that was fetched, or a validation that was aborted, as not yet begun."""
+        loops = checkpoint["loops"]["fit_loop"]
+        if self._rewind == "train":
+            progress = loops["epoch_loop.batch_progress"]
+            progress["is_last_batch"] = False
+            for counts in (progress["total"], progress["current"]):
+                counts["ready"] = counts["ready"] - 1
+        elif self._rewind == "validation":  # its partial sums are not in the checkpoint
+            progress = loops["epoch_loop.val_loop.batch_progress"]
+            for counts in (progress["total"], progress["current"]):
+                counts.update(ready=1, started=1, processed=0, completed=0)
 
     def _listen(self, handler: Callable[[int, FrameType | None], None]) -> None:
         if threading.current_thread() is threading.main_thread():
-            for number in SIGNALS if handler == self._ask else ENDING:
+            for number in SIGNALS if handler == self._request else ENDING:
                 signal.signal(number, handler)
 
-    def _ask(self, number: int, frame: FrameType | None) -> None:
+    def _request(self, number: int, frame: FrameType | None) -> None:
         if self._signal == number == signal.SIGINT:
             interrupt(number, frame)
         self._signal = number
 
-    def _any_rank(self, trainer: Trainer, here: bool) -> bool:
-        return trainer.strategy.reduce_boolean_decision(here, all=False) if trainer.world_size > 1 else here
+    def _synchronize(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Decide whether to save or stop; several ranks reduce their wishes after equal numbers of calls."""
+        due = 0 < 60 * self.every_n_minutes < time.monotonic() - self._saved_at
+        wishes = [self._signal is not None, due]
+        self._calls += 1
+        if trainer.world_size > 1:
+            if self._calls < self._calls_between_reductions:
+                return
+            seconds = (time.monotonic() - self._started) / self._calls
+            wanted = torch.tensor([*wishes, seconds], dtype=torch.float32, device=pl_module.device)
+            *wishes, seconds = trainer.strategy.reduce(wanted, reduce_op="max").tolist()
+            self._restart_clock(max(1, int(SECONDS_BETWEEN_REDUCTIONS / max(seconds, 1e-6))))
+        self._stop_requested |= bool(wishes[0])
+        self._save_requested |= bool(wishes[1])
 
-    def _save(self, trainer: Trainer) -> None:
+    def _restart_clock(self, calls: int = 1) -> None:
+        self._calls_between_reductions, self._calls, self._started = calls, 0, time.monotonic()
+
+    def _note_saved(self) -> None:
+        """Remember that LastCheckpoint writes the current step."""
+        self._is_saved, self._saved_at = True, time.monotonic()
+
+    def _save(self, trainer: Trainer, rewind: str) -> None:
+        self._rewind = rewind
         save_last(trainer)
-        self._last_time = time.monotonic()
+        self._rewind = None
+        self._note_saved()
 
     def _stop(self, trainer: Trainer) -> None:
         if trainer.is_global_zero:
             path = last_checkpoint(trainer)
             kept = f"{path} is written; --ckpt_path=last resumes there" if path else "the run keeps no checkpoints"
-            print(f"stopped after step {trainer.global_step}, as asked: {kept}", file=sys.stderr, flush=True)
+            print(f"stopped after step {trainer.global_step}, as requested: {kept}", file=sys.stderr, flush=True)
         raise Interrupted(self._signal or signal.SIGTERM, 130 if self._signal == signal.SIGINT else 0)

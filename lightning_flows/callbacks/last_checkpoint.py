@@ -4,9 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
-from lightning.pytorch.loops.fit_loop import _FitLoop
-from lightning.pytorch.loops.loop import _Loop
+from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint, StochasticWeightAveraging
 from lightning.pytorch.trainer.states import TrainerFn
 
 from lightning_flows.errors import UsageError
@@ -27,23 +25,19 @@ class LastCheckpoint(Checkpoint):
 
     @property
     def state_key(self) -> str:
-        """A single key: all instances share their state."""
-        return "LastCheckpoint"
+        return "LastCheckpoint"  # shared by all instances
 
     def state_dict(self) -> dict[str, Any]:
-        """The number of batches per epoch, needed to resume within an epoch."""
         return {"num_batches": self._num_batches}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore the number of batches of the checkpoint's run."""
         self._num_batches = state_dict.get("num_batches")
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Reset."""
         self.has_trained = False
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Keep the place within an epoch that was cut short, which Lightning counts as done."""
+        """Keep the position within an epoch that was cut short, which Lightning counts as done."""
         batches = trainer.fit_loop.epoch_loop.batch_progress
         if batches.is_last_batch or not 0 < batches.current.ready < trainer.num_training_batches:
             return
@@ -56,37 +50,44 @@ class LastCheckpoint(Checkpoint):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Refuse to resume within an epoch whose number of batches has changed."""
         if trainer.fit_loop.restarted_on_epoch_end:
-            _start_next_epoch(trainer.fit_loop)
+            _start_next_epoch(trainer)
         now, before = float(trainer.num_training_batches), self._num_batches
         done = trainer.fit_loop.epoch_loop.batch_progress.current.ready
         if isinstance(before, int | float) and 0 < done < before and now != before:
             raise UsageError(
-                f"the checkpoint was written after {done} of {before:g} batches of an epoch, which has {now:g} now, so "
-                "its place in the data is lost: resume with the batch size, the devices and the data of before, or "
-                "from a checkpoint of an epoch's end"
+                f"the checkpoint was written after {done} of {before:g} batches of an epoch, which now has {now:g}, so "
+                "its position in the data is lost: resume with the same batch size, devices and data, or from a "
+                "checkpoint written at the end of an epoch"
             )
         self._num_batches = now
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """Remember that at least one step was trained."""
         self.has_trained = True
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write, unless the epoch ends right after."""
         within = trainer.state.fn is TrainerFn.FITTING and not trainer.sanity_checking
-        if within and not trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
+        if within and not trainer.is_last_batch and not averages_weights(trainer):
             save_last(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write."""
         save_last(trainer)
 
 
-def _start_next_epoch(loop: _FitLoop) -> None:
-    """Go on behind a whole epoch: with max_steps, Lightning would count another one, without batches."""
-    _Loop.restarting.fset(loop, False)  # type: ignore[attr-defined]  # its own setter says True again
+def _start_next_epoch(trainer: Trainer) -> None:
+    """Continue after a whole epoch: with max_steps, Lightning would count another one, without batches."""
+    loop = trainer.fit_loop
+    max_steps, loop.epoch_loop.max_steps = loop.epoch_loop.max_steps, -1
+    loop.restarting = False  # has no effect while there are max_steps
+    loop.epoch_loop.max_steps = max_steps
     loop.update_restart_stage()
     loop.epoch_progress.increment_completed()
+
+
+def averages_weights(trainer: Trainer) -> bool:
+    """Whether StochasticWeightAveraging has begun: resumed within an epoch it would lose its schedule."""
+    averaging = [one for one in trainer.callbacks if isinstance(one, StochasticWeightAveraging)]  # type: ignore[attr-defined]
+    return any(one.swa_start <= trainer.current_epoch for one in averaging)
 
 
 def save_last(trainer: Trainer) -> None:

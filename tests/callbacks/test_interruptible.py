@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from lightning.pytorch import Callback, seed_everything
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import ModelCheckpoint, StochasticWeightAveraging
 from lightning.pytorch.loggers import TensorBoardLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -164,7 +164,7 @@ def test_killed_it_goes_on_from_the_last_checkpoint_in_the_epoch(whole: Path, tm
                 raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        fit(tmp_path, Die(), Interruptible(every_n_minutes=1e-9))
+        fit(tmp_path, Interruptible(every_n_minutes=1e-9), Die())
     assert torch.load(tmp_path / "last.ckpt", weights_only=True)["global_step"] == STEPS + 3
     fit(tmp_path)
     assert_same_run(tmp_path, whole)
@@ -216,13 +216,24 @@ def test_a_validation_within_the_epoch_is_not_skipped(tmp_path: Path) -> None:
         assert_same_run(folder, tmp_path / "whole")
 
 
+@pytest.mark.parametrize("moment", [("train", 1, 2), ("val", 1, 1)])
+def test_averaged_weights_are_those_of_an_uninterrupted_run(tmp_path: Path, moment: tuple) -> None:
+    def average() -> StochasticWeightAveraging:
+        return StochasticWeightAveraging(swa_lrs=1e-2, swa_epoch_start=1, annealing_epochs=2)
+
+    stop(tmp_path / "stopped", Ask(*moment), average())
+    fit(tmp_path / "stopped", average())
+    fit(tmp_path / "whole", average())
+    assert_same_run(tmp_path / "stopped", tmp_path / "whole")
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGUSR1, 0), (signal.SIGINT, 130)])
 def test_what_a_cluster_sends_and_ctrl_c_stop_it_too(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], number: int, code: int
 ) -> None:
     before = signal.getsignal(number)
     assert stop(tmp_path, Ask("train", 0, 2, number)) == code
-    assert f"stopped after step 3, as asked: {tmp_path / 'last.ckpt'} is written" in capsys.readouterr().err
+    assert f"stopped after step 3, as requested: {tmp_path / 'last.ckpt'} is written" in capsys.readouterr().err
     assert signal.getsignal(number) == before
 
 

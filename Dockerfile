@@ -1,5 +1,5 @@
-# The application with all it needs, for one host or a cluster: docker/README.md, docs/cluster.md.
-# Code and packages belong to root and are only read; runs and data go to /out, the one place that is written.
+# The application and its dependencies, for one host or a cluster: see docker/README.md and docs/cluster.md.
+# Code and packages belong to root and are read-only; runs and data are written to /out.
 FROM python:3.11-slim
 
 ENV PYTHONDONTWRITEBYTECODE=1 \

@@ -1,17 +1,19 @@
-# `make demo` trains a small flow on real photographs; `make test` runs every check. Both install what they need.
+# `make demo` trains a small flow on photographs; `make test` runs all checks. Both install their requirements.
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 
+# wheels of PyTorch without CUDA: make demo CPU=1
+CPU    ?=
 ENGINE ?= $(shell command -v docker || command -v podman)
 
 .PHONY: demo test lint types pytest fast install bench clean image lock
 
 $(VENV)/.user: pyproject.toml
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=…")'
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is required; set PYTHON=…")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@echo 'installing PyTorch into $(VENV): some gigabytes, some minutes'
-	$(BIN)/python -m pip install --quiet torch torchvision
+	@echo 'installing PyTorch into $(VENV): this downloads several gigabytes and takes a few minutes'
+	$(BIN)/python -m pip install --quiet torch torchvision $(if $(CPU),--index-url https://download.pytorch.org/whl/cpu)
 	$(BIN)/python -m pip install --quiet -e .
 	touch $@
 
@@ -36,23 +38,23 @@ types: $(VENV)/.dev
 pytest: $(VENV)/.dev
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal
 
-# one thread a worker: threads of two workers on two cores wait for each other
+# one thread per worker: the threads of two workers would compete for two cores
 fast: $(VENV)/.dev
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal -m 'not slow'
 
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache
 
-# the figures of docs/figures.md that need no trained model; on a busy machine the times mean nothing
+# the figures in docs/figures.md that require no trained model; timings are only meaningful on an idle machine
 bench: $(VENV)/.user
 	$(BIN)/python benchmarks/csf_layer.py
 	$(BIN)/python benchmarks/checkpoint_size.py
 
-# the image of docker/README.md, by docker or podman
+# the container image of docker/README.md, with docker or podman
 image:
-	test -n "$(ENGINE)" || { echo "docker or podman is needed; set ENGINE=…"; exit 1; }
+	test -n "$(ENGINE)" || { echo "docker or podman is required; set ENGINE=…"; exit 1; }
 	$(ENGINE) build -t lightning_flows .
 
-# the versions and hashes of the packages in the image, on the image's platform
+# pin the versions and hashes of the image's packages; run it on the image's platform
 lock: $(VENV)/.user
 	$(BIN)/python docker/lock.py

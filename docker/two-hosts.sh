@@ -1,7 +1,7 @@
 #!/bin/sh
-# Try a run over two hosts on one machine: two network namespaces, joined by a virtual cable, with a torchrun in each.
+# Simulate a run over two hosts on one machine: two network namespaces with a virtual cable, and a torchrun in each.
 # usage (as root): docker/two-hosts.sh fit --config csf_small.yaml --config multinode.yaml --trainer.devices=2
-# env: PYTHON (default python), DEVICES a host (default 2)
+# env: PYTHON (default python), DEVICES per host (default 2)
 set -eu
 PYTHON=${PYTHON:-python}
 DEVICES=${DEVICES:-2}
@@ -17,7 +17,7 @@ for host in "$A" "$B"; do ip -n "$host" link set lo up; done
 ip -n "$A" link set "va$$" up
 ip -n "$B" link set "vb$$" up
 
-agent() { # namespace, rank of the host, interface, arguments
+agent() { # namespace, node rank, interface, arguments
     namespace=$1 rank=$2 interface=$3
     shift 3
     ip netns exec "$namespace" env GLOO_SOCKET_IFNAME="$interface" OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}" \

@@ -24,7 +24,7 @@ from lightning_flows.callbacks import (
     ProgressBar,
     ProgressLines,
 )
-from lightning_flows.callbacks.folder import run_folder
+from lightning_flows.callbacks.base import run_folder
 from lightning_flows.checkpoints import describe
 from lightning_flows.errors import UsageError
 from lightning_flows.files import appended_line

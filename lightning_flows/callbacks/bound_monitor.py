@@ -8,7 +8,7 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from lightning_flows.callbacks.schedule import is_due
+from lightning_flows.callbacks.base import is_due
 from lightning_flows.functional.bits import bits_per_dim
 from lightning_flows.functional.parts import noted_parts
 

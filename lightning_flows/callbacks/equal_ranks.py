@@ -1,56 +1,65 @@
-"""Processes that train together must hold the same model."""
+"""All ranks must hold the same model."""
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
 
 from lightning_flows.errors import RankError
 from lightning_flows.functional.ranks import gather_from_ranks
 
+CHAIN, OFFSET, STEP = 0x5851F42D4C957F2D, 0x1E3779B9, 0x2545F491
+"""Odd multipliers of :func:`checksum`."""
+
 
 class EqualRanks(Callback):
-    """After each epoch, compare the parameters and buffers of all processes, bit by bit, by a checksum.
+    """After each epoch, compare the parameters and buffers of all ranks bit for bit, by a checksum.
 
-    Processes that differ, as after a fault of the network or of a device, would go on training different models without
-    a word. One checksum an epoch costs a pass over the parameters.
+    Ranks that differ, as after a fault of the network or of a device, would otherwise train different models silently.
+    A checksum costs one pass over the parameters. In return, DistributedDataParallel need not broadcast the buffers
+    before each step: they are constants, or functions of parameters that are equal on all ranks. A single process has
+    nothing to compare.
 
     Raises: RankError if they differ.
     """
 
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if isinstance(trainer.strategy.model, DistributedDataParallel):
+            trainer.strategy.model.forward_sync_buffers = False
+
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Compare."""
-        self._compare(pl_module)
+        if trainer.world_size > 1:
+            self._compare(pl_module)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Compare, and tell."""
-        checksum = self._compare(pl_module)
-        rank_zero_info(f"all {trainer.world_size} processes hold the same parameters, checksum {checksum:016x}")
+        if trainer.world_size > 1:
+            value = self._compare(pl_module)
+            rank_zero_info(f"all {trainer.world_size} ranks hold the same parameters, checksum {value:016x}")
 
     def _compare(self, pl_module: LightningModule) -> int:
         own = checksum([*pl_module.parameters(), *pl_module.buffers()]).to(pl_module.device)
         values = gather_from_ranks(own)
         if different := [rank for rank, value in enumerate(values) if value != values[0]]:
             raise RankError(
-                f"expected all processes to hold the same parameters; those of rank {', '.join(map(str, different))} "
-                "differ from those of rank 0: check the devices and the network, then go on from the last checkpoint"
+                f"the parameters of rank {', '.join(map(str, different))} differ from those of rank 0: check the "
+                "devices and the network, then resume from the last checkpoint"
             )
         return values[0] % 2**64
 
 
 def checksum(tensors: list[Tensor]) -> Tensor:
-    r"""Sum over the bytes of each tensor, times an odd number of their place, chained over tensors: an int64 ``()``.
+    r"""Sum over the 32-bit words of each tensor, weighted by position and chained over tensors: an int64 ``()``.
 
-    .. math:: c_i = a\,c_{i-1} + \sum_n (b + 2dn)\,\mathrm{byte}_n(x_i) \mod 2^{64}
+    .. math:: c_i = a\,c_{i-1} + \sum_n \left((b + 2dn)\,\mathrm{word}_n(x_i) \bmod 2^{32}\right) \mod 2^{64}
 
-    with odd a and b. A single byte that changes changes it, and, but by chance, so does any other change.
+    with odd a and b. The change of a single word always changes it, any other change almost certainly. Tensors of
+    another number of bytes than a multiple of four count bytes as words.
     """
     total = torch.zeros((), dtype=torch.long, device=tensors[0].device if tensors else None)
     for tensor in tensors:
-        data = tensor.detach().contiguous().flatten().view(torch.uint8).long()
-        place = torch.arange(len(data), device=data.device)
-        total = A * total + (data * (B + 2 * D * place)).sum().to(total.device)
+        data = tensor.detach().contiguous().flatten().view(torch.uint8)
+        words = data.int() if data.numel() % 4 else data.view(torch.int32)
+        position = torch.arange(len(words), dtype=torch.int32, device=words.device)
+        total = CHAIN * total + ((2 * STEP * position + OFFSET) * words).sum().to(total.device)  # sums in int64
     return total
-
-
-A, B, D = 0x5851F42D4C957F2D, 0x1E3779B97F4A7C15, 0x2545F491

@@ -4,8 +4,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 
-from lightning_flows.callbacks.folder import run_folder
-from lightning_flows.callbacks.schedule import every
+from lightning_flows.callbacks.base import every, run_folder
 from lightning_flows.files import folder_inside, replaced
 from lightning_flows.functional.streams import stream
 from lightning_flows.reporting.figures import graph_figure

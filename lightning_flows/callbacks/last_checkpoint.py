@@ -13,10 +13,11 @@ from lightning_flows.errors import UsageError
 class LastCheckpoint(Checkpoint):
     """Write ``last.ckpt`` next to the best checkpoint after each validation and each epoch, regardless of the metric.
 
-    Lightning's ``save_last`` copies the last *best* checkpoint instead. Requires a ModelCheckpoint.
+    Lightning's ``save_last`` copies the last *best* checkpoint instead; it is turned off. Requires a ModelCheckpoint.
     An epoch that max_steps, max_time or a callback cut short is completed on resume.
 
-    Raises: UsageError if a run resumes within an epoch whose number of batches has changed.
+    Raises: UsageError if a run resumes within an epoch whose number of batches has changed, or if a ModelCheckpoint
+        has the file name ``last``.
     """
 
     def __init__(self) -> None:
@@ -32,6 +33,16 @@ class LastCheckpoint(Checkpoint):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._num_batches = state_dict.get("num_batches")
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Reserve ``last.ckpt``."""
+        for callback in trainer.checkpoint_callbacks:
+            if isinstance(callback, ModelCheckpoint):
+                if callback.filename == callback.CHECKPOINT_NAME_LAST:
+                    raise UsageError(
+                        "ModelCheckpoint has the filename 'last', reserved for LastCheckpoint: choose another"
+                    )
+                callback.save_last = None
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.has_trained = False

@@ -6,7 +6,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 
-from lightning_flows.callbacks.schedule import every
+from lightning_flows.callbacks.base import every
 from lightning_flows.callbacks.watched import ValidationItems
 from lightning_flows.reporting.figures.latents import latents_figure
 

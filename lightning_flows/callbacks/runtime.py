@@ -12,7 +12,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_only
 
 from lightning_flows import __version__
-from lightning_flows.callbacks.folder import run_folder
+from lightning_flows.callbacks.base import run_folder
 from lightning_flows.errors import ConvergenceError
 from lightning_flows.files import replaced
 from lightning_flows.functional.streams import stream

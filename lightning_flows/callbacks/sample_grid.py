@@ -8,8 +8,7 @@ from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
 from torch import Tensor
 from torchvision.utils import make_grid, save_image
 
-from lightning_flows.callbacks.folder import run_folder
-from lightning_flows.callbacks.schedule import every
+from lightning_flows.callbacks.base import every, run_folder
 from lightning_flows.errors import ConvergenceError
 from lightning_flows.files import folder_inside, replaced
 from lightning_flows.functional.streams import stream

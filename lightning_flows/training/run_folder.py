@@ -15,7 +15,7 @@ from lightning_flows.errors import CheckpointError, OutputError
 from lightning_flows.files import check_writable, replaced
 
 LOCK, RECORD = ".lock", "run.json"
-"""Files in a run folder: held open by its owner, and what this module keeps about the run."""
+"""Files in a run folder: held open by its owner, and what this module records about the run."""
 
 LAST = Path("checkpoints/last.ckpt")
 LARGEST_RECORD = 65536  # bytes
@@ -25,8 +25,9 @@ class RunFolder:
     """A folder ``version_N``, owned by one process at a time.
 
     N is one above all existing numbers, and the folder is created atomically, so that two runs never share one. The
-    owner holds a lock on the file ``.lock`` until its process exits. ``run.json`` stores the number, a random id, by
-    which copies are recognized, and the state: running, stopped, failed or finished.
+    owner holds a lock on the file ``.lock`` until its process exits. ``run.json`` records the number, a random id, by
+    which copies are recognized, the state (running, stopped, failed or finished), and the folder of the checkpoints
+    where that is elsewhere.
 
     Args:
         path: the folder; see :meth:`create` for a new one.
@@ -48,8 +49,8 @@ class RunFolder:
             run = cls(parent / name, _number_of(name))
             if run.path.exists() and any(run.path.iterdir()):
                 raise OutputError(
-                    f"{run.path} holds files of another run, which are kept: give another trainer.logger version, or "
-                    "resume by --ckpt_path=last"
+                    f"{run.path} holds files of another run: choose another version of trainer.logger, or resume with "
+                    "--ckpt_path=last"
                 )
             run.path.mkdir(parents=True, exist_ok=True)
         else:
@@ -77,13 +78,11 @@ class RunFolder:
         """
         inside = self.path.resolve()
         for path in (*self.path.iterdir(), *self.path.glob("*/*")):
-            target = Path(os.path.realpath(path))  # of links in a circle, one of them
+            target = Path(os.path.realpath(path))  # of circular links, one of them
             if path.is_symlink() and (inside not in target.parents or target.is_symlink()):
-                raise OutputError(
-                    f"{path} is a link that leads out of the run's folder: replace it by what it leads to"
-                )
+                raise OutputError(f"{path} is a link that leads out of the run's folder: replace it with its target")
             if target.exists() and not target.is_file() and not target.is_dir():
-                raise OutputError(f"{path} is no regular file: remove it")
+                raise OutputError(f"{path} is not a regular file: remove it")
         file = open(self.path / LOCK, "a+", opener=_without_links)  # noqa: SIM115
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -92,8 +91,8 @@ class RunFolder:
             owner = re.sub(r"\D", "", file.read(32))
             file.close()
             raise OutputError(
-                f"{self.path} belongs to a run that is going on (process {owner or 'unknown'}): wait for its end, or "
-                "start a run of its own without --ckpt_path=last"
+                f"{self.path} belongs to a run in progress (process {owner or 'unknown'}): wait for it to end, or "
+                "start a new run without --ckpt_path=last"
             ) from error
         file.truncate(0)
         file.write(f"{os.getpid()}\n")
@@ -102,11 +101,12 @@ class RunFolder:
         os.register_at_fork(after_in_child=file.close)  # data loading workers must not hold the lock
         self.note("running")
 
-    def note(self, state: str) -> None:
-        """Record the state of the run."""
+    def note(self, state: str, checkpoints: Path | None = None) -> None:
+        """Record the state of the run, and the folder of its checkpoints if it is not the usual one."""
         record = {"id": uuid.uuid4().hex, "number": self._number, "started": time.time()} | _record(self.path)
+        record |= {"state": state} | ({} if checkpoints is None else {"checkpoints": str(checkpoints.resolve())})
         with replaced(self.path / RECORD) as file:
-            file.write(f"{json.dumps(record | {'state': state})}\n".encode())
+            file.write(f"{json.dumps(record)}\n".encode())
 
     def release(self, state: str) -> None:
         """Record the state and release the lock."""
@@ -143,7 +143,7 @@ def newest(parent: Path) -> tuple[Path | None, list[str]]:
     for path in found:  # a run sorts after its copies, as its name matches its number
         identity = _record(path).get("id", path.name)
         if identity in by_id:
-            remarks.append(f"{by_id[identity]} is a copy of {path} and is left alone")
+            remarks.append(f"{by_id[identity]} is a copy of {path} and is skipped")
         by_id[identity] = path
     runs = sorted(by_id.values(), key=_order)
     if not runs[-1].name.isprintable():
@@ -151,19 +151,28 @@ def newest(parent: Path) -> tuple[Path | None, list[str]]:
     last = [path for path in runs if _number(path) == _number(runs[-1])]
     if len(last) > 1:
         raise CheckpointError(
-            f"it cannot be told which of {_listed(last)} is the newest run: name its checkpoint by --ckpt_path FILE"
+            f"it is ambiguous which of {' and '.join(map(str, last))} is the newest run: name its checkpoint with "
+            "--ckpt_path FILE"
         )
     remarks += [
-        f"{path} has no number and is left alone: name its checkpoint by --ckpt_path FILE to resume it"
+        f"{path} has no number and is skipped: name its checkpoint with --ckpt_path FILE to resume it"
         for path in runs[:-1]
         if _number(path) is None
     ]
     return runs[-1], remarks
 
 
-def was_finished(folder: Path) -> bool:
-    """Whether a run finished; a run of an earlier version, without a record, counts as finished."""
-    return _record(folder).get("state", "finished") == "finished"
+def run_of_checkpoints(checkpoints: Path, parent: Path) -> Path | None:
+    """The newest run below ``parent`` that keeps its checkpoints in a folder elsewhere."""
+    here = str(checkpoints.resolve())
+    return max(
+        (path for path in _folders(parent) if _record(path).get("checkpoints") == here), key=_order, default=None
+    )
+
+
+def state_of(folder: Path) -> str:
+    """State of a run: running, stopped, failed or finished; unknown without a valid record."""
+    return str(_record(folder).get("state", "unknown"))
 
 
 def _folders(parent: Path) -> list[Path]:
@@ -201,10 +210,6 @@ def _record(path: Path) -> dict[str, Any]:
     plain = (str, int, float, type(None))
     is_plain = isinstance(record, dict) and all(isinstance(value, plain) for value in record.values())
     return record if is_plain else {}
-
-
-def _listed(paths: Iterable[Path]) -> str:
-    return " and ".join(map(str, paths))
 
 
 def _without_links(path: str, flags: int) -> int:

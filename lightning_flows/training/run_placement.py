@@ -1,18 +1,19 @@
 """Where a training run puts its files, and what it resumes: derived from the config, before anything is built."""
 
 import importlib
+import itertools
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import fsspec
 from jsonargparse import Namespace
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_info
 
 from lightning_flows.errors import OutputError, UsageError
-from lightning_flows.training.run_folder import LAST, RunFolder, newest
+from lightning_flows.training.run_folder import LAST, RunFolder, newest, run_of_checkpoints
 
 SHARED = "LIGHTNING_FLOWS_RUN"
 """Environment variable with which the first process of a run passes its folder to the processes it starts."""
@@ -28,7 +29,8 @@ class Placement:
     With a logger that writes files (TensorBoard or CSV) the folder is ``save_dir/name/version``. Other loggers share
     their ``save_dir`` among runs. With these, or without a logger, the folder is ``ROOT/NAME/version_N``: ROOT is
     ``save_dir``, ``default_root_dir`` or ``runs``, and NAME the logger's name or project, or ``flow``. The config is
-    modified so that all files go there.
+    modified so that all files go there. Checkpoints with a ``dirpath`` of their own stay there, and the run's record
+    names it.
 
     Args:
         config: config of ``fit``.
@@ -43,62 +45,38 @@ class Placement:
         resumes = config.ckpt_path == "last"
         if resumes:
             config.ckpt_path = None
+        self.keepers = [one for one in _listed(self.trainer.callbacks) if _is(one, ModelCheckpoint)]
+        loggers = [one for one in _listed(self.trainer.logger) if _is(one, Logger)]
+        _expand_paths(self.trainer, *(one.init_args for one in (*self.keepers, *loggers)))
         if self.trainer.logger is True:
             root = str(self.trainer.default_root_dir or "runs")
             init = Namespace(save_dir=root, name="flow", version=None, default_hp_metric=False)
             self.trainer.logger = Namespace(class_path=TENSORBOARD, init_args=init)
         self.writers = [logger for logger in _listed(self.trainer.logger) if _is(logger, TensorBoardLogger, CSVLogger)]
-        self.keepers = [one for one in _listed(self.trainer.callbacks) if _is(one, ModelCheckpoint)]
-        self._expand_paths()
-        parents = [_parent(logger.init_args) for logger in self.writers] or [self._parent_without_writer()]
-        if self.trainer.fast_dev_run or any("://" in str(parent) for parent in parents):
+        self.elsewhere = [Path(path) for keeper in self.keepers if (path := keeper.init_args.get("dirpath"))]
+        parents = [_parent(logger.init_args) for logger in self.writers]
+        parents = parents or [_shared_parent(self.trainer, [logger.init_args for logger in loggers])]
+        if self.trainer.fast_dev_run or any(map(_is_url, parents)):
             if resumes:
                 raise UsageError(
-                    "ckpt_path=last resumes a run from a folder of this host, and neither fast_dev_run nor a save_dir "
-                    "with a URL has one: give --ckpt_path FILE"
+                    "ckpt_path=last resumes a run from a local folder, and neither fast_dev_run nor a save_dir with a "
+                    "URL has one: give --ckpt_path FILE"
                 )
             return
         version = self.writers[0].init_args.get("version") if self.writers else None
         name = f"version_{version}" if isinstance(version, int) else version or None
-        if not is_first_process():
-            self._follow(parents[0], name, resumes)
-        else:
-            self._lead(parents, name, resumes)
-
-    def _expand_paths(self) -> None:
-        """Put paths for ``~`` and ``$NAME``, which only some of Lightning's parts know."""
-        sections = [self.trainer, *(one.init_args for one in self.keepers)]
-        sections += [one.init_args for one in _listed(self.trainer.logger) if _is(one, Logger)]
-        for section in sections:
-            for key in ("default_root_dir", "save_dir", "dirpath"):
-                if isinstance(path := section.get(key), str):
-                    section[key] = os.path.expanduser(os.path.expandvars(path))
-
-    def _lead(self, parents: list[Path], name: str | None, resumes: bool) -> None:
-        folder = self._find(parents[0], name) if resumes else None
-        if folder is not None:
-            self.run = RunFolder(folder)
-            self.run.acquire()
-        else:
-            self._check_checkpoints()
-            self.run = RunFolder.create(parents[0], name, beside=parents[1:])
-        self._place(self.run.path)
-        os.environ[SHARED] = str(self.run.path)
-
-    def _follow(self, parent: Path, name: str | None, resumes: bool) -> None:
-        """Use the folder of the first process, if that started this one; otherwise it is requested later."""
-        if resumes:
-            self._find(parent, name)
-        if shared := os.environ.get(SHARED):
+        folder = self._find(Path(parents[0]), name) if resumes else None
+        if is_first_process():
+            self._own(folder, [Path(parent) for parent in parents], name)
+        elif shared := os.environ.get(SHARED):  # the first process started this one; otherwise it is asked for later
             self._place(Path(shared))
 
     def _find(self, parent: Path, name: str | None) -> Path | None:
-        """The folder to resume in; None if there is nothing to resume."""
-        for keeper in self._given():
-            last = Path(keeper.init_args.dirpath) / LAST.name
-            if last.is_file():
-                self._resume(last)
-                return None
+        """The folder to resume in; None if there is nothing to resume, or only checkpoints elsewhere."""
+        for checkpoints in self.elsewhere:
+            if (checkpoints / LAST.name).is_file():
+                self._resume(checkpoints / LAST.name)
+                return run_of_checkpoints(checkpoints, parent)
         if name is not None:
             folder = parent / name if (parent / name / LAST).is_file() else None
         else:
@@ -115,10 +93,34 @@ class Placement:
         rank_zero_info(f"resuming {last}")
         self.resumed, self.config.ckpt_path = last, str(last)
 
+    def _own(self, folder: Path | None, parents: list[Path], name: str | None) -> None:
+        if folder is not None:
+            self.run = RunFolder(folder)
+            self.run.acquire()
+        else:
+            for checkpoints in self.elsewhere:
+                if self.resumed is None and any(checkpoints.glob("*.ckpt")):
+                    raise OutputError(
+                        f"{checkpoints} holds checkpoints of another run: choose another dirpath, or resume with "
+                        "--ckpt_path=last"
+                    )
+            self.run = RunFolder.create(parents[0], name, beside=parents[1:])
+            for checkpoints in self.elsewhere[:1]:
+                self.run.note("running", checkpoints)
+        self._place(self.run.path)
+        os.environ[SHARED] = str(self.run.path)
+
     def _place(self, folder: Path) -> None:
         self.folder = folder
         for logger in self.writers:
             logger.init_args.version = folder.name
+            curves = Path(_parent(logger.init_args)) / folder.name / "metrics.csv"
+            if (
+                self.run and self.resumed and _is(logger, CSVLogger) and curves.is_file()
+            ):  # its logger would overwrite it
+                numbered = (curves.with_name(f"metrics_{i}.csv") for i in itertools.count())
+                kept = curves.rename(next(path for path in numbered if not path.exists()))
+                rank_zero_info(f"the curves so far are kept in {kept}")
         if not self.writers:
             self.trainer.default_root_dir = str(folder)
             if not self.keepers and self.trainer.enable_checkpointing is not False:  # Lightning's saves elsewhere
@@ -127,33 +129,6 @@ class Placement:
         for keeper in self.keepers:
             if not keeper.init_args.get("dirpath"):
                 keeper.init_args.dirpath = str(folder / LAST.parent)
-        if self.resumed:
-            for logger in self.writers:
-                if _is(logger, CSVLogger):
-                    _keep_curves(_parent(logger.init_args) / folder.name / "metrics.csv")
-
-    def _given(self) -> list[Namespace]:
-        """Checkpoint callbacks with a ``dirpath`` set by the user."""
-        return [keeper for keeper in self.keepers if keeper.init_args.get("dirpath")]
-
-    def _check_checkpoints(self) -> None:
-        for keeper in self._given():
-            folder = Path(keeper.init_args.dirpath)
-            if self.resumed is None and any(folder.glob("*.ckpt")):
-                raise OutputError(
-                    f"{folder} holds checkpoints of another run, which are kept: give another dirpath, or resume by "
-                    "--ckpt_path=last"
-                )
-
-    def _parent_without_writer(self) -> Path:
-        loggers = [one for one in _listed(self.trainer.logger) if isinstance(one, Namespace) and "init_args" in one]
-
-        def first(*keys: str, default: str) -> str:
-            found = (logger.init_args.get(key) for logger in loggers for key in keys)
-            return next((str(value) for value in found if value), default)
-
-        root = first("save_dir", "dir", default=str(self.trainer.default_root_dir or "runs"))
-        return Path(root) / first("name", "project", "experiment_name", default="flow").replace("/", "_")
 
     def release(self, state: str) -> None:
         """Release the folder and record the ``state`` of the run."""
@@ -177,8 +152,37 @@ def is_first_process() -> bool:
     return all(os.environ.get(key) in (None, "", "0") for key in RANKS)
 
 
-def _parent(init: Namespace) -> Path:
-    return Path(str(init.save_dir)) / (init.get("name") or "")
+def _expand_paths(*sections: Namespace) -> None:
+    """Expand ``~`` and ``$NAME``, which only some of Lightning's components do."""
+    for section in sections:
+        for key in ("default_root_dir", "save_dir", "dirpath"):
+            if isinstance(path := section.get(key), str):
+                section[key] = os.path.expanduser(os.path.expandvars(path))
+
+
+def _parent(init: Namespace) -> str:
+    return os.path.join(str(init.save_dir), init.get("name") or "")
+
+
+def _shared_parent(trainer: Namespace, loggers: list[Namespace]) -> str:
+    """Parent of the folders of runs whose loggers write no files."""
+
+    def first(*keys: str, default: str) -> str:
+        found = (logger.get(key) for logger in loggers for key in keys)
+        return next((str(value) for value in found if value), default)
+
+    root = first("save_dir", "dir", default=str(trainer.default_root_dir or "runs"))
+    return os.path.join(root, first("name", "project", "experiment_name", default="flow").replace("/", "_"))
+
+
+def _is_url(path: str) -> bool:
+    protocol, separator, _ = path.partition("://")
+    if separator:
+        try:
+            fsspec.get_filesystem_class(protocol)
+        except (ValueError, ImportError) as error:
+            raise UsageError(f"{path} cannot be written to ({error}): choose another save_dir") from error
+    return bool(separator)
 
 
 def _listed(value: Any) -> list[Any]:
@@ -192,12 +196,3 @@ def _is(component: Any, *kinds: type) -> bool:
     module, _, name = component.class_path.rpartition(".")
     kind = getattr(importlib.import_module(module), name, None)
     return isinstance(kind, type) and issubclass(kind, kinds)
-
-
-def _keep_curves(file: Path) -> None:
-    """Rename a CSV file that its logger would otherwise overwrite."""
-    if file.is_file():
-        names: Iterator[Path] = (file.with_name(f"{file.stem}_{i}.csv") for i in range(10_000))
-        kept = next(path for path in names if not path.exists())
-        file.rename(kept)
-        rank_zero_info(f"the curves so far are kept in {kept}")

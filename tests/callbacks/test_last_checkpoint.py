@@ -25,11 +25,18 @@ class Scored(CSF):
         self.validations += 1
 
 
-def train(folder: Path, *callbacks: Callback, batch_size: int = 4, ckpt_path: Path | None = None, **options):
+def train(
+    folder: Path,
+    *callbacks: Callback,
+    batch_size: int = 4,
+    ckpt_path: Path | None = None,
+    monitored: bool = True,
+    **options,
+) -> FlowTrainer:
     best = ModelCheckpoint(folder, monitor="val/bpd", filename="best", save_last=True, enable_version_counter=False)
     trainer = FlowTrainer(
         **{"max_epochs": 4, "accelerator": "cpu", "logger": False, "num_sanity_val_steps": 0} | options,
-        callbacks=[*callbacks, best],
+        callbacks=[*callbacks, *([best] if monitored else [])],
         enable_progress_bar=False,
         enable_model_summary=False,
     )
@@ -91,6 +98,19 @@ def test_checkpoints_named_as_lightning_names_them(tmp_path: Path, ckpt_path: st
     trainer.fit_loop.max_epochs = 5
     trainer.fit(trainer.lightning_module, trainer.datamodule, ckpt_path=ckpt_path, weights_only=True)
     assert trainer.global_step == 5 * STEPS
+
+
+@pytest.mark.parametrize("save_last", [True, "link"])
+def test_last_is_the_only_checkpoint_of_a_run_that_keeps_no_best(tmp_path: Path, save_last: bool | str) -> None:
+    keeper = ModelCheckpoint(tmp_path, save_top_k=0, save_last=save_last)
+    train(tmp_path, keeper, monitored=False)
+    assert [path.name for path in tmp_path.iterdir()] == ["last.ckpt"]
+    assert step_of(tmp_path / "last.ckpt") == 4 * STEPS
+
+
+def test_the_name_last_is_reserved(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="the filename 'last', reserved"):
+        train(tmp_path, ModelCheckpoint(tmp_path, filename="last"))
 
 
 @pytest.mark.parametrize("options", [{"max_epochs": 0}, {"max_steps": 0}, {"limit_train_batches": 0}])

@@ -67,5 +67,5 @@ def test_grid_is_square() -> None:
 
 @pytest.mark.parametrize("kind", [GraphScatter, LatentHistogram, SampleGrid])
 def test_never_is_no_number_of_epochs(kind: type) -> None:
-    with pytest.raises(UsageError, match="expected every_n_epochs of at least 1; got 0: leave the callback out"):
+    with pytest.raises(UsageError, match="every_n_epochs is 0: give at least 1, or leave the callback out"):
         kind(every_n_epochs=0)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from lightning_flows.errors import CheckpointError, OutputError
-from lightning_flows.training.run_folder import RunFolder, newest, was_finished
+from lightning_flows.training.run_folder import RunFolder, newest, run_of_checkpoints, state_of
 
 
 def finished(parent: Path, name: str | None = None) -> Path:
@@ -39,7 +39,7 @@ def test_a_number_is_above_those_of_renamed_runs_and_of_other_loggers(tmp_path: 
 
 def test_a_folder_has_one_owner(tmp_path: Path) -> None:
     run = RunFolder.create(tmp_path)
-    with pytest.raises(OutputError, match=rf"version_0 belongs to a run that is going on \(process {os.getpid()}\)"):
+    with pytest.raises(OutputError, match=rf"version_0 belongs to a run in progress \(process {os.getpid()}\)"):
         RunFolder(run.path).acquire()
     run.release("finished")
     RunFolder(run.path).acquire()
@@ -111,7 +111,7 @@ def test_a_copy_is_left_alone_and_told(tmp_path: Path, name: str) -> None:
     shutil.copytree(path, tmp_path / name)
     found, remarks = newest(tmp_path)
     assert found == path
-    assert remarks == [f"{tmp_path / name} is a copy of {path} and is left alone"]
+    assert remarks == [f"{tmp_path / name} is a copy of {path} and is skipped"]
 
 
 @pytest.mark.parametrize("name", ["version_1_good", "good run", "version_1_0", "1"])
@@ -127,7 +127,7 @@ def test_runs_that_cannot_be_told_apart_are_refused(tmp_path: Path) -> None:
     for parent in ("a", "b"):
         finished(tmp_path / parent)
     shutil.copytree(tmp_path / "b/version_0", tmp_path / "a/other")
-    with pytest.raises(CheckpointError, match=r"cannot be told which of .* and .* is the newest"):
+    with pytest.raises(CheckpointError, match=r"it is ambiguous which of .* and .* is the newest"):
         newest(tmp_path / "a")
 
 
@@ -136,7 +136,7 @@ def test_a_run_without_number_is_found_alone_and_else_told(tmp_path: Path) -> No
     (path / "run.json").unlink()
     assert newest(tmp_path) == (path, [])
     run = finished(tmp_path)
-    assert newest(tmp_path) == (run, [f"{path} has no number and is left alone: name its checkpoint by "
+    assert newest(tmp_path) == (run, [f"{path} has no number and is skipped: name its checkpoint with "
                                       "--ckpt_path FILE to resume it"])  # fmt: skip
 
 
@@ -158,20 +158,30 @@ def test_a_record_that_makes_no_sense_counts_for_nothing(tmp_path: Path, record:
     path = finished(tmp_path)
     (path / "run.json").write_text(record)
     assert newest(tmp_path) == (path, [])
-    assert was_finished(path)
+    assert state_of(path) == "unknown"
     assert RunFolder.create(tmp_path).path.name == "version_1"
 
 
 def test_the_state_of_a_run(tmp_path: Path) -> None:
     run = RunFolder.create(tmp_path)
-    assert not was_finished(run.path)
+    assert state_of(run.path) == "running"
     first = json.loads((run.path / "run.json").read_text())
     run.release("stopped")
-    assert not was_finished(run.path)
+    assert state_of(run.path) == "stopped"
     run.acquire()
     run.release("finished")
-    assert was_finished(run.path)
+    assert state_of(run.path) == "finished"
     assert json.loads((run.path / "run.json").read_text()) == first | {"state": "finished"}
+
+
+def test_a_run_is_found_by_the_folder_of_its_checkpoints(tmp_path: Path) -> None:
+    for kept in ("kept", "other", "kept"):
+        run = RunFolder.create(tmp_path / "runs")
+        run.note("running", tmp_path / kept)
+    assert run_of_checkpoints(tmp_path / "runs/../kept", tmp_path / "runs") == tmp_path / "runs/version_2"
+    assert run_of_checkpoints(tmp_path / "none", tmp_path / "runs") is None
+    run.release("finished")
+    assert run_of_checkpoints(tmp_path / "kept", tmp_path / "runs") == run.path
 
 
 @pytest.mark.parametrize("kept", ["checkpoints", "config.yaml", "hparams.yaml"])
@@ -200,7 +210,7 @@ def test_links_in_a_circle_and_pipes_are_refused(tmp_path: Path) -> None:
         RunFolder(path).acquire()
     (path / "hparams.yaml").unlink()
     os.mkfifo(path / "hparams.yaml")
-    with pytest.raises(OutputError, match=r"hparams\.yaml is no regular file"):
+    with pytest.raises(OutputError, match=r"hparams\.yaml is not a regular file"):
         RunFolder(path).acquire()
 
 

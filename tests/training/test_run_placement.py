@@ -144,6 +144,13 @@ def test_a_given_folder_of_checkpoints_is_one_run(tiny: list[str]) -> None:
         run(options)
     assert Path("kept/best.ckpt").read_bytes() == before
     assert run([*options, "--ckpt_path=last", "--trainer.max_epochs=2"]).trainer.global_step == 6
+    assert [path.name for path in Path("runs/demo").iterdir()] == ["version_0"]  # whose run it is
+
+
+def test_a_save_dir_with_an_unknown_protocol_is_one_line(tiny: list[str]) -> None:
+    with pytest.raises(FlowsError, match=r"foo://bar/demo cannot be written to \(Protocol not known: foo\)"):
+        run(["fit", *tiny, "--trainer.logger.init_args.save_dir=foo://bar"])
+    assert not files()
 
 
 def test_a_run_that_goes_on_elsewhere_is_not_joined(tiny: list[str]) -> None:
@@ -153,7 +160,7 @@ def test_a_run_that_goes_on_elsewhere_is_not_joined(tiny: list[str]) -> None:
     owner = RunFolder(Path("runs/demo/version_0"))
     owner.acquire()
     before = files()
-    with pytest.raises(FlowsError, match="belongs to a run that is going on"):
+    with pytest.raises(FlowsError, match="belongs to a run in progress"):
         run(["fit", *tiny, "--ckpt_path=last", "--trainer.max_epochs=2"])
     assert files() == before
 

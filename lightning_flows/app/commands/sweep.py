@@ -13,10 +13,9 @@ from typing import Any
 
 from lightning_flows.app.configs import load_configs
 from lightning_flows.errors import DataError, UsageError
-from lightning_flows.reporting.tables.run_files import MAX_CONFIG, parse_json, read_text
 from lightning_flows.reporting.tables.runs import TESTS, Run, read_run
 from lightning_flows.training.eta import Remaining
-from lightning_flows.training.run_folder import RECORD
+from lightning_flows.training.run_folder import RECORD, state_of
 
 STOPS = (signal.SIGTERM, signal.SIGINT)
 KILL_AFTER = 15.0
@@ -153,7 +152,7 @@ class Trainings:
         to the config.
         """
         for path in sorted(self.folder(config, seed).glob(f"version_*/{TESTS}")):
-            run = read_run(path.parent) if _version_state(path.parent) == "finished" else None
+            run = read_run(path.parent) if state_of(path.parent) == "finished" else None
             if run is not None and run.test["checkpoint"] == "best.ckpt":
                 self._check_settings(run, config, seed)
                 return True
@@ -189,17 +188,10 @@ def _differ(wanted: Any, found: Any) -> bool:
         return str(wanted).rpartition(".")[2] != str(found).rpartition(".")[2]
 
 
-def _version_state(folder: Path) -> str:
-    """Recorded state of a run: running, stopped, failed or finished; finished for runs of older versions."""
-    path = folder / RECORD
-    record = parse_json(read_text(path, folder, MAX_CONFIG), path) if path.exists() else {}
-    return str(record.get("state", "finished")) if isinstance(record, dict) else "broken"
-
-
 def _state(folder: Path) -> str:
     """State of the newest run below a folder."""
     newest = max(folder.glob(f"version_*/{RECORD}"), key=os.path.getmtime, default=None)
-    return "finished" if newest is None else _version_state(newest.parent)
+    return "finished" if newest is None else state_of(newest.parent)
 
 
 def _tell(text: str) -> None:

@@ -2,9 +2,11 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from lightning.pytorch import Callback
+from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
-from lightning_flows.callbacks.schedule import every, is_due
+from lightning_flows.callbacks.base import every, is_due, run_folder
 from lightning_flows.errors import UsageError
 from tests.callbacks.test_monitors import events, fit
 
@@ -40,5 +42,23 @@ def test_due_are_the_steps_that_lightning_writes(tmp_path: Path, steps: int) -> 
 def test_a_number_of_epochs() -> None:
     assert [every(1), every(7)] == [1, 7]
     for num in (0, -1):
-        with pytest.raises(UsageError, match=f"expected every_n_epochs of at least 1; got {num}"):
+        with pytest.raises(UsageError, match=f"every_n_epochs is {num}: give at least 1"):
             every(num)
+
+
+@pytest.mark.parametrize("logger", ["none", "csv", "tensorboard"])
+def test_run_folder_is_that_of_lightning_without_a_collective_call(
+    logger: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loggers = {"none": False, "csv": CSVLogger(tmp_path), "tensorboard": TensorBoardLogger(tmp_path, name="a")}
+    trainer = Trainer(logger=loggers[logger], default_root_dir=tmp_path / "root", accelerator="cpu")
+    expected = Path(trainer.log_dir)
+    monkeypatch.setattr(trainer.strategy, "broadcast", lambda *args, **kwargs: pytest.fail("asked the other ranks"))
+    assert run_folder(trainer) == expected
+
+
+def test_curves_in_a_subfolder_do_not_move_the_run(tmp_path: Path) -> None:
+    logger = TensorBoardLogger(tmp_path, name="a", version=3, sub_dir="curves")
+    keeper = ModelCheckpoint(tmp_path / "elsewhere")
+    trainer = Trainer(logger=logger, callbacks=[keeper], accelerator="cpu")
+    assert run_folder(trainer) == tmp_path / "a/version_3"

@@ -1,0 +1,40 @@
+"""What several callbacks share: when and at what they look, and where they write."""
+
+from pathlib import Path
+
+from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+
+from lightning_flows.errors import UsageError
+from lightning_flows.training.run_folder import LAST
+
+
+def is_due(trainer: Trainer) -> bool:
+    """Whether the logger will write what is logged in the current step; ask before the optimizer's step is counted."""
+    steps = trainer.log_every_n_steps  # type: ignore[attr-defined]
+    return bool(trainer.loggers) and steps > 0 and (trainer.global_step + 1) % steps == 0
+
+
+def every(num: int) -> int:
+    """Return a number of epochs between two looks of a callback. Raises: UsageError if it is below 1."""
+    if num < 1:
+        raise UsageError(f"every_n_epochs is {num}: give at least 1, or leave the callback out")
+    return num
+
+
+def run_folder(trainer: Trainer) -> Path:
+    """Folder of a trainer's run: that of a logger that writes files, or else the parent of ``checkpoints``.
+
+    ``save_dir`` of other loggers, such as W&B's, is shared by all runs. Lightning's ``trainer.log_dir`` is a collective
+    call, so a callback that used it on the first rank alone would wait for the others forever.
+    """
+    logger = trainer.logger
+    if isinstance(logger, TensorBoardLogger | CSVLogger):
+        version = logger.version
+        return Path(logger.root_dir) / (version if isinstance(version, str) else f"version_{version}")
+    for callback in trainer.checkpoint_callbacks:
+        if isinstance(callback, ModelCheckpoint) and callback.dirpath:
+            path = Path(callback.dirpath)
+            return path.parent if path.name == LAST.parent.name else path
+    return Path(trainer.default_root_dir)

@@ -1,7 +1,8 @@
 """Train and test on several processes; run by test_distributed.py in a process that has not used torch before it forks.
 
 Usage: python -m tests.distributed_runs FOLDER. Writes FOLDER/D/RANK.pt, the state of each rank after training on D
-processes, and FOLDER/tests.json, what a test of one and the same model gave on each number of them.
+processes; FOLDER/D.txt, how many bytes its steps broadcast; and FOLDER/tests.json, the test results of one model on
+each number of processes.
 """
 
 import json
@@ -10,8 +11,10 @@ from pathlib import Path
 
 import torch
 from lightning.pytorch import Callback, seed_everything
+from torch import distributed
 
 from lightning_flows.app.trainer import FlowTrainer
+from lightning_flows.callbacks import EqualRanks
 from lightning_flows.data import GraphMoGDataModule, ImageDataModule
 from lightning_flows.data.datasets import ImageDataset
 from lightning_flows.modules import CSF, GraphNormalizingFlow
@@ -41,6 +44,28 @@ class Keep(Callback):
     def on_train_end(self, trainer, pl_module) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         torch.save(pl_module.state_dict(), self.folder / f"{trainer.global_rank}.pt")
+
+
+class Broadcasts(Callback):
+    """Writes how many bytes DistributedDataParallel broadcast within the training steps of the first rank."""
+
+    def __init__(self, file: Path) -> None:
+        self.file, self.num_bytes = file, 0
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx) -> None:
+        self.broadcast = distributed._broadcast_coalesced
+        distributed._broadcast_coalesced = self.count
+
+    def count(self, group, tensors, *args) -> None:
+        self.num_bytes += sum(tensor.nbytes for tensor in tensors)
+        self.broadcast(group, tensors, *args)
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx) -> None:
+        distributed._broadcast_coalesced = self.broadcast
+
+    def on_train_end(self, trainer, pl_module) -> None:
+        if trainer.is_global_zero:
+            self.file.write_text(str(self.num_bytes))
 
 
 def image_flow() -> CSF:
@@ -73,7 +98,8 @@ def trainer(devices: int, *callbacks: Callback, **options) -> FlowTrainer:
 
 def main(folder: Path) -> None:
     for devices in (1, 2, 4):
-        run = trainer(devices, Keep(folder / str(devices)), max_steps=STEPS, gradient_clip_val=1.0)
+        callbacks = [Keep(folder / str(devices)), EqualRanks(), Broadcasts(folder / f"{devices}.txt")]
+        run = trainer(devices, *callbacks, max_steps=STEPS, gradient_clip_val=1.0)
         run.fit(image_flow(), Noise(batch_size=GLOBAL_BATCH // devices, eval_batch_size=5))
     results = {}
     for devices in (1, 2, 3, 4):

@@ -43,6 +43,11 @@ def test_all_ranks_are_equal_to_the_bit(runs: Path, devices: int) -> None:
 
 
 @pytest.mark.parametrize("devices", [2, 4])
+def test_no_step_broadcasts_buffers(runs: Path, devices: int) -> None:
+    assert (runs / f"{devices}.txt").read_text() == "0"
+
+
+@pytest.mark.parametrize("devices", [2, 4])
 def test_twenty_steps_are_those_of_one_process_with_the_whole_batch(runs: Path, devices: int) -> None:
     untrained, alone, together = image_flow().state_dict(), state(runs, 1, 0), state(runs, devices, 0)
     for name, value in alone.items():

@@ -59,7 +59,7 @@ def test_a_rank_that_differs_stops_the_run(monkeypatch: pytest.MonkeyPatch) -> N
     gather(monkeypatch, [0, 0, 0])
     EqualRanks().on_train_epoch_end(trainer, module)
     gather(monkeypatch, [0, 7, 1])
-    with pytest.raises(RankError, match="those of rank 2, 3 differ from those of rank 0"):
+    with pytest.raises(RankError, match="the parameters of rank 2, 3 differ from those of rank 0"):
         EqualRanks().on_train_epoch_end(trainer, module)
 
 

@@ -1,67 +1,66 @@
-"""The bar on a terminal."""
+"""The progress bar on a terminal."""
 
-import time
+from collections import defaultdict
 from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import RichProgressBar
+from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, Task, TaskID
+from rich.text import Text
 
 from lightning_flows.training.eta import Remaining, fit_share
 
 
 class ProgressBar(RichProgressBar):
-    """Lightning's bar, which also tells when the whole training ends, and moves within batches of many draws.
+    """Lightning's bar in 80 columns, with the time left of the whole training instead of the epoch.
 
-    With a thousand importance samples a batch takes minutes; the module tells which part of it is done. Args: kwargs:
-    see Lightning's RichProgressBar.
+    Args:
+        kwargs: see Lightning's RichProgressBar.
     """
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self._remaining, self._moved = Remaining(), 0.0
+        self._clocks: dict[TaskID, Remaining] = defaultdict(Remaining)
+        self._epoch = 1
 
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Begin."""
-        super().on_train_start(trainer, pl_module)
-        self._remaining = Remaining()
+    def configure_columns(self, trainer: Trainer) -> list[ProgressColumn]:
+        self._clocks.clear()
+        return [
+            _Rendered(self._describe),
+            BarColumn(bar_width=10, complete_style=self.theme.progress_bar, finished_style=self.theme.progress_bar),
+            MofNCompleteColumn(),
+            _Rendered(self._time_left),
+        ]
 
-    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
-        """Move, and say how long the training will take."""
-        super().on_train_batch_end(trainer, pl_module, *args)
-        share = fit_share(trainer, args[-1] + 1)
-        if share is not None and self.progress is not None and self.train_progress_bar_id is not None:
-            left = self._remaining.text(share)
-            description = self._get_train_description(trainer.current_epoch).rstrip()
-            self.progress.update(
-                self.train_progress_bar_id, description=f"{description} ({left})" if left else description
-            )
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        self._epoch = trainer.current_epoch + 1
 
-    def on_test_start(self, trainer: Trainer, pl_module: Any) -> None:
-        """Listen to the module."""
-        super().on_test_start(trainer, pl_module)
-        pl_module.on_batches_done = lambda batches: self._move(self.test_progress_bar_id, batches)
+    def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
+        metrics = super().get_metrics(trainer, pl_module)
+        metrics.pop("v_num", None)
+        return metrics
 
-    def on_predict_start(self, trainer: Trainer, pl_module: Any) -> None:
-        """Listen to the module."""
-        super().on_predict_start(trainer, pl_module)
-        pl_module.on_batches_done = lambda batches: self._move(self.predict_progress_bar_id, batches)
+    def _describe(self, task: Task) -> str:
+        if task.id != self.train_progress_bar_id:
+            return task.description
+        num_epochs = self.trainer.max_epochs
+        of_all = f"/{num_epochs}" if num_epochs and num_epochs > 0 else ""
+        return f"Epoch {self._epoch}{of_all}"
 
-    def on_test_end(self, trainer: Trainer, pl_module: Any) -> None:
-        """Listen no more."""
-        pl_module.on_batches_done = None
-        super().on_test_end(trainer, pl_module)
+    def _time_left(self, task: Task) -> str:
+        if task.id == self.train_progress_bar_id:
+            share = fit_share(self.trainer, int(task.completed))
+        else:
+            share = task.completed / task.total if task.total else None
+        return "" if share is None else self._clocks[task.id].text(share)
 
-    def on_predict_end(self, trainer: Trainer, pl_module: Any) -> None:
-        """Listen no more."""
-        pl_module.on_batches_done = None
-        super().on_predict_end(trainer, pl_module)
 
-    def on_exception(self, trainer: Trainer, pl_module: Any, exception: BaseException) -> None:
-        """Listen no more."""
-        pl_module.on_batches_done = None
-        super().on_exception(trainer, pl_module, exception)
+class _Rendered(ProgressColumn):
+    """A column with what a function says of a task, on one line."""
 
-    def _move(self, task: Any, batches: float) -> None:
-        if time.monotonic() - self._moved > 0.1:
-            self._moved = time.monotonic()
-            self._update(task, batches)  # type: ignore[arg-type]
+    def __init__(self, text_of: Any) -> None:
+        super().__init__()
+        self.text_of = text_of
+
+    def render(self, task: Task) -> Text:
+        return Text(self.text_of(task), no_wrap=True)

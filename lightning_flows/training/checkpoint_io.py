@@ -1,4 +1,4 @@
-"""Writing checkpoints such that a run is never left without one that loads."""
+"""Checkpoint files of which there is always one that loads."""
 
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from lightning_flows.files import replaced
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Checkpoints that are whole or as they were before: written beside, flushed to the disk, then renamed.
+    """Write checkpoints atomically: to a temporary file, flushed to disk, then renamed.
 
     Raises: OutputError with the reason if the disk is full or the folder cannot be written.
     """
@@ -37,7 +37,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         if not file.exists() and not file.is_symlink():
             return
         if file.suffix != ".ckpt" or ".." in file.parts or not (file.is_symlink() or file.is_file()):
-            raise CheckpointError(f"{path} is no checkpoint file and is not removed: start a run of its own instead")
+            raise CheckpointError(f"{path} is not a checkpoint file and is not removed: start a new run instead")
         file.unlink()
 
     def load_checkpoint(self, path: str | Path, map_location: Any = None, weights_only: bool | None = None) -> Any:
@@ -46,5 +46,5 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             return read_values(path)
         checkpoint = read_file(path)
         if "pytorch-lightning_version" not in checkpoint:
-            raise CheckpointError(f"{path} was not written by a trainer: give a checkpoint that fit wrote")
+            raise CheckpointError(f"{path} was not written by a trainer: give a checkpoint written by fit")
         return checkpoint

@@ -1,4 +1,4 @@
-"""How far a run is, and how long it will take."""
+"""Progress of a run and the time it has left."""
 
 import time
 from collections.abc import Callable
@@ -9,7 +9,7 @@ from lightning.pytorch.callbacks import Timer
 
 
 class Remaining:
-    """Seconds that are left of some work, from its pace since the first look at it.
+    """Time left of some work, extrapolated from its pace since the first call.
 
     >>> clock = Remaining(now=lambda: 100.0)
     >>> clock.seconds(0.2) is None
@@ -24,7 +24,7 @@ class Remaining:
         self._first: tuple[float, float] | None = None
 
     def seconds(self, share: float) -> float | None:
-        """What is left when a share is done; None at the first look, and as long as nothing moves."""
+        """Seconds left when a share is done; None at the first call, and as long as nothing progresses."""
         if self._first is None:
             self._first = self.now(), share
         start, done_before = self._first
@@ -33,7 +33,7 @@ class Remaining:
         return (self.now() - start) * (1 - share) / (share - done_before)
 
     def text(self, share: float) -> str:
-        """The same in words: ``0:12:30 left``, or nothing."""
+        """The same as text: ``0:12:30 left``, or nothing."""
         seconds = self.seconds(share)
         return "" if seconds is None else f"{timedelta(seconds=round(seconds))} left"
 
@@ -41,7 +41,10 @@ class Remaining:
 def fit_share(trainer: Trainer, batches: int) -> float | None:
     """Share of a training that is done, by whichever of its limits on epochs, steps and time comes first.
 
-    None without such a limit. Args: batches: of the epoch at hand that are done.
+    None without such a limit.
+
+    Args:
+        batches: batches of the current epoch that are done.
     """
     shares = []
     if trainer.max_epochs and trainer.max_epochs > 0:

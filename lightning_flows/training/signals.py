@@ -33,7 +33,7 @@ def interrupt(number: int, frame: FrameType | None = None) -> None:
 
 
 def end_at_once(number: int, frame: FrameType | None = None) -> None:
-    """Signal handler for a process that has nothing to save, not yet or no longer."""
+    """Signal handler for a process that has nothing to save."""
     os.write(2, f"{ended_by(number)}\n".encode())
     os._exit(128 + number)
 
@@ -132,13 +132,13 @@ def _watch(read: int, grace: float) -> None:
 def _end_by_force(number: int) -> None:
     with suppress(OSError, ValueError):
         print(
-            f"error: ended by {name_of(number)} while waiting for what does not answer, such as another process of the "
-            "run or a process that loads data; checkpoints written so far are whole",
+            f"error: ended by {name_of(number)} while waiting for another process of the run or for a data loading "
+            "worker that does not respond; checkpoints written so far are complete",
             file=sys.stderr,
             flush=True,
         )
     end_children()
-    for process in multiprocessing.active_children():  # of which Linux does not show what this one put into environ
+    for process in multiprocessing.active_children():  # those forked without an environment of their own
         process.kill()
     os._exit(128 + number)
 

@@ -132,7 +132,7 @@ def test_a_process_that_hangs_is_ended_by_force() -> None:
     process = start(STUCK, LIGHTNING_FLOWS_GRACE="1")
     status, (line,) = end(process, signal.SIGTERM)
     assert status == 143
-    assert line.startswith("error: ended by SIGTERM while waiting for what does not answer")
+    assert line.startswith("error: ended by SIGTERM while waiting for another process of the run")
 
 
 def test_a_second_ctrl_c_ends_it_however_long_the_grace(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -40,6 +41,7 @@ def terms_needed(norm: float, tol: float) -> int:
     return num_terms
 
 
+@lru_cache
 def steps_and_terms(norm_bound: float, tol: float) -> tuple[int, int]:
     """Steps n of exp(M) = exp(M/n)ⁿ, each of norm at most 2, and terms of each, for a remainder of at most ``tol``.
 

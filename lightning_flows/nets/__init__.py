@@ -7,7 +7,8 @@ from lightning_flows.nets.graph_attention import GraphAttentionNet, SetAutoregre
 from lightning_flows.nets.lipschitz import LipschitzConvNet
 from lightning_flows.nets.masked_conv import AutoregressiveConvNet, MaskedConv2d
 from lightning_flows.nets.mlp import MLP
-from lightning_flows.nets.spectral_norm import SpectralNorm
+from lightning_flows.nets.spectral_norm import SpectralNorm, bind
+from lightning_flows.nets.sylvester import LinearSylvesterFunction, SylvesterFunction
 
 __all__ = [
     "MLP",
@@ -17,8 +18,11 @@ __all__ = [
     "DenseBlock",
     "DenseNet",
     "GraphAttentionNet",
+    "LinearSylvesterFunction",
     "LipschitzConvNet",
     "MaskedConv2d",
     "SetAutoregressiveNet",
     "SpectralNorm",
+    "SylvesterFunction",
+    "bind",
 ]

@@ -1,6 +1,6 @@
 """Networks whose Lipschitz constant is below one."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lightning_flows.errors import UsageError
-from lightning_flows.nets.spectral_norm import SpectralNorm, default_kernel
+from lightning_flows.nets.spectral_norm import SpectralNorm, bind, default_kernel
 
 
 class LipSwish(nn.Module):
@@ -80,14 +80,17 @@ class LipschitzConv2d(nn.Module):
             self.weight, size, padding=(self.padding,) * 4, coefficient=coefficient, margin=0.0, num_steps=5
         )
 
-    def kernel(self) -> Tensor:
-        """The normalized kernel that the convolution uses."""
-        return self.spectral_norm(self.weight)
+    def kernel(self, *, update: bool = False) -> Tensor:
+        """Return the normalized kernel; ``update`` steps the power iteration in train mode."""
+        return self.spectral_norm(self.weight, update=update)
+
+    def bind(self, *, update: bool = False) -> Callable[[Tensor], Tensor]:
+        """Return the convolution as a function with its kernel evaluated once."""
+        kernel = self.kernel(update=update).contiguous(memory_format=torch.channels_last)
+        return lambda x: F.conv2d(x, kernel, self.bias, padding=self.padding)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Convolve."""
-        kernel = self.kernel().contiguous(memory_format=torch.channels_last)
-        return F.conv2d(x, kernel, self.bias, padding=self.padding)
+        return self.bind(update=True)(x)
 
 
 class LipschitzConvNet(nn.Sequential):
@@ -116,6 +119,17 @@ class LipschitzConvNet(nn.Sequential):
             conv(hidden_channels, channels, kernel_size=3),
         )
 
+    def bind(self, *, update: bool = False) -> Callable[[Tensor], Tensor]:
+        """Return the net as a function with its kernels evaluated once."""
+        layers = [bind(layer, update=update) for layer in self]
+
+        def apply(x: Tensor) -> Tensor:
+            h = x
+            for layer in layers:
+                h = layer(h)
+            return h.to(x.dtype)
+
+        return apply
+
     def forward(self, x: Tensor) -> Tensor:
-        """Apply."""
-        return super().forward(x).to(x.dtype)
+        return self.bind(update=True)(x)

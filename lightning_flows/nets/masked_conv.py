@@ -1,6 +1,6 @@
 """Autoregressive convolutions and the net of Convolutional Sylvester Flows."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
@@ -50,18 +50,21 @@ class MaskedConv2d(nn.Module):
         self.spectral_norm = (
             SpectralNorm(self.weight * mask, size, padding=self.padding, coefficient=coefficient, groups=heads)
             if coefficient is not None
-            else nn.Identity()
+            else None
         )
 
-    def kernel(self) -> Tensor:
-        """The masked and normalized kernel that the convolution uses."""
-        return self.spectral_norm(self.weight * self.mask)
+    def kernel(self, *, update: bool = False) -> Tensor:
+        """Return the masked and normalized kernel; ``update`` steps the power iteration in train mode."""
+        kernel = self.weight * self.mask
+        return kernel if self.spectral_norm is None else self.spectral_norm(kernel, update=update)
+
+    def bind(self, *, update: bool = False) -> Callable[[Tensor], Tensor]:
+        """Return the convolution as a function with its kernel evaluated once."""
+        kernel = self.kernel(update=update).contiguous(memory_format=torch.channels_last)
+        return lambda x: F.conv2d(F.pad(x, self.padding) if any(self.padding) else x, kernel, self.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Convolve."""
-        kernel = self.kernel().contiguous(memory_format=torch.channels_last)
-        x = F.pad(x, self.padding) if any(self.padding) else x
-        return F.conv2d(x, kernel, self.bias)
+        return self.bind(update=True)(x)
 
 
 class AutoregressiveConvNet(nn.Module):
@@ -97,8 +100,16 @@ class AutoregressiveConvNet(nn.Module):
         self.hidden = conv(hidden_channels, hidden_channels, kernel_size=1, strict=False)
         self.heads = conv(hidden_channels, channels, kernel_size=3, strict=True, heads=num_heads, init_scale=head_scale)
 
+    def bind(self, *, update: bool = False) -> Callable[[Tensor], tuple[Tensor, ...]]:
+        """Return the net as a function with its kernels evaluated once."""
+        first, hidden, heads = (conv.bind(update=update) for conv in (self.input, self.hidden, self.heads))
+
+        def apply(y: Tensor) -> tuple[Tensor, ...]:
+            h = torch.relu_(first(y))  # in place: a convolution's backward does not need its output
+            h = torch.relu_(hidden(h))
+            return heads(h).to(y.dtype).chunk(self.num_heads, dim=1)
+
+        return apply
+
     def forward(self, y: Tensor) -> tuple[Tensor, ...]:
-        """The heads' values."""
-        h = torch.relu_(self.input(y))  # in place: a convolution's backward does not need its output
-        h = torch.relu_(self.hidden(h))
-        return self.heads(h).to(y.dtype).chunk(self.num_heads, dim=1)
+        return self.bind(update=True)(y)

@@ -1,9 +1,8 @@
-"""Spectral normalization of convolutions by a power iteration that is warmed up on construction."""
+"""Spectral normalization of convolutions, and nets as functions of normalized kernels."""
 
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -16,35 +15,13 @@ SLACK = 1.1
 """How far the norm of a normalized kernel may lie above its coefficient: a power iteration approaches from below."""
 
 
-_frozen = ContextVar("_frozen", default=False)  # local to the thread or task
-_frozen_in_trace = False  # torch.compile cannot set a ContextVar; it resets this before a compiled graph runs
-
-
-@contextmanager
-def frozen_power_iteration() -> Iterator[None]:
-    """Keep the vectors of all power iterations as they are, in train mode too: inverses run inside."""
-    global _frozen_in_trace
-    if torch.compiler.is_compiling():
-        before, _frozen_in_trace = _frozen_in_trace, True
-        try:
-            yield
-        finally:
-            _frozen_in_trace = before
-    else:
-        token = _frozen.set(True)
-        try:
-            yield
-        finally:
-            _frozen.reset(token)
-
-
 class SpectralNorm(nn.Module):
     r"""Scale a convolution's kernel so that its operator norm at the given image size is at most ``coefficient``.
 
     .. math:: \bar K = \frac{K}{\max(1, \sigma/c) + \epsilon}, \qquad \sigma = \max_{\|x\|=1} \|K \star x\|
 
     σ comes from a power iteration whose vector is kept between calls; only the one on the operator's smaller side is
-    stored. It is warmed up on construction, steps after each forward in train mode, and never in eval mode.
+    stored. It is warmed up on construction, and steps after σ is read in train mode where ``update`` asks for it.
     A 1x1 kernel acts on each pixel separately, so its vector has no spatial axes. The gradient flows through σ.
 
     Several convolutions of one input may share a kernel: its outputs are split into ``groups``, each normalized alone.
@@ -89,12 +66,12 @@ class SpectralNorm(nn.Module):
             for _ in range(0 if kernel.is_meta else warmup_steps):
                 self._step(kernel.detach(), self._image(kernel.detach()))
 
-    def forward(self, kernel: Tensor) -> Tensor:
-        """The normalized kernel, same shape."""
+    def forward(self, kernel: Tensor, *, update: bool = False) -> Tensor:
+        """Return the normalized kernel, same shape; ``update`` steps the power iteration, in train mode only."""
         with full_precision(kernel):
             image = self._image(kernel)
             sigma = torch.linalg.vector_norm(image.reshape(self.groups, -1), dim=1)
-            if self.training and not (_frozen.get() or _frozen_in_trace):
+            if update and self.training:
                 with torch.no_grad():
                     self._step(kernel, image)
                     for _ in range(self.num_steps - 1):
@@ -127,3 +104,11 @@ def default_kernel(out_channels: int, in_channels: int, *kernel_size: int) -> Te
     """Uniform start in ±1/√fan-in, as torch's convolutions have it: ``(out_channels, in_channels, *kernel_size)``."""
     bound = 1 / math.sqrt(in_channels * math.prod(kernel_size))
     return nn.init.uniform_(torch.empty(out_channels, in_channels, *kernel_size), -bound, bound)
+
+
+def bind(net: nn.Module, *, update: bool = False) -> Callable[..., Any]:
+    """Return a net as a function whose effective parameters, such as normalized kernels, are evaluated once.
+
+    A net without a ``bind(*, update)`` method is returned as it is. ``update`` steps power iterations in train mode.
+    """
+    return net.bind(update=update) if hasattr(net, "bind") else net

@@ -1,33 +1,38 @@
-"""Bijections from data to latent, each with its log-determinant."""
+"""Bijections with their log-determinants."""
 
+from lightning_flows.functional.fixed_point import InverseReport
 from lightning_flows.transforms.affine import Affine, Bias
 from lightning_flows.transforms.base import Transform
 from lightning_flows.transforms.compose import Compose
-from lightning_flows.transforms.graph.actnorm import GraphActNorm
-from lightning_flows.transforms.graph.coupling import GraphCoupling
-from lightning_flows.transforms.graph.exponential import GraphExponential
-from lightning_flows.transforms.graph.interleaved_exponentials import InterleavedExponentials
-from lightning_flows.transforms.graph.set_autoregressive import SetAutoregressiveCoupling
-from lightning_flows.transforms.image.actnorm import ActNorm
-from lightning_flows.transforms.image.autoregressive_conv import AutoregressiveConv
-from lightning_flows.transforms.image.conv1x1 import Conv1x1
-from lightning_flows.transforms.image.conv_exponential import ConvExponential
-from lightning_flows.transforms.image.coupling import AffineCoupling
-from lightning_flows.transforms.image.flip import Flip
-from lightning_flows.transforms.image.householder import Householder
-from lightning_flows.transforms.image.mixing import MIXINGS, Mixing, mixing_layer
-from lightning_flows.transforms.image.squeeze import Squeeze
-from lightning_flows.transforms.image.woodbury import Woodbury
+from lightning_flows.transforms.graph import (
+    GraphActNorm,
+    GraphCoupling,
+    GraphExponential,
+    GraphTransform,
+    InterleavedExponentials,
+    SetAutoregressiveCoupling,
+)
+from lightning_flows.transforms.image import (
+    ActNorm,
+    AffineCoupling,
+    AutoregressiveConv,
+    Conv1x1,
+    ConvExponential,
+    ConvSylvester,
+    Flip,
+    Householder,
+    Squeeze,
+    Woodbury,
+    mixing_layer,
+)
 from lightning_flows.transforms.invert import Invert
-from lightning_flows.transforms.linear import LinearCompose, LinearOperator, LinearTransform
-from lightning_flows.transforms.linear_sylvester import LinearSylvesterFunction
+from lightning_flows.transforms.linear import LinearCompose, LinearTransform
 from lightning_flows.transforms.reshape import Reshape
-from lightning_flows.transforms.residual import ResidualBlock
+from lightning_flows.transforms.residual import LogDetReport, ResidualBlock
 from lightning_flows.transforms.sigmoid import Sigmoid
-from lightning_flows.transforms.sylvester import ConvSylvester, GeneralizedSylvester, SylvesterFunction
+from lightning_flows.transforms.sylvester import GeneralizedSylvester
 
 __all__ = [
-    "MIXINGS",
     "ActNorm",
     "Affine",
     "AffineCoupling",
@@ -42,20 +47,19 @@ __all__ = [
     "GraphActNorm",
     "GraphCoupling",
     "GraphExponential",
+    "GraphTransform",
     "Householder",
     "InterleavedExponentials",
+    "InverseReport",
     "Invert",
     "LinearCompose",
-    "LinearOperator",
-    "LinearSylvesterFunction",
     "LinearTransform",
-    "Mixing",
+    "LogDetReport",
     "Reshape",
     "ResidualBlock",
     "SetAutoregressiveCoupling",
     "Sigmoid",
     "Squeeze",
-    "SylvesterFunction",
     "Transform",
     "Woodbury",
     "mixing_layer",

@@ -2,12 +2,13 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from lightning_flows.errors import ShapeError, UsageError
-from lightning_flows.transforms.base import Transform, check_floating, zero_log_det
+from lightning_flows.errors import UsageError
+from lightning_flows.transforms.base import Transform
 
 
 class Affine(Transform):
@@ -25,43 +26,34 @@ class Affine(Transform):
             raise UsageError(f"expected a positive scale; got {scale}")
         self.shift, self.scale = shift, scale
 
-    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """(x − b)/s."""
-        check_floating(x)
-        return (x - self.shift) / self.scale, zero_log_det(x) - self._log_volume(x)
+    def forward(self, x: Tensor, context: Any = None) -> tuple[Tensor, float]:
+        return (x - self.shift) / self.scale, -self._log_volume(x)
 
-    def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Undo: s z + b."""
-        check_floating(z)
-        return z * self.scale + self.shift, zero_log_det(z) + self._log_volume(z)
+    def inverse(self, z: Tensor, context: Any = None) -> tuple[Tensor, float]:
+        return z * self.scale + self.shift, self._log_volume(z)
 
     def _log_volume(self, x: Tensor) -> float:
         return math.prod(x.shape[1:]) * math.log(self.scale)
+
+    def extra_repr(self) -> str:
+        return f"shift={self.shift}, scale={self.scale}"
 
 
 class Bias(Transform):
     """Add a learned value at each place: z = x + b, log-determinant 0.
 
-    Axes of length one in ``event_shape`` share their value: ``(C, 1, 1)`` is a bias for each channel.
-    Shapes: x, z ``(B, *event_shape)``, the shared axes of any length. Raises: ShapeError for other events.
+    Axes of length one in ``event_shape`` share their value: ``(C, 1, 1)`` is a bias per channel.
+    Shapes: x, z ``(B, *event_shape)``, shared axes of any length.
     """
 
+    volume_preserving = True
+
     def __init__(self, event_shape: Sequence[int]) -> None:
-        super().__init__()
+        super().__init__([n if n != 1 else None for n in event_shape])
         self.bias = nn.Parameter(torch.zeros(*event_shape))
 
-    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Add b."""
-        self._check(x)
-        return x + self.bias, zero_log_det(x)
+    def forward(self, x: Tensor, context: Any = None) -> tuple[Tensor, float]:
+        return x + self.bias, 0.0
 
-    def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Subtract b."""
-        self._check(z)
-        return z - self.bias, zero_log_det(z)
-
-    def _check(self, x: Tensor) -> None:
-        check_floating(x)
-        shape = self.bias.shape
-        if x.ndim != 1 + len(shape) or any(n not in (1, m) for n, m in zip(shape, x.shape[1:], strict=True)):
-            raise ShapeError(f"expected events of shape {tuple(shape)}; got {tuple(x.shape[1:])}")
+    def inverse(self, z: Tensor, context: Any = None) -> tuple[Tensor, float]:
+        return z - self.bias, 0.0

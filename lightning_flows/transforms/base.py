@@ -1,75 +1,138 @@
-"""The contract of every bijection: data → latent, with the log-determinant of its Jacobian."""
+"""The contract of every bijection: data to latent, with the log-determinant of its Jacobian."""
 
+import functools
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from contextvars import ContextVar
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from lightning_flows.errors import InputTypeError, ShapeError
 
+Shape = tuple[int | None, ...]
+"""Shape of an event; None stands for an axis of any length."""
+
 
 class Transform(nn.Module, ABC):
     r"""An invertible map :math:`z = f(x)` with its log-determinant.
 
-    ``forward(x) -> (z, log_det)`` with :math:`\text{log\_det} = \log|\det \partial z/\partial x|`, and
-    ``inverse(z) -> (x, log_det)`` with the log-determinant of the inverse map, that is minus the forward one at the
-    same point.
+    A subclass implements ``forward(x) -> (z, log_det)`` with
+    :math:`\text{log\_det} = \log|\det \partial z/\partial x|`, and ``inverse(z) -> (x, log_det)`` with the
+    log-determinant of the inverse map, which is minus the forward one at the same point. It may return a log_det of
+    ``(B,)``, a scalar tensor or a float; callers always get ``(B,)``. ``decode(z)`` is the inverse without its
+    log-determinant. ``forward_reported`` and ``inverse_reported`` also return what was measured along the way: a list
+    of named tuples such as :class:`InverseReport`, in the order in which the layers were applied.
+
+    In eval mode all of them are pure; in train mode an inverse changes no state either.
 
     Shapes: x, z ``(B, *event)``, floating; log_det ``(B,)`` in nats, x's dtype, storage of its own.
-    In eval mode both are pure: they change no buffer and give the same numbers when called twice.
+    Args: ``event_shape`` is the shape of x without its batch, with None for an axis of any length; None for any shape.
+    Raises: ShapeError for another shape; InputTypeError for a dtype or device that is not that of the parameters.
     """
 
+    volume_preserving = False
+    """Whether the log-determinant is always zero."""
+
+    def __init__(self, event_shape: Sequence[int | None] | None = None) -> None:
+        super().__init__()
+        self.event_shape: Shape | None = None if event_shape is None else tuple(event_shape)
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        for name in ("forward", "forward_reported", "inverse", "inverse_reported", "decode"):
+            if name in cls.__dict__:
+                setattr(cls, name, _checked(cls.__dict__[name], inverse=not name.startswith("forward")))
+
     @abstractmethod
-    def forward(self, x: Tensor, context: Any = None) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, context: Any = None) -> tuple[Tensor, Tensor | float]:
         """Map data to latent."""
 
     @abstractmethod
-    def inverse(self, z: Tensor, context: Any = None) -> tuple[Tensor, Tensor]:
+    def inverse(self, z: Tensor, context: Any = None) -> tuple[Tensor, Tensor | float]:
         """Map latent to data."""
 
+    def decode(self, z: Tensor, context: Any = None) -> Tensor:
+        """Map latent to data, without the log-determinant."""
+        return self.inverse(z, context)[0]
+
+    def forward_reported(self, x: Tensor, context: Any = None) -> tuple[Tensor, Tensor, list[NamedTuple]]:
+        """Map data to latent; also return reports."""
+        return *self(x, context), []
+
+    def inverse_reported(self, z: Tensor, context: Any = None) -> tuple[Tensor, Tensor, list[NamedTuple]]:
+        """Map latent to data; also return reports."""
+        return *self.inverse(z, context), []  # type: ignore[return-value]
+
+    @property
+    def latent_shape(self) -> Shape | None:
+        """The shape of z without its batch, as ``event_shape`` is that of x."""
+        return self.event_shape
+
     def output_shape(self, event_shape: Sequence[int]) -> tuple[int, ...]:
-        """Shape of one event of z, given that of x."""
+        """Shape of an event of z, given that of x."""
         return tuple(event_shape)
 
+    def check(self, x: Tensor, context: Any, shape: Shape | None) -> None:
+        """Raise an error unless x has a floating dtype, the dtype and device of the parameters, and the shape."""
+        parameter = next(self.parameters(), None)
+        check_floating(x) if parameter is None else check_dtype(x, parameter)
+        if shape is not None and (
+            x.ndim != 1 + len(shape) or any(n not in (None, m) for n, m in zip(shape, x.shape[1:], strict=True))
+        ):
+            raise ShapeError(f"expected shape {_named(shape)}; got {tuple(x.shape)}")
 
-_log_det_wanted = ContextVar("_log_det_wanted", default=True)  # local to the thread or task
-
-
-@contextmanager
-def without_log_det() -> Iterator[None]:
-    """Tell transforms that the log-determinants of inverses are thrown away: a costly one may return zeros instead."""
-    before = _log_det_wanted.set(False)
-    try:
-        yield
-    finally:
-        _log_det_wanted.reset(before)
-
-
-def log_det_wanted() -> bool:
-    """Whether the log-determinant of an inverse is of use to the caller."""
-    return _log_det_wanted.get()
+    def extra_repr(self) -> str:
+        return "" if self.event_shape is None else _named(self.event_shape)
 
 
-def check_input(x: Tensor, channels: int, *, ndim: int = 4) -> None:
-    """Raise TypeError for integers and ShapeError unless x is ``(B, channels, …)`` with ``ndim`` dimensions."""
-    check_floating(x)
-    if x.ndim != ndim or x.shape[1] != channels:
-        layout = ("B", str(channels), "H", "W")[:ndim]
-        raise ShapeError(f"expected shape ({', '.join(layout)}); got {tuple(x.shape)}")
+def _checked(method: Callable[..., Any], *, inverse: bool) -> Callable[..., Any]:
+    """A method that checks its input before and expands its log-determinant to ``(B,)`` after."""
+
+    @functools.wraps(method)
+    def call(self: Transform, x: Tensor, context: Any = None) -> Any:
+        self.check(x, context, self.latent_shape if inverse else self.event_shape)
+        result = method(self, x, context)
+        if isinstance(result, Tensor):
+            return result
+        value, log_det, *reports = result
+        if not isinstance(log_det, Tensor):
+            log_det = x.new_full((len(x),), log_det)
+        elif log_det.ndim == 0:
+            log_det = log_det.repeat(len(x))
+        return value, log_det, *reports
+
+    return call
+
+
+def _named(shape: Shape) -> str:
+    """A shape with letters for its batch and for axes of any length.
+
+    >>> _named((3, None, None)), _named((None, 2))
+    ('(B, 3, H, W)', '(B, N, 2)')
+    """
+    letters = {1: "D", 2: "NF", 3: "CHW"}.get(len(shape), "?" * len(shape))
+    return f"({', '.join(['B', *(a if n is None else str(n) for n, a in zip(shape, letters, strict=True))])})"
+
+
+def image_shape(event_shape: Sequence[int]) -> tuple[int, int, int]:
+    """Return (C, H, W). Raises: ShapeError for events of another kind."""
+    if len(event_shape) != 3:
+        raise ShapeError(f"expected events (C, H, W); got {tuple(event_shape)}")
+    channels, height, width = event_shape
+    return channels, height, width
 
 
 def check_floating(x: Tensor) -> None:
-    """Raise TypeError for integers."""
-    if not x.is_floating_point():
-        raise InputTypeError(f"expected a floating tensor; got {x.dtype}: convert or dequantize it first")
+    """Raise InputTypeError unless x is a floating tensor."""
+    if not isinstance(x, Tensor) or not x.is_floating_point():
+        got = x.dtype if isinstance(x, Tensor) else type(x).__name__
+        raise InputTypeError(f"expected a floating tensor; got {got}: convert or dequantize it first")
 
 
 def check_dtype(x: Tensor, parameter: Tensor) -> None:
-    """Raise TypeError unless x has the dtype of the flow, and that dtype is precise enough to invert it."""
+    """Raise InputTypeError unless x has a parameter's dtype and device, and that dtype is precise enough to invert."""
     check_floating(x)
     if parameter.dtype not in (torch.float32, torch.float64):
         raise InputTypeError(
@@ -80,13 +143,21 @@ def check_dtype(x: Tensor, parameter: Tensor) -> None:
         raise InputTypeError(
             f"expected {parameter.dtype}, the dtype of the flow; got {x.dtype}: convert one to the other"
         )
+    if x.device != parameter.device:
+        raise InputTypeError(f"expected a tensor on {parameter.device}, as the flow is; got one on {x.device}")
 
 
 def zero_log_det(x: Tensor) -> Tensor:
-    """Zeros ``(B,)`` of x's dtype and device: the log-determinant of a map that keeps volume."""
-    return torch.zeros(x.shape[0], dtype=x.dtype, device=x.device)
+    """Zeros ``(B,)`` of x's dtype and device: the log-determinant of a map that preserves volume."""
+    return x.new_zeros(len(x))
 
 
 def sum_event(x: Tensor) -> Tensor:
     """Sum over all dimensions but the batch: ``(B, *event) -> (B,)``."""
     return x.flatten(1).sum(1)
+
+
+@contextmanager
+def without_log_det() -> Iterator[None]:
+    """Do nothing: use ``decode``."""
+    yield

@@ -2,17 +2,17 @@
 
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
+from lightning_flows.errors import ShapeError
 from lightning_flows.functional.precision import full_precision
-from lightning_flows.nets.spectral_norm import frozen_power_iteration
-from lightning_flows.transforms.base import Transform, check_floating, check_input, zero_log_det
+from lightning_flows.transforms.base import Shape, Transform
 
 
 class LinearOperator(NamedTuple):
-    """An invertible matrix W at the present parameters: W x, W⁻¹ z, and log|det W| for events like those of x."""
+    """An invertible matrix W, evaluated once: W x, W⁻¹ z, and log|det W| for events like x (``()`` or a float)."""
 
     matmul: Callable[[Tensor], Tensor]
     solve: Callable[[Tensor], Tensor]
@@ -22,59 +22,45 @@ class LinearOperator(NamedTuple):
 class LinearTransform(Transform):
     r"""A bijection :math:`z = Wx` without an offset.
 
-    A subclass gives ``operator()``, the matrix W at the present parameters. Autocast is off here: a linear map of low
-    precision could not be undone.
-
-    Shapes: x, z ``(B, *event)``; log_det ``(B,)`` in nats.
-    Raises: ShapeError if x is not ``(B, channels, H, W)`` for a layer that fixes its channels.
+    A subclass implements ``operator()``. Autocast is disabled: a low-precision linear map cannot be inverted.
+    Shapes: x, z ``(B, *event_shape)``; log_det ``(B,)`` in nats.
     """
 
-    def __init__(self, channels: int | None = None) -> None:
-        super().__init__()
-        self.channels = channels
-
     @abstractmethod
-    def operator(self) -> LinearOperator:
-        """W, evaluated once for as many products as follow."""
+    def operator(self, *, update: bool = False) -> LinearOperator:
+        """Evaluate W once; ``update`` steps the power iterations of modules in train mode."""
 
-    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """W x and log|det W|."""
-        self._check(x)
+    def forward(self, x: Tensor, context: Any = None) -> tuple[Tensor, Tensor | float]:
         with full_precision(x):
-            operator = self.operator()
-            return operator.matmul(x), zero_log_det(x) + operator.logabsdet(x)
+            operator = self.operator(update=True)
+            return operator.matmul(x), operator.logabsdet(x)
 
-    def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """W⁻¹ z and −log|det W|."""
-        self._check(z)
-        with full_precision(z), frozen_power_iteration():
+    def inverse(self, z: Tensor, context: Any = None) -> tuple[Tensor, Tensor | float]:
+        with full_precision(z):
             operator = self.operator()
-            x = operator.solve(z)
-            return x, zero_log_det(z) - operator.logabsdet(x)
+            return operator.solve(z), -operator.logabsdet(z)
 
-    def _check(self, x: Tensor) -> None:
-        if self.channels is None:
-            check_floating(x)
-        else:
-            check_input(x, self.channels)
+    def decode(self, z: Tensor, context: Any = None) -> Tensor:
+        with full_precision(z):
+            return self.operator().solve(z)
 
 
 class LinearCompose(LinearTransform):
-    """Product of linear maps that keep the event's shape; the first is applied first: z = Wₙ … W₁ x.
+    """Product of linear maps that keep the shape, the first applied first: z = Wₙ … W₁ x.
 
-    Raises: TypeError if one of them is not linear.
+    Raises: TypeError if one of them is not linear; ShapeError if their shapes differ.
     """
 
     def __init__(self, transforms: Sequence[LinearTransform]) -> None:
-        super().__init__()
         for transform in transforms:
             if not isinstance(transform, LinearTransform):
                 raise TypeError(f"expected linear transforms; got {type(transform).__name__}")
+        super().__init__(_common_shape([t.event_shape for t in transforms if t.event_shape is not None]))
         self.transforms = nn.ModuleList(transforms)
+        self.volume_preserving = all(transform.volume_preserving for transform in transforms)
 
-    def operator(self) -> LinearOperator:
-        """Wₙ … W₁."""
-        factors = [transform.operator() for transform in self.transforms]
+    def operator(self, *, update: bool = False) -> LinearOperator:
+        factors = [transform.operator(update=update) for transform in self.transforms]
 
         def matmul(x: Tensor) -> Tensor:
             for factor in factors:
@@ -88,7 +74,13 @@ class LinearCompose(LinearTransform):
 
         return LinearOperator(matmul, solve, lambda x: sum(factor.logabsdet(x) for factor in factors))
 
-    def _check(self, x: Tensor) -> None:
-        super()._check(x)
-        for transform in self.transforms:
-            transform._check(x)
+    def extra_repr(self) -> str:
+        return ""  # the factors show the shape
+
+
+def _common_shape(shapes: Sequence[Shape]) -> Shape | None:
+    """The axes that any of several shapes fixes; None without shapes."""
+    axes = [set(axis) - {None} for axis in zip(*shapes, strict=True)]
+    if any(len(axis) > 1 for axis in axes):
+        raise ShapeError(f"expected transforms of the same shape; got {', '.join(map(str, shapes))}")
+    return tuple(axis.pop() if axis else None for axis in axes) if shapes else None

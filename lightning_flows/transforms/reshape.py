@@ -8,7 +8,7 @@ from torch import Tensor
 
 from lightning_flows.errors import ShapeError, UsageError
 from lightning_flows.functional.graphs import Graph
-from lightning_flows.transforms.base import Transform, check_floating, zero_log_det
+from lightning_flows.transforms.base import Shape, Transform
 
 
 class Reshape(Transform):
@@ -18,31 +18,34 @@ class Reshape(Transform):
     which has no place in another shape.
     """
 
+    volume_preserving = True
+
     def __init__(self, before: Sequence[int], after: Sequence[int]) -> None:
-        super().__init__()
         if math.prod(before) != math.prod(after):
             raise UsageError(f"expected shapes of as many values; got {tuple(before)} and {tuple(after)}")
-        self.before, self.after = tuple(before), tuple(after)
+        super().__init__(before)
+        self.after = tuple(after)
 
-    def forward(self, x: Tensor, context: Any = None) -> tuple[Tensor, Tensor]:
-        """Reshape."""
-        return self._reshape(x, context, self.before, self.after), zero_log_det(x)
-
-    def inverse(self, z: Tensor, context: Any = None) -> tuple[Tensor, Tensor]:
-        """Shape as before."""
-        return self._reshape(z, context, self.after, self.before), zero_log_det(z)
-
-    def output_shape(self, event_shape: Sequence[int]) -> tuple[int, ...]:
-        """The shape after."""
+    @property
+    def latent_shape(self) -> tuple[int, ...]:
         return self.after
 
-    def _reshape(self, x: Tensor, context: Any, before: tuple[int, ...], after: tuple[int, ...]) -> Tensor:
-        check_floating(x)
+    def check(self, x: Tensor, context: Any, shape: Shape | None) -> None:
+        super().check(x, context, shape)
         if isinstance(context, Graph) and context.mask is not None:
             raise ShapeError(
                 "expected graphs of one size, as this flow sees all nodes as one vector; got a mask: leave sizes out "
                 "or use a flow that is equivariant"
             )
-        if x.shape[1:] != before:
-            raise ShapeError(f"expected events of shape {before}; got {tuple(x.shape[1:])}")
-        return x.reshape(len(x), *after)
+
+    def forward(self, x: Tensor, context: Any = None) -> tuple[Tensor, float]:
+        return x.reshape(len(x), *self.after), 0.0
+
+    def inverse(self, z: Tensor, context: Any = None) -> tuple[Tensor, float]:
+        return z.reshape(len(z), *self.event_shape), 0.0
+
+    def output_shape(self, event_shape: Sequence[int]) -> tuple[int, ...]:
+        return self.after
+
+    def extra_repr(self) -> str:
+        return f"{self.event_shape} -> {self.after}"

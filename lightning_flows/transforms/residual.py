@@ -1,25 +1,27 @@
 """Residual blocks with a contraction."""
 
 import math
-from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from lightning_flows.errors import UsageError
+from lightning_flows.functional.fixed_point import InverseReport, attach_gradient, solve_residual
 from lightning_flows.functional.precision import full_precision
 from lightning_flows.functional.streams import stream
-from lightning_flows.nets.spectral_norm import frozen_power_iteration
-from lightning_flows.transforms.base import Transform, check_floating, log_det_wanted, sum_event, zero_log_det
-from lightning_flows.transforms.fixed_point import InverseReport, attach_gradient, check_converged, solve_residual
+from lightning_flows.nets.spectral_norm import bind
+from lightning_flows.transforms.base import Transform, sum_event
+
+Function = Callable[[Tensor], Tensor]
 
 
 class LogDetReport(NamedTuple):
-    """How the last log-determinant was found: ``num_terms`` of the series, and two errors ``(B,)`` in nats.
+    """Accuracy of an estimated log-determinant: ``num_terms`` of the series, and two errors ``(B,)`` in nats.
 
-    ``error`` is the standard error over the probes; ``remainder`` what the series may leave out: 19 times its last
-    term, for a spectral radius of up to 0.95.
+    ``error`` is the standard error over the probes; ``remainder`` a bound on the rest of the series: 19 times its last
+    term, for a spectral radius of up to 0.95. All are zero for an exact log-determinant.
     """
 
     num_terms: int
@@ -36,13 +38,13 @@ class ResidualBlock(Transform):
     random signs v, tr A = E[vᵀAv]. In train mode the series ends at random, each later term weighted by the inverse of
     the probability that it is reached (a Russian roulette), so that value and gradient are unbiased. In eval mode it
     has ``eval_terms`` terms and ``eval_probes`` fixed probes, the same for all images and set by ``probe_seed``, and
-    ``log_det_report`` holds the standard error over the probes and an estimate of what is left out.
+    the report is a :class:`LogDetReport`.
 
     The gradient of the estimate comes from the Neumann series of (I + J)⁻¹, which keeps the graph of one product with
-    the Jacobian whatever the number of terms; ``gradient="autograd"`` differentiates the series itself.
+    the Jacobian for any number of terms; ``gradient="autograd"`` differentiates the series itself.
 
-    The inverse iterates x ← z − g(x), each sample until it has converged; ``report`` tells how long. Autocast is off
-    here: neither the series nor the iteration bears low precision.
+    The inverse iterates x ← z − g(x), see :func:`solve_residual`; its report is an :class:`InverseReport`. Parameters
+    are evaluated once per call. Autocast is disabled: neither the series nor the iteration tolerates low precision.
 
     Shapes: x, z ``(B, *event)``; log_det ``(B,)`` in nats.
     Raises: ConvergenceError if a sample needs more than ``max_iter`` iterations.
@@ -73,51 +75,63 @@ class ResidualBlock(Transform):
         self.num_exact_terms, self.stop_probability = num_exact_terms, stop_probability
         self.eval_terms, self.eval_probes, self.exact_dims = eval_terms, eval_probes, exact_dims
         self.probe_seed, self.tol, self.max_iter = probe_seed, tol, max_iter
-        self.report: InverseReport | None = None
-        self.log_det_report: LogDetReport | None = None
 
-    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """x + g(x)."""
-        check_floating(x)
-        with full_precision(x):
-            g, log_det = self._evaluate(x)
-            return x + g, log_det
+    def forward(self, x: Tensor, context: Any = None) -> tuple[Tensor, Tensor]:
+        z, log_det, _ = self.forward_reported(x, context)
+        return z, log_det
 
-    def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def forward_reported(self, x: Tensor, context: Any = None) -> tuple[Tensor, Tensor, list[NamedTuple]]:
+        with full_precision(x), torch.inference_mode(False):
+            g, log_det, report = self._evaluate(bind(self.function, update=True), x)
+        return x + g, log_det, report
+
+    def inverse(self, z: Tensor, context: Any = None) -> tuple[Tensor, Tensor]:
+        x, log_det, _ = self.inverse_reported(z, context)
+        return x, log_det
+
+    def inverse_reported(self, z: Tensor, context: Any = None) -> tuple[Tensor, Tensor, list[NamedTuple]]:
+        with full_precision(z), torch.inference_mode(False):
+            function = bind(self.function)
+            x, report = self._solve(function, z)
+            _, log_det, found = self._evaluate(function, x)
+        return x, -log_det, [report, *found]
+
+    def decode(self, z: Tensor, context: Any = None) -> Tensor:
+        with full_precision(z):
+            return self._solve(bind(self.function), z)[0]
+
+    def _solve(self, function: Function, z: Tensor) -> tuple[Tensor, InverseReport]:
         """x with x + g(x) = z."""
-        check_floating(z)
-        with full_precision(z), frozen_power_iteration():
-            x, self.report, left = solve_residual(self._residual_map, z.detach(), tol=self.tol, max_iter=self.max_iter)
-            check_converged(self.report, left, "residual block")
-            if torch.is_grad_enabled():
-                x = attach_gradient(self._residual_map, x, z, max_iter=self.max_iter)
-            return x, -self._evaluate(x)[1] if log_det_wanted() else zero_log_det(x)
 
-    def _residual_map(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        return self.function(x), torch.zeros_like(x)
+        def residual_map(x: Tensor) -> tuple[Tensor, Tensor]:
+            return function(x), torch.zeros_like(x)
 
-    def _evaluate(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """g(x) and log|det(I + J)|, with a graph only where the caller has one."""
+        x, *_, report = solve_residual(
+            residual_map, z.detach(), tol=self.tol, max_iter=self.max_iter, name="residual block"
+        )
+        return attach_gradient(residual_map, x, z, max_iter=self.max_iter) if torch.is_grad_enabled() else x, report
+
+    def _evaluate(self, function: Function, x: Tensor) -> tuple[Tensor, Tensor, list[NamedTuple]]:
+        """g(x), log|det(I + J)| and its report, with a graph only where the caller has one."""
         wanted = torch.is_grad_enabled()
-        with torch.inference_mode(False), torch.enable_grad():
+        with torch.enable_grad():
             # a log-determinant needs derivatives even where none are wanted of it
             point = x.clone() if x.requires_grad else x.clone().requires_grad_()  # an inverse's x has a hook of its own
-            g = self.function(point)
+            g = function(point)
             small = math.prod(x.shape[1:]) <= self.exact_dims
-            log_det = self._exact_log_det(point, g) if small else self._estimate_log_det(point, g, wanted)
-        return (g, log_det) if wanted else (g.detach(), log_det.detach())
+            log_det, report = self._exact_log_det(point, g) if small else self._estimate_log_det(point, g, wanted)
+        return (g, log_det, report) if wanted else (g.detach(), log_det.detach(), report)
 
-    def _exact_log_det(self, x: Tensor, g: Tensor) -> Tensor:
+    def _exact_log_det(self, x: Tensor, g: Tensor) -> tuple[Tensor, list[NamedTuple]]:
         rows = [
             torch.autograd.grad(value.sum(), x, create_graph=True)[0].flatten(1) for value in g.flatten(1).unbind(1)
         ]
         jacobian = torch.stack(rows, dim=1)
         identity = torch.eye(jacobian.shape[1], dtype=x.dtype, device=x.device)
-        zeros = torch.zeros_like(jacobian[:, 0, 0]).detach()
-        self.log_det_report = LogDetReport(0, zeros, zeros)
-        return torch.linalg.slogdet(identity + jacobian).logabsdet
+        zeros = jacobian.new_zeros(len(x))
+        return torch.linalg.slogdet(identity + jacobian).logabsdet, [LogDetReport(0, zeros, zeros)]
 
-    def _estimate_log_det(self, x: Tensor, g: Tensor, wanted: bool) -> Tensor:
+    def _estimate_log_det(self, x: Tensor, g: Tensor, wanted: bool) -> tuple[Tensor, list[NamedTuple]]:
         if self.training:
             weights, probes = self._roulette(), [_signs(x)]
         else:
@@ -129,9 +143,11 @@ class ResidualBlock(Transform):
             torch.stack(values)
             for values in zip(*(self._series(x, g, probe, weights, wanted) for probe in probes), strict=True)
         )
+        if self.training:
+            return estimates.mean(0), []
         spread = estimates.detach().std(0) if len(probes) > 1 else torch.full_like(last[0], math.nan)
-        self.log_det_report = LogDetReport(len(weights), spread / len(probes) ** 0.5, 19 * last.mean(0).abs())
-        return estimates.mean(0)
+        report = LogDetReport(len(weights), spread / len(probes) ** 0.5, 19 * last.mean(0).abs())
+        return estimates.mean(0), [report]
 
     def _roulette(self) -> list[float]:
         """Weights of the terms: 1 for those that are always there, then 1/P(N ≥ n) with a geometric N ≥ 1."""

@@ -1,5 +1,6 @@
 """What transforms of node features have in common."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -7,7 +8,7 @@ from torch import Tensor
 
 from lightning_flows.errors import ShapeError
 from lightning_flows.functional.graphs import Graph, check_nodes
-from lightning_flows.transforms.base import Transform
+from lightning_flows.transforms.base import Shape, Transform
 
 
 class GraphTransform(Transform):
@@ -17,16 +18,19 @@ class GraphTransform(Transform):
     Raises: ShapeError if x has another number of features, no nodes, or does not fit the graph.
     """
 
-    def __init__(self, features: int) -> None:
-        super().__init__()
-        if features < 1:
-            raise ShapeError(f"expected at least one feature; got {features}")
-        self.features = features
+    def __init__(self, event_shape: Sequence[int | None]) -> None:
+        super().__init__(event_shape)
+        if event_shape[-1] is None or event_shape[-1] < 1:
+            raise ShapeError(f"expected at least one feature; got {event_shape[-1]}")
 
-    def check(self, x: Tensor, context: Any) -> tuple[Graph, Tensor]:
-        """The graph, and one for each node that exists, zero for padding: ``(B, N)``."""
-        graph = check_nodes(x, self.features, context)
-        return graph, graph.node_weights(x)
+    @property
+    def features(self) -> int:
+        """Number of features per node."""
+        return self.event_shape[-1]  # type: ignore[index,return-value]
+
+    def check(self, x: Tensor, context: Any, shape: Shape | None) -> None:
+        super().check(x, context, shape)
+        check_nodes(x, self.features, context)
 
 
 def keep_padding(changed: Tensor, x: Tensor, graph: Graph) -> Tensor:

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from lightning_flows.errors import ShapeError, UsageError
 from lightning_flows.functional.gaussian_mixture import mixture_from_normal, mixture_to_normal
-from lightning_flows.functional.graphs import Graph
+from lightning_flows.functional.graphs import COMPLETE, Graph
 from lightning_flows.transforms.graph.base import GraphTransform
 
 NodeMap = Literal["affine", "mixture"]
@@ -60,20 +60,20 @@ class GraphCoupling(GraphTransform):
     def __init__(
         self, features: int, moved: int, net: nn.Module, *, node_map: NodeMap = "affine", components: int = 8
     ) -> None:
-        super().__init__(features)
+        super().__init__((None, features))
         check_moved(features, moved)
         self.moved, self.net, self.node_map = moved, net, node_map
         self.start = nn.Parameter(start_of(node_map, components))
 
     def forward(self, x: Tensor, context: Graph | None = None) -> tuple[Tensor, Tensor]:
-        """Transform."""
-        graph, weights = self.check(x, context)
+        graph = context or COMPLETE
+        weights = graph.node_weights(x)
         z, log_derivative = apply_map(self.node_map, x[..., self.moved], self._condition(x, graph))
         return replace_feature(x, self.moved, z, weights), (weights * log_derivative).sum(1)
 
     def inverse(self, z: Tensor, context: Graph | None = None) -> tuple[Tensor, Tensor]:
-        """Undo."""
-        graph, weights = self.check(z, context)
+        graph = context or COMPLETE
+        weights = graph.node_weights(z)
         x, log_derivative = invert_map(self.node_map, z[..., self.moved], self._condition(z, graph))
         return replace_feature(z, self.moved, x, weights), (weights * log_derivative).sum(1)
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_flows.errors import UsageError
-from lightning_flows.functional.graphs import Graph, normalized_adjacency
+from lightning_flows.functional.graphs import COMPLETE, Graph, normalized_adjacency
 from lightning_flows.functional.norms import matrix_norm_bound
 from lightning_flows.functional.precision import full_precision
 from lightning_flows.functional.series import linear_exponential, matrix_exponential
@@ -44,26 +44,27 @@ class GraphExponential(GraphTransform):
     """
 
     def __init__(self, features: int, *, max_neighbors: int, closed_form: bool = True) -> None:
-        super().__init__(features)
+        super().__init__((None, features))
         if max_neighbors < 1:
             raise UsageError(f"expected max_neighbors of at least 1; got {max_neighbors}")
-        self.closed_form = closed_form
-        self.bounds = (1 / max_neighbors, 1.0)
+        self.closed_form, self.max_neighbors = closed_form, max_neighbors
+        self.register_buffer("limits", torch.tensor([1 / max_neighbors, 1.0]), persistent=False)
         self.weight = nn.Parameter(0.1 * torch.randn(2, features, features) / features)  # θ₀ and θ₁
 
     def matrices(self) -> Tensor:
-        """θ₀ and θ₁ ``(2, F, F)``, each scaled down to its limit if the bound on its norm is above."""
-        return _bounded(self.weight, self.bounds)
+        """Return θ₀ and θ₁ ``(2, F, F)``, each scaled down to its limit if the bound on its norm is above."""
+        return _bounded(self.weight, self.limits)
 
     def forward(self, x: Tensor, context: Graph | None = None) -> tuple[Tensor, Tensor]:
-        """exp(M) X."""
         (exponential,), log_det = exponentials([self], x, context, sign=1.0)
         return exponential(x), log_det
 
     def inverse(self, z: Tensor, context: Graph | None = None) -> tuple[Tensor, Tensor]:
-        """exp(−M) Z."""
         (exponential,), log_det = exponentials([self], z, context, sign=-1.0)
         return exponential(z), log_det
+
+    def extra_repr(self) -> str:
+        return f"{super().extra_repr()}, max_neighbors={self.max_neighbors}"
 
 
 def exponentials(
@@ -71,14 +72,14 @@ def exponentials(
 ) -> tuple[NodeMaps, Tensor]:
     """The maps exp(±M) of several layers of one kind, and the sum of their log-determinants ``(B,)``.
 
-    What depends on parameters alone is evaluated for all layers in one batch, as each call on an F×F matrix takes much
-    longer to be made than to be carried out. ``x`` gives shape and dtype of what the maps are applied to.
+    What depends on parameters alone is evaluated for all layers in one batch, since launching an operation on an F×F
+    matrix takes much longer than the operation. The maps apply to tensors of x's shape and dtype.
     """
     first = layers[0]
-    graph, weights = first.check(x, context)
-    norm_bound = sum(first.bounds)
+    graph = context or COMPLETE
+    weights, norm_bound = graph.node_weights(x), 1 / first.max_neighbors + 1.0
     with full_precision(x):
-        thetas = sign * _bounded(torch.stack([layer.weight for layer in layers]), first.bounds)
+        thetas = sign * _bounded(torch.stack([layer.weight for layer in layers]), first.limits)
         traces = thetas.diagonal(dim1=-2, dim2=-1).sum((0, 2))
         log_det = weights.sum(1) * traces[0]
         if graph.adjacency is None and first.closed_form:
@@ -95,31 +96,31 @@ def exponentials(
     return [partial(masked, function) for function in functions], log_det
 
 
-def _bounded(weight: Tensor, bounds: tuple[float, float]) -> Tensor:
+def _bounded(weight: Tensor, limits: Tensor) -> Tensor:
     """Matrices ``(..., 2, F, F)``, each scaled down to its limit if the bound on its norm is above."""
-    limits = torch.stack([weight.new_full((), bound) for bound in bounds])
     return weight * (limits / torch.maximum(matrix_norm_bound(weight), limits))[..., None, None]
 
 
 def _closed_forms(thetas: Tensor, x: Tensor, graph: Graph, weights: Tensor, norm_bound: float) -> NodeMaps:
-    """On complete graphs; with padding, a matrix for each graph's own number of nodes."""
+    """On complete graphs; with padding, a matrix per graph, for its own number of nodes."""
     count = weights.sum(1) if graph.mask is not None else weights.new_full((1,), x.shape[1])
     count, others = count.clamp(min=1), count - 1
     eigenvalues = torch.stack([(others > 0).to(x.dtype), -1 / others.clamp(min=1)], dim=-1)[..., None, None]
     thetas = thetas[:, :, None, None]
-    of_mean, of_rest = matrix_exponential(thetas[:, 0] + eigenvalues * thetas[:, 1], norm_bound=norm_bound).unbind(2)
-    of_both = of_mean - of_rest
+    exponents = thetas[:, 0] + eigenvalues * thetas[:, 1]
+    exp_mean, exp_residual = matrix_exponential(exponents, norm_bound=norm_bound).unbind(2)
+    difference = exp_mean - exp_residual
     if graph.mask is None:
-        of_rest, of_both = of_rest[:, 0], of_both[:, 0]
+        exp_residual, difference = exp_residual[:, 0], difference[:, 0]
 
-    def apply(rest: Tensor, both: Tensor, x: Tensor) -> Tensor:
+    def apply(residual: Tensor, difference: Tensor, x: Tensor) -> Tensor:
         if graph.mask is None:
             mean = x.mean(1, keepdim=True)
         else:
             mean = (weights[..., None] * x).sum(1, keepdim=True) / count[:, None, None]
-        return x @ rest + mean @ both
+        return x @ residual + mean @ difference
 
-    return [partial(apply, *matrices) for matrices in zip(of_rest.unbind(0), of_both.unbind(0), strict=True)]
+    return [partial(apply, *matrices) for matrices in zip(exp_residual.unbind(0), difference.unbind(0), strict=True)]
 
 
 def _smoothing(x: Tensor, graph: Graph) -> Tensor:

@@ -28,14 +28,13 @@ class InterleavedExponentials(GraphTransform):
     """
 
     def __init__(self, features: int, transforms: Sequence[Transform], *, max_neighbors: int) -> None:
-        super().__init__(features)
+        super().__init__((None, features))
         if not transforms:
             raise UsageError("expected at least one transform; got none")
         self.exponentials = nn.ModuleList(GraphExponential(features, max_neighbors=max_neighbors) for _ in transforms)
         self.transforms = nn.ModuleList(transforms)
 
     def forward(self, x: Tensor, context: Graph | None = None) -> tuple[Tensor, Tensor]:
-        """An exponential and a transform, in turns."""
         maps, log_det = self._maps(x, context, sign=1.0)
         for exponential, transform in zip(maps, self.transforms, strict=True):
             x, step = transform(exponential(x), context)
@@ -43,7 +42,6 @@ class InterleavedExponentials(GraphTransform):
         return x, log_det
 
     def inverse(self, z: Tensor, context: Graph | None = None) -> tuple[Tensor, Tensor]:
-        """Undo last to first."""
         maps, log_det = self._maps(z, context, sign=-1.0)
         for exponential, transform in zip(reversed(maps), reversed(self.transforms), strict=True):
             z, step = transform.inverse(z, context)
@@ -51,5 +49,4 @@ class InterleavedExponentials(GraphTransform):
         return z, log_det
 
     def _maps(self, x: Tensor, context: Graph | None, *, sign: float) -> tuple[NodeMaps, Tensor]:
-        layers = cast(Sequence[GraphExponential], self.exponentials)
-        return exponentials(layers, x, context, sign=sign)
+        return exponentials(cast(Sequence[GraphExponential], self.exponentials), x, context, sign=sign)

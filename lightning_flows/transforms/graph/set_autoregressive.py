@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lightning_flows.functional.graphs import Graph
+from lightning_flows.functional.graphs import COMPLETE, Graph
 from lightning_flows.nets.graph_attention import SetAutoregressiveNet
 from lightning_flows.transforms.graph.base import GraphTransform
 from lightning_flows.transforms.graph.coupling import (
@@ -46,7 +46,7 @@ class SetAutoregressiveCoupling(GraphTransform):
     def __init__(
         self, features: int, moved: int, *, node_map: NodeMap = "mixture", components: int = 8, **kwargs: Any
     ) -> None:
-        super().__init__(features)
+        super().__init__((None, features))
         check_moved(features, moved)
         self.moved, self.node_map = moved, node_map
         self.order_by = 1 if moved == 0 else 0
@@ -55,16 +55,16 @@ class SetAutoregressiveCoupling(GraphTransform):
             self.net.out.bias.copy_(start_of(node_map, components))
 
     def forward(self, x: Tensor, context: Graph | None = None) -> tuple[Tensor, Tensor]:
-        """Transform all nodes at once."""
-        graph, weights = self.check(x, context)
+        graph = context or COMPLETE
+        weights = graph.node_weights(x)
         order, kept, moved, graph = self._sort(x, graph)
         values = self.net.decode(self.net.encode(kept, graph), kept, moved).to(x.dtype)
         z, log_derivative = apply_map(self.node_map, moved, values)
         return self._unsort(x, z, order, weights), (graph.node_weights(x) * log_derivative).sum(1)
 
     def inverse(self, z: Tensor, context: Graph | None = None) -> tuple[Tensor, Tensor]:
-        """Undo, node after node."""
-        graph, weights = self.check(z, context)
+        graph = context or COMPLETE
+        weights = graph.node_weights(z)
         order, kept, latent, graph = self._sort(z, graph)
         encoded = self.net.encode(kept, graph)
         known: list[Tensor] = []

@@ -26,21 +26,20 @@ class AutoregressiveConv(LinearTransform):
     mask: Tensor
 
     def __init__(self, channels: int) -> None:
-        super().__init__(channels)
+        super().__init__((channels, None, None))
         weight = torch.randn(channels, channels, 2, 2) / (2 * channels)
         weight[:, :, 1, 1] += torch.eye(channels)
         self.weight = nn.Parameter(weight)
-        mask = torch.ones_like(weight)
+        mask = torch.ones_like(weight, dtype=torch.bool)
         mask[:, :, 1, 1].tril_()
         self.register_buffer("mask", mask, persistent=False)
 
-    def operator(self) -> LinearOperator:
-        """The triangular matrix."""
+    def operator(self, *, update: bool = False) -> LinearOperator:
         kernel = self.weight * self.mask
         diagonal = kernel[:, :, 1, 1].diagonal()
         return LinearOperator(
             lambda x: causal_conv(x, kernel),
-            lambda z: _WavefrontSolve.apply(z, kernel),
+            lambda z: _WavefrontSolve.apply(z, kernel, False),
             lambda x: x.shape[2] * x.shape[3] * diagonal.abs().log().sum(),
         )
 
@@ -51,30 +50,33 @@ def causal_conv(x: Tensor, kernel: Tensor) -> Tensor:
 
 
 class _WavefrontSolve(torch.autograd.Function):
-    r"""x with ``causal_conv(x, kernel) = z``, by substitution along anti-diagonals.
+    r"""x with ``causal_conv(x, kernel) = z``, by substitution along anti-diagonals; ``upper`` is the triangle of L.
 
     .. math:: \bar z = T^{-T} \bar x, \qquad \bar T = -\bar z x^T
 
-    The transposed system is one of the same kind for images turned by 180° and the transposed taps.
+    The transposed system has the same form, for images rotated by 180° and transposed taps.
     """
 
     @staticmethod
-    def forward(ctx: Any, z: Tensor, kernel: Tensor) -> Tensor:
-        x = _solve_wavefront(z, kernel)
+    def forward(ctx: Any, z: Tensor, kernel: Tensor, upper: bool) -> Tensor:
+        x = _solve_wavefront(z, kernel, upper=upper)
         ctx.save_for_backward(x, kernel)
+        ctx.upper = upper
         return x
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None]:
         x, kernel = ctx.saved_tensors
-        grad = _WavefrontSolve.apply(grads[0].flip(2, 3), kernel.transpose(0, 1)).flip(2, 3)
-        return grad, -conv2d_weight(F.pad(x, (1, 0, 1, 0)), kernel.shape, grad)
+        grad = _WavefrontSolve.apply(grads[0].flip(2, 3), kernel.transpose(0, 1), not ctx.upper).flip(2, 3)
+        return grad, -conv2d_weight(F.pad(x, (1, 0, 1, 0)), kernel.shape, grad), None
 
 
-def _solve_wavefront(z: Tensor, kernel: Tensor) -> Tensor:
+def _solve_wavefront(z: Tensor, kernel: Tensor, *, upper: bool) -> Tensor:
     batch, channels, height, width = z.shape
-    inverse = torch.linalg.inv(kernel[:, :, 1, 1])
-    above_left, above, left = (inverse @ kernel[:, :, i, j] for i, j in ((0, 0), (0, 1), (1, 0)))
+    identity = torch.eye(channels, dtype=kernel.dtype, device=kernel.device)
+    taps = torch.cat([identity, *kernel.flatten(2)[:, :, :3].unbind(2)], dim=1)
+    solved = torch.linalg.solve_triangular(kernel[:, :, 1, 1], taps, upper=upper)
+    inverse, above_left, above, left = solved.chunk(4, dim=1)
     diagonals = height + width - 1
     # x[d + 2, :, w + 1] is the pixel in row d − w and column w; two diagonals and a column of zeros lie before
     x = z.new_zeros(diagonals + 2, channels, width + 1, batch)

@@ -17,11 +17,10 @@ class Conv1x1(LinearTransform):
     """
 
     def __init__(self, channels: int) -> None:
-        super().__init__(channels)
+        super().__init__((channels, None, None))
         self.weight = nn.Parameter(nn.init.orthogonal_(torch.empty(channels, channels)))
 
-    def operator(self) -> LinearOperator:
-        """W at each pixel."""
+    def operator(self, *, update: bool = False) -> LinearOperator:
         weight = self.weight
         return LinearOperator(
             lambda x: multiply_channels(weight, x),

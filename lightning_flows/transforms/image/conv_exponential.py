@@ -6,9 +6,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lightning_flows.errors import ShapeError, UsageError
+from lightning_flows.errors import UsageError
 from lightning_flows.functional.series import linear_exponential
 from lightning_flows.nets.spectral_norm import SLACK, SpectralNorm
+from lightning_flows.transforms.base import image_shape
 from lightning_flows.transforms.linear import LinearOperator, LinearTransform
 
 
@@ -33,12 +34,10 @@ class ConvExponential(LinearTransform):
         coefficient: float = 0.95,
         num_terms: int | None = None,
     ) -> None:
-        if len(event_shape) != 3:
-            raise ShapeError(f"expected events (C, H, W); got {tuple(event_shape)}")
+        channels, *size = image_shape(event_shape)
         if kernel_size % 2 == 0 or kernel_size < 1:
             raise UsageError(f"expected an odd kernel size; got {kernel_size}")
-        channels, *size = event_shape
-        super().__init__(channels)
+        super().__init__(event_shape)
         self.coefficient, self.num_terms = coefficient, num_terms
         # unusually small, so that the layer starts near the identity (section 6)
         fan_in = channels * kernel_size**2
@@ -46,13 +45,12 @@ class ConvExponential(LinearTransform):
         self.center = kernel_size // 2
         self.spectral_norm = SpectralNorm(self.weight, size, padding=(self.center,) * 4, coefficient=coefficient)
 
-    def kernel(self) -> Tensor:
-        """The normalized kernel m."""
-        return self.spectral_norm(self.weight)
+    def kernel(self, *, update: bool = False) -> Tensor:
+        """Return the normalized kernel m; ``update`` steps the power iteration in train mode."""
+        return self.spectral_norm(self.weight, update=update)
 
-    def operator(self) -> LinearOperator:
-        """exp(M), with one evaluation of the kernel for both directions and the trace."""
-        kernel = self.kernel()
+    def operator(self, *, update: bool = False) -> LinearOperator:
+        kernel = self.kernel(update=update)
         return LinearOperator(
             lambda x: self._exponential(kernel, x),
             lambda z: self._exponential(-kernel, z),
@@ -67,3 +65,6 @@ class ConvExponential(LinearTransform):
             norm_bound=SLACK * self.coefficient,
             num_terms=self.num_terms,
         )
+
+    def extra_repr(self) -> str:
+        return f"{super().extra_repr()}, kernel_size={self.weight.shape[-1]}"

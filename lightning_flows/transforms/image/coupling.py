@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_flows.errors import ShapeError
-from lightning_flows.transforms.base import Transform, check_input, sum_event
+from lightning_flows.transforms.base import Transform, sum_event
 
 
 class AffineCoupling(Transform):
@@ -22,23 +22,19 @@ class AffineCoupling(Transform):
     """
 
     def __init__(self, channels: int, net: nn.Module, *, bound: float = 2.0, slope: float = 0.5) -> None:
-        super().__init__()
         if channels < 2:
             raise ShapeError(f"expected at least 2 channels to couple; got {channels}")
+        super().__init__((channels, None, None))
         self.channels, self.kept = channels, channels // 2
         self.net = net
         self.bound, self.slope = bound, slope
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """x₂ e^ℓ + t."""
-        check_input(x, self.channels)
         x1, x2 = x[:, : self.kept], x[:, self.kept :]
         log_scale, shift = self._condition(x1, context)
         return torch.cat([x1, x2 * torch.exp(log_scale) + shift], dim=1), sum_event(log_scale)
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """(z₂ − t) e^−ℓ."""
-        check_input(z, self.channels)
         z1, z2 = z[:, : self.kept], z[:, self.kept :]
         log_scale, shift = self._condition(z1, context)
         return torch.cat([z1, (z2 - shift) * torch.exp(-log_scale)], dim=1), -sum_event(log_scale)
@@ -49,3 +45,6 @@ class AffineCoupling(Transform):
         if h.shape[1] != expected:  # one channel would broadcast, with a wrong log-determinant
             raise ShapeError(f"expected a net with {expected} output channels; got {h.shape[1]}")
         return self.bound * torch.tanh(self.slope * h[:, 0::2]), h[:, 1::2]
+
+    def extra_repr(self) -> str:
+        return f"{super().extra_repr()}, bound={self.bound}, slope={self.slope}"

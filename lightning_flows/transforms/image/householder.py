@@ -30,18 +30,22 @@ class Householder(LinearTransform):
     ``num_reflections`` < 1. Source: Tomczak and Welling, 2016; Hoogeboom et al., 2019.
     """
 
+    volume_preserving = True
+
     def __init__(self, channels: int, *, num_reflections: int | None = None) -> None:
-        super().__init__(channels)
+        super().__init__((channels, None, None))
         num_reflections = channels if num_reflections is None else num_reflections
         if num_reflections < 1:
             raise UsageError(f"expected at least one reflection; got {num_reflections}")
         self.vectors = nn.Parameter(torch.randn(num_reflections, channels))
 
-    def operator(self) -> LinearOperator:
-        """Q at each pixel."""
+    def operator(self, *, update: bool = False) -> LinearOperator:
         matrix = householder_matrix(self.vectors)
         return LinearOperator(
             lambda x: multiply_channels(matrix, x),
             lambda z: multiply_channels(matrix.T, z),
             lambda x: 0.0,
         )
+
+    def extra_repr(self) -> str:
+        return f"{super().extra_repr()}, num_reflections={len(self.vectors)}"

@@ -1,12 +1,13 @@
 """Space to channels."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor
 
 from lightning_flows.errors import ShapeError
-from lightning_flows.transforms.base import Transform, check_floating, zero_log_det
+from lightning_flows.transforms.base import Transform
 
 
 class Squeeze(Transform):
@@ -16,24 +17,24 @@ class Squeeze(Transform):
     Source: Dinh, Sohl-Dickstein and Bengio, RealNVP, 2017, section 3.6.
     """
 
-    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Blocks to channels."""
-        check_floating(x)
+    volume_preserving = True
+
+    def __init__(self) -> None:
+        super().__init__((None, None, None))
+
+    def forward(self, x: Tensor, context: Any = None) -> tuple[Tensor, float]:
         shape = self.output_shape(x.shape[1:])
         # torch does not reshape an empty batch
-        return F.pixel_unshuffle(x, 2) if len(x) else x.reshape(0, *shape), zero_log_det(x)
+        return F.pixel_unshuffle(x, 2) if len(x) else x.reshape(0, *shape), 0.0
 
-    def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Channels to blocks."""
-        check_floating(z)
-        if z.ndim != 4 or z.shape[1] % 4:
-            raise ShapeError(f"expected shape (B, 4C, H, W); got {tuple(z.shape)}")
+    def inverse(self, z: Tensor, context: Any = None) -> tuple[Tensor, float]:
         channels, height, width = z.shape[1:]
+        if channels % 4:
+            raise ShapeError(f"expected shape (B, 4C, H, W); got {tuple(z.shape)}")
         shape = (channels // 4, 2 * height, 2 * width)
-        return F.pixel_shuffle(z, 2) if len(z) else z.reshape(0, *shape), zero_log_det(z)
+        return F.pixel_shuffle(z, 2) if len(z) else z.reshape(0, *shape), 0.0
 
     def output_shape(self, event_shape: Sequence[int]) -> tuple[int, ...]:
-        """(4C, H/2, W/2)."""
         if len(event_shape) != 3 or event_shape[1] % 2 or event_shape[2] % 2:
             raise ShapeError(f"expected events (C, H, W) of even height and width; got {tuple(event_shape)}")
         channels, height, width = event_shape

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from lightning_flows.errors import ShapeError, UsageError
+from lightning_flows.errors import UsageError
+from lightning_flows.transforms.base import image_shape
 from lightning_flows.transforms.linear import LinearOperator, LinearTransform
 
 
@@ -21,18 +22,15 @@ class Woodbury(LinearTransform):
     """
 
     def __init__(self, event_shape: Sequence[int], *, rank: int = 24) -> None:
-        if len(event_shape) != 3:
-            raise ShapeError(f"expected events (C, H, W); got {tuple(event_shape)}")
         if rank < 1:
             raise UsageError(f"expected a rank of at least 1; got {rank}")
-        channels, height, width = event_shape
-        super().__init__(channels)
-        self.event_shape, positions = tuple(event_shape), height * width
+        _, height, width = image_shape(event_shape)
+        super().__init__(event_shape)
+        positions = height * width
         self.left = nn.Parameter(torch.randn(positions, rank) / positions)
         self.right = nn.Parameter(torch.randn(rank, positions) / positions)
 
-    def operator(self) -> LinearOperator:
-        """I + UV at each channel."""
+    def operator(self, *, update: bool = False) -> LinearOperator:
         left, right = self.left, self.right
         small = torch.eye(right.shape[0], dtype=right.dtype, device=right.device) + right @ left
 
@@ -46,7 +44,5 @@ class Woodbury(LinearTransform):
             lambda x: x.shape[1] * torch.linalg.slogdet(small).logabsdet,
         )
 
-    def _check(self, x: Tensor) -> None:
-        super()._check(x)
-        if x.shape[1:] != self.event_shape:
-            raise ShapeError(f"expected events of shape {self.event_shape}; got {tuple(x.shape[1:])}")
+    def extra_repr(self) -> str:
+        return f"{super().extra_repr()}, rank={len(self.right)}"

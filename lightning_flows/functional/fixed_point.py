@@ -1,0 +1,112 @@
+"""Inverses of residual maps by fixed-point iteration."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from lightning_flows.errors import ConvergenceError
+
+PATIENCE = 5
+"""Iterations without a smaller residual after which a sample is as close as round-off allows."""
+
+ResidualMap = Callable[[Tensor], tuple[Tensor, Tensor]]
+"""A function f and what is known of its Jacobian's diagonal, zeros where nothing is known: both of y's shape."""
+
+
+class InverseReport(NamedTuple):
+    """Cost and accuracy of an inverse, per sample: ``iterations (B,)`` and the final ``residual (B,)``."""
+
+    iterations: Tensor
+    residual: Tensor
+
+
+class Solution(NamedTuple):
+    """The solution y of y + f(y) = v, with f(y), the Jacobian's diagonal there, and the report."""
+
+    y: Tensor
+    f: Tensor
+    diagonal: Tensor
+    report: InverseReport
+
+
+@torch.no_grad()
+def solve_residual(residual_map: ResidualMap, v: Tensor, *, tol: float | None, max_iter: int, name: str) -> Solution:
+    r"""Solve y + f(y) = v by the iteration :math:`y \leftarrow y - (y + f(y) - v)/(1 + f'(y))`.
+
+    Each sample is iterated until its residual is at most ``tol`` relative to its largest value; by default, until
+    round-off stops it, which must happen below 1000 units of round-off. Then it stays as it is, and leaves the batch
+    at once on a CPU, or, to save synchronizations, with half of the batch on other devices.
+
+    Shapes: v, y ``(B, *event)``.
+    Raises: ConvergenceError if a sample needs more than ``max_iter`` iterations; ``name`` is what is inverted.
+    """
+    eps = torch.finfo(v.dtype).eps
+    target, limit = (2 * eps, 1000 * eps) if tol is None else (tol, tol)
+    scale = v.abs().flatten(1).amax(1).clamp(min=1) if v.numel() else v.new_ones(len(v))
+    count, stalled = (torch.zeros_like(scale, dtype=torch.long) for _ in range(2))
+    # by sample: the best y, f(y) and diagonal, its residual, the iterations, and those since the residual last fell
+    found = [v.clone(), torch.zeros_like(v), torch.zeros_like(v), torch.full_like(scale, torch.inf), count, stalled]
+    rows, num_left = torch.arange(len(v), device=v.device), len(v)
+    y, state, active = v, [x.clone() for x in found], torch.ones_like(scale, dtype=torch.bool)
+    for step in range(max_iter + 1):
+        if num_left == 0:
+            break
+        f, diagonal = residual_map(y)
+        error = y + f - v[rows]
+        residual = error.abs().flatten(1).amax(1) / scale[rows]
+        better = active & (residual < state[3])
+        for i, new in enumerate((y, f, diagonal, residual)):
+            state[i] = torch.where(_as(better, new), new, state[i])
+        state[4] = torch.where(active, step, state[4])
+        state[5] = torch.where(better, 0, state[5] + 1)
+        # round-off lets a residual stall above the target, the more so the steeper f; NaN counts as not converged
+        active = active & ~((state[3] <= target) | ((state[3] <= limit) & (state[5] > PATIENCE)))
+        y = torch.where(_as(active, y), y - error / (1 + diagonal), y)
+        num_left = int(active.sum())
+        if num_left < len(y) and (v.is_cpu or 2 * num_left <= len(y)):
+            for whole, part in zip(found, state, strict=True):
+                whole[rows] = part
+            rows, y, state, active = rows[active], y[active], [x[active] for x in state], active[active]
+    for whole, part in zip(found, state, strict=True):
+        whole[rows] = part
+    report = InverseReport(found[4], found[3])
+    if num_left:
+        worst = report.residual.max().item()
+        raise ConvergenceError(
+            f"the inverse of a {name} expected to converge within {max_iter} iterations; got a residual of "
+            f"{worst:.1e} for {num_left} of {len(v)} samples: raise max_iter or tol, or decode in float64",
+            residual=worst,
+        )
+    return Solution(*found[:3], report)
+
+
+def _as(mask: Tensor, x: Tensor) -> Tensor:
+    """A mask ``(B,)`` that broadcasts against x ``(B, *event)``."""
+    return mask.reshape(-1, *[1] * (x.ndim - 1))
+
+
+def attach_gradient(residual_map: ResidualMap, y: Tensor, v: Tensor, *, max_iter: int) -> Tensor:
+    r"""Give the solution y of y + f(y) = v its derivative: a gradient g becomes λ with :math:`(I + J_f^T)λ = g`."""
+    point = y.detach().requires_grad_()
+    with torch.enable_grad():
+        f, diagonal = residual_map(point)
+    one_step = v - residual_map(y.detach())[0]
+
+    def solve_transposed(grad: Tensor) -> Tensor:
+        if grad.numel() == 0:
+            return grad
+        solution = grad / (1 + diagonal.detach())
+        for _ in range(max_iter):
+            (pulled,) = torch.autograd.grad(f, point, solution, retain_graph=True)
+            error = solution + pulled - grad
+            size = torch.maximum(grad.abs().max(), solution.abs().max())
+            if error.abs().max() <= 8 * torch.finfo(grad.dtype).eps * size:
+                return solution
+            solution = solution - error / (1 + diagonal.detach())
+        raise ConvergenceError("the gradient of an inverse did not converge", error.abs().max().item())
+
+    if one_step.requires_grad:
+        one_step.register_hook(solve_transposed)
+    return one_step

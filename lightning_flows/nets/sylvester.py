@@ -1,0 +1,102 @@
+"""Autoregressive functions of Sylvester layers; each returns f(y) and the diagonal of its Jacobian."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lightning_flows.errors import UsageError
+from lightning_flows.functional.masks import causal_mask
+from lightning_flows.functional.precision import full_precision
+from lightning_flows.nets.spectral_norm import bind, default_kernel
+
+Pair = tuple[Tensor, Tensor]
+
+
+class SylvesterFunction(nn.Module):
+    r"""The autoregressive function of section 4.1 and the diagonal of its Jacobian.
+
+    .. math:: f(y) = \gamma\, s_2 \tanh(y\, s_1 + t_1) + t_2, \qquad
+              \partial f_i/\partial y_i = \gamma\, s_2 s_1 (1 - \tanh^2(y\, s_1 + t_1)) \in (-\gamma, \gamma)
+
+    t₁, t₂ and the arguments a₁, a₂ of s = tanh(a) are strictly autoregressive functions of y: ``net(y)`` returns the
+    four tensors (t₁, a₁, t₂, a₂), each of y's shape. f(y) and the diagonal have y's shape too.
+    """
+
+    def __init__(self, net: nn.Module, *, gamma: float = 0.5) -> None:
+        super().__init__()
+        if not 0 < gamma < 1:
+            raise UsageError(f"expected gamma between 0 and 1; got {gamma}")
+        self.net, self.gamma = net, gamma
+
+    def bind(self, *, update: bool = False) -> Callable[[Tensor], Pair]:
+        """Return the function with the net's effective parameters evaluated once."""
+        net = bind(self.net, update=update)
+
+        def apply(y: Tensor) -> Pair:
+            t1, a1, t2, a2 = net(y)
+            s1, s2 = torch.tanh(a1), self.gamma * torch.tanh(a2)
+            h = torch.tanh(y * s1 + t1)
+            return s2 * h + t2, s2 * s1 * (1 - h * h)
+
+        return apply
+
+    def forward(self, y: Tensor) -> Pair:
+        return self.bind(update=True)(y)
+
+    def extra_repr(self) -> str:
+        return f"gamma={self.gamma}"
+
+
+class LinearSylvesterFunction(nn.Module):
+    r"""One hidden layer between two triangular convolutions, and the diagonal of its Jacobian.
+
+    .. math:: f(y) = R_2 \tanh(p), \quad p = R_1 (y + b), \qquad
+              \partial f_i/\partial y_i = \tanh(d_1)_c \tanh(d_2)_c\,(1 - \tanh^2 p_i) \in (-1, 1)
+
+    R₁ and R₂ are causal 3x3 convolutions with the diagonals tanh(d₁) and tanh(d₂); off the diagonal they share one
+    kernel, R₂ with its channels and its spatial axes exchanged. In :class:`GeneralizedSylvester` this is the ablation
+    "without f_AR", the closest convolutional form of van den Berg et al., Sylvester Normalizing Flows, 2018.
+
+    Shapes: y ``(B, *event_shape)`` with event_shape (C, H, W); returns f(y) and the diagonal, of y's shape.
+    """
+
+    mask: Tensor
+
+    def __init__(self, event_shape: Sequence[int]) -> None:
+        super().__init__()
+        channels = event_shape[0]
+        self.weight = nn.Parameter(0.1 * default_kernel(channels, channels, 3, 3))
+        self.diagonal1, self.diagonal2 = nn.Parameter(torch.zeros(channels)), nn.Parameter(torch.zeros(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+        mask = causal_mask(channels, channels, kernel_size=3, strict=True)
+        self.register_buffer("mask", mask, persistent=False)
+
+    def bind(self, *, update: bool = False) -> Callable[[Tensor], Pair]:
+        """Return the function with R₁ and R₂ evaluated once."""
+        d1, d2 = torch.tanh(self.diagonal1), torch.tanh(self.diagonal2)
+        r1 = self._kernel(self.weight, d1)
+        r2 = self._kernel(self.weight.permute(1, 0, 3, 2), d2)
+
+        def apply(y: Tensor) -> Pair:
+            with full_precision(y):  # there is no net: all of it enters the inverse or the log-determinant
+                h = torch.tanh(_convolve(y + self.bias[:, None, None], r1))
+                return _convolve(h, r2), (d1 * d2)[:, None, None] * (1 - h * h)
+
+        return apply
+
+    def forward(self, y: Tensor) -> Pair:
+        return self.bind()(y)
+
+    def _kernel(self, weight: Tensor, diagonal: Tensor) -> Tensor:
+        center = F.pad(torch.diag(diagonal)[:, :, None, None], (1, 1, 0, 1))
+        return weight[:, :, 1:] * self.mask + center
+
+    def extra_repr(self) -> str:
+        return f"channels={len(self.bias)}"
+
+
+def _convolve(x: Tensor, kernel: Tensor) -> Tensor:
+    """Convolve with the two lower rows of a 3x3 kernel."""
+    return F.conv2d(F.pad(x, (1, 1, 0, 1)), kernel.contiguous(memory_format=torch.channels_last))

@@ -1,0 +1,60 @@
+"""What activation normalizations have in common: a start from the first training batch."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from lightning_flows.functional.ranks import num_ranks, sum_over_ranks
+from lightning_flows.transforms.base import Transform
+
+
+class DataInitialized(Transform):
+    r"""A shift b and log-scale s per feature, set by the first training batch to give zero mean and unit variance.
+
+    The moments are those of the batch over all ranks. Constant features, as in a batch of one value, keep scale 1:
+    dividing by a standard deviation of nearly zero would blow up the next batch. Empty batches initialize nothing.
+
+    The buffer ``initialized`` is the only record of it, so a loaded, copied or averaged layer is not set again. It is
+    read from the device once, and again after it has changed.
+    """
+
+    initialized: Tensor
+
+    def __init__(self, features: int, event_shape: Sequence[int | None]) -> None:
+        super().__init__(event_shape)
+        self.shift = nn.Parameter(torch.zeros(features))
+        self.log_scale = nn.Parameter(torch.zeros(features))
+        self.register_buffer("initialized", torch.tensor(False))
+        self._seen: tuple[int, int] | None = None
+
+    def initialize(self, x: Tensor, weights: Tensor | None = None, *, dim: int) -> None:
+        """Initialize in train mode unless this is done; ``dim`` holds the features, ``weights`` are 0 at padding."""
+        if self.training and (len(x) or num_ranks() > 1) and not self._is_initialized():
+            values = x.detach().movedim(dim, -1).flatten(0, -2)
+            self._initialize(values, values.new_ones(len(values)) if weights is None else weights.flatten())
+
+    def _is_initialized(self) -> bool:
+        if self.initialized.is_meta:
+            return False
+        if torch.compiler.is_compiling() and self._seen is not None:
+            return True  # a compiled graph cannot read the version
+        seen = id(self.initialized), self.initialized._version  # both change with the buffer, also in place
+        if self._seen != seen:
+            self._seen = seen if bool(self.initialized) else None
+        return self._seen is not None
+
+    @torch.no_grad()
+    def _initialize(self, values: Tensor, weights: Tensor) -> None:
+        total = sum_over_ranks(torch.cat([weights.sum()[None], weights @ values]))
+        count, mean = total[0], total[1:] / total[0].clamp(min=1)
+        squares = sum_over_ranks(weights @ (values - mean).square())
+        std = (squares / (count - 1).clamp(min=1)).sqrt()
+        varies = std > 16 * torch.finfo(std.dtype).eps * mean.abs().clamp(min=1)
+        self.shift.copy_(mean)
+        self.log_scale.copy_(torch.where(varies, std, 1).log())
+        self.initialized.copy_(count > 0)
+        self._is_initialized()  # synchronize in this forward, not in the next
+
+    def extra_repr(self) -> str:
+        return f"{super().extra_repr()}, initialized={'?' if self.initialized.is_meta else bool(self.initialized)}"

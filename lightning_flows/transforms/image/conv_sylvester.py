@@ -1,0 +1,38 @@
+"""The layer of the Convolutional Sylvester Flow."""
+
+from collections.abc import Sequence
+
+from lightning_flows.nets.masked_conv import AutoregressiveConvNet
+from lightning_flows.nets.sylvester import SylvesterFunction
+from lightning_flows.transforms.image.conv_exponential import ConvExponential
+from lightning_flows.transforms.image.householder import Householder
+from lightning_flows.transforms.linear import LinearCompose
+from lightning_flows.transforms.sylvester import GeneralizedSylvester
+
+
+class ConvSylvester(GeneralizedSylvester):
+    r"""One layer of the Convolutional Sylvester Flow: the generalized Sylvester flow with W = exp(M) Q.
+
+    .. math:: z = x + Q^T\big((-m) \star_e f(m \star_e Qx)\big)
+
+    M is a convolution whose norm is at most ``exponential_coefficient``, Q a product of C Householder reflections over
+    the channels, f the function of section 4.1 on masked convolutions of ``hidden_channels``, each normalized to
+    ``net_coefficient``. Shapes: x, z ``(B, *event_shape)`` with event_shape (C, H, W). Source: section 4.2.
+    """
+
+    def __init__(
+        self,
+        event_shape: Sequence[int],
+        hidden_channels: int,
+        *,
+        exponential_coefficient: float = 0.95,
+        net_coefficient: float | None = 1.5,
+        gamma: float = 0.5,
+        tol: float | None = None,
+        max_iter: int = 200,
+    ) -> None:
+        basis = LinearCompose(
+            [Householder(event_shape[0]), ConvExponential(event_shape, coefficient=exponential_coefficient)]
+        )
+        net = AutoregressiveConvNet(event_shape, hidden_channels, coefficient=net_coefficient)
+        super().__init__(basis, SylvesterFunction(net, gamma=gamma), tol=tol, max_iter=max_iter)

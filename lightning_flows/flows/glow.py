@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 from lightning_flows.flows.builder import dense_coupling, multiscale_layers
 from lightning_flows.flows.multiscale import MultiScaleFlow
-from lightning_flows.transforms import Mixing, Transform, mixing_layer
+from lightning_flows.transforms import Transform, mixing_layer
+from lightning_flows.transforms.image import Mixing
 
 
 class GlowFlow(MultiScaleFlow):

@@ -6,7 +6,7 @@ from typing import Literal
 from lightning_flows.errors import UsageError
 from lightning_flows.flows.builder import check_hidden_channels, multiscale_layers
 from lightning_flows.flows.multiscale import MultiScaleFlow
-from lightning_flows.nets import AutoregressiveConvNet
+from lightning_flows.nets import AutoregressiveConvNet, LinearSylvesterFunction, SylvesterFunction
 from lightning_flows.transforms import (
     ActNorm,
     ConvExponential,
@@ -15,8 +15,6 @@ from lightning_flows.transforms import (
     GeneralizedSylvester,
     Householder,
     LinearCompose,
-    LinearSylvesterFunction,
-    SylvesterFunction,
     Transform,
 )
 

@@ -41,13 +41,18 @@ def terms_needed(norm: float, tol: float) -> int:
     return num_terms
 
 
-@lru_cache
+@torch.compiler.assume_constant_result
 def steps_and_terms(norm_bound: float, tol: float) -> tuple[int, int]:
     """Steps n of exp(M) = exp(M/n)ⁿ, each of norm at most 2, and terms of each, for a remainder of at most ``tol``.
 
     >>> steps_and_terms(0.95, 1e-12), steps_and_terms(4.0, 1e-12)[0]
     ((1, 14), 2)
     """
+    return _steps_and_terms(norm_bound, tol)
+
+
+@lru_cache
+def _steps_and_terms(norm_bound: float, tol: float) -> tuple[int, int]:
     num_steps = max(1, math.ceil(norm_bound / 2))
     growth = math.exp(norm_bound * (1 - 1 / num_steps))  # of a step's remainder in the steps beside it
     return num_steps, terms_needed(norm_bound / num_steps, tol / (num_steps * growth))

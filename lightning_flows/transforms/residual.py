@@ -1,7 +1,8 @@
 """Residual blocks with a contraction."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -75,14 +76,16 @@ class ResidualBlock(Transform):
         self.num_exact_terms, self.stop_probability = num_exact_terms, stop_probability
         self.eval_terms, self.eval_probes, self.exact_dims = eval_terms, eval_probes, exact_dims
         self.probe_seed, self.tol, self.max_iter = probe_seed, tol, max_iter
+        self.log_det_report: Any = None  # goes as soon as no module reads it
 
     def forward(self, x: Tensor, context: Any = None) -> tuple[Tensor, Tensor]:
         z, log_det, _ = self.forward_reported(x, context)
         return z, log_det
 
     def forward_reported(self, x: Tensor, context: Any = None) -> tuple[Tensor, Tensor, list[NamedTuple]]:
-        with full_precision(x), torch.inference_mode(False):
+        with full_precision(x), _differentiable():
             g, log_det, report = self._evaluate(bind(self.function, update=True), x)
+        self.log_det_report = report[-1] if report else None
         return x + g, log_det, report
 
     def inverse(self, z: Tensor, context: Any = None) -> tuple[Tensor, Tensor]:
@@ -90,7 +93,7 @@ class ResidualBlock(Transform):
         return x, log_det
 
     def inverse_reported(self, z: Tensor, context: Any = None) -> tuple[Tensor, Tensor, list[NamedTuple]]:
-        with full_precision(z), torch.inference_mode(False):
+        with full_precision(z), _differentiable():
             function = bind(self.function)
             x, report = self._solve(function, z)
             _, log_det, found = self._evaluate(function, x)
@@ -174,6 +177,14 @@ class ResidualBlock(Transform):
         (product,) = torch.autograd.grad(g, x, solution, create_graph=True)
         surrogate = sum_event(product * probe)
         return value + surrogate - surrogate.detach(), last.detach()
+
+
+@contextmanager
+def _differentiable() -> Iterator[None]:
+    """Leave inference mode, whose tensors have no derivatives, and keep the grad mode."""
+    enabled = torch.is_grad_enabled()
+    with torch.inference_mode(False), torch.set_grad_enabled(enabled):
+        yield
 
 
 def _signs(like: Tensor, generator: torch.Generator | None = None) -> Tensor:

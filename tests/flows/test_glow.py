@@ -3,7 +3,8 @@ import torch
 
 from lightning_flows.errors import ShapeError
 from lightning_flows.flows import GlowFlow
-from lightning_flows.transforms import MIXINGS, Affine, AffineCoupling, Conv1x1, Squeeze
+from lightning_flows.transforms import Affine, AffineCoupling, Conv1x1, Squeeze
+from lightning_flows.transforms.image import MIXINGS
 from tests.dense import slogdets
 from tests.transforms.cases import perturb
 

@@ -9,7 +9,7 @@ from lightning_flows.functional import bits_per_dim, causal_mask, channel_mask
 @pytest.mark.parametrize("strict_at", [0, 2])
 def test_a_chain_with_a_strict_end_is_strict(channels, width, strict_at):
     widths = [channels, width, width, channels]
-    masks = [channel_mask(widths[i + 1], widths[i], strict=i == strict_at) for i in range(3)]
+    masks = [channel_mask(widths[i + 1], widths[i], strict=i == strict_at).float() for i in range(3)]
     reach = masks[2] @ masks[1] @ masks[0]
     assert not torch.triu(reach).any()
 

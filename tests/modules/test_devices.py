@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from lightning_flows import modules
+from lightning_flows.functional.fixed_point import InverseReport, Solution
 from lightning_flows.modules import FlowModule, graphs, images
 from lightning_flows.transforms import residual, sylvester
-from lightning_flows.transforms.fixed_point import InverseReport
 
 IMAGES, GRAPHS = (3, 8, 8), (4, 2)
 DENSE = {"num_levels": 2, "steps_per_level": 1}
@@ -76,11 +76,12 @@ def batch(module: FlowModule, device: str) -> dict[str, Tensor]:
     return {"nodes": torch.zeros(4, *GRAPHS, device=device), "index": torch.arange(4)}
 
 
-def one_step(residual_map: Callable, v: Tensor, *, tol: float | None, max_iter: int) -> tuple:
+def one_step(residual_map: Callable, v: Tensor, *, tol: float | None, max_iter: int, name: str) -> Solution:
     """Stand-in for the solver, which drops samples from the batch as their values say: one iteration for all."""
     f, diagonal = residual_map(v)
     y = v - f / (1 + diagonal)
-    return y, InverseReport(torch.zeros(len(v), dtype=torch.long, device=v.device), y.flatten(1).amax(1)), 0
+    report = InverseReport(torch.zeros(len(v), dtype=torch.long, device=v.device), y.flatten(1).amax(1))
+    return Solution(y, f, diagonal, report)
 
 
 @pytest.fixture

@@ -6,7 +6,14 @@ from typing import NamedTuple, TypeVar
 import torch
 from torch import Tensor, nn
 
-from lightning_flows.nets import AutoregressiveConvNet, ConvNet, DenseNet, LipschitzConvNet
+from lightning_flows.nets import (
+    AutoregressiveConvNet,
+    ConvNet,
+    DenseNet,
+    LinearSylvesterFunction,
+    LipschitzConvNet,
+    SylvesterFunction,
+)
 from lightning_flows.transforms import (
     ActNorm,
     Affine,
@@ -22,11 +29,9 @@ from lightning_flows.transforms import (
     Householder,
     Invert,
     LinearCompose,
-    LinearSylvesterFunction,
     LinearTransform,
     ResidualBlock,
     Squeeze,
-    SylvesterFunction,
     Transform,
     Woodbury,
     mixing_layer,

@@ -5,13 +5,8 @@ import torch
 from torch import Tensor, nn
 
 from lightning_flows.errors import ConvergenceError
-from lightning_flows.transforms import (
-    Conv1x1,
-    ConvSylvester,
-    GeneralizedSylvester,
-    LinearCompose,
-    SylvesterFunction,
-)
+from lightning_flows.nets import SylvesterFunction
+from lightning_flows.transforms import Conv1x1, ConvSylvester, GeneralizedSylvester, LinearCompose
 from tests.dense import jacobians
 from tests.nets.test_masked_conv import reverse_raster
 from tests.transforms.cases import SHAPE, perturb
@@ -84,13 +79,12 @@ def test_function_is_autoregressive_with_the_diagonal_it_returns():
 def test_each_sample_stops_by_itself():
     transform = layer(steep=0.5)
     z = torch.randn(6, *SHAPE, dtype=torch.float64) * torch.tensor([0, 1e-3, 1, 3, 10, 300.0])[:, None, None, None]
-    x, log_det = transform.inverse(z)
-    iterations, residual = transform.report
+    x, log_det, ((iterations, residual),) = transform.inverse_reported(z)
     assert len(set(iterations.tolist())) > 1
     assert residual.max() <= 8 * torch.finfo(z.dtype).eps
     for i in range(6):
-        alone, alone_log_det = transform.inverse(z[i : i + 1])
-        assert transform.report.iterations.item() == iterations[i]
+        alone, alone_log_det, (report,) = transform.inverse_reported(z[i : i + 1])
+        assert report.iterations.item() == iterations[i]
         torch.testing.assert_close(alone[0], x[i], rtol=1e-13, atol=1e-12)
         torch.testing.assert_close(alone_log_det[0], log_det[i], rtol=0, atol=1e-11)
 
@@ -100,8 +94,8 @@ def test_iterations_are_bounded_and_counted():
     """A sample that needs exactly ``max_iter`` iterations gets them; with one fewer the error says how far it came."""
     transform = layer(steep=0.5)
     z = torch.randn(4, *SHAPE, dtype=torch.float64)
-    x, _ = transform.inverse(z)
-    needed = int(transform.report.iterations.max())
+    x, _, (report,) = transform.inverse_reported(z)
+    needed = int(report.iterations.max())
     assert needed >= 2
     transform.max_iter = needed
     torch.testing.assert_close(transform.inverse(z)[0], x, rtol=0, atol=0)
@@ -111,8 +105,6 @@ def test_iterations_are_bounded_and_counted():
     ) as error:
         transform.inverse(z)
     assert 8 * torch.finfo(z.dtype).eps < error.value.residual < 1
-    assert error.value.residual == transform.report.residual.max()
-    assert transform.report.iterations.max() == needed - 1
 
 
 @torch.no_grad()
@@ -121,9 +113,9 @@ def test_looser_tolerance_needs_fewer_iterations():
     loose = copy.deepcopy(exact)
     loose.tol = 1e-3
     z = torch.randn(4, *SHAPE, dtype=torch.float64)
-    difference = exact.inverse(z)[0] - loose.inverse(z)[0]
-    assert loose.report.iterations.sum() < exact.report.iterations.sum()
-    assert 0 < difference.abs().max() < 1e-2
+    (x, _, (report,)), (other, _, (loose_report,)) = exact.inverse_reported(z), loose.inverse_reported(z)
+    assert loose_report.iterations.sum() < report.iterations.sum()
+    assert 0 < (x - other).abs().max() < 1e-2
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
@@ -191,7 +183,7 @@ class Steep(nn.Module):
 def test_round_off_ends_the_iteration_where_f_is_steep():
     layer = GeneralizedSylvester(LinearCompose([]), SylvesterFunction(Steep()))
     v = torch.randn(256, 2)
-    layer.inverse(v)
+    *_, (report,) = layer.inverse_reported(v)
     eps = torch.finfo(torch.float32).eps
-    assert 2 * eps < layer.report.residual.max() <= 1000 * eps  # the target is out of reach, and nothing is raised
-    assert layer.report.iterations.max() < 50
+    assert 2 * eps < report.residual.max() <= 1000 * eps  # the target is out of reach, and nothing is raised
+    assert report.iterations.max() < 50

@@ -9,7 +9,7 @@ from lightning_flows.errors import UsageError
 from lightning_flows.reporting.tables import find_runs, table1, table2, table3, table4
 from lightning_flows.reporting.tables.table2 import TABLE2, TABLE3
 from lightning_flows.reporting.tables.table4 import DATA, MODELS
-from lightning_flows.transforms import MIXINGS
+from lightning_flows.transforms.image import MIXINGS
 
 SEEDS = (0, 1, 2)
 TABLES = {1: table1, 2: table2, 3: table3, 4: table4}

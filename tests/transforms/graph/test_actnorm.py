@@ -1,4 +1,4 @@
-"""The start of GraphActNorm; what every transform of nodes promises is in test_graph_contract.py."""
+"""The start of GraphActNorm; what every transform of nodes promises is in test_contract.py."""
 
 import copy
 
@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from lightning_flows.functional.graphs import Graph
-from lightning_flows.transforms import GraphActNorm, graph_actnorm
+from lightning_flows.transforms import GraphActNorm, actnorm
 
 MASK = torch.arange(5) < torch.tensor([5, 1, 3, 4])[:, None]
 
@@ -72,7 +72,7 @@ def test_a_feature_that_does_not_vary_stays_finite(constant):
 @torch.no_grad()
 def test_moments_are_those_of_all_ranks(monkeypatch):
     """Two ranks that happen to have the same batch."""
-    monkeypatch.setattr(graph_actnorm, "sum_over_ranks", lambda value: 2 * value)
+    monkeypatch.setattr(actnorm, "sum_over_ranks", lambda value: 2 * value)
     layer = started(batch())
     monkeypatch.undo()
     alone = started(torch.cat([batch(), batch()]))

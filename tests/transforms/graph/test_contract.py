@@ -5,12 +5,12 @@ from functools import partial
 
 import pytest
 import torch
-from tests.transforms.graph_cases import CASES, GRAPHS, MASK, NODES, build, draw, permuted
 
 from lightning_flows.errors import ShapeError
 from lightning_flows.functional.graphs import Graph
 from lightning_flows.transforms import GraphCoupling, SetAutoregressiveCoupling
 from tests.dense import slogdets
+from tests.transforms.graph.cases import CASES, GRAPHS, MASK, NODES, build, draw, permuted
 
 TABLE = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
 ON_GRAPHS = pytest.mark.parametrize("graph", GRAPHS.values(), ids=GRAPHS.keys())

@@ -59,7 +59,7 @@ class Recorder(nn.Module):
 @pytest.mark.parametrize("direction", ["forward", "inverse"])
 def test_the_net_sees_the_other_features_and_the_graph(moved, direction):
     net, x, graph = Recorder(), torch.randn(2, 4, 3, dtype=torch.float64), Graph(torch.zeros(4, 4))
-    function = getattr(GraphCoupling(3, moved, net), direction)
+    function = getattr(GraphCoupling(3, moved, net).double(), direction)
     for given, expected in ((graph, graph), (None, COMPLETE)):
         function(x, given)
         assert torch.equal(net.given[0], x[..., [f for f in range(3) if f != moved]])
@@ -68,7 +68,7 @@ def test_the_net_sees_the_other_features_and_the_graph(moved, direction):
 
 def test_an_affine_coupling_starts_as_the_identity_and_a_mixture_near_a_normal():
     x = torch.randn(2, 4, 3, dtype=torch.float64)
-    z, log_det = GraphCoupling(3, 1, Recorder())(x)
+    z, log_det = GraphCoupling(3, 1, Recorder()).double()(x)
     assert torch.equal(z, x)
     assert not log_det.any()
     points = torch.linspace(-1.5, 1.5, 7, dtype=torch.float64)
@@ -84,7 +84,7 @@ def test_it_moves_one_feature_of_nodes_that_exist_each_node_by_itself():
             return torch.stack([x[..., 0], x[..., 1]], dim=-1)
 
     x, mask = torch.randn(1, 3, 3, dtype=torch.float64), torch.tensor([[True, False, True]])
-    z, log_det = GraphCoupling(3, 1, Shift())(x, Graph(None, mask))
+    z, log_det = GraphCoupling(3, 1, Shift()).double()(x, Graph(None, mask))
     log_scale = LOG_SCALE_BOUND * torch.tanh(x[..., 0] / LOG_SCALE_BOUND)
     moved = torch.where(mask, x[..., 1] * log_scale.exp() + x[..., 2], x[..., 1])
     torch.testing.assert_close(z, torch.stack([x[..., 0], moved, x[..., 2]], dim=-1), rtol=0, atol=1e-14)

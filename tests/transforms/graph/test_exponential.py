@@ -2,12 +2,12 @@
 
 import pytest
 import torch
-from tests.transforms.graph_cases import CASES, GRAPHS, build, draw
 from torch import Tensor
 
 from lightning_flows.functional.graphs import Graph
 from lightning_flows.transforms import GraphExponential
 from tests.dense import norm
+from tests.transforms.graph.cases import CASES, GRAPHS, build, draw
 
 COMPLETE = 1 - torch.eye(5, dtype=torch.float64)
 PATH = torch.diag(torch.ones(4, dtype=torch.float64), 1) + torch.diag(torch.ones(4, dtype=torch.float64), -1)

@@ -1,11 +1,11 @@
 import pytest
 import torch
-from tests.transforms.graph_cases import CASES, GRAPHS, build, draw
-from tests.transforms.test_graph_exponential import PATH, apply, whole_matrix
 
 from lightning_flows.errors import UsageError
 from lightning_flows.functional.graphs import Graph
 from lightning_flows.transforms import Compose, GraphActNorm, InterleavedExponentials
+from tests.transforms.graph.cases import CASES, GRAPHS, build, draw
+from tests.transforms.graph.test_exponential import PATH, apply, whole_matrix
 
 
 def test_it_is_a_composition():

@@ -48,15 +48,6 @@ def test_a_loaded_layer_is_not_started_again():
 
 
 @torch.no_grad()
-def test_a_fresh_state_can_be_started_after_loading():
-    layer = ActNorm(4)
-    layer(batch())
-    layer.load_state_dict(ActNorm(4).state_dict())
-    z, _ = layer(batch(1))
-    assert z.mean((0, 2, 3)).abs().max() < 1e-5
-
-
-@torch.no_grad()
 def test_a_constant_channel_stays_finite():
     x = batch()
     x[:, 1] = 7
@@ -116,8 +107,8 @@ def test_a_constant_channel_keeps_its_scale_and_others_do_not():
 
 @torch.no_grad()
 @pytest.mark.parametrize("kind", ["average", "in_place", "assign", "copied"])
-def test_a_layer_whose_state_came_in_place_is_not_started_again(kind):
-    """Averages of weights, and checkpoints of several processes, fill buffers in place."""
+def test_a_layer_whose_state_is_filled_in_place_is_not_initialized_again(kind):
+    """Weight averaging and distributed checkpoints fill buffers in place."""
     layer = ActNorm(4)
     layer(batch())
     if kind == "average":
@@ -134,6 +125,22 @@ def test_a_layer_whose_state_came_in_place_is_not_started_again(kind):
         twin = copy.deepcopy(layer)
     assert torch.equal(twin.train()(batch(1))[0], layer(batch(1))[0])
     assert torch.equal(twin(batch(2))[0], layer(batch(2))[0])
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("kind", ["in_place", "assign", "load"])
+def test_a_fresh_state_is_initialized_by_the_next_batch(kind):
+    layer, fresh = ActNorm(4), ActNorm(4).state_dict()
+    layer(batch())
+    layer(batch(1))
+    if kind == "in_place":
+        for name, value in layer.state_dict().items():
+            value.copy_(fresh[name])
+    else:
+        layer.load_state_dict(fresh, assign=kind == "assign")
+    z, _ = layer(batch(2))
+    assert z.mean((0, 2, 3)).abs().max() < 1e-5
+    assert layer.initialized
 
 
 @torch.no_grad()

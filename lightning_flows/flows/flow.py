@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_flows.functional.recorded import Recorded
-from lightning_flows.transforms.base import Transform, check_dtype, check_floating, without_log_det
+from lightning_flows.transforms.base import Transform, check_dtype, check_floating
 
 
 class Flow(Recorded, nn.Module):
@@ -34,8 +34,7 @@ class Flow(Recorded, nn.Module):
     def decode(self, z: Tensor, context: Tensor | None = None) -> Tensor:
         """Latent to data."""
         self._check(z)
-        with without_log_det():
-            return self.transform.inverse(z, context)[0]
+        return self.transform.decode(z, context)
 
     def _check(self, x: Tensor) -> None:
         parameter = next(self.parameters(), None)

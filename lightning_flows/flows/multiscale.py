@@ -11,7 +11,7 @@ from lightning_flows.flows.double import call_in_float64
 from lightning_flows.flows.split_prior import SplitPrior
 from lightning_flows.functional.parts import note_part
 from lightning_flows.functional.recorded import Recorded
-from lightning_flows.transforms.base import Transform, check_dtype, without_log_det, zero_log_det
+from lightning_flows.transforms.base import Transform, check_dtype, zero_log_det
 from lightning_flows.transforms.image.coupling import AffineCoupling
 
 
@@ -48,10 +48,9 @@ class MultiScaleFlow(Recorded, nn.Module):
 
     def decode(self, latents: Sequence[Tensor], context: Tensor | None = None, *, exact: bool = True) -> Tensor:
         """Latents to data."""
-        with without_log_det():
-            if exact and not self.training:
-                return call_in_float64(self, "_decode", tuple(latents), context)[0].to(latents[-1].dtype)
-            return self._decode(latents, context)[0]
+        if exact and not self.training:
+            return call_in_float64(self, "_decode", tuple(latents), context, False)[0].to(latents[-1].dtype)
+        return self._decode(latents, context, False)[0]
 
     def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Log-density ``(B,)`` in nats."""
@@ -82,8 +81,7 @@ class MultiScaleFlow(Recorded, nn.Module):
     ) -> Tensor:
         """Draw ``(num, *event_shape)``; ``temperature`` scales the noise of every level."""
         latents = self.sample_latents(num, temperature=temperature, generator=generator)
-        with without_log_det():
-            return self._decode(latents, context)[0]
+        return self._decode(latents, context, False)[0]
 
     def sample_and_log_prob(
         self, num: int, context: Tensor | None = None, *, generator: torch.Generator | None = None
@@ -105,7 +103,9 @@ class MultiScaleFlow(Recorded, nn.Module):
                 latents.append(noise)
         return (*latents, x), log_det
 
-    def _decode(self, latents: Sequence[Tensor], context: Tensor | None) -> tuple[Tensor, Tensor]:
+    def _decode(
+        self, latents: Sequence[Tensor], context: Tensor | None, wants_log_det: bool = True
+    ) -> tuple[Tensor, Tensor]:
         *noises, x = latents
         self._check(x, context)
         log_det = zero_log_det(x)
@@ -113,8 +113,11 @@ class MultiScaleFlow(Recorded, nn.Module):
             if i < len(self.splits):
                 x, step = self.splits[i].inverse(x, noises[i], context)
                 log_det = log_det + step
-            x, step = self.levels[i].inverse(x, context)
-            log_det = log_det + step
+            if wants_log_det:
+                x, step = self.levels[i].inverse(x, context)
+                log_det = log_det + step
+            else:
+                x = self.levels[i].decode(x, context)
         return x, log_det
 
     def _check(self, x: Tensor, context: Tensor | None) -> None:

@@ -2,8 +2,7 @@
 
 import functools
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -155,9 +154,3 @@ def zero_log_det(x: Tensor) -> Tensor:
 def sum_event(x: Tensor) -> Tensor:
     """Sum over all dimensions but the batch: ``(B, *event) -> (B,)``."""
     return x.flatten(1).sum(1)
-
-
-@contextmanager
-def without_log_det() -> Iterator[None]:
-    """Do nothing: use ``decode``."""
-    yield

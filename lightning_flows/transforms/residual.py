@@ -148,9 +148,9 @@ class ResidualBlock(Transform):
         )
         if self.training:
             return estimates.mean(0), []
-        spread = estimates.detach().std(0) if len(probes) > 1 else torch.full_like(last[0], math.nan)
-        report = LogDetReport(len(weights), spread / len(probes) ** 0.5, 19 * last.mean(0).abs())
-        return estimates.mean(0), [report]
+        num, squares = len(probes), (estimates - estimates.mean(0)).detach().square().sum(0)
+        error = (squares / (num * (num - 1))).sqrt() if num > 1 else torch.full_like(squares, math.nan)
+        return estimates.mean(0), [LogDetReport(len(weights), error, 19 * last.mean(0).abs())]
 
     def _roulette(self) -> list[float]:
         """Weights of the terms: 1 for those that are always there, then 1/P(N ≥ n) with a geometric N ≥ 1."""

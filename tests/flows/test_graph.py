@@ -166,7 +166,7 @@ def test_each_feature_is_moved_once_a_step(exponential):
 def test_exponentials_are_bounded_as_those_of_complete_graphs_unless_told(nodes, given, expected):
     flow = GraphNormalizingFlow((nodes, 2), max_neighbors=given, num_steps=2, **SIZES)
     exponentials = flow.transform.transforms[1].exponentials
-    assert [layer.bounds for layer in exponentials] == [(1 / expected, 1.0)] * 4
+    assert [layer.max_neighbors for layer in exponentials] == [expected] * 4
 
 
 def test_the_flow_of_one_vector_tells_orders_apart():

@@ -13,7 +13,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from lightning_flows import modules
 from lightning_flows.functional.fixed_point import InverseReport, Solution
-from lightning_flows.modules import FlowModule, graphs, images
+from lightning_flows.modules import FlowModule, graph, image
 from lightning_flows.transforms import residual, sylvester
 
 IMAGES, GRAPHS = (3, 8, 8), (4, 2)
@@ -47,7 +47,7 @@ def test_every_module_is_here() -> None:
 @pytest.fixture(params=CASES)
 def module(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> FlowModule:
     """A module whose only looks at values, for numbers that are not finite, are left out."""
-    for file in (graphs, images):
+    for file in (graph, image):
         monkeypatch.setattr(file, "check_finite", lambda *args: None)
     name, event_shape, options = CASES[request.param]
     found = getattr(modules, name)(event_shape, **options)

@@ -55,7 +55,11 @@ def test_other_channels_are_refused(make, shape):
 
 
 WRONG = {
-    "bias": (ShapeError, lambda: Bias(SHAPE)(torch.zeros(2, 4, 2, 3)), r"expected shape \(B, 4, 3, 2\); got \(2, 4, 2, 3\)"),
+    "bias": (
+        ShapeError,
+        lambda: Bias(SHAPE)(torch.zeros(2, 4, 2, 3)),
+        r"expected shape \(B, 4, 3, 2\); got \(2, 4, 2, 3\)",
+    ),
     "squeeze_odd": (ShapeError, lambda: Squeeze()(torch.zeros(2, 3, 5, 4)), r"even height and width; got \(3, 5, 4\)"),
     "squeeze_flat": (ShapeError, lambda: Squeeze()(torch.zeros(2, 4)), r"expected shape \(B, C, H, W\); got \(2, 4\)"),
     "unsqueeze": (ShapeError, lambda: Squeeze().inverse(torch.zeros(2, 6, 2, 2)), r"\(B, 4C, H, W\); got \(2, 6"),

@@ -1,15 +1,15 @@
-"""What the graph convolution exponential is worth at equal time: ``python benchmarks/equal_time.py --runs RUNS``.
+"""What the graph convolution exponential gains at equal time: ``python benchmarks/equal_time.py --runs RUNS``.
 
-From finished runs of `table 4`. The flow with exponentials gets less training than planned: it is looked at after the
-last validation by which it has used no more CPU seconds than the whole training of the flow without. That is to its
-disadvantage, as its learning rate has not yet come down to zero there.
+Reads finished runs of `table 4`. The flow with exponentials is evaluated at its last validation within the CPU time
+that the flow without them trains in all. That is to its disadvantage: its learning rate has not decayed to zero yet.
 """
 
 import argparse
 import statistics
 
-from lightning_flows.reporting.tables import find_runs
-from lightning_flows.reporting.tables.runs import Run, markdown, mean_and_deviation, newest_by_seed
+from lightning_flows.reporting.tables import Run, Table, find_runs
+from lightning_flows.reporting.tables.compare import newest_by_seed
+from lightning_flows.reporting.tables.table import mean_and_deviation
 from lightning_flows.reporting.tables.table4 import DATA, kind_of
 
 HEADER = ["data", "seeds", "CPU seconds, %", "gap without", "gap with, equal steps", "gap with, equal time"]
@@ -40,7 +40,7 @@ def main() -> None:
             [title, f"{len(without)}, {len(with_them)}", f"{100 * seconds[1] / seconds[0]:.1f}"]
             + [mean_and_deviation(values) for values in compared]
         )
-    print(markdown(HEADER, rows))
+    print(Table(HEADER, rows).markdown())
 
 
 if __name__ == "__main__":

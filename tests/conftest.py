@@ -1,5 +1,7 @@
 import io
 import tarfile
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -7,6 +9,7 @@ import torch
 from PIL import Image
 
 from lightning_flows.app.cli import main
+from tests.reporting import runs
 
 
 @pytest.fixture(autouse=True)
@@ -62,3 +65,9 @@ def image_tar(tmp_path_factory: pytest.TempPathFactory) -> Path:
             buffer.seek(0)
             tar.addfile(member, buffer)
     return path
+
+
+@pytest.fixture
+def write_run(tmp_path: Path) -> Callable[..., Path]:
+    """Write a run folder below ``tmp_path``, as ``fit`` and ``test`` leave it."""
+    return partial(runs.write_run, tmp_path)

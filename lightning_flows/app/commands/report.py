@@ -6,7 +6,8 @@ from tqdm import tqdm
 
 from lightning_flows.errors import UsageError
 from lightning_flows.files import check_new_file, created
-from lightning_flows.reporting.report import read_trainings, report_page
+from lightning_flows.reporting.report import report_page
+from lightning_flows.reporting.tables.runs import read_runs
 
 
 def report(runs: str = "runs", out: str = "report.html", title: str | None = None) -> Path:
@@ -24,13 +25,11 @@ def report(runs: str = "runs", out: str = "report.html", title: str | None = Non
         raise UsageError(f"expected out to be an HTML file; got {out}: let its name end with .html")
     check_new_file(path)
     root = Path(runs)
-    trainings = read_trainings(root, lambda folders: tqdm(folders, unit="run", desc="reading"))
-    page = report_page(trainings, title or f"Flows in {root.resolve().name}")
+    found = read_runs(root, lambda folders: tqdm(folders, unit="run", desc="reading"))
+    page = report_page(found, title or f"Run report: {root.resolve().name}")
     with created(path) as file:
-        file.write(page.encode("utf-8", errors="replace"))  # a file's name may be no text
-    incomplete = sum(bool(training.problems) for training in trainings)
-    count = f"{len(trainings)} run{'' if len(trainings) == 1 else 's'}" + (
-        f", {incomplete} incomplete" if incomplete else ""
-    )
+        file.write(page.html.encode("utf-8"))
+    count = f"{len(found)} run{'' if len(found) == 1 else 's'}"
+    count += f", {page.num_incomplete} incomplete" if page.num_incomplete else ""
     print(f"{count}: {path} ({path.stat().st_size / 1e6:.2f} MB)")
     return path

@@ -153,7 +153,7 @@ class Trainings:
         """
         for path in sorted(self.folder(config, seed).glob(f"version_*/{TESTS}")):
             run = read_run(path.parent) if state_of(path.parent) == "finished" else None
-            if run is not None and run.test["checkpoint"] == "best.ckpt":
+            if run is not None and run.test.get("checkpoint") == "best.ckpt":
                 self._check_settings(run, config, seed)
                 return True
         return False

@@ -6,13 +6,12 @@ from pathlib import Path
 from lightning_flows.app.commands.sweep import Trainings
 from lightning_flows.app.terminal import one_line, plain
 from lightning_flows.errors import UsageError
-from lightning_flows.reporting.tables import find_runs, table1, table2, table3, table4
+from lightning_flows.reporting.tables import TABLES, find_runs
 from lightning_flows.reporting.tables.table2 import TABLE2, TABLE3
 from lightning_flows.reporting.tables.table4 import DATA, MODELS
 from lightning_flows.transforms.image import MIXINGS
 
 SEEDS = (0, 1, 2)
-TABLES = {1: table1, 2: table2, 3: table3, 4: table4}
 CONFIGS = {
     1: [f"table1/{kind}.yaml" for kind in MIXINGS],
     2: [f"table2/{kind}_{noise}.yaml" for noise in ("uniform", "variational") for kind in TABLE2],
@@ -60,4 +59,4 @@ def table(
             configs, SEEDS if seeds is None else seeds
         )
     found = find_runs(runs, tell=lambda text: print(f"left out: {one_line(text)}", file=sys.stderr))
-    print(plain(TABLES[number](found)))
+    print(plain(TABLES[number](found).markdown()))

@@ -1,6 +1,5 @@
 """Reports: one HTML page about all runs below a folder."""
 
-from lightning_flows.reporting.report.page import report_page
-from lightning_flows.reporting.report.runs import Training, read_trainings
+from lightning_flows.reporting.report.page import Report, report_page
 
-__all__ = ["Training", "read_trainings", "report_page"]
+__all__ = ["Report", "report_page"]

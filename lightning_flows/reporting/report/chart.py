@@ -1,62 +1,94 @@
-"""Line charts as inline SVG."""
+"""Line charts: where everything is drawn. The template of the page draws it, in the colors of the page."""
 
 import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from markupsafe import Markup
-from matplotlib.ticker import MaxNLocator
-
-WIDTH, HEIGHT, LEFT, TOP, RIGHT, BOTTOM = 460, 270, 46, 10, 12, 38
-NUM_COLORS, MAX_POINTS = 8, 200
+WIDTH, HEIGHT, LEFT, TOP, RIGHT, BOTTOM = 460, 270, 62, 10, 12, 38
+MAX_POINTS, MAX_MARKS = 200, 40
+NUM_COLORS = 8
 LARGEST = 1e30
 """Values that have a place in a chart are smaller; differences and means of those are finite."""
 
+Points = Sequence[tuple[float, float]]
 
-class Line(NamedTuple):
-    """A curve: its points (step, value), number of its color, and whether it is thin, for noisy curves."""
 
-    points: Sequence[tuple[float, float]]
+class Curve(NamedTuple):
+    """A curve of the data: its name, points (step, value), number of its color, and whether it is noisy."""
+
+    name: str
+    points: Points
     color: int = 0
     thin: bool = False
 
 
-def line_chart(lines: Sequence[Line], *, y_label: str, x_label: str = "step") -> Markup | None:
-    """Draw curves into one SVG that uses the colors of the page; None if no point has a finite value.
+class Line(NamedTuple):
+    """A drawn curve: CSS classes, path, and marks (x, y, text) that show their values as tooltips."""
+
+    style: str
+    path: str
+    marks: list[tuple[float, float, str]]
+
+
+class Chart(NamedTuple):
+    """A drawn chart: ticks as positions and labels, lines, the class and name of each color, and all of it in words."""
+
+    title: str
+    y_label: str
+    x_ticks: list[tuple[float, str]]
+    y_ticks: list[tuple[float, str]]
+    lines: list[Line]
+    legend: list[tuple[str, str]]
+    description: str
+    width: int = WIDTH
+    height: int = HEIGHT
+    frame: tuple[int, int, int, int] = (LEFT, TOP, WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM)
+
+
+def line_chart(curves: Sequence[Curve], *, title: str, y_label: str, legend: Sequence[str]) -> Chart | None:
+    """A chart of curves by step; None if no point has a finite value.
 
     Noisy curves are averaged over bins down to 200 points. Values far above the bulk, such as at the start of training,
     extend beyond the top of the frame.
     """
-    lines = [line._replace(points=thin_out([p for p in line.points if abs(p[1]) < LARGEST])) for line in lines]
-    points = [point for line in lines for point in line.points]
+    curves = [curve._replace(points=[p for p in curve.points if abs(p[1]) < LARGEST]) for curve in curves]
+    curves = [curve for curve in curves if curve.points]
+    points = [point for curve in curves for point in thin_out(curve.points)]
     if not points:
         return None
     first, last = min(x for x, _ in points), max(x for x, _ in points)
     margin = 0.02 * (last - first) or 1.0
     left, right = first - margin, last + margin
     low, high = _limits([y for _, y in points])
-    x_ticks, y_ticks = _ticks(left, right), _ticks(low, high)
 
-    def place(x: float, y: float) -> tuple[float, float]:
-        across, down = (x - left) / (right - left), (high - y) / (high - low)
-        return LEFT + across * (WIDTH - LEFT - RIGHT), TOP + down * (HEIGHT - TOP - BOTTOM)
+    def x_of(step: float) -> float:
+        return round(LEFT + (step - left) / (right - left) * (WIDTH - LEFT - RIGHT), 1)
 
-    svg = Markup('<svg viewBox="0 0 {} {}" role="img" aria-label="{} by {}">').format(WIDTH, HEIGHT, y_label, x_label)
-    for y in y_ticks:
-        height = place(left, y)[1]
-        svg += Markup('<path class="grid" d="M{} {:.1f}H{}"/>').format(LEFT, height, WIDTH - RIGHT)
-        svg += _text(LEFT - 6, height + 4, f"{y:g}", "end")
-    for x in x_ticks:
-        svg += _text(place(x, low)[0], HEIGHT - BOTTOM + 16, f"{x:g}")
-    svg += _text((LEFT + WIDTH) / 2, HEIGHT - 4, x_label)
-    inside = LEFT, TOP, WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM  # an image in the image cuts off what leaves it
-    svg += Markup('<svg x="{0}" y="{1}" width="{2}" height="{3}" viewBox="{0} {1} {2} {3}">').format(*inside)
-    for line in lines:
-        svg += _draw(line, [place(*point) for point in line.points])
-    return svg + Markup("</svg></svg>")
+    def y_of(value: float) -> float:
+        return round(TOP + (high - value) / (high - low) * (HEIGHT - TOP - BOTTOM), 1)
+
+    def draw(curve: Curve) -> Line:
+        path = "L".join(f"{x_of(x):g} {y_of(y):g}" for x, y in thin_out(curve.points))
+        shown = [(x, y) for x, y in thin_out(curve.points, MAX_MARKS) if low <= y <= high]
+        marks = [(x_of(x), y_of(y), f"{curve.name}, step {x:.0f}: {y:.4g}") for x, y in shown]
+        few = " few" if len(curve.points) <= 12 else ""  # few enough to be told apart
+        return Line(f"{color_class(curve.color)}{' thin' if curve.thin else ''}{few}", f"M{path}", marks)
+
+    return Chart(
+        title, y_label,
+        [(x_of(x), f"{x:g}") for x in ticks(left, right)], [(y_of(y), f"{y:g}") for y in ticks(low, high)],
+        [draw(curve) for curve in curves],
+        [(color_class(i), name) for i, name in enumerate(legend)],
+        " ".join(map(_describe, curves)),
+    )  # fmt: skip
 
 
-def thin_out(points: Sequence[tuple[float, float]], most: int = MAX_POINTS) -> list[tuple[float, float]]:
+def color_class(number: int) -> str:
+    """CSS classes of a color; beyond those of the page, lines are dashed."""
+    return f"c{number % NUM_COLORS}{' dashed' if number >= NUM_COLORS else ''}"
+
+
+def thin_out(points: Points, most: int = MAX_POINTS) -> list[tuple[float, float]]:
     """Means over equal bins of neighbors, so that at most ``most`` points are left.
 
     >>> thin_out([(0, 1.0), (1, 3.0), (2, 5.0), (3, 5.0)], most=2)
@@ -67,20 +99,15 @@ def thin_out(points: Sequence[tuple[float, float]], most: int = MAX_POINTS) -> l
     return [(sum(x for x, _ in b) / len(b), sum(y for _, y in b) / len(b)) for b in bins] if size > 1 else list(points)
 
 
-def _text(x: float, y: float, text: str, anchor: str = "middle") -> Markup:
-    return Markup('<text x="{:.1f}" y="{:.1f}" text-anchor="{}">{}</text>').format(x, y, anchor, text)
+def ticks(low: float, high: float, most: int = 5) -> list[float]:
+    """Round numbers within an interval.
 
-
-def _draw(line: Line, points: Sequence[tuple[float, float]]) -> Markup:
-    style = f"c{line.color % NUM_COLORS}" + (" dashed" if line.color >= NUM_COLORS else "")
-    style += " thin" if line.thin else ""
-    path = "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in points)
-    drawn = Markup('<path class="{}" d="{}"/>').format(style, path)
-    if len(points) <= 12:  # few enough to be told apart
-        drawn += Markup("").join(
-            Markup('<circle class="{}" cx="{:.1f}" cy="{:.1f}" r="2.5"/>').format(style, *point) for point in points
-        )
-    return drawn
+    >>> ticks(0.3, 4.1), ticks(-20, 1020)
+    ([1.0, 2.0, 3.0, 4.0], [0.0, 250.0, 500.0, 750.0, 1000.0])
+    """
+    power = 10.0 ** math.floor(math.log10((high - low) / most))
+    step = next((factor * power for factor in (1, 2, 2.5, 5) if (high - low) / (factor * power) <= most), 10 * power)
+    return [step * i for i in range(math.ceil(low / step), math.floor(high / step) + 1)]
 
 
 def _limits(values: Sequence[float]) -> tuple[float, float]:
@@ -88,10 +115,11 @@ def _limits(values: Sequence[float]) -> tuple[float, float]:
     ordered = sorted(values)
     low, bulk = ordered[0], ordered[int(0.95 * (len(ordered) - 1))]
     high = min(ordered[-1], low + 2 * (bulk - low)) if bulk > low else ordered[-1]
-    margin = 0.05 * (high - low) or max(abs(low), 1.0) * 0.05
+    margin = max(0.05 * (high - low), 1e-3 * max(abs(low), abs(high)), 1e-12)  # a constant needs a range, too
     return low - margin, high + margin
 
 
-def _ticks(low: float, high: float) -> list[float]:
-    ticks = MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)
-    return [float(tick) for tick in ticks if low <= tick <= high]
+def _describe(curve: Curve) -> str:
+    (first, start), (last, end) = curve.points[0], curve.points[-1]
+    lowest = min(value for _, value in curve.points)
+    return f"{curve.name}: {start:.4g} at step {first:.0f}, {end:.4g} at step {last:.0f}, lowest {lowest:.4g}."

@@ -1,147 +1,135 @@
-"""What the runs of one experiment have in common: tables beside the paper's, curves, runtimes."""
+"""What the runs of one experiment have in common: results, tables beside the paper's, curves, runtimes."""
 
+import math
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NamedTuple
-
-from markupsafe import Markup
+from typing import Any
 
 from lightning_flows.errors import DataError
-from lightning_flows.reporting.report.chart import Line, line_chart
-from lightning_flows.reporting.report.runs import Training
-from lightning_flows.reporting.tables import Run, table1, table2, table3, table4
-from lightning_flows.reporting.tables.runs import DifferError
+from lightning_flows.reporting.report.chart import Chart, Curve, line_chart
+from lightning_flows.reporting.tables import TABLES, Run, Table
+from lightning_flows.reporting.tables.compare import DifferError
+from lightning_flows.reporting.tables.table import NONE
+from lightning_flows.reporting.tables.table2 import kinds_of
 
-TABLES = {1: table1, 2: table2, 3: table3, 4: table4}
-UNITS = {"bpd": "bits per dimension", "nll": "nats a node"}
+UNITS = {"bpd": "bits per dimension", "nll": "nats per node"}
 """What flows of images and of graphs log, and its unit."""
-
-RUNTIME_HEADER = [
-    "run", "test", "steps", "step (s)", "items a second", "sampling (ms an item)", "peak memory (MiB)", "CPU (s)",
-    "batch", "device", "torch", "lightning_flows",
+RESULTS = ["run", "flow", "dequantization", "data", "test", "NLL", "parameters (M)", "steps", "tested (UTC)"]
+RUNTIMES = [
+    "run", "training step (s)", "items per second", "sampling (ms per item)", "peak memory (MiB)", "CPU (s)", "batch",
+    "device", "torch", "lightning_flows",
 ]  # fmt: skip
+GRAPHS = {"GraphCouplingFlow", "GraphNormalizingFlow", "SetAutoregressiveFlow"}
 
 
-class Table(NamedTuple):
-    """A table of the paper with what runs measured, or the sentence that says why there is none."""
+def results(runs: Sequence[Run]) -> Table:
+    """Results of tested runs, the best first: bound or likelihood of each unit, parameters, steps, date."""
+    tested = sorted((run for run in runs if headline(run)), key=lambda run: _headline(run)[::-1])
+    rows = [
+        [
+            run.short_name, run.flow or NONE, run.dequantization or NONE, data_name(run.config),
+            headline(run) or NONE, _number(run.metrics, "test/nll_bpd", digits=3),
+            _number(run.test, "num_parameters", scale=1e-6, digits=3), str(run.test["global_step"]),
+            _date(run.test["time"]),
+        ]
+        for run in tested
+    ]  # fmt: skip
+    return Table(RESULTS, rows, "The best first. NLL: from importance samples, where the test drew any.")
 
-    number: int
-    header: list[str]
-    rows: list[list[str]]
-    note: str
 
-
-class Chart(NamedTuple):
-    """A chart with its title and the name of each of its colors."""
-
-    title: str
-    svg: Markup
-    legend: list[tuple[int, str]]
+def runtimes(runs: Sequence[Run]) -> Table:
+    """Runtimes and versions of runs."""
+    rows = [
+        [
+            run.short_name,
+            _number(run.runtime, "train_step_seconds", digits=3), _number(run.runtime, "images_per_second"),
+            _number(run.runtime, "sample_seconds_per_image", scale=1e3, digits=2),
+            _number(run.runtime, "peak_memory_bytes", scale=2**-20), _number(run.runtime, "cpu_seconds"),
+            *(str(run.runtime.get(key, run.test.get(key, NONE))) for key in ("batch_size", *RUNTIMES[-3:])),
+        ]
+        for run in runs if run.runtime or run.test
+    ]  # fmt: skip
+    return Table(RUNTIMES, rows)
 
 
 def table_numbers(runs: Sequence[Run]) -> list[int]:
-    """Tables that runs belong to. Sylvester flows are of Table 3 where an ablation is beside them, else of Table 2."""
-    kinds = _kinds(runs)
-    ablated = any(run.model.get("ablation", "none") != "none" for run in runs)
-    return [
-        number
-        for number, belongs in {
-            1: "MixingFlow" in kinds,
-            2: kinds & {"CouplingFlow", "ResidualFlow"} or ("CSF" in kinds and not ablated),
-            3: ablated,
-            4: kinds & {"GraphCouplingFlow", "GraphNormalizingFlow", "SetAutoregressiveFlow"},
-        }.items()
-        if belongs
-    ]
+    """Tables that runs belong to. Sylvester flows are of Table 3 where an ablation is among them, else of Table 2."""
+    flows = {run.flow for run in runs}
+    ablated = bool(set(kinds_of(runs).values()) & {"no_autoregressive", "no_basis"})
+    belongs = {
+        1: "GlowFlow" in flows,
+        2: flows & {"CouplingFlow", "ResidualFlow"} or ("ConvSylvesterFlow" in flows and not ablated),
+        3: ablated,
+        4: flows & GRAPHS,
+    }
+    return [number for number, does in belongs.items() if does]
 
 
-def _kinds(runs: Sequence[Run]) -> set[str]:
-    return {run.test["model"]["class_path"].rpartition(".")[2] for run in runs}
+def tables(runs: Sequence[Run]) -> dict[int, Table]:
+    """Tables of the paper for which there are runs; one that cannot be built has no rows and says why.
 
-
-def tables(trainings: Sequence[Training]) -> list[Table]:
-    """Tables of the paper for which there are runs; a table that cannot be built has no rows and says why.
-
-    Sylvester flows alone, with different settings, such as the demo and another run, are no experiment of the paper.
+    Runs of one flow with different settings, such as the demo and another run, are no experiment of the paper.
     """
-    runs = [training.run for training in trainings if training.run]
-    found = []
-    for number in table_numbers(runs):
+    tested, found = [run for run in runs if run.test], {}
+    for number in table_numbers(tested):
         try:
-            grid, _, note = TABLES[number](runs).partition("\n\n")
-            header, _, *rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in grid.splitlines()]
-            found.append(Table(number, header, rows, note))
+            found[number] = TABLES[number](tested)
         except DataError as error:
-            if isinstance(error, DifferError) and _kinds(runs) == {"CSF"} and number == 2:
-                continue
-            found.append(Table(number, [], [], str(error)))
+            if not isinstance(error, DifferError) or len({run.flow for run in tested}) > 1:
+                found[number] = Table([], [], str(error))
     return found
 
 
-def validation_charts(trainings: Sequence[Training]) -> list[Chart]:
-    """Validation curves of all runs on the same data, one color a label."""
+def validation_charts(runs: Sequence[Run]) -> list[Chart]:
+    """Validation curves of all runs on the same data, one color per label."""
     charts = []
     for unit, name in UNITS.items():
-        by_data: dict[str, list[Training]] = {}
-        for training in trainings:
-            if f"val/{unit}" in training.scalars.curves:
-                by_data.setdefault(data_name(training.settings), []).append(training)
-        for data, group in by_data.items():
-            labels = sorted({training.label for training in group})
-            lines = [Line(t.scalars.curves[f"val/{unit}"], labels.index(t.label)) for t in group]
-            if svg := line_chart(lines, y_label=name):
-                charts.append(Chart(f"Validation, {data}: {name}", svg, list(enumerate(labels))))
-    return charts
+        logged = [run for run in runs if run.curve(f"val/{unit}")]
+        for data in sorted({data_name(run.config) for run in logged}):
+            group = [run for run in logged if data_name(run.config) == data]
+            labels = sorted({run.label for run in group})
+            curves = [Curve(run.short_name, run.curve(f"val/{unit}"), labels.index(run.label)) for run in group]
+            charts.append(line_chart(curves, title=f"Validation on {data}", y_label=name, legend=labels))
+    return [chart for chart in charts if chart]
 
 
-def training_chart(training: Training) -> Chart | None:
+def training_chart(run: Run) -> Chart | None:
     """Training and validation curve of a run; None if it logged none."""
     for unit, name in UNITS.items():
-        curves = [training.scalars.curves.get(f"{stage}/{unit}", []) for stage in ("train", "val")]
-        svg = line_chart([Line(curves[0], 0, thin=True), Line(curves[1], 1)], y_label=name)
-        if svg:
-            return Chart(f"{name[0].upper()}{name[1:]}", svg, [(0, "training"), (1, "validation")])
+        names = {"training": f"train/{unit}", "validation": f"val/{unit}"}
+        curves = [Curve(each, run.curve(tag), i, thin=not i) for i, (each, tag) in enumerate(names.items())]
+        title = f"Training and validation of {run.short_name}"
+        if chart := line_chart(curves, title=title, y_label=name, legend=list(names)):
+            return chart
     return None
 
 
-def runtime_row(training: Training) -> list[str]:
-    """Test result and runtimes of a run, as RUNTIME_HEADER has them; – for what is not known."""
-    runtime: dict[str, Any] = training.run.runtime if training.run else {}
-    test: dict[str, Any] = training.run.test if training.run else {}
-
-    def number(key: str, *, scale: float = 1.0, digits: int = 0) -> str:
-        value = runtime.get(key)
-        return f"{value * scale:.{digits}f}" if isinstance(value, int | float) else "–"
-
-    return [
-        training.short_name,
-        headline(training) or "–",
-        str(test.get("global_step", "–")),
-        number("train_step_seconds", digits=3),
-        number("images_per_second"),
-        number("sample_seconds_per_image", scale=1e3, digits=2),
-        number("peak_memory_bytes", scale=2**-20),
-        number("cpu_seconds"),
-        str(runtime.get("batch_size", "–")),
-        str(runtime.get("device", "–")),
-        str(runtime.get("torch", test.get("torch", "–"))),
-        str(runtime.get("lightning_flows", test.get("lightning_flows", "–"))),
-    ]
+def headline(run: Run) -> str:
+    """The test's bound or likelihood with its unit; empty without one."""
+    value, unit = _headline(run)
+    return f"{value:.3f} {UNITS[unit]}" if unit else ""
 
 
-def headline(training: Training) -> str | None:
-    """The test's bound or likelihood with its unit."""
-    metrics = training.run.test["metrics"] if training.run else {}
-    found = {name: metrics.get(f"test/{unit}") for unit, name in UNITS.items()}
-    return next((f"{value:.3f} {name}" for name, value in found.items() if isinstance(value, int | float)), None)
-
-
-def data_name(settings: dict[str, Any]) -> str:
+def data_name(config: dict[str, Any]) -> str:
     """Short name of the data in a config: class, and file or mixture."""
-    data = settings.get("data")
-    if not isinstance(data, dict):
+    if not config:
         return "unknown data"
-    options = data.get("init_args")
-    options = options if isinstance(options, dict) else {}
-    which = options.get("mixture") or Path(str(options.get("root") or "")).name
-    return " ".join(part for part in (str(data.get("class_path", "")).rpartition(".")[2], str(which)) if part)
+    data = config["data"]
+    which = data["init_args"].get("mixture") or Path(str(data["init_args"].get("root") or "")).name
+    return f"{data['class_path'].rpartition('.')[2].removesuffix('DataModule')} {which}".strip()
+
+
+def _headline(run: Run) -> tuple[float, str]:
+    return next(((run.metrics[f"test/{u}"], u) for u in UNITS if f"test/{u}" in run.metrics), (math.inf, ""))
+
+
+def _number(record: dict[str, Any], key: str, *, scale: float = 1.0, digits: int = 0) -> str:
+    return f"{record[key] * scale:.{digits}f}" if key in record else NONE
+
+
+def _date(seconds: float) -> str:
+    try:
+        return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M}"
+    except (ValueError, OverflowError, OSError):  # beyond the calendar
+        return NONE

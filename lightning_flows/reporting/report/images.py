@@ -24,26 +24,21 @@ class Inlined(NamedTuple):
     height: int
 
 
-def inline(path: Path, folder: Path | None = None) -> Inlined:
-    """An image for a page, as lossy WebP of at most 640 pixels wide or high: tens of kilobytes.
+def inline(path: Path, folder: Path) -> Inlined:
+    """An image of a run for a page, as lossy WebP of at most 640 pixels wide or high: tens of kilobytes.
 
-    Only PNG is decoded, regardless of the content: other formats may invoke programs such as Ghostscript.
-
-    Args:
-        path: file path.
-        folder: the run folder, which links must not leave; by default the file's own.
-    Raises: DataError if the file is not a PNG, or too large.
+    Only PNG is decoded, regardless of the content: other formats may invoke programs such as Ghostscript. Raises:
+    DataError if the file is not a PNG, too large, or a link out of ``folder``.
     """
-    content = read_bytes(path, folder or path.parent, MAX_IMAGE)
+    content = read_bytes(path, folder, MAX_IMAGE)
     try:
         with Image.open(io.BytesIO(content), formats=("PNG",)) as image:
             if image.width * image.height > MAX_PIXELS:
-                raise DataError(f"expected an image of at most {MAX_PIXELS} pixels; got {path.name}, which has more")
+                raise DataError(f"it has more than {MAX_PIXELS} pixels")
             small = image.convert("RGB")
-    except DataError:
-        raise
     except Exception as error:  # a crafted file may raise anything in a decoder
-        raise DataError(f"expected an image; got {path.name}, which cannot be read as PNG") from error
+        reason = f": {error}" if isinstance(error, DataError) else ""
+        raise DataError(f"{path.name} cannot be read as PNG{reason}") from error
     small.thumbnail((MAX_SIDE, MAX_SIDE))
     buffer = io.BytesIO()
     small.save(buffer, "WEBP", quality=QUALITY)

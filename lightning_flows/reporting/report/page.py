@@ -1,64 +1,99 @@
 """The page: everything in one file, nothing that runs, nothing from elsewhere."""
 
 from collections.abc import Sequence
-from typing import Any
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
 from lightning_flows import __version__
-from lightning_flows.reporting.report.experiments import (
-    RUNTIME_HEADER,
-    headline,
-    runtime_row,
-    tables,
-    training_chart,
-    validation_charts,
-)
-from lightning_flows.reporting.report.runs import Training
+from lightning_flows.errors import DataError
+from lightning_flows.reporting.report import experiments
+from lightning_flows.reporting.report.images import inline
+from lightning_flows.reporting.tables.run_files import MAX_CONFIG, read_text
+from lightning_flows.reporting.tables.runs import CONFIG, TESTS, Run
 
 
-def report_page(trainings: Sequence[Training], title: str) -> str:
-    """HTML about runs: tables of the paper, curves, runtimes, samples, configs and what is missing or broken.
+class Report(NamedTuple):
+    """A page, and how many of its runs lack something."""
 
-    Names and configs are text, whatever they hold: the template escapes them, and the page forbids scripts.
+    html: str
+    num_incomplete: int
+
+
+def report_page(runs: Sequence[Run], title: str) -> Report:
+    """HTML about runs: results, tables of the paper, curves, samples, runtimes, configs, and what is missing or broken.
+
+    Names and configs are text, whatever they contain: the template escapes them, and the page forbids scripts.
 
     Args:
-        trainings: the runs, see :func:`read_trainings`.
+        runs: the runs, see :func:`read_runs`.
         title: of the page.
     """
-    by_experiment: dict[str, list[Training]] = {}
-    for training in trainings:
-        by_experiment.setdefault(training.experiment, []).append(training)
-    experiments = [
-        {
-            "name": "" if name == "." else name,
-            "tables": tables(group),
-            "charts": validation_charts(group),
-            "runtimes": [runtime_row(training) for training in group],
-            "runs": [_details(training) for training in group],
-        }
-        for name, group in by_experiment.items()
-    ]
+    by_experiment: dict[str, list[Run]] = {}
+    for run in runs:
+        by_experiment.setdefault(run.experiment, []).append(run)
     environment = Environment(
         loader=PackageLoader("lightning_flows.reporting.report", "templates"),
         autoescape=True,
         undefined=StrictUndefined,
+        finalize=printable,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template("report.html").render(
-        title=title, experiments=experiments, runtime_header=RUNTIME_HEADER, version=__version__
+    found = [_experiment(name, group) for name, group in by_experiment.items()]
+    html = environment.get_template("report.html").render(
+        title=title, date=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC", version=__version__, experiments=found
     )
+    return Report(html, sum(bool(run["problems"]) for experiment in found for run in experiment["runs"]))
 
 
-def _details(training: Training) -> dict[str, Any]:
+def printable(value: Any) -> Any:
+    r"""Escape what would control a terminal or turn text around, such as names with ``\x1b`` or ``\u202e``."""
+    if not isinstance(value, str) or isinstance(value, Markup) or value.isprintable():
+        return value
+    return "".join(c if c.isprintable() or c in "\t\n\xa0" else c.encode("unicode_escape").decode() for c in value)
+
+
+def _experiment(name: str, runs: Sequence[Run]) -> dict[str, Any]:
     return {
-        "name": training.name,
-        "short_name": training.short_name,
-        "headline": headline(training),
-        "chart": training_chart(training),
-        "image": training.image,
-        "metrics": sorted(training.run.test["metrics"].items()) if training.run else [],
-        "config": training.config,
-        "problems": training.problems,
+        "name": "" if name == "." else name,
+        "results": experiments.results(runs),
+        "tables": experiments.tables(runs),
+        "charts": experiments.validation_charts(runs),
+        "runtimes": experiments.runtimes(runs),
+        "runs": [_details(run) for run in runs],
+    }
+
+
+def _details(run: Run) -> dict[str, Any]:
+    """What the page shows of a run; ``problems`` are sentences on what is missing or broken."""
+    problems, image, config = [run.error] if run.error else [], None, ""
+    if not run.error and not run.test:
+        tests = run.folder / TESTS
+        untested = not tests.exists() or tests.stat().st_size == 0
+        advice = "no test: run `test --ckpt_path RUN/checkpoints/best.ckpt` to have it in a table"
+        problems.append(advice if untested else "its tests are on other data than its training")
+    if not run.scalars.curves and not run.scalars.problems:
+        problems.append("no curves: there is no event file with scalars")
+    problems += run.scalars.problems
+    try:
+        newest = max(run.folder.glob("samples/*.png"), default=None)
+        image = inline(newest, run.folder) if newest else None
+    except DataError as error:
+        problems.append(str(error))
+    with suppress(DataError):  # which is among the problems already
+        config = read_text(run.folder / CONFIG, run.folder, MAX_CONFIG)
+    return {
+        "name": run.name,
+        "folder": str(run.folder),
+        "short_name": run.short_name,
+        "headline": experiments.headline(run),
+        "chart": experiments.training_chart(run),
+        "image": image,
+        "metrics": sorted(run.metrics.items()),
+        "config": config,
+        "problems": problems,
     }

@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent, ScalarEvent
 
 from lightning_flows.errors import DataError
 
 MAX_CONFIG, MAX_RECORDS, MAX_IMAGE = 2**18, 2**22, 2**25
 """Maximum bytes of a config, of a file of records and of an image."""
-MAX_DEPTH, MAX_NODES, MAX_SCALAR = 64, 100_000, 10_000
-"""Limits of a config or record: levels, values after expanding references, and characters of a plain value."""
+MAX_DEPTH, MAX_VALUES = 64, 100_000
+"""Limits of a config or record: levels, and values after expanding aliases."""
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -26,15 +25,15 @@ def open_file(path: Path, folder: Path) -> int:
     try:
         real = os.path.realpath(path)
         if not Path(real).is_relative_to(os.path.realpath(folder)):
-            raise DataError(f"expected a file of the run; got {path}, which is a link out of its folder")
+            raise DataError(f"{path} is a link out of its folder")
         descriptor = os.open(real, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             os.close(descriptor)
-            raise DataError(f"expected a plain file; got {path}")
+            raise DataError(f"{path} is not a regular file")
+    except DataError:
+        raise
     except (OSError, ValueError) as error:
-        if isinstance(error, DataError):
-            raise
-        raise DataError(f"expected a file that can be read; got {path} ({_reason(error)})") from error
+        raise DataError(f"{path} cannot be read: {_reason(error)}") from error
     return descriptor
 
 
@@ -44,9 +43,9 @@ def read_bytes(path: Path, folder: Path, limit: int) -> bytes:
         with os.fdopen(open_file(path, folder), "rb") as file:
             content = file.read(limit + 1)
     except OSError as error:
-        raise DataError(f"expected a file that can be read; got {path} ({_reason(error)})") from error
+        raise DataError(f"{path} cannot be read: {_reason(error)}") from error
     if len(content) > limit:
-        raise DataError(f"expected a file of at most {limit} bytes; got {path}, which is larger")
+        raise DataError(f"{path} is larger than {limit} bytes")
     return content
 
 
@@ -55,79 +54,44 @@ def read_text(path: Path, folder: Path, limit: int) -> str:
     try:
         return read_bytes(path, folder, limit).decode("utf-8")
     except UnicodeDecodeError as error:
-        raise DataError(f"expected text in UTF-8; got {path} ({error})") from error
+        raise DataError(f"{path} is not text in UTF-8: {error}") from error
 
 
 def parse_yaml(text: str, name: str | Path) -> Any:
-    """Parse a config to plain values. Raises: DataError if it is broken, too deep, or too large when expanded.
-
-    YAML's loader shares referenced values at no cost, but any code that visits them expands them: a few lines can stand
-    for billions of values.
-    """
+    """Parse a config to plain values. Raises: DataError if it is broken, too deep, or too large when expanded."""
     try:
-        _check_size(text)
-        return checked(yaml.load(text, Loader=LOADER), name)
-    except DataError as error:
-        raise DataError(f"{name}: {error}") from error
-    except (
-        yaml.YAMLError,
-        ValueError,
-        TypeError,
-        LookupError,
-        AttributeError,
-        ArithmeticError,
-        RecursionError,
-    ) as error:
-        raise DataError(f"expected plain YAML; got {name} ({_reason(error)})") from error
+        return _checked(yaml.load(text, Loader=LOADER))
+    except Exception as error:  # crafted YAML may raise anything in its constructors
+        raise DataError(f"{name} is not a plain config: {_reason(error)}") from error
 
 
 def parse_json(text: str, name: str | Path) -> Any:
     """Parse a record to plain values. Raises: DataError if it is broken or too deep, or has numbers beyond 64 bits."""
     try:
-        return checked(json.loads(text), name)
-    except DataError as error:
-        raise DataError(f"{name}: {error}") from error
+        return _checked(json.loads(text))
     except (ValueError, RecursionError) as error:
-        raise DataError(f"expected JSON; got {name} ({_reason(error)})") from error
+        raise DataError(f"{name} is not a plain record: {_reason(error)}") from error
 
 
-def checked(value: Any, name: str | Path) -> Any:
-    """Return the value if its depth and numbers are within limits. Raises: DataError otherwise."""
-    todo = [(value, 1)]
-    while todo:
-        one, depth = todo.pop()
-        if depth > MAX_DEPTH:
-            raise DataError(f"expected at most {MAX_DEPTH} levels; got more")
-        if isinstance(one, int) and not -(2**63) <= one < 2**63:
-            raise DataError("expected numbers of at most 64 bits; got a larger one")
-        if isinstance(one, dict):
-            todo += [(part, depth + 1) for pair in one.items() for part in pair]
-        elif isinstance(one, list | tuple | set):
-            todo += [(part, depth + 1) for part in one]
+def _checked(value: Any) -> Any:
+    """Return the value if it is within limits. Raises: DataError otherwise.
+
+    YAML shares the values that aliases stand for, but any code that visits them expands them, as here: a few lines can
+    stand for billions of values.
+    """
+    waiting, count = [(value, 1)], 0
+    while waiting:
+        each, depth = waiting.pop()
+        count += 1
+        if depth > MAX_DEPTH or count > MAX_VALUES:
+            raise DataError(f"it has more than {MAX_VALUES} values or {MAX_DEPTH} levels")
+        if isinstance(each, int) and not -(2**63) <= each < 2**63:
+            raise DataError("it has numbers of more than 64 bits")
+        if isinstance(each, dict):
+            waiting += [(item, depth + 1) for pair in each.items() for item in pair]
+        elif isinstance(each, list | tuple | set):
+            waiting += [(item, depth + 1) for item in each]
     return value
-
-
-def _check_size(text: str) -> None:
-    sizes: dict[str | None, int] = {}
-    stack: list[tuple[str | None, int]] = [(None, 0)]
-    for event in yaml.parse(text, Loader=LOADER):
-        if isinstance(event, CollectionStartEvent):
-            stack.append((event.anchor, 1))
-            continue
-        if isinstance(event, CollectionEndEvent):
-            anchor, size = stack.pop()
-        elif isinstance(event, AliasEvent):
-            anchor, size = None, sizes.get(event.anchor, MAX_NODES + 1)  # a recursive alias is infinite
-        elif isinstance(event, ScalarEvent):
-            anchor, size = event.anchor, 1
-            if len(event.value) > MAX_SCALAR and event.implicit[0]:
-                raise DataError(f"expected values of at most {MAX_SCALAR} characters; got a longer one")
-        else:
-            continue
-        sizes[anchor] = size
-        stack[-1] = (stack[-1][0], stack[-1][1] + size)
-        if stack[-1][1] > MAX_NODES or len(stack) > MAX_DEPTH:
-            raise DataError(f"expected at most {MAX_NODES} values in {MAX_DEPTH} levels; got more")
 
 
 def _reason(error: Exception) -> str:

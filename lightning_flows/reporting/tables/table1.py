@@ -1,22 +1,17 @@
-"""Table 1: mixing layers in a generative flow."""
+"""Table 1: invertible linear layers in a generative flow."""
 
 import statistics
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from lightning_flows.errors import DataError
-from lightning_flows.reporting.tables.runs import (
-    Run,
-    check_comparable,
-    markdown,
-    mean_and_deviation,
-    measured_on,
-    newest_by_seed,
-)
+from lightning_flows.reporting.tables.compare import check_comparable, measured_on, metric, newest_by_seed, runtime
+from lightning_flows.reporting.tables.runs import Run
+from lightning_flows.reporting.tables.table import NONE, Table, mean_and_deviation, median
 
 
 class PaperRow(NamedTuple):
-    """What the paper prints: bits per dimension on CIFAR-10 and runtimes in % of 1x1; millions of parameters."""
+    """What the paper reports: bits per dimension on CIFAR-10, runtimes in % of 1x1, millions of parameters."""
 
     name: str
     bound: str
@@ -38,47 +33,38 @@ HEADER = [
 ]  # fmt: skip
 
 
-def table1(runs: Sequence[Run]) -> str:
-    """Table 1 as Markdown, with what it was measured on.
+def table1(runs: Sequence[Run]) -> Table:
+    """Table 1, with what it was measured on.
 
     Bounds and NLL in bits per dimension, mean ± standard deviation over seeds; runtimes in % of those with 1x1
     convolutions, medians over seeds. Raises: DataError if no run is of this experiment, or they cannot be compared.
     """
-    runs = [run for run in runs if run.test["model"]["class_path"].endswith(".MixingFlow")]
-    runs = [run for run in runs if "test/bpd" in run.test["metrics"]]
+    runs = [run for run in runs if run.flow == "GlowFlow" and _kind(run) in PAPER and "test/bpd" in run.metrics]
     if not runs:
-        raise DataError("expected runs of table1/*.yaml; got none of a MixingFlow")
-    check_comparable(runs, free=lambda run: {"mixing"})
-    by_kind = {kind: newest_by_seed([run for run in runs if run.model.get("mixing") == kind]) for kind in PAPER}
-    seconds = {name: _seconds(by_kind["conv1x1"], name) for name in ("train_step_seconds", "sample_seconds_per_image")}
-    rows = []
-    for kind, paper in PAPER.items():
-        if not (group := by_kind[kind]):
-            continue
-        metrics = [run.test["metrics"] for run in group]
-        bound = mean_and_deviation([m["test/bpd"] for m in metrics])
-        nll = (
-            mean_and_deviation([m["test/nll_bpd"] for m in metrics])
-            if all("test/nll_bpd" in m for m in metrics)
-            else "–"
-        )
-        training, sampling = (_percent(_seconds(group, name), base) for name, base in seconds.items())
-        memory = [run.runtime["peak_memory_bytes"] / 2**20 for run in group if "peak_memory_bytes" in run.runtime]
-        rows.append(
-            [
-                paper.name, str(len(group)), bound, paper.bound, nll, paper.nll,
-                f"{group[0].test['num_parameters'] / 1e6:.3f}", str(paper.parameters),
-                training, str(paper.training), sampling, str(paper.sampling),
-                f"{statistics.median(memory):.0f}" if memory else "–",
-            ]
-        )  # fmt: skip
-    return f"{markdown(HEADER, rows)}\n\n{measured_on(runs)}"
+        raise DataError("no run is of table1/*.yaml: none has a GlowFlow and a test/bpd")
+    check_comparable(runs, free=lambda run: {"mixing", "growth"})
+    by_kind = {kind: newest_by_seed([run for run in runs if _kind(run) == kind]) for kind in PAPER}
+    base = by_kind["conv1x1"]
+    rows = [
+        [
+            paper.name, str(len(group)),
+            mean_and_deviation(metric(group, "test/bpd")), paper.bound,
+            mean_and_deviation(metric(group, "test/nll_bpd")), paper.nll,
+            f"{group[0].test['num_parameters'] / 1e6:.3f}", str(paper.parameters),
+            _percent(group, base, "train_step_seconds"), str(paper.training),
+            _percent(group, base, "sample_seconds_per_image"), str(paper.sampling),
+            median(runtime(group, "peak_memory_bytes", scale=2**-20)),
+        ]
+        for kind, paper in PAPER.items() if (group := by_kind[kind])
+    ]  # fmt: skip
+    return Table(HEADER, rows, measured_on(runs))
 
 
-def _seconds(runs: Sequence[Run], name: str) -> float | None:
-    values = [run.runtime[name] for run in runs if name in run.runtime]
-    return statistics.median(values) if values else None
+def _kind(run: Run) -> str:
+    return str(run.flow_arguments.get("mixing"))
 
 
-def _percent(seconds: float | None, base: float | None) -> str:
-    return f"{100 * seconds / base:.1f}" if seconds and base else "–"
+def _percent(group: Sequence[Run], base: Sequence[Run], name: str) -> str:
+    seconds, base_seconds = runtime(group, name), runtime(base, name)
+    unit = statistics.median(base_seconds) if base_seconds else 0.0
+    return median([100 * value / unit for value in seconds], digits=1) if unit else NONE

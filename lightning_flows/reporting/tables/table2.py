@@ -7,44 +7,44 @@ from pathlib import Path
 from typing import NamedTuple
 
 from lightning_flows.errors import DataError
-from lightning_flows.reporting.tables.runs import (
-    Run,
-    check_comparable,
-    markdown,
-    mean_and_deviation,
-    measured_on,
-    newest_by_seed,
-)
+from lightning_flows.reporting.tables.compare import check_comparable, measured_on, metric, newest_by_seed, runtime
+from lightning_flows.reporting.tables.runs import Run
+from lightning_flows.reporting.tables.table import NONE, Table, mean_and_deviation, median
 
 
 class PaperRow(NamedTuple):
-    """What the paper prints, in bits per dimension on CIFAR-10: bound and NLL, by dequantization."""
+    """What the paper reports, in bits per dimension on CIFAR-10: bound and NLL, by dequantization."""
 
     name: str
     numbers: Mapping[str, tuple[str, str]]
 
 
+SYLVESTER = "Convolutional Sylvester"
 TABLE2 = {
     "coupling": PaperRow("coupling", {"uniform": ("3.38", "3.35"), "variational": ("3.27", "3.25")}),
-    "residual": PaperRow("residual", {"uniform": ("3.37", "–"), "variational": ("3.26", "–")}),
+    "residual": PaperRow("residual", {"uniform": ("3.37", NONE), "variational": ("3.26", NONE)}),
     "residual_equal_memory": PaperRow(
-        "residual, equal memory", {"uniform": ("3.44", "–"), "variational": ("3.35", "–")}
+        "residual, equal memory", {"uniform": ("3.44", NONE), "variational": ("3.35", NONE)}
     ),
-    "csf": PaperRow("Convolutional Sylvester", {"uniform": ("3.32", "3.29"), "variational": ("3.21", "3.19")}),
+    "csf": PaperRow(SYLVESTER, {"uniform": ("3.32", "3.29"), "variational": ("3.21", "3.19")}),
 }
 TABLE3 = {
-    "csf": PaperRow("Convolutional Sylvester", {"variational": ("3.21", "3.19")}),
+    "csf": PaperRow(SYLVESTER, {"variational": ("3.21", "3.19")}),
     "no_autoregressive": PaperRow("without f_AR", {"variational": ("3.44", "3.42")}),
     "no_basis": PaperRow("without basis", {"variational": ("3.27", "3.25")}),
 }
+DEQUANTIZATIONS = ("uniform", "variational")
+EQUAL_MEMORY_STEPS = 8
+"""Steps per level of residual flows that take as much memory as the paper's others, which have 16."""
+FREE = {"flow", "dequantization", "ablation", "num_importance_samples"}
 HEADER = [
     "model", "dequantization", "seeds", "−ELBO", "paper", "NLL", "paper", "parameters (M)",
     "training step (s)", "peak memory (MiB)", "time to val bpd",
 ]  # fmt: skip
 
 
-def table2(runs: Sequence[Run]) -> str:
-    """Table 2 as Markdown: coupling, residual and Sylvester flows.
+def table2(runs: Sequence[Run]) -> Table:
+    """Table 2: coupling, residual and Sylvester flows.
 
     Bounds and NLL in bits per dimension, mean ± standard deviation over seeds; seconds and memory are medians. The last
     column is the training time, in seconds without evaluation, until the validation bpd is as low as the best of the
@@ -53,64 +53,69 @@ def table2(runs: Sequence[Run]) -> str:
     return _table(runs, TABLE2)
 
 
-def table3(runs: Sequence[Run]) -> str:
-    """Table 3 as Markdown: the Sylvester layer without a part of it. For columns and errors see :func:`table2`."""
+def table3(runs: Sequence[Run]) -> Table:
+    """Table 3: the Sylvester layer without a component of it. For columns and errors see :func:`table2`."""
     return _table(runs, TABLE3)
 
 
-def _table(runs: Sequence[Run], paper: Mapping[str, PaperRow]) -> str:
-    kinds = _kinds(runs)
-    runs = [run for run in runs if kinds.get(run.folder) in paper and "test/bpd" in run.test["metrics"]]
+def _table(runs: Sequence[Run], paper: Mapping[str, PaperRow]) -> Table:
+    runs = [run for run in runs if run.dequantization in DEQUANTIZATIONS and "test/bpd" in run.metrics]
+    kinds = kinds_of(runs)
+    runs = [run for run in runs if kinds.get(run.folder) in paper]
     if not runs:
-        raise DataError(f"expected runs of {', '.join(paper)}; got none of them")
-    check_comparable(runs, free=lambda run: {"ablation", "dequantization", "equal_memory", "num_importance_samples"})
+        raise DataError(f"no run is of {', '.join(paper)} with a test/bpd")
+    halved = {"steps_per_level"}
+    check_comparable(runs, free=lambda r: FREE | (halved if kinds[r.folder] == "residual_equal_memory" else set()))
     rows, targets = [], []
-    for dequantization in ("uniform", "variational"):
-        groups = {}
-        for kind in paper:
-            found = [r for r in runs if kinds[r.folder] == kind and r.model.get("dequantization") == dequantization]
-            if found:
-                groups[kind] = newest_by_seed(found)
+    for dequantization in DEQUANTIZATIONS:
+        found = {k: [r for r in runs if kinds[r.folder] == k and r.dequantization == dequantization] for k in paper}
+        groups = {kind: newest_by_seed(group) for kind, group in found.items() if group}
         target = max((best for group in groups.values() if (best := _best(group)) is not None), default=None)
         for kind, group in groups.items():
-            metrics = [run.test["metrics"] for run in group]
-            numbers = paper[kind].numbers.get(dequantization, ("–", "–"))
-            nll = (
-                mean_and_deviation([m["test/nll_bpd"] for m in metrics])
-                if all("test/nll_bpd" in m for m in metrics)
-                else "–"
-            )
-            memory = [run.runtime["peak_memory_bytes"] / 2**20 for run in group if "peak_memory_bytes" in run.runtime]
-            step = [run.runtime["train_step_seconds"] for run in group if "train_step_seconds" in run.runtime]
+            bound, nll = paper[kind].numbers.get(dequantization, (NONE, NONE))
             rows.append(
                 [
                     paper[kind].name, dequantization, str(len(group)),
-                    mean_and_deviation([m["test/bpd"] for m in metrics]), numbers[0], nll, numbers[1],
+                    mean_and_deviation(metric(group, "test/bpd")), bound,
+                    mean_and_deviation(metric(group, "test/nll_bpd")), nll,
                     f"{group[0].test['num_parameters'] / 1e6:.3f}",
-                    f"{statistics.median(step):.3f}" if step else "–",
-                    f"{statistics.median(memory):.0f}" if memory else "–",
+                    median(runtime(group, "train_step_seconds"), digits=3),
+                    median(runtime(group, "peak_memory_bytes", scale=2**-20)),
                     _time_to(group, target),
                 ]
             )  # fmt: skip
         if target is not None:
             targets.append(f"{target:.3f} ({dequantization})")
     note = f"The validation bpd to reach is {', '.join(targets)}. " if targets else ""
-    return f"{markdown(HEADER, rows)}\n\n{note}{measured_on(runs)}"
+    return Table(HEADER, rows, note + measured_on(runs))
 
 
-def _kinds(runs: Sequence[Run]) -> dict[Path, str]:
-    """Which row each run belongs to."""
+def kinds_of(runs: Sequence[Run]) -> dict[Path, str]:
+    """Row of each run, by folder, of those that belong to a table.
+
+    A residual flow has equal memory if it has fewer steps per level than another run or, where there are residual flows
+    alone, the paper's number of steps.
+    """
+    names = {"CouplingFlow": "coupling", "ResidualFlow": "residual", "ConvSylvesterFlow": "csf"}
+    ours = {run.folder: run for run in runs if run.flow in names}
+    steps = {folder: _steps(run) for folder, run in ours.items()}
     kinds = {}
-    for run in runs:
-        name = run.test["model"]["class_path"].rpartition(".")[2]
-        if name == "CouplingFlow":
-            kinds[run.folder] = "coupling"
-        elif name == "ResidualFlow":
-            kinds[run.folder] = "residual_equal_memory" if run.model.get("equal_memory") else "residual"
-        elif name == "CSF":
-            ablation = run.model.get("ablation", "none")
-            kinds[run.folder] = "csf" if ablation == "none" else ablation
+    for folder, run in ours.items():
+        kinds[folder] = names[run.flow]
+        fewer = steps[folder] < max(steps.values())
+        alone = {run.flow for run in ours.values()} == {"ResidualFlow"}
+        if run.flow == "ResidualFlow" and (fewer or (alone and steps[folder] == EQUAL_MEMORY_STEPS)):
+            kinds[folder] = "residual_equal_memory"
+        elif (
+            run.flow == "ConvSylvesterFlow" and (ablation := str(run.flow_arguments.get("ablation", "none"))) != "none"
+        ):
+            kinds[folder] = ablation
     return kinds
+
+
+def _steps(run: Run) -> int:
+    steps = run.flow_arguments.get("steps_per_level")
+    return steps if isinstance(steps, int) else 0
 
 
 def _best(group: Sequence[Run]) -> float | None:
@@ -127,5 +132,5 @@ def _time_to(group: Sequence[Run], target: float | None) -> str:
         reached = [step for step, value in run.curve("val/bpd") if target is not None and value <= target]
         step_seconds = run.runtime.get("train_step_seconds", math.inf)
         seconds.append((min(reached) + 1) * step_seconds if reached else math.inf)
-    median = statistics.median(seconds)
-    return f"{median:.0f} s" if math.isfinite(median) else "–"
+    middle = statistics.median(seconds)
+    return f"{middle:.0f} s" if math.isfinite(middle) else NONE

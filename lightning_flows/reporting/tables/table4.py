@@ -1,17 +1,11 @@
 """Table 4: graph flows on mixtures of Gaussians."""
 
-import statistics
 from collections.abc import Sequence
 
 from lightning_flows.errors import DataError
-from lightning_flows.reporting.tables.runs import (
-    Run,
-    check_comparable,
-    markdown,
-    mean_and_deviation,
-    measured_on,
-    newest_by_seed,
-)
+from lightning_flows.reporting.tables.compare import check_comparable, measured_on, metric, newest_by_seed, runtime
+from lightning_flows.reporting.tables.runs import Run
+from lightning_flows.reporting.tables.table import NONE, Table, mean_and_deviation, median
 
 DATA = {"mog4": "MoG-4", "mog9": "MoG-9", "mog16": "MoG-16", "mog_ring": "MoG-Ring"}
 MODELS = {
@@ -24,10 +18,10 @@ PAPER = {
     "coupling": ("3.89 ± 0.012", "6.14 ± 0.012", "7.20 ± 0.021", "4.35 ± 0.023"),
     "gnf": ("3.69 ± 0.016", "4.60 ± 0.067", "5.38 ± 0.048", "4.22 ± 0.025"),
     "gnf_exponential": ("3.68 ± 0.017", "4.52 ± 0.047", "5.26 ± 0.047", "4.19 ± 0.036"),
-    "set_autoregressive": ("–", "–", "–", "–"),
+    "set_autoregressive": (NONE,) * 4,
 }
-"""What the paper prints: nats a node, in the order of the data."""
-PAPER_ENTROPY = ("3.63 ± 0.000", "4.26 ± 0.013", "–", "4.05 ± 0.001")
+"""What the paper reports: nats per node, in the order of the data."""
+PAPER_ENTROPY = ("3.63 ± 0.000", "4.26 ± 0.013", NONE, "4.05 ± 0.001")
 METRICS = ("test/nll_from_gap", "test/gap", "test/gap_standard_error", "test/entropy")
 HEADER = [
     "data", "model", "seeds", "NLL", "paper", "gap to the entropy", "valid samples %", "parameters", "steps",
@@ -35,58 +29,54 @@ HEADER = [
 ]  # fmt: skip
 
 
-def table4(runs: Sequence[Run]) -> str:
-    """Table 4 as Markdown: nats a node, mean ± standard deviation over seeds.
+def table4(runs: Sequence[Run]) -> Table:
+    """Table 4: nats per node, mean ± standard deviation over seeds.
 
     The NLL is the entropy plus the gap, the mean of (log p_true − log p_model)/N over the same graphs, of which the
-    latter is far more precise. Trainings of another length are another row. Runs on other means, sizes or edges are
-    left out. Steps and seconds are medians.
+    latter is far more precise. Trainings of another length have rows of their own. Runs on other means, sizes or edges
+    are left out. Steps and seconds are medians.
     Raises: DataError if no run is of this experiment, or those of one row cannot be compared.
     """
-    groups: dict[tuple[str, str, int], list[Run]] = {}
+    groups: dict[tuple[int, int, int], list[Run]] = {}
     for run in runs:
-        options, model = run.test["data"]["init_args"], kind_of(run)
-        data = options.get("mixture")
+        model, options = kind_of(run), run.test["data"]["init_args"]
         other = any(options.get(key) is not None for key in ("means", "sizes", "adjacency"))
-        other = other or any(name not in run.test["metrics"] for name in METRICS)
-        if data in DATA and model in MODELS and not other:
-            groups.setdefault((data, model, _length(run)), []).append(run)
+        if model and options.get("mixture") in DATA and not other and all(name in run.metrics for name in METRICS):
+            key = list(DATA).index(options["mixture"]), list(MODELS).index(model), planned_steps(run)
+            groups.setdefault(key, []).append(run)
     if not groups:
-        raise DataError("expected runs of table4/*.yaml; got none of a graph flow")
+        raise DataError("no run is of a graph flow on MoG-4, MoG-9, MoG-16 or MoG-Ring")
     rows = []
-    for i, data in enumerate(DATA):
-        present = sorted((list(MODELS).index(key[1]), key[2], key) for key in groups if key[0] == data)
-        for _, _, key in present:
-            group = newest_by_seed(groups[key])
+    for i, data in enumerate(DATA.values()):
+        present = sorted(key for key in groups if key[0] == i)
+        for key in present:
+            group, kind = newest_by_seed(groups[key]), list(MODELS)[key[1]]
             check_comparable(group, free=lambda run: set())
-            rows.append([DATA[data], MODELS[key[1]], *_row(group, PAPER[key[1]][i])])
+            rows.append([data, MODELS[kind], *_row(group, PAPER[kind][i])])
         if present:
-            entropy = groups[present[0][-1]][0].test["metrics"]["test/entropy"]
-            rows.append([DATA[data], "entropy", "", f"{entropy:.4f}", PAPER_ENTROPY[i], *[""] * (len(HEADER) - 5)])
-    errors = [run.test["metrics"]["test/gap_standard_error"] for group in groups.values() for run in group]
-    note = f"Standard error of a run's gap over test graphs: at most {max(errors):.4f}."
+            entropy = groups[present[0]][0].metrics["test/entropy"]
+            rows.append([data, "entropy", "", f"{entropy:.4f}", PAPER_ENTROPY[i], *[""] * (len(HEADER) - 5)])
+    error = max(value for group in groups.values() for value in metric(group, "test/gap_standard_error"))
+    note = f"Standard error of a run's gap over test graphs: at most {error:.4f}."
     paper = "Paper: its own training lengths and sizes, which it does not give."
-    return f"{markdown(HEADER, rows)}\n\n{note} {measured_on(next(iter(groups.values())), paper)}"
+    return Table(HEADER, rows, f"{note} {measured_on(next(iter(groups.values())), paper)}")
 
 
 def _row(group: Sequence[Run], paper: str) -> list[str]:
-    metrics = [run.test["metrics"] for run in group]
-    shares = [m["test/valid_share"] for m in metrics if "test/valid_share" in m]
-    seconds = [run.runtime["cpu_seconds"] for run in group if "cpu_seconds" in run.runtime]
-    steps = {run.test["global_step"] for run in group}
+    shares = [100 * run.metrics["test/valid_share"] for run in group if "test/valid_share" in run.metrics]
     return [
         str(len(group)),
-        mean_and_deviation([m["test/nll_from_gap"] for m in metrics]),
+        mean_and_deviation(metric(group, "test/nll_from_gap")),
         paper,
-        mean_and_deviation([m["test/gap"] for m in metrics], digits=4),
-        f"{100 * statistics.fmean(shares):.1f}" if shares else "–",
+        mean_and_deviation(metric(group, "test/gap"), digits=4),
+        mean_and_deviation(shares, digits=1).partition(" ")[0],
         str(group[0].test["num_parameters"]),
-        f"{statistics.median(steps):.0f}",
-        f"{statistics.median(seconds):.0f}" if seconds else "–",
+        median(sorted({run.test["global_step"] for run in group})),
+        median(runtime(group, "cpu_seconds")),
     ]
 
 
-def _length(run: Run) -> int:
+def planned_steps(run: Run) -> int:
     """Planned steps of the training, 0 if it has no limit; a best checkpoint may be of an earlier step."""
     trainer, steps_per_epoch = run.config["trainer"], run.config["data"]["init_args"].get("steps_per_epoch") or 0
     limits = (trainer.get("max_steps") or -1, (trainer.get("max_epochs") or -1) * steps_per_epoch)
@@ -94,8 +84,7 @@ def _length(run: Run) -> int:
 
 
 def kind_of(run: Run) -> str | None:
-    """Row of a run, a key of MODELS; None for another model."""
-    name = run.test["model"]["class_path"].rpartition(".")[2]
-    if name == "GraphNormalizingFlow":
-        return "gnf_exponential" if run.model.get("exponential") else "gnf"
-    return {"GraphCouplingFlow": "coupling", "SetAutoregressiveFlow": "set_autoregressive"}.get(name)
+    """Row of a run, a key of MODELS; None for another flow."""
+    if run.flow == "GraphNormalizingFlow":
+        return "gnf_exponential" if run.flow_arguments.get("exponential") else "gnf"
+    return {"GraphCouplingFlow": "coupling", "SetAutoregressiveFlow": "set_autoregressive"}.get(run.flow)

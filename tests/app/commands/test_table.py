@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from lightning_flows.app.cli import main
-from tests.reporting.tables.conftest import write_run  # noqa: F401 - a fixture
 
 TINY = """# tiny
 model:
@@ -56,7 +55,7 @@ def test_unknown_table(capsys) -> None:
 def test_empty_folder(tmp_path: Path, capsys) -> None:
     with pytest.raises(SystemExit):
         main(["table", "1", f"--runs={tmp_path}"])
-    assert "expected tested runs below" in capsys.readouterr().err
+    assert "there are no tested runs below" in capsys.readouterr().err
 
 
 def test_a_run_that_fails_stops_the_table(tmp_path: Path, capfd) -> None:
@@ -65,13 +64,13 @@ def test_a_run_that_fails_stops_the_table(tmp_path: Path, capfd) -> None:
     assert "`fit` of conv1x1_cpu_nowhere_seed0 ended with status 1" in capfd.readouterr().err
 
 
-def test_one_bad_run_is_one_line_and_no_text_drives_the_terminal(write_run, tmp_path: Path, capsys) -> None:  # noqa: F811
+def test_one_bad_run_is_one_line_and_no_text_drives_the_terminal(write_run, tmp_path: Path, capsys) -> None:
     write_run("good", torch="2.0\x1b]0;evil\x07")
     os.mkfifo(write_run("bad\x1b[31m", seed=1) / "runtime.json")
     main(["table", "1", f"--runs={tmp_path}"])
     out, told = capsys.readouterr()
     assert "| 1x1 | 1 |" in out
     assert r"torch 2.0\x1b]0;evil\x07" in out
-    assert told.startswith(f"left out: expected a whole run in {tmp_path}/bad\\x1b[31m/version_0; got ")
+    assert told.startswith(f"left out: the run in {tmp_path}/bad\\x1b[31m/version_0 is broken: ")
     assert told.count("\n") == 1
     assert "\x1b" not in out + told

@@ -1,100 +1,106 @@
-from lightning_flows.reporting.report import read_trainings
 from lightning_flows.reporting.report.experiments import (
-    RUNTIME_HEADER,
     data_name,
     headline,
-    runtime_row,
+    results,
+    runtimes,
     tables,
     training_chart,
     validation_charts,
 )
 from lightning_flows.reporting.tables import table1
-from tests.reporting.tables.test_events import write
+from lightning_flows.reporting.tables.runs import read_runs
+from tests.reporting.runs import RUNTIME, graph_model, image_model, write_curve
 
-
-def model(name: str, **options):
-    return {"class_path": f"lightning_flows.modules.{name}", "init_args": {"dequantization": "uniform", **options}}
+CSF = image_model("ConvSylvesterFlow", ablation="none")
 
 
 def test_the_table_is_that_of_the_command(write_run, tmp_path) -> None:
     for kind in ("conv1x1", "emerging"):
         write_run(kind, mixing=kind)
-    trainings = read_trainings(tmp_path)
-    (table,) = tables(trainings)
-    lines = table1([training.run for training in trainings]).splitlines()
-    assert table.number == 1
-    assert ["| " + " | ".join(row) + " |" for row in (table.header, *table.rows)] == [lines[0], *lines[2:4]]
-    assert table.note == lines[-1]
+    runs = read_runs(tmp_path)
+    assert tables(runs) == {1: table1(runs)}
 
 
-def test_runs_of_a_table_that_cannot_be_compared_say_why(write_run, tmp_path) -> None:
-    write_run("a")
-    write_run("b", max_epochs=5)
-    (table,) = tables(read_trainings(tmp_path))
+def test_models_that_cannot_be_compared_say_why(write_run, tmp_path) -> None:
+    write_run("a", model=CSF)
+    write_run("b", model=image_model("CouplingFlow"), trainer={"max_epochs": 5})
+    (table,) = tables(read_runs(tmp_path)).values()
     assert table.rows == []
-    assert "expected runs that differ in mixing" in table.note
+    assert "runs of a table may differ only in ablation, dequantization" in table.note
 
 
-def test_sylvester_flows_are_of_the_table_of_those_beside_them(write_run, tmp_path) -> None:
-    write_run("two/csf", model=model("CSF", ablation="none"))
-    write_run("three/csf", model=model("CSF", ablation="none"))
-    write_run("three/far", model=model("CSF", ablation="no_autoregressive"))
-    three, two = [[t for t in read_trainings(tmp_path) if t.experiment == name] for name in ("three", "two")]
-    assert [table.number for table in tables(two)] == [2]
-    assert [table.number for table in tables(three)] == [3]
-    assert [row[0] for row in tables(three)[0].rows] == ["Convolutional Sylvester", "without f_AR"]
+def test_one_model_with_different_settings_is_no_experiment_of_the_paper(write_run, tmp_path) -> None:
+    write_run("demo", model=CSF)
+    assert list(tables(read_runs(tmp_path))) == [2]
+    write_run("csf_small", model=CSF, trainer={"max_epochs": 10})
+    assert tables(read_runs(tmp_path)) == {}
+
+
+def test_sylvester_flows_belong_to_table_3_next_to_an_ablation(write_run, tmp_path) -> None:
+    write_run("two/csf", model=CSF)
+    write_run("three/csf", model=CSF)
+    write_run("three/far", model=image_model("ConvSylvesterFlow", ablation="no_autoregressive"))
+    three, two = [[run for run in read_runs(tmp_path) if run.experiment == name] for name in ("three", "two")]
+    assert list(tables(two)) == [2]
+    assert [row[0] for row in tables(three)[3].rows] == ["Convolutional Sylvester", "without f_AR"]
+
+
+def test_results_put_the_best_first_and_say_what_was_tested(write_run, tmp_path) -> None:
+    write_run("a", bpd=3.5, time=86400.0)
+    write_run("b", bpd=3.25, model=CSF)
+    write_run("c", model=graph_model("GraphCouplingFlow"), metrics={"test/nll": 4.0})
+    write_run("untested", metrics={})
+    header, rows, _ = results(read_runs(tmp_path))
+    assert [row[0] for row in rows] == ["b", "a", "c"]
+    b, a, c = (dict(zip(header, row, strict=True)) for row in rows)
+    assert (b["flow"], b["dequantization"], b["test"]) == ("ConvSylvesterFlow", "uniform", "3.250 bits per dimension")
+    assert (a["NLL"], a["parameters (M)"], a["steps"]) == ("3.400", "1.235", "20")
+    assert (a["data"], a["tested (UTC)"]) == ("SamplePhotos", "1970-01-02 00:00")
+    assert (c["test"], c["dequantization"], c["NLL"]) == ("4.000 nats per node", "–", "–")
 
 
 def test_seeds_share_a_color(write_run, tmp_path) -> None:
     for name in ("a_seed0", "a_seed1", "b_seed0"):
-        write(write_run(name), {1: 4.0, 2: 3.0})
-    (chart,) = validation_charts(read_trainings(tmp_path))
-    assert chart.legend == [(0, "a"), (1, "b")]
-    assert chart.svg.count('path class="c0"') == 2
-    assert "SamplePhotosDataModule: bits per dimension" in chart.title
+        write_curve(write_run(name), {1: 4.0, 2: 3.0})
+    (chart,) = validation_charts(read_runs(tmp_path))
+    assert chart.legend == [("c0", "a"), ("c1", "b")]
+    assert [line.style.split()[0] for line in chart.lines] == ["c0", "c0", "c1"]
+    assert (chart.title, chart.y_label) == ("Validation on SamplePhotos", "bits per dimension")
+    assert "a_seed1: 4 at step 1, 3 at step 2, lowest 3." in chart.description
 
 
 def test_curves_of_graphs_are_in_nats(write_run, tmp_path) -> None:
-    write(write_run("a"), {1: 4.0}, tag="train/nll")
-    (training,) = read_trainings(tmp_path)
-    assert training_chart(training).title == "Nats a node"
-    assert validation_charts([training]) == []
+    write_curve(write_run("a"), {1: 4.0}, tag="train/nll")
+    (run,) = read_runs(tmp_path)
+    assert training_chart(run).y_label == "nats per node"
+    assert validation_charts([run]) == []
 
 
 def test_runtimes_and_what_is_not_known(write_run, tmp_path) -> None:
-    write_run("a", runtime={"train_step_seconds": 0.25, "peak_memory_bytes": 2**21, "device": "CPU", "torch": "2.1"})
+    write_run("a", runtime=RUNTIME | {"torch": "2.1"})
     write_run("b")
-    one, other = [dict(zip(RUNTIME_HEADER, runtime_row(t), strict=True)) for t in read_trainings(tmp_path)]
-    assert (one["step (s)"], one["peak memory (MiB)"], one["device"], one["torch"]) == ("0.250", "2", "CPU", "2.1")
-    assert one["test"] == "4.000 bits per dimension"
-    assert (other["step (s)"], other["torch"], other["run"]) == ("–", "2.0", "b")
+    header, rows, _ = runtimes(read_runs(tmp_path))
+    one, other = (dict(zip(header, row, strict=True)) for row in rows)
+    assert (one["training step (s)"], one["peak memory (MiB)"]) == ("2.000", "300")
+    assert (one["device"], one["torch"], one["batch"]) == ("CPU, 2 threads", "2.1", "8")
+    assert (other["training step (s)"], other["torch"], other["device"]) == ("–", "2.0", "–")
 
 
-def test_a_result_that_is_no_number_is_left_out(write_run, tmp_path) -> None:
+def test_a_result_that_is_not_a_number_is_left_out(write_run, tmp_path) -> None:
     write_run("a", metrics={"test/bpd": "none"})
-    (training,) = read_trainings(tmp_path)
-    assert headline(training) is None
-    assert "whose test/bpd is 'none', not a finite number" in training.problems[0]
-    assert tables([training]) == []
+    (run,) = read_runs(tmp_path)
+    assert headline(run) == ""
+    assert "test/bpd is 'none', not a finite number" in run.error
+    assert tables([run]) == {}
 
 
-def test_sylvester_flows_of_other_settings_are_no_experiment_of_the_paper(write_run, tmp_path) -> None:
-    csf = model("CSF", ablation="none")
-    write_run("demo", model=csf)
-    write_run("csf_small", model=csf, max_epochs=10)
-    assert tables(read_trainings(tmp_path)) == []
-    write_run("coupling", model=model("CouplingFlow"))  # which is compared with them in Table 2
-    (table,) = tables(read_trainings(tmp_path))
-    assert "expected runs that differ in" in table.note
-
-
-def test_a_run_without_what_a_table_shows_leaves_it_to_the_others(write_run, tmp_path) -> None:
+def test_a_run_without_the_metric_of_a_table_is_left_out(write_run, tmp_path) -> None:
     write_run("a", metrics={"test/nll_bpd": 3.0})
     write_run("b", mixing="emerging")
-    (table,) = tables(read_trainings(tmp_path))
-    assert [row[0] for row in table.rows] == ["emerging"]
+    assert [row[0] for row in tables(read_runs(tmp_path))[1].rows] == ["emerging"]
 
 
-def test_settings_of_any_form_have_a_name() -> None:
-    for data in (None, [], {}, {"class_path": "a.B", "init_args": "x"}, {"class_path": 3, "init_args": {"root": 4}}):
-        assert isinstance(data_name({"data": data}), str)
+def test_data_are_named_by_class_and_file(write_run, tmp_path) -> None:
+    options = {"class_path": "lightning_flows.data.ImageFolderDataModule", "init_args": {"root": "/a/photos.tar"}}
+    assert data_name({"data": options}) == "ImageFolder photos.tar"
+    assert data_name({}) == "unknown data"

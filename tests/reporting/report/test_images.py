@@ -12,10 +12,10 @@ from lightning_flows.errors import DataError
 from lightning_flows.reporting.report.images import inline
 
 
-def test_a_image_is_small_and_whole(tmp_path) -> None:
+def test_an_image_becomes_small_and_stays_whole(tmp_path) -> None:
     path = tmp_path / "a.png"
     Image.effect_noise((1280, 320), 80).save(path)
-    image = inline(path)
+    image = inline(path, tmp_path)
     assert (image.width, image.height) == (640, 160)
     kind, _, data = image.uri.partition(",")
     assert kind == "data:image/webp;base64"
@@ -23,11 +23,11 @@ def test_a_image_is_small_and_whole(tmp_path) -> None:
     assert len(image.uri) < path.stat().st_size / 3
 
 
-def test_what_is_no_image(tmp_path) -> None:
+def test_a_file_that_is_not_an_image(tmp_path) -> None:
     path = tmp_path / "a.png"
     path.write_bytes(b"no image")
-    with pytest.raises(DataError, match=r"expected an image; got a\.png"):
-        inline(path)
+    with pytest.raises(DataError, match=r"a\.png cannot be read as PNG"):
+        inline(path, tmp_path)
 
 
 def chunk(kind: bytes, data: bytes) -> bytes:
@@ -53,11 +53,11 @@ BOMB = zlib.compress(bytes(100_000_000))
         b"\x89PNG\r\n\x1a\n", b"",
     ],
 )  # fmt: skip
-def test_what_is_made_to_confuse_or_exhaust_a_decoder(content: bytes, tmp_path: Path) -> None:
+def test_crafted_images_neither_confuse_nor_exhaust_the_decoder(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     path.write_bytes(content)
     with suppress(DataError):
-        image = inline(path)
+        image = inline(path, tmp_path)
         assert max(image.width, image.height) <= 640
 
 
@@ -70,14 +70,14 @@ def test_other_formats_are_not_decoded(tmp_path: Path, monkeypatch: pytest.Monke
     path = tmp_path / "a.png"
     path.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n%%EOF\n")
     with pytest.raises(DataError, match="cannot be read as PNG"):
-        inline(path)
+        inline(path, tmp_path)
     Image.new("RGB", (4, 4)).save(path, "BMP")
     with pytest.raises(DataError, match="cannot be read as PNG"):
-        inline(path)
+        inline(path, tmp_path)
     assert not (tmp_path / "called").exists()
 
 
-def test_damaged_images_are_told_or_shown(tmp_path: Path) -> None:
+def test_damaged_images_are_refused_or_shown(tmp_path: Path) -> None:
     chance, path = random.Random(0), tmp_path / "a.png"
     for mode in ("RGB", "RGBA", "P", "L", "1"):
         Image.effect_noise((16, 16), 80).convert(mode).save(path)
@@ -87,10 +87,10 @@ def test_damaged_images_are_told_or_shown(tmp_path: Path) -> None:
             data[chance.randrange(len(data))] = chance.randrange(256)
             path.write_bytes(data[: chance.choice([len(data), chance.randrange(len(data))])])
             with suppress(DataError):
-                assert inline(path).width <= 640
+                assert inline(path, tmp_path).width <= 640
 
 
-def test_a_image_from_elsewhere_is_not_shown(tmp_path: Path) -> None:
+def test_an_image_outside_the_run_is_not_shown(tmp_path: Path) -> None:
     (tmp_path / "run/samples").mkdir(parents=True)
     Image.new("RGB", (4, 4)).save(tmp_path / "private.png")
     (tmp_path / "run/samples/a.png").symlink_to(tmp_path / "private.png")

@@ -7,33 +7,41 @@ import pytest
 from PIL import Image
 
 from lightning_flows import __version__
-from lightning_flows.reporting.report import read_trainings
-from lightning_flows.reporting.report.page import report_page
-from tests.reporting.tables.test_events import write
+from lightning_flows.reporting.report import Report, report_page
+from lightning_flows.reporting.tables.runs import read_runs
+from tests.reporting.runs import image_model, write_curve
+
+
+def report(folder: Path, title: str = "Runs of today") -> Report:
+    return report_page(read_runs(folder), title)
 
 
 def page(folder: Path, title: str = "Runs of today") -> str:
-    return report_page(read_trainings(folder), title)
+    return report(folder, title).html
 
 
 def test_a_whole_run_lacks_nothing(write_run, tmp_path) -> None:
     folder = write_run("a", runtime={"train_step_seconds": 0.25})
-    write(folder, {1: 4.0, 2: 3.0})
+    write_curve(folder, {1: 4.0, 2: 3.0})
     (folder / "samples").mkdir()
     Image.new("RGB", (64, 16)).save(folder / "samples/epoch_0007.png")
     html = page(tmp_path)
     assert "Missing or broken" not in html
     assert "incomplete" not in html
-    assert re.search(rf"1 run, lightning_flows {re.escape(__version__)}\.", html)
+    assert re.search(
+        rf"1 run; written \d{{4}}-\d\d-\d\d \d\d:\d\d UTC by lightning_flows {re.escape(__version__)}\.", html
+    )
     assert "<figcaption>a, epoch 0007</figcaption>" in html
-    assert re.search(r'<figure class="long">\s*<figcaption>a, epoch', html)
-    assert html.count("<h3>Table 1</h3>") == 1
-    assert "Validation, SamplePhotosDataModule: bits per dimension" in html
+    assert re.search(r'<figure class="long">\s*<img', html)
+    captions = ["Results", "Table 1 of the paper", "Runtimes and versions", "Metrics of the test"]
+    assert re.findall("<caption>(.*?)</caption>", html) == captions
+    assert "<title>Validation on SamplePhotos: bits per dimension by step</title>" in html
+    assert "<title>a, step 2: 3</title>" in html
+    assert report(tmp_path).num_incomplete == 0
 
 
-def test_of_an_empty_run_each_thing_that_is_missing_is_a_sentence(tmp_path) -> None:
-    (tmp_path / "bare/version_0").mkdir(parents=True)
-    (tmp_path / "bare/version_0/config.yaml").write_text("")
+def test_each_thing_that_a_run_lacks_is_a_sentence(write_run, tmp_path) -> None:
+    (write_run("bare") / "tests.jsonl").unlink()
     html = page(tmp_path)
     missing = html.partition("Missing or broken")[2].partition("</section>")[0]
     assert re.findall(r"<li><b>(.*?)</b>: (.*?): ", missing) == [
@@ -41,14 +49,59 @@ def test_of_an_empty_run_each_thing_that_is_missing_is_a_sentence(tmp_path) -> N
         ("bare/version_0", "no curves"),
     ]
     assert html.count("incomplete") == 1
-    for absent in ("Curves", "Newest samples", "<h3>Table", "<img", "<figure", "<pre>"):
+    for absent in ("Curves", "Newest samples", "<table", "<img", "<figure"):
         assert absent not in html
 
 
-def test_a_table_that_cannot_be_made_says_why(write_run, tmp_path) -> None:
+def test_a_table_that_cannot_be_made_says_why_without_alarm(write_run, tmp_path) -> None:
+    write_run("a", model=image_model("CouplingFlow"))
+    write_run("b", model=image_model("ResidualFlow"), trainer={"max_epochs": 5})
+    assert re.search(r'<p class="note">Table 2 of the paper is left out: runs of a table may differ', page(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [("no test", "no test: run"), ("image", "epoch_0.png cannot be read"), ("curve", "is broken")],
+)
+def test_problems_are_listed_at_the_end(write_run, tmp_path, damage: str, message: str) -> None:
+    folder = write_run("a")
+    events = write_curve(folder, {1: 4.0, 2: 3.0})
+    if damage == "no test":
+        (folder / "tests.jsonl").write_text("")
+    elif damage == "image":
+        (folder / "samples").mkdir()
+        (folder / "samples/epoch_0.png").write_text("no image")
+    else:
+        events.write_bytes(events.read_bytes()[:-3])
+    html, num_incomplete = report(tmp_path)
+    assert num_incomplete == 1
+    last = html.rpartition('<section class="problems">')[2]
+    (problem,) = re.findall("<li><b>a/version_0</b>: (.*?)</li>", last)
+    assert message in problem
+
+
+def test_the_newest_image_is_shown(write_run, tmp_path) -> None:
+    folder = write_run("a") / "samples"
+    folder.mkdir()
+    for epoch in (2, 10, 9):
+        Image.new("RGB", (8, 8)).save(folder / f"epoch_{epoch:04d}.png")
+    assert re.findall("<figcaption>(a, .*?)</figcaption>", page(tmp_path)) == ["a, epoch 0010"]
+
+
+def test_each_table_has_row_headers_and_scrolls_by_keyboard(write_run, tmp_path) -> None:
     write_run("a")
-    write_run("b", max_epochs=5)
-    assert re.search(r'<p class="problem">No table: expected runs that differ in mixing', page(tmp_path))
+    html = page(tmp_path)
+    regions = re.findall(r'<div class="wide" role="region" aria-label="[^"]+" tabindex="0"><table>', html)
+    assert len(regions) == html.count("<table>") == html.count("<caption>")
+    for row in re.findall(r"<tr>(?!<th scope=\"col\").*?</tr>", html):
+        assert row.startswith('<tr><th scope="row">')
+
+
+def test_control_characters_are_escaped(write_run, tmp_path) -> None:
+    write_run("a\x1b[31m\u202eb")
+    html = page(tmp_path)
+    assert "a\\x1b[31m\\u202eb" in html
+    assert not set("\x1b\u202e") & set(html)
 
 
 def test_the_title_is_text(write_run, tmp_path) -> None:
@@ -64,13 +117,13 @@ def test_the_title_is_text(write_run, tmp_path) -> None:
 def test_names_in_attributes_legends_and_links_are_text(write_run, tmp_path, name) -> None:
     for run in ("one", f"{name}_seed0"):
         folder = write_run(f"{name}/{run}")
-        write(folder, {1: 4.0, 2: 3.0})
+        write_curve(folder, {1: 4.0, 2: 3.0})
         (folder / "samples").mkdir()
         Image.new("RGB", (8, 8)).save(folder / f"samples/{name}.png")
     write_run("other/a")
     html = page(tmp_path)
     assert html.count(name) == 0
-    assert 'alt="samples of one"' in html
+    assert 'alt="grid of images sampled from one, ' in html
 
 
 def test_experiments_have_links_and_sections(write_run, tmp_path) -> None:
@@ -80,18 +133,20 @@ def test_experiments_have_links_and_sections(write_run, tmp_path) -> None:
     links = re.findall(r'<a href="#([^"]*)">([^<]*)</a>', html)
     assert links == [("experiment-1", "other runs"), ("experiment-2", "table1"), ("experiment-3", "table2")]
     sections = re.findall(r'<section id="([^"]*)">\s*<h2>([^<]*)</h2>', html)
-    assert sections == [("experiment-1", "Runs"), ("experiment-2", "table1"), ("experiment-3", "table2")]
+    assert sections == [("experiment-1", "Other runs"), ("experiment-2", "table1"), ("experiment-3", "table2")]
     second = html.partition('id="experiment-2"')[2].partition("</section>")[0]
     assert re.findall(r"<summary><b>([^<]*)</b>", second) == ["table1/b/version_0", "table1/c/version_0"]
     assert "4 runs" in html
 
 
-def test_one_experiment_needs_no_links(write_run, tmp_path) -> None:
+def test_one_experiment_needs_neither_links_nor_a_heading(write_run, tmp_path) -> None:
     write_run("a")
-    assert "<nav>" not in page(tmp_path)
+    html = page(tmp_path)
+    assert "<nav" not in html
+    assert re.findall("<h2>(.*?)</h2>", html) == ["Missing or broken"]
 
 
 def test_metrics_are_sorted_with_six_digits_and_what_is_no_number_as_it_is(write_run, tmp_path) -> None:
     write_run("a", metrics={"test/bpd": 3.14159265, "b": None, "a": "one < two", "c": 12345678.0})
-    cells = re.findall(r"<tr><td>([^<]*)</td><td>([^<]*)</td></tr>", page(tmp_path))
+    cells = re.findall(r'<tr><th scope="row">([^<]*)</th><td>([^<]*)</td></tr>', page(tmp_path))
     assert cells == [("a", "one &lt; two"), ("b", "None"), ("c", "1.23457e+07"), ("test/bpd", "3.14159")]

@@ -6,33 +6,26 @@ from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import masked_crc32c
 from torch.utils.tensorboard import SummaryWriter
 
 from lightning_flows.reporting.tables.events import read_scalars
-
-
-def write(folder: Path, values: dict[int, float], tag: str = "val/bpd", suffix: str = "") -> Path:
-    with SummaryWriter(str(folder), filename_suffix=suffix) as writer:
-        for step, value in values.items():
-            writer.add_scalar(tag, value, step)
-    (path,) = folder.glob(f"events*{suffix}")
-    return path
+from tests.reporting.runs import write_curve
 
 
 def test_curves_are_in_the_order_of_steps(tmp_path: Path) -> None:
-    write(tmp_path, {5: 1.0, 2: 2.0})
+    write_curve(tmp_path, {5: 1.0, 2: 2.0})
     scalars = read_scalars(tmp_path)
     assert scalars.curves == {"val/bpd": [(2, 2.0), (5, 1.0)]}
     assert scalars.problems == []
 
 
 def test_what_a_resumed_run_logged_again_counts_once(tmp_path: Path) -> None:
-    first = write(tmp_path, {1: 4.0, 2: 9.0}, suffix=".a")
+    first = write_curve(tmp_path, {1: 4.0, 2: 9.0}, suffix=".a")
     first.rename(tmp_path / "events.out.tfevents.1")
-    write(tmp_path, {2: 3.0, 3: 2.0}, suffix=".b").rename(tmp_path / "events.out.tfevents.2")
+    write_curve(tmp_path, {2: 3.0, 3: 2.0}, suffix=".b").rename(tmp_path / "events.out.tfevents.2")
     assert read_scalars(tmp_path).curves["val/bpd"] == [(1, 4.0), (2, 3.0), (3, 2.0)]
 
 
 @pytest.mark.parametrize("damage", ["truncated", "flipped", "zeros"])
-def test_a_broken_file_is_told_and_what_comes_before_is_kept(tmp_path: Path, damage: str) -> None:
-    path = write(tmp_path, dict.fromkeys(range(100), 1.0))
+def test_what_precedes_damage_is_kept_and_the_file_is_named(tmp_path: Path, damage: str) -> None:
+    path = write_curve(tmp_path, dict.fromkeys(range(100), 1.0))
     data = bytearray(path.read_bytes())
     if damage == "flipped":
         data[len(data) // 2] ^= 255
@@ -46,8 +39,8 @@ def test_a_broken_file_is_told_and_what_comes_before_is_kept(tmp_path: Path, dam
     assert "broken after" in problem
 
 
-def test_a_value_that_was_changed_is_not_taken(tmp_path: Path) -> None:
-    path = write(tmp_path, {1: 1.0, 2: 2.0})
+def test_a_changed_value_is_not_taken(tmp_path: Path) -> None:
+    path = write_curve(tmp_path, {1: 1.0, 2: 2.0})
     data = bytearray(path.read_bytes())
     data[-5] ^= 1  # the last byte before the checksum
     path.write_bytes(data)
@@ -56,7 +49,7 @@ def test_a_value_that_was_changed_is_not_taken(tmp_path: Path) -> None:
     assert scalars.problems
 
 
-def test_a_image_that_is_cut_off_is_told(tmp_path: Path) -> None:
+def test_a_truncated_image_is_a_problem(tmp_path: Path) -> None:
     with SummaryWriter(str(tmp_path)) as writer:
         writer.add_image("image", torch.rand(3, 64, 64), 1)
     (path,) = tmp_path.glob("events*")
@@ -64,7 +57,7 @@ def test_a_image_that_is_cut_off_is_told(tmp_path: Path) -> None:
     assert read_scalars(tmp_path).problems
 
 
-def test_large_records_are_stepped_over(tmp_path: Path) -> None:
+def test_images_are_skipped(tmp_path: Path) -> None:
     with SummaryWriter(str(tmp_path)) as writer:
         writer.add_scalar("a", 1.0, 1)
         writer.add_image("image", torch.rand(3, 64, 64), 1)
@@ -73,7 +66,7 @@ def test_large_records_are_stepped_over(tmp_path: Path) -> None:
     assert read_scalars(tmp_path).problems == []
 
 
-def test_no_event_file_is_no_curve(tmp_path: Path) -> None:
+def test_without_event_files_there_are_no_curves(tmp_path: Path) -> None:
     assert read_scalars(tmp_path).curves == {}
     (tmp_path / "events.out.tfevents.1").write_bytes(b"no events at all, only text")
     assert read_scalars(tmp_path).problems
@@ -81,7 +74,7 @@ def test_no_event_file_is_no_curve(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("length", [2**33, 2**63, 2**64 - 1, 2**40])
 def test_a_record_that_claims_to_be_huge(tmp_path: Path, length: int) -> None:
-    path = write(tmp_path, {1: 1.0})
+    path = write_curve(tmp_path, {1: 1.0})
     head = length.to_bytes(8, "little")
     with path.open("ab") as file:
         file.write(head + masked_crc32c(head).to_bytes(4, "little") + bytes(100))
@@ -90,18 +83,12 @@ def test_a_record_that_claims_to_be_huge(tmp_path: Path, length: int) -> None:
     assert "broken after 2 events" in scalars.problems[0]
 
 
-def test_more_events_than_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lightning_flows.reporting.tables.events.MOST", 7)
-    for i in range(3):
-        write(tmp_path, {3 * i + j: 1.0 for j in range(3)}, suffix=f".{i}").rename(
-            tmp_path / f"events.out.tfevents.{i}"
-        )
+@pytest.mark.parametrize("limit", ["MAX_EVENTS", "MAX_BYTES"])
+def test_larger_files_are_cut_off(tmp_path: Path, limit: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(f"lightning_flows.reporting.tables.events.{limit}", 4)
+    path = write_curve(tmp_path, dict.fromkeys(range(9), 1.0))
     scalars = read_scalars(tmp_path)
-    assert [step for step, _ in scalars.curves["val/bpd"]] == [
-        0,
-        1,
-        2,
-        3,
-        4,
-    ]  # each file begins with an event of its own
-    assert scalars.problems == ["expected at most 7 events; got more in events.out.tfevents.1: its curves end there"]
+    steps = [step for step, _ in scalars.curves.get("val/bpd", [])]
+    assert steps == ([0, 1, 2] if limit == "MAX_EVENTS" else [])  # a file begins with an event of its own
+    assert path.name in scalars.problems[0]
+    assert "or larger than" in scalars.problems[0]

@@ -12,24 +12,15 @@ import pytest
 import yaml
 
 from lightning_flows.errors import DataError
-from lightning_flows.reporting.report import read_trainings, report_page
-from lightning_flows.reporting.tables import find_runs, table1, table2, table3, table4
-from tests.reporting.tables.test_events import write
+from lightning_flows.reporting.report import report_page
+from lightning_flows.reporting.tables import TABLES, find_runs, table1
+from lightning_flows.reporting.tables.runs import read_runs
+from tests.reporting.runs import RUNTIME, graph_model, image_model, write_curve
 
-GRAPHS = {"class_path": "lightning_flows.modules.GraphNormalizingFlow", "init_args": {"exponential": True, "width": 8}}
-MOG = {
-    "class_path": "lightning_flows.data.GraphMoGDataModule",
-    "init_args": {"mixture": "mog4", "steps_per_epoch": 9},
-}
-CSF = {
-    "class_path": "lightning_flows.modules.CSF",
-    "init_args": {"dequantization": "uniform", "ablation": "no_autoregressive"},
-}
+GRAPHS = graph_model("GraphNormalizingFlow", exponential=True, width=8)
+MOG = {"class_path": "lightning_flows.data.GraphMoGDataModule", "init_args": {"mixture": "mog4", "steps_per_epoch": 9}}
+CSF = image_model("ConvSylvesterFlow", ablation="no_autoregressive", steps_per_level=4)
 GRAPH_METRICS = {"test/nll_from_gap": 4.0, "test/gap": 0.1, "test/gap_standard_error": 0.1, "test/entropy": 3.6}
-RUNTIME = {
-    "train_step_seconds": 0.5, "images_per_second": 16.0, "batch_size": 8, "num_devices": 1, "device": "CPU",
-    "precision": "32-true", "cpu_seconds": 9.0, "peak_memory_bytes": 2**20, "torch": "2.0", "lightning_flows": "0.2",
-}  # fmt: skip
 ODD: list[Any] = [
     None, True, "x", "\x1b[31m", "", [], {}, [[]], {"a": {"b": [1]}}, -1, 0, 2**62, 10**400, 1e308, -1e-320,
     float("nan"), float("inf"), "9" * 500, "mog4", "none", {"class_path": None}, {"class_path": "a.CSF"}, "a\0b",
@@ -65,24 +56,22 @@ def damaged(data: bytes, chance: random.Random) -> bytes:
 
 def use(folder: Path) -> None:
     """All that is done with runs; nothing but a DataError leaves it."""
-    report_page(read_trainings(folder), "Runs")
+    report_page(read_runs(folder), "Runs")
     try:
         runs = find_runs(folder, tell=lambda text: None)
     except DataError:
         return
-    for table in (table1, table2, table3, table4):
+    for table in TABLES.values():
         with suppress(DataError):
-            assert table(runs)
+            assert table(runs).rows
 
 
 def records(kind: str, write_run) -> list[Path]:
     if kind == "graphs":
         folder = write_run("a", model=GRAPHS, metrics=GRAPH_METRICS, data=MOG, runtime=RUNTIME)
-        config = yaml.safe_load((folder / "config.yaml").read_text())
-        (folder / "config.yaml").write_text(yaml.safe_dump({**config, "data": MOG}))
     else:
-        folder = write_run("a", runtime=RUNTIME, **({"model": CSF} if kind == "csf" else {}))
-    events = write(folder, {1: 4.0, 2: 3.0})
+        folder = write_run("a", runtime=RUNTIME, model=CSF if kind == "csf" else None)
+    events = write_curve(folder, {1: 4.0, 2: 3.0})
     write_run("b", seed=1, runtime=RUNTIME)
     return [folder / "config.yaml", folder / "tests.jsonl", folder / "runtime.json", events]
 
@@ -130,25 +119,27 @@ def test_a_bad_file_is_one_sentence_and_stops_no_other_run(kind: str, name: str,
         path.symlink_to({"zero": "/dev/zero", "secret": secret}[kind])
     told: list[str] = []
     (run,) = [run for run in find_runs(runs, tell=told.append) if run.seed == 1]
-    assert table1([run])
-    broken, whole = read_trainings(runs)
-    assert whole.run is not None
-    assert len(broken.problems) == 1
+    assert table1([run]).rows
+    broken, whole = read_runs(runs)
+    assert whole.test
+    problems = [broken.error] if broken.error else broken.scalars.problems
+    assert len(problems) == 1
     assert len(told) == (name != "events")
-    assert all(path.name in text and "\n" not in text for text in (*told, *broken.problems))
-    assert "secret: 1" not in report_page([broken], "Runs")
+    assert all(path.name in text and "\n" not in text for text in (*told, *problems))
+    assert "secret: 1" not in report_page([broken], "Runs").html
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"metrics": {"test/bpd": float("nan")}}, "whose test/bpd is nan, not a finite number"),
-        ({"metrics": {"test/bpd": "4"}}, "whose test/bpd is '4', not a finite number"),
-        ({"metrics": {"test/bpd": True}}, "whose test/bpd is True, not"),
-        ({"num_parameters": 10**400}, "numbers of at most 64 bits"),
-        ({"torch": None}, "whose torch is None, not str"),
-        ({"model": {"class_path": ["a"], "init_args": {}}}, "whose model.class_path is list, not str"),
-        ({"data": {"class_path": "a", "init_args": "x"}}, "whose data.init_args is 'x', not names with values"),
+        ({"metrics": {"test/bpd": float("nan")}}, "test/bpd is nan, not a finite number"),
+        ({"metrics": {"test/bpd": "4"}}, "test/bpd is '4', not a finite number"),
+        ({"metrics": {"test/bpd": True}}, "test/bpd is True, not"),
+        ({"num_parameters": 10**400}, "numbers of more than 64 bits"),
+        ({"torch": None}, "torch is None, not str"),
+        ({"model": {"class_path": ["a"]}}, "model.class_path is list, not str"),
+        ({"data": {"class_path": "a", "init_args": "x"}}, "data.init_args is 'x', not names with values"),
+        ({"model": image_model("GlowFlow") | {"init_args": {"flow": 3}}}, "model.init_args.flow is 3, not names"),
     ],
 )
 def test_what_is_wrong_with_a_record_is_said(change: dict[str, Any], message: str, write_run, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ def test_a_plain_file_and_a_link_inside_of_the_folder(tmp_path: Path) -> None:
     (tmp_path / "b").symlink_to("a")
     for name in ("a", "b"):
         assert read_text(tmp_path / name, tmp_path, 2) == "é"
-    with pytest.raises(DataError, match="expected a file of at most 1 bytes"):
+    with pytest.raises(DataError, match="is larger than 1 bytes"):
         read_bytes(tmp_path / "a", tmp_path, 1)
     folder = tmp_path / "link"
     folder.symlink_to(tmp_path)  # the run's folder itself may be one
@@ -46,7 +46,7 @@ def test_what_is_no_plain_file_of_the_run(kind: str, tmp_path: Path, monkeypatch
         path = run / "a\0b"
     elif kind != "nothing":
         path.symlink_to({"device": "/dev/zero", "loop": "config.yaml", "secret": "../secret"}[kind])
-    with pytest.raises(DataError, match="expected") as error:
+    with pytest.raises(DataError, match=r"config\.yaml|a.*b") as error:
         read_text(path, run, 100)
     assert "\n" not in str(error.value)
 
@@ -72,7 +72,7 @@ def test_yaml_with_references(monkeypatch: pytest.MonkeyPatch) -> None:
     for loader in {run_files.LOADER, run_files.yaml.SafeLoader}:
         monkeypatch.setattr(run_files, "LOADER", loader)
         assert parse_yaml("a: &a {b: [1, 2.5, null, true]}\nc: *a", "x")["c"] == {"b": [1, 2.5, None, True]}
-        with pytest.raises(DataError, match="expected at most 100000 values"):
+        with pytest.raises(DataError, match="more than 100000 values"):
             parse_yaml(LAUGHS, "x")
 
 

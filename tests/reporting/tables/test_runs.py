@@ -4,7 +4,8 @@ import pytest
 
 from lightning_flows.errors import DataError
 from lightning_flows.reporting.tables import find_runs
-from lightning_flows.reporting.tables.runs import check_comparable, measured_on
+from lightning_flows.reporting.tables.compare import check_comparable, measured_on
+from tests.reporting.runs import image_model
 
 
 def test_tested_runs_are_found_anywhere_below(write_run, tmp_path):
@@ -13,7 +14,8 @@ def test_tested_runs_are_found_anywhere_below(write_run, tmp_path):
     (tmp_path / "unfinished/version_0").mkdir(parents=True)
     one, other = find_runs(tmp_path)
     assert (one.seed, other.seed) == (3, 0)
-    assert one.model["width"] == 8
+    assert (one.flow, one.flow_arguments["width"], one.dequantization) == ("GlowFlow", 8, "uniform")
+    assert (one.name, one.experiment, one.label) == ("a/b/version_0", "a", "b")
     assert (one.runtime, other.runtime) == ({}, {"train_step_seconds": 0.5})
 
 
@@ -21,19 +23,19 @@ def test_the_last_test_on_the_runs_own_data_counts(write_run, tmp_path):
     folder = write_run("a", bpd=4.0)
     test = json.loads((folder / "tests.jsonl").read_text())
     later = test | {"metrics": {"test/bpd": 3.0}}
-    elsewhere = test | {"metrics": {"test/bpd": 1.0}, "data": {"class_path": "x.ImageFolder", "init_args": {}}}
+    elsewhere = test | {"metrics": {"test/bpd": 1.0}, "data": {"class_path": "x.ImageFolder"}}
     (folder / "tests.jsonl").write_text("".join(json.dumps(t) + "\n" for t in (test, later, elsewhere)))
     (run,) = find_runs(tmp_path)
     assert run.test["metrics"]["test/bpd"] == 3.0
     (folder / "tests.jsonl").write_text(json.dumps(elsewhere) + "\n")
-    with pytest.raises(DataError, match=r"expected tested runs below .* got none: train with `fit`"):
+    with pytest.raises(DataError, match=r"there are no tested runs below .*: train with `fit`"):
         find_runs(tmp_path)
 
 
 @pytest.mark.parametrize(("file", "content"), [("tests.jsonl", "{"), ("config.yaml", "a: ["), ("runtime.json", "x")])
 def test_a_broken_file_is_named(write_run, tmp_path, file, content):
     (write_run("a", runtime={}) / file).write_text(content)
-    with pytest.raises(DataError, match=r"expected a whole run in .*a.version_0"):
+    with pytest.raises(DataError, match=r"the run in .*a.version_0 is broken"):
         find_runs(tmp_path)
 
 
@@ -41,9 +43,9 @@ def test_runs_of_other_settings_are_not_compared(write_run, tmp_path):
     write_run("a", mixing="conv1x1", seed=0)
     write_run("b", mixing="emerging", seed=1)
     check_comparable(find_runs(tmp_path), free=lambda run: {"mixing"})
-    with pytest.raises(DataError, match=r"model\.init_args\.mixing: conv1x1, and .* emerging"):
+    with pytest.raises(DataError, match=r"model\.init_args\.flow\.init_args\.mixing: conv1x1, and .* emerging"):
         check_comparable(find_runs(tmp_path), free=lambda run: set())
-    write_run("c", max_epochs=5)
+    write_run("c", trainer={"max_epochs": 5})
     with pytest.raises(DataError, match=r"trainer\.max_epochs: 4, and .* 5: keep them in separate folders"):
         check_comparable(find_runs(tmp_path), free=lambda run: {"mixing"})
 
@@ -55,12 +57,12 @@ def test_tests_of_other_settings_are_not_compared(write_run, tmp_path):
         check_comparable(find_runs(tmp_path), free=lambda run: {"mixing"})
 
 
-def test_tests_of_an_older_version(write_run) -> None:
-    folder = write_run("a")
-    path = folder / "tests.jsonl"
-    path.write_text(path.read_text().replace("num_items", "num_images"))
-    with pytest.raises(DataError, match=r"expected tests of this version in .*: move it away, test again"):
-        find_runs(folder)
+def test_a_dequantization_may_be_a_class_path(write_run, tmp_path) -> None:
+    model = image_model("GlowFlow", mixing="conv1x1")
+    model["init_args"]["dequantization"] = "lightning_flows.dequantization.VariationalDequantization"
+    write_run("a", model=model)
+    (run,) = find_runs(tmp_path)
+    assert run.dequantization == "variational"
 
 
 def test_epochs_too_short_to_be_timed(write_run, tmp_path) -> None:

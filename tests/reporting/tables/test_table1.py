@@ -2,15 +2,7 @@ import pytest
 
 from lightning_flows.errors import DataError
 from lightning_flows.reporting.tables import find_runs, table1
-
-RUNTIME = {
-    "train_step_seconds": 2.0, "sample_seconds_per_image": 0.1, "peak_memory_bytes": 300 * 2**20,
-    "num_devices": 1, "device": "CPU, 2 threads", "batch_size": 8,
-}  # fmt: skip
-
-
-def cells(text: str) -> list[list[str]]:
-    return [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line.startswith("|")]
+from tests.reporting.runs import RUNTIME, image_model
 
 
 def test_rows(write_run, tmp_path):
@@ -18,8 +10,7 @@ def test_rows(write_run, tmp_path):
         write_run(f"x{seed}", mixing="conv_exponential", seed=seed, bpd=bpd - 1)
         write_run(f"y{seed}", mixing="conv1x1", seed=seed, bpd=bpd, runtime=RUNTIME)
     write_run("z", mixing="emerging", runtime=RUNTIME | {"train_step_seconds": 3.0, "sample_seconds_per_image": 0.05})
-    text = table1(find_runs(tmp_path))
-    header, _, first, second, third = cells(text)
+    header, (first, second, third), note = table1(find_runs(tmp_path))
     assert len(header) == len(first) == len(second) == 13
     assert first[:6] == ["1x1", "2", "4.100 ± 0.141", "3.285 ± 0.008", "4.000 ± 0.141", "3.266 ± 0.007"]
     assert first[6:] == ["1.235", "57.2", "100.0", "100.0", "100.0", "100.0", "300"]
@@ -27,18 +18,17 @@ def test_rows(write_run, tmp_path):
     assert second[8:12] == ["150.0", "103.2", "50.0", "1223.5"]
     assert third[:3] == ["convolution exponential", "2", "3.100 ± 0.141"]
     assert third[8:] == ["–", "104.6", "–", "115.8", "–"]
-    assert "104 test images of SamplePhotosDataModule, checkpoint best.ckpt after 20 steps" in text
-    assert "NLL from 5 importance samples an image" in text
+    assert "104 test images of SamplePhotosDataModule, checkpoint best.ckpt after 20 steps" in note
+    assert "NLL from 5 importance samples per image" in note
 
 
 def test_a_seed_counts_once(write_run, tmp_path):
     write_run("old", bpd=9.0, time=1.0)
     write_run("new", bpd=4.0, time=2.0)
-    assert cells(table1(find_runs(tmp_path)))[2][1:3] == ["1", "4.000"]
+    assert table1(find_runs(tmp_path)).rows[0][1:3] == ["1", "4.000"]
 
 
 def test_runs_of_another_experiment_are_refused(write_run, tmp_path):
-    other = {"class_path": "lightning_flows.modules.csf.CSF", "init_args": {}}
-    write_run("a", model=other)
-    with pytest.raises(DataError, match=r"expected runs of table1/\*\.yaml; got none"):
+    write_run("a", model=image_model("ConvSylvesterFlow"))
+    with pytest.raises(DataError, match=r"no run is of table1/\*\.yaml"):
         table1(find_runs(tmp_path))

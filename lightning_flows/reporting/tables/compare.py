@@ -1,0 +1,97 @@
+"""Which runs may stand in one table, and what they were measured on."""
+
+from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
+from typing import Any
+
+from lightning_flows.errors import DataError
+from lightning_flows.reporting.tables.runs import Run
+
+EVALUATION = {"num_importance_samples", "importance_error", "eval_terms", "eval_probes", "eval_chunk_size"}
+"""Arguments, of the module or the flow, that matter for the test alone: they are taken from its record."""
+NOT_COMPARED = {"importance_error"}
+PAPER_IMAGES = "Paper: CIFAR-10, four GTX 1080 Ti; compare with its numbers only at its settings."
+
+
+class DifferError(DataError):
+    """Runs that differ in more than a table compares."""
+
+
+def check_comparable(runs: Sequence[Run], *, free: Callable[[Run], Collection[str]]) -> None:
+    """Raise DifferError unless runs agree in all settings of model, data, training and test that they share.
+
+    The seed and the arguments ``free(run)``, of the module, the flow or the dequantization, may differ; of a component
+    among them, its class.
+    """
+    seen: dict[str, tuple[Any, Path]] = {}
+    for run in runs:
+        for key, value in _settings(run, free(run)).items():
+            other, folder = seen.setdefault(key, (value, run.folder))
+            if other != value:
+                names = ", ".join([*sorted(free(run)), "the seed"])
+                raise DifferError(
+                    f"runs of a table may differ only in {names}; {folder} has {key}: {other}, and {run.folder} "
+                    f"{value}: keep them in separate folders"
+                )
+
+
+def _settings(run: Run, free: Collection[str]) -> dict[str, Any]:
+    trainer = {k: v for k, v in run.config["trainer"].items() if k not in ("logger", "callbacks", "default_root_dir")}
+    trained = _flat({"model": run.config["model"], "data": run.config["data"], "trainer": trainer})
+    tested = _flat({"test": {"num_items": run.test["num_items"], "checkpoint": run.test["checkpoint"]}})
+    model = _flat({"model": run.test["model"]})
+    settings = {key: value for key, value in trained.items() if _argument(key) not in EVALUATION}
+    settings |= {key: value for key, value in model.items() if _argument(key) in EVALUATION - NOT_COMPARED} | tested
+    return {key: value for key, value in settings.items() if _argument(key) not in free}
+
+
+def _argument(key: str) -> str:
+    """Name of an argument; of the component for its class path.
+
+    >>> _argument("model.init_args.flow.class_path"), _argument("model.init_args.flow.init_args.mixing")
+    ('flow', 'mixing')
+    """
+    return key.removesuffix(".class_path").rpartition(".")[2]
+
+
+def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
+    """Leaves of nested mappings by their dotted path."""
+    if not isinstance(value, dict):
+        return {prefix: value}
+    return {
+        key: leaf for name, part in value.items() for key, leaf in _flat(part, f"{prefix}.{name}".lstrip(".")).items()
+    }
+
+
+def newest_by_seed(runs: Sequence[Run]) -> list[Run]:
+    """Of the runs with the same seed the one that was tested last."""
+    return list({run.seed: run for run in sorted(runs, key=lambda run: run.test["time"])}.values())
+
+
+def metric(runs: Sequence[Run], name: str) -> list[float]:
+    """Results of runs; empty unless all of them have it."""
+    values = [run.metrics.get(name) for run in runs]
+    return [] if None in values else values  # type: ignore[return-value]
+
+
+def runtime(runs: Sequence[Run], name: str, *, scale: float = 1.0) -> list[float]:
+    """An entry of the runtime records, of the runs that have it."""
+    return [scale * run.runtime[name] for run in runs if name in run.runtime]
+
+
+def measured_on(runs: Sequence[Run], paper: str = PAPER_IMAGES) -> str:
+    """A sentence on the data and the hardware, from the first run."""
+    test, record = runs[0].test, {"num_devices": 1, **runs[0].runtime}
+    data = test["data"]["init_args"]
+    root = f" ({Path(data['root']).name})" if data.get("root") else ""
+    steps = ", ".join(sorted({str(run.test["global_step"]) for run in runs}))
+    draws = test["metrics"].get("test/importance_samples", 0)
+    batch = f", batch {record['batch_size']}" if "batch_size" in record else ""  # only timed steps tell it
+    parts = [
+        f"Measured here: {test['num_items']} test {'graphs' if 'mixture' in data else 'images'} of "
+        f"{test['data']['class_path'].rpartition('.')[2]}{root}, checkpoint {test['checkpoint']} after {steps} steps",
+        f"NLL from {draws:.0f} importance samples per image" if draws else "",
+        f"runtimes on {record['num_devices']} x {record['device']}{batch}" if "device" in record else "",
+        f"torch {test['torch']}. {paper}",
+    ]
+    return "; ".join(part for part in parts if part)

@@ -1,1 +1,0 @@
-from tests.reporting.tables.conftest import write_run  # noqa: F401 - a fixture

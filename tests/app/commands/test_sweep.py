@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 import yaml
+from tests.reporting.tables.conftest import write_run  # noqa: F401 - a fixture
 
 from lightning_flows.app.commands.sweep import STOPS, Trainings, _differ
 from lightning_flows.app.configs import load_configs
 from lightning_flows.errors import DataError, UsageError
-from tests.reporting.tables.conftest import write_run  # noqa: F401 - a fixture
 
 CONFIG = "table4/mog4_gnf.yaml"
 

@@ -9,33 +9,31 @@ from lightning.pytorch.callbacks import Timer
 
 
 class Remaining:
-    """Time left of some work, extrapolated from its pace since the first call.
+    """Time left of some work as text, extrapolated from its pace since the first call.
+
+    Empty at the first call, and as long as nothing progresses.
 
     >>> clock = Remaining(now=lambda: 100.0)
-    >>> clock.seconds(0.2) is None
-    True
+    >>> clock.text(0.2)
+    ''
     >>> clock.now = lambda: 110.0
-    >>> clock.seconds(0.4)
-    30.0
+    >>> clock.text(0.4)
+    '0:00:30 left'
     """
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
         self.now = now
         self._first: tuple[float, float] | None = None
 
-    def seconds(self, share: float) -> float | None:
-        """Seconds left when a share is done; None at the first call, and as long as nothing progresses."""
+    def text(self, share: float) -> str:
+        """Time left when a share is done."""
         if self._first is None:
             self._first = self.now(), share
         start, done_before = self._first
         if share <= done_before:
-            return None
-        return (self.now() - start) * (1 - share) / (share - done_before)
-
-    def text(self, share: float) -> str:
-        """The same as text: ``0:12:30 left``, or nothing."""
-        seconds = self.seconds(share)
-        return "" if seconds is None else f"{timedelta(seconds=round(seconds))} left"
+            return ""
+        seconds = (self.now() - start) * (1 - share) / (share - done_before)
+        return f"{timedelta(seconds=round(seconds))} left"
 
 
 def fit_share(trainer: Trainer, batches: int) -> float | None:
@@ -48,7 +46,7 @@ def fit_share(trainer: Trainer, batches: int) -> float | None:
     """
     shares = []
     if trainer.max_epochs and trainer.max_epochs > 0:
-        of_epoch = batches / trainer.num_training_batches  # 0 where they are not counted, as of an endless stream
+        of_epoch = batches / trainer.num_training_batches  # 0 for an endless stream
         shares.append((trainer.current_epoch + of_epoch) / trainer.max_epochs)
     if trainer.max_steps > 0:
         shares.append(trainer.global_step / trainer.max_steps)

@@ -1,6 +1,7 @@
 """Run folders: one per run, with one owner at a time."""
 
 import fcntl
+import itertools
 import json
 import os
 import re
@@ -54,21 +55,21 @@ class RunFolder:
                 )
             run.path.mkdir(parents=True, exist_ok=True)
         else:
-            run = cls._next(parent, beside)
+            numbers = [_number(path) for each in (parent, *beside) for path in _folders(each)]
+            first = 1 + max((number for number in numbers if number is not None), default=-1)
+            run = next(run for number in itertools.count(first) if (run := cls._new(parent, number)))
         run.is_new = True
         run.acquire()
         return run
 
     @classmethod
-    def _next(cls, parent: Path, beside: Iterable[Path]) -> "RunFolder":
-        folders = [path for each in (parent, *beside) for path in _folders(each)]
-        number = 1 + max((n for path in folders if (n := _number(path)) is not None), default=-1)
-        while True:
-            path = parent / f"version_{number}"
-            with suppress(FileExistsError):
-                path.mkdir()
-                return cls(path, number)
-            number += 1
+    def _new(cls, parent: Path, number: int) -> "RunFolder | None":
+        run = cls(parent / f"version_{number}", number)
+        try:
+            run.path.mkdir()
+        except FileExistsError:
+            return None
+        return run
 
     def acquire(self) -> None:
         """Own the folder until :meth:`release` or until the process exits.
@@ -135,31 +136,25 @@ def newest(parent: Path) -> tuple[Path | None, list[str]]:
 
     Raises: CheckpointError if it is ambiguous which run is the newest.
     """
-    found = sorted((path for path in _folders(parent) if (path / LAST).is_file()), key=_order)
-    if not found:
-        return None, []
     by_id: dict[Any, Path] = {}
     remarks = []
-    for path in found:  # a run sorts after its copies, as its name matches its number
+    for path in sorted((path for path in _folders(parent) if (path / LAST).is_file()), key=_order):
         identity = _record(path).get("id", path.name)
-        if identity in by_id:
+        if identity in by_id:  # a run sorts after its copies, as its name matches its number
             remarks.append(f"{by_id[identity]} is a copy of {path} and is skipped")
         by_id[identity] = path
-    runs = sorted(by_id.values(), key=_order)
-    if not runs[-1].name.isprintable():
-        raise CheckpointError(f"the newest run below {parent} is {runs[-1].name!r}, which no terminal shows: rename it")
-    last = [path for path in runs if _number(path) == _number(runs[-1])]
-    if len(last) > 1:
+    if not by_id:
+        return None, []
+    *others, last = sorted(by_id.values(), key=_order)
+    if not last.name.isprintable():
+        raise CheckpointError(f"the newest run below {parent} is {last.name!r}, which no terminal shows: rename it")
+    if same := [path for path in others if _number(path) == _number(last)]:
         raise CheckpointError(
-            f"it is ambiguous which of {' and '.join(map(str, last))} is the newest run: name its checkpoint with "
-            "--ckpt_path FILE"
+            f"it is ambiguous which of {' and '.join(map(str, (*same, last)))} is the newest run: name its checkpoint "
+            "with --ckpt_path FILE"
         )
-    remarks += [
-        f"{path} has no number and is skipped: name its checkpoint with --ckpt_path FILE to resume it"
-        for path in runs[:-1]
-        if _number(path) is None
-    ]
-    return runs[-1], remarks
+    skipped = "has no number and is skipped: name its checkpoint with --ckpt_path FILE to resume it"
+    return last, remarks + [f"{path} {skipped}" for path in others if _number(path) is None]
 
 
 def run_of_checkpoints(checkpoints: Path, parent: Path) -> Path | None:

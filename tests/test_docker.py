@@ -1,4 +1,4 @@
-"""What lies in docker/: the job of Slurm, with stand-ins for its commands, the health check, the lock, the rights."""
+"""Files in docker/: the Slurm job, with fakes for Slurm's commands, the health check, the lock file, permissions."""
 
 import os
 import re
@@ -22,7 +22,7 @@ def script(path: Path, text: str) -> None:
 
 @pytest.fixture
 def job(tmp_path: Path):
-    """Start the job with a stand-in for srun; its options and those of scontrol are kept in files."""
+    """Start the job with a fake srun; the arguments of srun and scontrol are written to files."""
     script(tmp_path / "scontrol", f'echo "$@" > {tmp_path}/scontrol.txt')
 
     def start(srun: str) -> subprocess.Popen[bytes]:
@@ -38,7 +38,7 @@ def job(tmp_path: Path):
 
 
 @pytest.mark.parametrize(("status", "requeued"), [(0, True), (1, False)])
-def test_at_the_end_of_its_time_the_job_queues_itself_again(job, tmp_path: Path, status: int, requeued: bool) -> None:
+def test_job_requeues_itself_at_its_time_limit(job, tmp_path: Path, status: int, requeued: bool) -> None:
     process = job(f"trap 'sleep 0.3; exit {status}' USR1; for i in $(seq 100); do sleep 0.1; done")
     os.kill(process.pid, signal.SIGUSR1)
     assert process.wait(timeout=10) == status
@@ -50,35 +50,35 @@ def test_at_the_end_of_its_time_the_job_queues_itself_again(job, tmp_path: Path,
 
 
 @pytest.mark.parametrize("status", [0, 3])
-def test_a_job_that_ends_by_itself_does_not(job, tmp_path: Path, status: int) -> None:
+def test_finished_job_is_not_requeued(job, tmp_path: Path, status: int) -> None:
     assert job(f"exit {status}").wait(timeout=10) == status
     assert not (tmp_path / "scontrol.txt").exists()
 
 
-def test_a_run_is_well_while_it_writes(tmp_path: Path) -> None:
-    def well() -> bool:
+def test_run_is_healthy_while_it_writes(tmp_path: Path) -> None:
+    def healthy() -> bool:
         return subprocess.run([DOCKER / "healthcheck.sh", tmp_path, "60"], check=False).returncode == 0
 
-    assert not well()
+    assert not healthy()
     (tmp_path / "run").mkdir()
     (tmp_path / "run/events").touch()
-    assert well()
+    assert healthy()
     os.utime(tmp_path / "run/events", (time.time() - 3700,) * 2)
-    assert not well()
+    assert not healthy()
 
 
-def test_the_lock_has_every_package_that_the_project_needs() -> None:
+def test_lock_file_contains_every_dependency() -> None:
     lock = (DOCKER / "requirements.lock").read_text()
     locked = {
         name.lower().replace("_", "-") for name in re.findall(r"^([\w.-]+)==\S+ --hash=sha256:\w{64}$", lock, re.M)
     }
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    needed = {re.match(r"[\w-]+", dependency)[0].lower() for dependency in project["dependencies"]}
-    assert needed <= locked
+    required = {re.match(r"[\w-]+", dependency)[0].lower() for dependency in project["dependencies"]}
+    assert required <= locked
     assert len(locked) == len(lock.splitlines()) - 1
 
 
-def test_containers_may_nothing_but_write_to_their_volume() -> None:
+def test_containers_can_only_write_to_their_volume() -> None:
     services = yaml.safe_load((DOCKER / "compose.yaml").read_text())["services"]
     assert set(services) == {"train", "tensorboard"}
     for service in services.values():

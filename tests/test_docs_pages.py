@@ -1,14 +1,19 @@
 """Pages that describe the code: commands, transforms, the diagram of imports, and worked examples."""
 
 import inspect
+import os
 import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
 from lightning_flows import transforms
 from lightning_flows.app.cli import PLAIN_COMMANDS, FlowCLI
 from lightning_flows.transforms import Transform
-from tests.markdown import ROOT, Page
+from tests.markdown import PAGES, ROOT, Page
 from tests.test_architecture import PACKAGE, imported
 
 COMMANDS, TRANSFORMS, ARCHITECTURE = (
@@ -52,3 +57,50 @@ def test_the_diagram_shows_the_imports() -> None:
         folder = file.relative_to(PACKAGE).parts[0]
         below = {name.split(".")[1] for name in imported(file) if name.startswith("lightning_flows.")} & nodes
         assert {(folder, name) for name in below - {folder}} <= reachable, file
+
+
+def write_blocks(page: Page, folder: Path) -> None:
+    """Write each block into the file that its first line names, in a copy of the repository."""
+    for name in ("lightning_flows", "configs", "tests"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.npz"))
+    shutil.copy(ROOT / "pyproject.toml", folder)
+    for code in page.code("python") + page.code("yaml"):
+        match = re.match(r"# ([\w/]+\.\w+)(, at the end)?\n", code)
+        assert match is not None, code
+        path = folder / match[1]
+        assert path.exists() == bool(match[2]), path
+        with path.open("a") as file:
+            file.write("\n\n" + code if match[2] else code)
+
+
+def run_commands(commands: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "PYTHONPATH": str(folder),
+        "PYTEST_ADDOPTS": "-q -p no:cacheprovider",
+    }
+    command = ["bash", "-e", "-c", commands]
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+
+
+WORKED = [page for page in PAGES if page.path.name.startswith("add-a-")]
+
+
+@pytest.mark.parametrize("page", WORKED, ids=lambda page: page.path.name)
+def test_worked_example_runs_in_a_fresh_folder(page: Page, tmp_path: Path) -> None:
+    write_blocks(page, tmp_path)
+    result = run_commands("".join(page.code("bash")), tmp_path)
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_the_mistake_in_the_worked_example_is_found(tmp_path: Path) -> None:
+    (page,) = (page for page in WORKED if page.path.name == "add-a-transform.md")
+    write_blocks(page, tmp_path)
+    path = tmp_path / "lightning_flows/transforms/image/pixel_scale.py"
+    assert path.read_text().count("self.channels * ") == 2
+    path.write_text(path.read_text().replace("self.channels * ", ""))
+    command = 'pytest tests/transforms/test_contract.py -k "pixel_scale and (round_trip or jacobian)"'
+    result = run_commands(command, tmp_path)
+    failed = set(re.findall(r"^FAILED .*::(\w+)", result.stdout, re.M))
+    assert failed == {"test_log_det_is_that_of_the_jacobian", "test_inverse_log_det_is_that_of_the_inverse_jacobian"}
+    assert "1 passed" in result.stdout

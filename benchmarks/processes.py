@@ -20,7 +20,7 @@ import yaml
 from lightning.pytorch import Callback, LightningModule, Trainer, seed_everything
 
 from lightning_flows.app.configs import CONFIG_DIR
-from lightning_flows.app.trainer import FlowTrainer
+from lightning_flows.app.default_trainer import default_trainer
 from lightning_flows.data import ImageDataModule
 from lightning_flows.data.datasets import ImageDataset
 from lightning_flows.modules import CSF
@@ -64,7 +64,7 @@ def train(devices: int, batch_size: int, steps: int) -> None:
     seed_everything(0, verbose=False)
     sizes = yaml.safe_load((CONFIG_DIR / "csf_small.yaml").read_text())["model"]["init_args"]
     clock = Clock()
-    trainer = FlowTrainer(
+    trainer = default_trainer(
         accelerator="cpu",
         devices=devices,
         strategy="ddp" if devices > 1 else "auto",

@@ -7,7 +7,7 @@ import secrets
 import stat
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -19,16 +19,22 @@ AGAIN = "start the same command again"
 ADVICE = f"free some space or make its folder writable, then {AGAIN}"
 
 
-def check_new_file(path: Path) -> None:
-    """Create the folder of a file to write. Raises: OutputError if it cannot be created, or if the file exists."""
+def check_new_file(path: Path, *, overwrite: bool = False) -> None:
+    """Create the folder of a file to write.
+
+    Raises: OutputError if it cannot be created, or if the file exists and is not to be replaced.
+    """
     check_writable(path.parent)
     try:
         os.lstat(path)  # a dangling link exists, too
     except FileNotFoundError:
         return
     except (OSError, ValueError) as error:  # such as a name that is too long or contains NUL
-        raise OutputError(f"expected a file to write; got {path} ({_reason(error)}): name another") from error
-    raise _exists(path)
+        raise OutputError(f"{path} cannot be written ({_reason(error)}): choose another name") from error
+    if not overwrite:
+        raise _exists(path)
+    if path.is_dir():
+        raise OutputError(f"{path} is a folder: choose another name")
 
 
 def check_writable(folder: Path) -> None:
@@ -38,60 +44,56 @@ def check_writable(folder: Path) -> None:
         with tempfile.TemporaryFile(dir=folder):  # a unique name: several processes may try at once
             pass
     except (OSError, ValueError) as error:
-        raise OutputError(f"expected a folder to write to; got {folder} ({_reason(error)}): name another") from error
+        raise OutputError(f"{folder} is not a folder to write to ({_reason(error)}): choose another") from error
 
 
 def folder_inside(folder: Path, name: str) -> Path:
     """Create the folder ``name`` inside another. Raises: OutputError if it is a link, which may lead outside."""
     path = folder / name
     if path.is_symlink():
-        raise OutputError(f"expected a folder to write to; got {path}, which is a link: move it away")
+        raise OutputError(f"{path} is a link and is not followed: move it away")
     check_writable(path)
     return path
 
 
-@contextmanager
-def replaced(path: Path) -> Iterator[BinaryIO]:
-    """Open a file that replaces ``path`` once it is complete and on disk.
-
-    It is written next to ``path``, to a unique hidden file with the suffix ``.part``, and then renamed: if a process is
-    killed, the disk is full or several processes write at once, ``path`` has either its old content or the complete
-    content from one of them. If ``path`` is a link, the link is replaced and its target is left untouched. Leftovers of
-    killed processes for the same ``path`` are removed.
-
-    Raises: OutputError with the reason if that fails.
-    """
-    with _written([path], "and is as it was before") as ((file, part),):
-        yield file
-        _to_disk(file)
-        os.replace(part, path)
+def replaced(path: Path) -> AbstractContextManager[BinaryIO]:
+    """Open a file that replaces ``path`` once it is complete and on disk; see :func:`created_together`."""
+    return created(path, overwrite=True)
 
 
 @contextmanager
-def created(path: Path) -> Iterator[BinaryIO]:
+def created(path: Path, *, overwrite: bool = False) -> Iterator[BinaryIO]:
     """Open a file that appears as ``path`` once it is complete and on disk; see :func:`created_together`."""
-    with created_together([path]) as (file,):
+    with created_together([path], overwrite=overwrite) as (file,):
         yield file
 
 
 @contextmanager
-def created_together(paths: Sequence[Path]) -> Iterator[list[BinaryIO]]:
+def created_together(paths: Sequence[Path], *, overwrite: bool = False) -> Iterator[list[BinaryIO]]:
     """Open files that appear under their names once all are complete and on disk: all of them, or none.
 
-    An existing file is never replaced, even if it appears in the meantime.
+    Each is written next to its path, to a unique hidden file with the suffix ``.part``, and then renamed: if a process
+    is killed, the disk is full or several processes write at once, each path has either its old content or the complete
+    content from one of them. Leftovers of killed processes for the same paths are removed.
 
-    Raises: OutputError if one exists, or with the reason if they cannot be written.
+    Args:
+        paths: files to write.
+        overwrite: replace existing files; of a link, the link is replaced and its target left untouched. Otherwise
+            none is replaced, even if it appears in the meantime.
+
+    Raises: OutputError if a file exists, or with the reason if they cannot be written.
     """
-    with _written(paths, "and was not made") as parts:
+    with _parts(paths) as parts:
         yield [file for file, _ in parts]
         for file, _ in parts:
-            _to_disk(file)
+            file.flush()
+            os.fsync(file.fileno())
         try:
             for (_, part), path in zip(parts, paths, strict=True):
-                _place(part, path)
+                os.replace(part, path) if overwrite else _place(part, path)
         except BaseException:
             for (file, _), path in zip(parts, paths, strict=True):
-                if _is_at(file, path):
+                if not overwrite and _is_at(file, path):
                     _remove(path)
             raise
 
@@ -101,15 +103,15 @@ def appended_line(path: Path, text: str) -> None:
 
     An unfinished last line, left by an earlier process, is terminated first.
 
-    Raises: OutputError with the reason if that fails, or if ``path`` is a link or not a file.
+    Raises: OutputError with the reason if that fails, or if ``path`` is a link or not a regular file.
     """
     try:
         descriptor = os.open(path, EXISTING | os.O_CREAT | os.O_APPEND, 0o666)
     except (OSError, ValueError) as error:
-        raise OutputError(f"expected to add a line to {path}; it could not be ({_reason(error)})") from error
+        raise OutputError(f"{path} cannot be appended to ({_reason(error)})") from error
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise OutputError(f"expected to add a line to {path}; it is no file: move it away")
+            raise OutputError(f"{path} is not a regular file: move it away")
         _lock(descriptor)
         size = os.fstat(descriptor).st_size
         unfinished = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
@@ -124,20 +126,17 @@ def appended_line(path: Path, text: str) -> None:
     except OSError as error:
         if isinstance(error, FlowsError):
             raise
-        raise OutputError(
-            f"expected to add a line to {path}; it could not be ({_reason(error)}) and is as it was before: {ADVICE}"
-        ) from error
+        raise OutputError(f"{path} cannot be appended to ({_reason(error)}) and is unchanged: {ADVICE}") from error
     finally:
         os.close(descriptor)
 
 
 class _File(io.FileIO):
-    """A file that remembers a write error."""
+    """A file that remembers a write error: a library that closes an incomplete file may raise its own after it."""
 
     error: OSError | None = None
 
     def write(self, data: Any) -> int:
-        """Write, and remember an error."""
         try:
             return super().write(data)
         except OSError as error:
@@ -146,26 +145,23 @@ class _File(io.FileIO):
 
 
 @contextmanager
-def _written(paths: Sequence[Path], state: str) -> Iterator[list[tuple[BinaryIO, str]]]:
+def _parts(paths: Sequence[Path]) -> Iterator[list[tuple[BinaryIO, str]]]:
     """Temporary files next to ``paths``, with their names; none of them is left behind."""
     parts: list[tuple[BinaryIO, str]] = []
     try:
         for path in paths:
             path.parent.mkdir(parents=True, exist_ok=True)
             _remove_leftovers(path)
-            parts.append(_open_beside(path))
+            parts.append(_open_part(path))
         yield parts
     except Exception as error:
         names = {part for _, part in parts} | {os.fspath(name) for path in paths for name in (path, path.parent)}
         ours = isinstance(error, OSError) and (error.filename is None or os.fspath(error.filename) in names)
-        # a library that closes an incomplete file may raise its own error after the disk's
         reason = next((file.raw.error for file, _ in parts if file.raw.error), error)  # type: ignore[attr-defined]
         if isinstance(error, FlowsError) or (reason is error and parts and not ours):
             raise  # an error of the caller's code
         what = " and ".join(map(str, paths))
-        raise OutputError(
-            f"expected to write {what}; it could not be ({_reason(reason)}) {state}: {ADVICE}"
-        ) from reason
+        raise OutputError(f"{what} could not be written ({_reason(reason)}): nothing was changed; {ADVICE}") from reason
     finally:
         for file, part in parts:
             _remove(Path(part))  # first: while the file is open, no other process treats it as a leftover
@@ -173,7 +169,7 @@ def _written(paths: Sequence[Path], state: str) -> Iterator[list[tuple[BinaryIO,
                 file.close()
 
 
-def _open_beside(path: Path) -> tuple[BinaryIO, str]:
+def _open_part(path: Path) -> tuple[BinaryIO, str]:
     """A new hidden file next to ``path``, locked while this process has it open."""
     while True:
         part = os.path.join(path.parent, f"{_prefix(path)}{secrets.token_hex(4)}.part")
@@ -187,15 +183,14 @@ def _open_beside(path: Path) -> tuple[BinaryIO, str]:
 def _remove_leftovers(path: Path) -> None:
     """Remove files that dead writers of ``path`` left behind: nobody holds a lock on them."""
     prefix = _prefix(path)
-    with suppress(OSError), os.scandir(path.parent) as entries:
-        names = [entry.path for entry in entries if entry.name.startswith(prefix) and entry.name.endswith(".part")]
-        for name in names:
+    with suppress(OSError):
+        for name in [each for each in os.listdir(path.parent) if each.startswith(prefix) and each.endswith(".part")]:
             with suppress(OSError):
-                descriptor = os.open(name, EXISTING)
+                descriptor = os.open(path.parent / name, EXISTING)
                 try:
                     fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                     if stat.S_ISREG(os.fstat(descriptor).st_mode):
-                        os.unlink(name)
+                        os.unlink(path.parent / name)
                 finally:
                     os.close(descriptor)
 
@@ -203,11 +198,6 @@ def _remove_leftovers(path: Path) -> None:
 def _prefix(path: Path) -> str:
     """Prefix of the temporary names for ``path``, short enough for a suffix."""
     return f".{os.fsdecode(os.fsencode(path.name)[:200])}."
-
-
-def _to_disk(file: BinaryIO) -> None:
-    file.flush()
-    os.fsync(file.fileno())
 
 
 def _place(part: str, path: Path) -> None:
@@ -236,7 +226,7 @@ def _is_at(file: BinaryIO, path: str | Path) -> bool:
 
 
 def _exists(path: Path) -> OutputError:
-    return OutputError(f"expected a new file; got {path}, which exists and is kept: name another or move it away")
+    return OutputError(f"{path} exists: choose another --out, or add --overwrite")
 
 
 def _lock(descriptor: int) -> None:

@@ -10,10 +10,10 @@ import sys
 from pathlib import Path
 
 import torch
-from lightning.pytorch import Callback, seed_everything
+from lightning.pytorch import Callback, Trainer, seed_everything
 from torch import distributed
 
-from lightning_flows.app.trainer import FlowTrainer
+from lightning_flows.app.default_trainer import default_trainer
 from lightning_flows.callbacks import EqualRanks
 from lightning_flows.data import GraphMoGDataModule, ImageDataModule
 from lightning_flows.data.datasets import ImageDataset
@@ -82,8 +82,8 @@ def graph_flow() -> GraphNormalizingFlow:
     return GraphNormalizingFlow((4, 2), width=8, num_steps=2, num_heads=2, num_test_samples=0)
 
 
-def trainer(devices: int, *callbacks: Callback, **options) -> FlowTrainer:
-    return FlowTrainer(
+def trainer(devices: int, *callbacks: Callback, **options) -> Trainer:
+    return default_trainer(
         accelerator="cpu",
         devices=devices,
         strategy="ddp_fork" if devices > 1 else "auto",

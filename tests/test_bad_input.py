@@ -143,11 +143,12 @@ def test_loss_that_becomes_non_finite(tmp_path: Path, tiny: list[str], capsys: p
     assert "expected finite log-probabilities in" in message
 
 
-@pytest.mark.parametrize("options", [["--num=0"], ["--temperature=-1"]])
-def test_senseless_sampling_options(
+@pytest.mark.parametrize("options", [["--num=0"], ["--batch_size=-1"], ["--temperature=-1"], ["--temperature=nan"]])
+def test_sampling_options_out_of_range(
     options: list[str], trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert "expected num" in fails(capsys, ["sample", f"--ckpt_path={trained}", f"--out={tmp_path}/a.png", *options])
+    command = ["sample", f"--ckpt_path={trained}", f"--out={tmp_path}/a.png", *options]
+    assert f"{options[0].partition('=')[0]} " in fails(capsys, command)
 
 
 @pytest.mark.parametrize(

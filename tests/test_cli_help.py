@@ -7,16 +7,16 @@ import pytest
 
 from lightning_flows import data as datamodules
 from lightning_flows import modules
-from lightning_flows.app import commands
-from lightning_flows.app.cli import FlowCLI, main
-from lightning_flows.app.parser import _names
+from lightning_flows.app.cli import main
+from lightning_flows.app.commands import COMMANDS, TRAINER_COMMANDS
+from lightning_flows.app.parser import class_names
 from lightning_flows.data import FlowDataModule
 from lightning_flows.modules import FlowModule
 from tests.test_configs import IMAGES, RUNNABLE
 
-TRAINERS = sorted(FlowCLI.subcommands())
-CLASSES = [("model", name) for name in _names(FlowModule) if name in modules.__all__]  # not those of tests
-CLASSES += [("data", name) for name in _names(FlowDataModule) if name in datamodules.__all__]
+TRAINERS = sorted(TRAINER_COMMANDS)
+CLASSES = [("model", name) for name in class_names(FlowModule) if name in modules.__all__]  # not those of tests
+CLASSES += [("data", name) for name in class_names(FlowDataModule) if name in datamodules.__all__]
 
 
 def show(capsys: pytest.CaptureFixture[str], *args: str) -> str:
@@ -43,14 +43,14 @@ def test_an_option_without_help_would_be_found() -> None:
     assert unexplained(text) == ["--width WIDTH "]
 
 
-@pytest.mark.parametrize("subcommand", [*TRAINERS, *commands.__all__])
+@pytest.mark.parametrize("subcommand", [*TRAINERS, *COMMANDS])
 def test_help_explains_every_option(subcommand: str, capsys: pytest.CaptureFixture[str]) -> None:
     text = show(capsys, subcommand, "--help")
     assert "--" in text
     assert not unexplained(text[text.index("\n\n") :])
 
 
-@pytest.mark.parametrize("subcommand", commands.__all__)
+@pytest.mark.parametrize("subcommand", COMMANDS)
 def test_help_fits_two_screens(subcommand: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert len(show(capsys, subcommand, "--help").splitlines()) <= 100
 
@@ -59,7 +59,7 @@ def test_help_fits_two_screens(subcommand: str, capsys: pytest.CaptureFixture[st
 def test_help_has_sections_and_the_trainer_s_is_the_last(subcommand: str, capsys: pytest.CaptureFixture[str]) -> None:
     text = show(capsys, subcommand, "--help")
     titles = re.findall(r"^(\w.*):$", text, re.M)
-    assert [title.split(":")[0].split(" (")[0] for title in titles[-4:]] == [subcommand, "model", "data", "trainer"]
+    assert [title.split(":")[0].split(" (")[0] for title in titles[-4:]] == ["options", "model", "data", "trainer"]
     assert len(text[: text.index(titles[-1])].splitlines()) <= 100
     assert "registry" not in text[: text.index(titles[-1])]  # of Lightning's, which is not ours
     assert text.startswith("usage: python -m lightning_flows")
@@ -84,12 +84,13 @@ def test_printed_configs_parse_back(
 
 
 @pytest.mark.parametrize(
-    ("subcommand", "message"), [("fit", "expected a config; got none"), ("test", "expected a checkpoint; got none")]
+    ("subcommand", "message"),
+    [("fit", "a config"), ("test", "a checkpoint"), ("sample", "a checkpoint"), ("table", "the number")],
 )
 def test_what_is_missing_is_what_one_gives(subcommand: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as exit_info:
         main([subcommand])
     assert exit_info.value.code == 2
     error, tip = capsys.readouterr().err.splitlines()
-    assert error.startswith(f"error: {message}")
-    assert tip.endswith(f"`python -m lightning_flows {subcommand} --help`")
+    assert error.startswith(f"error: {subcommand} needs {message}")
+    assert tip == f"tip: `python -m lightning_flows {subcommand} --help` lists the options"

@@ -7,14 +7,16 @@ from pathlib import Path
 import pytest
 import yaml
 
-from lightning_flows.app import cli
-from lightning_flows.app.cli import FlowCLI, run
+from lightning_flows.app.cli import run
+from lightning_flows.app.commands import COMMANDS as PLAIN_COMMANDS
+from lightning_flows.app.commands import TRAINER_COMMANDS
 from lightning_flows.app.configs import CONFIG_DIR
 from tests.markdown import PAGES, ROOT, Page
+from tests.parsing import parsed
 
 README = PAGES[0]
 EACH = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.path.relative_to(ROOT)))
-SUBCOMMANDS = {*FlowCLI.subcommands(), *cli.PLAIN_COMMANDS}
+SUBCOMMANDS = {*TRAINER_COMMANDS, *PLAIN_COMMANDS}
 CHECKPOINT = re.compile(r"FILE|BEST|JPEG|DEMO|\S+\.ckpt")
 PLACEHOLDERS = {"N": "1", "K": "1", "E": "1", "NAME": "samples", "…": "uniform"}
 OWN_CONFIGS = {"config.yaml", "hparams.yaml", "mine.yaml", "docker/compose.yaml"}
@@ -67,9 +69,6 @@ def test_command_parses(
     page: Page, words: tuple[str, ...], trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    for method in ("before_instantiate_classes", "instantiate_classes"):
-        monkeypatch.setattr(FlowCLI, method, lambda self: None)
-    monkeypatch.setattr(FlowCLI, "_run_subcommand", lambda self, subcommand: None)
     for config in page.code("yaml"):
         Path("mine.yaml").write_text(config)
     args = [words[0]]
@@ -86,7 +85,7 @@ def test_command_parses(
         with pytest.raises(SystemExit, match="0"):
             run(args)
     else:
-        assert run(args).config["subcommand"] == words[0]
+        assert parsed(args, monkeypatch)
 
 
 @EACH

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from lightning_flows import transforms
-from lightning_flows.app.cli import PLAIN_COMMANDS, FlowCLI
+from lightning_flows.app.commands import COMMANDS as PLAIN_COMMANDS
+from lightning_flows.app.commands import TRAINER_COMMANDS
 from lightning_flows.transforms import Transform
 from tests.markdown import PAGES, ROOT, Page
 from tests.test_architecture import PACKAGE, imported
@@ -26,7 +27,7 @@ EXPORTED = [
 ]
 
 
-@pytest.mark.parametrize("name", [*FlowCLI.subcommands(), *PLAIN_COMMANDS])
+@pytest.mark.parametrize("name", [*TRAINER_COMMANDS, *PLAIN_COMMANDS])
 def test_every_subcommand_has_a_section(name: str) -> None:
     section = COMMANDS.sections[name]
     assert f"python -m lightning_flows {name}" in section

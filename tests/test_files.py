@@ -42,22 +42,22 @@ def full_disk(size: int = 4096) -> Iterator[None]:
         signal.signal(signal.SIGXFSZ, handler)
 
 
-def test_folders_are_made_and_left_empty(tmp_path) -> None:
+def test_folders_are_created_and_left_empty(tmp_path) -> None:
     check_new_file(tmp_path / "a/b/c.csv")
     assert not list((tmp_path / "a/b").iterdir())
 
 
 def test_existing_file(tmp_path) -> None:
     (tmp_path / "c.csv").write_text("precious")
-    with pytest.raises(OutputError, match=r"c\.csv, which exists and is kept"):
+    with pytest.raises(OutputError, match=r"c\.csv exists: choose"):
         check_new_file(tmp_path / "c.csv")
 
 
-def test_a_link_to_nowhere_exists(tmp_path) -> None:
+def test_a_dangling_link_exists(tmp_path) -> None:
     (tmp_path / "c.csv").symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(OutputError, match="exists and is kept"):
+    with pytest.raises(OutputError, match="exists: choose another"):
         check_new_file(tmp_path / "c.csv")
-    with pytest.raises(OutputError, match="exists and is kept"), created(tmp_path / "c.csv"):
+    with pytest.raises(OutputError, match="exists: choose another"), created(tmp_path / "c.csv"):
         pass
     assert names(tmp_path) == ["c.csv"]
 
@@ -73,23 +73,23 @@ def test_names_that_no_file_can_have(name: str, tmp_path: Path) -> None:
 
 def test_file_in_the_way(tmp_path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(OutputError, match="expected a folder to write to"):
+    with pytest.raises(OutputError, match="is not a folder to write to"):
         check_writable(tmp_path / "file/folder")
-    with pytest.raises(OutputError, match="expected a folder to write to"):
+    with pytest.raises(OutputError, match="is not a folder to write to"):
         check_new_file(tmp_path / "file/folder/a.csv")
 
 
-def test_a_folder_inside_is_no_link(tmp_path) -> None:
+def test_a_folder_inside_is_not_a_link(tmp_path) -> None:
     assert folder_inside(tmp_path, "samples") == folder_inside(tmp_path, "samples") == tmp_path / "samples"
     (tmp_path / "link").symlink_to(tmp_path / "samples")
-    with pytest.raises(OutputError, match="link, which is a link"):
+    with pytest.raises(OutputError, match="link is a link"):
         folder_inside(tmp_path, "link")
     (tmp_path / "file").touch()
-    with pytest.raises(OutputError, match="expected a folder"):
+    with pytest.raises(OutputError, match="file is not a folder"):
         folder_inside(tmp_path, "file")
 
 
-def test_a_file_is_replaced_when_it_is_whole_and_not_before(tmp_path: Path) -> None:
+def test_a_file_is_replaced_once_it_is_complete(tmp_path: Path) -> None:
     path = tmp_path / "new/file"
     with replaced(path) as file:
         file.write(b"one")
@@ -100,13 +100,13 @@ def test_a_file_is_replaced_when_it_is_whole_and_not_before(tmp_path: Path) -> N
     assert path.read_bytes() == b"two, much longer"
     with pytest.raises(ZeroDivisionError), replaced(path) as file:
         file.write(bytes(1 // 0))
-    with pytest.raises(OutputError, match=r"could not be \(No space\) and is as it was"), replaced(path):
+    with pytest.raises(OutputError, match=r"could not be written \(No space\): nothing was changed"), replaced(path):
         raise OSError(28, "No space")
     assert path.read_bytes() == b"two, much longer"
     assert names(path.parent) == ["file"]
 
 
-def test_an_error_of_something_else_meanwhile_is_not_of_this_file(tmp_path: Path) -> None:
+def test_errors_of_the_callers_code_pass_through(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="elsewhere"), replaced(tmp_path / "a"):
         (tmp_path / "elsewhere").read_bytes()
     with pytest.raises(ValueError, match=r"^mine$"), created(tmp_path / "a"):
@@ -114,7 +114,7 @@ def test_an_error_of_something_else_meanwhile_is_not_of_this_file(tmp_path: Path
     assert not names(tmp_path)
 
 
-def test_what_the_disk_said_counts_where_a_library_fails_over_it(tmp_path: Path) -> None:
+def test_the_disk_error_is_reported_if_a_library_fails_after_it(tmp_path: Path) -> None:
     def write() -> None:
         with created(tmp_path / "a") as file:
             try:
@@ -122,12 +122,12 @@ def test_what_the_disk_said_counts_where_a_library_fails_over_it(tmp_path: Path)
             finally:
                 raise RuntimeError("unexpected position")
 
-    with full_disk(), pytest.raises(OutputError, match=r"a; it could not be \(File too large\)"):
+    with full_disk(), pytest.raises(OutputError, match=r"a could not be written \(File too large\)"):
         write()
     assert not names(tmp_path)
 
 
-def test_files_are_readable_as_others_are(tmp_path: Path) -> None:
+def test_files_have_the_usual_permissions(tmp_path: Path) -> None:
     (tmp_path / "usual").touch()
     for write in (replaced, created):
         with write(tmp_path / write.__name__):
@@ -135,7 +135,7 @@ def test_files_are_readable_as_others_are(tmp_path: Path) -> None:
         assert (tmp_path / write.__name__).stat().st_mode == (tmp_path / "usual").stat().st_mode
 
 
-def test_two_writers_at_once_leave_what_one_of_them_wrote(tmp_path: Path) -> None:
+def test_concurrent_writers_leave_the_content_of_one(tmp_path: Path) -> None:
     path, wrong, done = tmp_path / "file", [], threading.Event()
     with replaced(path) as one, replaced(path) as other:
         one.write(b"1" * 100_000)
@@ -166,7 +166,7 @@ def test_two_writers_at_once_leave_what_one_of_them_wrote(tmp_path: Path) -> Non
     assert names(tmp_path) == ["file"]
 
 
-def test_a_link_is_replaced_and_what_it_points_at_kept(tmp_path: Path) -> None:
+def test_a_link_is_replaced_and_its_target_kept(tmp_path: Path) -> None:
     (tmp_path / "victim").write_text("precious")
     (tmp_path / "link").symlink_to(tmp_path / "victim")
     with replaced(tmp_path / "link") as file:
@@ -187,7 +187,7 @@ with replaced(Path(sys.argv[1])) as file:
 """
 
 
-def test_what_a_killed_process_left_is_removed_and_what_a_living_one_writes_is_not(tmp_path: Path) -> None:
+def test_leftovers_of_killed_processes_are_removed_and_of_living_ones_kept(tmp_path: Path) -> None:
     path = tmp_path / "file"
     subprocess.run([sys.executable, "-c", KILLED, str(path)], check=False)
     (left,) = names(tmp_path)
@@ -204,23 +204,35 @@ def test_what_a_killed_process_left_is_removed_and_what_a_living_one_writes_is_n
     assert names(tmp_path) == [".other.0123.part", "file"]
 
 
-def test_a_new_file_appears_whole_and_replaces_none(tmp_path: Path) -> None:
+def test_a_new_file_appears_complete_and_replaces_none(tmp_path: Path) -> None:
     path = tmp_path / "a/file"
     with created(path) as file:
         file.write(b"one")
         file.flush()
         assert not path.exists()
     assert path.read_bytes() == b"one"
-    with pytest.raises(OutputError, match="which exists and is kept"), created(path) as file:
+    with pytest.raises(OutputError, match="exists: choose another"), created(path) as file:
         file.write(b"two")
-    with pytest.raises(OutputError, match="which exists and is kept"), created(tmp_path / "b"):
+    with pytest.raises(OutputError, match="exists: choose another"), created(tmp_path / "b"):
         (tmp_path / "b").write_text("appeared meanwhile")
     assert (path.read_bytes(), (tmp_path / "b").read_text()) == (b"one", "appeared meanwhile")
     assert names(tmp_path) == ["a", "b"]
 
 
+def test_overwrite_replaces_files_but_no_folder(tmp_path: Path) -> None:
+    paths = [tmp_path / "a.png", tmp_path / "a.npy"]
+    paths[0].write_text("old")
+    check_new_file(paths[0], overwrite=True)
+    with created_together(paths, overwrite=True) as opened:
+        for file in opened:
+            file.write(b"new")
+    assert [path.read_text() for path in paths] == ["new", "new"]
+    with pytest.raises(OutputError, match="is a folder"):
+        check_new_file(tmp_path, overwrite=True)
+
+
 @pytest.mark.parametrize("error", [OSError(28, "No space"), KeyboardInterrupt(), ZeroDivisionError()])
-def test_of_a_new_file_in_part_nothing_is_left(error: BaseException, tmp_path: Path) -> None:
+def test_nothing_is_left_of_an_incomplete_file(error: BaseException, tmp_path: Path) -> None:
     def write() -> None:
         with created(tmp_path / "a") as file:
             file.write(b"half")
@@ -235,14 +247,14 @@ def test_of_a_new_file_in_part_nothing_is_left(error: BaseException, tmp_path: P
 def test_a_full_disk(write, tmp_path: Path) -> None:
     with (
         full_disk(),
-        pytest.raises(OutputError, match=r"a; it could not be \(File too large\) and"),
+        pytest.raises(OutputError, match=r"a could not be written \(File too large\)"),
         write(tmp_path / "a") as file,
     ):
         file.write(bytes(10_000))
     assert not names(tmp_path)
 
 
-def test_files_of_one_result_appear_together_or_not_at_all(tmp_path: Path) -> None:
+def test_files_appear_together_or_not_at_all(tmp_path: Path) -> None:
     paths = [tmp_path / "a.png", tmp_path / "a.npy"]
 
     def write(size: int = 1, meanwhile: Callable[[], object] = lambda: None) -> None:
@@ -251,7 +263,7 @@ def test_files_of_one_result_appear_together_or_not_at_all(tmp_path: Path) -> No
             both[1].write(bytes(size))
             meanwhile()
 
-    with pytest.raises(OutputError, match=r"a\.npy, which exists"):
+    with pytest.raises(OutputError, match=r"a\.npy exists"):
         write(meanwhile=paths[1].touch)
     assert names(tmp_path) == ["a.npy"]
     paths[1].unlink()
@@ -272,7 +284,7 @@ def test_a_file_system_without_hard_links_or_locks(tmp_path: Path, monkeypatch: 
     (tmp_path / ".a.01234567.part").write_text("perhaps of a living process")
     with created(path) as file:
         file.write(b"one")
-    with pytest.raises(OutputError, match="exists and is kept"), created(path):
+    with pytest.raises(OutputError, match="exists: choose another"), created(path):
         pass
     monkeypatch.setattr(files.os, "replace", refuse)
     with pytest.raises(OutputError, match="not permitted"), created(tmp_path / "b"):
@@ -281,7 +293,7 @@ def test_a_file_system_without_hard_links_or_locks(tmp_path: Path, monkeypatch: 
     assert names(tmp_path) == [".a.01234567.part", "a"]
 
 
-def test_lines_are_added_whole(tmp_path: Path) -> None:
+def test_concurrent_lines_are_appended_whole(tmp_path: Path) -> None:
     path = tmp_path / "lines"
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda i: appended_line(path, str(i) * 5000), range(8)))
@@ -289,7 +301,7 @@ def test_lines_are_added_whole(tmp_path: Path) -> None:
     assert sorted(lines) == [str(i) * 5000 for i in range(8)]
 
 
-def test_a_line_that_was_left_unfinished_is_ended(tmp_path: Path) -> None:
+def test_an_unfinished_line_is_terminated(tmp_path: Path) -> None:
     path = tmp_path / "lines"
     path.write_text('{"half": ')
     appended_line(path, "whole")
@@ -299,23 +311,23 @@ def test_a_line_that_was_left_unfinished_is_ended(tmp_path: Path) -> None:
 def test_a_line_on_a_full_disk(tmp_path: Path) -> None:
     path = tmp_path / "lines"
     appended_line(path, "1" * 4000)
-    with full_disk(), pytest.raises(OutputError, match=r"could not be .* and is as it was before: free some space"):
+    with full_disk(), pytest.raises(OutputError, match=r"cannot be appended to .* and is unchanged: free some space"):
         appended_line(path, "2" * 500)  # of which 95 bytes have room
     assert path.read_text() == "1" * 4000 + "\n"
 
 
-def test_lines_follow_no_link_and_wait_for_no_pipe(tmp_path: Path) -> None:
+def test_lines_follow_no_link_and_block_on_no_pipe(tmp_path: Path) -> None:
     (tmp_path / "victim").write_text("precious\n")
     (tmp_path / "link").symlink_to(tmp_path / "victim")
     os.mkfifo(tmp_path / "pipe")
     for name in ("link", "pipe", ".", "nowhere/file", "a\0b"):
-        with pytest.raises(OutputError, match="expected to add a line to"):
+        with pytest.raises(OutputError, match=r"cannot be appended to|is not a regular file"):
             appended_line(tmp_path / name, "new")
     assert (tmp_path / "victim").read_text() == "precious\n"
     assert stat.S_ISFIFO((tmp_path / "pipe").stat().st_mode)
 
 
-def test_many_processes_may_try_a_folder_at_once(tmp_path: Path) -> None:
+def test_many_writers_may_check_a_folder_at_once(tmp_path: Path) -> None:
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(check_writable, [tmp_path] * 200))
     assert not list(tmp_path.iterdir())

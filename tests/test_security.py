@@ -14,8 +14,9 @@ import pytest
 import torch
 from lightning.pytorch import Trainer
 
-from lightning_flows.app.cli import PLAIN_COMMANDS, main
-from lightning_flows.app.trainer import FlowTrainer
+from lightning_flows.app.cli import main
+from lightning_flows.app.commands import COMMANDS
+from lightning_flows.app.default_trainer import default_trainer
 from lightning_flows.data import SamplePhotosDataModule
 from lightning_flows.errors import CheckpointError, RefusedImportError
 from lightning_flows.modules import CSF, load_model
@@ -64,7 +65,7 @@ def test_a_checkpoint_with_code_is_refused_by_every_subcommand(
 
 
 def test_the_list_above_is_complete() -> None:
-    assert set(PLAIN_COMMANDS) - {"demo", "table", "report"} <= set(READS_A_CHECKPOINT)
+    assert set(COMMANDS) - {"demo", "table", "report"} <= set(READS_A_CHECKPOINT)
 
 
 @pytest.mark.parametrize(
@@ -251,7 +252,7 @@ def pickled(tmp_path: Path) -> Path:
 def calls(path: str) -> list:
     model, data = CSF((3, 32, 32), num_levels=1, steps_per_level=1, hidden_channels=8), SamplePhotosDataModule()
     quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "accelerator": "cpu"}
-    trainer = FlowTrainer(**quiet, max_epochs=1)
+    trainer = default_trainer(**quiet, max_epochs=1)
     return [
         lambda: trainer.fit(model, datamodule=data, ckpt_path=path),
         lambda: trainer.fit(model, datamodule=data, ckpt_path=path, weights_only=False),

@@ -1,189 +1,37 @@
-"""The command line: ``python -m lightning_flows SUBCOMMAND``."""
+"""The command line: ``python -m lightning_flows COMMAND``.
 
-import logging
+What needs no model is decided before torch is imported: help, misspelt commands, missing configs, files that exist.
+"""
+
+import difflib
+import inspect
 import os
 import sys
 import threading
-import warnings
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext, suppress
-from functools import partial
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
-from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
-
-from lightning_flows.app import commands
-from lightning_flows.app.configs import CONFIG_DIR
+from lightning_flows import __version__
+from lightning_flows.app.arguments import positional_first, value_of, with_flags
+from lightning_flows.app.commands import COMMANDS, TRAINER_COMMANDS, descriptions, function
+from lightning_flows.app.configs import configs_first, find_configs
 from lightning_flows.app.error_messages import explain, is_first_to_fail, leave, leave_to_main_thread
-from lightning_flows.app.given_checkpoint import compare, given_checkpoint, with_checkpoint_config, without_run
-from lightning_flows.app.parser import PROGRAM, FlowArgumentParser, read_configs, refuse_null
-from lightning_flows.app.run_config import RunConfig
+from lightning_flows.app.parser import CommandParser, program
 from lightning_flows.app.terminal import print_any_text
-from lightning_flows.app.trainer import FlowTrainer
-from lightning_flows.data import FlowDataModule
-from lightning_flows.errors import CheckpointError
-from lightning_flows.modules import FlowModule
-from lightning_flows.modules.checkpoint import no_larger_than, read_checkpoint
-from lightning_flows.training.run_placement import Placement, is_first_process, without_place
-from lightning_flows.training.signals import Interrupted, end_children, ended_by, ended_by_signals
-from lightning_flows.trust import vetted_imports
+from lightning_flows.errors import ConfigError
+from lightning_flows.files import check_new_file
+from lightning_flows.training.signals import Interrupted, end_children, ended_by, ended_by_signals, is_first_process
 
-PLAIN_COMMANDS: dict[str, Callable[..., Any]] = {name: getattr(commands, name) for name in commands.__all__}
-DESCRIPTION = "Train, evaluate, sample and compare normalizing flows."
-POSITIONAL = {"figure", "table"}
-"""Those whose required argument goes without a name."""
-
-
-class FlowCLI(LightningCLI):
-    """LightningCLI with subcommands that work from a checkpoint alone.
-
-    A checkpoint given as ``--ckpt_path FILE`` supplies model and data as if they were the first config; what the
-    command line says wins over it, and each difference is told. ``fit --ckpt_path last`` goes on in the folder of the
-    newest run of that name, or starts the first.
-    """
-
-    def __init__(self, args: Sequence[str]) -> None:
-        self.placement: Placement | None = None
-        try:
-            self._run(args)
-        except BaseException as error:
-            self._end_run("stopped" if isinstance(error, Interrupted) else "failed")
-            raise
-        self._end_run("finished")
-
-    def _run(self, args: Sequence[str]) -> None:
-        def defaults(name: str) -> dict[str, Any]:  # a new one each time, as Lightning adds a description to it
-            return {"default_config_files": [str(CONFIG_DIR / "defaults" / name)]}
-
-        self.checkpoint = given_checkpoint(args)
-        super().__init__(
-            FlowModule,
-            FlowDataModule,
-            trainer_class=FlowTrainer,
-            seed_everything_default=0,
-            parser_class=FlowArgumentParser,
-            parser_kwargs={
-                "prog": PROGRAM,
-                "description": DESCRIPTION,
-                "fit": defaults("fit.yaml"),
-                "validate": defaults("evaluate.yaml"),
-                "test": defaults("evaluate.yaml"),
-                "predict": defaults("evaluate.yaml"),
-            },
-            subclass_mode_model=True,
-            subclass_mode_data=True,
-            auto_configure_optimizers=False,
-            load_from_checkpoint_support=False,
-            args=without_run(with_checkpoint_config(args, self.checkpoint)),
-        )
-
-    @staticmethod
-    def subcommands() -> dict[str, set[str]]:
-        """Trainer methods and their arguments that are not options."""
-        skip = {"model", "train_dataloaders", "val_dataloaders", "dataloaders", "datamodule", "weights_only"}
-        return {"fit": skip, "validate": skip, "test": skip, "predict": skip}
-
-    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """The model learns the shape of images or graphs from the data."""
-        parser.add_argument(
-            "--allow_split_change",
-            type=bool,
-            default=False,
-            help="take a checkpoint although its data would be split in another way than in its training.",
-        )
-        parser.link_arguments("data.event_shape", "model.init_args.event_shape", apply_on="instantiate")
-
-    def _add_subcommands(self, parser: LightningArgumentParser, **kwargs: Any) -> None:
-        super()._add_subcommands(parser, **kwargs)
-        for name in self.subcommands():
-            self._subcommand_parsers[name].arrange_help(name)  # type: ignore[attr-defined]
-        for name, function in PLAIN_COMMANDS.items():
-            description = (function.__doc__ or "").splitlines()[0]
-            subparser = FlowArgumentParser(description=description)
-            subparser.add_function_arguments(function, as_group=False, as_positional=name in POSITIONAL)
-            self._subcommand_parsers[name] = subparser
-            parser._subcommands_action.add_subcommand(name, subparser, help=description)  # type: ignore[union-attr]
-
-    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
-        """Parse without Lightning's remark on arguments given from Python."""
-        with vetted_imports(args):
-            self.config = parser.parse_args(args)
-
-    def _parse_ckpt_path(self) -> None:
-        """Nothing: the checkpoint's arguments come before those of the command line, not after."""
-
-    def _set_seed(self) -> None:
-        if self.config["subcommand"] not in PLAIN_COMMANDS:
-            super()._set_seed()
-
-    def before_instantiate_classes(self) -> None:
-        """Choose the run's folder, or find the run to resume."""
-        self.save_config_callback: Any = None  # evaluation writes no files
-        if self.subcommand == "fit":
-            config = self.config.fit
-            given = without_place(config)
-            self.placement = Placement(config)
-            self.save_config_callback = partial(RunConfig, placement=self.placement, given=given)
-            if self.placement.resumed is not None:
-                self.checkpoint = read_checkpoint(self.placement.resumed)
-
-    def _end_run(self, state: str) -> None:
-        """Release the run's folder; remove it if the run produced nothing."""
-        if self.placement is None:
-            return
-        trainer = getattr(self, "trainer", None)
-        run = self.placement.run
-        self.placement.release(state)
-        if run is not None and state != "finished" and (trainer is None or trainer.global_step == 0):
-            for logger in trainer.loggers if trainer is not None else []:
-                with suppress(Exception):  # its files are about to be removed
-                    logger.experiment.close()
-            run.drop()
-
-    def instantiate_classes(self) -> None:
-        """Build data, model and trainer; compare them with the checkpoint."""
-        if self.subcommand in PLAIN_COMMANDS:
-            return
-        bounded = nullcontext() if self.checkpoint is None else no_larger_than(self.checkpoint)
-        with vetted_imports(self.parser.args), bounded:
-            refuse_null(self.config[self.subcommand])
-            super().instantiate_classes()
-        if self.checkpoint is not None:
-            allowed = self.config[self.subcommand].allow_split_change
-            compare(self.checkpoint, self.model, self.datamodule, allow_split_change=allowed)
-            self.checkpoint = None  # the optimizer's state would stay in memory
-        elif self.config[self.subcommand].ckpt_path is not None:
-            raise CheckpointError("a checkpoint is named before the subcommand: give --ckpt_path FILE after it")
-        elif self.subcommand != "fit":
-            raise CheckpointError(
-                f"{self.subcommand} needs a checkpoint, or it would score an untrained model: give --ckpt_path FILE"
-            )
-
-    def _run_subcommand(self, subcommand: str) -> None:
-        if subcommand in PLAIN_COMMANDS:
-            arguments = self.config[subcommand].as_dict()
-            arguments.pop("config", None)
-            PLAIN_COMMANDS[subcommand](**arguments)
-        else:
-            super()._run_subcommand(subcommand)
-
-    def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
-        kwargs = super()._prepare_subcommand_kwargs(subcommand)
-        return kwargs if subcommand == "predict" else kwargs | {"weights_only": True}
-
-
-def run(args: Sequence[str]) -> FlowCLI:
-    """Run a subcommand and return what it ran with: ``trainer``, ``model`` and ``datamodule``."""
-    return FlowCLI(read_configs(args))
+HELP = ("-h", "--help")
 
 
 def main(args: Sequence[str] | None = None) -> None:
-    """Run a subcommand. Errors meant for the person are one line on stderr and exit status 1.
+    """Run a command. Errors meant for the user are one line on stderr and exit status 1 or 2.
 
     The environment variable LIGHTNING_FLOWS_DEBUG=1 shows the traceback.
     """
-    args = sys.argv[1:] if args is None else args
-    _hush()
+    args = list(sys.argv[1:] if args is None else args)
     print_any_text()
     threading.excepthook = leave_to_main_thread
     with ended_by_signals():
@@ -200,22 +48,65 @@ def main(args: Sequence[str] | None = None) -> None:
                 if is_first_to_fail():
                     print(f"error: {text}", file=sys.stderr, flush=True)
                 end_children()
-                leave()
+                leave(2 if isinstance(error, ConfigError) else 1)
             end_children()
             raise
 
 
-def _hush() -> None:
-    """Drop Lightning's messages that a person can do nothing about."""
-    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(lambda record: "Tip:" not in record.msg)
-    for message in (
-        ".*LeafSpec.*",  # torch's pytrees, inside Lightning
-        ".*does not have many workers.*",  # images lie in memory already
-        ".*callbacks used to create the checkpoint.*",  # evaluation needs none of them
-        ".*is not resumable.*",  # training graphs follow from the step; shuffled images from the epoch
-        ".*It is recommended to use `self.log.*sync_dist.*",  # what callbacks log is of the first process, and so meant
-        ".*Grad strides do not match bucket view.*",  # of 1x1 kernels, whose two layouts are the same
-        ".*Checkpoint directory .* exists and is not empty.*",  # of a run that goes on
-        ".*number of training batches.*smaller than the logging interval.*",
-    ):
-        warnings.filterwarnings("ignore", message)
+def run(args: Sequence[str]) -> Any:
+    """Run a command; return what its function returns or, of one with a trainer, its ``TrainerCLI``."""
+    name = args[0] if args else "--help"
+    if name in (*HELP, "help"):
+        print(overview())
+        raise SystemExit(0 if args else 2)
+    if name == "--version":
+        print(f"lightning_flows {__version__}")
+        raise SystemExit(0)
+    if name in COMMANDS:
+        return _run_function(name, args[1:])
+    if name not in TRAINER_COMMANDS:
+        close = difflib.get_close_matches(name, [*TRAINER_COMMANDS, *COMMANDS], 1)
+        print(
+            f"error: {name} is not a command{f'; did you mean {close[0]}?' if close else ''}\n"
+            f"tip: `{program()} --help` lists the commands",
+            file=sys.stderr,
+        )
+        raise SystemExit(2)
+    args = configs_first(find_configs(args))
+    if name == "predict" and not {*HELP, "--print_config"} & {arg.partition("=")[0] for arg in args}:
+        check_new_file(Path(value_of(args, "--out") or "predictions.csv"), overwrite="--overwrite" in args)
+    from lightning_flows.app.trainer_cli import TrainerCLI  # imports torch and Lightning, which takes seconds
+
+    return TrainerCLI(args)
+
+
+def overview() -> str:
+    """What ``--help`` prints."""
+    commands = "\n".join(f"  {name:10}{text}" for name, text in descriptions().items())
+    return f"""usage: {program()} COMMAND [--OPTION VALUE]...
+
+Train, evaluate, sample and compare normalizing flows.
+
+commands:
+{commands}
+
+options:
+  --help    Show this message; after a command, its options.
+  --version Show the version."""
+
+
+def _run_function(name: str, args: Sequence[str]) -> Any:
+    """Run a command without a trainer."""
+    command, positional = function(name), COMMANDS[name]
+    parameters = inspect.signature(command).parameters.values()
+    args = with_flags(args, [f"--{each.name}" for each in parameters if each.default is False])
+    if positional:
+        args = positional_first(args, f"--{positional}")
+    parser = CommandParser(
+        prog=f"{program()} {name}",
+        usage=f"%(prog)s {(positional or '').upper()} [--OPTION VALUE]...".replace("  ", " "),
+        description=(command.__doc__ or "").splitlines()[0],
+    )
+    parser.command, parser.args = name, args
+    parser.add_function_arguments(command, as_group=False, as_positional=positional is not None)
+    return command(**parser.parse_args(args).as_dict())

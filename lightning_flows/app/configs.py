@@ -147,7 +147,7 @@ def _resolve(value: str, below: dict[str, Any]) -> tuple[list[str], dict[str, An
     """The configs for the parser to read, in order of increasing precedence, and the merged config."""
     path = _path(value)
     if path is None and not _is_text(value):
-        return [value], {}  # the parser reports the missing file
+        raise ConfigError(_missing(value, ()))
     config = read_yaml(path) if path else load_yaml(value, "--config")
     if not isinstance(config, dict):
         if path and config is not None:

@@ -9,14 +9,9 @@ import sys
 import threading
 from urllib.error import URLError
 
-import torch
-from lightning.fabric.utilities.exceptions import MisconfigurationException
-from torch import distributed
-
 from lightning_flows.app.terminal import one_line
 from lightning_flows.errors import FlowsError, OutputError
 from lightning_flows.files import AGAIN
-from lightning_flows.functional.ranks import num_ranks, rank
 
 RESUME = "start the same command with --ckpt_path=last to go on from the last checkpoint"
 CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
@@ -73,10 +68,8 @@ def _of_the_machine(error: BaseException, command: str, again: str) -> str | Non
         return None
     if isinstance(error, OSError) and error.errno in CANNOT_WRITE:
         return f"the run could not write {error.filename or 'its files'} ({error.strerror}): make room, then {again}"
-    if isinstance(error, MemoryError | torch.OutOfMemoryError) or (
-        isinstance(error, RuntimeError | ValueError) and re.search(NO_MEMORY, text)
-    ):
-        where = "device" if isinstance(error, torch.OutOfMemoryError) or "CUDA" in text else "host"
+    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError | ValueError) and re.search(NO_MEMORY, text)):
+        where = "device" if "CUDA" in text else "host"
         option = MEMORY_OPTIONS.get(command, "data.batch_size")
         return f"the {where} has too little memory: use a smaller {option} ({_first_line(text) or 'MemoryError'})"
     if (worker := re.search(WORKER, text)) and not re.search(IN_WORKER, text):
@@ -84,7 +77,7 @@ def _of_the_machine(error: BaseException, command: str, again: str) -> str | Non
             f"a process that loads data ended or does not answer ({worker[0]}): the host may have too little memory or "
             f"/dev/shm; try a smaller data.num_workers, then {again}"
         )
-    if isinstance(error, distributed.DistError | RuntimeError):
+    if isinstance(error, RuntimeError):
         if "EADDRINUSE" in text or "address already in use" in text.lower():
             port = re.search(r"port: (\d+)", text)
             return (
@@ -125,7 +118,7 @@ def _of_the_person(error: BaseException, again: str) -> str | None:
             f"{missing[1] or missing[2]} is monitored, and nothing logs it: monitor one of "
             f"{', '.join(re.findall(LOGGED, text[missing.end() :])) or 'those that training logs'}"
         )
-    if isinstance(error, MisconfigurationException) or _is_refused_by_lightning(error):
+    if type(error).__name__ == "MisconfigurationException" or _is_refused_by_lightning(error):
         return text
     return None
 
@@ -165,23 +158,25 @@ def leave_to_main_thread(args: threading.ExceptHookArgs) -> None:
 
 
 def is_first_to_fail() -> bool:
-    """Return whether this process is the first of its run to call this: if one exits, the others lose connection.
+    """Whether this process is the first of its run to call this: if one exits, the others lose connection.
 
-    Calls are counted in the store of the process group, which the first rank hosts. If that cannot be asked, the first
-    rank reports, and the others leave it to that.
+    Calls are counted in the store of the process group, which the first rank hosts. If that does not answer, the first
+    rank reports.
     """
-    if num_ranks() == 1:
+    distributed = sys.modules.get("torch.distributed")
+    if distributed is None or not distributed.is_initialized() or distributed.get_world_size() == 1:
         return True
     try:
         return distributed.distributed_c10d._get_default_store().add("lightning_flows/failures", 1) == 1
     except (RuntimeError, ValueError):
-        return rank() == 0
+        return distributed.get_rank() == 0
 
 
-def leave() -> None:
-    """Exit with status 1; without cleanup if there are several processes, as those may wait for each other forever."""
-    if num_ranks() > 1:
+def leave(status: int = 1) -> None:
+    """Exit; without cleanup if there are several processes, as those may wait for each other forever."""
+    distributed = sys.modules.get("torch.distributed")
+    if distributed is not None and distributed.is_initialized() and distributed.get_world_size() > 1:
         sys.stdout.flush()
         sys.stderr.flush()
-        os._exit(1)
-    sys.exit(1)
+        os._exit(status)
+    sys.exit(status)

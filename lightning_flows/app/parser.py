@@ -1,194 +1,167 @@
-"""The command line's parser: short errors, and help in sections."""
+"""Parsers whose errors are one or two lines: the fact first, then what to do."""
 
 import difflib
-import inspect
+import importlib
 import re
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
-from jsonargparse import Namespace
-from lightning.pytorch.cli import LightningArgumentParser
+from jsonargparse import ArgumentParser
 
-from lightning_flows.app.configs import configs_first, find_configs, given_config
-from lightning_flows.data import FlowDataModule
-from lightning_flows.errors import ConfigError, UsageError
-from lightning_flows.modules import FlowModule
-from lightning_flows.modules.checkpoint import import_class
-from lightning_flows.trust import vetting
+from lightning_flows.app.arguments import CONFIG, options
+from lightning_flows.app.terminal import one_line
+from lightning_flows.app.yaml_text import load_yaml, read_yaml
+from lightning_flows.errors import ConfigError
 
-PROGRAM = "python -m lightning_flows"
-
-SECTIONS = {
-    "model": "model: `--model.help NAME` lists the options of one",
-    "data": "data: `--data.help NAME` lists the options of one",
-    "trainer": "trainer: Lightning's options, behind those above",
+BASES = {
+    "model": "lightning_flows.modules.FlowModule",
+    "data": "lightning_flows.data.FlowDataModule",
+    "flow": "lightning_flows.flows.Flow",
+    "dequantization": "lightning_flows.dequantization.Dequantization",
+    "optimizer": "torch.optim.Optimizer",
+    "lr_scheduler": "torch.optim.lr_scheduler.LRScheduler",
+    "logger": "lightning.pytorch.loggers.Logger",
+    "callbacks": "lightning.pytorch.Callback",
 }
-CHECKPOINT = {
-    "fit": "checkpoint to go on from, or `last` for that of the newest run of this name, if there is one.",
-    "validate": "checkpoint of a trained model, which needs no other options.",
-}
-"""Help for ``--ckpt_path`` where Lightning's own does not hold here."""
-
+"""Base class of the classes that an option names, by the last part of the option."""
 
 MISSING = {
-    "fit": "expected a config; got none: give --config demo.yaml, or another that the README lists",
-    "test": "expected a checkpoint; got none: give --ckpt_path FILE",
+    "fit": "fit needs a config: give --config demo.yaml, or another one that the README lists",
+    "sample": "sample needs a checkpoint: give the path of one",
+    "figure": "figure needs the name of a figure, such as 1 or samples",
+    "table": "table needs the number of a table: 1, 2, 3 or 4",
 }
-"""What to say where model and data are missing, which one option brings."""
+
+NOISE = r"Does not validate|Subtypes:|Errors:|Expected a <class 'NoneType'>|Given value|Expected a path but|Parser key"
+EXPECTED = r"Expected an? (?:<class ')?([\w.]+)(?:'>)?"
 
 
-class FlowArgumentParser(LightningArgumentParser):
-    """LightningCLI's parser, with errors of a few lines instead of the whole usage, and help in sections."""
+def program() -> str:
+    """The command that started this process, as a person types it."""
+    return "lightning-flows" if Path(sys.argv[0]).name == "lightning-flows" else "python -m lightning_flows"
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        kwargs.setdefault("allow_abbrev", False)  # other code looks for options by their full name
-        super().__init__(*args, **kwargs)
+
+class ShortErrors:
+    """Parser mixin: prints what is wrong in one line and where the options are listed, and exits with status 2."""
+
+    command = ""
+    args: Sequence[str] = ()
+    """Command line that is parsed; nested parsers, of the same class, find here where a value was given."""
+
+    refused: Any = None
+    """Object whose attribute ``refused`` holds why a module was not imported, if one was not."""
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        """Print what is wrong and end with status 2."""
-        finder = vetting()
-        if finder is not None and finder.refused:
-            print(f"error: {finder.refused}", file=sys.stderr)
+        """Print and exit."""
+        if text := getattr(self.refused, "refused", None):
+            print(f"error: {text}", file=sys.stderr)
             sys.exit(2)
-        args = finder.args if finder is not None else []
-        if missing := re.search(r"arguments? (?:are|is) required: (\w+)\.(\w+)", message):
-            if missing[2] in ("data", "model"):
-                message = MISSING.get(missing[1], MISSING["test"])
-            else:
-                message = message.replace(f"{missing[1]}.{missing[2]}", missing[2])
-        elif unknown := re.search(r"(?:Option|accept option|unrecognized arguments:) '?(-*)([^\s'=]+)", message):
-            message = unknown_option(unknown[1] + unknown[2], args, self._known())
-        print(f"error: {shorten(message)}", file=sys.stderr)
-        print(f"tip: options are listed by `{help_command(args, message)}`", file=sys.stderr)
+        known = list(self.get_defaults(skip_validation=True).keys())  # type: ignore[attr-defined]
+        text = explained(message, self.command, self.args, known)
+        section = re.match(r"--(model|data|optimizer|lr_scheduler)\.", text) or re.match(
+            r"(model|data)\.init_args", text
+        )
+        help_option = f"--{section[1]}.help CLASS" if section else "--help"
+        print(
+            f"error: {one_line(text)}\ntip: `{program()} {self.command} {help_option}` lists the options",
+            file=sys.stderr,
+        )
         sys.exit(2)
 
-    def _known(self) -> list[str]:
-        """Names of the options of this parser and its subcommands."""
-        names = [name for action in self._actions for name in (action.dest, *action.option_strings)]
-        children = getattr(self, "_subcommands_action", None)
-        for child in children.choices.values() if children else []:
-            names += child._known()
-        return names
 
-    def arrange_help(self, subcommand: str) -> None:
-        """Let a trainer's subcommand list its short sections first, and the fifty options of the trainer last."""
-        self.usage = "%(prog)s [--config FILE]... [--ckpt_path FILE] [--SECTION.OPTION VALUE]..."
-        groups, titles = self.groups or {}, {subcommand: subcommand, **SECTIONS}
-        for key, title in titles.items():
-            groups[key].title = title
-        arranged = [groups[key] for key in titles]
-        self._action_groups = [group for group in self._action_groups if group not in arranged] + arranged
-        if subcommand in CHECKPOINT:
-            self._option_string_actions["--ckpt_path"].help = CHECKPOINT[subcommand]
+class CommandParser(ShortErrors, ArgumentParser):
+    """Parser of a command without a trainer."""
 
 
-def unknown_option(name: str, args: Sequence[str], known: Sequence[str]) -> str:
-    """Say where an unknown option was given, and which one may be meant.
+def explained(message: str, command: str, args: Sequence[str], known: Sequence[str]) -> str:
+    """A parser's error in one line.
 
-    >>> unknown_option("hiden", ["fit", "--model.hiden=3"], ["hidden", "depth"])
-    '--model.hiden is no option: did you mean --model.hidden?'
+    >>> explained("Option 'hiden' is not accepted", "fit", ["--model.hiden=3"], ["hidden", "depth"])
+    '--model.hiden is not an option; did you mean --model.hidden?'
+    >>> explained('Parser key "width":\\n  Expected a <class \\'int\\'>. Got value: x', "fit", ["--model.width=x"], [])
+    '--model.width: expected int; got x'
     """
-    where, before = (name, "") if name.startswith("-") else _place(name, args)
+    if "required" in message and (missing := re.search(r"required: (.*)|[Kk]ey \"(.*?)\" is required", message)):
+        return MISSING.get(command, f"{command} needs a checkpoint: give --ckpt_path FILE") if missing else message
+    if unknown := re.search(r"(?:Option|accept option|unrecognized arguments:) '?(-*)([^\s'=]+)", message):
+        return _unknown(unknown[1] + unknown[2], args, known)
+    key = (re.search(r'[Kk]ey "([^"]+)"', message) or [""] * 2)[1]
+    place = _place(key, args)[0] if key else ""
+    if path := re.search(r"Expected a dot import path string: (\S+)", message):
+        return _unknown_class(place, key, path[1])
+    given = (re.search(r"(?:Got|Given) value: (.*)", message, re.DOTALL) or ["", ""])[1].strip()
+    if literals := re.findall(r"Literal\[([^]]*)\]", message):
+        allowed = dict.fromkeys(each.strip(" '") for group in literals for each in group.split(","))
+        return f"{place} is {given}, which is not among {', '.join(allowed)}"
+    lines = [line.strip().removeprefix("- ") for line in message.splitlines()]
+    kept = [re.sub(r"\.? ?Got value: .*", "", line) for line in lines if line and not re.match(NOISE, line)]
+    text = " or ".join(dict.fromkeys(re.sub(EXPECTED, r"expected \1", line) for line in kept))
+    return f"{place}: {text}{f'; got {given}' if given and 'expected' in text else ''}".removeprefix(": ")
+
+
+def _unknown(name: str, args: Sequence[str], known: Sequence[str]) -> str:
+    """The error for an option that does not exist: where it was given, and which one may be meant."""
     if not re.fullmatch(r"-*[\w.+-]+", name) or name.endswith(".ckpt"):
-        return f"{name} stands where an option should: give it behind the name of one, such as --ckpt_path"
+        return f"{name} is not an option: put the name of one before it, such as --ckpt_path"
+    place, before = (name, "") if name.startswith("-") else _place(name, args)
     plain = name.lstrip("-")
-    names = [each.lstrip("-") for each in known]
-    close = difflib.get_close_matches(plain, names, 1) or difflib.get_close_matches(
-        plain.rpartition(".")[2], [each for each in names if "." not in each], 1
+    close = difflib.get_close_matches(plain, known, 1) or difflib.get_close_matches(
+        plain.rpartition(".")[2], [each for each in known if "." not in each], 1
     )
     if close:
-        return f"{where} is no option: did you mean {before or (name[: -len(plain)] or '')}{close[0]}?"
-    if not before or before.startswith("--trainer"):
-        return f"{where} is no option"
-    class_names = {"model": FlowModule, "data": FlowDataModule}
-    section = before.strip("-").partition(".")[0]
-    others = f", or is one of another class: --{section}=CLASS, among {', '.join(_names(class_names[section]))}"
-    return f"{where} is no option of the class that is used{others if section in class_names else ''}"
+        return f"{place} is not an option; did you mean {before or name[: -len(plain)]}{close[0]}?"
+    return f"{place} is not an option{' of the class in use' if before and not before.startswith('--trainer') else ''}"
+
+
+def _unknown_class(place: str, key: str, name: str) -> str:
+    """The error for a class that does not exist, with those that do."""
+    section = key.split(".")[-1]
+    if section not in BASES:
+        return f"{place} is {name}, which is neither a class nor a path"
+    module, _, base = BASES[section].rpartition(".")
+    names = class_names(getattr(importlib.import_module(module), base))
+    close = difflib.get_close_matches(name, names, 1)
+    if close:
+        return f"{place} is {name}, which is not a class; did you mean {close[0]}?"
+    return f"{place} is {name}, which is not a class: give one of {', '.join(names)}, or the path of your own"
+
+
+def class_names(base: type) -> list[str]:
+    """Names of the concrete classes below a base, in alphabetical order."""
+    names = set() if getattr(base, "__abstractmethods__", None) or base.__name__.startswith("_") else {base.__name__}
+    children: list[type] = type.__subclasses__(base)
+    for child in children:
+        names.update(class_names(child))
+    return sorted(names)
 
 
 def _place(name: str, args: Sequence[str]) -> tuple[str, str]:
-    """Where an argument of a class was given: the option as typed, or the file and its key."""
-    for arg in args:
-        option = arg.partition("=")[0]
-        if option.startswith("--") and option.endswith(f".{name}"):
-            return option, option[: -len(name)]
-    for i, arg in enumerate(args):
-        option, equals, value = arg.partition("=")
-        if option in ("--config", "-c"):
-            value = value if equals else (args[i + 1] if i + 1 < len(args) else "")
-            if key := _key_of(name, given_config(value), ""):
-                file = "a config" if value.lstrip().startswith("{") else value
-                return f"{key} in {file}", key[: -len(name)]
-    return name, ""
+    """Where an argument was given, and what precedes its name there: the option as typed, or a key and its file."""
+    given = list(options(args))
+    for option in reversed(given):
+        if option.name == f"--{name}" or option.name.endswith(f".{name}"):
+            return option.name, option.name[: -len(name)]
+    for option in reversed(given):
+        if option.name in CONFIG and (key := _key_of(name, _read(option.value), "")):
+            file = "a config" if option.value.lstrip().startswith("{") else option.value
+            return f"{key} in {file}", key[: -len(name)]
+    return (f"--{name}", "--") if name.partition(".")[0] in (*BASES, "trainer") else (name, "")
+
+
+def _read(value: str) -> Any:
+    try:
+        return load_yaml(value, "") if value.lstrip().startswith("{") else read_yaml(Path(value))
+    except ConfigError:  # was reported already
+        return None
 
 
 def _key_of(name: str, config: Any, above: str) -> str | None:
     for key, value in config.items() if isinstance(config, dict) else ():
         path = f"{above}.{key}".lstrip(".")
-        if path == name or str(key) == name or path.endswith(f".{name}"):
+        if path == name or path.replace(".init_args", "").endswith(f".{name}") or path.endswith(f".{name}"):
             return path
         if found := _key_of(name, value, path):
             return found
     return None
-
-
-def help_command(args: Sequence[str], message: str) -> str:
-    """The command that lists the options a message is about."""
-    command = (
-        f"{PROGRAM} {args[0]}" if args and not args[0].startswith("-") and "invalid choice" not in message else PROGRAM
-    )
-    for section in ("model", "data"):
-        if f"--{section}." in message or message.startswith(f"{section}.init_args"):
-            return f"{command} --{section}.help NAME"
-    return f"{command} --help"
-
-
-def read_configs(args: Sequence[str]) -> list[str]:
-    """Arguments with their configs located and merged; exits with status 2 if one cannot be read."""
-    try:
-        return configs_first(find_configs(args))
-    except ConfigError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-
-
-def shorten(message: str) -> str:
-    """Keep what a person can act on of a message about a value that fits none of the allowed types.
-
-    >>> print(shorten('Parser key "model":\\n  Subtypes: [1, 2]\\n  Errors:\\n    - Option \\'x\\' is not accepted'))
-    Parser key "model": Option 'x' is not accepted
-    """
-    noise = r"Does not validate|Subtypes:|Errors:|- Expected a <class 'NoneType'>|Given value"
-    lines = [line.strip().removeprefix("- ") for line in message.splitlines() if not re.match(rf"\s*({noise})", line)]
-    text = " ".join(lines)
-    if unknown := re.search(r'"?(model|data)"?.*Expected a dot import path string: (\S+)', text):
-        base = {"model": FlowModule, "data": FlowDataModule}[unknown[1]]
-        known = ", ".join(_names(base))
-        text = f"expected --{unknown[1]} to be one of {known} or the path of such a class; got {unknown[2]}"
-    return text
-
-
-def _names(base: type) -> list[str]:
-    """Names of the concrete classes below a base, in alphabetical order."""
-    names = set() if getattr(base, "__abstractmethods__", None) else {base.__name__}
-    children: list[type] = type.__subclasses__(base)
-    for child in children:
-        names.update(_names(child))
-    return sorted(names)
-
-
-def refuse_null(config: Namespace) -> None:
-    """Refuse null for an argument of the model or the data that takes none; the parser accepts it anywhere.
-
-    Raises: UsageError.
-    """
-    for section in ("model", "data"):
-        parameters: dict[str, inspect.Parameter] = {}
-        for kind in reversed(getattr(import_class(config[section].class_path), "__mro__", ())):
-            parameters |= inspect.signature(kind.__init__).parameters if "__init__" in vars(kind) else {}
-        for name, value in vars(config[section].get("init_args") or Namespace()).items():
-            parameter = parameters.get(name)
-            optional = parameter is None or parameter.default in (None, inspect.Parameter.empty)
-            if value is None and not optional and "None" not in str(parameters[name].annotation):
-                raise UsageError(f"{section}.{name} is null: give a value, or leave it out for its default")

@@ -5,16 +5,19 @@ from lightning_flows.callbacks.dashboard import Dashboard
 from lightning_flows.callbacks.equal_ranks import EqualRanks
 from lightning_flows.callbacks.graph_scatter import GraphScatter
 from lightning_flows.callbacks.interruptible import Interruptible
-from lightning_flows.callbacks.item_count import ItemCount
 from lightning_flows.callbacks.last_checkpoint import LastCheckpoint
 from lightning_flows.callbacks.latent_histogram import LatentHistogram
+from lightning_flows.callbacks.no_search_on_resume import NoSearchOnResume
 from lightning_flows.callbacks.optimizer_monitor import OptimizerMonitor
 from lightning_flows.callbacks.prediction_writer import PredictionWriter
 from lightning_flows.callbacks.progress_bar import ProgressBar
 from lightning_flows.callbacks.progress_lines import ProgressLines
+from lightning_flows.callbacks.result_table import ResultTable
 from lightning_flows.callbacks.round_trip import RoundTrip
+from lightning_flows.callbacks.run_summary import RunSummary
 from lightning_flows.callbacks.runtime import RuntimeMonitor
 from lightning_flows.callbacks.sample_grid import SampleGrid
+from lightning_flows.callbacks.test_recorder import TestRecorder
 
 __all__ = [
     "BoundMonitor",
@@ -22,14 +25,17 @@ __all__ = [
     "EqualRanks",
     "GraphScatter",
     "Interruptible",
-    "ItemCount",
     "LastCheckpoint",
     "LatentHistogram",
+    "NoSearchOnResume",
     "OptimizerMonitor",
     "PredictionWriter",
     "ProgressBar",
     "ProgressLines",
+    "ResultTable",
     "RoundTrip",
+    "RunSummary",
     "RuntimeMonitor",
     "SampleGrid",
+    "TestRecorder",
 ]

@@ -1,4 +1,4 @@
-"""Predictions as a table."""
+"""Predictions as a CSV file."""
 
 import csv
 import io
@@ -12,25 +12,25 @@ from lightning_flows.files import check_new_file, created
 
 
 class PredictionWriter(Callback):
-    """Write a CSV with one row per image: index, name, log_likelihood (nats) and bpd (bits per dimension); for graphs
-    the last is nll (nats per node).
+    """Write a CSV file with one row per image: index, name, log_likelihood (nats) and bpd (bits per dimension).
 
-    Rows are in the order of the images, for any number of devices. The file appears at the end, complete; an existing
-    file is never overwritten.
+    For graphs the last column is nll (nats per node). Rows are in the order of the data for any number of devices. The
+    file appears at the end, complete.
 
     Args:
         path: file to write.
+        overwrite: replace an existing file.
     Raises: OutputError before anything is computed, if the file exists or its folder cannot be created.
     """
 
-    def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
+    def __init__(self, path: str | Path, *, overwrite: bool = False) -> None:
+        self.path, self.overwrite = Path(path), overwrite
         self._columns: list[str] = []
         self._rows: list[tuple[Any, ...]] = []
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Refuse what would overwrite."""
-        check_new_file(self.path)
+        check_new_file(self.path, overwrite=self.overwrite)
+        self._rows = []
 
     def on_predict_batch_end(
         self,
@@ -41,25 +41,23 @@ class PredictionWriter(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Keep a batch's rows."""
         self._columns = ["index", *(key for key in outputs if key != "index")]
         self._rows += zip(*(outputs[key].tolist() for key in self._columns), strict=True)
 
     def on_predict_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Gather over ranks and write."""
         rows = self._rows
         if trainer.world_size > 1:
             gathered: list[Any] = [None] * trainer.world_size
             torch.distributed.all_gather_object(gathered, rows)
-            rows = [row for part in gathered for row in part]
-        self._rows = []
+            rows = [row for ranked in gathered for row in ranked]
         if not trainer.is_global_zero:
             return
         names = trainer.datamodule.predict_names()  # type: ignore[attr-defined]
-        with created(self.path) as file:
+        with created(self.path, overwrite=self.overwrite) as file:
             # a file name may not be valid text
             text = io.TextIOWrapper(file, encoding="utf-8", errors="backslashreplace", newline="")
             writer = csv.writer(text)
             writer.writerow(["index", "name", *self._columns[1:]])
             writer.writerows((index, names[index], *values) for index, *values in sorted(rows))
             text.detach()  # flushed, but still open: its owner closes it
+        print(f"scores: {self.path}")

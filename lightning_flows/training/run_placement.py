@@ -14,11 +14,11 @@ from lightning.pytorch.utilities import rank_zero_info
 
 from lightning_flows.errors import OutputError, UsageError
 from lightning_flows.training.run_folder import LAST, RunFolder, newest, run_of_checkpoints
+from lightning_flows.training.signals import is_first_process
 
 SHARED = "LIGHTNING_FLOWS_RUN"
 """Environment variable with which the first process of a run passes its folder to the processes it starts."""
 
-RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "NODE_RANK", "GROUP_RANK")
 CHECKPOINT = "lightning.pytorch.callbacks.ModelCheckpoint"
 TENSORBOARD = "lightning.pytorch.loggers.TensorBoardLogger"
 
@@ -145,11 +145,6 @@ def without_place(config: Namespace) -> Namespace:
         if _is(logger, TensorBoardLogger, CSVLogger) and "version" in logger.init_args:
             logger.init_args.version = None
     return config
-
-
-def is_first_process() -> bool:
-    """Whether this is the first process of its run, from the launcher's environment: no process group exists yet."""
-    return all(os.environ.get(key) in (None, "", "0") for key in RANKS)
 
 
 def _expand_paths(*sections: Namespace) -> None:

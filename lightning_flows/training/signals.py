@@ -19,6 +19,9 @@ GRACE = "LIGHTNING_FLOWS_GRACE"
 """Environment variable: seconds without CPU time after which a signaled process is forced to exit."""
 
 
+RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "NODE_RANK", "GROUP_RANK")
+
+
 class Interrupted(SystemExit):
     """Raised to exit on a signal; ``code`` is the exit status, by default 128 + the signal number."""
 
@@ -89,6 +92,11 @@ def end_children() -> None:
             for child in file.read_text().split():
                 if mark in Path(f"/proc/{child}/environ").read_bytes():
                     os.kill(int(child), signal.SIGKILL)
+
+
+def is_first_process() -> bool:
+    """Whether this is the first process of its run, by the launcher's environment; needs no process group."""
+    return all(os.environ.get(key) in (None, "", "0") for key in RANKS)
 
 
 def name_of(number: int) -> str:

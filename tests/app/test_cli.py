@@ -124,7 +124,7 @@ def test_the_last_checkpoint_given_counts_and_no_part_of_the_option_s_name(
     assert "/etc/passwd is no checkpoint" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         main(["test", f"--ckpt_pat={trained}"])
-    assert "--ckpt_pat is no option: did you mean --ckpt_path?" in capsys.readouterr().err
+    assert "--ckpt_pat is not an option; did you mean --ckpt_path?" in capsys.readouterr().err
 
 
 def test_differences_of_data_and_seed_are_told(trained: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from lightning_flows.app.cli import FlowCLI
+from lightning_flows.app.cli import main
 from lightning_flows.app.configs import CONFIG_DIR, find_configs, load_config, load_configs
-from lightning_flows.app.parser import read_configs
 from lightning_flows.errors import ConfigError, UsageError
+from tests.parsing import Parsed
 
 
 @pytest.fixture
@@ -125,20 +125,8 @@ def test_a_base_follows_the_parser_s_rules(here: Path) -> None:
     )
 
 
-class Parsing(FlowCLI):
-    """A command line that parses alone."""
-
-    def instantiate_classes(self) -> None:
-        """Nothing."""
-
-    before_instantiate_classes = instantiate_classes
-
-    def _run_subcommand(self, subcommand: str) -> None:
-        """Nothing."""
-
-
 def parsed(args: list[str]) -> dict:
-    config = Parsing(find_configs(args)).config[args[0]].as_dict()
+    config = Parsed(find_configs(args)).config.as_dict()
     config.pop("config")
     return config
 
@@ -183,7 +171,7 @@ def test_a_config_made_to_exhaust_is_one_line(
     os.mkfifo(here / "fifo")
     (here / "evil.yaml").write_text(text)
     with pytest.raises(SystemExit) as info:
-        read_configs(["fit", "--config=evil.yaml"])
+        main(["fit", "--config=evil.yaml"])
     assert info.value.code == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert message in line

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from lightning.pytorch import Callback, seed_everything
+from lightning.pytorch import Callback, Trainer, seed_everything
 from lightning.pytorch.callbacks import ModelCheckpoint, StochasticWeightAveraging
 from lightning.pytorch.loggers import TensorBoardLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from lightning_flows.app.trainer import FlowTrainer
+from lightning_flows.app.default_trainer import default_trainer
 from lightning_flows.callbacks import Interruptible
 from lightning_flows.callbacks.interruptible import Interrupted
 from lightning_flows.data import ImageDataModule
@@ -54,12 +54,12 @@ class Ask(Callback):
             os.kill(os.getpid(), self.number)
 
 
-def fit(folder: Path, *callbacks: Callback, num_workers: int = 0, **options) -> FlowTrainer:
+def fit(folder: Path, *callbacks: Callback, num_workers: int = 0, **options) -> Trainer:
     """Train in a folder, going on from its last.ckpt where there is one."""
     seed_everything(0, verbose=False)
     module = CSF((1, 8, 8), **SIZES, split_growth=8, dequantization="variational", warmup_epochs=2)
     best = ModelCheckpoint(folder, monitor="val/bpd", save_last=True, filename="best", enable_version_counter=False)
-    trainer = FlowTrainer(
+    trainer = default_trainer(
         max_epochs=EPOCHS,
         accelerator="cpu",
         logger=TensorBoardLogger(folder, name="", version="log"),

@@ -7,7 +7,7 @@ import torch
 from lightning.pytorch import Callback, seed_everything
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, Timer
 
-from lightning_flows.app.trainer import FlowTrainer
+from lightning_flows.app.default_trainer import default_trainer
 from lightning_flows.errors import UsageError
 from lightning_flows.modules import CSF
 from tests.callbacks.test_interruptible import SIZES, STEPS, Noise
@@ -34,7 +34,7 @@ def train(
     **options,
 ) -> FlowTrainer:
     best = ModelCheckpoint(folder, monitor="val/bpd", filename="best", save_last=True, enable_version_counter=False)
-    trainer = FlowTrainer(
+    trainer = default_trainer(
         **{"max_epochs": 4, "accelerator": "cpu", "logger": False, "num_sanity_val_steps": 0} | options,
         callbacks=[*callbacks, *([best] if monitored else [])],
         enable_progress_bar=False,

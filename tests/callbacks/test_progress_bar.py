@@ -1,11 +1,12 @@
 import re
 
 import pytest
+from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
 from rich import reconfigure
 
-from lightning_flows.app.trainer import FlowTrainer
+from lightning_flows.app.default_trainer import default_trainer
 from lightning_flows.callbacks import ProgressBar, ProgressLines
 from tests.callbacks.test_progress_lines import QUIET
 from tests.modules.test_base import Stripes, make
@@ -19,31 +20,31 @@ def _terminal():
     reconfigure()
 
 
-def of_kind(trainer: FlowTrainer, kind: type) -> list:
+def of_kind(trainer: Trainer, kind: type) -> list:
     return [callback for callback in trainer.callbacks if isinstance(callback, kind)]
 
 
 @pytest.mark.usefixtures("_terminal")
 def test_the_trainer_has_a_bar_on_a_terminal(tmp_path):
-    trainer = FlowTrainer(default_root_dir=tmp_path, **QUIET)
+    trainer = default_trainer(default_root_dir=tmp_path, **QUIET)
     assert len(of_kind(trainer, ProgressBar)) == 1
     assert not of_kind(trainer, ProgressLines)
     own = ProgressBar(refresh_rate=7)
-    assert of_kind(FlowTrainer(callbacks=[own], default_root_dir=tmp_path, **QUIET), ProgressBar) == [own]
+    assert of_kind(default_trainer(callbacks=[own], default_root_dir=tmp_path, **QUIET), ProgressBar) == [own]
 
 
 def test_and_lines_elsewhere(tmp_path):
-    assert len(of_kind(FlowTrainer(default_root_dir=tmp_path, **QUIET), ProgressLines)) == 1
-    none = FlowTrainer(default_root_dir=tmp_path, enable_progress_bar=False, **QUIET)
+    assert len(of_kind(default_trainer(default_root_dir=tmp_path, **QUIET), ProgressLines)) == 1
+    none = default_trainer(default_root_dir=tmp_path, enable_progress_bar=False, **QUIET)
     assert not of_kind(none, ProgressLines)
     assert none.progress_bar_callback is None
 
 
 def test_ways_of_your_own_are_kept(tmp_path):
     lines = ProgressLines(seconds=60)
-    assert of_kind(FlowTrainer(callbacks=[lines], default_root_dir=tmp_path, **QUIET), ProgressLines) == [lines]
+    assert of_kind(default_trainer(callbacks=[lines], default_root_dir=tmp_path, **QUIET), ProgressLines) == [lines]
     bar = RichProgressBar(refresh_rate=3)
-    trainer = FlowTrainer(callbacks=bar, default_root_dir=tmp_path, **QUIET)
+    trainer = default_trainer(callbacks=bar, default_root_dir=tmp_path, **QUIET)
     assert trainer.progress_bar_callback is bar
     assert not of_kind(trainer, ProgressLines)
 
@@ -51,7 +52,7 @@ def test_ways_of_your_own_are_kept(tmp_path):
 def test_the_bar_fits_80_columns_and_shows_when_the_whole_training_ends(tmp_path, capsys):
     bar = ProgressBar(console_kwargs={"force_terminal": True, "width": 80})
     logger = TensorBoardLogger(tmp_path, version=3)
-    FlowTrainer(
+    default_trainer(
         max_epochs=2, callbacks=[bar], default_root_dir=tmp_path, enable_model_summary=False, logger=logger,
         enable_checkpointing=False, accelerator="cpu",
     ).fit(make(), Stripes())  # fmt: skip

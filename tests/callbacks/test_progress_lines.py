@@ -3,7 +3,7 @@ from types import SimpleNamespace
 
 import torch
 
-from lightning_flows.app.trainer import FlowTrainer
+from lightning_flows.app.default_trainer import default_trainer
 from lightning_flows.callbacks import ProgressLines
 from lightning_flows.callbacks import progress_lines as module
 from tests.modules.test_base import Stripes, make
@@ -16,7 +16,7 @@ def lines(text: str) -> list[str]:
 
 
 def test_a_training_tells_share_time_and_metrics(tmp_path, capsys):
-    trainer = FlowTrainer(
+    trainer = default_trainer(
         max_epochs=2,
         callbacks=[ProgressLines(seconds=0)],
         enable_progress_bar=False,
@@ -32,7 +32,7 @@ def test_a_training_tells_share_time_and_metrics(tmp_path, capsys):
 
 
 def test_a_test_tells_of_each_batch(tmp_path, capsys):
-    trainer = FlowTrainer(
+    trainer = default_trainer(
         callbacks=[ProgressLines(seconds=0)], enable_progress_bar=False, default_root_dir=tmp_path, **QUIET
     )
     trainer.test(make(), Stripes(), verbose=False)

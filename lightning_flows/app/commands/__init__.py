@@ -1,9 +1,31 @@
-"""Subcommands of the command line that need no trainer."""
+"""Subcommands, one per file: functions of modules that import torch only where they compute."""
 
-from lightning_flows.app.commands.demo import demo
-from lightning_flows.app.commands.figure import figure
-from lightning_flows.app.commands.report import report
-from lightning_flows.app.commands.sample import sample
-from lightning_flows.app.commands.table import table
+import importlib
+from collections.abc import Callable
+from typing import Any
 
-__all__ = ["demo", "figure", "report", "sample", "table"]
+TRAINER_COMMANDS = {
+    "fit": "Train a flow from a config, into a run folder.",
+    "validate": "Evaluate a checkpoint on the validation split.",
+    "test": "Evaluate a checkpoint on the test split and record the results in its run folder.",
+    "predict": "Score images or graphs: a CSV file with the log-likelihood of each.",
+}
+COMMANDS = {
+    "sample": "ckpt_path",
+    "demo": None,
+    "figure": "name",
+    "table": "number",
+    "report": None,
+}
+"""Commands without a trainer, with the name of their positional argument."""
+
+
+def function(name: str) -> Callable[..., Any]:
+    """The function of a command without a trainer."""
+    found: Callable[..., Any] = getattr(importlib.import_module(f"lightning_flows.app.commands.{name}"), name)
+    return found
+
+
+def descriptions() -> dict[str, str]:
+    """What each command does, in one line."""
+    return TRAINER_COMMANDS | {name: (function(name).__doc__ or "").splitlines()[0] for name in COMMANDS}

@@ -3,9 +3,6 @@
 import time
 from pathlib import Path
 
-from lightning_flows.app.commands.sample import sample
-from lightning_flows.data.datasets import png_bits_per_dim, webp_bits_per_dim
-
 
 def demo(fit_config: str = "demo.yaml") -> None:
     """Train a small flow on crops of two photographs, test it and draw samples.
@@ -13,7 +10,9 @@ def demo(fit_config: str = "demo.yaml") -> None:
     Args:
         fit_config: config for fit.
     """
-    from lightning_flows.app.cli import run  # the command line knows this command, not the other way round
+    from lightning_flows.app.cli import run  # the command line imports this module
+    from lightning_flows.app.commands.sample import sample
+    from lightning_flows.data.datasets import png_bits_per_dim, webp_bits_per_dim
 
     start = time.perf_counter()
     trainer = run(["fit", "--config", fit_config]).trainer

@@ -148,15 +148,6 @@ def _draw(model: ImageFlowModule, request: Request, default: int) -> Tensor:
     return model.sample(num, temperature=request.temperature, generator=generator).images
 
 
-NUMBERS = {
-    "1": "exponential_matrix",
-    "2": "convolution_matrix",
-    "3": "feature_maps",
-    "4": "series_terms",
-    "5": "samples",
-}
-"""Figures of the paper."""
-
 DRAWINGS: dict[str, Callable[[Request], Figure]] = {
     "exponential_matrix": lambda r: figures.exponential_matrix_figure(figures.equivalent_matrices(seed=r.seed)),
     "convolution_matrix": lambda r: figures.convolution_matrix_figure(figures.equivalent_matrices(seed=r.seed)),

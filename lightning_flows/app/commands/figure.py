@@ -2,12 +2,20 @@
 
 from pathlib import Path
 
-from lightning_flows.app.commands.drawings import DRAWINGS, NUMBERS, Request
-from lightning_flows.app.commands.options import MAX_PIXELS, check_seed, chosen_device
+from lightning_flows.app.commands.options import MAX_PIXELS, check_numbers, chosen_device
 from lightning_flows.errors import UsageError
 from lightning_flows.files import check_new_file, created
 
 SUFFIXES = (".png", ".svg", ".pdf")
+NUMBERS = {
+    "1": "exponential_matrix",
+    "2": "convolution_matrix",
+    "3": "feature_maps",
+    "4": "series_terms",
+    "5": "samples",
+}
+"""Figures of the paper."""
+OTHERS = ("interpolation", "nearest", "outliers", "graphs")
 
 
 def figure(
@@ -24,6 +32,7 @@ def figure(
     dpi: int = 110,
     model: str | None = None,
     data: str | None = None,
+    overwrite: bool = False,
 ) -> Path:
     """Draw a figure of the paper, 1 to 5, or another one, into an image file.
 
@@ -32,7 +41,7 @@ def figure(
             of a checkpoint if given); from a checkpoint of images: samples (5), interpolation (in latent space, of
             test images), nearest (training images next to samples), outliers (likelihoods and ROC curves; prints a
             table); from a checkpoint of graphs: graphs (data, samples, learned density).
-        out: file to write, .png, .svg or .pdf; never overwritten. Default: figure_NAME.png.
+        out: file to write, .png, .svg or .pdf. Default: figure_NAME.png.
         ckpt_path: checkpoint of a trained model.
         images: folder or tar of images to use instead of the checkpoint's data: interpolation, nearest, outliers.
         num: number of samples (64), rows of interpolation (6) or nearest (6), images per set of outliers (1000), or
@@ -45,31 +54,29 @@ def figure(
         dpi: pixels per inch of a PNG, which is limited to 67 million pixels.
         model: class path of your own model, if the checkpoint names it.
         data: class path of your own data, likewise.
+        overwrite: replace an existing file.
     """
     known = NUMBERS.get(name, name)
-    if known not in DRAWINGS:
+    if known not in (*NUMBERS.values(), *OTHERS):
         numbered = ", ".join(f"{number} ({each})" for number, each in NUMBERS.items())
-        others = ", ".join(each for each in DRAWINGS if each not in NUMBERS.values())
-        raise UsageError(f"expected a figure among {numbered}, {others}; got {name!r}")
+        raise UsageError(f"{name} is not a figure: give one of {numbered}, {', '.join(OTHERS)}")
     path = Path(out or f"figure_{known}.png")
     if path.suffix.lower() not in SUFFIXES:
-        raise UsageError(f"expected a file with suffix {', '.join(SUFFIXES)}; got {path}: name another --out")
-    if (num is not None and num < 1) or dpi < 1 or not temperature >= 0:
-        raise UsageError(
-            f"expected num and dpi of at least 1 and a temperature of at least 0; got {num}, {dpi} and {temperature}"
-        )
-    check_seed(seed)
-    check_new_file(path)
+        raise UsageError(f"{path} is not an image file: choose an --out that ends in {', '.join(SUFFIXES)}")
+    check_numbers(seed, temperature, num=num, dpi=dpi)
+    check_new_file(path, overwrite=overwrite)
+    from lightning_flows.app.commands.drawings import DRAWINGS, Request  # imports torch
+
     chosen_device(device)
     request = Request(known, ckpt_path, images, num, temperature, seed, fashion_mnist, outliers, device, model, data)
     drawn, kind = DRAWINGS[known](request), path.suffix[1:].lower()
     width, height = (round(inches * dpi) for inches in drawn.get_size_inches())
     if kind == "png" and width * height > MAX_PIXELS:
         raise UsageError(
-            f"expected a PNG of at most {MAX_PIXELS / 1e6:.0f} million pixels; got {width} x {height}: use a smaller "
+            f"a PNG of {width} x {height} pixels is above the limit of {MAX_PIXELS / 1e6:.0f} million: give a smaller "
             "--num or --dpi"
         )
-    with created(path) as file:
+    with created(path, overwrite=overwrite) as file:
         drawn.savefig(file, format=kind, dpi=dpi)
     print(f"figure: {path}")
     return path

@@ -3,20 +3,9 @@
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-from torchvision.utils import save_image
-from tqdm import tqdm
-
-from lightning_flows.app.commands.options import MAX_PIXELS, check_fits, check_seed, chosen_device
-from lightning_flows.app.commands.trained import load_graphs
-from lightning_flows.callbacks.sample_grid import image_grid
+from lightning_flows.app.commands.options import MAX_PIXELS, check_fits, check_numbers, chosen_device
 from lightning_flows.errors import UsageError
 from lightning_flows.files import check_new_file, created_together
-from lightning_flows.functional.graphs import Graph
-from lightning_flows.functional.streams import stream
-from lightning_flows.modules import GraphFlowModule, load_model
-from lightning_flows.reporting.figures import nodes_figure
 
 
 def sample(
@@ -30,6 +19,7 @@ def sample(
     device: str | None = None,
     model: str | None = None,
     data: str | None = None,
+    overwrite: bool = False,
 ) -> Path:
     """Draw samples from a checkpoint into a PNG: a grid of images, or the nodes of graphs.
 
@@ -37,7 +27,7 @@ def sample(
 
     Args:
         ckpt_path: checkpoint of a trained model.
-        out: PNG file to write; never overwritten.
+        out: PNG file to write.
         num: number of samples; a PNG is limited to 67 million pixels and shows only the first ones beyond that.
         temperature: scale of the noise; below 1 gives likelier, less varied samples.
         seed: seed of the noise; the same seed, batch size, checkpoint and device give the same samples.
@@ -47,18 +37,26 @@ def sample(
         device: device such as cpu or cuda; by default an accelerator if available.
         model: class path of your own model, if the checkpoint names it.
         data: class path of your own data, likewise.
+        overwrite: replace existing files.
     """
-    if num < 1 or batch_size < 1 or not temperature >= 0:
-        raise UsageError(
-            f"expected num and batch_size of at least 1 and a temperature of at least 0; "
-            f"got {num}, {batch_size} and {temperature}"
-        )
+    check_numbers(seed, temperature, num=num, batch_size=batch_size)
     if Path(out).suffix.lower() != ".png":
-        raise UsageError(f"expected a file with suffix .png; got {out}: name another --out")
-    check_seed(seed)
+        raise UsageError(f"{out} is not a PNG file: choose an --out that ends in .png")
     files = [Path(out).with_suffix(suffix) for suffix in ([".png", ".npy"] if npy else [".png"])]
     for file in files:
-        check_new_file(file)
+        check_new_file(file, overwrite=overwrite)
+    import numpy as np  # these take seconds
+    import torch
+    from torchvision.utils import save_image
+    from tqdm import tqdm
+
+    from lightning_flows.app.commands.trained import load_graphs
+    from lightning_flows.callbacks.sample_grid import image_grid
+    from lightning_flows.functional.graphs import Graph
+    from lightning_flows.functional.streams import stream
+    from lightning_flows.modules import GraphFlowModule, load_model
+    from lightning_flows.reporting.figures import nodes_figure
+
     target = chosen_device(device)
     flow = load_model(ckpt_path, model).to(target)
     check_fits(min(num, batch_size), flow.event_shape, "--batch_size")
@@ -82,7 +80,7 @@ def sample(
     if structure.mask is not None:
         values = values.masked_fill(~structure.mask[..., None], torch.nan)
     shown = values[: max(1, MAX_PIXELS // ((values.shape[-1] + 2) * (values.shape[-2] + 2)))]
-    with created_together(files) as opened:
+    with created_together(files, overwrite=overwrite) as opened:
         if values.dtype == torch.uint8:
             save_image(image_grid(shown) / 255, opened[0], format="png")
         else:

@@ -82,8 +82,10 @@ def test_an_existing_file_is_kept(write_run, tmp_path: Path, capsys) -> None:
     with pytest.raises(SystemExit) as error:
         main(["report", f"--runs={tmp_path}", f"--out={out}"])
     assert error.value.code == 1
-    assert "expected a new file; got" in capsys.readouterr().err
+    assert "page.html exists: choose another --out, or add --overwrite" in capsys.readouterr().err
     assert out.read_text() == "mine"
+    main(["report", f"--runs={tmp_path}", f"--out={out}", "--overwrite"])
+    assert "<html" in out.read_text()
 
 
 @pytest.mark.parametrize(
@@ -91,7 +93,7 @@ def test_an_existing_file_is_kept(write_run, tmp_path: Path, capsys) -> None:
     [
         (["--runs={}/nowhere"], "nowhere is not a folder"),
         (["--runs={}"], "there are no runs below"),
-        (["--runs={}", "--out={}/a.png"], "expected out to be an HTML file; got"),
+        (["--runs={}", "--out={}/a.png"], "a.png is not an HTML file"),
     ],
 )
 def test_wrong_usage(tmp_path: Path, capsys, options: list[str], message: str) -> None:

@@ -4,15 +4,16 @@ from pathlib import Path
 
 import pytest
 import torch
-from lightning.pytorch import Callback, LightningDataModule
+from lightning.pytorch import Callback, LightningDataModule, Trainer
 from lightning.pytorch.accelerators import MPSAccelerator
 from lightning.pytorch.callbacks import BatchSizeFinder, LearningRateFinder, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
 from torch.utils.data import DataLoader
 
 from lightning_flows.app.cli import run
-from lightning_flows.app.trainer import FlowTrainer
-from lightning_flows.errors import FlowsError, UsageError
+from lightning_flows.app.default_trainer import default_trainer
+from lightning_flows.callbacks import PredictionWriter
+from lightning_flows.errors import FlowsError, OutputError, UsageError
 from lightning_flows.modules import CSF
 from lightning_flows.training.signals import Interrupted
 from tests.callbacks.test_interruptible import SIZES, Ask, Noise
@@ -25,7 +26,7 @@ def checkpoint(trained: Path, tmp_path: Path) -> Path:
     return tmp_path / "run/checkpoints/best.ckpt"
 
 
-def test_results_of_tests_are_kept_beside_the_run(checkpoint: Path) -> None:
+def test_results_are_recorded_in_the_run_folder(checkpoint: Path) -> None:
     for draws in (0, 2):
         run(["test", f"--ckpt_path={checkpoint}", f"--model.num_importance_samples={draws}"])
     lines = (checkpoint.parents[1] / "tests.jsonl").read_text().splitlines()
@@ -34,7 +35,7 @@ def test_results_of_tests_are_kept_beside_the_run(checkpoint: Path) -> None:
     assert second["metrics"]["test/importance_samples"] == 2
     assert second["model"]["class_path"].endswith(".CSF")
     assert second["model"]["init_args"]["num_importance_samples"] == 2
-    assert second["data"]["class_path"].endswith(".SamplePhotos")
+    assert second["data"]["class_path"].endswith(".SamplePhotosDataModule")
     assert (second["global_step"], second["num_items"], second["checkpoint"]) == (3, 104, "best.ckpt")
     assert second["num_parameters"] == sum(
         value.numel()
@@ -43,7 +44,7 @@ def test_results_of_tests_are_kept_beside_the_run(checkpoint: Path) -> None:
     )
 
 
-def test_a_checkpoint_elsewhere_leaves_nothing(checkpoint: Path, tmp_path: Path) -> None:
+def test_nothing_is_recorded_for_a_checkpoint_outside_a_run(checkpoint: Path, tmp_path: Path) -> None:
     alone = tmp_path / "alone/model.ckpt"
     alone.parent.mkdir()
     shutil.move(checkpoint, alone)
@@ -52,7 +53,7 @@ def test_a_checkpoint_elsewhere_leaves_nothing(checkpoint: Path, tmp_path: Path)
     assert not list(tmp_path.glob("*.jsonl"))
 
 
-def test_fit_tells_where_the_run_and_its_best_checkpoint_lie(tiny, tmp_path: Path, capsys, caplog, monkeypatch) -> None:
+def test_fit_prints_the_run_folder_and_the_best_checkpoint(tiny, tmp_path: Path, capsys, caplog, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     trainer = run(["fit", *tiny, "--trainer.logger.init_args.save_dir=here"]).trainer
     score = f"{trainer.callback_metrics['val/bpd'].item():.5g}"
@@ -60,7 +61,7 @@ def test_fit_tells_where_the_run_and_its_best_checkpoint_lie(tiny, tmp_path: Pat
     assert "parameters; run: here/demo/version_0" in caplog.text
 
 
-def test_test_and_validate_print_their_results(checkpoint: Path, capsys) -> None:
+def test_results_are_printed(checkpoint: Path, capsys) -> None:
     for subcommand, name in (("test", "test/bpd"), ("validate", "val/bpd")):
         metrics = run([subcommand, f"--ckpt_path={checkpoint}"]).trainer.callback_metrics
         assert f"{name} " in (out := capsys.readouterr().out)
@@ -83,14 +84,14 @@ def test_a_run_that_fails_in_training_is_kept(tiny, tmp_path: Path, monkeypatch)
     assert (tmp_path / "demo/version_0/config.yaml").is_file()
 
 
-def test_a_training_that_is_over_says_so(checkpoint: Path, tiny, tmp_path: Path, caplog) -> None:
+def test_resuming_a_finished_training_says_so(checkpoint: Path, tiny, tmp_path: Path, caplog) -> None:
     options = [*tiny, f"--trainer.logger.init_args.save_dir={tmp_path}"]
     run(["fit", *options, f"--ckpt_path={checkpoint.with_name('last.ckpt')}"])
     assert "nothing was left to train after 3 steps" in caplog.text
 
 
-def plain(**options: object) -> FlowTrainer:
-    return FlowTrainer(
+def plain(**options: object) -> Trainer:
+    return default_trainer(
         **{"accelerator": "cpu", "logger": False, "enable_checkpointing": False, "max_epochs": 1} | options,
         enable_progress_bar=False,
         enable_model_summary=False,
@@ -101,15 +102,21 @@ def flow(**options: object) -> CSF:
     return CSF((1, 8, 8), **SIZES, split_growth=8, warmup_epochs=1, **options)
 
 
-def test_predictions_twice_with_one_trainer(tmp_path: Path, capsys) -> None:
-    trainer, model = plain(), flow()
-    for name in ("a.csv", "b.csv"):
-        trainer.predict(model, Noise(batch_size=4), out=str(tmp_path / name))
-    assert (tmp_path / "a.csv").read_text() == (tmp_path / "b.csv").read_text()
+def test_one_trainer_predicts_twice(tmp_path: Path, capsys) -> None:
+    writer = PredictionWriter(tmp_path / "a.csv", overwrite=True)
+    trainer, model = plain(callbacks=[writer]), flow()
+    texts = []
+    for _ in range(2):
+        trainer.predict(model, datamodule=Noise(batch_size=4), return_predictions=False)
+        texts.append((tmp_path / "a.csv").read_text())
+    assert texts[0] == texts[1]
     assert capsys.readouterr().out.count("scores: ") == 2
+    writer.overwrite = False
+    with pytest.raises(OutputError, match=r"a\.csv exists"):
+        trainer.predict(model, datamodule=Noise(batch_size=4), return_predictions=False)
 
 
-def test_a_second_fit_in_one_process_is_a_whole_one(tmp_path: Path) -> None:
+def test_a_second_fit_in_one_process_is_complete(tmp_path: Path) -> None:
     trainer = plain(callbacks=[Ask("train", 0, 2)])
     with pytest.raises(Interrupted):
         trainer.fit(flow(), Noise(batch_size=4))
@@ -127,7 +134,7 @@ class Plain(LightningDataModule):
         return DataLoader(data.dataset("test"), batch_size=3)
 
 
-def test_results_on_data_of_any_kind_are_kept(tmp_path: Path) -> None:
+def test_results_on_any_data_module_are_recorded(tmp_path: Path) -> None:
     (tmp_path / "checkpoints").mkdir()
     trainer, model = plain(), flow()
     saved = tmp_path / "checkpoints/best.ckpt"
@@ -137,7 +144,7 @@ def test_results_on_data_of_any_kind_are_kept(tmp_path: Path) -> None:
     (record,) = (json.loads(line) for line in (tmp_path / "tests.jsonl").read_text().splitlines())
     assert record["num_items"] == 10
     assert record["metrics"]["test/bpd"] > 0
-    trainer.test(model, Plain().test_dataloader(), ckpt_path=saved)  # which data these are is not known
+    plain().test(model, Plain().test_dataloader(), ckpt_path=saved)  # of unknown data
     assert len((tmp_path / "tests.jsonl").read_text().splitlines()) == 1
 
 
@@ -145,16 +152,16 @@ def test_results_on_data_of_any_kind_are_kept(tmp_path: Path) -> None:
 def test_a_device_without_float64_is_not_chosen(accelerator: str | None, monkeypatch) -> None:
     monkeypatch.setattr(MPSAccelerator, "is_available", lambda: True)
     options = {} if accelerator is None else {"accelerator": accelerator}
-    assert type(FlowTrainer(logger=False, **options).accelerator).__name__ == "CPUAccelerator"
+    assert type(default_trainer(logger=False, **options).accelerator).__name__ == "CPUAccelerator"
     with pytest.raises(UsageError, match="mps has no float64"):
-        FlowTrainer(accelerator="mps")
+        default_trainer(accelerator="mps")
 
 
 @pytest.mark.parametrize("name", ["accumulate_grad_batches", "check_val_every_n_epoch", "val_check_interval"])
 @pytest.mark.parametrize("value", [0, -1])
 def test_a_count_below_one_is_refused(name: str, value: int) -> None:
-    with pytest.raises(UsageError, match=f"expected {name} above 0; got {value}"):
-        FlowTrainer(accelerator="cpu", logger=False, **{name: value})
+    with pytest.raises(UsageError, match=f"{name} is {value}: give a number above 0"):
+        default_trainer(accelerator="cpu", logger=False, **{name: value})
 
 
 @pytest.mark.parametrize(
@@ -164,9 +171,7 @@ def test_a_count_below_one_is_refused(name: str, value: int) -> None:
         (BatchSizeFinder(max_trials=1, steps_per_trial=1), ("data", "batch_size")),
     ],
 )
-def test_a_resumed_training_goes_on_without_another_search(
-    finder: Callback, found: tuple[str, str], tmp_path: Path, caplog
-) -> None:
+def test_a_resumed_training_searches_nothing(finder: Callback, found: tuple[str, str], tmp_path: Path, caplog) -> None:
     def train(**options: object) -> Path:
         best = ModelCheckpoint(tmp_path, filename="best", enable_version_counter=False)
         flow_trainer = plain(default_root_dir=tmp_path, callbacks=[finder, best], enable_checkpointing=True, **options)
@@ -179,7 +184,7 @@ def test_a_resumed_training_goes_on_without_another_search(
     first["lightning_flows"][found[0]]["init_args"][found[1]] = kept = 5 if found[0] == "data" else 0.0005
     torch.save(first, tmp_path / "last.ckpt")
     second = torch.load(train(max_epochs=2), weights_only=True)
-    assert "searches where a training starts" in caplog.text
+    assert "is skipped, as the run resumes" in caplog.text
     assert second["lightning_flows"][found[0]]["init_args"][found[1]] == kept
     steps = [each["optimizer_states"][0]["state"][0]["step"] for each in (first, second)]
     assert steps[1] == second["global_step"] > steps[0] == first["global_step"]

@@ -1,0 +1,86 @@
+"""The trainer's defaults: what every run records, prints and refuses."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from lightning.fabric.plugins import TorchCheckpointIO
+from lightning.pytorch import Trainer
+from lightning.pytorch.accelerators import CUDAAccelerator, MPSAccelerator
+from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
+from lightning.pytorch.callbacks.progress import ProgressBar as AnyProgressBar
+from lightning.pytorch.utilities import rank_zero_info
+from rich import get_console
+
+from lightning_flows.app.checks import check_trainer
+from lightning_flows.callbacks import (
+    Interruptible,
+    LastCheckpoint,
+    NoSearchOnResume,
+    ProgressBar,
+    ProgressLines,
+    ResultTable,
+    RunSummary,
+    TestRecorder,
+)
+from lightning_flows.errors import UsageError
+from lightning_flows.training.checkpoint_io import AtomicCheckpointIO
+
+
+def default_trainer(**options: Any) -> Trainer:
+    """Lightning's trainer with the callbacks and the checkpoint writer of the command line.
+
+    Args:
+        options: arguments of the trainer; callbacks and plugins there replace defaults of the same kind.
+
+    Raises: UsageError for a count below 1 or a device that cannot compute in float64.
+    """
+    check_trainer(options)
+    return with_atomic_checkpoints(Trainer(**options | default_options(options)))
+
+
+def with_atomic_checkpoints(trainer: Trainer) -> Trainer:
+    """The trainer, writing checkpoints atomically unless it has a checkpoint writer of another kind."""
+    if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
+        trainer.strategy.checkpoint_io = AtomicCheckpointIO()
+    return trainer
+
+
+def default_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments of the trainer to replace: callbacks, progress and device."""
+    callbacks = [NoSearchOnResume(), *_listed(options.get("callbacks")), RunSummary(), ResultTable(), TestRecorder()]
+    progress = options.get("enable_progress_bar") is not False and not _any(callbacks, AnyProgressBar)
+    console = get_console()
+    terminal = console.is_terminal or console.is_jupyter
+    if progress and not _any(callbacks, ProgressLines):
+        callbacks.append(ProgressBar() if terminal else ProgressLines())
+    if not _any(callbacks, Interruptible):
+        callbacks.append(Interruptible())
+    if options.get("enable_checkpointing") is False:
+        callbacks = [callback for callback in callbacks if not isinstance(callback, Checkpoint)]
+    else:
+        for kind in (ModelCheckpoint, LastCheckpoint):  # the last one saves the state of those of the best
+            if not _any(callbacks, kind):
+                callbacks.append(kind())
+    return {
+        "callbacks": callbacks,
+        "enable_progress_bar": _any(callbacks, AnyProgressBar),
+        "accelerator": _accelerator(options.get("accelerator")),
+    }
+
+
+def _accelerator(chosen: Any) -> Any:
+    """Avoid Apple GPUs, which lack float64, used for sums and likelihoods."""
+    if chosen == "mps" or isinstance(chosen, MPSAccelerator):
+        raise UsageError("mps has no float64, in which likelihoods are summed: give --trainer.accelerator=cpu")
+    if chosen in (None, "auto", "gpu") and MPSAccelerator.is_available() and not CUDAAccelerator.is_available():
+        rank_zero_info("training on the CPU: Apple's GPU has no float64, in which likelihoods are summed")
+        return "cpu"
+    return chosen or "auto"
+
+
+def _listed(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, Sequence) else [] if value is None else [value]
+
+
+def _any(values: Sequence[Any], kind: type) -> bool:
+    return any(isinstance(value, kind) for value in values)

@@ -1,0 +1,199 @@
+"""LightningCLI for ``fit``, ``validate``, ``test`` and ``predict``."""
+
+import logging
+import warnings
+from collections.abc import Sequence
+from contextlib import nullcontext, suppress
+from typing import Any
+
+from lightning.pytorch import Trainer
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+
+from lightning_flows.app.arguments import with_flags
+from lightning_flows.app.checks import check_trainer, refuse_null
+from lightning_flows.app.commands import TRAINER_COMMANDS
+from lightning_flows.app.configs import CONFIG_DIR
+from lightning_flows.app.default_trainer import default_options, with_atomic_checkpoints
+from lightning_flows.app.given_checkpoint import compare, given_checkpoint, with_checkpoint_config, without_run
+from lightning_flows.app.parser import ShortErrors, program
+from lightning_flows.app.run_config import RunConfig
+from lightning_flows.callbacks import PredictionWriter
+from lightning_flows.data import FlowDataModule
+from lightning_flows.errors import CheckpointError
+from lightning_flows.modules import FlowModule
+from lightning_flows.modules.checkpoint import no_larger_than, read_checkpoint
+from lightning_flows.training.run_placement import Placement, without_place
+from lightning_flows.training.signals import Interrupted
+from lightning_flows.trust import vetted_imports
+
+CKPT_PATH = {
+    "fit": "checkpoint to resume from, or `last` for that of the newest run of this name, if there is one.",
+    "validate": "checkpoint of a trained model, which needs no other options.",
+}
+TITLES = {
+    "model": "model: `--model.help CLASS` lists the options of one",
+    "data": "data: `--data.help CLASS` lists the options of one",
+    "trainer": "trainer: Lightning's options",
+}
+MESSAGES = (
+    ".*LeafSpec.*",  # torch's pytrees, inside Lightning
+    ".*does not have many workers.*",  # images are in memory already
+    ".*callbacks used to create the checkpoint.*",  # evaluation needs none of them
+    ".*is not resumable.*",  # training graphs follow from the step; shuffled images from the epoch
+    ".*It is recommended to use `self.log.*sync_dist.*",  # callbacks log values of the first process on purpose
+    ".*Grad strides do not match bucket view.*",  # of 1x1 kernels, whose two layouts are the same
+    ".*Checkpoint directory .* exists and is not empty.*",  # of a resumed run
+    ".*number of training batches.*smaller than the logging interval.*",
+)
+"""Lightning's warnings that a user can do nothing about."""
+
+
+class TrainerParser(ShortErrors, LightningArgumentParser):
+    """LightningCLI's parser with errors of one or two lines."""
+
+
+class TrainerCLI(LightningCLI):
+    """One command: builds model, data and the stock trainer from configs and options, and runs the trainer.
+
+    A checkpoint given as ``--ckpt_path FILE`` supplies model and data as if they were the first config; options on the
+    command line override it, and each difference is reported. ``fit --ckpt_path last`` resumes in the folder of the
+    newest run of that name, or starts the first.
+
+    Args:
+        args: the command and its arguments, with configs first.
+    """
+
+    def __init__(self, args: Sequence[str]) -> None:
+        _hush()
+        self.command, self.placement = args[0], None
+        self.checkpoint = given_checkpoint(args)
+        args = without_run(with_checkpoint_config(args, self.checkpoint))
+        args = with_flags(args[1:], ["--allow_split_change", "--overwrite"])
+        defaults = "fit.yaml" if self.command == "fit" else "evaluate.yaml"
+        try:
+            with vetted_imports(args) as finder:
+                parser = type("Parser", (TrainerParser,), {"command": self.command, "args": args, "refused": finder})
+                super().__init__(
+                    FlowModule,
+                    FlowDataModule,
+                    save_config_callback=RunConfig if self.command == "fit" else None,
+                    seed_everything_default=0,
+                    parser_class=parser,
+                    parser_kwargs={
+                        "prog": f"{program()} {self.command}",
+                        "usage": "%(prog)s [--config FILE]... [--ckpt_path FILE] [--SECTION.OPTION VALUE]...",
+                        "description": TRAINER_COMMANDS[self.command],
+                        "default_config_files": [str(CONFIG_DIR / "defaults" / defaults)],
+                        "allow_abbrev": False,  # other code looks for options by their full names
+                    },
+                    subclass_mode_model=True,
+                    subclass_mode_data=True,
+                    args=args,
+                    run=False,
+                    auto_configure_optimizers=False,
+                    load_from_checkpoint_support=False,
+                )
+            self.check_checkpoint()
+            self.start()
+        except BaseException as error:
+            self._end_run("stopped" if isinstance(error, Interrupted) else "failed")
+            raise
+        self._end_run("finished")
+
+    def add_default_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        super().add_default_arguments_to_parser(parser)
+        help_text = CKPT_PATH.get(self.command, CKPT_PATH["validate"])
+        parser.add_argument("--ckpt_path", type=str | None, help=help_text)
+        parser.add_argument(
+            "--allow_split_change",
+            type=bool,
+            default=False,
+            help="accept a checkpoint whose data would be split differently than in its training.",
+        )
+        if self.command == "predict":
+            parser.add_argument("--out", default="predictions.csv", help="CSV file to write.")
+            parser.add_argument("--overwrite", type=bool, default=False, help="replace an existing file.")
+
+    def add_core_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """The long list of the trainer's options comes last in the help."""
+        parser.add_lightning_class_args(FlowModule, "model", subclass_mode=True)
+        parser.add_lightning_class_args(FlowDataModule, "data", subclass_mode=True)
+        parser.add_lightning_class_args(Trainer, "trainer")
+        for name, title in TITLES.items():
+            parser.groups[name].title = title
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """The model learns the shape of images or graphs from the data."""
+        parser.link_arguments("data.event_shape", "model.init_args.event_shape", apply_on="instantiate")
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Parse without Lightning's remark on arguments given from Python."""
+        self.config = parser.parse_args(args)
+
+    def before_instantiate_classes(self) -> None:
+        """Choose the run's folder, or find the run to resume."""
+        check_trainer(self.config.trainer)
+        if self.command != "fit":
+            return
+        given = without_place(self.config)
+        self.placement = Placement(self.config)
+        self.save_config_kwargs = {"placement": self.placement, "given": given}
+        if self.placement.resumed is not None:
+            self.checkpoint = read_checkpoint(self.placement.resumed)
+
+    def instantiate_classes(self) -> None:
+        for section in ("model", "data"):
+            refuse_null(self.config[section], section)
+        with nullcontext() if self.checkpoint is None else no_larger_than(self.checkpoint):
+            super().instantiate_classes()
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        """Lightning's trainer, with the callbacks that every run has."""
+        options = default_options(self.config_init.trainer)
+        if self.command == "predict":
+            options["callbacks"].append(PredictionWriter(self.config_init.out, overwrite=self.config_init.overwrite))
+        return with_atomic_checkpoints(super().instantiate_trainer(**options | kwargs))
+
+    def check_checkpoint(self) -> None:
+        """Compare model and data with the checkpoint, which is then released."""
+        if self.checkpoint is not None:
+            compare(
+                self.checkpoint, self.model, self.datamodule, allow_split_change=self.config_init.allow_split_change
+            )
+            self.checkpoint = None
+        elif self.command != "fit":
+            raise CheckpointError(
+                f"{self.command} needs a checkpoint, or it would score an untrained model: give --ckpt_path FILE"
+            )
+
+    def start(self) -> None:
+        options: dict[str, Any] = {"ckpt_path": self.config_init.ckpt_path, "weights_only": True}
+        if self.command in ("validate", "test"):
+            options["verbose"] = False  # ResultTable prints
+        elif self.command == "predict":
+            options["return_predictions"] = False
+        getattr(self.trainer, self.command)(self.model, datamodule=self.datamodule, **options)
+
+    def _end_run(self, state: str) -> None:
+        """Release the run's folder; remove it if the run produced nothing."""
+        if self.placement is None:
+            return
+        trainer = getattr(self, "trainer", None)
+        run = self.placement.run
+        self.placement.release(state)
+        if run is not None and state != "finished" and (trainer is None or trainer.global_step == 0):
+            for logger in trainer.loggers if trainer is not None else []:
+                with suppress(Exception):  # its files are about to be removed
+                    logger.experiment.close()
+            run.drop()
+
+
+def _is_no_tip(record: logging.LogRecord) -> bool:
+    return "Tip:" not in record.msg
+
+
+def _hush() -> None:
+    """Drop Lightning's messages that a user can do nothing about."""
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_is_no_tip)
+    for message in MESSAGES:
+        warnings.filterwarnings("ignore", message)

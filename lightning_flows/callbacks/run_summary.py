@@ -1,0 +1,56 @@
+"""What a training prints at its start and end."""
+
+from pathlib import Path
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from lightning.pytorch.utilities import rank_zero_info
+
+from lightning_flows.callbacks.base import run_folder
+
+
+class RunSummary(Callback):
+    """Print the model's class and size and the run folder at the start, the best checkpoint at the end.
+
+    Also says why training ended early, or why nothing was trained.
+    """
+
+    def __init__(self) -> None:
+        self._first_step: int | None = None
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._first_step = None
+        # on other ranks a logger would increment its version
+        run = f"; run: {_short(run_folder(trainer))}" if trainer.is_global_zero and not trainer.fast_dev_run else ""  # type: ignore[attr-defined]
+        size = sum(p.numel() for p in pl_module.parameters())
+        rank_zero_info(f"{type(pl_module).__name__}, {size:,} parameters{run}")
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._first_step = trainer.global_step
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self._first_step in (None, trainer.global_step):
+            rank_zero_info(_why_nothing(trainer))
+        for callback in trainer.early_stopping_callbacks:
+            if isinstance(callback, EarlyStopping) and callback.stopped_epoch and callback.stopping_reason_message:
+                rank_zero_info(f"early stopping: {' '.join(callback.stopping_reason_message.split())}")
+        for callback in trainer.checkpoint_callbacks if trainer.is_global_zero else []:
+            if isinstance(callback, ModelCheckpoint) and callback.best_model_path:
+                score = callback.best_model_score
+                shown = "" if score is None else f" ({callback.monitor} {score.item():.5g})"
+                print(f"best: {_short(Path(callback.best_model_path))}{shown}")
+
+
+def _why_nothing(trainer: Trainer) -> str:
+    if trainer.ckpt_path:
+        return (
+            f"nothing was left to train after {trainer.global_step} steps: max_epochs, max_steps and max_time count "
+            "the whole training; raise or drop the one that is reached"
+        )
+    return "nothing was trained: max_epochs, max_steps, max_time or limit_train_batches allow no step"
+
+
+def _short(path: Path) -> str:
+    """A path as a user types it."""
+    path, here = path.absolute(), Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)

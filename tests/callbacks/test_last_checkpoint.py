@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from lightning.pytorch import Callback, seed_everything
+from lightning.pytorch import Callback, Trainer, seed_everything
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, Timer
 
 from lightning_flows.app.default_trainer import default_trainer
@@ -32,7 +32,7 @@ def train(
     ckpt_path: Path | None = None,
     monitored: bool = True,
     **options,
-) -> FlowTrainer:
+) -> Trainer:
     best = ModelCheckpoint(folder, monitor="val/bpd", filename="best", save_last=True, enable_version_counter=False)
     trainer = default_trainer(
         **{"max_epochs": 4, "accelerator": "cpu", "logger": False, "num_sanity_val_steps": 0} | options,

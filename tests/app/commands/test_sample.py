@@ -156,7 +156,7 @@ def test_nothing_is_left_if_stopped_while_writing(
         ({"device": "xx"}, r"--device xx is not available \(.*\): leave it out, or give cpu"),
         ({"device": "cuda:99"}, "--device cuda:99 is not available"),
         ({"device": "meta"}, "--device meta is not available"),
-        ({"num": 10**15}, r"10{15} of shape \(4, 2\) take at least .* GiB, .*: give a smaller --num"),
+        ({"num": 10**15}, r"10{15} samples of shape \(4, 2\) take at least .* GiB, .*: give a smaller --num"),
         ({"num": 10**15, "batch_size": 10**15}, r"10{15} .*: give a smaller --batch_size"),
     ],
 )

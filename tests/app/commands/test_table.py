@@ -1,11 +1,11 @@
 import os
 import re
-import sys
 from pathlib import Path
 
 import pytest
 
 from lightning_flows.app.cli import main
+from lightning_flows.app.commands.table import CONFIGS
 
 TINY = """# tiny
 model:
@@ -26,7 +26,7 @@ trainer:
 def test_one_command_trains_what_is_missing_and_prints_the_table(tmp_path, capfd, monkeypatch) -> None:
     overlay = tmp_path / "tiny.yaml"
     overlay.write_text(TINY)
-    configs = sys.modules["lightning_flows.app.commands.table"].CONFIGS
+    configs = CONFIGS
     monkeypatch.setitem(configs, 1, ["table1/conv1x1.yaml", "table1/emerging.yaml"])
     options = ["table", "1", f"--runs={tmp_path}/runs", "--seeds=[5]", f'--overlays=["cpu.yaml","{overlay}"]']
     main([*options, "--fit=true"])

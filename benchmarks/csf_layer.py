@@ -33,7 +33,7 @@ class PlainConv(nn.Module):
         self, spectral: SpectralNorm, kernel: Tensor, bias: Tensor | None, mask: Tensor, vector: Tensor
     ) -> None:
         super().__init__()
-        self.weight, self.mask, self.limit = nn.Parameter(kernel.detach().clone()), mask, spectral.coefficient
+        self.weight, self.mask, self.limit = nn.Parameter(kernel.detach().clone()), mask, spectral.max_norm
         self.bias = None if bias is None else nn.Parameter(bias.detach().clone())
         self.side = kernel.shape[3] // 2
         vector = F.pad(vector, (0, SHAPE[2] - vector.shape[3], 0, SHAPE[1] - vector.shape[2]))  # of a 1x1 kernel
@@ -68,7 +68,7 @@ class PlainLayer(nn.Module):
         self.input, self.hidden = self.convs(net.input)[0], self.convs(net.hidden)[0]
         self.heads = nn.ModuleList(self.convs(net.heads))
         self.gamma = layer.function.gamma
-        self.num_terms = terms_needed(SLACK * exponential.coefficient, 4 * torch.finfo(torch.float32).eps)
+        self.num_terms = terms_needed(SLACK * exponential.max_norm, 4 * torch.finfo(torch.float32).eps)
 
     @staticmethod
     def convs(conv: Any) -> list[PlainConv]:

@@ -26,7 +26,7 @@ class VariationalDequantization(Dequantization):
         num_steps: couplings.
         width, depth, growth: sizes of their dense nets.
         context_channels, context_depth, context_growth: sizes of the context's net.
-        exponential_coefficient, woodbury_rank: see :func:`mixing_layer`.
+        exponential_max_norm, woodbury_rank: see :func:`mixing_layer`.
     Source: Ho et al., Flow++, 2019, section 3.1; appendix C of the paper.
     """
 
@@ -42,7 +42,7 @@ class VariationalDequantization(Dequantization):
         context_channels: int = 32,
         context_depth: int = 4,
         context_growth: int = 32,
-        exponential_coefficient: float = 0.95,
+        exponential_max_norm: float = 0.95,
         woodbury_rank: int = 24,
     ) -> None:
         super().__init__()
@@ -53,9 +53,7 @@ class VariationalDequantization(Dequantization):
 
         def mixed() -> Transform:
             return Invert(
-                mixing_layer(
-                    mixing, shape, exponential_coefficient=exponential_coefficient, woodbury_rank=woodbury_rank
-                )
+                mixing_layer(mixing, shape, exponential_max_norm=exponential_max_norm, woodbury_rank=woodbury_rank)
             )
 
         def coupling() -> Transform:

@@ -21,7 +21,7 @@ class GlowFlow(MultiScaleFlow):
         width: width of the dense nets.
         depth: layers of their dense block.
         growth: channels added by each of them.
-        exponential_coefficient: largest norm of the exponential's convolution.
+        exponential_max_norm: largest norm of the exponential's convolution.
         woodbury_rank: rank of the Woodbury layer over positions.
 
     Shapes: x ``(B, C, H, W)``.
@@ -39,15 +39,11 @@ class GlowFlow(MultiScaleFlow):
         width: int = 64,
         depth: int = 8,
         growth: int = 64,
-        exponential_coefficient: float = 0.95,
+        exponential_max_norm: float = 0.95,
         woodbury_rank: int = 24,
     ) -> None:
         def mix(shape: tuple[int, ...]) -> list[Transform]:
-            return [
-                mixing_layer(
-                    mixing, shape, exponential_coefficient=exponential_coefficient, woodbury_rank=woodbury_rank
-                )
-            ]
+            return [mixing_layer(mixing, shape, exponential_max_norm=exponential_max_norm, woodbury_rank=woodbury_rank)]
 
         levels, splits = multiscale_layers(
             event_shape,

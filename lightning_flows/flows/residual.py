@@ -18,7 +18,7 @@ class ResidualFlow(MultiScaleFlow):
         num_levels: levels; each halves height and width.
         steps_per_level: steps per level.
         hidden_channels: width of the residual nets.
-        coefficient: largest norm of each convolution, below 1.
+        max_norm: largest norm of each convolution, below 1.
         gradient: gradient of the log-determinant: ``neumann`` saves memory, ``autograd`` differentiates the series.
         eval_terms: terms of the series in eval mode.
         eval_probes: probes per trace in eval mode; at least two for a standard error.
@@ -38,7 +38,7 @@ class ResidualFlow(MultiScaleFlow):
         num_levels: int = 3,
         steps_per_level: int = 16,
         hidden_channels: int = 528,
-        coefficient: float = 0.98,
+        max_norm: float = 0.98,
         gradient: Literal["neumann", "autograd"] = "neumann",
         eval_terms: int = 20,
         eval_probes: int = 4,
@@ -50,7 +50,7 @@ class ResidualFlow(MultiScaleFlow):
         seeds = itertools.count()  # different probes in each block make their errors independent
 
         def step(shape: tuple[int, ...]) -> list[Transform]:
-            net = LipschitzConvNet(shape, hidden_channels, coefficient=coefficient)
+            net = LipschitzConvNet(shape, hidden_channels, max_norm=max_norm)
             block = ResidualBlock(
                 net, gradient=gradient, eval_terms=eval_terms, eval_probes=eval_probes, probe_seed=next(seeds)
             )

@@ -32,8 +32,8 @@ class ConvSylvesterFlow(MultiScaleFlow):
         num_levels: levels; each halves height and width.
         steps_per_level: steps per level.
         hidden_channels: width of the autoregressive nets.
-        exponential_coefficient: largest norm of the exponential's convolution.
-        net_coefficient: largest norm of each masked convolution; None for no bound.
+        exponential_max_norm: largest norm of the exponential's convolution.
+        net_max_norm: largest norm of each masked convolution; None for no bound.
         ablation: what to leave out of each layer, as in Table 3.
         split_width: width of the dense nets that condition split priors.
         split_depth: layers of their dense block.
@@ -51,8 +51,8 @@ class ConvSylvesterFlow(MultiScaleFlow):
         num_levels: int = 3,
         steps_per_level: int = 16,
         hidden_channels: int = 528,
-        exponential_coefficient: float = 0.95,
-        net_coefficient: float | None = 1.5,
+        exponential_max_norm: float = 0.95,
+        net_max_norm: float | None = 1.5,
         ablation: Ablation = "none",
         split_width: int = 64,
         split_depth: int = 8,
@@ -64,8 +64,8 @@ class ConvSylvesterFlow(MultiScaleFlow):
             layer = sylvester_layer(
                 shape,
                 hidden_channels,
-                exponential_coefficient=exponential_coefficient,
-                net_coefficient=net_coefficient,
+                exponential_max_norm=exponential_max_norm,
+                net_max_norm=net_max_norm,
                 ablation=ablation,
             )
             return [ActNorm(shape[0]), layer, Flip()]
@@ -86,8 +86,8 @@ def sylvester_layer(
     event_shape: Sequence[int],
     hidden_channels: int,
     *,
-    exponential_coefficient: float = 0.95,
-    net_coefficient: float | None = 1.5,
+    exponential_max_norm: float = 0.95,
+    net_max_norm: float | None = 1.5,
     ablation: Ablation = "none",
 ) -> GeneralizedSylvester:
     """Convolutional Sylvester layer, complete or ablated. Raises: UsageError for an unknown ablation."""
@@ -95,13 +95,13 @@ def sylvester_layer(
         return ConvSylvester(
             event_shape,
             hidden_channels,
-            exponential_coefficient=exponential_coefficient,
-            net_coefficient=net_coefficient,
+            exponential_max_norm=exponential_max_norm,
+            net_max_norm=net_max_norm,
         )
     if ablation == "no_basis":
-        net = AutoregressiveConvNet(event_shape, hidden_channels, coefficient=net_coefficient)
+        net = AutoregressiveConvNet(event_shape, hidden_channels, max_norm=net_max_norm)
         return GeneralizedSylvester(LinearCompose([]), SylvesterFunction(net))
     if ablation == "no_autoregressive":
-        basis = [Householder(event_shape[0]), ConvExponential(event_shape, coefficient=exponential_coefficient)]
+        basis = [Householder(event_shape[0]), ConvExponential(event_shape, max_norm=exponential_max_norm)]
         return GeneralizedSylvester(LinearCompose(basis), LinearSylvesterFunction(event_shape))
     raise UsageError(f"expected an ablation among none, no_autoregressive, no_basis; got {ablation!r}")

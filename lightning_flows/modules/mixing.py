@@ -32,7 +32,7 @@ class MixingFlow(ImageFlowModule):
         width: channels of the dense nets.
         depth: layers of their dense block.
         growth: channels added by each of them.
-        exponential_coefficient: maximum norm of the exponential's convolution.
+        exponential_max_norm: maximum norm of the exponential's convolution.
         woodbury_rank: rank over the positions.
         dequantization_steps: couplings of the conditional flow.
         context_channels: conditioning channels computed from an image.
@@ -53,7 +53,7 @@ class MixingFlow(ImageFlowModule):
         width: int = 64,
         depth: int = 8,
         growth: int = 64,
-        exponential_coefficient: float = 0.95,
+        exponential_max_norm: float = 0.95,
         woodbury_rank: int = 24,
         dequantization_steps: int = 4,
         context_channels: int = 32,
@@ -84,7 +84,7 @@ class MixingFlow(ImageFlowModule):
 
     def _build(self, mixing: Mixing, growth: int) -> DequantizedFlow:
         shared: dict[str, Any] = {"mixing": mixing, "growth": growth} | self._options(
-            "width", "depth", "exponential_coefficient", "woodbury_rank"
+            "width", "depth", "exponential_max_norm", "woodbury_rank"
         )
         flow = GlowFlow(self.event_shape, **shared, **self._options("num_levels", "steps_per_level"))
         noise: Dequantization = UniformDequantization(self.event_shape)

@@ -87,8 +87,8 @@ class CSF(ResidualFamily):
 
     Args:
         event_shape: shape (C, H, W) of the images; linked from the data on the command line.
-        exponential_coefficient: largest norm of the exponential's convolution.
-        net_coefficient: largest norm of each masked convolution.
+        exponential_max_norm: largest norm of the exponential's convolution.
+        net_max_norm: largest norm of each masked convolution.
         ablation: part that is left out, as in Table 3.
         kwargs: see :class:`ResidualFamily`.
     """
@@ -97,8 +97,8 @@ class CSF(ResidualFamily):
         self,
         event_shape: Sequence[int],
         *,
-        exponential_coefficient: float = 0.95,
-        net_coefficient: float = 1.5,
+        exponential_max_norm: float = 0.95,
+        net_max_norm: float = 1.5,
         ablation: Ablation = "none",
         **kwargs: Any,
     ) -> None:
@@ -106,7 +106,7 @@ class CSF(ResidualFamily):
 
     def build_flow(self, **sizes: Any) -> MultiScaleFlow:
         """The flow of :class:`flows.ConvSylvesterFlow`."""
-        names = ("exponential_coefficient", "net_coefficient", "ablation")
+        names = ("exponential_max_norm", "net_max_norm", "ablation")
         return flows.ConvSylvesterFlow(self.event_shape, **sizes, **{name: self.hparams[name] for name in names})
 
 
@@ -127,7 +127,7 @@ class ResidualFlow(ResidualFamily):
 
     Args:
         event_shape: shape (C, H, W) of the images; linked from the data on the command line.
-        coefficient: maximum norm of each convolution.
+        max_norm: maximum norm of each convolution.
         gradient: gradient of the log-determinant: ``neumann`` saves memory, ``autograd`` differentiates the series.
         eval_terms: terms of the series in evaluation.
         eval_probes: probes per trace in evaluation; at least two for a standard error.
@@ -139,7 +139,7 @@ class ResidualFlow(ResidualFamily):
         self,
         event_shape: Sequence[int],
         *,
-        coefficient: float = 0.98,
+        max_norm: float = 0.98,
         gradient: Literal["neumann", "autograd"] = "neumann",
         eval_terms: int = 20,
         eval_probes: int = 4,
@@ -152,7 +152,7 @@ class ResidualFlow(ResidualFamily):
 
     def build_flow(self, **sizes: Any) -> MultiScaleFlow:
         """The flow of :class:`flows.ResidualFlow`."""
-        names = ("coefficient", "gradient", "eval_terms", "eval_probes")
+        names = ("max_norm", "gradient", "eval_terms", "eval_probes")
         if self.hparams["equal_memory"]:
             sizes["steps_per_level"] = max(1, sizes["steps_per_level"] // 2)
         return flows.ResidualFlow(self.event_shape, **sizes, **{name: self.hparams[name] for name in names})

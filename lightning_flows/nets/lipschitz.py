@@ -64,20 +64,20 @@ class _SwishBackward(torch.autograd.Function):
 
 
 class LipschitzConv2d(nn.Module):
-    """Convolution whose operator norm at images of ``size`` is at most ``coefficient``.
+    """Convolution whose operator norm at images of ``size`` is at most ``max_norm``.
 
     Shapes: x ``(B, in_channels, H, W)``; returns ``(B, out_channels, H, W)``.
     """
 
     def __init__(
-        self, in_channels: int, out_channels: int, *, kernel_size: int, size: Sequence[int], coefficient: float
+        self, in_channels: int, out_channels: int, *, kernel_size: int, size: Sequence[int], max_norm: float
     ) -> None:
         super().__init__()
         self.padding = kernel_size // 2
         self.weight = nn.Parameter(default_kernel(out_channels, in_channels, kernel_size, kernel_size))
         self.bias = nn.Parameter(torch.zeros(out_channels))
         self.spectral_norm = SpectralNorm(
-            self.weight, size, padding=(self.padding,) * 4, coefficient=coefficient, margin=0.0, num_steps=5
+            self.weight, size, padding=(self.padding,) * 4, max_norm=max_norm, margin=0.0, num_steps=5
         )
 
     def kernel(self, *, update: bool = False) -> Tensor:
@@ -98,7 +98,7 @@ class LipschitzConvNet(nn.Sequential):
 
     .. math:: \operatorname{Lip}(g) \le \prod_i \|W_i\| \le c^3 < 1
 
-    with ``coefficient`` c. Each forward in train mode takes five steps of each power iteration. Where weights move fast
+    with c = ``max_norm``. Each forward in train mode takes five steps of each power iteration. Where weights move fast
     these lag behind: at a learning rate of 1e-3 the product stays within the 6 % that c = 0.98 leaves; at 4e-3 it was
     seen 10 % above c³, which asks for c of at most 0.95.
 
@@ -106,11 +106,11 @@ class LipschitzConvNet(nn.Sequential):
     Raises: UsageError unless 0 < c < 1. Source: Behrmann et al., 2019; Chen et al., 2019.
     """
 
-    def __init__(self, event_shape: Sequence[int], hidden_channels: int, *, coefficient: float = 0.98) -> None:
-        if not 0 < coefficient < 1:
-            raise UsageError(f"expected a coefficient between 0 and 1; got {coefficient}")
+    def __init__(self, event_shape: Sequence[int], hidden_channels: int, *, max_norm: float = 0.98) -> None:
+        if not 0 < max_norm < 1:
+            raise UsageError(f"expected max_norm between 0 and 1; got {max_norm}")
         channels, *size = event_shape
-        conv = partial(LipschitzConv2d, size=size, coefficient=coefficient)
+        conv = partial(LipschitzConv2d, size=size, max_norm=max_norm)
         super().__init__(
             conv(channels, hidden_channels, kernel_size=3),
             LipSwish(),

@@ -19,7 +19,7 @@ class MaskedConv2d(nn.Module):
     the multiplications. ``heads`` convolutions of one input are computed as one; each is normalized separately.
 
     Shapes: x ``(B, in_channels, H, W)``; returns ``(B, heads * out_channels, H, W)``, the first head's channels first.
-    Args: ``strict`` hides the output's own channel group too; ``coefficient`` bounds each head's operator norm at
+    Args: ``strict`` hides the output's own channel group too; ``max_norm`` bounds each head's operator norm at
     ``size`` = (H, W), None leaves it free.
     Source: van den Oord et al., 2016; section 4.1 of the paper.
     """
@@ -34,7 +34,7 @@ class MaskedConv2d(nn.Module):
         kernel_size: int,
         strict: bool,
         size: Sequence[int],
-        coefficient: float | None = None,
+        max_norm: float | None = None,
         heads: int = 1,
         init_scale: float = 1.0,
     ) -> None:
@@ -48,8 +48,8 @@ class MaskedConv2d(nn.Module):
         side = kernel_size // 2
         self.padding = (side, side, 0, side)
         self.spectral_norm = (
-            SpectralNorm(self.weight * mask, size, padding=self.padding, coefficient=coefficient, groups=heads)
-            if coefficient is not None
+            SpectralNorm(self.weight * mask, size, padding=self.padding, max_norm=max_norm, groups=heads)
+            if max_norm is not None
             else None
         )
 
@@ -85,7 +85,7 @@ class AutoregressiveConvNet(nn.Module):
         hidden_channels: int,
         *,
         num_heads: int = 4,
-        coefficient: float | None = 1.5,
+        max_norm: float | None = 1.5,
         head_scale: float = 0.1,
     ) -> None:
         super().__init__()
@@ -94,7 +94,7 @@ class AutoregressiveConvNet(nn.Module):
         if hidden_channels < 1:
             raise UsageError(f"expected hidden_channels of at least 1; got {hidden_channels}")
         channels, *size = event_shape
-        conv = partial(MaskedConv2d, size=size, coefficient=coefficient)
+        conv = partial(MaskedConv2d, size=size, max_norm=max_norm)
         self.num_heads = num_heads
         self.input = conv(channels, hidden_channels, kernel_size=3, strict=False)
         self.hidden = conv(hidden_channels, hidden_channels, kernel_size=1, strict=False)

@@ -12,11 +12,11 @@ from lightning_flows.errors import UsageError
 from lightning_flows.functional.precision import full_precision
 
 SLACK = 1.1
-"""How far the norm of a normalized kernel may lie above its coefficient: a power iteration approaches from below."""
+"""How far the norm of a normalized kernel may exceed ``max_norm``: a power iteration approaches from below."""
 
 
 class SpectralNorm(nn.Module):
-    r"""Scale a convolution's kernel so that its operator norm at the given image size is at most ``coefficient``.
+    r"""Scale a convolution's kernel so that its operator norm at the given image size is at most ``max_norm``.
 
     .. math:: \bar K = \frac{K}{\max(1, \sigma/c) + \epsilon}, \qquad \sigma = \max_{\|x\|=1} \|K \star x\|
 
@@ -30,7 +30,7 @@ class SpectralNorm(nn.Module):
         kernel: initial kernel ``(groups * C_out, C_in, h, w)``.
         size: height and width of its input images.
         padding: zeros on the (left, right, top, bottom), such that the size is kept.
-        coefficient: largest norm c.
+        max_norm: largest norm c.
         margin: ε.
         num_steps: steps of the power iteration in a forward.
     Source: Miyato et al., 2018; Gouk et al., 2018.
@@ -44,16 +44,16 @@ class SpectralNorm(nn.Module):
         size: Sequence[int],
         *,
         padding: tuple[int, int, int, int],
-        coefficient: float,
+        max_norm: float,
         groups: int = 1,
         margin: float = 1e-5,
         num_steps: int = 1,
         warmup_steps: int = 30,
     ) -> None:
         super().__init__()
-        if coefficient <= 0:
-            raise UsageError(f"expected a positive coefficient; got {coefficient}")
-        self.padding, self.coefficient, self.groups = padding, coefficient, groups
+        if max_norm <= 0:
+            raise UsageError(f"expected a positive max_norm; got {max_norm}")
+        self.padding, self.max_norm, self.groups = padding, max_norm, groups
         self.margin, self.num_steps = margin, num_steps
         out_channels, in_channels = kernel.shape[0] // groups, kernel.shape[1]
         self.on_input_side = in_channels <= out_channels
@@ -76,7 +76,7 @@ class SpectralNorm(nn.Module):
                     self._step(kernel, image)
                     for _ in range(self.num_steps - 1):
                         self._step(kernel, self._image(kernel))
-            scale = 1 / ((sigma / self.coefficient).clamp(min=1) + self.margin)
+            scale = 1 / ((sigma / self.max_norm).clamp(min=1) + self.margin)
             return (kernel.reshape(self.groups, -1) * scale[:, None]).reshape(kernel.shape)
 
     def _image(self, kernel: Tensor) -> Tensor:

@@ -153,7 +153,7 @@ def test_graphs_of_another_size_and_order(name):
 
 def moved(flow: GraphFlow) -> list[int]:
     layers = [layer for layer in flow.modules() if isinstance(layer, GraphCoupling | SetAutoregressiveCoupling)]
-    return [layer.moved for layer in layers]
+    return [layer.transformed_dim for layer in layers]
 
 
 @pytest.mark.parametrize("exponential", [False, True])

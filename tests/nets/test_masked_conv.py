@@ -18,9 +18,9 @@ def reverse_raster(matrix: torch.Tensor, channels: int) -> torch.Tensor:
 
 @pytest.mark.parametrize("shape", [SHAPE, (1, 3, 4), (4, 1, 1), (4, 3, 1), (4, 1, 3)])
 @pytest.mark.parametrize("width", [1, 2, 4, 5, 12, 17])
-@pytest.mark.parametrize("coefficient", [1.5, None])
-def test_jacobian_is_strictly_triangular(shape, width, coefficient):
-    net = AutoregressiveConvNet(shape, width, coefficient=coefficient).double()
+@pytest.mark.parametrize("max_norm", [1.5, None])
+def test_jacobian_is_strictly_triangular(shape, width, max_norm):
+    net = AutoregressiveConvNet(shape, width, max_norm=max_norm).double()
     y = torch.randn(2, *shape, dtype=torch.float64)
     perturb(net, y)
     for head in range(4):
@@ -62,7 +62,7 @@ def test_equals_the_full_masked_convolution(strict, kernel_size, n_in, n_out):
 
 
 def test_heads_equal_separate_convolutions():
-    options = {"kernel_size": 3, "strict": True, "size": (4, 3), "coefficient": 1.5}
+    options = {"kernel_size": 3, "strict": True, "size": (4, 3), "max_norm": 1.5}
     together = MaskedConv2d(6, 3, heads=4, **options).double()
     torch.nn.init.normal_(together.bias)
     x = torch.randn(2, 6, 4, 3, dtype=torch.float64)

@@ -11,8 +11,8 @@ from tests.dense import conv_matrix, norm
 
 SIZE = (6, 5)
 LAYERS = {
-    "exponential": lambda scale: ConvExponential((5, *SIZE), coefficient=0.95),
-    "exponential_5x5": lambda scale: ConvExponential((3, *SIZE), kernel_size=5, coefficient=2.0),
+    "exponential": lambda scale: ConvExponential((5, *SIZE), max_norm=0.95),
+    "exponential_5x5": lambda scale: ConvExponential((3, *SIZE), kernel_size=5, max_norm=2.0),
     "exponential_1x1": lambda scale: ConvExponential((5, *SIZE), kernel_size=1),
     "up": lambda scale: conv(3, 20, strict=False, init_scale=scale),
     "down": lambda scale: conv(20, 3, strict=True, init_scale=scale),
@@ -24,15 +24,15 @@ TABLE = pytest.mark.parametrize("make", LAYERS.values(), ids=LAYERS.keys())
 
 
 def conv(n_in: int, n_out: int, *, kernel_size: int = 3, **options) -> MaskedConv2d:
-    return MaskedConv2d(n_in, n_out, kernel_size=kernel_size, size=SIZE, coefficient=1.5, **options)
+    return MaskedConv2d(n_in, n_out, kernel_size=kernel_size, size=SIZE, max_norm=1.5, **options)
 
 
 def norms(layer: nn.Module) -> list[float]:
-    """True norm over the coefficient of each group of the layer's kernel."""
+    """True norm over the max_norm of each group of the layer's kernel."""
     spectral = layer.spectral_norm
     with torch.no_grad():
         kernels = layer.kernel().chunk(spectral.groups)
-    return [norm(conv_matrix(kernel, SIZE, spectral.padding)) / spectral.coefficient for kernel in kernels]
+    return [norm(conv_matrix(kernel, SIZE, spectral.padding)) / spectral.max_norm for kernel in kernels]
 
 
 @TABLE
@@ -46,7 +46,7 @@ def test_is_normalized_from_the_start(make, mode):
 
 @TABLE
 def test_norm_is_reached_by_large_kernels(make):
-    """A kernel of large norm is scaled to the coefficient, not far below."""
+    """A kernel of large norm is scaled to the max_norm, not far below."""
     layer = make(1.0)
     layer.weight.data.mul_(100)
     for _ in range(50):
@@ -81,7 +81,7 @@ def train(layer: nn.Module, *, rate: float, direction: Tensor | None = None) -> 
 def test_holds_in_training(make, one_way):
     """At the learning rate of the paper, without noise in the gradient and with nothing else."""
     layer = make(1.0).train()
-    layer.weight.data.mul_(2 * layer.spectral_norm.coefficient / max(norms(layer)))  # so that the limit is met
+    layer.weight.data.mul_(2 * layer.spectral_norm.max_norm / max(norms(layer)))  # so that the limit is met
     for _ in range(30):
         layer.kernel(update=True)
     assert train(layer, rate=1e-3, direction=torch.randn_like(layer.weight) if one_way else None) <= SLACK
@@ -171,9 +171,9 @@ def test_groups_are_normalized_one_by_one():
 
 
 def test_gradient_flows_through_the_norm():
-    """Of a kernel far above the coefficient, scaling changes nothing: the gradient has no part along the kernel."""
+    """Of a kernel far above the max_norm, scaling changes nothing: the gradient has no part along the kernel."""
     kernel = 10 * torch.randn(3, 3, 3, 3, dtype=torch.float64)
-    spectral = SpectralNorm(kernel, SIZE, padding=(1, 1, 1, 1), coefficient=0.5).double().eval()
+    spectral = SpectralNorm(kernel, SIZE, padding=(1, 1, 1, 1), max_norm=0.5).double().eval()
     kernel.requires_grad_()
     (spectral(kernel) * torch.randn_like(kernel)).sum().backward()
     along = (kernel.grad * kernel).sum() / kernel.norm()
@@ -183,7 +183,7 @@ def test_gradient_flows_through_the_norm():
 
 def test_a_kernel_of_zeros_recovers():
     kernel = torch.zeros(3, 3, 3, 3)
-    spectral = SpectralNorm(kernel, SIZE, padding=(1, 1, 1, 1), coefficient=0.5)
+    spectral = SpectralNorm(kernel, SIZE, padding=(1, 1, 1, 1), max_norm=0.5)
     assert torch.equal(spectral(kernel, update=True), kernel)
     assert spectral.vector.norm().item() == pytest.approx(1)
     kernel = torch.randn(3, 3, 3, 3)
@@ -193,5 +193,5 @@ def test_a_kernel_of_zeros_recovers():
 
 
 def test_wrong_arguments():
-    with pytest.raises(ValueError, match="expected a positive coefficient; got -1"):
-        SpectralNorm(torch.ones(1, 1, 1, 1), (2, 2), padding=(0, 0, 0, 0), coefficient=-1)
+    with pytest.raises(ValueError, match="expected a positive max_norm; got -1"):
+        SpectralNorm(torch.ones(1, 1, 1, 1), (2, 2), padding=(0, 0, 0, 0), max_norm=-1)

@@ -99,7 +99,7 @@ CASES: dict[str, Case] = {
     "conv_exponential": Case(lambda: ConvExponential(SHAPE)),
     "conv_exponential_1x1": Case(lambda: ConvExponential(SHAPE, kernel_size=1)),
     "conv_exponential_5x5": Case(lambda: ConvExponential((3, 4, 3), kernel_size=5), (3, 4, 3)),
-    "conv_exponential_steep": Case(lambda: ConvExponential(SHAPE, coefficient=3.0)),
+    "conv_exponential_steep": Case(lambda: ConvExponential(SHAPE, max_norm=3.0)),
     "conv_exponential_one_pixel": Case(lambda: ConvExponential((4, 1, 1)), (4, 1, 1)),
     "linear_compose": Case(lambda: LinearCompose([Conv1x1(4), Flip(), ConvExponential(SHAPE), Householder(4)])),
     "linear_compose_empty": Case(lambda: LinearCompose([])),
@@ -138,7 +138,7 @@ CASES: dict[str, Case] = {
         lambda: Invert(ResidualBlock(LipschitzConvNet((2, 1, 2), 4))), (2, 1, 2), inverted=True, differentiates=True
     ),
     "conv_sylvester": Case(lambda: ConvSylvester(SHAPE, 8)),
-    "conv_sylvester_free": Case(lambda: ConvSylvester(SHAPE, 8, net_coefficient=None)),
+    "conv_sylvester_free": Case(lambda: ConvSylvester(SHAPE, 8, net_max_norm=None)),
     "conv_sylvester_width_7": Case(lambda: ConvSylvester(SHAPE, 7)),
     "conv_sylvester_width_2": Case(lambda: ConvSylvester(SHAPE, 2)),
     "conv_sylvester_width_1": Case(lambda: ConvSylvester(SHAPE, 1)),

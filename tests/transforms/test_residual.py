@@ -207,9 +207,9 @@ def test_lipschitz_constant_of_the_net_is_below_one():
 
 def test_lipschitz_constant_stays_below_one_through_training():
     """The product of converged norms, at the settings of the paper, and at four times its learning rate."""
-    for learning_rate, coefficient in ((1e-3, 0.98), (4e-3, 0.95)):
+    for learning_rate, max_norm in ((1e-3, 0.98), (4e-3, 0.95)):
         torch.manual_seed(0)
-        layer = ResidualBlock(LipschitzConvNet(SHAPE, 8, coefficient=coefficient))
+        layer = ResidualBlock(LipschitzConvNet(SHAPE, 8, max_norm=max_norm))
         optimizer = torch.optim.Adam(layer.parameters(), lr=learning_rate, betas=(0.9, 0.99))
         for step in range(100):
             z, log_det = layer(torch.randn(8, *SHAPE))
@@ -244,15 +244,15 @@ def test_an_expansion_is_an_error():
 
 
 def test_wrong_arguments():
-    with pytest.raises(ValueError, match=r"a coefficient between 0 and 1; got 1\.5"):
-        LipschitzConvNet(SHAPE, 4, coefficient=1.5)
+    with pytest.raises(ValueError, match=r"max_norm between 0 and 1; got 1\.5"):
+        LipschitzConvNet(SHAPE, 4, max_norm=1.5)
     with pytest.raises(ValueError, match=r"at least one term and probe; got 0\.5, 2, 20 and 0"):
         ResidualBlock(LipschitzConvNet(SHAPE, 4), eval_probes=0)
 
 
 def test_parity_with_the_authors():
     tensors, config = golden.load("iresblock")
-    layer = ResidualBlock(LipschitzConvNet((4, 4, 4), config["n_channels"], coefficient=config["coeff"]))
+    layer = ResidualBlock(LipschitzConvNet((4, 4, 4), config["n_channels"], max_norm=config["coeff"]))
     entries = []
     for i, vector in ((0, "v"), (2, "v"), (4, "u")):
         theirs, ours = f"iresblock_module.nnet.{i}", f"function.{i}"

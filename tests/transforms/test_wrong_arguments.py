@@ -68,7 +68,7 @@ WRONG = {
     "reflections": (ValueError, lambda: Householder(4, num_reflections=0), "at least one reflection; got 0"),
     "even_kernel": (ValueError, lambda: ConvExponential(SHAPE, kernel_size=2), "expected an odd kernel size; got 2"),
     "event": (ShapeError, lambda: ConvExponential((4, 3)), r"expected events \(C, H, W\); got \(4, 3\)"),
-    "coefficient": (ValueError, lambda: ConvExponential(SHAPE, coefficient=0.0), "positive coefficient; got 0.0"),
+    "max_norm": (ValueError, lambda: ConvExponential(SHAPE, max_norm=0.0), "positive max_norm; got 0.0"),
     "one_channel": (ValueError, lambda: AffineCoupling(1, nn.Identity()), "at least 2 channels to couple; got 1"),
     "net": (
         ShapeError,

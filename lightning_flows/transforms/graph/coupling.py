@@ -22,7 +22,7 @@ def num_parameters(kind: NodeMap, components: int) -> int:
     return 2 if kind == "affine" else 3 * components
 
 
-def start_of(kind: NodeMap, components: int) -> Tensor:
+def initial_params(kind: NodeMap, components: int) -> Tensor:
     """Parameters to start from: the identity, or components spread over where normalized values lie."""
     if kind == "affine":
         return torch.zeros(2)
@@ -58,28 +58,28 @@ class GraphCoupling(GraphTransform):
     """
 
     def __init__(
-        self, features: int, moved: int, net: nn.Module, *, node_map: NodeMap = "affine", components: int = 8
+        self, features: int, transformed_dim: int, net: nn.Module, *, node_map: NodeMap = "affine", components: int = 8
     ) -> None:
         super().__init__((None, features))
-        check_moved(features, moved)
-        self.moved, self.net, self.node_map = moved, net, node_map
-        self.start = nn.Parameter(start_of(node_map, components))
+        check_transformed_dim(features, transformed_dim)
+        self.transformed_dim, self.net, self.node_map = transformed_dim, net, node_map
+        self.initial_params = nn.Parameter(initial_params(node_map, components))
 
     def forward(self, x: Tensor, context: Graph | None = None) -> tuple[Tensor, Tensor]:
         graph = context or COMPLETE
         weights = graph.node_weights(x)
-        z, log_derivative = apply_map(self.node_map, x[..., self.moved], self._condition(x, graph))
-        return replace_feature(x, self.moved, z, weights), (weights * log_derivative).sum(1)
+        z, log_derivative = apply_map(self.node_map, x[..., self.transformed_dim], self._condition(x, graph))
+        return replace_feature(x, self.transformed_dim, z, weights), (weights * log_derivative).sum(1)
 
     def inverse(self, z: Tensor, context: Graph | None = None) -> tuple[Tensor, Tensor]:
         graph = context or COMPLETE
         weights = graph.node_weights(z)
-        x, log_derivative = invert_map(self.node_map, z[..., self.moved], self._condition(z, graph))
-        return replace_feature(z, self.moved, x, weights), (weights * log_derivative).sum(1)
+        x, log_derivative = invert_map(self.node_map, z[..., self.transformed_dim], self._condition(z, graph))
+        return replace_feature(z, self.transformed_dim, x, weights), (weights * log_derivative).sum(1)
 
     def _condition(self, x: Tensor, graph: Graph) -> Tensor:
-        kept = torch.cat([x[..., : self.moved], x[..., self.moved + 1 :]], dim=-1)
-        return self.net(kept, graph).to(x.dtype) + self.start
+        kept = torch.cat([x[..., : self.transformed_dim], x[..., self.transformed_dim + 1 :]], dim=-1)
+        return self.net(kept, graph).to(x.dtype) + self.initial_params
 
 
 def replace_feature(x: Tensor, feature: int, values: Tensor, weights: Tensor) -> Tensor:
@@ -88,9 +88,9 @@ def replace_feature(x: Tensor, feature: int, values: Tensor, weights: Tensor) ->
     return torch.cat([x[..., :feature], values[..., None], x[..., feature + 1 :]], dim=-1)
 
 
-def check_moved(features: int, moved: int) -> None:
+def check_transformed_dim(features: int, transformed_dim: int) -> None:
     """Raise ShapeError unless there is a feature to move and another to keep."""
     if features < 2:
         raise ShapeError(f"expected at least two features, one to move and one to keep; got {features}")
-    if not 0 <= moved < features:
-        raise ShapeError(f"expected a feature between 0 and {features - 1}; got {moved}")
+    if not 0 <= transformed_dim < features:
+        raise ShapeError(f"expected a feature between 0 and {features - 1}; got {transformed_dim}")

@@ -11,11 +11,11 @@ from lightning_flows.transforms.graph.base import GraphTransform
 from lightning_flows.transforms.graph.coupling import (
     NodeMap,
     apply_map,
-    check_moved,
+    check_transformed_dim,
+    initial_params,
     invert_map,
     num_parameters,
     replace_feature,
-    start_of,
 )
 
 
@@ -37,29 +37,29 @@ class SetAutoregressiveCoupling(GraphTransform):
 
     Args:
         features: F.
-        moved: the feature m to transform; nodes are ordered by the first of the others.
+        transformed_dim: the feature m to transform; nodes are ordered by the first of the others.
         node_map: the monotone map T.
         components: of its mixture.
         kwargs: sizes of the net, see :class:`SetAutoregressiveNet`.
     """
 
     def __init__(
-        self, features: int, moved: int, *, node_map: NodeMap = "mixture", components: int = 8, **kwargs: Any
+        self, features: int, transformed_dim: int, *, node_map: NodeMap = "mixture", components: int = 8, **kwargs: Any
     ) -> None:
         super().__init__((None, features))
-        check_moved(features, moved)
-        self.moved, self.node_map = moved, node_map
-        self.order_by = 1 if moved == 0 else 0
+        check_transformed_dim(features, transformed_dim)
+        self.transformed_dim, self.node_map = transformed_dim, node_map
+        self.order_by = 1 if transformed_dim == 0 else 0
         self.net = SetAutoregressiveNet(features - 1, num_parameters(node_map, components), **kwargs)
         with torch.no_grad():
-            self.net.out.bias.copy_(start_of(node_map, components))
+            self.net.out.bias.copy_(initial_params(node_map, components))
 
     def forward(self, x: Tensor, context: Graph | None = None) -> tuple[Tensor, Tensor]:
         graph = context or COMPLETE
         weights = graph.node_weights(x)
-        order, kept, moved, graph = self._sort(x, graph)
-        values = self.net.decode(self.net.encode(kept, graph), kept, moved).to(x.dtype)
-        z, log_derivative = apply_map(self.node_map, moved, values)
+        order, kept, values, graph = self._sort(x, graph)
+        params = self.net.decode(self.net.encode(kept, graph), kept, values).to(x.dtype)
+        z, log_derivative = apply_map(self.node_map, values, params)
         return self._unsort(x, z, order, weights), (graph.node_weights(x) * log_derivative).sum(1)
 
     def inverse(self, z: Tensor, context: Graph | None = None) -> tuple[Tensor, Tensor]:
@@ -81,13 +81,13 @@ class SetAutoregressiveCoupling(GraphTransform):
         return x, (graph.node_weights(z) * torch.stack(log_derivatives, dim=1)).sum(1)
 
     def _sort(self, x: Tensor, graph: Graph) -> tuple[Tensor, Tensor, Tensor, Graph]:
-        """The order, kept features and moved feature in that order, and the graph in it; padding comes last."""
+        """The order; the kept features, the transformed one and the graph in that order. Padding comes last."""
         key = x[..., self.order_by]
         if graph.mask is not None:
             key = torch.where(graph.mask, key, torch.inf)
         order = key.argsort(dim=1, stable=True)
-        moved = x[..., self.moved].gather(1, order)
-        kept = torch.cat([x[..., : self.moved], x[..., self.moved + 1 :]], dim=-1)
+        values = x[..., self.transformed_dim].gather(1, order)
+        kept = torch.cat([x[..., : self.transformed_dim], x[..., self.transformed_dim + 1 :]], dim=-1)
         kept = kept.gather(1, order[..., None].expand_as(kept))
         mask, adjacency = graph.mask, graph.adjacency
         if mask is not None:
@@ -96,8 +96,8 @@ class SetAutoregressiveCoupling(GraphTransform):
             adjacency = adjacency.expand(len(x), -1, -1)
             adjacency = adjacency.gather(1, order[:, :, None].expand_as(adjacency))
             adjacency = adjacency.gather(2, order[:, None, :].expand_as(adjacency))
-        return order, kept, moved, Graph(adjacency, mask)
+        return order, kept, values, Graph(adjacency, mask)
 
-    def _unsort(self, x: Tensor, moved: Tensor, order: Tensor, weights: Tensor) -> Tensor:
-        unsorted = torch.zeros_like(moved).scatter(1, order, moved)
-        return replace_feature(x, self.moved, unsorted, weights)
+    def _unsort(self, x: Tensor, values: Tensor, order: Tensor, weights: Tensor) -> Tensor:
+        unsorted = torch.zeros_like(values).scatter(1, order, values)
+        return replace_feature(x, self.transformed_dim, unsorted, weights)

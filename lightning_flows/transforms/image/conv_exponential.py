@@ -18,7 +18,7 @@ class ConvExponential(LinearTransform):
 
     .. math:: z = m \star_e x = \sum_{i \ge 0} \frac{m \star^i x}{i!}, \qquad \log|\det J| = HW \sum_c m_{c,c,0,0}
 
-    The inverse is the exponential of −m. The kernel's operator norm is held at ``coefficient`` by spectral
+    The inverse is the exponential of −m. The kernel's operator norm is held at ``max_norm`` by spectral
     normalization; the number of terms follows from it and from the round-off of x's dtype (9 in float32, 17 in
     float64), the same in training and evaluation. ``num_terms`` fixes it instead.
 
@@ -31,19 +31,19 @@ class ConvExponential(LinearTransform):
         event_shape: Sequence[int],
         *,
         kernel_size: int = 3,
-        coefficient: float = 0.95,
+        max_norm: float = 0.95,
         num_terms: int | None = None,
     ) -> None:
         channels, *size = image_shape(event_shape)
         if kernel_size % 2 == 0 or kernel_size < 1:
             raise UsageError(f"expected an odd kernel size; got {kernel_size}")
         super().__init__(event_shape)
-        self.coefficient, self.num_terms = coefficient, num_terms
+        self.max_norm, self.num_terms = max_norm, num_terms
         # unusually small, so that the layer starts near the identity (section 6)
         fan_in = channels * kernel_size**2
         self.weight = nn.Parameter(torch.randn(channels, channels, kernel_size, kernel_size) / fan_in)
         self.center = kernel_size // 2
-        self.spectral_norm = SpectralNorm(self.weight, size, padding=(self.center,) * 4, coefficient=coefficient)
+        self.spectral_norm = SpectralNorm(self.weight, size, padding=(self.center,) * 4, max_norm=max_norm)
 
     def kernel(self, *, update: bool = False) -> Tensor:
         """Return the normalized kernel m; ``update`` steps the power iteration in train mode."""
@@ -62,7 +62,7 @@ class ConvExponential(LinearTransform):
         return linear_exponential(
             lambda term: F.conv2d(term, kernel, padding=self.center),
             x,
-            norm_bound=SLACK * self.coefficient,
+            norm_bound=SLACK * self.max_norm,
             num_terms=self.num_terms,
         )
 

@@ -15,9 +15,9 @@ class ConvSylvester(GeneralizedSylvester):
 
     .. math:: z = x + Q^T\big((-m) \star_e f(m \star_e Qx)\big)
 
-    M is a convolution whose norm is at most ``exponential_coefficient``, Q a product of C Householder reflections over
+    M is a convolution whose norm is at most ``exponential_max_norm``, Q a product of C Householder reflections over
     the channels, f the function of section 4.1 on masked convolutions of ``hidden_channels``, each normalized to
-    ``net_coefficient``. Shapes: x, z ``(B, *event_shape)`` with event_shape (C, H, W). Source: section 4.2.
+    ``net_max_norm``. Shapes: x, z ``(B, *event_shape)`` with event_shape (C, H, W). Source: section 4.2.
     """
 
     def __init__(
@@ -25,14 +25,14 @@ class ConvSylvester(GeneralizedSylvester):
         event_shape: Sequence[int],
         hidden_channels: int,
         *,
-        exponential_coefficient: float = 0.95,
-        net_coefficient: float | None = 1.5,
+        exponential_max_norm: float = 0.95,
+        net_max_norm: float | None = 1.5,
         gamma: float = 0.5,
         tol: float | None = None,
         max_iter: int = 200,
     ) -> None:
         basis = LinearCompose(
-            [Householder(event_shape[0]), ConvExponential(event_shape, coefficient=exponential_coefficient)]
+            [Householder(event_shape[0]), ConvExponential(event_shape, max_norm=exponential_max_norm)]
         )
-        net = AutoregressiveConvNet(event_shape, hidden_channels, coefficient=net_coefficient)
+        net = AutoregressiveConvNet(event_shape, hidden_channels, max_norm=net_max_norm)
         super().__init__(basis, SylvesterFunction(net, gamma=gamma), tol=tol, max_iter=max_iter)

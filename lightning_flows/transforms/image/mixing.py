@@ -25,7 +25,7 @@ def mixing_layer(
     kind: Mixing,
     event_shape: Sequence[int],
     *,
-    exponential_coefficient: float = 0.95,
+    exponential_max_norm: float = 0.95,
     woodbury_rank: int = 24,
     num_reflections: int = 64,
 ) -> Transform:
@@ -50,6 +50,6 @@ def mixing_layer(
         return LinearCompose([Conv1x1(channels), Woodbury(event_shape, rank=woodbury_rank)])
     if kind == "conv_exponential":
         pixels = Conv1x1(channels) if channels <= 64 else Householder(channels, num_reflections=num_reflections)
-        exponential = ConvExponential(event_shape, coefficient=exponential_coefficient)
+        exponential = ConvExponential(event_shape, max_norm=exponential_max_norm)
         return Compose([Bias(event_shape), pixels, exponential, Bias(event_shape)])
     raise UsageError(f"expected a mixing among {', '.join(MIXINGS)}; got {kind}")

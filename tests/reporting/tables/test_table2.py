@@ -8,7 +8,7 @@ VALIDATION = {9: 5.0, 19: 4.0, 29: 3.0}
 
 
 def model(flow, dequantization="Uniform", *, steps=16, ablation=None):
-    options = {"ablation": ablation or "none", "net_coefficient": 1.5} if flow == "ConvSylvesterFlow" else {}
+    options = {"ablation": ablation or "none", "net_max_norm": 1.5} if flow == "ConvSylvesterFlow" else {}
     return image_model(flow, dequantization, steps_per_level=steps, **options)
 
 

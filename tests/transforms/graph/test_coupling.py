@@ -8,7 +8,13 @@ from torch import Tensor, nn
 
 from lightning_flows.functional.graphs import COMPLETE, Graph
 from lightning_flows.transforms import GraphCoupling
-from lightning_flows.transforms.graph.coupling import LOG_SCALE_BOUND, apply_map, invert_map, num_parameters, start_of
+from lightning_flows.transforms.graph.coupling import (
+    LOG_SCALE_BOUND,
+    apply_map,
+    initial_params,
+    invert_map,
+    num_parameters,
+)
 
 KINDS = pytest.mark.parametrize("kind", ["affine", "mixture"])
 
@@ -17,7 +23,7 @@ def draw(kind: str, num: int = 40) -> tuple[Tensor, Tensor]:
     """Values, and parameters for each of them."""
     y = 2 * torch.randn(num, dtype=torch.float64)
     noise = torch.randn(num, num_parameters(kind, 3), dtype=torch.float64)
-    return y, start_of(kind, 3).double() + 0.3 * noise
+    return y, initial_params(kind, 3).double() + 0.3 * noise
 
 
 @KINDS
@@ -72,7 +78,7 @@ def test_an_affine_coupling_starts_as_the_identity_and_a_mixture_near_a_normal()
     assert torch.equal(z, x)
     assert not log_det.any()
     points = torch.linspace(-1.5, 1.5, 7, dtype=torch.float64)
-    z, _ = apply_map("mixture", points, start_of("mixture", 8).double())
+    z, _ = apply_map("mixture", points, initial_params("mixture", 8).double())
     assert (z - points).abs().max() < 0.25
     torch.testing.assert_close(z.flip(0), -z, rtol=0, atol=1e-6)  # the start is in float32
 

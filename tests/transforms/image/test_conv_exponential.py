@@ -16,13 +16,13 @@ def exponential(shape=SHAPE, *, dtype=torch.float64, **options) -> ConvExponenti
     return perturb(layer, torch.randn(2, *shape, dtype=dtype), noise=0.6)
 
 
-@pytest.mark.parametrize("coefficient", [0.5, 0.95, 2.0, 4.0])
+@pytest.mark.parametrize("max_norm", [0.5, 0.95, 2.0, 4.0])
 @pytest.mark.parametrize("kernel_size", [1, 3, 5])
 @torch.no_grad()
-def test_equals_the_matrix_exponential(coefficient, kernel_size):
-    layer = exponential(coefficient=coefficient, kernel_size=kernel_size)
+def test_equals_the_matrix_exponential(max_norm, kernel_size):
+    layer = exponential(max_norm=max_norm, kernel_size=kernel_size)
     matrix = conv_matrix(layer.kernel(), SHAPE[1:])
-    assert 0.3 * coefficient < norm(matrix) <= SLACK * coefficient
+    assert 0.3 * max_norm < norm(matrix) <= SLACK * max_norm
     expected = torch.linalg.matrix_exp(matrix)
     torch.testing.assert_close(matrix_of(lambda x: layer(x)[0], SHAPE), expected, rtol=0, atol=1e-11)
     torch.testing.assert_close(matrix_of(lambda z: layer.inverse(z)[0], SHAPE), expected.inverse(), rtol=0, atol=1e-11)
@@ -81,7 +81,7 @@ SYMMETRIES = {
 def test_is_equivariant_where_the_convolution_is(symmetry, symmetrize):
     """Theorem 1: from [K, M] = 0 follows [K, exp M] = 0."""
     shape = (3, 4, 4)
-    layer = exponential(shape, coefficient=1.5)
+    layer = exponential(shape, max_norm=1.5)
     x = torch.randn(2, *shape, dtype=torch.float64)
     assert (layer(symmetry(x))[0] - symmetry(layer(x)[0])).abs().max() > 1e-2
     layer.weight.copy_(symmetrize(layer.weight))

@@ -30,9 +30,9 @@ def test_wide_layers_have_reflections():
 
 
 def test_options_reach_the_layer():
-    exponential = mixing_layer("conv_exponential", SHAPE, exponential_coefficient=0.5).transforms[2]
+    exponential = mixing_layer("conv_exponential", SHAPE, exponential_max_norm=0.5).transforms[2]
     assert isinstance(exponential, ConvExponential)
-    assert exponential.coefficient == 0.5
+    assert exponential.max_norm == 0.5
     assert mixing_layer("woodbury", SHAPE, woodbury_rank=5).transforms[1].left.shape == (16, 5)
 
 

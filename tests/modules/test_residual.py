@@ -85,7 +85,9 @@ def test_error_of_the_log_determinants_is_that_of_the_blocks(tmp_path):
     batch = {"image": torch.randint(0, 256, (4, 3, 8, 8), dtype=torch.uint8), "index": torch.arange(4)}
     module.training_step(batch, 0)
     module.eval().test_step(batch, 0)
-    blocks = [layer for level in module.model.flow.levels for layer in level.transforms if hasattr(layer, "log_det_report")]
+    blocks = [
+        layer for level in module.model.flow.levels for layer in level.transforms if hasattr(layer, "log_det_report")
+    ]
     assert len(blocks) == 2
     variance = sum(block.log_det_report.error.square() for block in blocks)
     expected = variance.sqrt().mean() / (192 * torch.tensor(2.0).log())

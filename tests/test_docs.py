@@ -74,10 +74,8 @@ def test_command_parses(
     args = [words[0]]
     for word in words[1:]:
         option, equals, value = word.rpartition("=")
-        if args[-1] == "--config" and value == "FILE":
-            value = "demo.yaml"
-        elif "--ckpt_path" in (args[-1], option):
-            value = str(trained) if CHECKPOINT.fullmatch(value) else value
+        if CHECKPOINT.fullmatch(value):
+            value = "demo.yaml" if args[-1] == "--config" else str(trained)
         if re.match(r"--data\.(init_args\.)?root=", word) and any("--ckpt_path" in arg for arg in args):
             args.append("--data=ImageFolderDataModule")  # as in the checkpoint on that page
         args.append(option + equals + PLACEHOLDERS.get(value, value))

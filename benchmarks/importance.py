@@ -45,7 +45,7 @@ def main(path: str | None = None) -> None:
         images = images[: TOTAL // num_draws]
         pairs = [
             (
-                rate(lambda: model.evidence(images, num_draws, chunk_size=best), TOTAL),  # noqa: B023
+                rate(lambda: model.importance_sample(images, num_draws, chunk_size=best), TOTAL),  # noqa: B023
                 rate(bound(best), TOTAL),
             )
             for _ in range(ROUNDS)

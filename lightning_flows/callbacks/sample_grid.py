@@ -2,6 +2,7 @@
 
 import math
 
+import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
@@ -41,11 +42,9 @@ class SampleGrid(Callback):
         except ConvergenceError as error:  # training goes on: the model may become invertible again
             rank_zero_warn(f"no sample grid in epoch {trainer.current_epoch}: {error}")
             return
-        if isinstance(samples, Tensor):  # nodes of graphs
+        if samples.dtype != torch.uint8:  # nodes of graphs
             return
-        if samples.num_non_finite:
-            rank_zero_warn(f"{samples.num_non_finite} sampled values are not finite; they are drawn black")
-        grid = image_grid(samples.images)
+        grid = image_grid(samples)
         if isinstance(trainer.logger, TensorBoardLogger):
             trainer.logger.experiment.add_image("samples", grid, trainer.global_step)
         if trainer.fast_dev_run:  # type: ignore[attr-defined]

@@ -52,8 +52,8 @@ class ValidationItems(Callback):
             return Watched(
                 x,
                 torch.ones_like(x, dtype=torch.bool),
-                lambda x: flow.encode(x, exact=False),
-                lambda latents: flow.decode(latents, exact=False),
+                lambda x: flow.encode(x),
+                lambda latents: flow.decode(latents),
             )
         if "nodes" in batch:
             x, graph = batch["nodes"], Graph(batch.get("adjacency"), batch.get("mask"))
@@ -61,7 +61,7 @@ class ValidationItems(Callback):
             return Watched(
                 x,
                 exists,
-                lambda x: (pl_module.model.encode(x, graph),),
-                lambda latents: pl_module.model.decode(latents[0], graph),
+                lambda x: pl_module.model.encode(x, graph),
+                lambda latents: pl_module.model.decode(latents, graph),
             )
         return None

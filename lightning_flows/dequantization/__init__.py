@@ -1,16 +1,16 @@
-"""From whole-numbered pixels to the reals."""
+"""From whole-numbered pixel values to the reals."""
 
 from lightning_flows.dequantization.base import Dequantization
-from lightning_flows.dequantization.dequantized_flow import DequantizedFlow, Samples
-from lightning_flows.dequantization.evidence import Evidence
+from lightning_flows.dequantization.dequantized_flow import BoundTerms, DequantizedFlow
+from lightning_flows.dequantization.likelihood import LikelihoodEstimate
 from lightning_flows.dequantization.uniform import UniformDequantization
 from lightning_flows.dequantization.variational import VariationalDequantization
 
 __all__ = [
+    "BoundTerms",
     "Dequantization",
     "DequantizedFlow",
-    "Evidence",
-    "Samples",
+    "LikelihoodEstimate",
     "UniformDequantization",
     "VariationalDequantization",
 ]

@@ -1,32 +1,61 @@
 """The contract of dequantizations."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
 from lightning_flows.functional.recorded import Recorded
 
+Generators = torch.Generator | Sequence[torch.Generator] | None
+"""A generator for all images of a batch, or one per image; None stands for torch's global generator."""
+
 
 class Dequantization(Recorded, nn.Module, ABC):
     """Noise q(u | x) on [0, 1) that turns a density of x + u into a bound on the probability of x.
 
-    A draw has three parts, so that each is done as often as it must be: :meth:`context`, once an image;
-    :meth:`draw_noise`, which knows nothing of the image; and :meth:`transform`, once a draw.
+    A draw consists of :meth:`context`, once per image; :meth:`draw_noise`, which does not depend on the image; and
+    :meth:`transform`, once per draw.
+
+    Args:
+        event_shape: shape (C, H, W) of the images.
+        noise_shape: shape of the noise of an image; by default ``event_shape``.
     """
 
+    def __init__(self, event_shape: Sequence[int], noise_shape: Sequence[int] | None = None) -> None:
+        super().__init__()
+        self.event_shape = tuple(event_shape)
+        self.noise_shape = self.event_shape if noise_shape is None else tuple(noise_shape)
+
     def context(self, x: Tensor) -> Tensor | None:
-        """What q needs of images x ``(B, C, H, W)`` in uint8, or None if it needs nothing."""
+        """What q needs of images x ``(B, C, H, W)`` in uint8; None if nothing."""
         return None
 
+    def draw_noise(self, num: int, generator: Generators = None, *, device: torch.device | None = None) -> Tensor:
+        """Noise ``(num, *noise_shape)`` on the generator's device, by default on ``device``.
+
+        With one generator per image, the noise of an image does not depend on the others in its batch.
+        """
+        if not isinstance(generator, Sequence):
+            return self.noise(num, generator, device if generator is None else generator.device)
+        if len(generator) != num:
+            raise ValueError(f"expected one generator per image; got {len(generator)} for {num}")
+        draws = [self.noise(1, each, each.device) for each in generator]
+        return torch.cat(draws) if draws else self.noise(0, None, device)
+
     @abstractmethod
-    def draw_noise(self, x: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
-        """Noise for images of x's shape, whatever their values: ``(B, *noise_shape)``."""
+    def noise(self, num: int, generator: torch.Generator | None, device: torch.device | None) -> Tensor:
+        """Draw ``(num, *noise_shape)`` from one generator."""
 
     @abstractmethod
     def transform(self, noise: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Turn noise into u ``(B, C, H, W)`` in [0, 1), with log q(u | x) ``(B,)`` in nats."""
+        """Map noise to u ``(B, C, H, W)`` in [0, 1), with log q(u | x) ``(B,)`` in nats."""
 
-    def sample(self, x: Tensor, *, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
+    def sample(self, x: Tensor, *, generator: Generators = None) -> tuple[Tensor, Tensor]:
         """Draw u ``(B, C, H, W)`` in [0, 1) for images x (uint8), with log q(u | x) ``(B,)`` in nats."""
-        return self.transform(self.draw_noise(x, generator=generator), self.context(x))
+        noise = self.draw_noise(len(x), generator, device=x.device).to(x.device)
+        return self.transform(noise, self.context(x))
+
+    def extra_repr(self) -> str:
+        return str(self.event_shape)

@@ -1,7 +1,5 @@
 """Uniform dequantization."""
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 
@@ -9,16 +7,14 @@ from lightning_flows.dequantization.base import Dequantization
 
 
 class UniformDequantization(Dequantization):
-    """u uniform on [0, 1), so log q(u | x) = 0. Source: Theis, van den Oord and Bethge, 2016."""
+    """u uniform on [0, 1), so that log q(u | x) = 0. Source: Theis, van den Oord and Bethge, 2016.
 
-    def __init__(self, event_shape: Sequence[int]) -> None:
-        super().__init__()
-        self.event_shape = tuple(event_shape)
+    >>> UniformDequantization((3, 32, 32))
+    UniformDequantization((3, 32, 32))
+    """
 
-    def draw_noise(self, x: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
-        """Draw u."""
-        return torch.rand(x.shape, generator=generator, device=x.device, dtype=torch.get_default_dtype())
+    def noise(self, num: int, generator: torch.Generator | None, device: torch.device | None) -> Tensor:
+        return torch.rand(num, *self.noise_shape, generator=generator, device=device)
 
     def transform(self, noise: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Return u itself, and zeros."""
-        return noise, torch.zeros(noise.shape[0], device=noise.device, dtype=noise.dtype)
+        return noise, noise.new_zeros(len(noise))

@@ -13,20 +13,27 @@ from lightning_flows.transforms.image import Mixing
 
 
 class VariationalDequantization(Dequantization):
-    r"""u = σ(g(ε, c(x))) with normal noise ε, a flow g and a context c of the image, at half its resolution.
+    r"""u = σ(g(ε, c(x))) with normal noise ε, a flow g and a context c(x) of half the image's resolution.
 
     .. math:: \log q(u\mid x) = \log p_E(\varepsilon) - \log|\det \partial u/\partial\varepsilon|
 
     Towards ε the flow is a squeeze, then ``num_steps`` affine couplings conditioned by c, with mixing layers around
-    them. These are inverted: drawing noise, which is all that training does, goes in their cheap direction.
+    them. These are inverted, so that drawing noise, all that training does, takes their cheap direction.
 
     Args:
         event_shape: shape (C, H, W) of the images; H and W even.
         mixing: kind of the mixing layers, as in :func:`mixing_layer`.
         num_steps: couplings.
-        width, depth, growth: sizes of their dense nets.
-        context_channels, context_depth, context_growth: sizes of the context's net.
-        exponential_max_norm, woodbury_rank: see :func:`mixing_layer`.
+        width: width of their dense nets.
+        depth: layers of each dense block.
+        growth: channels added by each of them.
+        context_channels: channels of c(x).
+        context_depth: layers of each dense block of the context net.
+        context_growth: channels added by each of them.
+        exponential_max_norm: largest norm of an exponential's convolution.
+        woodbury_rank: rank of a Woodbury layer over positions.
+
+    Shapes: noise ``(B, 4C, H/2, W/2)``, context ``(B, context_channels, H/2, W/2)``.
     Source: Ho et al., Flow++, 2019, section 3.1; appendix C of the paper.
     """
 
@@ -45,45 +52,33 @@ class VariationalDequantization(Dequantization):
         exponential_max_norm: float = 0.95,
         woodbury_rank: int = 24,
     ) -> None:
-        super().__init__()
         squeeze = Squeeze()
         shape = squeeze.output_shape(event_shape)
-        kept = shape[0] // 2
+        super().__init__(event_shape, shape)
+        channels, kept = shape[0], shape[0] // 2
         self.context_net = ContextNet(event_shape[0], context_channels, depth=context_depth, growth=context_growth)
 
-        def mixed() -> Transform:
-            return Invert(
-                mixing_layer(mixing, shape, exponential_max_norm=exponential_max_norm, woodbury_rank=woodbury_rank)
-            )
+        def mix() -> Transform:
+            options = {"exponential_max_norm": exponential_max_norm, "woodbury_rank": woodbury_rank}
+            return Invert(mixing_layer(mixing, shape, **options))
 
-        def coupling() -> Transform:
-            net = DenseNet(
-                kept,
-                2 * (shape[0] - kept),
-                width=width,
-                depth=depth,
-                growth=growth,
-                context_channels=context_channels,
-            )
-            return AffineCoupling(shape[0], net)
+        def couple() -> Transform:
+            sizes = {"width": width, "depth": depth, "growth": growth, "context_channels": context_channels}
+            return AffineCoupling(channels, DenseNet(kept, 2 * (channels - kept), **sizes))
 
-        steps = [layer for _ in range(num_steps) for layer in (coupling(), mixed())]
-        self.transforms = Compose([Invert(Sigmoid()), squeeze, mixed(), *steps])
+        steps = [layer for _ in range(num_steps) for layer in (couple(), mix())]
+        self.transforms = Compose([Invert(Sigmoid()), squeeze, mix(), *steps])
         self.base = DiagonalGaussian(shape)
 
     def context(self, x: Tensor) -> Tensor:
-        """c(x), ``(B, context_channels, H/2, W/2)``."""
         pixels = (x.to(self.base.mean.dtype) - 128) / 256
         return self.context_net(pixels.contiguous(memory_format=torch.channels_last))
 
-    def draw_noise(self, x: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
-        """Standard normal noise of the latent's shape, ``(B, 4C, H/2, W/2)``."""
-        shape = x.shape[0], *self.base.event_shape
-        return torch.randn(shape, generator=generator, device=x.device, dtype=self.base.mean.dtype)
+    def noise(self, num: int, generator: torch.Generator | None, device: torch.device | None) -> Tensor:
+        return torch.randn(num, *self.noise_shape, generator=generator, device=device, dtype=self.base.mean.dtype)
 
     def transform(self, noise: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """u and log q(u | x)."""
         latent = self.base.from_noise(noise).contiguous(memory_format=torch.channels_last)
         u, log_det = self.transforms.inverse(latent, context)
-        u = u.clamp(max=1 - torch.finfo(u.dtype).eps / 2)  # σ of a large value is 1 after rounding
+        u = u.clamp(max=1 - torch.finfo(u.dtype).eps / 2)  # σ of a large value rounds to 1
         return u, self.base.log_prob(latent) - log_det

@@ -2,11 +2,14 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from lightning_flows.distributions.base import Distribution
 from lightning_flows.errors import ShapeError
+from lightning_flows.functional.graphs import COMPLETE, Graph, check_nodes
 
 
 def standard_normal_log_prob(z: Tensor) -> Tensor:
@@ -18,37 +21,75 @@ def standard_normal_log_prob(z: Tensor) -> Tensor:
     return -0.5 * (z.square() + math.log(2 * math.pi)).flatten(1).sum(1)
 
 
-class DiagonalGaussian(nn.Module):
-    r"""Independent normals with a learned mean and scale for each channel.
+class DiagonalGaussian(Distribution):
+    r"""Independent normals with a learned mean and scale per channel.
 
     .. math:: \log p(z) = \sum_i \log \mathcal N\big((z_i - \mu_{c(i)})\,e^{-s_{c(i)}}\big) - s_{c(i)}
 
     Shapes: z ``(B, *event_shape)`` with the channels first; log_prob ``(B,)`` in nats.
+    Raises: ShapeError for events of another shape.
+
+    >>> DiagonalGaussian((3, 8, 8))
+    DiagonalGaussian((3, 8, 8))
     """
 
     def __init__(self, event_shape: Sequence[int]) -> None:
-        super().__init__()
-        self.event_shape = tuple(event_shape)
-        broadcast = (event_shape[0], *[1] * (len(event_shape) - 1))
-        self.mean = nn.Parameter(torch.zeros(broadcast))
-        self.log_scale = nn.Parameter(torch.zeros(broadcast))
+        super().__init__(event_shape)
+        channels, *rest = self.event_shape
+        self.mean = nn.Parameter(torch.zeros(channels, *[1] * len(rest)))
+        self.log_scale = nn.Parameter(torch.zeros_like(self.mean))
 
-    def log_prob(self, z: Tensor) -> Tensor:
-        """Log-density ``(B,)`` in nats. Raises: ShapeError for other events."""
+    def log_prob(self, z: Tensor, context: Any = None) -> Tensor:
         if z.shape[1:] != self.event_shape:
             raise ShapeError(f"expected events of shape {self.event_shape}; got {tuple(z.shape[1:])}")
         log_volume = self.log_scale.sum() * math.prod(self.event_shape[1:])
         return standard_normal_log_prob(self.to_noise(z)) - log_volume
 
-    def sample(self, num: int, *, temperature: float = 1.0, generator: torch.Generator | None = None) -> Tensor:
-        """Draw ``(num, *event_shape)``; the scale is multiplied by ``temperature``."""
+    def sample(
+        self,
+        num: int,
+        context: Any = None,
+        *,
+        temperature: float = 1.0,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
         noise = torch.randn(num, *self.event_shape, generator=generator, device=self.mean.device, dtype=self.mean.dtype)
         return self.from_noise(temperature * noise)
 
     def from_noise(self, noise: Tensor) -> Tensor:
-        """Shift and scale standard normal noise ``(B, *event_shape)``."""
         return self.mean + torch.exp(self.log_scale) * noise
 
     def to_noise(self, z: Tensor) -> Tensor:
-        """The noise of z, which :meth:`from_noise` undoes."""
         return (z - self.mean) * torch.exp(-self.log_scale)
+
+
+class NodeGaussian(Distribution):
+    r"""Standard normals at the nodes that exist in a graph.
+
+    .. math:: \log p(Z) = \sum_n \log \mathcal N(z_n; 0, I)
+
+    Shapes: z ``(B, N, F)``, for any N; log_prob ``(B,)`` in nats; event_shape (N, F) is that of samples. Samples are 0
+    at padding.
+    Raises: ShapeError if ``graph`` has another number of nodes, or of samples.
+    """
+
+    like: Tensor
+
+    def __init__(self, event_shape: Sequence[int]) -> None:
+        super().__init__(event_shape)
+        self.register_buffer("like", torch.empty(0), persistent=False)  # dtype and device of samples
+
+    def log_prob(self, z: Tensor, context: Graph | None = None) -> Tensor:
+        weights = (context or COMPLETE).node_weights(z)
+        return -0.5 * (weights * (z.square() + math.log(2 * math.pi)).sum(-1)).sum(1)
+
+    def sample(
+        self,
+        num: int,
+        context: Graph | None = None,
+        *,
+        temperature: float = 1.0,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        noise = torch.randn(num, *self.event_shape, generator=generator, device=self.like.device, dtype=self.like.dtype)
+        return temperature * noise * check_nodes(noise, noise.shape[2], context).node_weights(noise)[..., None]

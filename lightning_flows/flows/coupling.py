@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from lightning_flows.flows.builder import check_hidden_channels, multiscale_layers
+from lightning_flows.flows.flow import check_sizes
 from lightning_flows.flows.multiscale import MultiScaleFlow
 from lightning_flows.nets import ConvNet
 from lightning_flows.transforms import ActNorm, AffineCoupling, Conv1x1, Transform
@@ -21,7 +21,7 @@ class CouplingFlow(MultiScaleFlow):
         split_growth: channels added by each of them.
 
     Shapes: x ``(B, C, H, W)``.
-    Raises: ShapeError if height or width cannot be halved ``num_levels`` times; UsageError for sizes below 1.
+    Raises: as :class:`MultiScaleFlow`.
     Source: section 6.2 of the paper; Dinh et al., RealNVP, 2017; Kingma and Dhariwal, Glow, 2018.
     """
 
@@ -36,20 +36,17 @@ class CouplingFlow(MultiScaleFlow):
         split_depth: int = 8,
         split_growth: int = 63,
     ) -> None:
-        check_hidden_channels(hidden_channels)
+        check_sizes(hidden_channels=hidden_channels)
 
         def step(shape: tuple[int, ...]) -> list[Transform]:
             channels, kept = shape[0], shape[0] // 2
             net = ConvNet(kept, 2 * (channels - kept), hidden_channels=hidden_channels)
             return [ActNorm(channels), Conv1x1(channels), AffineCoupling(channels, net, bound=0.5, slope=1.0)]
 
-        levels, splits = multiscale_layers(
+        super().__init__(
             event_shape,
             step,
             num_levels=num_levels,
             steps_per_level=steps_per_level,
-            split_width=split_width,
-            split_depth=split_depth,
-            split_growth=split_growth,
+            split_sizes=(split_width, split_depth, split_growth),
         )
-        super().__init__(levels, splits, event_shape)

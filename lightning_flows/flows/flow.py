@@ -1,60 +1,248 @@
-"""A transform and a base density make a flow."""
+"""Flows: transforms and a base density."""
+
+import copy
+from collections.abc import Sequence
+from itertools import zip_longest
+from typing import Any, NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
 
+from lightning_flows.distributions import DiagonalGaussian, Distribution, standard_normal_log_prob
+from lightning_flows.errors import ShapeError, UsageError
+from lightning_flows.flows.split_prior import SplitPrior
 from lightning_flows.functional.recorded import Recorded
 from lightning_flows.transforms.base import Transform, check_dtype, check_floating
 
 
-class Flow(Recorded, nn.Module):
-    r"""Density of x = f⁻¹(z) with z from a base density.
+class DensityTerms(NamedTuple):
+    """Terms ``(B,)`` in nats whose sum is a log-density: of the latents, and the log-determinant.
 
-    .. math:: \log p(x) = \log p_Z(f(x)) + \log|\det \partial f/\partial x|
-
-    ``base`` has ``log_prob(z) -> (B,)`` and ``sample(num, temperature=…, generator=…)``.
-    Shapes: x ``(B, *event)``; densities ``(B,)`` in nats.
+    ``reports`` holds what the layers measured, such as :class:`LogDetReport`.
     """
 
-    def __init__(self, transform: Transform, base: nn.Module) -> None:
+    latents: Tensor
+    log_det: Tensor
+    reports: list[NamedTuple]
+
+
+class Flow(Recorded, nn.Module):
+    r"""Density of :math:`x = f^{-1}(z)` with z from a base density.
+
+    .. math:: \log p(x) = \log p_Z(z_L) + \sum_{l<L} \log \mathcal N(\varepsilon_l) + \log|\det \partial f/\partial x|
+
+    f is one transform, or L levels of them; after each level but the last, a split prior factors out noise
+    :math:`\varepsilon_l`. Calling a flow returns its log-density. Computations have the dtype of the parameters, which
+    is that of x; ``encode`` and ``decode`` convert to ``dtype`` first, if given: steep layers magnify the round-off of
+    float32.
+
+    Args:
+        levels: a transform, or one per level.
+        base: density of the last latent; by default a learned :class:`DiagonalGaussian`.
+        splits: split priors, one fewer than levels.
+        event_shape: shape of x without the batch; by default that of ``base``.
+
+    Shapes: x ``(B, *event_shape)``; latents :math:`(\varepsilon_1, \dots, \varepsilon_{L-1}, z_L)`, a tuple of
+    ``(B, *latent_shapes[l])``; densities ``(B,)`` in nats.
+    Raises: ShapeError, InputTypeError for tensors of another shape or dtype.
+
+    >>> from lightning_flows.transforms import Bias
+    >>> flow = Flow(Bias((2,)), DiagonalGaussian((2,)))
+    >>> flow(torch.zeros(1, 2)).detach()
+    tensor([-1.8379])
+    """
+
+    accepts_context = True
+
+    def __init__(
+        self,
+        levels: Transform | Sequence[Transform],
+        base: Distribution | None = None,
+        *,
+        splits: Sequence[SplitPrior] = (),
+        event_shape: Sequence[int] | None = None,
+    ) -> None:
         super().__init__()
-        self.transform, self.base = transform, base
+        levels = [levels] if isinstance(levels, Transform) else levels
+        if len(splits) != len(levels) - 1:
+            raise UsageError(f"expected one split fewer than levels; got {len(splits)} for {len(levels)} levels")
+        if event_shape is None and base is None:
+            raise UsageError("expected an event_shape or a base; got neither")
+        self.event_shape: tuple[int, ...] = tuple(base.event_shape if event_shape is None else event_shape)
+        self.levels, self.splits = nn.ModuleList(levels), nn.ModuleList(splits)
+        self.latent_shapes = self._latent_shapes()
+        self.base = DiagonalGaussian(self.latent_shapes[-1]) if base is None else base
+        if self.base.event_shape != self.latent_shapes[-1]:
+            raise ShapeError(f"expected a base of shape {self.latent_shapes[-1]}; got {self.base.event_shape}")
 
-    def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, context: Any = None) -> Tensor:
+        return self.log_prob(x, context)
+
+    def log_prob(self, x: Tensor, context: Any = None) -> Tensor:
         """Log-density ``(B,)`` in nats."""
-        self._check(x)
-        z, log_det = self.transform(x, context)
-        return self.base.log_prob(z) + log_det
+        terms = self.log_prob_terms(x, context)
+        return terms.latents + terms.log_det
 
-    def encode(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        """Data to latent."""
-        self._check(x)
-        return self.transform(x, context)[0]
+    def log_prob_terms(self, x: Tensor, context: Any = None) -> DensityTerms:
+        """The terms of the log-density, and reports."""
+        latents, log_det, reports = self._forward(x, context)
+        return DensityTerms(self.latent_log_prob(latents, context), log_det, reports)
 
-    def decode(self, z: Tensor, context: Tensor | None = None) -> Tensor:
-        """Latent to data."""
-        self._check(z)
-        return self.transform.decode(z, context)
+    def encode(self, x: Tensor, context: Any = None, *, dtype: torch.dtype | None = None) -> tuple[Tensor, ...]:
+        """Data to latents."""
+        flow, (x,), context = self._converted(dtype, (x,), context)
+        return flow._forward(x, context)[0]
 
-    def _check(self, x: Tensor) -> None:
-        parameter = next(self.parameters(), None)
-        check_floating(x) if parameter is None else check_dtype(x, parameter)
+    def decode(
+        self, latents: Tensor | Sequence[Tensor], context: Any = None, *, dtype: torch.dtype | None = None
+    ) -> Tensor:
+        """Latents to data; a flow of one level also takes its latent alone."""
+        flow, latents, context = self._converted(dtype, latents, context)
+        *noises, x = flow._check_latents(latents, context)
+        for level, split, noise in flow._backwards(noises):
+            if split is not None:
+                x = split.decode(x, noise, context)
+            x = level.decode(x, context)
+        return x
+
+    def decode_reported(
+        self, latents: Tensor | Sequence[Tensor], context: Any = None, *, dtype: torch.dtype | None = None
+    ) -> tuple[Tensor, list[NamedTuple]]:
+        """Latents to data, and reports such as the iterations of an inverse."""
+        flow, latents, context = self._converted(dtype, latents, context)
+        x, _, reports = flow._inverse(latents, context)
+        return x, reports
 
     def sample(
         self,
         num: int,
-        context: Tensor | None = None,
+        context: Any = None,
         *,
         temperature: float = 1.0,
         generator: torch.Generator | None = None,
     ) -> Tensor:
-        """Draw ``(num, *event)``."""
-        return self.decode(self.base.sample(num, temperature=temperature, generator=generator), context)
+        """Draw ``(num, *event_shape)``; ``temperature`` scales the noise of every level."""
+        return self.decode(self.sample_latents(num, context, temperature=temperature, generator=generator), context)
 
     def sample_and_log_prob(
-        self, num: int, context: Tensor | None = None, *, generator: torch.Generator | None = None
+        self,
+        num: int,
+        context: Any = None,
+        *,
+        temperature: float = 1.0,
+        generator: torch.Generator | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Draw ``(num, *event)`` and its log-density ``(num,)``, in one pass."""
-        z = self.base.sample(num, generator=generator)
-        x, log_det = self.transform.inverse(z, context)
-        return x, self.base.log_prob(z) - log_det
+        """Draw ``(num, *event_shape)``, and its log-density ``(num,)``, in one pass."""
+        latents = self.sample_latents(num, context, temperature=temperature, generator=generator)
+        x, log_det, _ = self._inverse(latents, context)
+        return x, self.latent_log_prob(latents, context) - log_det
+
+    def latent_log_prob(self, latents: Sequence[Tensor], context: Any = None) -> Tensor:
+        """Log-density ``(B,)`` in nats of the latents."""
+        *noises, last = latents
+        return sum(map(standard_normal_log_prob, noises), start=self.base.log_prob(last, context))
+
+    def sample_latents(
+        self,
+        num: int,
+        context: Any = None,
+        *,
+        temperature: float = 1.0,
+        generator: torch.Generator | None = None,
+    ) -> tuple[Tensor, ...]:
+        """Draw latents; the same state of ``generator`` gives the same noise for any parameters."""
+        *shapes, _ = self.latent_shapes
+        noises = [
+            temperature * torch.randn(num, *shape, generator=generator, device=self.device, dtype=self.dtype)
+            for shape in shapes
+        ]
+        return *noises, self.base.sample(num, context, temperature=temperature, generator=generator)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Dtype of the parameters."""
+        return next(self.parameters()).dtype
+
+    @property
+    def device(self) -> torch.device:
+        """Device of the parameters."""
+        return next(self.parameters()).device
+
+    def extra_repr(self) -> str:
+        return str(self.event_shape)
+
+    def _forward(self, x: Tensor, context: Any) -> tuple[tuple[Tensor, ...], Tensor, list[NamedTuple]]:
+        x = self._check(x, self.event_shape, context)
+        noises, log_dets, reports = [], [], []
+        for level, split in zip_longest(self.levels, self.splits):
+            x, log_det, found = level.forward_reported(x, context)
+            log_dets.append(log_det)
+            reports += found
+            if split is not None:
+                x, noise, log_det = split(x, context)
+                noises.append(noise)
+                log_dets.append(log_det)
+        return (*noises, x), _sum(log_dets), reports
+
+    def _inverse(self, latents: Sequence[Tensor], context: Any) -> tuple[Tensor, Tensor, list[NamedTuple]]:
+        *noises, x = self._check_latents(latents, context)
+        log_dets, reports = [], []
+        for level, split, noise in self._backwards(noises):
+            if split is not None:
+                x, log_det = split.inverse(x, noise, context)
+                log_dets.append(log_det)
+            x, log_det, found = level.inverse_reported(x, context)
+            log_dets.append(log_det)
+            reports += found
+        return x, _sum(log_dets), reports
+
+    def _backwards(self, noises: Sequence[Tensor]) -> list[Any]:
+        """(level, split, noise), the last level first."""
+        return list(zip_longest(self.levels, self.splits, noises))[::-1]
+
+    def _check_latents(self, latents: Sequence[Tensor], context: Any) -> list[Tensor]:
+        if len(latents) != len(self.latent_shapes):
+            raise ShapeError(f"expected {len(self.latent_shapes)} latents; got {len(latents)}")
+        return [self._check(z, shape, context) for z, shape in zip(latents, self.latent_shapes, strict=True)]
+
+    def _check(self, x: Tensor, shape: tuple[int, ...], context: Any) -> Tensor:
+        parameter = next(self.parameters(), None)
+        check_floating(x) if parameter is None else check_dtype(x, parameter)
+        if x.shape[1:] != shape or not x.ndim:
+            raise ShapeError(f"expected shape (B, {', '.join(map(str, shape))}); got {tuple(x.shape)}")
+        if context is not None and not self.accepts_context:
+            raise ShapeError(f"expected no context, as {type(self).__name__} takes none; got {tuple(context.shape)}")
+        return x
+
+    def _converted(
+        self, dtype: torch.dtype | None, values: Tensor | Sequence[Tensor], context: Any
+    ) -> tuple[Self, Sequence[Tensor], Any]:
+        """The flow, values and context in a dtype; the flow itself keeps its own."""
+        values = (values,) if isinstance(values, Tensor) else values
+        if dtype is None:
+            return self, values, context
+        with torch.inference_mode(False):  # residual blocks differentiate, which parameters of inference mode forbid
+            flow = self if dtype == self.dtype else copy.deepcopy(self).to(dtype)
+        context = context.to(dtype) if isinstance(context, Tensor) else context
+        return flow, [value.to(dtype) for value in values], context
+
+    def _latent_shapes(self) -> list[tuple[int, ...]]:
+        shape, shapes = self.event_shape, []
+        for level, split in zip_longest(self.levels, self.splits):
+            shape = level.output_shape(shape)
+            if split is not None:
+                shape, factored = split.split_shape(shape)
+                shapes.append(factored)
+        return [*shapes, shape]
+
+
+def _sum(log_dets: Sequence[Tensor]) -> Tensor:
+    first, *others = log_dets
+    return sum(others, start=first)
+
+
+def check_sizes(minimum: int = 1, **sizes: int) -> None:
+    """Raise UsageError unless each size is at least ``minimum``."""
+    for name, size in sizes.items():
+        if size < minimum:
+            raise UsageError(f"expected {name} of at least {minimum}; got {size}")

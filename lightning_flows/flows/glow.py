@@ -2,8 +2,7 @@
 
 from collections.abc import Sequence
 
-from lightning_flows.flows.builder import dense_coupling, multiscale_layers
-from lightning_flows.flows.multiscale import MultiScaleFlow
+from lightning_flows.flows.multiscale import MultiScaleFlow, dense_coupling
 from lightning_flows.transforms import Transform, mixing_layer
 from lightning_flows.transforms.image import Mixing
 
@@ -25,7 +24,7 @@ class GlowFlow(MultiScaleFlow):
         woodbury_rank: rank of the Woodbury layer over positions.
 
     Shapes: x ``(B, C, H, W)``.
-    Raises: ShapeError if height or width cannot be halved ``num_levels`` times; UsageError for sizes below 1.
+    Raises: as :class:`MultiScaleFlow`.
     Source: section 6.1 of the paper; Kingma and Dhariwal, Glow, 2018.
     """
 
@@ -43,16 +42,14 @@ class GlowFlow(MultiScaleFlow):
         woodbury_rank: int = 24,
     ) -> None:
         def mix(shape: tuple[int, ...]) -> list[Transform]:
-            return [mixing_layer(mixing, shape, exponential_max_norm=exponential_max_norm, woodbury_rank=woodbury_rank)]
+            options = {"exponential_max_norm": exponential_max_norm, "woodbury_rank": woodbury_rank}
+            return [mixing_layer(mixing, shape, **options)]
 
-        levels, splits = multiscale_layers(
+        super().__init__(
             event_shape,
             lambda shape: [dense_coupling(shape[0], width, depth, growth), *mix(shape)],
             num_levels=num_levels,
             steps_per_level=steps_per_level,
-            split_width=width,
-            split_depth=depth,
-            split_growth=growth,
+            split_sizes=(width, depth, growth),
             start=mix,
         )
-        super().__init__(levels, splits, event_shape)

@@ -1,15 +1,13 @@
 """Flows over the node features of graphs."""
 
-import math
 from collections.abc import Sequence
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from lightning_flows.errors import ShapeError, UsageError
-from lightning_flows.functional.graphs import COMPLETE, Graph, check_nodes
-from lightning_flows.functional.parts import note_part
-from lightning_flows.functional.recorded import Recorded
+from lightning_flows.distributions import NodeGaussian
+from lightning_flows.errors import ShapeError
+from lightning_flows.flows.flow import Flow, check_sizes
+from lightning_flows.functional.graphs import Graph, check_nodes
 from lightning_flows.nets import MLP, GraphAttentionNet
 from lightning_flows.transforms import (
     ActNorm,
@@ -27,96 +25,31 @@ from lightning_flows.transforms.base import check_dtype
 from lightning_flows.transforms.graph.coupling import NodeMap, num_parameters
 
 
-class GraphFlow(Recorded, nn.Module):
+class GraphFlow(Flow):
     r"""Density of node features X, with standard normal latents at the nodes that exist.
 
     .. math:: \log p(X) = \sum_n \log \mathcal N(z_n; 0, I) + \log|\det \partial Z/\partial X|
 
-    Shapes: x ``(B, N, F)``; densities ``(B,)`` in nats; ``graph`` is None for complete graphs without padding.
+    The context is a :class:`Graph`, or None for complete graphs without padding. Padding is ignored, NaN included, and
+    is 0 in latents and samples. A graph with an edge that is not finite gets NaN.
 
     Args:
         transform: bijection of node features.
-        event_shape: (N, F), the default for sampling.
+        event_shape: (N, F); N is that of samples.
+
+    Shapes: x and its latent ``(B, N, F)``; densities ``(B,)`` in nats.
     """
 
     def __init__(self, transform: Transform, event_shape: Sequence[int]) -> None:
-        super().__init__()
-        self.transform, self.event_shape = transform, tuple(event_shape)
+        super().__init__(transform, NodeGaussian(event_shape), event_shape=event_shape)
 
-    def log_prob(self, x: Tensor, graph: Graph | None = None) -> Tensor:
-        """Log-density ``(B,)`` in nats."""
+    def _check(self, x: Tensor, shape: tuple[int, ...], context: Graph | None) -> Tensor:
         check_dtype(x, next(self.parameters()))
-        z, log_det = self.transform(_without_padding(x, graph), graph)
-        latent_log_prob = node_log_prob(z, graph)
-        note_part("latents", latent_log_prob)
-        note_part("log_det", log_det)
-        return latent_log_prob + log_det
-
-    def encode(self, x: Tensor, graph: Graph | None = None) -> Tensor:
-        """Data to latent; zeros at padding."""
-        check_dtype(x, next(self.parameters()))
-        return self.transform(_without_padding(x, graph), graph)[0]
-
-    def decode(self, z: Tensor, graph: Graph | None = None) -> Tensor:
-        """Latent to data; zeros at padding."""
-        check_dtype(z, next(self.parameters()))
-        return self.transform.inverse(_without_padding(z, graph), graph)[0]
-
-    def sample(
-        self,
-        num: int,
-        graph: Graph | None = None,
-        *,
-        temperature: float = 1.0,
-        generator: torch.Generator | None = None,
-    ) -> Tensor:
-        """Draw ``(num, N, F)``; zeros at padding. A graph with a batch must have ``num`` of them."""
-        return self.decode(self._noise(num, graph, temperature, generator), graph)
-
-    def sample_and_log_prob(
-        self, num: int, graph: Graph | None = None, *, generator: torch.Generator | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """Draw ``(num, N, F)`` and its log-density ``(num,)``, in one pass."""
-        z = _without_padding(self._noise(num, graph, 1.0, generator), graph)
-        x, log_det = self.transform.inverse(z, graph)
-        return x, node_log_prob(z, graph) - log_det
-
-    def _noise(self, num: int, graph: Graph | None, temperature: float, generator: torch.Generator | None) -> Tensor:
-        like = next(self.parameters())
-        noise = torch.randn(num, *self.event_shape, generator=generator, device=like.device, dtype=like.dtype)
-        return temperature * noise * check_nodes(noise, noise.shape[2], graph).node_weights(noise)[..., None]
-
-
-def _without_padding(x: Tensor, graph: Graph | None) -> Tensor:
-    """Zero out padding, including NaN values there, and make a graph NaN if any of its edges is not finite.
-
-    Attention would treat NaN as an edge. Values are not inspected, to avoid a device synchronization.
-    """
-    if graph is None:
-        return x
-    graph = check_nodes(x, x.shape[-1], graph)
-    if graph.mask is not None:
-        x = x.masked_fill(~graph.mask[..., None], 0)
-    edges = graph.edges(x.dtype)
-    return x if edges is None else x + 0 * edges.sum((-2, -1)).reshape(-1, 1, 1)
-
-
-def node_log_prob(z: Tensor, graph: Graph | None) -> Tensor:
-    """Log-density ``(B,)`` in nats of standard normals at the nodes that exist."""
-    weights = (graph or COMPLETE).node_weights(z)
-    return -0.5 * (weights * (z.square() + math.log(2 * math.pi)).sum(-1)).sum(1)
-
-
-def nodes_and_features(event_shape: Sequence[int], num_steps: int) -> tuple[int, int]:
-    """N and F of events (N, F). Raises: ShapeError for events of another kind, such as images, or no step."""
-    if len(event_shape) != 2:
-        raise ShapeError(
-            f"expected graphs of shape (N, F); got {tuple(event_shape)}: give data of graphs, as GraphMoGDataModule has"
-        )
-    if num_steps < 1:
-        raise UsageError(f"expected num_steps of at least 1; got {num_steps}")
-    nodes, features = event_shape
-    return nodes, features
+        graph = check_nodes(x, shape[-1], context)
+        if graph.mask is not None:
+            x = x.masked_fill(~graph.mask[..., None], 0)
+        edges = graph.edges(x.dtype)  # attention would take NaN for an edge; values stay on the device
+        return x if edges is None else x + 0 * edges.sum((-2, -1)).reshape(-1, 1, 1)
 
 
 class GraphCouplingFlow(GraphFlow):
@@ -136,7 +69,7 @@ class GraphCouplingFlow(GraphFlow):
     """
 
     def __init__(self, event_shape: Sequence[int], *, num_steps: int = 8, width: int = 128, depth: int = 2) -> None:
-        nodes, features = nodes_and_features(event_shape, num_steps)
+        nodes, features = _nodes_and_features(event_shape, num_steps)
         channels = nodes * features
         layers: list[Transform] = [Reshape(event_shape, (channels, 1, 1))]
         for _ in range(num_steps):
@@ -177,7 +110,7 @@ class GraphNormalizingFlow(GraphFlow):
         num_blocks: int = 2,
         num_heads: int = 4,
     ) -> None:
-        nodes, features = nodes_and_features(event_shape, num_steps)
+        nodes, features = _nodes_and_features(event_shape, num_steps)
         if max_neighbors is None:
             max_neighbors = max(1, nodes - 1)
         couplings: list[Transform] = []
@@ -220,7 +153,7 @@ class SetAutoregressiveFlow(GraphFlow):
         num_blocks: int = 2,
         num_heads: int = 4,
     ) -> None:
-        _, features = nodes_and_features(event_shape, num_steps)
+        _, features = _nodes_and_features(event_shape, num_steps)
         # the last feature first, so that the first layer orders the nodes by the first feature
         couplings = [
             SetAutoregressiveCoupling(
@@ -229,3 +162,14 @@ class SetAutoregressiveFlow(GraphFlow):
             for moved in list(reversed(range(features))) * num_steps
         ]
         super().__init__(Compose([GraphActNorm(features), *couplings]), event_shape)
+
+
+def _nodes_and_features(event_shape: Sequence[int], num_steps: int) -> tuple[int, int]:
+    """N and F of events (N, F). Raises: ShapeError for other events, such as images; UsageError for no steps."""
+    if len(event_shape) != 2:
+        raise ShapeError(
+            f"expected graphs of shape (N, F); got {tuple(event_shape)}: give data of graphs, as GraphMoGDataModule has"
+        )
+    check_sizes(num_steps=num_steps)
+    nodes, features = event_shape
+    return nodes, features

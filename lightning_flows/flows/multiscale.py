@@ -1,139 +1,70 @@
-"""Multi-scale flows."""
+"""Flows of several levels over images."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-import torch
-from torch import Tensor, nn
-
-from lightning_flows.distributions.gaussian import DiagonalGaussian, standard_normal_log_prob
-from lightning_flows.errors import ShapeError, UsageError
-from lightning_flows.flows.double import call_in_float64
+from lightning_flows.errors import ShapeError
+from lightning_flows.flows.flow import Flow, check_sizes
 from lightning_flows.flows.split_prior import SplitPrior
-from lightning_flows.functional.parts import note_part
-from lightning_flows.functional.recorded import Recorded
-from lightning_flows.transforms.base import Transform, check_dtype, zero_log_det
-from lightning_flows.transforms.image.coupling import AffineCoupling
+from lightning_flows.nets.densenet import DenseNet
+from lightning_flows.transforms import Affine, AffineCoupling, Compose, Squeeze, Transform
+
+Step = Callable[[tuple[int, ...]], Sequence[Transform]]
+"""The transforms of one step, given the shape of its events."""
 
 
-class MultiScaleFlow(Recorded, nn.Module):
-    r"""Levels of transforms; after each but the last a part is factored out to a prior given the rest.
+class MultiScaleFlow(Flow):
+    """Levels of a squeeze and equal steps.
 
-    .. math:: \log p(x) = \log p_Z(z_L) + \sum_{l<L} \log \mathcal N(\varepsilon_l) + \sum \log|\det J|
-
-    ``encode`` returns all latents, (ε₁, …, ε_{L−1}, z_L), so ``decode`` gives x back. In eval mode both compute in
-    float64, as steep layers magnify the round-off of float32; ``exact=False`` does without, a few times faster.
-    Latents and data have the dtype of what is given.
+    Pixel values in [0, 256] are normalized first. After each level but the last, half of the channels is factored out
+    to a Gaussian conditioned by a gated dense net.
 
     Args:
-        levels: one transform a level, squeezes included.
-        splits: one :class:`SplitPrior` fewer.
-        event_shape: shape (C, H, W) of x.
-    Shapes: x ``(B, *event_shape)``; densities ``(B,)`` in nats.
+        event_shape: shape (C, H, W) of the images.
+        step: maps the shape of its events to the transforms of a step.
+        num_levels: levels; each halves height and width.
+        steps_per_level: steps per level.
+        split_sizes: width, depth and growth of the dense nets.
+        start: transforms after the first squeeze.
+
+    Raises: ShapeError if height or width cannot be halved ``num_levels`` times; UsageError for sizes below 1.
     """
 
-    def __init__(self, levels: Sequence[Transform], splits: Sequence[SplitPrior], event_shape: Sequence[int]) -> None:
-        super().__init__()
-        if len(splits) != len(levels) - 1:
-            raise UsageError(f"expected one split fewer than levels; got {len(splits)} for {len(levels)} levels")
-        self.levels, self.splits = nn.ModuleList(levels), nn.ModuleList(splits)
-        self.event_shape = tuple(event_shape)
-        *self.noise_shapes, last_shape = self._latent_shapes()
-        self.base = DiagonalGaussian(last_shape)
+    accepts_context = False
 
-    def encode(self, x: Tensor, context: Tensor | None = None, *, exact: bool = True) -> tuple[Tensor, ...]:
-        """Data to latents."""
-        if exact and not self.training and x.is_floating_point():
-            return tuple(latent.to(x.dtype) for latent in call_in_float64(self, "_encode", x, context)[0])
-        return self._encode(x, context)[0]
-
-    def decode(self, latents: Sequence[Tensor], context: Tensor | None = None, *, exact: bool = True) -> Tensor:
-        """Latents to data."""
-        if exact and not self.training:
-            return call_in_float64(self, "_decode", tuple(latents), context, False)[0].to(latents[-1].dtype)
-        return self._decode(latents, context, False)[0]
-
-    def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        """Log-density ``(B,)`` in nats."""
-        latents, log_det = self._encode(x, context)
-        latent_log_prob = self._latent_log_prob(latents)
-        note_part("latents", latent_log_prob)
-        note_part("log_det", log_det)
-        return latent_log_prob + log_det
-
-    def sample_latents(
-        self, num: int, *, temperature: float = 1.0, generator: torch.Generator | None = None
-    ) -> tuple[Tensor, ...]:
-        """Draw latents; the same ``generator`` state gives the same noise whatever the parameters."""
-        like = self.base.mean
-        noise = [
-            temperature * torch.randn(num, *shape, generator=generator, device=like.device, dtype=like.dtype)
-            for shape in self.noise_shapes
-        ]
-        return *noise, self.base.sample(num, temperature=temperature, generator=generator)
-
-    def sample(
+    def __init__(
         self,
-        num: int,
-        context: Tensor | None = None,
+        event_shape: Sequence[int],
+        step: Step,
         *,
-        temperature: float = 1.0,
-        generator: torch.Generator | None = None,
-    ) -> Tensor:
-        """Draw ``(num, *event_shape)``; ``temperature`` scales the noise of every level."""
-        latents = self.sample_latents(num, temperature=temperature, generator=generator)
-        return self._decode(latents, context, False)[0]
+        num_levels: int,
+        steps_per_level: int,
+        split_sizes: tuple[int, int, int],
+        start: Step = lambda shape: [],
+    ) -> None:
+        width, depth, growth = split_sizes
+        check_sizes(num_levels=num_levels, steps_per_level=steps_per_level, width=width, growth=growth)
+        check_sizes(0, depth=depth)
+        divisor = 2 ** min(num_levels, 64)  # no image is larger
+        if len(event_shape) != 3 or event_shape[0] < 1 or event_shape[1] % divisor or event_shape[2] % divisor:
+            raise ShapeError(
+                f"expected images (C, H, W) whose height and width are multiples of {divisor} for {num_levels} levels; "
+                f"got {tuple(event_shape)}: resize the images or use fewer levels"
+            )
+        shape = tuple(event_shape)
+        levels: list[Transform] = []
+        splits: list[SplitPrior] = []
+        for level in range(num_levels):
+            squeeze = Squeeze()
+            shape = squeeze.output_shape(shape)
+            before = [squeeze] if level else [Affine(shift=128.0, scale=256.0), squeeze, *start(shape)]
+            levels.append(Compose([*before, *(layer for _ in range(steps_per_level) for layer in step(shape))]))
+            if level < num_levels - 1:
+                splits.append(SplitPrior(dense_coupling(shape[0], *split_sizes)))
+                shape = splits[-1].split_shape(shape)[0]
+        super().__init__(levels, splits=splits, event_shape=event_shape)
 
-    def sample_and_log_prob(
-        self, num: int, context: Tensor | None = None, *, generator: torch.Generator | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """Draw ``(num, *event_shape)`` and its log-density ``(num,)``, in one pass."""
-        latents = self.sample_latents(num, generator=generator)
-        x, log_det = self._decode(latents, context)
-        return x, self._latent_log_prob(latents) - log_det
 
-    def _encode(self, x: Tensor, context: Tensor | None) -> tuple[tuple[Tensor, ...], Tensor]:
-        self._check(x, context)
-        log_det, latents = zero_log_det(x), []
-        for i, level in enumerate(self.levels):
-            x, step = level(x, context)
-            log_det = log_det + step
-            if i < len(self.splits):
-                x, noise, step = self.splits[i](x, context)
-                log_det = log_det + step
-                latents.append(noise)
-        return (*latents, x), log_det
-
-    def _decode(
-        self, latents: Sequence[Tensor], context: Tensor | None, wants_log_det: bool = True
-    ) -> tuple[Tensor, Tensor]:
-        *noises, x = latents
-        self._check(x, context)
-        log_det = zero_log_det(x)
-        for i in reversed(range(len(self.levels))):
-            if i < len(self.splits):
-                x, step = self.splits[i].inverse(x, noises[i], context)
-                log_det = log_det + step
-            if wants_log_det:
-                x, step = self.levels[i].inverse(x, context)
-                log_det = log_det + step
-            else:
-                x = self.levels[i].decode(x, context)
-        return x, log_det
-
-    def _check(self, x: Tensor, context: Tensor | None) -> None:
-        check_dtype(x, self.base.mean)
-        if context is not None and not any(isinstance(module, AffineCoupling) for module in self.modules()):
-            raise ShapeError(f"expected no context, as no layer of this flow takes one; got {tuple(context.shape)}")
-
-    def _latent_log_prob(self, latents: Sequence[Tensor]) -> Tensor:
-        *noises, last = latents
-        return self.base.log_prob(last) + sum(standard_normal_log_prob(noise) for noise in noises)
-
-    def _latent_shapes(self) -> list[tuple[int, ...]]:
-        shape, shapes = self.event_shape, []
-        for i, level in enumerate(self.levels):
-            shape = level.output_shape(shape)
-            if i < len(self.splits):
-                shape, factored = self.splits[i].split_shape(shape)
-                shapes.append(factored)
-        return [*shapes, shape]
+def dense_coupling(channels: int, width: int, depth: int, growth: int) -> AffineCoupling:
+    """Affine coupling conditioned by a gated dense net."""
+    kept = channels // 2
+    return AffineCoupling(channels, DenseNet(kept, 2 * (channels - kept), width=width, depth=depth, growth=growth))

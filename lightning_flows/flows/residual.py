@@ -4,7 +4,7 @@ import itertools
 from collections.abc import Sequence
 from typing import Literal
 
-from lightning_flows.flows.builder import check_hidden_channels, multiscale_layers
+from lightning_flows.flows.flow import check_sizes
 from lightning_flows.flows.multiscale import MultiScaleFlow
 from lightning_flows.nets import LipschitzConvNet
 from lightning_flows.transforms import ActNorm, ResidualBlock, Transform
@@ -27,7 +27,7 @@ class ResidualFlow(MultiScaleFlow):
         split_growth: channels added by each of them.
 
     Shapes: x ``(B, C, H, W)``.
-    Raises: ShapeError if height or width cannot be halved ``num_levels`` times; UsageError for sizes below 1.
+    Raises: as :class:`MultiScaleFlow`.
     Source: section 6.2 of the paper; Chen et al., Residual Flows, 2019.
     """
 
@@ -46,7 +46,7 @@ class ResidualFlow(MultiScaleFlow):
         split_depth: int = 8,
         split_growth: int = 63,
     ) -> None:
-        check_hidden_channels(hidden_channels)
+        check_sizes(hidden_channels=hidden_channels)
         seeds = itertools.count()  # different probes in each block make their errors independent
 
         def step(shape: tuple[int, ...]) -> list[Transform]:
@@ -56,13 +56,10 @@ class ResidualFlow(MultiScaleFlow):
             )
             return [ActNorm(shape[0]), block]
 
-        levels, splits = multiscale_layers(
+        super().__init__(
             event_shape,
             step,
             num_levels=num_levels,
             steps_per_level=steps_per_level,
-            split_width=split_width,
-            split_depth=split_depth,
-            split_growth=split_growth,
+            split_sizes=(split_width, split_depth, split_growth),
         )
-        super().__init__(levels, splits, event_shape)

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import Literal
 
 from lightning_flows.errors import UsageError
-from lightning_flows.flows.builder import check_hidden_channels, multiscale_layers
 from lightning_flows.flows.multiscale import MultiScaleFlow
 from lightning_flows.nets import AutoregressiveConvNet, LinearSylvesterFunction, SylvesterFunction
 from lightning_flows.transforms import (
@@ -40,7 +39,7 @@ class ConvSylvesterFlow(MultiScaleFlow):
         split_growth: channels added by each of them.
 
     Shapes: x ``(B, C, H, W)``.
-    Raises: ShapeError if height or width cannot be halved ``num_levels`` times; UsageError for sizes below 1.
+    Raises: as :class:`MultiScaleFlow`.
     Source: section 6.2 of the paper.
     """
 
@@ -58,8 +57,6 @@ class ConvSylvesterFlow(MultiScaleFlow):
         split_depth: int = 8,
         split_growth: int = 63,
     ) -> None:
-        check_hidden_channels(hidden_channels)
-
         def step(shape: tuple[int, ...]) -> list[Transform]:
             layer = sylvester_layer(
                 shape,
@@ -70,16 +67,13 @@ class ConvSylvesterFlow(MultiScaleFlow):
             )
             return [ActNorm(shape[0]), layer, Flip()]
 
-        levels, splits = multiscale_layers(
+        super().__init__(
             event_shape,
             step,
             num_levels=num_levels,
             steps_per_level=steps_per_level,
-            split_width=split_width,
-            split_depth=split_depth,
-            split_growth=split_growth,
+            split_sizes=(split_width, split_depth, split_growth),
         )
-        super().__init__(levels, splits, event_shape)
 
 
 def sylvester_layer(

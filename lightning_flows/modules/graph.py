@@ -11,6 +11,7 @@ from lightning_flows import flows
 from lightning_flows.errors import UsageError
 from lightning_flows.flows import GraphFlow
 from lightning_flows.functional.graphs import Graph
+from lightning_flows.functional.parts import note_part
 from lightning_flows.functional.streams import stream
 from lightning_flows.modules.base import FlowModule
 from lightning_flows.modules.diagnosis import check_finite
@@ -60,7 +61,13 @@ class GraphFlowModule(FlowModule):
 
     def training_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> Tensor:
         """Mean negative log-density in nats a node."""
-        loss = self._nll(batch, "training").mean()
+        graph = Graph(batch.get("adjacency"), batch.get("mask"))
+        terms = self.model.log_prob_terms(batch["nodes"], graph)
+        note_part("latents", terms.latents)
+        note_part("log_det", terms.log_det)
+        log_prob = terms.latents + terms.log_det
+        check_finite(log_prob, self.model, lambda: self.model.log_prob(batch["nodes"], graph), "training")
+        loss = -(log_prob / _num_nodes(batch)).mean()
         self.log("train/nll", loss, prog_bar=True, batch_size=len(batch["index"]), sync_dist=True)
         return loss
 

@@ -8,9 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lightning_flows.dequantization import DequantizedFlow, Evidence, Samples
+from lightning_flows.dequantization import DequantizedFlow, LikelihoodEstimate
 from lightning_flows.errors import UsageError
 from lightning_flows.functional.bits import bits_per_dim
+from lightning_flows.functional.parts import note_part
 from lightning_flows.functional.ranks import num_ranks, rank
 from lightning_flows.functional.streams import stream_seed
 from lightning_flows.modules.base import FlowModule
@@ -88,7 +89,10 @@ class ImageFlowModule(FlowModule):
     def training_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> Tensor:
         """Mean negative bound in bits per dimension."""
         noise = self._training_noise(batch["image"])
-        bound = self.model.elbo(batch["image"], noise)
+        terms = self.model.elbo_terms(batch["image"], noise)
+        for name in ("latents", "log_det", "dequantization"):
+            note_part(name, getattr(terms, name))
+        bound = terms.latents + terms.log_det + terms.dequantization
         check_finite(bound, self.model, lambda: self.model.elbo(batch["image"], noise), "training")
         loss = self._bits(bound).mean()
         self.log("train/bpd", loss, prog_bar=True, batch_size=len(batch["image"]), sync_dist=True)
@@ -96,7 +100,7 @@ class ImageFlowModule(FlowModule):
 
     def validation_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> None:
         """Add a batch to ``val/bpd``."""
-        self.val_bpd.update(self._evidence(batch, batch_idx, 1, "validation").bound)
+        self.val_bpd.update(self._estimate(batch, batch_idx, 1, "validation").bound)
 
     def on_validation_epoch_end(self) -> None:
         """Log ``val/bpd``."""
@@ -104,12 +108,12 @@ class ImageFlowModule(FlowModule):
 
     def test_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> None:
         """Add a batch to the bound and, where asked for, to the likelihood."""
-        evidence = self._evidence(batch, batch_idx, self.hparams["num_importance_samples"], "testing")
-        self.test_bpd.update(evidence.bound)
-        self.test_bpd_error.update(evidence.bound)
-        self.test_nll.update(evidence.log_likelihood)
-        self.test_nll_error.update(evidence.log_likelihood)
-        self.test_draws.update(evidence.num_draws)
+        estimate = self._estimate(batch, batch_idx, self.hparams["num_importance_samples"], "testing")
+        self.test_bpd.update(estimate.bound)
+        self.test_bpd_error.update(estimate.bound)
+        self.test_nll.update(estimate.log_likelihood)
+        self.test_nll_error.update(estimate.log_likelihood)
+        self.test_draws.update(estimate.num_draws)
 
     def on_test_epoch_end(self) -> None:
         """Log ``test/bpd`` and ``test/nll_bpd`` with their standard errors."""
@@ -125,7 +129,7 @@ class ImageFlowModule(FlowModule):
     def predict_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> dict[str, Tensor]:
         """Log-likelihood in nats and bpd of each image, with one draw if ``num_importance_samples`` is 0."""
         num_draws = self.hparams["num_importance_samples"]
-        log_likelihood = self._evidence(batch, batch_idx, num_draws, "prediction").log_likelihood
+        log_likelihood = self._estimate(batch, batch_idx, num_draws, "prediction").log_likelihood
         return {
             "index": batch["index"],
             "log_likelihood": log_likelihood,
@@ -137,31 +141,27 @@ class ImageFlowModule(FlowModule):
         warmup = max(1, self.hparams["warmup_epochs"])
         return min(1.0, (progress + 1) / warmup) ** self.hparams["warmup_power"] * self.hparams["decay"] ** progress
 
-    def sample(self, num: int, *, temperature: float = 1.0, generator: torch.Generator | None = None) -> Samples:
+    def sample(self, num: int, *, temperature: float = 1.0, generator: torch.Generator | None = None) -> Tensor:
         """Draw images ``(num, C, H, W)`` in uint8."""
         return self.model.sample(num, temperature=temperature, generator=generator)
 
     def _training_noise(self, images: Tensor) -> Tensor:
         """This rank's part of the noise of a whole batch, which is the same whatever the number of ranks."""
-        of_all_ranks = images[:1].expand(num_ranks() * len(images), -1, -1, -1)
-        return self.model.dequantization.draw_noise(of_all_ranks)[rank() :: num_ranks()]
+        noise = self.model.dequantization.draw_noise(num_ranks() * len(images), device=images.device)
+        return noise[rank() :: num_ranks()]
 
-    def _evidence(self, batch: Mapping[str, Tensor], batch_idx: int, num_draws: int, stage: str) -> Evidence:
+    def _estimate(self, batch: Mapping[str, Tensor], batch_idx: int, num_draws: int, stage: str) -> LikelihoodEstimate:
         error = self.hparams["importance_error"]
-        evidence = self.model.evidence(
+        estimate = self.model.importance_sample(
             batch["image"],
             max(1, num_draws),
             seeds=[stream_seed(self.seed, "evaluation noise", index) for index in batch["index"].tolist()],
             chunk_size=self.hparams["eval_chunk_size"],
             target_error=None if error is None else error * self.val_bpd.num_dims * math.log(2),
-            on_progress=lambda share: self._tell_progress(batch_idx + share),
-            on_chunk=self._note_chunk,
         )
-        check_finite(evidence.bound, self.model, lambda: self.model.elbo(batch["image"]), stage)
-        return evidence
-
-    def _note_chunk(self, rows: Tensor) -> None:
-        """Hook: called after each chunk of an evaluation with the batch indices of its images."""
+        self._tell_progress(batch_idx + 1)
+        check_finite(estimate.bound, self.model, lambda: self.model.elbo(batch["image"]), stage)
+        return estimate
 
     def _bits(self, log_prob: Tensor) -> Tensor:
         return bits_per_dim(log_prob, self.val_bpd.num_dims)

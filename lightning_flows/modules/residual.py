@@ -4,21 +4,19 @@ from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-import torch
 from torch import Tensor
 
 from lightning_flows import flows
 from lightning_flows.dequantization import (
     Dequantization,
     DequantizedFlow,
+    LikelihoodEstimate,
     UniformDequantization,
     VariationalDequantization,
 )
 from lightning_flows.flows import Ablation, MultiScaleFlow
-from lightning_flows.functional.bits import bits_per_dim
 from lightning_flows.modules.image import ImageFlowModule
 from lightning_flows.modules.metrics import ExactMean
-from lightning_flows.transforms import ResidualBlock
 
 
 class ResidualFamily(ImageFlowModule):
@@ -148,7 +146,6 @@ class ResidualFlow(ResidualFamily):
     ) -> None:
         super().__init__(event_shape, **kwargs)
         self.test_log_det_error, self.test_log_det_remainder = ExactMean(), ExactMean()
-        self._log_det_errors: Tensor | None = None
 
     def build_flow(self, **sizes: Any) -> MultiScaleFlow:
         """The flow of :class:`flows.ResidualFlow`."""
@@ -157,26 +154,12 @@ class ResidualFlow(ResidualFamily):
             sizes["steps_per_level"] = max(1, sizes["steps_per_level"] // 2)
         return flows.ResidualFlow(self.event_shape, **sizes, **{name: self.hparams[name] for name in names})
 
-    def test_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> None:
-        """Add a batch to the bound, the likelihood and the error of the log-determinants."""
-        sums = torch.zeros(len(batch["image"]), 3, dtype=torch.float64, device=batch["image"].device)
-        self._log_det_errors = sums
-        try:
-            super().test_step(batch, batch_idx)
-        finally:
-            self._log_det_errors = None
-        error, remainder, num_draws = sums.unbind(1)
-        self.test_log_det_error.update(-bits_per_dim(error / num_draws, self.val_bpd.num_dims))
-        self.test_log_det_remainder.update(-bits_per_dim(remainder / num_draws, self.val_bpd.num_dims))
-
-    def _note_chunk(self, rows: Tensor) -> None:
-        """Accumulate the log-determinant errors of a chunk per image; probes of different blocks are independent."""
-        if self._log_det_errors is None:
-            return
-        reports = [m.log_det_report for m in self.modules() if isinstance(m, ResidualBlock) and m.log_det_report]
-        error = torch.stack([report.error.double().square() for report in reports]).sum(0).sqrt()
-        remainder = torch.stack([report.remainder.double() for report in reports]).sum(0)
-        self._log_det_errors.index_add_(0, rows, torch.stack([error, remainder, torch.ones_like(error)], dim=1))
+    def _estimate(self, batch: Mapping[str, Tensor], batch_idx: int, num_draws: int, stage: str) -> LikelihoodEstimate:
+        estimate = super()._estimate(batch, batch_idx, num_draws, stage)
+        if stage == "testing" and estimate.log_det_error is not None:
+            self.test_log_det_error.update(-self._bits(estimate.log_det_error))
+            self.test_log_det_remainder.update(-self._bits(estimate.log_det_remainder))
+        return estimate
 
     def on_test_epoch_end(self) -> None:
         """Log."""

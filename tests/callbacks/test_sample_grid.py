@@ -5,7 +5,6 @@ from torchvision.io import ImageReadMode, read_image
 
 from lightning_flows.callbacks import GraphScatter, LatentHistogram, RuntimeMonitor, SampleGrid
 from lightning_flows.callbacks.sample_grid import image_grid
-from lightning_flows.dequantization import Samples
 from lightning_flows.errors import ConvergenceError, UsageError
 from lightning_flows.functional.streams import stream
 from tests.modules.test_base import Stripes, make
@@ -27,8 +26,8 @@ def test_same_latents_each_time(tmp_path) -> None:
 
     def watch(*args, **kwargs):
         latents = torch.rand(3, generator=kwargs["generator"].clone_state())
-        drawn.append((latents, sample(*args, **kwargs).images))
-        return Samples(drawn[-1][1], 0)
+        drawn.append((latents, sample(*args, **kwargs)))
+        return drawn[-1][1]
 
     module.sample = watch
     fit(tmp_path, module, [SampleGrid(num_samples=4)])
@@ -36,7 +35,7 @@ def test_same_latents_each_time(tmp_path) -> None:
     assert [grid.name for grid in grids] == ["epoch_0000.png", "epoch_0001.png"]
     assert len(drawn) == 2
     assert torch.equal(drawn[0][0], drawn[1][0])
-    assert torch.equal(drawn[1][1], sample(4, generator=stream(0, "sample grid")).images)
+    assert torch.equal(drawn[1][1], sample(4, generator=stream(0, "sample grid")))
     shown = read_image(str(grids[1]), ImageReadMode.RGB)
     assert torch.equal(shown, image_grid(drawn[1][1]))
 

@@ -72,6 +72,6 @@ def test_graphs_are_encoded_as_what_they_are(mask: Tensor | None) -> None:
     there = torch.ones(2, 4, dtype=torch.bool) if mask is None else mask[:2]
     assert torch.equal(watched.exists, there[..., None].expand(2, 4, 2))
     (latents,) = watched.encode(watched.x)
-    alone = module.model.encode(nodes[:2].reshape(8, 1, 2)).reshape(2, 4, 2)  # without edges each node is a graph
+    alone = module.model.encode(nodes[:2].reshape(8, 1, 2))[0].reshape(2, 4, 2)  # without edges each node is a graph
     torch.testing.assert_close(latents, torch.where(watched.exists, alone, 0.0), rtol=0, atol=1e-12)
     check_round_trip(watched, 1e-9)

@@ -8,7 +8,7 @@ from lightning_flows.dequantization import (
     VariationalDequantization,
 )
 from lightning_flows.errors import ShapeError
-from lightning_flows.flows import GlowFlow, MultiScaleFlow
+from lightning_flows.flows import Flow, GlowFlow, ResidualFlow
 from lightning_flows.functional.streams import stream
 from lightning_flows.transforms import ActNorm, Affine, Compose, Conv1x1, ConvSylvester
 from tests.transforms.cases import perturb
@@ -21,7 +21,7 @@ def flow() -> DequantizedFlow:
     """Two pixels of few levels, on a density that bends within a level."""
     torch.manual_seed(1)
     layers = [Affine(4.0, 0.6), ActNorm(2), ConvSylvester(SHAPE, 8), Conv1x1(2), ConvSylvester(SHAPE, 8)]
-    density = MultiScaleFlow([Compose(layers)], [], SHAPE).double()
+    density = Flow(Compose(layers), event_shape=SHAPE).double()
     perturb(density, 4 + 0.6 * torch.randn(64, *SHAPE, dtype=torch.float64))
     return DequantizedFlow(density, UniformDequantization(density.event_shape))
 
@@ -46,11 +46,11 @@ def test_bound_likelihood_and_exact_value(flow, images):
     draws = torch.stack([flow.elbo(images) for _ in range(500)])
     bound, error = draws.mean(0), draws.std(0) / 500**0.5
     assert (bound + 3 * error < truth).all()
-    few = torch.stack([flow.evidence(images, 10).log_likelihood for _ in range(100)])
+    few = torch.stack([flow.importance_sample(images, 10).log_likelihood for _ in range(100)])
     few_error = few.std(0) / 100**0.5
     assert (bound < few.mean(0)).all()
     assert (few.mean(0) <= truth + 3 * few_error).all()
-    many = flow.evidence(images, 20_000, chunk_size=5000)
+    many = flow.importance_sample(images, 20_000, chunk_size=5000)
     torch.testing.assert_close(many.log_likelihood, truth, rtol=0, atol=0.02)
     assert ((many.log_likelihood - truth).abs() < 4 * many.error).all()
     assert (many.bound < many.log_likelihood).all()
@@ -59,8 +59,8 @@ def test_bound_likelihood_and_exact_value(flow, images):
 class Skewed(Dequantization):
     """Density (1 + u)/1.5 for each value, so that weights are bounded."""
 
-    def draw_noise(self, x, *, generator=None):
-        return torch.rand(x.shape, generator=generator, dtype=torch.float64)
+    def noise(self, num, generator, device):
+        return torch.rand(num, *self.noise_shape, generator=generator, device=device, dtype=torch.float64)
 
     def transform(self, noise, context=None):
         u = (1 + 3 * noise).sqrt() - 1
@@ -70,8 +70,8 @@ class Skewed(Dequantization):
 @torch.no_grad()
 def test_draws_are_weighted_by_their_density(flow, images):
     truth = exact(flow, images)
-    flow.dequantization = Skewed()
-    found = flow.evidence(images, 40_000, chunk_size=5000).log_likelihood
+    flow.dequantization = Skewed(SHAPE)
+    found = flow.importance_sample(images, 40_000, chunk_size=5000).log_likelihood
     torch.testing.assert_close(found, truth, rtol=0, atol=0.02)
     draws = torch.stack([flow.elbo(images) for _ in range(500)])
     assert (draws.mean(0) < truth).all()
@@ -79,7 +79,7 @@ def test_draws_are_weighted_by_their_density(flow, images):
 
 @torch.no_grad()
 def test_one_draw_is_the_bound(flow, images):
-    one = flow.evidence(images, 1, seeds=range(5))
+    one = flow.importance_sample(images, 1, seeds=range(5))
     bound = [flow.elbo(x[None], generator=stream(i, "dequantization")).item() for i, x in enumerate(images)]
     assert one.log_likelihood.tolist() == pytest.approx(bound, rel=1e-6)
     assert torch.equal(one.bound, one.log_likelihood)
@@ -89,10 +89,11 @@ def test_one_draw_is_the_bound(flow, images):
 @torch.no_grad()
 def test_weights_are_averaged(flow, images):
     """Against the formula, with the same draws."""
-    found = flow.evidence(images, 150, chunk_size=7, seeds=range(5))
+    found = flow.importance_sample(images, 150, chunk_size=7, seeds=range(5))
     for i, x in enumerate(images):
         generator = stream(i, "dequantization")
-        draws = torch.cat([flow.elbo(x[None], generator=generator) for _ in range(150)])
+        noise = torch.cat([flow.dequantization.draw_noise(num, generator) for num in (64, 64, 22)])
+        draws = flow.elbo(x.expand(150, -1, -1, -1), noise)
         assert found.bound[i].item() == pytest.approx(draws.mean().item(), rel=1e-6)
         assert found.log_likelihood[i].item() == pytest.approx(draws.exp().mean().log().item(), rel=1e-6)
         relative = draws.exp().std() / draws.exp().mean() / 150**0.5
@@ -115,43 +116,43 @@ def test_chunks_and_batches_do_not_matter():
     """Memory is bounded by the chunk, and an image's draws are the same in all of them."""
     flow, x = small_flow()
     sizes = []
-    log_prob = flow.flow.log_prob
-    flow.flow.log_prob = lambda v: sizes.append(len(v)) or log_prob(v)
-    expected = flow.evidence(x, 70, seeds=range(5))
+    log_prob = flow.flow.log_prob_terms
+    flow.flow.log_prob_terms = lambda v: sizes.append(len(v)) or log_prob(v)
+    expected = flow.importance_sample(x, 70, seeds=range(5))
     for chunk_size in (1, 2, 7, 64, 100):
         sizes.clear()
-        found = flow.evidence(x, 70, chunk_size=chunk_size, seeds=range(5))
+        found = flow.importance_sample(x, 70, chunk_size=chunk_size, seeds=range(5))
         assert max(sizes) <= chunk_size
         assert sum(sizes) == 350
         for one, other in zip(found, expected, strict=True):
             torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-3)
-    alone = flow.evidence(x[3:4], 70, seeds=[3])
+    alone = flow.importance_sample(x[3:4], 70, seeds=[3])
     torch.testing.assert_close(alone.log_likelihood, expected.log_likelihood[3:4], rtol=1e-6, atol=1e-3)
 
 
 @torch.no_grad()
 @pytest.mark.parametrize("num_draws", [1, 10, 200])
-def test_context_is_computed_once_a_image(num_draws):
+def test_context_is_computed_once_per_image(num_draws):
     flow, x = small_flow()
     seen = []
     flow.dequantization.context_net.register_forward_hook(lambda module, inputs, output: seen.append(len(output)))
-    flow.evidence(x, num_draws, chunk_size=2)
+    flow.importance_sample(x, num_draws, chunk_size=2)
     assert seen == [2, 2, 1]
 
 
 @torch.no_grad()
 def test_draws_stop_when_the_error_is_small_enough():
     flow, x = small_flow()
-    whole = flow.evidence(x, 1000, seeds=range(5))
+    whole = flow.importance_sample(x, 1000, seeds=range(5))
     target = whole.error.max().item() * 1.5
-    early = flow.evidence(x, 1000, seeds=range(5), target_error=target)
+    early = flow.importance_sample(x, 1000, seeds=range(5), target_error=target)
     assert (early.error <= target).all()
     assert (early.num_draws < 1000).any()
     assert (early.num_draws % 64 == 0).all()
     assert ((early.log_likelihood - whole.log_likelihood).abs() < 6 * target).all()
-    first = flow.evidence(x, int(early.num_draws[0]), seeds=range(5))
+    first = flow.importance_sample(x, int(early.num_draws[0]), seeds=range(5))
     assert torch.equal(first.log_likelihood[0], early.log_likelihood[0])
-    never = flow.evidence(x, 100, seeds=range(5), target_error=1e-9)
+    never = flow.importance_sample(x, 100, seeds=range(5), target_error=1e-9)
     assert never.num_draws.tolist() == [100] * 5
     assert (never.error > 1e-9).all()
 
@@ -164,10 +165,9 @@ def test_probabilities_of_all_levels_sum_to_one(flow):
 
 @torch.no_grad()
 def test_samples_are_images(flow):
-    images, num_non_finite = flow.sample(2000, generator=torch.Generator().manual_seed(0))
+    images = flow.sample(2000, generator=torch.Generator().manual_seed(0))
     assert images.dtype == torch.uint8
     assert images.shape == (2000, *SHAPE)
-    assert num_non_finite == 0
     x = torch.tensor([4, 4], dtype=torch.uint8).reshape(1, *SHAPE)
     probability = exact(flow, x).exp().item()
     share = (images == x).flatten(1).all(1).double().mean().item()
@@ -175,12 +175,51 @@ def test_samples_are_images(flow):
 
 
 @torch.no_grad()
-def test_values_beyond_the_levels_are_clamped_and_others_counted(flow, monkeypatch):
+def test_sampled_values_are_clamped_and_others_warned_about(flow, monkeypatch):
     values = torch.tensor([[-3.0, 300.0], [float("nan"), float("inf")], [255.99, 0.0]]).reshape(3, *SHAPE)
     monkeypatch.setattr(flow.flow, "sample", lambda *_, **__: values)
-    images, num_non_finite = flow.sample(3)
+    with pytest.warns(UserWarning, match="2 sampled values are not finite and drawn as 0"):
+        images = flow.sample(3)
     assert images.flatten().tolist() == [0, 255, 0, 0, 255, 0]
-    assert num_non_finite == 2
+
+
+@torch.no_grad()
+def test_terms_sum_to_the_bound_and_calls_are_draws_of_it():
+    flow, x = small_flow()
+    noise = flow.dequantization.draw_noise(5)
+    terms, bound = flow.elbo_terms(x, noise), flow.elbo(x, noise)
+    assert torch.equal(terms.latents + terms.log_det + terms.dequantization, bound)
+    assert torch.equal(flow(x, noise), bound)
+    assert terms.dequantization.abs().min() > 0
+    generators = [stream(i, "test") for i in range(5)]
+    bound = flow.elbo(x, generator=generators)
+    alone = flow.elbo(x[3:4], generator=stream(3, "test"))
+    torch.testing.assert_close(bound[3:4], alone, rtol=1e-6, atol=1e-3)
+    assert flow.elbo(x[:0]).shape == flow.importance_sample(x[:0], 2).bound.shape == (0,)
+
+
+@torch.no_grad()
+def test_errors_of_estimated_log_determinants_cover_every_draw():
+    sizes = {"hidden_channels": 4, "split_width": 4, "split_depth": 0, "split_growth": 1, "steps_per_level": 2}
+    flow = DequantizedFlow(ResidualFlow((1, 12, 12), num_levels=1, **sizes), UniformDequantization((1, 12, 12)))
+    x = torch.randint(0, 256, (3, 1, 12, 12), dtype=torch.uint8)
+    perturb(flow.flow, x.float(), noise=0.1)
+    found = flow.importance_sample(x, 5, seeds=range(3), chunk_size=2)
+    for i in range(3):
+        noise = flow.dequantization.draw_noise(5, stream(i, "dequantization"))
+        reports = flow.elbo_terms(x[i].expand(5, -1, -1, -1), noise).reports
+        error = torch.stack([report.error.double().square() for report in reports]).sum(0).sqrt()
+        remainder = torch.stack([report.remainder.double() for report in reports]).sum(0)
+        torch.testing.assert_close(found.log_det_error[i], error.mean(), rtol=1e-4, atol=1e-7)
+        torch.testing.assert_close(found.log_det_remainder[i], remainder.mean(), rtol=1e-3, atol=1e-7)
+
+
+def test_compiled():
+    flow, x = small_flow()
+    noise = flow.dequantization.draw_noise(5)
+    torch.compiler.reset()
+    compiled = torch.compile(flow, backend="eager", fullgraph=True)
+    torch.testing.assert_close(compiled(x, noise), flow(x, noise), rtol=1e-6, atol=1e-3)
 
 
 def test_the_bound_has_gradients(flow, images):
@@ -189,16 +228,18 @@ def test_the_bound_has_gradients(flow, images):
 
 
 def test_wrong_arguments(flow, images):
-    for function in (flow.elbo, lambda x: flow.evidence(x, 2)):
+    for function in (flow.elbo, lambda x: flow.importance_sample(x, 2)):
         with pytest.raises(TypeError, match=r"expected images in uint8; got torch.float32"):
             function(images.float())
         with pytest.raises(ShapeError, match=r"expected images of shape \(2, 1, 1\); got \(2, 1\)"):
             function(images[..., 0])
         with pytest.raises(ShapeError, match=r"expected images of shape \(2, 1, 1\); got \(1, 1\)"):
             function(images[0])
-    with pytest.raises(ValueError, match="at least one draw and a chunk of one; got 0 and 256"):
-        flow.evidence(images, 0)
+    with pytest.raises(ValueError, match="num_draws and chunk_size of at least 1; got 0 and 256"):
+        flow.importance_sample(images, 0)
     with pytest.raises(ValueError, match="got 2 and 0"):
-        flow.evidence(images, 2, chunk_size=0)
-    with pytest.raises(ValueError, match="one seed an image; got 2 for 5"):
-        flow.evidence(images, 2, seeds=[0, 1])
+        flow.importance_sample(images, 2, chunk_size=0)
+    with pytest.raises(ValueError, match="one seed per image; got 2 for 5"):
+        flow.importance_sample(images, 2, seeds=[0, 1])
+    with pytest.raises(ShapeError, match=r"expected a dequantization of shape \(2, 1, 1\).*; got \(1, 2, 1\)"):
+        DequantizedFlow(flow.flow, UniformDequantization((1, 2, 1)))

@@ -1,3 +1,4 @@
+import pytest
 import torch
 
 from lightning_flows.dequantization import UniformDequantization
@@ -5,7 +6,7 @@ from lightning_flows.dequantization import UniformDequantization
 
 def test_uniform_noise():
     x = torch.randint(0, 256, (50, 3, 8, 8), dtype=torch.uint8)
-    dequantization = UniformDequantization((3, 4, 4))
+    dequantization = UniformDequantization((3, 8, 8))
     u, log_q = dequantization.sample(x, generator=torch.Generator().manual_seed(0))
     assert u.shape == x.shape
     assert u.min() >= 0
@@ -15,3 +16,13 @@ def test_uniform_noise():
     assert torch.equal((x + u).floor(), x.float())
     again, _ = dequantization.sample(x, generator=torch.Generator().manual_seed(0))
     assert torch.equal(again, u)
+
+
+def test_noise_of_an_image_does_not_depend_on_its_batch():
+    dequantization = UniformDequantization((1, 4, 4))
+    generators = [torch.Generator().manual_seed(i) for i in range(4)]
+    noise = dequantization.draw_noise(4, generators)
+    assert torch.equal(noise[2:3], dequantization.draw_noise(1, torch.Generator().manual_seed(2)))
+    assert dequantization.draw_noise(0, []).shape == (0, 1, 4, 4)
+    with pytest.raises(ValueError, match="expected one generator per image; got 4 for 3"):
+        dequantization.draw_noise(3, generators)

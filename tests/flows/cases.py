@@ -1,12 +1,23 @@
-"""Flows on events of one or two values, where their densities can be integrated."""
+"""The tables of flows that the tests run over; a new family adds a row to FAMILIES."""
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
-from torch import nn
+from torch import Tensor
 
 from lightning_flows.distributions import DiagonalGaussian
-from lightning_flows.flows import Flow, MultiScaleFlow, SplitPrior
+from lightning_flows.flows import (
+    ConvSylvesterFlow,
+    CouplingFlow,
+    Flow,
+    GlowFlow,
+    GraphCouplingFlow,
+    GraphNormalizingFlow,
+    ResidualFlow,
+    SetAutoregressiveFlow,
+    SplitPrior,
+)
 from lightning_flows.nets import ConvNet, DenseNet
 from lightning_flows.transforms import (
     ActNorm,
@@ -20,33 +31,86 @@ from lightning_flows.transforms import (
     Householder,
     Transform,
 )
+from lightning_flows.transforms.image import MIXINGS
 from tests.transforms.cases import perturb
 
+Shape = tuple[int, ...]
 CHANNELS, ROW = (2, 1, 1), (1, 1, 2)  # two values as two channels, and as two pixels
+IMAGE, GRAPH, VECTOR = (1, 4, 4), (3, 2), (4, 2, 2)
+LEVELS = {"num_levels": 2, "steps_per_level": 1}
+SPLITS = LEVELS | {"hidden_channels": 6, "split_width": 4, "split_depth": 1, "split_growth": 3}
+DENSE = LEVELS | {"width": 4, "depth": 1, "growth": 2}
+NODES = {"num_steps": 1, "width": 8, "num_blocks": 1, "num_heads": 2}
 
 
-def conv_coupling() -> AffineCoupling:
-    return AffineCoupling(2, ConvNet(1, 2, hidden_channels=6), bound=0.5, slope=1.0)
+class Family(NamedTuple):
+    """How to build a flow, the shape of its events, and what is special.
+
+    ``scale`` is that of its data; ``differentiates`` one that takes derivatives in its forward, which torch.compile and
+    torch.export do not trace.
+    """
+
+    build: Callable[[], Flow]
+    event_shape: Shape = IMAGE
+    scale: float = 256.0
+    differentiates: bool = False
 
 
-def dense_coupling() -> AffineCoupling:
-    return AffineCoupling(2, DenseNet(1, 2, width=6, depth=2, growth=4))
+def conv_coupling(channels: int = 2, context_channels: int = 0) -> AffineCoupling:
+    net = ConvNet(channels // 2, channels, hidden_channels=6, context_channels=context_channels)
+    return AffineCoupling(channels, net, bound=0.5, slope=1.0)
+
+
+def dense_coupling(channels: int = 2, context_channels: int = 0) -> AffineCoupling:
+    net = DenseNet(channels // 2, channels, width=6, depth=2, growth=4, context_channels=context_channels)
+    return AffineCoupling(channels, net)
+
+
+def single_level(context_channels: int = 0) -> Flow:
+    couplings = conv_coupling(4, context_channels), dense_coupling(4, context_channels)
+    layers = [ActNorm(4), Conv1x1(4), couplings[0], Conv1x1(4), couplings[1]]
+    return Flow(Compose(layers), DiagonalGaussian(VECTOR))
+
+
+FAMILIES: dict[str, Family] = {
+    "sylvester": Family(lambda: ConvSylvesterFlow(IMAGE, **SPLITS)),
+    "no_autoregressive": Family(lambda: ConvSylvesterFlow(IMAGE, ablation="no_autoregressive", **SPLITS)),
+    "no_basis": Family(lambda: ConvSylvesterFlow(IMAGE, ablation="no_basis", **SPLITS)),
+    "coupling": Family(lambda: CouplingFlow(IMAGE, **SPLITS)),
+    "residual": Family(lambda: ResidualFlow(IMAGE, **SPLITS), differentiates=True),
+    **{f"glow_{mixing}": Family(lambda mixing=mixing: GlowFlow(IMAGE, mixing=mixing, **DENSE)) for mixing in MIXINGS},
+    "single_level": Family(single_level, VECTOR, 1.0),
+    "graph_coupling": Family(lambda: GraphCouplingFlow(GRAPH, num_steps=1, width=8, depth=1), GRAPH, 1.0),
+    "gnf": Family(lambda: GraphNormalizingFlow(GRAPH, exponential=False, **NODES), GRAPH, 1.0),
+    "gnf_exponential": Family(
+        lambda: GraphNormalizingFlow(GRAPH, node_map="mixture", components=2, **NODES), GRAPH, 1.0
+    ),
+    "set": Family(lambda: SetAutoregressiveFlow(GRAPH, components=2, **NODES), GRAPH, 1.0),
+}
+
+
+def family(name: str, dtype: torch.dtype = torch.float64, batch: int = 4) -> tuple[Flow, Tensor]:
+    """A flow in eval mode with parameters away from their start, and data."""
+    torch.manual_seed(2)
+    build, shape, scale, _ = FAMILIES[name]
+    x = scale * (torch.rand if scale > 1 else torch.randn)(batch, *shape, dtype=dtype)
+    return perturb(build().to(dtype), x, noise=0.05), x
 
 
 def steps(shape: tuple[int, int, int], num: int) -> list[Transform]:
     return [step for _ in range(num) for step in (ActNorm(shape[0]), ConvSylvester(shape, 8), Flip())]
 
 
-def flow(shape: tuple[int, int, int], *transforms: Transform) -> Flow:
+def flow(shape: Shape, *transforms: Transform) -> Flow:
     return Flow(Compose(transforms), DiagonalGaussian(shape))
 
 
-def multiscale() -> MultiScaleFlow:
+def multiscale() -> Flow:
     levels = [Compose([Conv1x1(2), *steps(CHANNELS, 1)]), Compose([ActNorm(1), ConvSylvester((1, 1, 1), 4)])]
-    return MultiScaleFlow(levels, [SplitPrior(dense_coupling())], CHANNELS)
+    return Flow(levels, splits=[SplitPrior(dense_coupling())], event_shape=CHANNELS)
 
 
-FLOWS: dict[str, tuple[Callable[[], nn.Module], tuple[int, int, int]]] = {
+DENSITIES: dict[str, tuple[Callable[[], Flow], Shape]] = {
     "gaussian": (lambda: flow(CHANNELS), CHANNELS),
     "one_value": (lambda: flow((1, 1, 1), *steps((1, 1, 1), 2)), (1, 1, 1)),
     "linear": (lambda: flow(CHANNELS, Bias(CHANNELS), Conv1x1(2), ConvExponential(CHANNELS)), CHANNELS),
@@ -57,10 +121,11 @@ FLOWS: dict[str, tuple[Callable[[], nn.Module], tuple[int, int, int]]] = {
     "sylvester_pixels": (lambda: flow(ROW, *steps(ROW, 2)), ROW),
     "multiscale": (multiscale, CHANNELS),
 }
+"""Flows on events of one or two values, whose densities can be integrated."""
 
 
-def build(name: str, *, noise: float = 0.3) -> nn.Module:
+def density(name: str, *, noise: float = 0.3) -> Flow:
     """A flow in float64 and eval mode, with parameters away from their start."""
     torch.manual_seed(3)
-    make, shape = FLOWS[name]
+    make, shape = DENSITIES[name]
     return perturb(make().double(), torch.randn(64, *shape, dtype=torch.float64), noise=noise)

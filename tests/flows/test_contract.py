@@ -1,71 +1,195 @@
-"""What every flow promises of its inputs: empty batches, dtypes, contexts."""
+"""What every family of flows promises; the table is in cases.py."""
 
+import copy
+import pickle
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from lightning_flows.distributions import DiagonalGaussian
 from lightning_flows.errors import InputTypeError, ShapeError
-from lightning_flows.flows import (
-    ConvSylvesterFlow,
-    CouplingFlow,
-    Flow,
-    GlowFlow,
-    GraphCouplingFlow,
-    GraphNormalizingFlow,
-    ResidualFlow,
-    SetAutoregressiveFlow,
-)
-from lightning_flows.nets import ConvNet, DenseNet
-from lightning_flows.transforms import ActNorm, AffineCoupling, Compose, Conv1x1, Squeeze
+from lightning_flows.flows import Flow
+from tests.dense import slogdets
+from tests.flows.cases import FAMILIES, GRAPH, IMAGE, VECTOR, family, single_level
 from tests.transforms.cases import perturb
 
-IMAGE, GRAPH, SMALL = (3, 8, 8), (3, 2), (4, 4, 4)
-SPLIT = {"num_levels": 2, "steps_per_level": 1, "split_width": 4, "split_depth": 1, "split_growth": 2}
-RESIDUAL = SPLIT | {"hidden_channels": 6}
-MIXING = {"num_levels": 2, "steps_per_level": 1, "width": 4, "depth": 1, "growth": 2}
-NODES = {"num_steps": 1, "width": 8, "num_heads": 2}
+TABLE = pytest.mark.parametrize("name", FAMILIES)
+TRACED = pytest.mark.parametrize("name", [name for name, case in FAMILIES.items() if not case.differentiates])
+IMAGES = pytest.mark.parametrize("name", [name for name, case in FAMILIES.items() if case.event_shape == IMAGE])
 
 
-def single_scale(context_channels: int = 0) -> Flow:
-    net = ConvNet(2, 4, hidden_channels=5, context_channels=context_channels)
-    dense = DenseNet(2, 4, width=4, depth=1, growth=2, context_channels=context_channels)
-    layers = [ActNorm(4), Conv1x1(4), AffineCoupling(4, net), Conv1x1(4), AffineCoupling(4, dense)]
-    return Flow(Compose(layers), DiagonalGaussian(SMALL))
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
 
 
-FLOWS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
-    "sylvester": (lambda: ConvSylvesterFlow(IMAGE, **RESIDUAL), IMAGE),
-    "coupling": (lambda: CouplingFlow(IMAGE, **RESIDUAL), IMAGE),
-    "residual": (lambda: ResidualFlow(IMAGE, **RESIDUAL), IMAGE),
-    **{
-        f"mixing_{mixing}": (lambda mixing=mixing: GlowFlow(IMAGE, mixing=mixing, **MIXING), IMAGE)
-        for mixing in ("conv1x1", "emerging", "woodbury", "conv_exponential")
-    },
-    "single_scale": (single_scale, SMALL),
-    "graph_coupling": (lambda: GraphCouplingFlow(GRAPH, num_steps=1, width=8), GRAPH),
-    "gnf": (lambda: GraphNormalizingFlow(GRAPH, **NODES), GRAPH),
-    "gnf_mixture": (lambda: GraphNormalizingFlow(GRAPH, node_map="mixture", components=2, **NODES), GRAPH),
-    "set": (lambda: SetAutoregressiveFlow(GRAPH, components=2, **NODES), GRAPH),
-}
-TABLE = pytest.mark.parametrize("name", FLOWS)
-IMAGES = pytest.mark.parametrize("name", [name for name, (_, shape) in FLOWS.items() if shape == IMAGE])
+def flat(latents: tuple[Tensor, ...]) -> Tensor:
+    return torch.cat([latent.flatten(1) for latent in latents], 1)
 
 
-def build(name: str, dtype: torch.dtype = torch.float64) -> tuple[Any, Tensor]:
-    make, shape = FLOWS[name]
-    scale = 256 if shape == IMAGE else 1
-    x = scale * torch.rand(4, *shape, dtype=dtype)
-    return perturb(make().to(dtype), x, noise=0.05), x
+@TABLE
+def test_log_prob_is_that_of_the_latents_and_the_jacobian(name: str) -> None:
+    flow, x = family(name, batch=2)
+    latents = flow.encode(x)
+    assert [latent.shape[1:] for latent in latents] == flow.latent_shapes
+    expected = flow.latent_log_prob(latents) + slogdets(lambda value: flat(flow.encode(value)), x)
+    torch.testing.assert_close(flow.log_prob(x), expected, rtol=0, atol=1e-8)
+
+
+@TABLE
+@torch.no_grad()
+def test_calls_and_terms_are_log_prob(name: str) -> None:
+    flow, x = family(name)
+    log_prob, terms = flow.log_prob(x), flow.log_prob_terms(x)
+    assert torch.equal(flow(x), log_prob)
+    assert torch.equal(terms.latents + terms.log_det, log_prob)
+    assert torch.equal(terms.latents, flow.latent_log_prob(flow.encode(x)))
+
+
+@TABLE
+@torch.no_grad()
+def test_decode_inverts_encode(name: str) -> None:
+    flow, x = family(name)
+    latents = flow.encode(x)
+    torch.testing.assert_close(flow.decode(latents), x, rtol=0, atol=1e-8)
+    found, _ = flow.decode_reported(latents)
+    torch.testing.assert_close(found, x, rtol=0, atol=1e-8)
+
+
+@TABLE
+@torch.no_grad()
+def test_samples_come_with_their_log_prob_and_need_no_other_generator(name: str) -> None:
+    flow, _ = family(name)
+    state = torch.get_rng_state()
+    x, log_prob = flow.sample_and_log_prob(3, generator=generator())
+    same = flow.sample(3, generator=generator())
+    assert torch.equal(torch.get_rng_state(), state)
+    assert x.shape == (3, *flow.event_shape)
+    torch.testing.assert_close(same, x, rtol=1e-12, atol=1e-10)
+    torch.testing.assert_close(log_prob, flow.log_prob(x), rtol=1e-9, atol=1e-7)
+    assert not torch.equal(flow.sample(3, generator=generator(1)), x)
+
+
+@TABLE
+@torch.no_grad()
+def test_temperature_scales_the_noise_of_every_level(name: str) -> None:
+    flow, _ = family(name)
+    cold, warm = (flow.sample_latents(5, temperature=t, generator=generator()) for t in (0.5, 1.0))
+    for few, many in zip(cold, warm, strict=True):
+        center = flow.base.from_noise(torch.zeros_like(many)) if few is cold[-1] else 0
+        torch.testing.assert_close(few - center, 0.5 * (many - center), rtol=0, atol=1e-12)
+    frozen = flow.sample(2, temperature=0.0)
+    torch.testing.assert_close(frozen[0], frozen[1], rtol=0, atol=1e-9)
+
+
+@TABLE
+@torch.no_grad()
+def test_noise_of_a_generator_does_not_depend_on_the_parameters(name: str) -> None:
+    one, _ = family(name)
+    two = perturb(copy.deepcopy(one), family(name)[1], noise=0.1)
+    noises = [
+        (*rest, flow.base.to_noise(last))
+        for flow in (one, two)
+        for *rest, last in [flow.sample_latents(3, generator=generator(4))]
+    ]
+    for pair in zip(*noises, strict=True):
+        torch.testing.assert_close(*pair, rtol=1e-10, atol=1e-10)
+
+
+@TABLE
+def test_every_parameter_gets_a_gradient(name: str) -> None:
+    flow, x = family(name)
+    flow.log_prob(x).sum().backward()
+    for key, parameter in flow.named_parameters():
+        assert parameter.grad is not None, key
+        assert parameter.grad.isfinite().all(), key
+
+
+@TABLE
+@torch.no_grad()
+def test_evaluation_is_pure_and_items_do_not_mix(name: str) -> None:
+    flow, x = family(name)
+    before, whole = copy.deepcopy(flow.state_dict()), flow.log_prob(x)
+    torch.testing.assert_close(flow.log_prob(x[2:3]), whole[2:3], rtol=0, atol=1e-9)
+    assert torch.equal(flow.log_prob(x), whole)
+    flow.sample(2)
+    flow.train().sample(2)
+    flow.decode(flow.eval().encode(x))
+    assert all(torch.equal(value, before[key]) for key, value in flow.state_dict().items())
+
+
+@TABLE
+@torch.no_grad()
+def test_copies_and_fresh_flows_of_its_arguments_are_equal(name: str) -> None:
+    flow, x = family(name)
+    expected = flow.log_prob(x)
+    fresh = type(flow)(**flow.init_args).double().eval()
+    fresh.load_state_dict(flow.state_dict())
+    for other in (fresh, copy.deepcopy(flow), pickle.loads(pickle.dumps(flow))):
+        assert torch.equal(other.log_prob(x), expected)
+        assert other.init_args.keys() == flow.init_args.keys()
+
+
+@TABLE
+@torch.no_grad()
+def test_averaged_weights_make_a_flow(name: str) -> None:
+    build, shape, *_ = FAMILIES[name]
+    flow, x = build().double().train(), family(name)[1]
+    averaged = AveragedModel(flow, multi_avg_fn=get_ema_multi_avg_fn(0.9), use_buffers=True)
+    for _ in range(3):
+        flow.log_prob(x)  # the first initializes ActNorm
+        averaged.update_parameters(flow)
+    torch.testing.assert_close(averaged.eval()(x), flow.eval()(x), rtol=1e-3, atol=1e-2)
+    assert averaged.module.sample(2).shape == (2, *shape)
+
+
+@TABLE
+@torch.no_grad()
+def test_threads_do_not_disturb_each_other(name: str) -> None:
+    flow, x = family(name)
+    calls: list[Callable[[], Any]] = [
+        lambda: flow.log_prob(x),
+        lambda: flow.sample_and_log_prob(2, generator=generator())[1],
+        lambda: flow.sample(2, generator=generator()),
+        lambda: flow.encode(x, dtype=torch.float32)[-1],
+    ]
+    expected = [call() for call in calls]
+    with ThreadPoolExecutor(4) as pool:  # no_grad is local to a thread
+        found = [pool.submit(torch.no_grad()(calls[i % 4])) for i in range(12)]
+        assert all(torch.equal(each.result(), expected[i % 4]) for i, each in enumerate(found))
+
+
+@TRACED
+def test_compiled(name: str) -> None:
+    flow, x = family(name)
+    torch.compiler.reset()
+    compiled = torch.compile(flow, backend="eager", fullgraph=True)
+    torch.testing.assert_close(compiled(x), flow(x), rtol=1e-12, atol=1e-10)
+
+
+@TRACED
+@torch.no_grad()
+def test_exported(name: str) -> None:
+    flow, x = family(name)
+    exported = torch.export.export(flow, (x,), strict=False)
+    torch.testing.assert_close(exported.module()(x), flow(x), rtol=1e-12, atol=1e-10)
+
+
+@TABLE
+def test_repr_shows_the_shape_of_events_and_every_layer(name: str) -> None:
+    flow, _ = family(name)
+    shown = repr(flow)
+    assert shown.startswith(f"{type(flow).__name__}(\n  {flow.event_shape}\n")
+    assert all(type(module).__name__ in shown for module in flow.modules())
 
 
 @TABLE
 @pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
 def test_an_empty_batch_gives_empty_results(name: str, training: bool) -> None:
-    flow, x = build(name)
+    flow, x = family(name)
     flow.train(training)
     none = x[:0].requires_grad_()
     log_prob = flow.log_prob(none)
@@ -73,8 +197,7 @@ def test_an_empty_batch_gives_empty_results(name: str, training: bool) -> None:
     log_prob.sum().backward()
     assert none.grad is not None
     latents = flow.encode(x[:0])
-    shapes = [latent.shape for latent in flow.encode(x)] if isinstance(latents, tuple) else None
-    assert shapes is None or [(0, *shape[1:]) for shape in shapes] == [tuple(latent.shape) for latent in latents]
+    assert [latent.shape for latent in latents] == [(0, *shape) for shape in flow.latent_shapes]
     assert flow.decode(latents).shape == x[:0].shape
     assert flow.sample(0).shape == x[:0].shape
     sample, log_prob = flow.sample_and_log_prob(0)
@@ -82,8 +205,8 @@ def test_an_empty_batch_gives_empty_results(name: str, training: bool) -> None:
 
 
 @TABLE
-def test_a_first_batch_without_items_sets_nothing(name: str) -> None:
-    flow, x = FLOWS[name][0]().double().train(), build(name)[1]
+def test_an_empty_first_batch_initializes_nothing(name: str) -> None:
+    flow, x = FAMILIES[name].build().double().train(), family(name)[1]
     flow.log_prob(x[:0])
     assert all(parameter.isfinite().all() for parameter in flow.parameters())
     flow.log_prob(x)
@@ -95,8 +218,8 @@ def test_a_first_batch_without_items_sets_nothing(name: str) -> None:
 @TABLE
 def test_another_dtype_than_the_flows_is_refused(name: str) -> None:
     for own, other in ((torch.float32, torch.float64), (torch.float64, torch.float32), (torch.float32, torch.half)):
-        flow, x = build(name, own)
-        with pytest.raises(InputTypeError, match=f"expected {own}, the dtype of the flow; got {other}"):
+        flow, x = family(name, own)
+        with pytest.raises(InputTypeError, match=f"expected {own}.*; got {other}"):
             flow.log_prob(x.to(other))
     with pytest.raises(InputTypeError, match=r"expected a floating tensor; got torch\.uint8"):
         flow.log_prob(x.to(torch.uint8))
@@ -105,26 +228,47 @@ def test_another_dtype_than_the_flows_is_refused(name: str) -> None:
 @TABLE
 @pytest.mark.parametrize("dtype", [torch.half, torch.bfloat16])
 def test_a_flow_of_half_precision_is_refused(name: str, dtype: torch.dtype) -> None:
-    flow, x = build(name, torch.float32)
-    with pytest.raises(InputTypeError, match=f"expected a flow in float32 or float64; got {dtype}"):
-        flow.to(dtype).log_prob(x.to(dtype))
-    with pytest.raises(InputTypeError, match=f"expected a flow in float32 or float64; got {dtype}"):
-        flow.sample(2)
+    flow, x = family(name, torch.float32)
+    for call in (lambda: flow.to(dtype).log_prob(x.to(dtype)), lambda: flow.to(dtype).sample(2)):
+        with pytest.raises(InputTypeError, match=f"expected a flow in float32 or float64; got {dtype}"):
+            call()
 
 
-@IMAGES
+@TABLE
+def test_other_shapes_are_refused(name: str) -> None:
+    flow, x = family(name)
+    wrong = [x[0], x[..., None], x[..., :1]] + ([x.repeat(1, 1, 2, 2)] if x.ndim == 4 else [])
+    for value in wrong:
+        with pytest.raises(ShapeError, match="expected "):
+            flow.log_prob(value)
+    latents = flow.encode(x)
+    with pytest.raises(ShapeError, match=f"expected {len(latents)} latents; got {len(latents) + 1}"):
+        flow.decode([*latents, x])
+    with pytest.raises(ShapeError, match="expected "):
+        flow.decode([*latents[:-1], latents[-1][..., None]])
+
+
+@TABLE
 @torch.no_grad()
-def test_encode_and_decode_take_data_of_more_precision(name: str) -> None:
-    flow, x = build(name, torch.float32)
-    latents = flow.encode(x.double())
-    assert {latent.dtype for latent in latents} == {torch.float64}
-    torch.testing.assert_close(flow.decode(latents), x.double(), rtol=0, atol=1e-6)
+def test_encode_and_decode_compute_in_the_dtype_that_is_asked_for(name: str) -> None:
+    flow, x = family(name, torch.float32)
+    before = copy.deepcopy(flow.state_dict())
+    latents = flow.encode(x, dtype=torch.float64)
+    exact = copy.deepcopy(flow).double()
+    assert all(map(torch.equal, latents, exact.encode(x.double())))
+    back = flow.decode(latents, dtype=torch.float64)
+    assert torch.equal(back, exact.decode(latents))
+    torch.testing.assert_close(back, x.double(), rtol=0, atol=1e-6)
+    assert all(torch.equal(value, before[key]) for key, value in flow.state_dict().items())
+    assert flow.encode(x)[0].dtype == torch.float32
+    with torch.inference_mode():
+        assert torch.equal(flow.encode(x, dtype=torch.float64)[0], latents[0])
 
 
 @TABLE
 @torch.no_grad()
 def test_autocast_changes_little(name: str) -> None:
-    flow, x = build(name, torch.float32)
+    flow, x = family(name, torch.float32)
     expected = flow.log_prob(x)
     with torch.autocast("cpu", torch.bfloat16):
         found = flow.log_prob(x)
@@ -133,36 +277,30 @@ def test_autocast_changes_little(name: str) -> None:
 
 
 @IMAGES
-@pytest.mark.parametrize("shape", [(4, 10), (4, 10, 4, 4), (4, 10, 8, 8)])
-def test_a_context_that_no_net_takes_is_refused(name: str, shape: tuple[int, ...]) -> None:
-    flow, x = build(name)
-    context = torch.zeros(shape, dtype=x.dtype)
+def test_a_context_is_refused_where_no_layer_takes_one(name: str) -> None:
+    flow, x = family(name)
+    context = torch.zeros(4, 10, dtype=x.dtype)
+    kind = type(flow).__name__
     for call in (lambda: flow.log_prob(x, context), lambda: flow.encode(x, context), lambda: flow.sample(4, context)):
-        with pytest.raises(ShapeError, match=r"expected no context.*; got"):
+        with pytest.raises(ShapeError, match=rf"expected no context, as {kind} takes none; got \(4, 10\)"):
             call()
 
 
-def test_a_context_is_not_ignored_where_no_layer_would_look_at_it() -> None:
-    flow = ConvSylvesterFlow(IMAGE, **RESIDUAL | {"num_levels": 1})
-    with pytest.raises(ShapeError, match=r"expected no context, as no layer of this flow takes one; got \(4, 10\)"):
-        flow.log_prob(torch.zeros(4, *IMAGE), torch.zeros(4, 10))
-
-
 def test_contexts_of_another_shape_are_refused_and_fitting_ones_count() -> None:
-    flow, x = perturb(single_scale(3), torch.randn(4, *SMALL), torch.randn(4, 3, 4, 4)), torch.randn(4, *SMALL)
-    context = torch.randn(4, 3, 4, 4)
+    context, x = torch.randn(4, 3, 2, 2), torch.randn(4, *VECTOR)
+    flow: Flow = perturb(single_level(3), x, context)
     assert (flow.log_prob(x, context) - flow.log_prob(x, 2 * context)).abs().min() > 1e-4
     assert flow.sample(4, context).shape == x.shape
-    for wrong in (context[:3], context[:, :2], context[:, :, :3], context[:, :, 0, 0], context[:1]):
-        with pytest.raises(ShapeError, match=r"expected a context of shape \(4, 3, 4, 4\); got shape"):
+    exact = flow.encode(x, context, dtype=torch.float64)
+    torch.testing.assert_close(flow.decode(exact, context, dtype=torch.float64).float(), x)
+    for wrong in (context[:3], context[:, :2], context[:, :, :1], context[:, :, 0, 0], context[:1]):
+        with pytest.raises(ShapeError, match=r"expected a context of shape \(4, 3, 2, 2\); got shape"):
             flow.log_prob(x, wrong)
-    with pytest.raises(ShapeError, match=r"expected a context of shape \(4, 3, 4, 4\); got none"):
+    with pytest.raises(ShapeError, match=r"expected a context of shape \(4, 3, 2, 2\); got none"):
         flow.log_prob(x)
-    with pytest.raises(ShapeError, match=r"expected a context of shape \(5, 3, 4, 4\)"):
+    with pytest.raises(ShapeError, match=r"expected a context of shape \(5, 3, 2, 2\)"):
         flow.sample(5, context)
 
 
-def test_squeezing_nothing_has_the_shape_of_squeezing() -> None:
-    z, log_det = Squeeze()(torch.zeros(0, 3, 8, 4))
-    assert (z.shape, log_det.shape) == ((0, 12, 4, 2), (0,))
-    assert Squeeze().inverse(z)[0].shape == (0, 3, 8, 4)
+def test_the_table_has_every_kind_of_event() -> None:
+    assert {case.event_shape for case in FAMILIES.values()} == {IMAGE, GRAPH, VECTOR}

@@ -5,9 +5,10 @@ import torch
 from torch import Tensor
 
 from tests.dense import slogdets
-from tests.flows.cases import FLOWS, build
+from tests.flows.cases import DENSITIES
+from tests.flows.cases import density as build
 
-BY_NAME = pytest.mark.parametrize("name", FLOWS)
+BY_NAME = pytest.mark.parametrize("name", DENSITIES)
 REACH, POINTS = 12.0, 481
 
 
@@ -22,7 +23,7 @@ def grid(shape: tuple[int, ...]) -> tuple[Tensor, float]:
 @BY_NAME
 @torch.no_grad()
 def test_density_integrates_to_one_and_samples_follow_it(name):
-    flow, shape = build(name), FLOWS[name][1]
+    flow, shape = build(name), DENSITIES[name][1]
     points, cell = grid(shape)
     log_density = torch.cat([flow.log_prob(part) for part in points.split(20_000)])
     density = log_density.exp()
@@ -46,12 +47,11 @@ def test_density_integrates_to_one_and_samples_follow_it(name):
 
 @BY_NAME
 def test_log_prob_is_that_of_the_jacobian(name):
-    flow, shape = build(name), FLOWS[name][1]
+    flow, shape = build(name), DENSITIES[name][1]
     x = torch.randn(5, *shape, dtype=torch.float64)
 
     def latent(value: Tensor) -> Tensor:
-        z = flow.encode(value)
-        return z.flatten(1) if isinstance(z, Tensor) else torch.cat([part.flatten(1) for part in z], 1)
+        return torch.cat([part.flatten(1) for part in flow.encode(value)], 1)
 
     z, base = latent(x), flow.base
     last = z[:, z.shape[1] - base.event_shape[0] * base.event_shape[2] :]
@@ -60,39 +60,3 @@ def test_log_prob_is_that_of_the_jacobian(name):
     log_rest = torch.distributions.Normal(0, 1).log_prob(rest).sum(1)
     expected = log_base + log_rest + slogdets(latent, x)
     torch.testing.assert_close(flow.log_prob(x), expected, rtol=0, atol=1e-8)
-
-
-@BY_NAME
-@torch.no_grad()
-def test_encode_and_decode(name):
-    flow, shape = build(name), FLOWS[name][1]
-    x = torch.randn(7, *shape, dtype=torch.float64)
-    torch.testing.assert_close(flow.decode(flow.encode(x)), x, rtol=0, atol=1e-11)
-
-
-@BY_NAME
-@torch.no_grad()
-def test_sample_and_log_prob(name):
-    flow = build(name)
-    first = torch.Generator().manual_seed(5)
-    x, log_prob = flow.sample_and_log_prob(50, generator=first)
-    assert log_prob.shape == (50,)
-    torch.testing.assert_close(log_prob, flow.log_prob(x), rtol=0, atol=1e-10)
-    second = torch.Generator().manual_seed(5)
-    assert torch.equal(flow.sample(50, generator=second), x)
-    assert not torch.equal(flow.sample(50, generator=second), x)
-
-
-@BY_NAME
-@torch.no_grad()
-def test_temperature(name):
-    """At zero every sample is the one of latent means; below one they lie closer together in latent space."""
-    flow = build(name)
-    cold = flow.sample(4, temperature=0.0)
-    torch.testing.assert_close(cold, cold[:1].expand_as(cold), rtol=0, atol=1e-12)
-
-    def spread(temperature: float) -> Tensor:
-        z = flow.encode(flow.sample(500, temperature=temperature, generator=torch.Generator().manual_seed(1)))
-        return torch.cat([part.flatten(1) for part in ([z] if isinstance(z, Tensor) else z)], 1).std(0)
-
-    torch.testing.assert_close(spread(0.5), 0.5 * spread(1.0), rtol=1e-8, atol=0)

@@ -102,7 +102,7 @@ def test_training_and_sampling_on_a_fake_gpu(module: FlowModule, without_values:
         assert loss.device.type == "cuda"
         module.eval()
         samples = module.sample(2)
-        assert (samples if isinstance(samples, Tensor) else samples.images).device.type == "cuda"
+        assert samples.device.type == "cuda"
 
 
 def test_a_training_step_on_the_meta_device(module: FlowModule) -> None:

@@ -70,7 +70,8 @@ def test_importance_error_is_in_bits_per_dimension(draws_before) -> None:
     module, image = away(make(num_importance_samples=1000)), Stripes().images[:1]
     with torch.no_grad():
         errors = {
-            num: module.model.evidence(image, num, seeds=[stream_seed(0, "evaluation noise", 0)]).error.item() / NATS
+            num: module.model.importance_sample(image, num, seeds=[stream_seed(0, "evaluation noise", 0)]).error.item()
+            / NATS
             for num in (64, 128, 192)
         }
     assert errors[64] > errors[128] > errors[192] > 0

@@ -66,4 +66,4 @@ def test_a_step_goes_down(mixing, dequantization):
     assert losses[-1] < losses[0] - 0.2
     assert (module.model.dequantization.__class__.__name__.lower()).startswith(dequantization)
     module.eval()
-    assert module.sample(2).images.shape == (2, 1, 8, 8)
+    assert module.sample(2).shape == (2, 1, 8, 8)

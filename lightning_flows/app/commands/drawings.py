@@ -145,7 +145,7 @@ def _choose(images: Tensor, num: int, request: Request) -> Tensor:
 def _draw(model: ImageFlowModule, request: Request, default: int) -> Tensor:
     generator, num = request.generator("samples", request.target), request.num or default
     check_fits(num, model.event_shape, "--num")
-    return model.sample(num, temperature=request.temperature, generator=generator).images
+    return model.sample(num, temperature=request.temperature, generator=generator)
 
 
 DRAWINGS: dict[str, Callable[[Request], Figure]] = {

@@ -72,10 +72,9 @@ def sample(
             if isinstance(flow, GraphFlowModule):
                 options["graph"] = Graph(*(None if each is None else each[part].to(target) for each in structure))
             drawn = flow.sample(part.stop - start, **options)
-            values = drawn if isinstance(drawn, torch.Tensor) else drawn.images
-            non_finite += int((~values.isfinite()).sum()) if values is drawn else drawn.num_non_finite
-            batches.append(values.cpu())
-            progress.update(len(values))
+            non_finite += int((~drawn.isfinite()).sum())
+            batches.append(drawn.cpu())
+            progress.update(len(drawn))
     values = torch.cat(batches)
     if structure.mask is not None:
         values = values.masked_fill(~structure.mask[..., None], torch.nan)
@@ -90,6 +89,6 @@ def sample(
     if len(shown) < num:
         print(f"{files[0]} shows the first {len(shown)} of {num} samples")
     if non_finite:
-        print(f"{non_finite} sampled values are not finite; they are drawn black, or not at all")
+        print(f"{non_finite} sampled values are not finite; they are not drawn")
     print(f"{num} samples: {', '.join(map(str, files))}")
     return files[0]

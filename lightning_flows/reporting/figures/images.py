@@ -41,13 +41,13 @@ def interpolate(model: DequantizedFlow, first: Tensor, second: Tensor, num_steps
     if first.shape != second.shape:
         raise ShapeError(f"expected two images a pair; got {tuple(first.shape)} and {tuple(second.shape)}")
     flow = model.flow
-    ends = [flow.encode(image.double() + 0.5) for image in (first, second)]
+    ends = [flow.encode(image + 0.5, dtype=torch.float64) for image in (first, second)]
     ends = [(*noise, flow.base.to_noise(last)) for *noise, last in ends]
     steps = []
     for t in torch.linspace(0, 1, num_steps, dtype=torch.float64).tolist():
         near, far = math.cos(math.pi * t / 2), math.sin(math.pi * t / 2)
         *noise, last = (near * z + far * w for z, w in zip(*ends, strict=True))
-        values = flow.decode((*noise, flow.base.from_noise(last)))
+        values = flow.decode((*noise, flow.base.from_noise(last)), dtype=torch.float64)
         steps.append(values.nan_to_num(0).floor().clamp(0, 255).to(torch.uint8))
     return torch.stack(steps, dim=1)
 

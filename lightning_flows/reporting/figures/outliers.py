@@ -50,12 +50,13 @@ def image_bits(
     model: DequantizedFlow, images: Tensor, *, num_draws: int = 1, batch_size: int = 64, seed: int = 0
 ) -> ImageBits:
     """Bits per dimension of images uint8 ``(N, C, H, W)``; the noise of each follows from its place and the seed."""
-    device = model.flow.base.mean.device
+    device = model.flow.device
     log_likelihood = []
     for start in range(0, len(images), batch_size):
         batch = images[start : start + batch_size].to(device)
         seeds = [stream_seed(seed, "evaluation noise", start + i) for i in range(len(batch))]
-        log_likelihood.append(model.evidence(batch, num_draws, seeds=seeds, chunk_size=batch_size).log_likelihood.cpu())
+        estimate = model.importance_sample(batch, num_draws, seeds=seeds, chunk_size=batch_size)
+        log_likelihood.append(estimate.log_likelihood.cpu())
     png = torch.tensor([png_bits_per_dim(image[None]) for image in images], dtype=torch.float64)
     return ImageBits(bits_per_dim(torch.cat(log_likelihood).double(), images[0].numel()), png)
 

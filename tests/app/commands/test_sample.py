@@ -104,7 +104,7 @@ def test_numbers_are_checked_before_anything_is_read(options: dict[str, Any], tm
 def test_non_finite_samples_are_reported_without_padding(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     module = graph_flow()
     with torch.no_grad():
-        module.model.transform.transforms[0].log_scale.fill_(1000)
+        module.model.levels[0].transforms[0].log_scale.fill_(1000)
     nodes = draw(save(module, tmp_path / "inf.ckpt", sizes=[3]), tmp_path / "a", num=5, batch_size=2)
     assert not np.isfinite(nodes).any()
     assert f"{5 * 3 * 2} sampled values are not finite" in capsys.readouterr().out

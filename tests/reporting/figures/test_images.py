@@ -31,10 +31,12 @@ def test_the_middle_is_half_way_on_a_circle() -> None:
     model = small_model()
     first, second = waves(2, 1, *SHAPE)
     middle = interpolate(model, first, second, num_steps=3)[:, 1]
-    (*noise, last), (*others, other) = (model.flow.encode(x.double() + 0.5) for x in (first, second))
+    (*noise, last), (*others, other) = (model.flow.encode(x + 0.5, dtype=torch.float64) for x in (first, second))
     base = model.flow.base
     last = base.from_noise(math.sqrt(0.5) * (base.to_noise(last) + base.to_noise(other)))
-    values = model.flow.decode((*(math.sqrt(0.5) * (a + b) for a, b in zip(noise, others, strict=True)), last))
+    values = model.flow.decode(
+        (*(math.sqrt(0.5) * (a + b) for a, b in zip(noise, others, strict=True)), last), dtype=torch.float64
+    )
     assert torch.equal(middle, values.floor().clamp(0, 255).to(torch.uint8))
 
 

@@ -1,0 +1,91 @@
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from lightning_flows.dequantization.likelihood import ROUND, LikelihoodEstimate, importance_weights
+
+LOG_WEIGHTS = torch.tensor([[-1.0, 0.5, 2.0], [-900.0, -901.0, -899.0], [3.0, 3.0, 3.0]], dtype=torch.float64)
+
+
+def gather(table: Tensor, num_draws: int, **options) -> tuple[LikelihoodEstimate, list[int]]:
+    """Weights from a table, by image and draw; the draws of an image cycle through its row."""
+    drawn, sizes = [0] * len(table), []
+
+    def draw(image: int, count: int) -> Tensor:
+        places = torch.arange(drawn[image], drawn[image] + count)
+        drawn[image] += count
+        return table[image, places % table.shape[1]]
+
+    def weigh(images: Tensor, noise: Tensor) -> tuple[Tensor]:
+        sizes.append(len(images))
+        return (noise,)
+
+    options = {"chunk_size": 4, "device": torch.device("cpu")} | options
+    return importance_weights(draw, weigh, len(table), num_draws, **options), sizes
+
+
+def test_against_the_formulas() -> None:
+    estimate, _ = gather(LOG_WEIGHTS, 3)
+    torch.testing.assert_close(estimate.bound, LOG_WEIGHTS.mean(1))
+    torch.testing.assert_close(estimate.log_likelihood, LOG_WEIGHTS.logsumexp(1) - math.log(3))
+    weights = (LOG_WEIGHTS - LOG_WEIGHTS.amax(1, keepdim=True)).exp()
+    expected = weights.std(1) / weights.mean(1) / 3**0.5
+    torch.testing.assert_close(estimate.error, expected, rtol=1e-6, atol=1e-7)
+    assert estimate.num_draws.tolist() == [3, 3, 3]
+    assert (estimate.log_det_error, estimate.log_det_remainder) == (None, None)
+
+
+@pytest.mark.parametrize("chunk_size", [17, 2 * ROUND])
+@pytest.mark.parametrize("num_draws", [1, ROUND - 1, ROUND, ROUND + 1, 3 * ROUND])
+def test_rounds_and_chunks_do_not_matter(num_draws: int, chunk_size: int) -> None:
+    estimate, sizes = gather(LOG_WEIGHTS, num_draws, chunk_size=chunk_size)
+    assert max(sizes) <= chunk_size
+    assert sum(sizes) == 3 * num_draws
+    index = torch.arange(num_draws) % 3
+    torch.testing.assert_close(estimate.bound, LOG_WEIGHTS[:, index].mean(1))
+    expected = LOG_WEIGHTS[:, index].logsumexp(1) - math.log(num_draws)
+    torch.testing.assert_close(estimate.log_likelihood, expected)
+
+
+def test_each_image_stops_by_itself() -> None:
+    estimate, _ = gather(LOG_WEIGHTS, 10 * ROUND, target_error=0.06)
+    relative = LOG_WEIGHTS.exp()[0].std(correction=0) / LOG_WEIGHTS.exp()[0].mean()
+    needed = math.ceil((relative.item() / 0.06) ** 2 / ROUND) * ROUND
+    assert estimate.num_draws.tolist()[0] in (needed, needed + ROUND)
+    assert estimate.num_draws.tolist()[2] == ROUND  # equal weights: certain after the first round
+    assert estimate.error[2] < 1e-7
+
+
+def test_not_a_number_is_not_hidden() -> None:
+    estimate, _ = gather(torch.tensor([[0.0, torch.nan]], dtype=torch.float64), 2)
+    assert estimate.bound.isnan().all()
+    assert estimate.log_likelihood.isnan().all()
+
+
+def test_errors_of_log_determinants_are_averaged_over_all_draws() -> None:
+    errors = torch.arange(2.0 * 3 * ROUND).reshape(2, 3 * ROUND)
+    drawn = [0, 0]
+
+    def draw(image: int, count: int) -> Tensor:
+        drawn[image] += count
+        return errors[image, drawn[image] - count : drawn[image]]
+
+    estimate = importance_weights(
+        draw,
+        lambda images, noise: (torch.zeros_like(noise), noise, 2 * noise),
+        2,
+        3 * ROUND,
+        chunk_size=7,
+        device=torch.device("cpu"),
+    )
+    torch.testing.assert_close(estimate.log_det_error, errors.double().mean(1))
+    torch.testing.assert_close(estimate.log_det_remainder, 2 * errors.double().mean(1))
+
+
+@pytest.mark.parametrize("options", [{"num_draws": 0}, {"chunk_size": 0}, {"target_error": 0.0}])
+def test_wrong_arguments(options: dict) -> None:
+    name = next(iter(options))
+    with pytest.raises(ValueError, match=f"expected .*{name}"):
+        gather(LOG_WEIGHTS, **{"num_draws": 2} | options)

@@ -6,6 +6,7 @@ from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
 
 from lightning_flows.callbacks.watched import ValidationItems
 from lightning_flows.errors import ConvergenceError
+from lightning_flows.functional.fixed_point import InverseReport
 
 
 class RoundTrip(ValidationItems):
@@ -28,14 +29,13 @@ class RoundTrip(ValidationItems):
         if (watched := self.take(pl_module)) is None:
             return
         try:
-            back = watched.decode(watched.encode(watched.x))
+            back, reports = watched.decode_reported(watched.encode(watched.x))
         except ConvergenceError as refusal:
             rank_zero_warn(f"no round trip in epoch {trainer.current_epoch}: {refusal}")
             return
         error = (back - watched.x).abs()[watched.exists].max()
         pl_module.log("inverse/round_trip_error", error, rank_zero_only=True)
-        reports = [getattr(layer, "report", None) for layer in pl_module.modules()]
-        if iterated := [report.iterations for report in reports if report is not None]:
+        if iterated := [report.iterations for report in reports if isinstance(report, InverseReport)]:
             iterations = torch.cat(iterated).float()
             pl_module.log("inverse/iterations", iterations.mean(), rank_zero_only=True)
             pl_module.log("inverse/most_iterations", iterations.max(), rank_zero_only=True)

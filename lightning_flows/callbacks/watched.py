@@ -16,7 +16,7 @@ class Watched(NamedTuple):
     x: Tensor
     exists: Tensor
     encode: Callable[[Tensor], tuple[Tensor, ...]]
-    decode: Callable[[Sequence[Tensor]], Tensor]
+    decode_reported: Callable[[Sequence[Tensor]], tuple[Tensor, list[NamedTuple]]]
 
 
 class ValidationItems(Callback):
@@ -53,7 +53,7 @@ class ValidationItems(Callback):
                 x,
                 torch.ones_like(x, dtype=torch.bool),
                 lambda x: flow.encode(x),
-                lambda latents: flow.decode(latents),
+                lambda latents: flow.decode_reported(latents),
             )
         if "nodes" in batch:
             x, graph = batch["nodes"], Graph(batch.get("adjacency"), batch.get("mask"))
@@ -62,6 +62,6 @@ class ValidationItems(Callback):
                 x,
                 exists,
                 lambda x: pl_module.model.encode(x, graph),
-                lambda latents: pl_module.model.decode(latents, graph),
+                lambda latents: pl_module.model.decode_reported(latents, graph),
             )
         return None

@@ -35,8 +35,8 @@ class Noise(ImageDataModule):
     def event_shape(self) -> tuple[int, int, int]:
         return 3, 32, 32
 
-    def load_part(self, part: str) -> ImageDataset:
-        images = torch.randint(256, (4096 if part == "train" else 8, 3, 32, 32), dtype=torch.uint8)
+    def load_split(self, split: str) -> ImageDataset:
+        images = torch.randint(256, (4096 if split == "train" else 8, 3, 32, 32), dtype=torch.uint8)
         return ImageDataset(images, torch.zeros(len(images)), names=["noise"] * len(images))
 
 

@@ -1,11 +1,10 @@
 """Lightning data modules: the values of ``--data`` on the command line."""
 
 from lightning_flows.data.base import FlowDataModule
-from lightning_flows.data.cifar10 import CIFAR10DataModule
-from lightning_flows.data.fashion_mnist import FashionMNISTDataModule
 from lightning_flows.data.graph_mog import GraphMoGDataModule
 from lightning_flows.data.image_folder import ImageFolderDataModule
 from lightning_flows.data.images import ImageDataModule
+from lightning_flows.data.published import CIFAR10DataModule, FashionMNISTDataModule
 from lightning_flows.data.sample_photos import SamplePhotosDataModule
 
 __all__ = [

@@ -1,103 +1,198 @@
-"""The base of all data modules: what the command line and the trainer need of any data."""
+"""The base of all data modules: stages, loaders, and what the command line needs of any data."""
 
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Sized
-from typing import Any, cast
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
+import torch
 from lightning.pytorch import LightningDataModule
-from lightning.pytorch.overrides.distributed import UnrepeatedDistributedSampler
+from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from lightning_flows.checkpoints import construct, read_checkpoint
-from lightning_flows.errors import CheckpointError, DataError
+from lightning_flows.data.datasets.samplers import EpochSampler, OnceSampler, TrainingItems
+from lightning_flows.data.loader import TimedLoader
+from lightning_flows.errors import CheckpointError, DataError, InputTypeError, UsageError
 from lightning_flows.functional.ranks import num_ranks, rank
 
-PARTS = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",), "predict": ("predict",)}
-"""The parts that each stage needs."""
+STAGES = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",), "predict": ("predict",)}
+"""The splits that each stage needs."""
+
+MAX_WORKERS = 256  # each is a process; a checkpoint from an untrusted source may ask for any number
+FEW_STEPS = 10  # fewer batches than this in an epoch are worth a warning
 
 Loader = DataLoader[dict[str, Tensor]]
 
 
 class FlowDataModule(LightningDataModule, ABC):
-    """Data for a flow: batches are dicts of tensors with ``"index"`` int64 (B,), an item's place in its part.
+    """Data for a flow: a subclass implements :attr:`event_shape` and :meth:`load_split`.
 
-    A subclass takes plain values and hands its arguments on: the base keeps them in ``hparams``, from which a
-    checkpoint rebuilds it. Evaluation sees each item exactly once, whatever the number of devices.
+    Constructor arguments must be plain values and be passed on to the base class, which keeps them in ``hparams``: a
+    checkpoint rebuilds the data module from them. Evaluation sees each item exactly once, for any number of devices.
+
+    Args:
+        batch_size: items per training batch and device.
+        eval_batch_size: items per validation, test or prediction batch and device; default: batch_size.
+        num_workers: worker processes that load batches.
+        worker_timeout: seconds to wait for a batch from a worker before the run ends with an error; 0: no limit.
+        seed: seed of the random streams of the data.
+
+    Raises: UsageError for a batch size below 1, num_workers outside 0 to 256, or a worker_timeout that is negative,
+    infinite or NaN.
     """
 
-    def __init__(self) -> None:
+    predict_split: ClassVar[str] = "test"
+    """The split that ``predict`` scores."""
+
+    def __init__(
+        self,
+        *,
+        batch_size: int = 256,
+        eval_batch_size: int | None = None,
+        num_workers: int = 0,
+        worker_timeout: float = 300.0,
+        seed: int = 0,
+    ) -> None:
         super().__init__()
-        # the arguments of the subclasses; loggers get the model's alone, which may have the same names
+        # includes the arguments of subclasses; loggers record only the model's, as names may coincide
         self.save_hyperparameters(logger=False)
+        check_counts(self.hparams, "batch_size", "eval_batch_size")
+        if not 0 <= num_workers <= MAX_WORKERS:
+            raise UsageError(f"expected num_workers from 0 to {MAX_WORKERS}; got {num_workers}")
+        if not 0 <= worker_timeout < math.inf:  # False for NaN
+            raise UsageError(f"expected a worker_timeout of 0 (no limit) or more seconds; got {worker_timeout}")
+        self._datasets: dict[str, Any] = {}
 
     @classmethod
     def load_from_checkpoint(  # type: ignore[override]
         cls, checkpoint_path: Any, *, map_location: Any = None, **kwargs: Any
     ) -> Any:
-        """Rebuild the data of this class that a checkpoint was trained on; kwargs override the saved arguments."""
+        """Rebuild the data module of a checkpoint; kwargs override the saved arguments."""
         record = read_checkpoint(checkpoint_path)["lightning_flows"]
         if "data" not in record:
-            raise CheckpointError(
-                f"{checkpoint_path} does not say on what data it was trained: build {cls.__name__} anew"
-            )
+            raise CheckpointError(f"{checkpoint_path} does not record its data: construct {cls.__name__} directly")
         return construct(cls, {**record["data"]["init_args"], **kwargs})
 
     @property
     @abstractmethod
     def event_shape(self) -> tuple[int, ...]:
-        """Shape of an item without the batch; known from the start."""
+        """Shape of an item without the batch dimension; known before ``setup``."""
 
-    @property
     @abstractmethod
-    def num_test(self) -> int:
-        """Number of items that test."""
+    def load_split(self, split: str) -> Dataset[dict[str, Tensor]]:
+        """Load train, val, test or :attr:`predict_split`: a sized dataset of dicts of tensors.
+
+        ``"index"`` of an item is its position in the split, an int64 scalar. If the dataset has a list ``names``,
+        predictions use it to name items.
+        """
+
+    def load_splits(self, splits: Sequence[str]) -> dict[str, Any]:
+        """Load the splits of a stage: one by one, unless a subclass loads them together."""
+        return {split: self.load_split(split) for split in splits}
 
     def split_arguments(self) -> tuple[str, ...]:
-        """Return the names of the arguments that determine the splits; empty if the data itself does."""
+        """Return the names of the arguments that determine the splits; empty if the data alone does."""
         return ()
 
-    def steps_done(self) -> int:
-        """Return the steps of the epoch that a resumed run has behind it when it asks for its first training batch."""
-        if self.trainer is None or not self.trainer.training:
-            return 0
-        return self.trainer.fit_loop.epoch_loop.batch_progress.current.ready
+    def setup(self, stage: str) -> None:
+        """Load the splits of a stage that are not loaded yet.
 
-    @abstractmethod
-    def eval_dataloader(self, part: str) -> Loader:
-        """Return the items of a part (val, test or predict) in order, each once."""
+        Raises: DataError if a split is empty or cannot be read.
+        """
+        missing = [split for split in map(self._source, STAGES[stage]) if split not in self._datasets]
+        for split, dataset in self.load_splits(missing).items() if missing else ():
+            if len(dataset) == 0:
+                raise DataError(f"{type(self).__name__} has no items in its {split} split: expected at least one")
+            if not isinstance(item := dataset[0], dict) or "index" not in item:
+                got = f"a dict with {', '.join(item)}" if isinstance(item, dict) else type(item).__name__
+                raise InputTypeError(f"expected items of {type(self).__name__} that are dicts with 'index'; got {got}")
+            self._datasets[split] = dataset
+
+    def dataset(self, split: str) -> Any:
+        """Return the dataset of train, val, test or predict. Raises: RuntimeError if ``setup`` has not loaded it."""
+        if (source := self._source(split)) not in self._datasets:
+            stages = " or ".join(f"setup({stage!r})" for stage, splits in STAGES.items() if split in splits)
+            raise RuntimeError(f"the {split} split is not loaded: call {stages} first")
+        return self._datasets[source]
+
+    def num_items(self, split: str) -> int:
+        """Return the number of items in a split. Raises: RuntimeError if ``setup`` has not loaded it."""
+        return len(self.dataset(split))
+
+    def predict_names(self) -> list[str]:
+        """Return the names of the predicted items by ``index``; by default their numbers."""
+        return getattr(self.dataset("predict"), "names", None) or list(map(str, range(self.num_items("predict"))))
+
+    def train_dataloader(self) -> Loader:
+        """Return shuffled batches; an incomplete last batch is dropped if two full ones per device remain.
+
+        Order and random transforms depend only on ``seed``, epoch and item. So a resumed run sees exactly the batches
+        that it would have seen, and all devices together see those of a single one.
+        """
+        batch_size, seed = self.hparams["batch_size"], self.hparams["seed"]
+        items = TrainingItems(self.dataset("train"), seed=seed)
+        drop_last = len(items) >= 2 * batch_size * num_ranks()
+        sampler = self.sampler(items, batch_size=batch_size, drop_last=drop_last, seed=seed)
+        loader = self.loader(items, batch_size=batch_size, sampler=sampler)
+        if self.trainer is not None and len(loader) < FEW_STEPS:
+            rank_zero_warn(
+                f"an epoch has only {len(loader)} batches ({len(items)} training items, data.batch_size {batch_size}): "
+                "lower data.batch_size, or raise trainer.max_epochs, to train for more steps"
+            )
+        return loader
+
+    def eval_dataloader(self, split: str) -> Loader:
+        """Return the items of val, test or predict in order, each once over all ranks.
+
+        Raises: DataError if there are fewer items than ranks.
+        """
+        dataset, num = self.dataset(split), self.num_items(split)
+        if num < num_ranks():
+            raise DataError(f"the {split} split has {num} items for {num_ranks()} processes: use fewer devices")
+        sampler = OnceSampler(dataset, num_ranks=num_ranks(), rank=rank()) if num_ranks() > 1 else None
+        batch_size = self.hparams["eval_batch_size"] or self.hparams["batch_size"]
+        return self.loader(dataset, batch_size=batch_size, sampler=sampler)
 
     def val_dataloader(self) -> Loader:
-        """Return the validation items in order, each once."""
         return self.eval_dataloader("val")
 
     def test_dataloader(self) -> Loader:
-        """Return the test items in order, each once."""
         return self.eval_dataloader("test")
 
     def predict_dataloader(self) -> Loader:
-        """Return the items to score in order, each once; ``predict_names`` names them by index."""
         return self.eval_dataloader("predict")
 
+    def sampler(self, dataset: Dataset[Any], **options: Any) -> EpochSampler:
+        """Return this rank's resumable sampler of an endless training set."""
+        return EpochSampler(dataset, num_ranks=num_ranks(), rank=rank(), first_step=self._steps_done, **options)
 
-def not_loaded(part: str) -> RuntimeError:
-    """Return the error for a part that ``setup`` has not made."""
-    stages = " or ".join(f"setup({stage!r})" for stage, parts in PARTS.items() if part in parts)
-    return RuntimeError(f"the {part} part is not loaded: call {stages} first")
-
-
-def each_once(dataset: Dataset[dict[str, Tensor]], name: str) -> UnrepeatedDistributedSampler | None:
-    """Return a sampler by which all ranks together see each item once, in order; None for one rank.
-
-    It neither pads nor repeats, and Lightning leaves a DistributedSampler alone.
-
-    Raises: DataError if there are fewer items than ranks; ``name`` says of what, for example "val image".
-    """
-    if num_ranks() == 1:
-        return None
-    num = len(cast(Sized, dataset))
-    if num < num_ranks():
-        raise DataError(
-            f"expected at least one {name} a process; got {num} for {num_ranks()} processes: use fewer devices"
+    def loader(self, dataset: Dataset[Any], *, batch_size: int | None, sampler: Sampler[int] | None = None) -> Loader:
+        """Return a loader with this data module's workers."""
+        num_workers: int = self.hparams["num_workers"]
+        return TimedLoader(
+            dataset,
+            batch_size=batch_size,
+            sampler=sampler,
+            num_workers=num_workers,
+            worker_timeout=self.hparams["worker_timeout"],
+            persistent_workers=num_workers > 0,
+            pin_memory=torch.cuda.is_available(),
         )
-    return UnrepeatedDistributedSampler(dataset, num_replicas=num_ranks(), rank=rank(), shuffle=False)
+
+    def _source(self, split: str) -> str:
+        return self.predict_split if split == "predict" else split
+
+    def _steps_done(self) -> int:
+        """Number of batches of the current epoch that a resumed run has already trained on."""
+        if self.trainer is None or not self.trainer.training:
+            return 0
+        return self.trainer.fit_loop.batch_idx + 1
+
+
+def check_counts(arguments: Mapping[str, Any], *names: str) -> None:
+    """Raise UsageError unless the named arguments are None or at least 1."""
+    for name in names:
+        if arguments[name] is not None and arguments[name] < 1:
+            raise UsageError(f"expected {name} of at least 1; got {arguments[name]}")

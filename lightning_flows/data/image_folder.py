@@ -1,4 +1,4 @@
-"""One's own images, in a folder or a tar archive."""
+"""Your own images, in a folder or an archive."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -6,18 +6,18 @@ from functools import cached_property
 from hashlib import blake2b
 from typing import Any
 
-from lightning.pytorch.utilities import rank_zero_info
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
-from lightning_flows.data.datasets import ImageDataset, ImageFiles
-from lightning_flows.data.datasets.image_files import check_format
+from lightning_flows.data.datasets.image_files import ImageFiles, image_shape
+from lightning_flows.data.datasets.images import ImageDataset
 from lightning_flows.data.images import ImageDataModule
-from lightning_flows.errors import DataError
+from lightning_flows.errors import DataError, UsageError
 
 SPLITS = ("train", "val", "test")
 
 
 class ImageFolderDataModule(ImageDataModule):
-    """Images of any size, flat or by class, cropped to the central square and resized.
+    """Images of any size, flat or by class, of which the central part is cropped and resized.
 
     Subfolders ``train/ val/ test/`` define the splits. With train and test but no val, half of test is used for
     validation and the other half for testing, so that all training images are used for training. Without such
@@ -28,157 +28,148 @@ class ImageFolderDataModule(ImageDataModule):
     images does not affect it, copies of a file share a split, and the sizes of the splits vary about the fractions.
 
     Args:
-        root: folder or .tar (.tar.gz) of images; for layouts see docs/own-images.md.
-        size: height and width in pixels, to which the central square is resized.
+        root: folder, .tar (.tar.gz) or .zip of images; for layouts see docs/own-images.md.
+        size: height and width in pixels, or a list of both.
         channels: 3 for RGB, 1 for grayscale.
         val_fraction: fraction of the images for validation, if there are no subfolders.
         test_fraction: fraction of the images for testing, if there are no subfolders.
+        skip_broken: leave out files that are no readable image, with a warning, instead of ending with an error.
         kwargs: arguments of :class:`ImageDataModule`.
 
-    Raises: ShapeError for an impossible size or number of channels; DataError for fractions outside [0, 1].
+    Raises: UsageError for an impossible size or number of channels, or fractions outside [0, 1].
     """
 
-    predict_part = "predict"
+    predict_split = "predict"
 
     def __init__(
         self,
         root: str = "data",
         *,
-        size: int = 32,
+        size: int | tuple[int, int] = 32,
         channels: int = 3,
         val_fraction: float = 0.1,
         test_fraction: float = 0.1,
+        skip_broken: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        check_format(size, channels)
+        self._shape = image_shape(size, channels)
         if not (val_fraction >= 0 and test_fraction >= 0 and val_fraction + test_fraction <= 1 + 1e-9):  # False for NaN
-            raise DataError(
-                f"expected val_fraction and test_fraction of at least 0 and 1 at most together; "
+            raise UsageError(
+                f"expected val_fraction and test_fraction of at least 0, and at most 1 together; "
                 f"got {val_fraction} and {test_fraction}"
             )
 
     @property
     def event_shape(self) -> tuple[int, int, int]:
-        """(channels, size, size)."""
-        return self.hparams["channels"], self.hparams["size"], self.hparams["size"]
+        """(channels, height, width)."""
+        return self._shape
 
     def split_arguments(self) -> tuple[str, ...]:
         """Return the arguments that determine the splits, given the layout.
 
         Raises: DataError for a missing, empty or broken root.
         """
-        parts = self._files.parts
-        if "" in parts:
+        if "" in self._files.splits:
             return "seed", "val_fraction", "test_fraction"
-        return ("seed",) if _is_halved(parts) else ()
+        return ("seed",) if self._hashed else ()
 
-    def load_part(self, part: str) -> ImageDataset:
-        """Read one split, and report what was resized, cropped and left out; see :meth:`load_parts`."""
-        return self.load_parts([part])[part]
+    def load_split(self, split: str) -> ImageDataset:
+        return self.load_splits([split])[split]
 
-    def load_parts(self, parts: Sequence[str]) -> dict[str, ImageDataset]:
+    def load_splits(self, splits: Sequence[str]) -> dict[str, ImageDataset]:
         """Read several splits at once; before training the test images are checked as well, but not kept.
 
         Raises: DataError for a missing, empty or broken root, broken images, an empty split, or more images than fit in
         memory.
         """
-        names = {part: self._names(part) for part in parts}
-        check = self._names("test", may_be_empty=True) if "train" in parts else []
-        every = [name for part in parts for name in names[part]]
-        size, channels = self.hparams["size"], self.hparams["channels"]
-        dataset, report = self._files.read(every, size=size, channels=channels, progress=self._progress, check=check)
+        files, names = self._files, {split: self.names(split) for split in splits}
+        check = self.names("test") if "train" in splits else []
+        empty = next((split for split in splits if not names[split]), None)
+        if empty:  # report broken files first
+            check = [name for found in files.splits.values() for name in found][:1000]
+        dataset, report = files.read(
+            [] if empty else [name for split in splits for name in names[split]],
+            size=self._shape[1:],
+            channels=self._shape[0],
+            progress=self._progress,
+            check=check,
+        )
+        if files.broken:
+            rank_zero_warn(f"left out: {files.describe_broken()}")
+        if empty:
+            raise self._no_images(empty)
         datasets, start = {}, 0
-        for part in parts:
-            chosen = slice(start, start + len(names[part]))
-            datasets[part] = ImageDataset(dataset.images[chosen], dataset.labels[chosen], names=dataset.names[chosen])
-            rank_zero_info(f"{part}: {report.among(chosen)}")
-            report, start = replace(report, num_left_out=0), chosen.stop  # reported once
-        if "train" in parts:
-            self._tell_copies(names | {"test": check})
+        for split in splits:
+            chosen = slice(start, start + sum(name not in files.broken for name in names[split]))
+            datasets[split] = ImageDataset(dataset.images[chosen], dataset.labels[chosen], names=dataset.names[chosen])
+            rank_zero_info(f"{split}: {report.among(chosen)}")
+            report, start = replace(report, left_out=""), chosen.stop  # reported once
+        if "train" in splits:
+            self._report_copies(names | {"test": check})
         return datasets
 
-    def split(self, parts: dict[str, list[str]]) -> dict[str, list[str]]:
-        """Return the sorted names of each part, from the names in each subfolder (``""``: none)."""
-        if "" in parts:
-            val, test = self.hparams["val_fraction"], self.hparams["test_fraction"]
-            return self._hashed(parts[""], val=val, test=test) | {"predict": _scored(parts)}
-        split = {part: parts.get(part, []) for part in SPLITS}
-        if _is_halved(parts):
-            split |= self._hashed(split["test"], val=0.5, test=0.5) | {"train": split["train"]}
-        return split | {"predict": _scored(parts)}
+    def names(self, split: str) -> list[str]:
+        """Return the sorted names of the images in train, val, test or predict, broken ones included if readable."""
+        folders = self._files.splits
+        if split == "predict":
+            return folders.get("test") or [name for names in folders.values() for name in names]
+        if split not in self._hashed:
+            return folders.get(split, [])
+        digests = self._files.digests(self._undivided, progress=self._progress)
+        return [n for n, digest in digests.items() if _split(digest, self.hparams["seed"], self._hashed) == split]
 
     @cached_property
     def _files(self) -> ImageFiles:
-        return ImageFiles(self.hparams["root"])
+        return ImageFiles(self.hparams["root"], skip_broken=self.hparams["skip_broken"])
+
+    @property
+    def _hashed(self) -> dict[str, float]:
+        """The splits that follow from hashes, and their fractions; empty if folders define all splits."""
+        folders = self._files.splits
+        if "" in folders:
+            val, test = self.hparams["val_fraction"], self.hparams["test_fraction"]
+            return {"train": 1 - val - test, "val": val, "test": test}
+        return {"val": 0.5, "test": 0.5} if "train" in folders and "test" in folders and "val" not in folders else {}
+
+    @property
+    def _undivided(self) -> list[str]:
+        return self._files.splits["" if "" in self._files.splits else "test"]
 
     @property
     def _progress(self) -> bool:
         return self.trainer is None or self.trainer.is_global_zero
 
-    def _hashed(self, names: Sequence[str], *, val: float, test: float) -> dict[str, list[str]]:
-        split: dict[str, list[str]] = {part: [] for part in SPLITS}
-        for name, digest in zip(names, self._files.digests(names, progress=self._progress), strict=True):
-            split[_split(digest, self.hparams["seed"], val, test)].append(name)
-        return split
+    def _no_images(self, split: str) -> DataError:
+        folders = self._files.splits
+        found = ", ".join(f"{len(names)} in {key}/" if key else f"{len(names)}" for key, names in folders.items())
+        advice = f"add a {split}/ folder, or more images"
+        advice += ", or change val_fraction and test_fraction" if "" in folders else ""
+        wanted = {key for key, fraction in self._hashed.items() if fraction > 1e-9}
+        if split in wanted:  # empty only by chance
+            digests = set(self._files.digests(self._undivided).values())
+            seeds = (s for s in range(100) if wanted == {_split(digest, s, self._hashed) for digest in digests})
+            if (seed := next(seeds, None)) is not None:
+                advice += f", or use --data.seed={seed}, for which no split is empty"
+        return DataError(f"{self.hparams['root']} has no images for {split} (images found: {found}): {advice}")
 
-    def _names(self, part: str, *, may_be_empty: bool = False) -> list[str]:
-        parts = self._files.parts
-        names = _scored(parts) if part == "predict" else self.split(parts)[part]
-        if names or may_be_empty:
-            return names
-        every = [name for names in parts.values() for name in names]
-        self._files.read([], check=every[:1000], progress=self._progress)  # report broken files first
-        found = ", ".join(f"{len(names)} in {key}/" if key else f"{len(names)}" for key, names in parts.items())
-        advice = f"add a {part}/ folder, or more images"
-        if "" in parts or _is_halved(parts):
-            advice += ", or change val_fraction and test_fraction" if "" in parts else ""
-            advice += self._seed_that_helps(part, parts)
-        raise DataError(f"{self.hparams['root']} gives no images to {part} (images found: {found}): {advice}")
-
-    def _seed_that_helps(self, part: str, parts: dict[str, list[str]]) -> str:
-        """Suggest one of a hundred seeds for which no split is empty, if this one is empty only by chance."""
-        names, fractions = parts.get("", []), {key: self.hparams[f"{key}_fraction"] for key in ("val", "test")}
-        if _is_halved(parts):
-            names, fractions = parts["test"], {"val": 0.5, "test": 0.5}
-        wanted = {part for part, fraction in fractions.items() if fraction > 0}
-        wanted |= {"train"} if sum(fractions.values()) < 1 else set()
-        digests = set(self._files.digests(names))
-        for seed in range(100) if part in wanted else ():
-            if wanted == {_split(digest, seed, **fractions) for digest in digests}:
-                return f", or take --data.seed={seed}, by which each split has some"
-        return ""
-
-    def _tell_copies(self, names: dict[str, list[str]]) -> None:
-        """Report files of val and test that are in train as well; if folders define the splits, they stay."""
-        training = dict(zip(self._files.digests(names["train"]), names["train"], strict=True))
-        for part in ("val", "test"):
-            copies = [
-                (name, training[digest])
-                for name, digest in zip(names[part], self._files.digests(names[part]), strict=True)
-                if digest in training
-            ]
+    def _report_copies(self, names: dict[str, list[str]]) -> None:
+        """Warn of files of val and test that are in train as well, which only folders that define splits allow."""
+        digests = {split: self._files.digests(found) for split, found in names.items()}
+        training = {digest: name for name, digest in digests["train"].items()}
+        for split in ("val", "test"):
+            copies = [(name, training[digest]) for name, digest in digests[split].items() if digest in training]
             if copies:
-                rank_zero_info(
-                    f"{part}: {len(copies)} of {len(names[part])} images are in train as well, such as {copies[0][0]} "
-                    f"as {copies[0][1]}: {part}/bpd looks better than it is; remove one of each"
+                rank_zero_warn(
+                    f"{len(copies)} of {len(names[split])} {split} images are in train as well, such as {copies[0][0]} "
+                    f"as {copies[0][1]}: {split}/bpd looks better than it is; remove one of each"
                 )
 
 
-def _is_halved(parts: dict[str, list[str]]) -> bool:
-    """Return whether half of test is used for validation: there are train and test, but no val."""
-    return "train" in parts and "test" in parts and "val" not in parts
-
-
-def _scored(parts: dict[str, list[str]]) -> list[str]:
-    """Return the images that ``predict`` scores: the test folder if there is one, otherwise all images."""
-    return parts.get("test") or [name for names in parts.values() for name in names]
-
-
-def _split(digest: bytes, seed: int, val: float, test: float) -> str:
+def _split(digest: bytes, seed: int, fractions: dict[str, float]) -> str:
     """Return the split of a file given the digest of its content."""
     hashed = blake2b(digest, key=str(seed).encode(), digest_size=8).digest()
     u = (int.from_bytes(hashed) >> 11) / 2**53  # in [0, 1)
-    if u < test:
+    if u < fractions["test"]:
         return "test"
-    return "val" if u >= 1 - val else "train"
+    return "val" if u >= 1 - fractions["val"] else "train"

@@ -31,8 +31,8 @@ class Noise(ImageDataModule):
     def event_shape(self) -> tuple[int, int, int]:
         return 1, 8, 8
 
-    def load_part(self, part: str) -> ImageDataset:
-        num = 20 if part == "train" else 10
+    def load_split(self, split: str) -> ImageDataset:
+        num = 20 if split == "train" else 10
         images = torch.randint(256, (num, 1, 8, 8), generator=torch.Generator().manual_seed(num), dtype=torch.uint8)
         return ImageDataset(images, torch.zeros(num), names=[str(i) for i in range(num)])
 

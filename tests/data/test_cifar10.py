@@ -59,7 +59,11 @@ def test_archive_in_root_is_enough(archive):
     data.prepare_data()
     data.setup("fit")
     data.setup("test")
-    assert {part: len(data.dataset(part)) for part in ("train", "val", "test")} == {"train": 20, "val": 10, "test": 6}
+    assert {split: len(data.dataset(split)) for split in ("train", "val", "test")} == {
+        "train": 20,
+        "val": 10,
+        "test": 6,
+    }
     assert data.dataset("train").names[-1] == "train/00019"
     assert data.dataset("val").names[0] == "train/00020"
     assert data.dataset("test").names[3] == "test/00003"
@@ -77,7 +81,7 @@ def test_archive_in_root_is_enough(archive):
 @pytest.mark.usefixtures("offline")
 def test_missing(tmp_path):
     message = (
-        r"CIFAR10 is missing or damaged in .*nowhere and cannot be downloaded \(<urlopen error no route to host>\): "
+        r"CIFAR10 in .*nowhere is missing or damaged and cannot be downloaded \(<urlopen error no route to host>\): "
         r"put cifar-10-python\.tar\.gz into .*nowhere, or use your own images: "
         r"--data ImageFolderDataModule --data\.root=FOLDER$"
     )
@@ -87,7 +91,7 @@ def test_missing(tmp_path):
 
 
 def test_missing_without_a_download(tmp_path):
-    with pytest.raises(DataError, match="CIFAR10 is missing or damaged"):
+    with pytest.raises(DataError, match=r"CIFAR10 in .* is missing or damaged"):
         CIFAR10DataModule(str(tmp_path)).setup("fit")
     assert list(tmp_path.iterdir()) == []
 
@@ -106,7 +110,7 @@ def test_a_damaged_archive_is_refused_and_kept(archive):
 
 def test_a_root_that_is_a_file(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(DataError, match=r"CIFAR10 is missing or damaged .*\(.*file"):
+    with pytest.raises(DataError, match=r"CIFAR10 in .* is missing or damaged .*\(.*file"):
         CIFAR10DataModule(str(tmp_path / "file")).prepare_data()
 
 
@@ -114,7 +118,7 @@ def test_a_root_that_is_a_file(tmp_path):
 def test_too_few_images_to_train(archive, monkeypatch):
     monkeypatch.setattr(CIFAR10DataModule, "num_val", 10_000)
     data = CIFAR10DataModule(str(archive.parent))
-    with pytest.raises(DataError, match="CIFAR10DataModule has no images in its train part"):
+    with pytest.raises(DataError, match="CIFAR10DataModule has no items in its train split"):
         data.setup("fit")
     data.setup("validate")
     assert len(data.dataset("val")) == 30

@@ -13,7 +13,7 @@ from torch.utils.data import DistributedSampler
 
 from lightning_flows.data import FlowDataModule, GraphMoGDataModule
 from lightning_flows.distributions.graph_mixture import GraphMixture
-from lightning_flows.errors import DataError, ShapeError
+from lightning_flows.errors import DataError, ShapeError, UsageError
 
 MEANS = [[0.0, 0.0], [9.0, 0.0], [0.0, 12.0]]
 PATH = [[0, 1, 0], [1, 0, 1], [0, 1, 0]]
@@ -50,11 +50,8 @@ def test_what_is_known_before_setup(mixture, shape):
     data = GraphMoGDataModule(mixture=mixture)
     assert isinstance(data, FlowDataModule)
     assert data.event_shape == shape
-    assert data.num_test == 8192
     assert data.graph_mixture.num_means == shape[0]
-    assert data.predict_names()[:3] == ["0", "1", "2"]
-    assert len(data.predict_names()) == 8192
-    with pytest.raises(RuntimeError, match=r"the predict part is not loaded: call setup\('predict'\) first"):
+    with pytest.raises(RuntimeError, match=r"the predict split is not loaded: call setup\('predict'\) first"):
         data.predict_dataloader()
 
 
@@ -68,10 +65,10 @@ def test_batches(sizes, adjacency):
         keys["mask"] = torch.bool
     if adjacency:
         keys["adjacency"] = torch.float32
-    for part in ("train", "val", "test", "predict"):
-        batches = list(getattr(data, f"{part}_dataloader")())
-        expected = keys if part == "train" else keys | {"true_log_prob": torch.float64}
-        lengths = {"train": [4, 4, 4], "val": [5, 2], "test": [5, 5, 1], "predict": [5, 5, 1]}[part]
+    for split in ("train", "val", "test", "predict"):
+        batches = list(getattr(data, f"{split}_dataloader")())
+        expected = keys if split == "train" else keys | {"true_log_prob": torch.float64}
+        lengths = {"train": [4, 4, 4], "val": [5, 2], "test": [5, 5, 1], "predict": [5, 5, 1]}[split]
         assert [len(batch["index"]) for batch in batches] == lengths
         assert list(chain(*[batch["index"].tolist() for batch in batches])) == list(range(sum(lengths)))
         for batch, length in zip(batches, lengths, strict=True):
@@ -120,41 +117,41 @@ def test_no_graph_is_in_two_places(monkeypatch):
 
 def test_seeds():
     first, again, other = prepared(seed=3), prepared(seed=3), prepared(seed=4)
-    for part in ("train", "val", "test"):
-        graphs = [nodes(getattr(data, f"{part}_dataloader")()) for data in (first, again, other)]
+    for split in ("train", "val", "test"):
+        graphs = [nodes(getattr(data, f"{split}_dataloader")()) for data in (first, again, other)]
         assert graphs[0] == graphs[1]
         assert not set(graphs[0]) & set(graphs[2])
 
 
-@pytest.mark.parametrize("part", ["val", "test", "predict"])
-def test_evaluation_on_three_ranks_sees_each_graph_once(monkeypatch, part):
+@pytest.mark.parametrize("split", ["val", "test", "predict"])
+def test_evaluation_on_three_ranks_sees_each_graph_once(monkeypatch, split):
     data, seen = prepared(), []
     for rank in range(3):
         fake_ranks(monkeypatch, rank=rank, num_ranks=3)
-        loader = getattr(data, f"{part}_dataloader")()
+        loader = getattr(data, f"{split}_dataloader")()
         seen += [index for batch in loader for index in batch["index"].tolist()]
-    assert sorted(seen) == list(range(7 if part == "val" else 11))
+    assert sorted(seen) == list(range(7 if split == "val" else 11))
 
 
 def test_more_ranks_than_graphs(monkeypatch):
     data = prepared()
     fake_ranks(monkeypatch, rank=0, num_ranks=8)
-    with pytest.raises(DataError, match="at least one val graph a process; got 7 for 8 processes: use fewer devices"):
+    with pytest.raises(DataError, match="the val split has 7 items for 8 processes: use fewer devices"):
         data.val_dataloader()
 
 
 @pytest.mark.parametrize(
-    ("stage", "parts"), [("fit", ["val"]), ("validate", ["val"]), ("test", ["test"]), ("predict", ["test"])]
+    ("stage", "splits"), [("fit", ["val"]), ("validate", ["val"]), ("test", ["test"]), ("predict", ["test"])]
 )
-def test_a_stage_draws_only_its_parts_and_only_once(stage, parts):
+def test_a_stage_draws_only_its_splits_and_only_once(stage, splits):
     data = small()
     data.setup(stage)
-    datasets = [data.dataset(part) for part in parts]
+    datasets = [data.dataset(split) for split in splits]
     data.setup(stage)
-    assert [data.dataset(part) for part in parts] == datasets
-    for part in {"val", "test"} - set(parts):
-        with pytest.raises(RuntimeError, match=f"the {part} part is not loaded: call setup"):
-            data.dataset(part)
+    assert [data.dataset(split) for split in splits] == datasets
+    for split in {"val", "test"} - set(splits):
+        with pytest.raises(RuntimeError, match=f"the {split} split is not loaded: call setup"):
+            data.dataset(split)
 
 
 class Model(BoringModel):
@@ -202,6 +199,7 @@ def test_the_trainer_sees_fresh_graphs():
     runner.test(model, data, verbose=False)
     runner.predict(model, data, return_predictions=False)
     assert model.seen["test"] == model.seen["predict"] == list(range(11))
+    assert data.predict_names() == [str(i) for i in range(11)]
     assert len(nodes(data.train_dataloader())) == 12  # a whole epoch, without the trainer
 
 
@@ -222,6 +220,7 @@ def test_hyperparameters_rebuild_it():
     assert dict(data.hparams) == {
         "mixture": "mog4", "means": MEANS, "max_angle": 0.5, "sizes": [2, 3], "adjacency": PATH, "batch_size": 4,
         "eval_batch_size": 5, "steps_per_epoch": 3, "num_val": 7, "num_test": 11, "seed": 5,
+        "num_workers": 0, "worker_timeout": 300.0,
     }  # fmt: skip
     again = GraphMoGDataModule(**data.hparams)
     again.setup("fit")
@@ -232,20 +231,20 @@ def test_hyperparameters_rebuild_it():
 @pytest.mark.parametrize(
     ("kwargs", "error", "message"),
     [
-        ({"batch_size": 0}, ShapeError, "expected batch_size of at least 1; got 0"),
-        ({"eval_batch_size": 0}, ShapeError, "expected eval_batch_size of at least 1; got 0"),
-        ({"steps_per_epoch": 0}, ShapeError, "expected steps_per_epoch of at least 1; got 0"),
-        ({"num_val": 0}, ShapeError, "expected num_val of at least 1; got 0"),
-        ({"num_test": -1}, ShapeError, "expected num_test of at least 1; got -1"),
+        ({"batch_size": 0}, UsageError, "expected batch_size of at least 1; got 0"),
+        ({"eval_batch_size": 0}, UsageError, "expected eval_batch_size of at least 1; got 0"),
+        ({"steps_per_epoch": 0}, UsageError, "expected steps_per_epoch of at least 1; got 0"),
+        ({"num_val": 0}, UsageError, "expected num_val of at least 1; got 0"),
+        ({"num_test": -1}, UsageError, "expected num_test of at least 1; got -1"),
         ({"mixture": "mog5"}, DataError, "expected a mixture among mog4, .*; got 'mog5'"),
-        ({"max_angle": 1.0}, DataError, "expected a max_angle only beside means; got 1.0 for mog4: set means as well"),
+        ({"max_angle": 1.0}, UsageError, "expected a max_angle only with means; got 1.0 for mog4: set means as well"),
         ({"means": []}, ShapeError, r"expected means of shape \(M, 2\)"),
         ({"means": [[1.0], [2.0]]}, ShapeError, r"expected means of shape \(M, 2\) .*; got \(2, 1\)"),
         ({"means": [[math.nan, 0.0]]}, DataError, "expected means that are finite"),
         ({"means": MEANS, "max_angle": -1.0}, DataError, "expected a max_angle of at least 0 radians; got -1.0"),
-        ({"sizes": [4, 5]}, DataError, r"expected sizes from 1 to 4, as there are as many means; got \[4, 5\]"),
-        ({"sizes": []}, DataError, r"expected sizes from 1 to 4, as there are as many means; got \[\]"),
-        ({"adjacency": PATH}, ShapeError, "expected an adjacency of 4 rows of 4, one for each mean; got 3 rows"),
+        ({"sizes": [4, 5]}, UsageError, r"expected sizes from 1 to 4, the number of means; got \[4, 5\]"),
+        ({"sizes": []}, UsageError, r"expected sizes from 1 to 4, the number of means; got \[\]"),
+        ({"adjacency": PATH}, ShapeError, "expected an adjacency of 4 rows of 4, one per mean; got 3 rows"),
         ({"means": MEANS, "adjacency": [[1, 0, 0], *PATH[1:]]}, ShapeError, "symmetric"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Splits of ImageFolderDataModule: they follow from each image, and from nothing else."""
+"""Splits of ImageFolderDataModule: they depend on the image, the seed and the fractions alone."""
 
 import re
 import shutil
@@ -17,15 +17,15 @@ def split_by_content(root: Path, **kwargs) -> dict[int, str]:
     """Which image, by the number it shows, is in which split."""
     data = ImageFolderDataModule(str(root), size=8, augment=False, **kwargs)
     found = {}
-    for stage, parts in {"fit": ("train", "val"), "test": ("test",)}.items():
+    for stage, splits in {"fit": ("train", "val"), "test": ("test",)}.items():
         data.setup(stage)
-        for part in parts:
-            found |= dict.fromkeys(data.dataset(part).images[:, 0, 0, 0].tolist(), part)
+        for split in splits:
+            found |= dict.fromkeys(data.dataset(split).images[:, 0, 0, 0].tolist(), split)
     return found
 
 
 @pytest.mark.parametrize("folder", ["", "test"])
-@pytest.mark.parametrize("change", ["add", "remove", "rename", "wrap", "pack", "compress", "classes", "copy"])
+@pytest.mark.parametrize("change", ["add", "remove", "rename", "wrap", "pack", "compress", "zip", "classes", "copy"])
 def test_no_change_moves_another_image(tmp_path, folder, change):
     root = tmp_path / "images"
     save(root, [f"{folder}/{i:03d}.png".lstrip("/") for i in range(100)])
@@ -51,12 +51,16 @@ def test_no_change_moves_another_image(tmp_path, folder, change):
     elif change == "wrap":
         root.rename(make(tmp_path / "outer") / "inner")
         root = tmp_path / "outer"
+    elif change == "zip":
+        root = Path(shutil.make_archive(str(tmp_path / "x"), "zip", tmp_path, "images"))
     else:
         with tarfile.open(tmp_path / "x.tar", "w:gz" if change == "compress" else "w") as tar:
             tar.add(root, arcname="some/where")
         root = tmp_path / "x.tar"
     changed = split_by_content(root)
-    assert {i: part for i, part in changed.items() if i not in gone} == {i: split[i] for i in changed if i not in gone}
+    assert {i: found for i, found in changed.items() if i not in gone} == {
+        i: split[i] for i in changed if i not in gone
+    }
     assert len(changed) == 100 + bool(folder) + len(gone) - 2 * (change == "remove")
 
 
@@ -83,7 +87,7 @@ def test_copies_of_an_image_are_in_one_split(tmp_path):
     for i in range(40):
         save(tmp_path / f"{i}", ["1.png", "2.png", "3.png"])
     data = ImageFolderDataModule(str(tmp_path), size=8, val_fraction=0.3, test_fraction=0.3, seed=1)
-    split = data.split({"": [f"{i}/{k}.png" for i in range(40) for k in (1, 2, 3)]})
+    split = {part: data.names(part) for part in ("train", "val", "test")}
     assert sorted(len(split[part]) for part in ("train", "val", "test")) == [40, 40, 40] or 0 in map(
         len, split.values()
     )
@@ -98,17 +102,17 @@ def test_fractions_at_their_limits(tmp_path, fractions):
     data = ImageFolderDataModule(
         str(save(tmp_path, [f"{i}.png" for i in range(100)])), size=8, val_fraction=val, test_fraction=test
     )
-    split = data.split({"": [f"{i}.png" for i in range(100)]})
+    split = {part: data.names(part) for part in ("train", "val", "test")}
     assert (len(split["val"]) == 0, len(split["test"]) == 0) == (val == 0, test == 0)
     assert (len(split["train"]) == 0) == (val + test == 1)
     assert len(split["train"]) + len(split["val"]) + len(split["test"]) == 100
 
 
-def test_a_seed_by_which_no_split_is_empty_is_named(tmp_path):
+def test_a_seed_for_which_no_split_is_empty_is_suggested(tmp_path):
     files = [f"{i}.png" for i in range(8)]
     root = str(save(tmp_path, files))
-    seed = next(seed for seed in range(20) if not ImageFolderDataModule(root, seed=seed).split({"": files})["val"])
-    with pytest.raises(DataError, match=r"or take --data\.seed=\d+, by which each split has some") as caught:
+    seed = next(seed for seed in range(20) if not ImageFolderDataModule(root, seed=seed).names("val"))
+    with pytest.raises(DataError, match=r"or use --data\.seed=\d+, for which no split is empty") as caught:
         ImageFolderDataModule(root, size=8, seed=seed).setup("fit")
     assert names(ImageFolderDataModule(root, size=8, seed=int(re.findall(r"seed=(\d+)", str(caught.value))[0])))
     with pytest.raises(DataError, match=r"change val_fraction and test_fraction$"):
@@ -129,5 +133,5 @@ def test_a_seed_by_which_no_split_is_empty_is_named(tmp_path):
         (["train/1.png", "val/1.png", "test/1.png"], ()),
     ],
 )
-def test_arguments_that_decide_the_split(tmp_path, files, arguments):
+def test_arguments_that_determine_the_splits(tmp_path, files, arguments):
     assert ImageFolderDataModule(str(save(tmp_path, files))).split_arguments() == arguments

@@ -1,17 +1,17 @@
-"""SamplePhotosDataModule: parts and arguments; the crops themselves are tested with the data set."""
+"""SamplePhotosDataModule: splits and arguments; the crops themselves are tested with the data set."""
 
 import pytest
 
 from lightning_flows.data import SamplePhotosDataModule
-from lightning_flows.errors import ShapeError
+from lightning_flows.errors import UsageError
 
 
-def test_parts():
+def test_splits():
     data = SamplePhotosDataModule(stride=16, batch_size=32)
     assert data.event_shape == (3, 32, 32)
     data.setup("fit")
     data.setup("test")
-    assert {part: len(data.dataset(part)) for part in ("train", "val", "test")} == {
+    assert {split: len(data.dataset(split)) for split in ("train", "val", "test")} == {
         "train": 1200,
         "val": 52,
         "test": 104,
@@ -28,5 +28,5 @@ def test_augmentation_on_request():
 
 
 def test_bad_stride():
-    with pytest.raises(ShapeError, match="expected a stride of at least 1 pixel; got 0"):
+    with pytest.raises(UsageError, match="expected stride of at least 1; got 0"):
         SamplePhotosDataModule(stride=0)

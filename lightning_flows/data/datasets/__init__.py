@@ -1,4 +1,4 @@
-"""Plain datasets of uint8 images and of graphs, independent of Lightning."""
+"""Plain datasets of images and graphs, independent of Lightning."""
 
 from lightning_flows.data.datasets.compression import png_bits_per_dim, webp_bits_per_dim
 from lightning_flows.data.datasets.image_files import ImageFiles, ImageReport

@@ -1,31 +1,27 @@
-"""Bits per dimension of lossless image files: what a density model has to beat."""
+"""Bits per dimension of lossless image files: the baseline that a density model has to beat."""
 
 from io import BytesIO
 from typing import Any
 
-from PIL import Image
 from torch import Tensor
 from torchvision.transforms.v2 import functional as F
 
-from lightning_flows.errors import ShapeError
+from lightning_flows.errors import InputTypeError, ShapeError
 
 
 def png_bits_per_dim(images: Tensor) -> float:
-    """Return the mean size of each image saved on its own as an optimized PNG, in bits per dimension.
+    """Return the mean size of the images as optimized PNG files, in bits per dimension.
 
     .. math:: \\frac{1}{N} \\sum_n \\frac{8 \\cdot \\text{bytes}_n}{C H W}
 
     Shapes: images uint8 ``(N, C, H, W)`` with 1 or 3 channels.
-    Raises: ShapeError for another shape or no image at all; TypeError if the images are not uint8.
+    Raises: ShapeError for another shape or no images; TypeError if the images are not uint8.
     """
     return _bits_per_dim(images, format="PNG", optimize=True)
 
 
 def webp_bits_per_dim(images: Tensor) -> float:
-    """Return the mean size of each image saved on its own as lossless WebP, in bits per dimension.
-
-    The formula, shapes and errors are those of :func:`png_bits_per_dim`.
-    """
+    """Return the mean size of the images as lossless WebP files; see :func:`png_bits_per_dim`."""
     return _bits_per_dim(images, format="WEBP", lossless=True, quality=100, method=6)
 
 
@@ -33,12 +29,10 @@ def _bits_per_dim(images: Tensor, **options: Any) -> float:
     if images.ndim != 4 or images.shape[1] not in (1, 3) or images.numel() == 0:
         raise ShapeError(f"expected images of shape (N, 1 or 3, H, W), N at least 1; got {tuple(images.shape)}")
     if images.is_floating_point():
-        raise TypeError(f"expected uint8 images; got {images.dtype}")
-    num_bytes = sum(_num_bytes(F.to_pil_image(image), options) for image in images.cpu())
+        raise InputTypeError(f"expected uint8 images; got {images.dtype}")
+    num_bytes = 0
+    for image in images.cpu():
+        file = BytesIO()
+        F.to_pil_image(image).save(file, **options)
+        num_bytes += file.tell()
     return 8 * num_bytes / images.numel()
-
-
-def _num_bytes(image: Image.Image, options: dict[str, Any]) -> int:
-    file = BytesIO()
-    image.save(file, **options)
-    return file.tell()

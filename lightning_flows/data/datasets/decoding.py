@@ -1,4 +1,4 @@
-"""Decode the bytes of an image file to a square uint8 image: formats, levels, transparency, limits."""
+"""Decode the bytes of an image file to a uint8 image: formats, levels, transparency, limits."""
 
 import warnings
 from dataclasses import dataclass
@@ -10,28 +10,29 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional as F
 
 FORMATS = ("BMP", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
-"""What is decoded, whatever the file is called. Pillow's other decoders stay shut: one of them starts Ghostscript."""
+"""Formats that are decoded, for any file name. Pillow's other decoders stay disabled: one starts Ghostscript."""
 
 MAX_SIDE = 65_535
-"""Longest height or width in pixels, that of JPEG. The area is limited by Pillow, to 2 · ``Image.MAX_IMAGE_PIXELS``."""
+"""Largest height or width in pixels, that of JPEG. Pillow limits the area, to 2 · ``Image.MAX_IMAGE_PIXELS``."""
 
 _BITS_PER_SAMPLE, _PHOTOMETRIC, _WHITE_IS_ZERO = 258, 262, 0  # tags of TIFF
 
 
 @dataclass(frozen=True)
 class Decoded:
-    """A square image, uint8 ``(C, size, size)``; the original (width, height); whether it was transparent."""
+    """An image, uint8 ``(C, H, W)``; the (width, height) of its file, and whether it was transparent."""
 
     image: Tensor
     size: tuple[int, int]
     transparent: bool
 
 
-def decode(content: bytes, *, size: int, channels: int) -> Decoded:
-    """Decode the first frame upright, crop the central square, composite onto white, resize (bicubic, antialiased).
+def decode(content: bytes, *, size: tuple[int, int], channels: int) -> Decoded:
+    """Decode the first frame upright, crop its center, composite onto white, and resize (bicubic, antialiased).
 
-    Levels: 16 bits are scaled by 255 / 65535, TIFFs of b bits by 255 / (2^b - 1), floating point from [0, 1] by 255.
-    Signed and 32-bit integers, and floats outside [0, 1], are refused, as the file does not define their white level.
+    The crop is the largest of the aspect ratio of ``size``, (height, width). Levels: 16 bits are scaled by 255 / 65535,
+    TIFFs of b bits by 255 / (2^b - 1), floating point from [0, 1] by 255. Signed and 32-bit integers, and floats
+    outside [0, 1], are refused, as the file does not define their white level.
     Raises: any error of Pillow for a broken file; ValueError for the above, NaN, or sides above ``MAX_SIDE``.
     """
     with warnings.catch_warnings():
@@ -42,8 +43,7 @@ def decode(content: bytes, *, size: int, channels: int) -> Decoded:
             scale = _transparency_scale(file)
             ImageOps.exif_transpose(file, in_place=True)
             tags, is_ppm, whole = getattr(file, "tag_v2", {}), file.format == "PPM", file.size
-            left, top, side = (whole[0] - min(whole)) // 2, (whole[1] - min(whole)) // 2, min(whole)
-            image = file.crop((left, top, left + side, top + side))
+            image = file.crop(center_crop(whole, size))
     del file  # hundreds of megabytes for a large image
     alpha = _transparent_color(image, scale)
     if image.mode[0] in "IF":
@@ -51,9 +51,23 @@ def decode(content: bytes, *, size: int, channels: int) -> Decoded:
     image, transparent = _on_white(image, alpha)
     for mode in ("RGB", "L")[: 1 + (channels == 1)]:  # LAB converts to grayscale only through RGB
         image = image if image.mode == mode else image.convert(mode)
-    if image.size != (size, size):
-        image = image.resize((size, size), Image.Resampling.BICUBIC)
+    if image.size != size[::-1]:
+        image = image.resize(size[::-1], Image.Resampling.BICUBIC)
     return Decoded(F.pil_to_tensor(image), whole, transparent)
+
+
+def center_crop(whole: tuple[int, int], size: tuple[int, int]) -> tuple[int, int, int, int]:
+    """Return (left, top, right, bottom) of the largest centered crop with the aspect ratio of ``size``.
+
+    Args: whole: (width, height) of the image; size: (height, width).
+
+    >>> center_crop((64, 48), (32, 32)), center_crop((64, 48), (16, 64))
+    ((8, 0, 56, 48), (0, 16, 64, 32))
+    """
+    width = min(whole[0], max(1, round(whole[1] * size[1] / size[0])))
+    height = min(whole[1], max(1, round(whole[0] * size[0] / size[1])))
+    left, top = (whole[0] - width) // 2, (whole[1] - height) // 2
+    return left, top, left + width, top + height
 
 
 def reason(error: BaseException) -> str:
@@ -76,7 +90,7 @@ def _levels(image: Image.Image, tags: dict[int, object], is_ppm: bool) -> Image.
         bits = tags.get(_BITS_PER_SAMPLE, (16,))
         white = 2.0 ** (bits[0] if isinstance(bits, tuple) else 16) - 1
     else:
-        raise ValueError("signed or 32-bit integers, in which no value is known to be white")
+        raise ValueError("signed or 32-bit integers, whose white level is unknown")
     np.clip(values, 0, white, out=values)
     values *= 255 / white
     levels = np.rint(values, out=values).astype(np.uint8)
@@ -87,7 +101,7 @@ def _transparency_scale(file: Image.Image) -> int:
     """Return the factor by which Pillow scales the samples of a PNG to 8 bits, but not its transparent color."""
     raw = str(file.tile[0].args) if getattr(file, "tile", None) else ""  # type: ignore[attr-defined]
     if file.mode == "RGB" and ";16" in raw and "transparency" in file.info:
-        raise ValueError("one transparent color of 16 bits, of which 8 can be read")
+        raise ValueError("a transparent color of 16 bits, of which only 8 can be read")
     return {"L;2": 85, "L;4": 17}.get(raw, 1)
 
 
@@ -105,10 +119,8 @@ def _on_white(image: Image.Image, alpha: Image.Image | None) -> tuple[Image.Imag
     """Return the image composited onto white, and whether it was transparent."""
     if alpha is None and not image.has_transparency_data:
         return image, False
-    if image.mode == "La":
-        image = image.convert("LA")
     if alpha is None:
-        image = image.convert("RGBA")
+        image = (image.convert("LA") if image.mode == "La" else image).convert("RGBA")
     else:
         image = image.convert("L") if image.mode == "1" else image.copy()
         image.info.pop("transparency", None)

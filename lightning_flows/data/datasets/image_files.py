@@ -1,4 +1,4 @@
-"""Read the images of a folder or tar archive, of any size, into one tensor."""
+"""Read the images of a folder or archive, of any size, into one tensor."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -9,54 +9,49 @@ from pathlib import Path, PurePosixPath
 import torch
 from tqdm import tqdm
 
-from lightning_flows.data.datasets.decoding import decode, reason
-from lightning_flows.data.datasets.image_sources import REPLACE, is_image, open_source, printable
+from lightning_flows.data.datasets.decoding import MAX_SIDE, center_crop, decode, reason
 from lightning_flows.data.datasets.images import ImageDataset
 from lightning_flows.data.datasets.layouts import find_layout, split_of
 from lightning_flows.data.datasets.memory import empty_images
-from lightning_flows.errors import DataError, ShapeError
+from lightning_flows.data.datasets.sources import is_image, open_source, printable
+from lightning_flows.errors import DataError, UsageError
 
 
 @dataclass(frozen=True)
 class ImageReport:
-    """What was done to the images of one reading; sizes are (width, height) in pixels."""
+    """What was done to the images of one reading: ``size`` is (height, width), ``sizes`` are (width, height)."""
 
     root: str
-    size: int
+    size: tuple[int, int]
     sizes: Sequence[tuple[int, int]]
-    num_left_out: int = 0
-    left_out: str = ""
     transparent: Sequence[bool] = ()
+    left_out: str = ""
 
     @property
     def num_resized(self) -> int:
-        """Number of images whose shorter side was not ``size``."""
-        return sum(min(size) != self.size for size in self.sizes)
+        """Number of images that were resized after cropping."""
+        crops = (center_crop(whole, self.size) for whole in self.sizes)
+        return sum((bottom - top, right - left) != self.size for left, top, right, bottom in crops)
 
     @property
     def num_cropped(self) -> int:
-        """Number of images that were not square."""
-        return sum(width != height for width, height in self.sizes)
+        """Number of images whose aspect ratio differs."""
+        return sum(center_crop(whole, self.size) != (0, 0, *whole) for whole in self.sizes)
 
     def __str__(self) -> str:
         """Return one line for a person.
 
-        >>> print(ImageReport("cats.tar", 32, [(32, 32), (64, 48)], num_left_out=1))
-        cats.tar: read 2 images, 1 resized, 1 cropped to 32x32 (widths 32 to 64, heights 32 to 48); 1 file left out
+        >>> print(ImageReport("cats.tar", (32, 32), [(32, 32), (64, 48)], left_out="1 file left out"))
+        cats.tar: read 2 images of width 32 to 64 and height 32 to 48; 1 cropped, 1 resized to 32x32; 1 file left out
         """
         text = f"{self.root}: read {len(self.sizes)} images"
         if self.num_resized or self.num_cropped:
-            widths, heights = zip(*self.sizes, strict=True)
-            text += (
-                f", {self.num_resized} resized, {self.num_cropped} cropped to {self.size}x{self.size}"
-                f" (widths {min(widths)} to {max(widths)}, heights {min(heights)} to {max(heights)})"
-            )
+            (w, h), (height, width) = zip(*self.sizes, strict=True), self.size
+            text += f" of width {min(w)} to {max(w)} and height {min(h)} to {max(h)}"
+            text += f"; {self.num_cropped} cropped, {self.num_resized} resized to {height}x{width}"
         if any(self.transparent):
-            text += f", {sum(self.transparent)} with transparency laid on white"
-        if self.num_left_out:
-            text += f"; {self.num_left_out} file{'s' * (self.num_left_out > 1)} left out"
-            text += f" ({self.left_out})" if self.left_out else ""
-        return text
+            text += f"; {sum(self.transparent)} with transparency, composited onto white"
+        return f"{text}; {self.left_out}" if self.left_out else text
 
     def among(self, chosen: slice) -> "ImageReport":
         """Return the report for a slice of the images."""
@@ -64,25 +59,27 @@ class ImageReport:
 
 
 class ImageFiles:
-    """The image files of a folder or tar archive, flat or by class: listed immediately, read on demand.
+    """The image files of a folder or archive: listed immediately, read on demand, names sorted.
 
-    Layouts: ``root/*.png``, ``root/CLASS/*.png``, ``root/PART/*.png``, ``root/PART/CLASS/*.png`` or
-    ``root/CLASS/PART/*.png``, where PART is train, val, test or a synonym in any case; see
-    :mod:`lightning_flows.data.datasets.layouts`.
-    Wrapping folders, as tar archives often have, are skipped. With splits,
-    files outside of them are left out, and so are links to files that are already included. Nothing is written to disk,
-    and names are sorted.
+    For layouts see :func:`~lightning_flows.data.datasets.layouts.find_layout`. With splits, files outside of them are
+    left out, and so are links to files that are already included. Nothing is written to disk.
+
+    Args:
+        root: a folder, a tar archive (compressed or not) or a zip archive.
+        skip_broken: leave out files that are no readable image, instead of raising an error.
 
     Attributes:
-        parts: names of the images in each split; a single key ``""`` if there are no splits.
+        splits: names of the images in each split; a single key ``""`` if there are no splits.
         classes: sorted class names; an image outside of class folders has the class ``""``.
-        num_left_out: number of files that are not read; ``left_out`` describes them.
+        left_out: describes the files that are not read, if any.
+        broken: reasons why files could not be read or decoded, by name.
 
-    Raises: DataError if root is missing, is neither folder nor tar, cannot be read, holds no images, or has a folder
-    that may or may not be a split.
+    Raises: DataError if root is missing, is neither folder nor archive, cannot be read, contains no images, or has a
+    folder that may or may not be a split.
     """
 
-    def __init__(self, root: str | Path) -> None:
+    def __init__(self, root: str | Path, *, skip_broken: bool = False) -> None:
+        self.skip_broken = skip_broken
         self._source = open_source(root)
         for link in map(PurePosixPath, self._source.links):
             if split_of(link.name) or (is_image(link) and any(map(split_of, link.parts))):
@@ -94,64 +91,68 @@ class ImageFiles:
             layout = find_layout({name: PurePosixPath(name).parts for name in self._source.names})
         except DataError as error:
             raise DataError(f"{printable(self._source.root)}: {error}") from None
-        self.parts = {part: self._once(names) for part, names in layout.parts.items()}
+        self.splits = {split: self._once(names) for split, names in layout.splits.items()}
         self._class_of = layout.class_of
-        self.classes = sorted(set(self._class_of.values()))
-        num_outside, num_read = layout.outside.total(), sum(map(len, self.parts.values()))
-        self.num_left_out = self._source.num_others + len(self._source.names) - num_read
-        suffixes = Counter(PurePosixPath(name).suffix.lower() or "no suffix" for name in self._source.others)
-        left_out = {f"images in {folder}" if folder else "loose images": n for folder, n in layout.outside.items()}
-        left_out["links to images"] = len(self._source.names) - num_read - num_outside
-        self.left_out = ", ".join(
-            f"{printable(what)}: {num}" for what, num in [*left_out.items(), *suffixes.most_common(5)] if num
-        )
+        self.classes = sorted(set(layout.class_of.values()))
+        self.left_out = self._describe_left_out(layout.outside)
+        self.broken: dict[str, str] = {}
         self._digests: dict[str, bytes] = {}
 
-    def digests(self, names: Sequence[str], *, progress: bool = True) -> list[bytes]:
-        """Return a 16-byte digest of the content of each file. Raises: DataError naming broken files."""
-        missing, broken = [name for name in names if name not in self._digests], dict[str, str]()
-        for name, content in self._contents(missing, broken, progress=progress):
+    def digests(self, names: Sequence[str], *, progress: bool = True) -> dict[str, bytes]:
+        """Return a 16-byte digest of the content of each file; those that cannot be read are added to ``broken``."""
+        missing = [name for name in names if name not in self._digests and name not in self.broken]
+        for name, content in self._contents(missing, progress=progress):
             self._digests[name] = _digest(content)
-        self._refuse(broken)
-        return [self._digests[name] for name in names]
+        return {name: self._digests[name] for name in names if name in self._digests}
 
     def read(
         self,
         names: Sequence[str],
         *,
-        size: int = 32,
+        size: int | tuple[int, int] = 32,
         channels: int = 3,
         progress: bool = True,
         check: Sequence[str] = (),
     ) -> tuple[ImageDataset, ImageReport]:
-        """Decode images: crop the central square, resize it (bicubic, antialiased), convert to RGB or grayscale.
+        """Decode images: crop the center, resize it (bicubic, antialiased), convert to RGB or grayscale.
 
         Files in ``check`` are decoded as well, but only to find broken ones.
 
-        Shapes: images uint8 ``(N, channels, size, size)``, in the order of ``names``.
-        Raises: DataError naming all broken files, or if the images exceed free memory; ShapeError for a size below 1
-        or channels other than 1 or 3.
+        Shapes: images uint8 ``(N, channels, H, W)``, in the order of ``names``.
+        Raises: DataError naming all broken files unless they are skipped, or if the images exceed the free memory;
+        UsageError for a size outside 1 to 65,535, or channels other than 1 or 3.
         """
-        check_format(size, channels)
-        images = empty_images(len(names), channels, size)
-        sizes, transparent, broken = [(0, 0)] * len(names), [False] * len(names), dict[str, str]()
-        position = {name: i for i, name in enumerate(names)}
-        for name, content in self._contents([*names, *check], broken, progress=progress):
+        shape = image_shape(size, channels)
+        images = empty_images(len(names), shape)
+        position, infos = {name: i for i, name in enumerate(names)}, dict[str, tuple[tuple[int, int], bool]]()
+        for name, content in self._contents([*names, *check], progress=progress):
             try:
-                decoded = decode(content, size=size, channels=channels)
+                decoded = decode(content, size=shape[1:], channels=channels)
             except Exception as error:  # decoders may raise anything for a broken file
-                broken[name] = f"is no readable image ({printable(reason(error))})"
+                self.broken[name] = f"is not a readable image ({printable(reason(error))})"
                 continue
             self._digests[name] = _digest(content)
-            if (i := position.get(name)) is not None:
-                images[i], sizes[i], transparent[i] = decoded.image, decoded.size, decoded.transparent
-        self._refuse(broken)
-        labels = torch.tensor([self.classes.index(self._class_of[name]) for name in names], dtype=torch.long)
-        root = printable(self._source.root)
-        report = ImageReport(root, size, sizes, self.num_left_out, self.left_out, transparent)
-        return ImageDataset(images, labels, names=names), report
+            if name in position:
+                images[position[name]], infos[name] = decoded.image, (decoded.size, decoded.transparent)
+        if self.broken and not self.skip_broken:
+            raise DataError(f"{self.describe_broken()}: remove or replace, or leave out by data.skip_broken=true")
+        kept = [name for name in names if name in infos]
+        for i, name in enumerate(kept) if len(kept) < len(names) else ():
+            images[i] = images[position[name]]
+        labels = torch.tensor([self.classes.index(self._class_of[name]) for name in kept], dtype=torch.long)
+        sizes, transparent = [infos[name][0] for name in kept], [infos[name][1] for name in kept]
+        report = ImageReport(printable(self._source.root), shape[1:], sizes, transparent, self.left_out)
+        return ImageDataset(images[: len(kept)], labels, names=kept), report
 
-    def _contents(self, names: Sequence[str], broken: dict[str, str], *, progress: bool) -> Iterator[tuple[str, bytes]]:
+    def describe_broken(self) -> str:
+        """Name up to ten broken files, and count them."""
+        named = [f"{printable(self._source.root / name)} {self.broken[name]}" for name in sorted(self.broken)[:10]]
+        if len(self.broken) == 1:
+            return named[0]
+        more = f", and {len(self.broken) - len(named)} more" if len(self.broken) > len(named) else ""
+        return f"{len(self.broken)} files cannot be used: {', '.join(named)}{more}"
+
+    def _contents(self, names: Sequence[str], *, progress: bool) -> Iterator[tuple[str, bytes]]:
         bar = tqdm(
             desc=f"Reading {printable(self._source.root.name)}",
             total=len(names),
@@ -161,35 +162,38 @@ class ImageFiles:
             disable=None if progress else True,  # None: only on a terminal
         )
         with bar:
-            for item in self._source.read(names, broken) if names else ():
+            for item in self._source.read(names, self.broken) if names else ():
                 yield item
                 bar.update()
 
     def _once(self, names: Iterable[str]) -> list[str]:
         """Return the sorted names without links to other files among them."""
-        real = self._source.real
-        first: dict[str, str] = {}
+        real, first = self._source.real, dict[str, str]()
         for name in sorted(names, key=lambda name: (name in self._source.file_links, name)):
             first.setdefault(real.get(name, name), name)
         return sorted(first.values())
 
-    def _refuse(self, broken: dict[str, str]) -> None:
-        """Raise DataError, naming the broken files in one line, if there are any."""
-        if not broken:
-            return
-        named = [f"{printable(self._source.root / name)} {broken[name]}" for name in sorted(broken)[:10]]
-        if len(named) > 1:
-            more = f", and {len(broken) - len(named)} more" if len(broken) > len(named) else ""
-            raise DataError(f"{len(broken)} files cannot be used: {', '.join(named)}{more}: remove or replace them")
-        raise DataError(f"{named[0]}: {REPLACE}")
+    def _describe_left_out(self, outside: Counter[str]) -> str:
+        num_links = len(self._source.names) - sum(map(len, self.splits.values())) - outside.total()
+        suffixes = Counter(PurePosixPath(name).suffix.lower() or "no suffix" for name in self._source.others)
+        kinds = {f"images in {folder}" if folder else "loose images": num for folder, num in outside.items()}
+        kinds |= {"links to images": num_links} if num_links else {}
+        described = [f"{printable(kind)}: {num}" for kind, num in [*kinds.items(), *suffixes.most_common(5)]]
+        total = sum(kinds.values()) + suffixes.total()
+        return f"{total} file{'s' * (total > 1)} left out ({', '.join(described)})" if total else ""
 
 
-def check_format(size: int, channels: int) -> None:
-    """Raise ShapeError unless images can be brought to this size in pixels and number of channels."""
-    if not 1 <= size <= 65_535:
-        raise ShapeError(f"expected a size from 1 to 65,535 pixels; got {size}")
+def image_shape(size: int | Sequence[int], channels: int) -> tuple[int, int, int]:
+    """Return (channels, height, width) for a size in pixels: one number, or height and width.
+
+    Raises: UsageError for a size outside 1 to 65,535, or channels other than 1 or 3.
+    """
+    sides = (size, size) if isinstance(size, int) else tuple(size)
+    if len(sides) != 2 or not all(1 <= side <= MAX_SIDE for side in sides):
+        raise UsageError(f"expected size from 1 to {MAX_SIDE:,} pixels, or a list of height and width; got {size}")
     if channels not in (1, 3):
-        raise ShapeError(f"expected 1 channel (grey) or 3 (RGB); got {channels}")
+        raise UsageError(f"expected channels of 1 (grayscale) or 3 (RGB); got {channels}")
+    return channels, *sides
 
 
 def _digest(content: bytes) -> bytes:

@@ -1,4 +1,4 @@
-"""Images in memory, with a label and a name each."""
+"""Images in memory, with labels and names."""
 
 from collections.abc import Callable, Sequence
 
@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from lightning_flows.errors import ShapeError
+from lightning_flows.errors import InputTypeError, ShapeError
 
 
 class ImageDataset(Dataset[dict[str, Tensor]]):
@@ -16,11 +16,11 @@ class ImageDataset(Dataset[dict[str, Tensor]]):
 
     Args:
         images: uint8, ``(N, C, H, W)``, values 0 to 255.
-        labels: integers, ``(N,)``.
-        names: N names, for example the path inside a folder, or ``test/00012``.
-        transform: applied to each uint8 image when it is taken; for example a torchvision v2 transform.
+        labels: integers, ``(N,)``; default: zeros.
+        names: N names, for example relative paths; default: numbers.
+        transform: applied to each uint8 image when it is accessed; for example a torchvision v2 transform.
 
-    Raises: TypeError if the images are not uint8; ShapeError if the shapes or lengths do not fit together.
+    Raises: TypeError if the images are not uint8; ShapeError if the shapes or lengths do not match.
 
     >>> images = torch.zeros(2, 3, 8, 8, dtype=torch.uint8)
     >>> dataset = ImageDataset(images, torch.tensor([4, 5]), names=["a.png", "b.png"])
@@ -31,23 +31,23 @@ class ImageDataset(Dataset[dict[str, Tensor]]):
     def __init__(
         self,
         images: Tensor,
-        labels: Tensor,
+        labels: Tensor | None = None,
         *,
-        names: Sequence[str],
+        names: Sequence[str] | None = None,
         transform: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
         if images.dtype != torch.uint8:
-            raise TypeError(f"expected uint8 images; got {images.dtype}")
+            raise InputTypeError(f"expected uint8 images; got {images.dtype}")
         if images.ndim != 4:
             raise ShapeError(f"expected images of shape (N, C, H, W); got {tuple(images.shape)}")
-        if labels.shape != images.shape[:1] or len(names) != len(images):
+        self.images = images
+        self.labels = torch.zeros(len(images), dtype=torch.long) if labels is None else labels.long()
+        self.names = list(map(str, range(len(images)))) if names is None else list(names)
+        if self.labels.shape != images.shape[:1] or len(self.names) != len(images):
             raise ShapeError(
                 f"expected a label and a name for each of {len(images)} images; "
-                f"got labels of shape {tuple(labels.shape)} and {len(names)} names"
+                f"got labels of shape {tuple(self.labels.shape)} and {len(self.names)} names"
             )
-        self.images = images
-        self.labels = labels.long()
-        self.names = list(names)
         self.transform = transform
 
     def __len__(self) -> int:

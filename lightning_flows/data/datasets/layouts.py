@@ -1,11 +1,11 @@
-"""Splits and classes from the folders of a dataset: recognized or refused, but never guessed."""
+"""Splits and classes from the folders of a data set: recognized or refused, but never guessed."""
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from lightning_flows.data.datasets.image_sources import printable
+from lightning_flows.data.datasets.sources import printable
 from lightning_flows.errors import DataError
 
 SYNONYMS = {"train": ("train", "training"), "val": ("val", "valid", "validation"), "test": ("test", "testing")}
@@ -24,7 +24,7 @@ _ADVICE = "expected train/, val/ and test/ (see docs/own-images.md): rename or m
 class Layout:
     """Names by split (``""`` if there are none), class of each name, and number of images outside, by folder."""
 
-    parts: dict[str, list[str]]
+    splits: dict[str, list[str]]
     class_of: dict[str, str]
     outside: Counter[str] = field(default_factory=Counter)
 
@@ -59,30 +59,32 @@ def find_layout(paths: dict[str, tuple[str, ...]]) -> Layout:
     or a class.
     """
     skip = _num_wrappers(list(paths.values()))
-    paths = {name: parts[skip:] for name, parts in paths.items()}
-    if all(len(parts) > 2 and split_of(parts[1]) and not split_of(parts[0]) for parts in paths.values()):
-        paths = {name: (parts[1], parts[0], *parts[2:]) for name, parts in paths.items()}
-    folders = sorted({parts[0] for parts in paths.values() if len(parts) > 1})
-    found: dict[str, list[str]] = {split: [name for name in folders if split_of(name) == split] for split in SYNONYMS}
-    for split, same in found.items():
-        if len(same) > 1:
-            raise DataError(f"{_quoted(same)} are both {split}: merge or rename them")
-    chosen = {split: same[0] for split, same in found.items() if same}
-    _refuse_resemblances(folders, chosen, alone=all(len(parts) > 1 for parts in paths.values()))
-    for parts in paths.values():
-        _refuse_inside(parts[:-1], split_of(parts[0]) if len(parts) > 1 else None)
+    paths = {name: path[skip:] for name, path in paths.items()}
+    if all(len(path) > 2 and split_of(path[1]) and not split_of(path[0]) for path in paths.values()):
+        paths = {name: (path[1], path[0], *path[2:]) for name, path in paths.items()}  # CLASS/SPLIT
+    folders = sorted({path[0] for path in paths.values() if len(path) > 1})
+    chosen: dict[str, str] = {}
+    for folder in folders:
+        if (split := split_of(folder)) and chosen.setdefault(split, folder) != folder:
+            raise DataError(f"{_quoted([chosen[split], folder])} are both {split}: merge or rename them")
+    _refuse_resemblances(folders, chosen, alone=all(len(path) > 1 for path in paths.values()))
+    for path in paths.values():
+        _refuse_inside(path[:-1], split_of(path[0]) if len(path) > 1 else None)
     if not chosen:
-        return Layout({"": list(paths)}, {name: _class(parts) for name, parts in paths.items()})
-    inside = {name: parts for name, parts in paths.items() if len(parts) > 1 and parts[0] in chosen.values()}
-    outside = Counter(parts[0] + "/" if len(parts) > 1 else "" for name, parts in paths.items() if name not in inside)
+        return Layout({"": list(paths)}, {name: _class(path) for name, path in paths.items()})
+    inside = {name: path for name, path in paths.items() if len(path) > 1 and path[0] in chosen.values()}
+    outside = Counter(path[0] + "/" if len(path) > 1 else "" for name, path in paths.items() if name not in inside)
     if len(chosen) == 1 and outside:
-        (split, folder), *_ = chosen.items()
+        folder = _quoted(chosen.values())
+        others = [f"{printable(name) or 'loose images'} ({num})" for name, num in sorted(outside.items())[:10]]
         raise DataError(
-            f"{_quoted([folder])} may be a split or a class, as it lies beside {_described(outside)}: add the other "
-            f"splits, or rename {_quoted([folder])}, if it is a class, or move it away"
+            f"{folder} may be a split or a class, as it is next to {', '.join(others)}: add the other splits, rename "
+            f"{folder} if it is a class, or move it away"
         )
-    by_split = {split: [name for name, parts in inside.items() if parts[0] == chosen[split]] for split in chosen}
-    return Layout(by_split, {name: _class(parts[1:]) for name, parts in inside.items()}, outside)
+    splits = {
+        split: [n for n, path in inside.items() if path[0] == chosen[split]] for split in SYNONYMS if split in chosen
+    }
+    return Layout(splits, {name: _class(path[1:]) for name, path in inside.items()}, outside)
 
 
 def _num_wrappers(paths: Sequence[tuple[str, ...]]) -> int:
@@ -102,41 +104,35 @@ def _num_wrappers(paths: Sequence[tuple[str, ...]]) -> int:
 def _refuse_resemblances(folders: list[str], chosen: dict[str, str], *, alone: bool) -> None:
     """Refuse folders whose names contain a split among other words, unless one such folder holds everything."""
     others = [folder for folder in folders if folder not in chosen.values()]
-    alike = [folder for folder in others if resembled_split(folder)]
     mentioned = {folder: {_WORDS[word] for word in _words(folder) if word in _WORDS} for folder in others}
-    if chosen or len(set().union(*mentioned.values())) > 1:  # seg_train and seg_test; "test tube" alone is a class
-        alike += [folder for folder, splits in mentioned.items() if splits and folder not in alike]
+    several = chosen or len(set().union(*mentioned.values())) > 1  # as seg_train, seg_test; "test tube" is a class
+    alike = [folder for folder in others if resembled_split(folder) or (several and mentioned[folder])]
     if alike and not (alone and len(folders) == 1):
-        raise DataError(f"{_quoted(sorted(alike))} may be a split or a class: {_ADVICE}")
+        raise DataError(f"{_quoted(alike)} may be a split or a class: {_ADVICE}")
 
 
 def _refuse_inside(folders: tuple[str, ...], split: str | None) -> None:
     """Refuse a folder below the first level that denotes a different split than the one containing it, if any."""
     for depth, folder in enumerate(folders[1:], start=2):
-        inner = split_of(folder) or resembled_split(folder)
-        if inner not in (None, split):
+        if (split_of(folder) or resembled_split(folder)) not in (None, split):
             where = "/".join(folders[:depth])
-            raise DataError(f"{_quoted([where])} seems a split, but lies within {_quoted([folders[0]])}: {_ADVICE}")
+            raise DataError(f"{_quoted([where])} looks like a split inside {_quoted([folders[0]])}: {_ADVICE}")
 
 
 def _words(folder: str) -> list[str]:
     """Split a folder's name into lowercase words, including names such as trainSet, trainset and trainB."""
     words = re.findall("[a-z]+", re.sub("(?<=[a-z])(?=[A-Z])", " ", folder).lower())
-    return [part for word in words for part in _parted(word)]
+    compounds = [re.fullmatch(f"({'|'.join(_WORDS)})({_FILLER})", word) for word in words]
+    return [
+        piece
+        for word, compound in zip(words, compounds, strict=True)
+        for piece in (compound.groups() if compound and word not in _WORDS else [word])
+    ]
 
 
-def _parted(word: str) -> list[str]:
-    compound = re.fullmatch(f"({'|'.join(_WORDS)})({_FILLER})", word)
-    return list(compound.groups()) if compound and word not in _WORDS else [word]
+def _class(path: tuple[str, ...]) -> str:
+    return path[0] if len(path) > 1 else ""
 
 
-def _class(parts: tuple[str, ...]) -> str:
-    return parts[0] if len(parts) > 1 else ""
-
-
-def _described(outside: Counter[str]) -> str:
-    return ", ".join(f"{printable(folder) or 'loose images'} ({num})" for folder, num in sorted(outside.items())[:10])
-
-
-def _quoted(folders: Sequence[str]) -> str:
-    return " and ".join(repr(folder) for folder in folders[:10])
+def _quoted(folders: Iterable[str]) -> str:
+    return " and ".join(repr(folder) for folder in list(folders)[:10])

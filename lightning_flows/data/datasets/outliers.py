@@ -1,4 +1,4 @@
-"""Images that a flow over photographs was not trained on."""
+"""Images that a flow trained on photographs has not seen."""
 
 from collections.abc import Sequence
 
@@ -11,28 +11,28 @@ from lightning_flows.functional.streams import stream
 
 
 def constant_images(num: int, event_shape: Sequence[int], seed: int = 0) -> Tensor:
-    """Images of one color each, uniform over all colors: uint8 ``(num, *event_shape)``."""
+    """Return images of one color each, uniform over all colors: uint8 ``(num, *event_shape)``."""
     channels, height, width = event_shape
     colors = torch.randint(256, (num, channels, 1, 1), generator=stream(seed, "constant images"), dtype=torch.uint8)
     return colors.expand(-1, -1, height, width).contiguous()
 
 
 def noise_images(num: int, event_shape: Sequence[int], seed: int = 0) -> Tensor:
-    """Images whose levels are independent and uniform: uint8 ``(num, *event_shape)``, 8 bits per dimension."""
+    """Return independent uniform noise: uint8 ``(num, *event_shape)``, 8 bits per dimension."""
     return torch.randint(256, (num, *event_shape), generator=stream(seed, "noise images"), dtype=torch.uint8)
 
 
 def images_as(images: Tensor, event_shape: Sequence[int]) -> Tensor:
-    """Images with the channels and size of others: gray is repeated, color averaged, another size resized.
+    """Convert images to another shape: grayscale is repeated, color averaged, another size resized.
 
     Shapes: uint8 ``(N, 1 or 3, H, W)`` to ``(N, *event_shape)``. Raises: ShapeError for other channels.
     """
     channels, height, width = event_shape
     if images.shape[1] not in (1, 3) or channels not in (1, 3):
-        raise ShapeError(f"expected images with 1 or 3 channels; got {images.shape[1]}, to become {channels}")
+        raise ShapeError(f"expected images with 1 or 3 channels; got {images.shape[1]} and {channels}")
     if images.shape[1] != channels:
-        grey = images.float().mean(1, keepdim=True).round().to(torch.uint8)
-        images = grey.expand(-1, channels, -1, -1)
+        gray = images.float().mean(1, keepdim=True).round().to(torch.uint8)
+        images = gray.expand(-1, channels, -1, -1)
     if images.shape[2:] != (height, width):
         images = F.resize(images, [height, width], antialias=True)
     return images.contiguous()

@@ -1,42 +1,43 @@
-"""Crops of the two photographs that scikit-learn carries: real images without a download."""
+"""Crops of scikit-learn's two sample photographs: real images without a download."""
 
 from itertools import groupby
+from pathlib import PureWindowsPath
 
 import torch
 from sklearn.datasets import load_sample_images
 from torch import Tensor
 
 from lightning_flows.data.datasets.images import ImageDataset
-from lightning_flows.errors import DataError
+from lightning_flows.errors import UsageError
 
 CROP = 32  # pixels, height and width of a crop
 BAND = 64  # pixels; ten such bands make the width of a photograph
 BANDS = ("train", "train", "test", "train", "train", "val", "train", "test", "train", "train")
 
 
-def sample_photo_crops(part: str, *, stride: int = 4) -> ImageDataset:
-    """Return the 32x32 RGB crops of one part: ``train``, ``val`` or ``test``.
+def sample_photo_crops(split: str, *, stride: int = 4) -> ImageDataset:
+    """Return the 32x32 RGB crops of train, val or test.
 
     The width of each photograph (427 x 640 pixels) is cut into ten vertical bands: bands 2 and 7 test, band 5
-    validates, the others train. A crop lies wholly within neighboring bands of its part, so no pixel is in two parts.
-    Validation and test crops do not overlap each other; training crops start at every ``stride`` pixels.
-    The label is the photograph, and the name its file and the crop's top left corner.
+    validates, the others train. A crop lies wholly within neighboring bands of its split, so no pixel is in two splits.
+    Validation and test crops do not overlap; training crops start at every ``stride`` pixels. The label is the
+    photograph, and the name its file and the top left corner of the crop.
 
     Shapes: images uint8 ``(N, 3, 32, 32)``; N is 16632 (stride 4), 52 and 104.
-    Raises: DataError if the part is unknown or the stride is below 1.
+    Raises: UsageError if the split is unknown or the stride is below 1.
 
     >>> crops = sample_photo_crops("val")
     >>> len(crops), crops.names[1]
     (52, 'china.jpg y=0 x=352')
     """
-    if part not in BANDS:
-        raise DataError(f"expected part train, val or test; got {part!r}")
+    if split not in BANDS:
+        raise UsageError(f"expected split train, val or test; got {split!r}")
     if stride < 1:
-        raise DataError(f"expected a stride of at least 1 pixel; got {stride}")
-    step = stride if part == "train" else CROP
+        raise UsageError(f"expected stride of at least 1; got {stride}")
+    step = stride if split == "train" else CROP
     images, labels, names = [], [], []
     for label, (file, photo) in enumerate(_photos().items()):
-        for start, stop in _runs(part):
+        for start, stop in _runs(split):
             crops = photo[:, :, start:stop].unfold(1, CROP, step).unfold(2, CROP, step)  # (3, rows, columns, 32, 32)
             _, rows, columns, _, _ = crops.shape
             images.append(crops.permute(1, 2, 0, 3, 4).reshape(-1, 3, CROP, CROP))
@@ -46,27 +47,25 @@ def sample_photo_crops(part: str, *, stride: int = 4) -> ImageDataset:
 
 
 def sample_photo(name: str = "china.jpg") -> Tensor:
-    """Return a whole photograph, uint8 ``(3, 427, 640)``. Raises: DataError if there is none of that name."""
+    """Return a whole photograph, uint8 ``(3, 427, 640)``. Raises: UsageError for an unknown name."""
     photos = _photos()
     if name not in photos:
-        raise DataError(f"expected one of the photographs {', '.join(photos)}; got {name!r}")
+        raise UsageError(f"expected one of the photographs {', '.join(photos)}; got {name!r}")
     return photos[name]
 
 
 def _photos() -> dict[str, Tensor]:
     """Return file name → photograph, uint8 ``(3, 427, 640)``."""
     bunch = load_sample_images()
-    return {
-        file.replace("\\", "/").rsplit("/", 1)[-1]: torch.tensor(image).permute(2, 0, 1)
-        for file, image in zip(bunch.filenames, bunch.images, strict=True)
-    }
+    names = [PureWindowsPath(file).name for file in bunch.filenames]  # accepts both kinds of slashes
+    return {name: torch.tensor(image).permute(2, 0, 1) for name, image in zip(names, bunch.images, strict=True)}
 
 
-def _runs(part: str) -> list[tuple[int, int]]:
-    """Return the (start, stop) columns of each run of neighboring bands of one part, in pixels.
+def _runs(split: str) -> list[tuple[int, int]]:
+    """Return the (start, stop) columns of each run of neighboring bands of a split, in pixels.
 
     >>> _runs("train")
     [(0, 128), (192, 320), (384, 448), (512, 640)]
     """
     runs = [list(run) for _, run in groupby(range(len(BANDS)), key=lambda band: BANDS[band])]
-    return [(BAND * run[0], BAND * (run[-1] + 1)) for run in runs if BANDS[run[0]] == part]
+    return [(BAND * run[0], BAND * (run[-1] + 1)) for run in runs if BANDS[run[0]] == split]

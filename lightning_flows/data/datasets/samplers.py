@@ -1,74 +1,88 @@
-"""Training images without end, in an order that a run can take up again anywhere."""
+"""Samplers for training that can be resumed anywhere, and for evaluation that sees each item once."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sized
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset, DistributedSampler
 
-from lightning_flows.data.datasets.images import ImageDataset
 from lightning_flows.functional.streams import seeded, stream
 
 
-class TrainingImages(Dataset[dict[str, Tensor]]):
-    """Images as training sees them: item k is image k mod N in epoch k // N.
+class TrainingItems(Dataset[dict[str, Tensor]]):
+    """Endless training items: item k is item k mod N of the dataset in epoch k // N.
 
-    What the transform draws at random follows from the seed and k alone: neither from the process that loads it, nor
-    from what was loaded before. To be read through :class:`ShuffledSampler`.
+    What the dataset draws from torch's global generator depends only on the seed and k, not on the process that loads
+    it nor on what was loaded before. The generator's state is restored.
 
     Args:
-        images: N images with their transform.
-        seed: of the transform's random numbers.
+        dataset: N items, for example images with a random transform.
+        seed: seed of the random numbers.
     """
 
-    def __init__(self, images: ImageDataset, *, seed: int) -> None:
-        self.images, self.seed = images, seed
+    def __init__(self, dataset: Dataset[dict[str, Tensor]], *, seed: int) -> None:
+        self.dataset, self.seed = dataset, seed
 
     def __len__(self) -> int:
-        return len(self.images)
+        return len(cast(Sized, self.dataset))
 
     def __getitem__(self, k: int) -> dict[str, Tensor]:
         with seeded(self.seed, "augmentation", k):
-            return self.images[k % len(self.images)]
+            return self.dataset[k % len(self)]
 
 
-class ShuffledSampler(DistributedSampler[int]):
-    """Numbers k of :class:`TrainingImages`: each epoch in an order of its own, which follows from seed and epoch.
+class EpochSampler(DistributedSampler[int]):
+    """Numbers k of endless items, N per epoch; epoch e visits ``e·N + order``, an order of its own.
 
-    Batch i of all ranks together holds the same images whatever the number of ranks: image j of it goes to rank
-    j mod ranks. As a DistributedSampler it is told the epoch by Lightning, and otherwise left alone.
+    Batch i of all ranks together holds the same items for any number of ranks: item j of it goes to rank j mod ranks.
+    It subclasses DistributedSampler so that Lightning calls ``set_epoch`` and does not replace it.
 
     Args:
-        dataset: the images.
-        batch_size: images of a batch on each rank.
-        drop_last: leave out an incomplete last batch; otherwise the ranks' shares are made equal by repeating images.
-        seed: of the orders.
-        num_ranks: processes that share the data.
-        rank: number of this process among them.
-        first_step: tells how many batches of the epoch are done already, where a run goes on within an epoch.
+        dataset: the N items, which also accept larger numbers.
+        batch_size: items per batch and rank.
+        shuffle: visit each epoch in a random order that depends only on seed and epoch; otherwise in order.
+        drop_last: drop an incomplete last batch; otherwise items are repeated so that all ranks have as many.
+        seed: seed of the orders.
+        num_ranks: number of processes that share the data.
+        rank: index of this process.
+        first_step: returns the number of batches of the epoch that are already done when a run is resumed.
     """
 
     def __init__(
         self,
-        dataset: TrainingImages,
+        dataset: Dataset[Any],
         *,
-        batch_size: int,
-        drop_last: bool,
-        seed: int,
+        batch_size: int = 1,
+        shuffle: bool = True,
+        drop_last: bool = True,
+        seed: int = 0,
         num_ranks: int = 1,
         rank: int = 0,
         first_step: Callable[[], int] = lambda: 0,
     ) -> None:
-        super().__init__(dataset, num_replicas=num_ranks, rank=rank, seed=seed)
+        super().__init__(dataset, num_replicas=num_ranks, rank=rank, shuffle=shuffle, seed=seed)
         self.batch_size, self.first_step = batch_size, first_step
-        of_all_ranks = batch_size * num_ranks
-        full = len(dataset) // of_all_ranks * batch_size
-        self.num_samples = full if drop_last else -(-len(dataset) // num_ranks)
+        num = len(cast(Sized, dataset))
+        self.num_samples = num // (batch_size * num_ranks) * batch_size if drop_last else -(-num // num_ranks)
 
     def __iter__(self) -> Iterator[int]:
-        # A generator: Lightning makes the iterator of a resumed run before it tells the epoch.
-        num = len(self.dataset)  # type: ignore[arg-type]
-        order = torch.randperm(num, generator=stream(self.seed, "order of an epoch", self.epoch))
-        first = self.first_step() * self.batch_size
+        # a generator, as Lightning creates the iterator of a resumed run before it sets the epoch
+        num = len(cast(Sized, self.dataset))
+        generator = stream(self.seed, "order of an epoch", self.epoch)
+        order = torch.randperm(num, generator=generator) if self.shuffle else torch.arange(num)
+        first = min(self.first_step() * self.batch_size, self.num_samples)
         mine = torch.arange(first, self.num_samples) * self.num_replicas + self.rank
         yield from (self.epoch * num + order[mine % num]).tolist()
+
+
+class OnceSampler(DistributedSampler[int]):
+    """Items rank, rank + ranks, …: all ranks together see each item once, without padding."""
+
+    def __init__(self, dataset: Dataset[Any], *, num_ranks: int, rank: int) -> None:
+        super().__init__(dataset, num_replicas=num_ranks, rank=rank, shuffle=False)
+        self.items = range(rank, len(cast(Sized, dataset)), num_ranks)
+        self.num_samples = len(self.items)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.items)

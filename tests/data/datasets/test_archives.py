@@ -5,12 +5,13 @@ import gzip
 import io
 import lzma
 import tarfile
+import zipfile
 from pathlib import Path
 
 import pytest
 
-from lightning_flows.data.datasets import archives
-from lightning_flows.data.datasets.image_sources import TarSource, open_source
+from lightning_flows.data.datasets import sources
+from lightning_flows.data.datasets.sources import TarSource, ZipSource, open_source
 from lightning_flows.errors import DataError
 
 
@@ -32,7 +33,7 @@ def zipped(path: Path, start: bytes, num_zeros: int) -> Path:
 @pytest.fixture
 def narrow(monkeypatch):
     """Small limits, so that small files exceed them."""
-    monkeypatch.setattr(archives, "FREE_EXPANSION", 2**21)
+    monkeypatch.setattr(sources, "FREE_EXPANSION", 2**21)
 
 
 @pytest.mark.parametrize("name", ["1.png", "data.bin"])
@@ -72,16 +73,14 @@ def test_a_sparse_member_is_refused_by_its_size(tmp_path):
     with tarfile.open(tmp_path / "x.tar", "w", format=tarfile.PAX_FORMAT) as tar:
         tar.addfile(member, io.BytesIO(b"1\n0\n0\n".ljust(512, b"\0") + content))
     source = open_source(tmp_path / "x.tar")
-    with pytest.raises(DataError, match=r"1\.png has 42,949,672,960 bytes, more than the 536,870,912 of an image"):
-        list(source.read(["1.png"]))
     broken: dict[str, str] = {}
     assert list(source.read(["1.png"], broken)) == []
-    assert list(broken) == ["1.png"]
+    assert broken == {"1.png": "has 42,949,672,960 bytes, more than the 536,870,912 of an image that is read"}
 
 
 @pytest.mark.parametrize("compress", [gzip.compress, bz2.compress, lzma.compress, lambda content: content])
 @pytest.mark.parametrize("first", ["a.png", "BZh9.png"])
-def test_compression_is_told_by_the_content(tmp_path, compress, first):
+def test_compression_is_recognized_by_the_content(tmp_path, compress, first):
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as tar:
         for name in (first, "b.png"):
@@ -91,4 +90,37 @@ def test_compression_is_told_by_the_content(tmp_path, compress, first):
     (tmp_path / "images").write_bytes(compress(buffer.getvalue()))
     source = open_source(tmp_path / "images")
     assert isinstance(source, TarSource)
-    assert dict(source.read(source.names)) == {first: b"abc", "b.png": b"abc"}
+    assert dict(source.read(source.names, {})) == {first: b"abc", "b.png": b"abc"}
+
+
+def zipped_images(path: Path, **contents: bytes) -> Path:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in contents.items():
+            archive.writestr(f"{name}.png", content)
+    return path
+
+
+def test_a_zip_may_not_expand_without_end(tmp_path, narrow):
+    path = zipped_images(tmp_path / "x.zip", a=bytes(2**20), b=bytes(2**20 + 1))
+    with pytest.raises(DataError, match=r"x\.zip cannot be read as a zip archive \(it expands to more than 2 MiB"):
+        open_source(path)
+    assert open_source(zipped_images(tmp_path / "x.zip", a=bytes(2**20), b=bytes(2**20))).names == ["a.png", "b.png"]
+
+
+def test_a_zip_is_read_no_further_than_its_sizes_claim(tmp_path):
+    path = zipped_images(tmp_path / "x.zip", good=b"good", liar=bytes(2**20))
+    content = path.read_bytes()
+    path.write_bytes(content.replace((2**20).to_bytes(4, "little"), (100).to_bytes(4, "little")))
+    broken: dict[str, str] = {}
+    source = open_source(path)
+    assert isinstance(source, ZipSource)
+    assert list(source.read(source.names, broken)) == [("good.png", b"good")]
+    assert broken == {"liar.png": "cannot be read (Bad CRC-32 for file 'liar.png')"}
+
+
+def test_a_large_member_of_a_zip_is_not_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(sources, "MAX_FILE_BYTES", 3)
+    broken: dict[str, str] = {}
+    source = open_source(zipped_images(tmp_path / "x.zip", small=b"abc", large=b"abcd"))
+    assert list(source.read(source.names, broken)) == [("small.png", b"abc")]
+    assert broken == {"large.png": "has 4 bytes, more than the 3 of an image that is read"}

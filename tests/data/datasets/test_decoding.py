@@ -52,7 +52,7 @@ def tiff(values: np.ndarray, *, bits: int, sample_format: int = 1, photometric: 
 
 
 def values(content: bytes, *, size: int = 8, channels: int = 1) -> list[int]:
-    return decode(content, size=size, channels=channels).image.unique().tolist()
+    return decode(content, size=(size, size), channels=channels).image.unique().tolist()
 
 
 RAMP16 = np.arange(64, dtype=np.uint16).reshape(8, 8) * 1040
@@ -83,7 +83,7 @@ def test_more_than_eight_bits_are_scaled(content, levels):
         (np.full((8, 8), -0.1, np.float32), r"from -0\.1 to -0\.1"),
         (np.full((8, 8), np.nan, np.float32), "from nan to nan"),
         (np.full((8, 8), np.inf, np.float32), "from inf to inf"),
-        (np.full((8, 8), 1000, np.int32), "no value is known to be white"),
+        (np.full((8, 8), 1000, np.int32), "whose white level is unknown"),
     ],
 )
 def test_levels_without_a_known_white_are_refused(pixels, message):
@@ -110,7 +110,7 @@ def test_every_mode_of_a_tiff(mode, channels):
         image = Image.fromarray(np.full((8, 8), GREY * 257, np.uint16))
     if mode == "F":
         image = Image.fromarray(np.full((8, 8), GREY / 255, np.float32))
-    decoded = decode(encoded(image, "TIFF"), size=8, channels=channels)
+    decoded = decode(encoded(image, "TIFF"), size=(8, 8), channels=channels)
     assert decoded.image.shape == (channels, 8, 8)
     assert not decoded.transparent
     if mode not in ("1", "P", "PA"):  # few colors only
@@ -138,7 +138,7 @@ def transparent_pair(mode: str) -> tuple[Image.Image, Image.Image]:
 def test_what_looks_the_same_is_the_same(mode, format, channels):
     options = {"lossless": True, "exact": True} if format == "WEBP" else {}
     clean, dirty = (
-        decode(encoded(image, format, **options), size=16, channels=channels) for image in transparent_pair(mode)
+        decode(encoded(image, format, **options), size=(16, 16), channels=channels) for image in transparent_pair(mode)
     )
     assert torch.equal(clean.image, dirty.image)
     assert clean.transparent
@@ -157,7 +157,7 @@ def test_transparent_palettes(transparency):
     image = Image.new("P", (8, 8), 1)
     image.putpalette([10, 20, 30, GREY, GREY, GREY])
     image.putpixel((0, 0), 0)
-    decoded = decode(encoded(image, "PNG", transparency=transparency), size=8, channels=3)
+    decoded = decode(encoded(image, "PNG", transparency=transparency), size=(8, 8), channels=3)
     assert decoded.transparent
     assert decoded.image[:, 0, 0].tolist() == [255, 255, 255]
     assert decoded.image[:, 4, 4].tolist() == [GREY if transparency != bytes([0, 128]) else 227] * 3
@@ -178,12 +178,12 @@ def test_one_transparent_color():
     pixels = np.full((8, 8, 3), GREY)
     pixels[0, 0] = (1, 2, 3)
     color = (b"tRNS", struct.pack(">HHH", 1, 2, 3))
-    decoded = decode(png(pixels, 8, 2, color), size=8, channels=3)
+    decoded = decode(png(pixels, 8, 2, color), size=(8, 8), channels=3)
     assert decoded.transparent
     assert decoded.image[:, 0, 0].tolist() == [255, 255, 255]
     assert decoded.image[:, 1, 1].tolist() == [GREY] * 3
-    with pytest.raises(ValueError, match="one transparent color of 16 bits, of which 8 can be read"):
-        decode(png(pixels * 257, 16, 2, color), size=8, channels=3)
+    with pytest.raises(ValueError, match="a transparent color of 16 bits, of which only 8 can be read"):
+        decode(png(pixels * 257, 16, 2, color), size=(8, 8), channels=3)
     assert values(png(pixels * 257, 16, 2), channels=3) == [1, 2, 3, GREY]
 
 
@@ -192,7 +192,7 @@ def test_camera_orientation_goes_with_transparency():
     image.paste((50, 50, 50, 0), (0, 0, 8, 4))  # transparent above
     exif = Image.Exif()
     exif[0x0112] = 3  # stored upside down
-    image = decode(encoded(image, "PNG", exif=exif), size=8, channels=1).image
+    image = decode(encoded(image, "PNG", exif=exif), size=(8, 8), channels=1).image
     assert (image[0, 0, 0], image[0, 7, 7]) == (0, 255)
 
 
@@ -205,7 +205,7 @@ def test_no_program_is_started_for_postscript(tmp_path, monkeypatch):
     content = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\nshowpage\n%%EOF\n"
     assert Image.open(io.BytesIO(content)).format == "EPS"  # Pillow on its own would take it
     with pytest.raises(Image.UnidentifiedImageError) as caught:
-        decode(content, size=8, channels=3)
+        decode(content, size=(8, 8), channels=3)
     assert reason(caught.value) == "unknown or damaged format"
     assert not (tmp_path / "started").exists()
 
@@ -213,7 +213,7 @@ def test_no_program_is_started_for_postscript(tmp_path, monkeypatch):
 @pytest.mark.parametrize("format", ["GIF", "ICO", "TGA", "PCX", "SGI"])
 def test_other_formats_are_shut(format):
     with pytest.raises(Image.UnidentifiedImageError):
-        decode(encoded(Image.new("RGB", (16, 16)), format), size=8, channels=3)
+        decode(encoded(Image.new("RGB", (16, 16)), format), size=(8, 8), channels=3)
 
 
 @pytest.mark.parametrize("size", [(80_000_000, 1), (1, 80_000_000), (MAX_SIDE + 1, 2)])
@@ -224,13 +224,13 @@ def test_sides_are_limited_before_anything_is_decoded(size, format, monkeypatch)
     if format == "BMP":
         content = b"BM" + struct.pack("<IIIIiiHHIIiiII", 60, 0, 54, 40, *size, 1, 24, 0, 0, 0, 0, 0, 0)
     with pytest.raises(ValueError, match="pixels, more than 65535 on a side"):
-        decode(content, size=8, channels=3)
+        decode(content, size=(8, 8), channels=3)
 
 
 def test_the_longest_strip_is_cropped_before_it_is_resized():
     pixels = np.zeros((1, MAX_SIDE), np.uint8)
     pixels[0, MAX_SIDE // 2] = GREY
-    decoded = decode(encoded(Image.fromarray(pixels), "PNG"), size=256, channels=1)
+    decoded = decode(encoded(Image.fromarray(pixels), "PNG"), size=(256, 256), channels=1)
     assert decoded.image.unique().tolist() == [GREY]
     assert decoded.size == (MAX_SIDE, 1)
 
@@ -240,7 +240,7 @@ def test_text_that_expands_without_end_is_refused(kind):
     bomb = zlib.compress(bytes(80_000_000))
     data = {b"zTXt": b"a\0\0", b"iTXt": b"a\0\1\0\0\0", b"iCCP": b"a\0\0"}[kind] + bomb
     with pytest.raises(ValueError, match="Decompressed data too large"):
-        decode(png(np.zeros((8, 8), int), 8, 0, (kind, data)), size=8, channels=3)
+        decode(png(np.zeros((8, 8), int), 8, 0, (kind, data)), size=(8, 8), channels=3)
 
 
 def test_a_reason_is_one_line():

@@ -1,5 +1,6 @@
-"""Images of a folder or tar: layouts, sizes, modes, broken files."""
+"""Images of a folder or archive: layouts, sizes, modes, broken files."""
 
+import shutil
 import tarfile
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import torch
 from PIL import Image
 
 from lightning_flows.data.datasets import ImageFiles
-from lightning_flows.errors import DataError, ShapeError
+from lightning_flows.errors import DataError, UsageError
 
 JPEG_TAR = Path(__file__).parents[4] / "shared/data/cifar10-jpeg-10k.tar"
 
@@ -23,6 +24,8 @@ def save(
 
 def pack(folder: Path, *, arcname: str = ".", suffix: str = ".tar") -> Path:
     path = folder.with_suffix(suffix)
+    if suffix == ".zip":
+        return Path(shutil.make_archive(str(folder), "zip", folder))
     with tarfile.open(path, "w:gz" if suffix.endswith("gz") else "w") as tar:
         tar.add(folder, arcname=arcname)
     return path
@@ -32,8 +35,8 @@ LAYOUTS = {
     "flat": (["1.png", "2.png"], [""], {"": ["1.png", "2.png"]}),
     "by class": (["cat/1.png", "dog/1.png"], ["cat", "dog"], {"": ["cat/1.png", "dog/1.png"]}),
     "one class": (["cat/1.png"], ["cat"], {"": ["cat/1.png"]}),
-    "parts, flat": (["test/1.png", "train/1.png"], [""], {"train": ["train/1.png"], "test": ["test/1.png"]}),
-    "parts by class": (
+    "splits, flat": (["test/1.png", "train/1.png"], [""], {"train": ["train/1.png"], "test": ["test/1.png"]}),
+    "splits by class": (
         ["test/dog/1.png", "train/cat/1.png", "train/dog/1.png", "val/cat/1.png"],
         ["cat", "dog"],
         {"train": ["train/cat/1.png", "train/dog/1.png"], "val": ["val/cat/1.png"], "test": ["test/dog/1.png"]},
@@ -43,21 +46,21 @@ LAYOUTS = {
 }
 
 
-@pytest.mark.parametrize("kind", ["folder", "tar", "tar.gz", "wrapped tar"])
+@pytest.mark.parametrize("kind", ["folder", "tar", "tar.gz", "zip", "wrapped tar"])
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_layouts(tmp_path, layout, kind):
-    names, classes, parts = LAYOUTS[layout]
+    names, classes, splits = LAYOUTS[layout]
     root = tmp_path / "images"
     for name in names:
         save(root / name)
     wrapped = kind == "wrapped tar" and any(len(Path(name).parts) > 1 for name in names)
     if kind != "folder":
-        root = pack(root, arcname="images" if wrapped else ".", suffix=".tar.gz" if kind == "tar.gz" else ".tar")
+        root = pack(root, arcname="images" if wrapped else ".", suffix=f".{kind.split()[-1]}")
     prefix = "images/" if wrapped else ""
     files = ImageFiles(str(root))
     assert files.classes == classes
-    assert files.parts == {part: [prefix + name for name in names] for part, names in parts.items()}
-    assert files.num_left_out == 0
+    assert files.splits == {split: [prefix + name for name in names] for split, names in splits.items()}
+    assert files.left_out == ""
 
 
 def test_content_labels_and_names_follow_the_given_order(tmp_path):
@@ -65,7 +68,7 @@ def test_content_labels_and_names_follow_the_given_order(tmp_path):
     save(root / "dog/1.png", color=(1, 2, 3))
     save(root / "cat/2.png", color=(4, 5, 6))
     save(root / "ant/3.png", color=(7, 8, 9))
-    for files in (ImageFiles(root), ImageFiles(pack(root)), ImageFiles(pack(root, suffix=".tar.gz"))):
+    for files in (ImageFiles(root), *(ImageFiles(pack(root, suffix=suffix)) for suffix in (".tar", ".tar.gz", ".zip"))):
         dataset, _ = files.read(["dog/1.png", "ant/3.png"])
         assert dataset.names == ["dog/1.png", "ant/3.png"]
         assert dataset.labels.tolist() == [2, 0]  # of ant, cat, dog, although no cat is read
@@ -73,15 +76,15 @@ def test_content_labels_and_names_follow_the_given_order(tmp_path):
         assert dataset.images[:, :, 5, 6].tolist() == [[1, 2, 3], [7, 8, 9]]
 
 
-def test_images_outside_the_parts_are_left_out_and_counted(tmp_path):
+def test_images_outside_the_splits_are_left_out_and_counted(tmp_path):
     for name in ("train/cat/1.png", "test/cat/1.png", "extra/1.png"):
         save(tmp_path / name)
     (tmp_path / "notes.txt").write_text("")
     files = ImageFiles(tmp_path)
-    assert files.parts == {"train": ["train/cat/1.png"], "test": ["test/cat/1.png"]}
+    assert files.splits == {"train": ["train/cat/1.png"], "test": ["test/cat/1.png"]}
     assert files.classes == ["cat"]
     assert (
-        str(files.read(files.parts["train"])[1])
+        str(files.read(files.splits["train"])[1])
         == f"{tmp_path}: read 1 images; 2 files left out (images in extra/: 1, .txt: 1)"
     )
 
@@ -98,9 +101,28 @@ def test_any_size_is_resized_and_center_cropped(tmp_path, size):
     image = dataset.images[0].float()
     assert image.shape == (3, 32, 32)
     inner = torch.arange(4, 28)
-    assert (image[0, 16, 4:28] - (2 * (inner - 16) + 128)).abs().max() <= 3  # centerd, to a pixel and a half
+    assert (image[0, 16, 4:28] - (2 * (inner - 16) + 128)).abs().max() <= 3  # centered, to a pixel and a half
     assert (image[1, 4:28, 16] - (2 * (inner - 16) + 128)).abs().max() <= 3
     assert (report.num_resized, report.num_cropped) == (int(min(size) != 32), int(width != height))
+
+
+@pytest.mark.parametrize("target", [(32, 48), (48, 32), (8, 64)])
+@pytest.mark.parametrize("size", [(100, 60), (60, 100), (64, 48), (48, 32), (40, 5)])
+def test_images_that_are_not_square_keep_their_aspect_ratio(tmp_path, size, target):
+    (width, height), (new_height, new_width) = size, target
+    x, y = np.meshgrid(np.arange(width) + 0.5 - width / 2, np.arange(height) + 0.5 - height / 2)
+    ramp = np.stack([x + 128, y + 128, 0 * x], axis=-1)
+    Image.fromarray(ramp.round().astype(np.uint8)).save(tmp_path / "1.png")
+    dataset, report = ImageFiles(tmp_path).read(["1.png"], size=target)
+    image = dataset.images[0].float()
+    assert image.shape == (3, *target)
+    scale = max(new_width / width, new_height / height)
+    columns = (torch.arange(new_width) + 0.5 - new_width / 2) / scale + 128
+    rows = (torch.arange(new_height) + 0.5 - new_height / 2) / scale + 128
+    assert (image[0] - columns).abs().max() <= 2  # one level per original pixel: centered, and not stretched
+    assert (image[1] - rows[:, None]).abs().max() <= 2
+    cropped = width * new_height != height * new_width
+    assert (report.num_cropped, report.num_resized) == (cropped, scale != 1)
 
 
 def test_downscaling_is_antialiased(tmp_path):
@@ -115,21 +137,21 @@ def test_report_names_the_range_of_sizes(tmp_path):
         save(tmp_path / f"{i}.png", size=size)
     _, report = ImageFiles(tmp_path).read(["0.png", "1.png", "2.png"])
     assert str(report) == (
-        f"{tmp_path}: read 3 images, 2 resized, 1 cropped to 32x32 (widths 20 to 64, heights 20 to 48)"
+        f"{tmp_path}: read 3 images of width 20 to 64 and height 20 to 48; 1 cropped, 2 resized to 32x32"
     )
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L", "P", "1", "LA", "RGBA", "CMYK", "I;16"])
 @pytest.mark.parametrize("channels", [1, 3])
-def test_every_mode_becomes_rgb_or_grey(tmp_path, mode, channels):
-    grey = Image.new("L", (16, 16), 255)
+def test_every_mode_becomes_rgb_or_gray(tmp_path, mode, channels):
+    gray = Image.new("L", (16, 16), 255)
     if mode.startswith("I"):
         image = Image.fromarray(np.full((16, 16), 255 * 257, dtype=np.uint16))
     else:
-        image = grey.convert(mode)
+        image = gray.convert(mode)
     image.save(tmp_path / ("1.tif" if mode == "CMYK" else "1.png"))
     files = ImageFiles(tmp_path)
-    dataset, _ = files.read(files.parts[""], size=16, channels=channels)
+    dataset, _ = files.read(files.splits[""], size=16, channels=channels)
     assert dataset.images.shape == (1, channels, 16, 16)
     assert dataset.images.min() >= 254
 
@@ -153,7 +175,7 @@ def test_camera_orientation_is_applied(tmp_path):
 
 @pytest.mark.parametrize("suffix", ["png", "jpg", "webp"])
 @pytest.mark.parametrize("damage", ["empty", "text", "truncated"])
-@pytest.mark.parametrize("kind", ["folder", "tar"])
+@pytest.mark.parametrize("kind", ["folder", ".tar", ".zip"])
 def test_a_broken_file_is_named(tmp_path, suffix, damage, kind):
     root = tmp_path / "images"
     save(root / "good.png")
@@ -162,39 +184,41 @@ def test_a_broken_file_is_named(tmp_path, suffix, damage, kind):
     Image.fromarray(noise).save(path)
     content = path.read_bytes()
     path.write_bytes({"empty": b"", "text": b"no image", "truncated": content[: len(content) // 2]}[damage])
-    files = ImageFiles(root if kind == "folder" else pack(root))
-    with pytest.raises(DataError, match=rf"bad\.{suffix} is no readable image \(.+\): remove or replace it"):
-        files.read(files.parts[""])
-    assert len(files.read(["good.png"])[0]) == 1
+    files = ImageFiles(root if kind == "folder" else pack(root, suffix=kind))
+    with pytest.raises(DataError, match=rf"bad\.{suffix} is not a readable image \(.+\): remove or replace"):
+        files.read(files.splits[""])
+    assert len(ImageFiles(root).read(["good.png"])[0]) == 1
 
 
-def test_a_image_too_large_to_be_true_is_refused(tmp_path, monkeypatch):
+def test_an_image_too_large_to_be_true_is_refused(tmp_path, monkeypatch):
     save(tmp_path / "bomb.png")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
-    with pytest.raises(DataError, match=r"bomb\.png is no readable image \(Image size \(1024 pixels\) exceeds limit"):
+    with pytest.raises(DataError, match=r"bomb\.png is not a readable image \(Image size \(1024 pixels\) exceeds"):
         ImageFiles(tmp_path).read(["bomb.png"])
 
 
 @pytest.mark.parametrize(
     ("kwargs", "message"),
     [
-        ({"size": 0}, "size from 1 to 65,535 pixels; got 0"),
-        ({"channels": 2}, r"1 channel \(grey\) or 3 \(RGB\); got 2"),
+        ({"size": 0}, "expected size from 1 to 65,535 pixels, or a list of height and width; got 0"),
+        ({"size": (32, 65_536)}, r"got \(32, 65536\)"),
+        ({"size": [1, 2, 3]}, r"got \[1, 2, 3\]"),
+        ({"channels": 2}, r"channels of 1 \(grayscale\) or 3 \(RGB\); got 2"),
     ],
 )
 def test_bad_format(tmp_path, kwargs, message):
     save(tmp_path / "1.png")
-    with pytest.raises(ShapeError, match=message):
+    with pytest.raises(UsageError, match=message):
         ImageFiles(tmp_path).read(["1.png"], **kwargs)
 
 
 @pytest.mark.skipif(not JPEG_TAR.exists(), reason=f"needs the shared data: {JPEG_TAR.name}")
 def test_real_tar_of_jpeg_files():
     files = ImageFiles(JPEG_TAR)
-    assert {part: len(names) for part, names in files.parts.items()} == {"train": 8000, "test": 2000}
+    assert {part: len(names) for part, names in files.splits.items()} == {"train": 8000, "test": 2000}
     assert files.classes == ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
-    dataset, report = files.read(files.parts["test"])
+    dataset, report = files.read(files.splits["test"])
     assert dataset.images.shape == (2000, 3, 32, 32)
     assert dataset.labels.bincount().tolist() == [200] * 10
     assert 100 < dataset.images.float().mean() < 140
-    assert (report.num_resized, report.num_cropped, report.num_left_out) == (0, 0, 0)
+    assert (report.num_resized, report.num_cropped, report.left_out) == (0, 0, "")

@@ -27,7 +27,7 @@ def test_synonyms_in_any_case(train, val, test, wrapper, pattern):
     if not wrapper and pattern.startswith("cat"):
         names.append(f"dog/{train}/9.png")  # otherwise cat is a wrapper
     found = layout(*names)
-    assert {split: members[0] for split, members in found.parts.items()} == dict(
+    assert {split: members[0] for split, members in found.splits.items()} == dict(
         zip(("train", "val", "test"), names, strict=False)
     )
     assert not found.outside
@@ -61,12 +61,12 @@ def test_folders_like_splits_are_refused(folders, pattern):
     [
         (["val/1.png", "valid/2.png", "train/3.png"], "'val' and 'valid' are both val: merge or rename them"),
         (["Train/1.png", "train/2.png"], "'Train' and 'train' are both train"),
-        (["car/1.png", "train/2.png", "bus/3.png"], r"'train' may be a split or a class, as it lies beside bus/ \(1\)"),
-        (["1.png", "2.png", "test/3.png"], r"'test' may be a split or a class, as it lies beside loose images \(2\)"),
-        (["cat/test/1.png", "dog/2.png"], "'cat/test' seems a split, but lies within 'cat'"),
-        (["pets/cover.png", "pets/train/1.png", "pets/test/2.png"], "'pets/train' seems a split, but lies within"),
-        (["train/test/1.png", "val/2.png"], "'train/test' seems a split, but lies within 'train'"),
-        (["cat/a/test_images/1.png", "dog/2.png"], "'cat/a/test_images' seems a split"),
+        (["car/1.png", "train/2.png", "bus/3.png"], r"'train' may be a split or a class, as it is next to bus/ \(1\)"),
+        (["1.png", "2.png", "test/3.png"], r"'test' may be a split or a class, as it is next to loose images \(2\)"),
+        (["cat/test/1.png", "dog/2.png"], "'cat/test' looks like a split inside 'cat'"),
+        (["pets/cover.png", "pets/train/1.png", "pets/test/2.png"], "'pets/train' looks like a split inside"),
+        (["train/test/1.png", "val/2.png"], "'train/test' looks like a split inside 'train'"),
+        (["cat/a/test_images/1.png", "dog/2.png"], "'cat/a/test_images' looks like a split"),
     ],
 )
 def test_doubtful_layouts_are_refused_by_name(names, message):
@@ -76,11 +76,11 @@ def test_doubtful_layouts_are_refused_by_name(names, message):
 
 @pytest.mark.parametrize("names", [["test tubes/1.png", "cups/2.png"], ["trains/1.png", "planes/2.png"]])
 def test_classes_with_such_words_stay_classes(names):
-    assert layout(*names).parts == {"": names}
+    assert layout(*names).splits == {"": names}
 
 
 def test_a_folder_of_its_own_split_may_repeat():
-    assert layout("train/train/1.png", "test/test/2.png").parts == {
+    assert layout("train/train/1.png", "test/test/2.png").splits == {
         "train": ["train/train/1.png"],
         "test": ["test/test/2.png"],
     }
@@ -95,7 +95,7 @@ def test_one_wrapper_like_a_split_is_a_wrapper():
 
 def test_images_outside_the_splits_are_counted_by_folder():
     found = layout("train/1.png", "test/2.png", "unlabeled/a/3.png", "4.png", "5.png")
-    assert found.parts == {"train": ["train/1.png"], "test": ["test/2.png"]}
+    assert found.splits == {"train": ["train/1.png"], "test": ["test/2.png"]}
     assert found.outside == {"unlabeled/": 1, "": 2}
 
 

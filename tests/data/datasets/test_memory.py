@@ -8,14 +8,14 @@ from lightning_flows.errors import DataError
 
 
 def test_there_is_room():
-    assert memory.empty_images(2, 3, 4).shape == (2, 3, 4, 4)
+    assert memory.empty_images(2, (3, 4, 5)).shape == (2, 3, 4, 5)
     assert memory.free_memory() > 0
 
 
 def test_more_than_the_memory_is_refused_before_it_is_taken(monkeypatch):
     monkeypatch.setattr(torch, "empty", lambda *args, **kwargs: pytest.fail("taken"))
     with pytest.raises(DataError, match=r"1000 images of 1000000x1000000 pixels with 3 channels take 2793967\.7 GiB"):
-        memory.empty_images(1000, 3, 10**6)
+        memory.empty_images(1000, (3, 10**6, 10**6))
 
 
 def test_a_container_counts(monkeypatch, tmp_path):
@@ -24,7 +24,7 @@ def test_a_container_counts(monkeypatch, tmp_path):
     monkeypatch.setattr(memory, "_LIMITS", (str(limit), str(tmp_path / "missing")))
     assert memory.free_memory() == 3000
     with pytest.raises(DataError, match=r"choose a smaller data\.size or fewer images"):
-        memory.empty_images(1, 3, 32)
+        memory.empty_images(1, (3, 32, 32))
     limit.write_text("max\n")
     assert memory.free_memory() > 3000
 
@@ -35,4 +35,4 @@ def test_a_limit_of_the_process_is_the_same_error(monkeypatch):
 
     monkeypatch.setattr(torch, "empty", refuse)
     with pytest.raises(DataError, match="GiB of memory"):
-        memory.empty_images(1, 3, 32)
+        memory.empty_images(1, (3, 32, 32))

@@ -1,4 +1,4 @@
-"""Crops of the sample photographs: how many, where from, and no pixel in two parts."""
+"""Crops of the sample photographs: how many, where from, and no pixel in two splits."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from sklearn.datasets import load_sample_images
 from sklearn.utils import Bunch
 
 from lightning_flows.data.datasets import sample_photo, sample_photo_crops, sample_photos
-from lightning_flows.errors import DataError
+from lightning_flows.errors import UsageError
 
 
 @pytest.fixture
@@ -35,27 +35,29 @@ def pixel_numbers(images: torch.Tensor) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("stride", [4, 7])
-def test_no_pixel_is_in_two_parts(numbered_photos, stride):
-    parts = {part: covered_pixels(sample_photo_crops(part, stride=stride).images) for part in ("train", "val", "test")}
-    assert not (parts["train"] & parts["val"]).any()
-    assert not (parts["train"] & parts["test"]).any()
-    assert not (parts["val"] & parts["test"]).any()
+def test_no_pixel_is_in_two_splits(numbered_photos, stride):
+    splits = {
+        split: covered_pixels(sample_photo_crops(split, stride=stride).images) for split in ("train", "val", "test")
+    }
+    assert not (splits["train"] & splits["val"]).any()
+    assert not (splits["train"] & splits["test"]).any()
+    assert not (splits["val"] & splits["test"]).any()
     columns = {
-        part: set(covered.view(2 * 427, 10, 64).any(2).any(0).nonzero().flatten().tolist())
-        for part, covered in parts.items()
+        split: set(covered.view(2 * 427, 10, 64).any(2).any(0).nonzero().flatten().tolist())
+        for split, covered in splits.items()
     }
     assert columns == {"train": {0, 1, 3, 4, 6, 8, 9}, "val": {5}, "test": {2, 7}}
 
 
 def test_evaluation_crops_do_not_overlap(numbered_photos):
-    for part, num in (("val", 52), ("test", 104)):
-        numbers = pixel_numbers(sample_photo_crops(part).images)
+    for split, num in (("val", 52), ("test", 104)):
+        numbers = pixel_numbers(sample_photo_crops(split).images)
         assert numbers.unique().numel() == numbers.numel() == num * 32 * 32
 
 
 def test_names_and_labels_say_where_a_crop_comes_from(numbered_photos):
-    for part in ("train", "val", "test"):
-        crops = sample_photo_crops(part, stride=8)
+    for split in ("train", "val", "test"):
+        crops = sample_photo_crops(split, stride=8)
         corners = pixel_numbers(crops.images)[:, 0, 0]
         expected = [
             f"{['china.jpg', 'flower.jpg'][n // 427 // 640]} y={n // 640 % 427} x={n % 640}" for n in corners.tolist()
@@ -74,14 +76,14 @@ def test_real_photographs():
 
 
 def test_bad_arguments():
-    with pytest.raises(DataError, match="expected part train, val or test; got 'tset'"):
+    with pytest.raises(UsageError, match="expected split train, val or test; got 'tset'"):
         sample_photo_crops("tset")
-    with pytest.raises(DataError, match="stride of at least 1 pixel; got 0"):
+    with pytest.raises(UsageError, match="stride of at least 1; got 0"):
         sample_photo_crops("train", stride=0)
 
 
 def test_whole_photographs_by_name():
     assert sample_photo("flower.jpg").shape == (3, 427, 640)
     assert sample_photo().dtype == torch.uint8
-    with pytest.raises(DataError, match=r"china.jpg, flower.jpg; got 'cat.jpg'"):
+    with pytest.raises(UsageError, match=r"china.jpg, flower.jpg; got 'cat.jpg'"):
         sample_photo("cat.jpg")

@@ -1,4 +1,4 @@
-"""Training images: the same whatever loads them, in an order that can be taken up anywhere."""
+"""Training items and samplers: the same for any loader process, resumable anywhere, each item once."""
 
 import pytest
 import torch
@@ -6,38 +6,37 @@ from torch import Tensor
 from torchvision.transforms import v2
 
 from lightning_flows.data.datasets import ImageDataset
-from lightning_flows.data.datasets.samplers import ShuffledSampler, TrainingImages
+from lightning_flows.data.datasets.samplers import EpochSampler, OnceSampler, TrainingItems
 
 NUM = 23
 
 
-def images() -> TrainingImages:
+def items() -> TrainingItems:
     images = torch.arange(NUM * 16, dtype=torch.int).remainder(256).to(torch.uint8).view(NUM, 1, 4, 4)
-    flip = v2.RandomHorizontalFlip()
-    return TrainingImages(
-        ImageDataset(images, torch.zeros(NUM), names=list(map(str, range(NUM))), transform=flip), seed=3
-    )
+    return TrainingItems(ImageDataset(images, transform=v2.RandomHorizontalFlip()), seed=3)
 
 
-def sampler(epoch: int = 0, **kwargs) -> ShuffledSampler:
-    found = ShuffledSampler(images(), **{"batch_size": 4, "drop_last": True, "seed": 0, **kwargs})
+def sampler(epoch: int = 0, **kwargs) -> EpochSampler:
+    found = EpochSampler(items(), **{"batch_size": 4, **kwargs})
     found.set_epoch(epoch)
     return found
 
 
-def test_the_transform_follows_from_epoch_and_image() -> None:
-    data, seen = images(), set()
+def test_the_transform_depends_on_epoch_and_item_alone() -> None:
+    data, seen = items(), set()
     for epoch in range(20):
         torch.manual_seed(epoch)
         item = data[epoch * NUM + 7]
         assert item["index"] == 7
+        state = torch.get_rng_state()
         torch.manual_seed(99)
         assert torch.equal(data[epoch * NUM + 7]["image"], item["image"])
         seen.add(tuple(item["image"].flatten().tolist()))
     assert len(seen) == 2  # flipped and not
+    assert torch.equal(state, torch.Generator().manual_seed(19).get_state())  # the global generator is untouched
 
 
-def test_an_epoch_sees_each_image_once_in_an_order_of_its_own() -> None:
+def test_an_epoch_visits_each_item_once_in_an_order_of_its_own() -> None:
     orders = []
     for epoch in range(3):
         numbers = list(sampler(epoch, drop_last=False))
@@ -48,10 +47,20 @@ def test_an_epoch_sees_each_image_once_in_an_order_of_its_own() -> None:
 
 
 @pytest.mark.parametrize("drop_last", [True, False])
-@pytest.mark.parametrize("done", [0, 1, 3])
-def test_within_an_epoch_it_goes_on_behind_the_batches_that_are_done(drop_last: bool, done: int) -> None:
+@pytest.mark.parametrize("done", [0, 1, 3, 100])
+def test_a_resumed_epoch_continues_after_the_batches_that_are_done(drop_last: bool, done: int) -> None:
     whole = list(sampler(2, drop_last=drop_last))
     assert list(sampler(2, drop_last=drop_last, first_step=lambda: done)) == whole[done * 4 :]
+
+
+def test_epoch_and_step_are_read_at_the_first_item() -> None:
+    """Lightning creates the iterator of a resumed run before it sets the epoch."""
+    step = [0]
+    resumed = sampler(first_step=lambda: step[0])
+    iterator = iter(resumed)
+    resumed.set_epoch(3)
+    step[0] = 4
+    assert list(iterator) == list(sampler(3))[16:]
 
 
 @pytest.mark.parametrize("num_ranks", [2, 4])
@@ -66,7 +75,25 @@ def test_the_batches_of_all_ranks_together_are_those_of_one(num_ranks: int) -> N
 
 
 @pytest.mark.parametrize("num_ranks", [1, 2, 3, 50])
-def test_without_dropping_all_ranks_have_as_many_and_all_images_come(num_ranks: int) -> None:
+def test_without_dropping_all_ranks_have_as_many_and_all_items_are_visited(num_ranks: int) -> None:
     shares = [list(sampler(batch_size=2, drop_last=False, num_ranks=num_ranks, rank=r)) for r in range(num_ranks)]
     assert {len(share) for share in shares} == {-(-NUM // num_ranks)}
     assert {k for share in shares for k in share} == set(range(NUM))
+
+
+@pytest.mark.parametrize("num_ranks", [1, 2])
+def test_without_shuffling_numbers_count_on_over_steps_ranks_and_epochs(num_ranks: int) -> None:
+    seen = []
+    for epoch in range(3):
+        samplers = [sampler(epoch, batch_size=1, shuffle=False, num_ranks=num_ranks, rank=r) for r in range(num_ranks)]
+        assert {len(each) for each in samplers} == {NUM // num_ranks}
+        seen.append([k for step in zip(*samplers, strict=True) for k in step])
+    whole = NUM // num_ranks * num_ranks
+    assert seen == [list(range(epoch * NUM, epoch * NUM + whole)) for epoch in range(3)]
+
+
+@pytest.mark.parametrize("num_ranks", [2, 3, 23])
+def test_evaluation_visits_each_item_once(num_ranks: int) -> None:
+    samplers = [OnceSampler(items(), num_ranks=num_ranks, rank=rank) for rank in range(num_ranks)]
+    assert sorted(k for each in samplers for k in each) == list(range(NUM))
+    assert [len(each) for each in samplers] == [len(list(each)) for each in samplers]

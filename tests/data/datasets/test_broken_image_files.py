@@ -17,16 +17,30 @@ def test_all_broken_files_are_named_at_once(tmp_path):
     os.mkfifo(tmp_path / "pipe.png")
     files = ImageFiles(tmp_path)
     with pytest.raises(DataError) as caught:
-        files.read(files.parts[""])
+        files.read(files.splits[""])
     message = str(caught.value)
-    assert message.startswith(f"13 files cannot be used: {tmp_path}/00.png is no readable image (unknown or damaged")
+    assert message.startswith(f"13 files cannot be used: {tmp_path}/00.png is not a readable image (unknown or damaged")
     assert message.endswith(
-        "09.png is no readable image (unknown or damaged format), and 3 more: remove or replace them"
+        "09.png is not a readable image (unknown or damaged format), and 3 more: remove or replace, or leave out by "
+        "data.skip_broken=true"
     )
-    with pytest.raises(DataError, match=r"pipe\.png is no regular file or leads nowhere: remove or replace it"):
-        files.read(["good.png"], check=["pipe.png"])
-    with pytest.raises(DataError, match=r"pipe\.png is no regular file"):
-        files.digests(["good.png", "pipe.png"])
+    with pytest.raises(DataError, match=r"pipe\.png is not a regular file, or a link to nothing: remove or replace"):
+        ImageFiles(tmp_path).read(["good.png"], check=["pipe.png"])
+
+
+def test_broken_files_can_be_left_out(tmp_path):
+    for i in range(6):
+        save(tmp_path / f"{i}.png", color=(i, i, i))
+    for i in (1, 4):
+        (tmp_path / f"{i}.png").write_bytes(b"")
+    os.mkfifo(tmp_path / "pipe.png")
+    files = ImageFiles(tmp_path, skip_broken=True)
+    assert list(files.digests(files.splits[""])) == [f"{i}.png" for i in range(6)]  # of all that have a content
+    dataset, report = files.read(files.splits[""])
+    assert dataset.names == ["0.png", "2.png", "3.png", "5.png"]
+    assert dataset.images[:, 0, 0, 0].tolist() == [0, 2, 3, 5]
+    assert len(dataset.labels) == len(report.sizes) == 4
+    assert list(files.broken) == ["pipe.png", "1.png", "4.png"]
 
 
 def test_files_that_are_only_checked_are_not_kept(tmp_path):
@@ -53,19 +67,22 @@ def test_images_beyond_the_memory_are_refused(tmp_path):
         ImageFiles(tmp_path).read(["1.png"] * 10_000, size=65_535)
 
 
-def test_digests_follow_from_the_content_alone(tmp_path):
+def test_digests_depend_on_the_content_alone(tmp_path):
     root = tmp_path / "images"
     for i, name in enumerate(["a/1.png", "a/2.png", "b/1.png"]):
         save(root / name, color=(i % 2, 0, 0))
-    first, second, copy = ImageFiles(root).digests(["a/1.png", "a/2.png", "b/1.png"])
+    first, second, copy = ImageFiles(root).digests(["a/1.png", "a/2.png", "b/1.png"]).values()
     assert len(first) == 16
     assert first == copy != second
     packed = ImageFiles(pack(root, arcname="wrapped"))
-    assert packed.digests(["wrapped/a/2.png", "wrapped/a/1.png"]) == [second, first]
+    assert packed.digests(["wrapped/a/2.png", "wrapped/a/1.png"]) == {
+        "wrapped/a/1.png": first,
+        "wrapped/a/2.png": second,
+    }
     read_first = ImageFiles(root)
     read_first.read(["a/1.png"])
     (root / "a/1.png").unlink()
-    assert read_first.digests(["a/1.png"]) == [first]  # not read a second time
+    assert read_first.digests(["a/1.png"]) == {"a/1.png": first}  # not read a second time
 
 
 def test_a_link_to_an_image_that_is_there_counts_once(tmp_path):
@@ -74,8 +91,8 @@ def test_a_link_to_an_image_that_is_there_counts_once(tmp_path):
     (tmp_path / "b/c.png").symlink_to("real.png")
     (tmp_path / "elsewhere.png").symlink_to("/nowhere/1.png")
     files = ImageFiles(tmp_path)
-    assert files.parts == {"": ["b/real.png", "elsewhere.png"]}
-    assert (files.num_left_out, files.left_out) == (2, "links to images: 2")
+    assert files.splits == {"": ["b/real.png", "elsewhere.png"]}
+    assert files.left_out == "2 files left out (links to images: 2)"
 
 
 def test_splits_of_links_are_read(tmp_path):
@@ -84,8 +101,8 @@ def test_splits_of_links_are_read(tmp_path):
         (tmp_path / split).mkdir(exist_ok=True)
         (tmp_path / split / f"{i}.png").symlink_to(f"../all/{i}.png")
     files = ImageFiles(tmp_path)
-    assert files.parts == {"train": ["train/0.png", "train/2.png"], "test": ["test/1.png"]}
-    assert files.left_out == "images in all/: 3"
+    assert files.splits == {"train": ["train/0.png", "train/2.png"], "test": ["test/1.png"]}
+    assert files.left_out == "3 files left out (images in all/: 3)"
 
 
 def test_splits_that_cannot_be_followed_are_refused(tmp_path):
@@ -98,7 +115,7 @@ def test_splits_that_cannot_be_followed_are_refused(tmp_path):
             ImageFiles(path)
     (root / "val").unlink()
     (root / "train/3.png").symlink_to("../test/2.png")
-    assert ImageFiles(root).parts["train"] == ["train/1.png", "train/3.png"]
+    assert ImageFiles(root).splits["train"] == ["train/1.png", "train/3.png"]
     with pytest.raises(DataError, match=r"has a link '(\./)?train/3\.png', which is not followed"):
         ImageFiles(pack(root))
 
@@ -110,17 +127,17 @@ def test_refused_layouts_name_the_root(tmp_path):
         ImageFiles(tmp_path)
 
 
-def test_transparency_is_told(tmp_path):
+def test_transparency_is_reported(tmp_path):
     save(tmp_path / "1.png")
     Image.new("RGBA", (32, 32), (0, 0, 0, 0)).save(tmp_path / "2.png")
     Image.new("RGBA", (32, 32), (0, 0, 0, 255)).save(tmp_path / "3.png")
     files = ImageFiles(tmp_path)
-    dataset, report = files.read(files.parts[""])
-    assert str(report) == f"{tmp_path}: read 3 images, 1 with transparency laid on white"
+    dataset, report = files.read(files.splits[""])
+    assert str(report) == f"{tmp_path}: read 3 images; 1 with transparency, composited onto white"
     assert dataset.images[:, 0, 0, 0].tolist() == [10, 255, 0]
 
 
-def test_names_that_are_no_line_are_told_as_one(tmp_path):
+def test_names_of_several_lines_are_printed_on_one(tmp_path):
     (tmp_path / "a\nb.png").write_bytes(b"")
-    with pytest.raises(DataError, match=r"a\\nb\.png is no readable image"):
+    with pytest.raises(DataError, match=r"a\\nb\.png is not a readable image"):
         ImageFiles(tmp_path).read(["a\nb.png"])

@@ -1,15 +1,17 @@
-"""Folders and tar archives: what is listed, what is left out, what is refused."""
+"""Folders and archives: what is listed, what is left out, what is refused."""
 
 import errno
 import io
 import os
 import socket
+import stat
 import tarfile
+import zipfile
 from pathlib import Path
 
 import pytest
 
-from lightning_flows.data.datasets.image_sources import FolderSource, TarSource, open_source
+from lightning_flows.data.datasets.sources import FolderSource, TarSource, ZipSource, open_source
 from lightning_flows.errors import DataError
 
 
@@ -28,8 +30,8 @@ def test_folder_is_sorted_and_leaves_out_what_is_hidden(tmp_path):
     source = open_source(tmp_path)
     assert isinstance(source, FolderSource)
     assert source.names == ["a.webp", "b/10.jpg", "b/2.PNG"]
-    assert source.num_others == 4
-    assert list(source.read(["b/2.PNG", "a.webp"])) == [("b/2.PNG", b"b/2.PNG"), ("a.webp", b"a.webp")]
+    assert len(source.others) == 4
+    assert list(source.read(["b/2.PNG", "a.webp"], {})) == [("b/2.PNG", b"b/2.PNG"), ("a.webp", b"a.webp")]
 
 
 def test_folder_follows_links_once(tmp_path):
@@ -64,9 +66,9 @@ def test_tar_is_listed_and_read_without_extraction(tmp_path, monkeypatch, mode):
     source = open_source("x.tar")
     assert isinstance(source, TarSource)
     assert source.names == ["a/1.png", "b/2.png"]
-    assert dict(source.read(source.names)) == {"a/1.png": b"one", "b/2.png": b"new"}
-    assert dict(source.read(["a/1.png"])) == {"a/1.png": b"one"}
-    assert source.num_others == 0
+    assert dict(source.read(source.names, {})) == {"a/1.png": b"one", "b/2.png": b"new"}
+    assert dict(source.read(["a/1.png"], {})) == {"a/1.png": b"one"}
+    assert source.others == []
     assert os.listdir(tmp_path) == ["x.tar"]
 
 
@@ -82,11 +84,67 @@ def test_tar_leaves_out_tricks(tmp_path):
         add(tar, "device.png", type=tarfile.CHRTYPE)
     source = open_source(tmp_path / "x.tar")
     assert source.names == ["good.png"]
-    assert source.num_others == 7
+    assert len(source.others) == 7
+    assert source.links == ["link.png", "hardlink.png"]
+
+
+def test_zip_is_listed_and_read_without_extraction(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with zipfile.ZipFile("images", "w") as archive:  # recognized by its content, not by a suffix
+        archive.writestr("b/2.png", b"two")
+        archive.writestr("windows\\1.png", b"one")
+        archive.writestr("notes.txt", b"text")
+        archive.mkdir("folder.png")
+    source = open_source("images")
+    assert isinstance(source, ZipSource)
+    assert source.names == ["b/2.png", "windows/1.png"]
+    assert dict(source.read(source.names, {})) == {"b/2.png": b"two", "windows/1.png": b"one"}
+    assert source.others == ["notes.txt"]
+    assert os.listdir(tmp_path) == ["images"]
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_zip_leaves_out_tricks(tmp_path):
+    link = zipfile.ZipInfo("link.png")
+    link.external_attr = (stat.S_IFLNK | 0o777) << 16
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
+        archive.writestr("good.png", b"old")
+        archive.writestr("good.png", b"good")
+        for name in ("../outside.png", "a/../../outside.png", "..\\outside.png", "/absolute.png", "._good.png"):
+            archive.writestr(name, b"bad")
+        archive.writestr(link, "/etc/passwd")
+    source = open_source(tmp_path / "x.zip")
+    assert dict(source.read(source.names, {})) == {"good.png": b"good"}
+    assert len(source.others) == 6
+    assert source.links == ["link.png"]
+
+
+def test_a_damaged_or_encrypted_member_of_a_zip_is_named(tmp_path):
+    path = tmp_path / "x.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in ("1.png", "2.png", "3.png"):
+            archive.writestr(name, name.encode() * 10)
+    content = bytearray(path.read_bytes().replace(b"2.png2.png", b"2.png2.jpg", 1))
+    content[content.index(b"PK\x01\x02") + 8] |= 1  # the flag of encryption, of the first member
+    path.write_bytes(content)
+    broken: dict[str, str] = {}
+    source = open_source(path)
+    assert [name for name, _ in source.read(source.names, broken)] == ["3.png"]
+    assert "is encrypted" in broken["1.png"]
+    assert "Bad CRC-32" in broken["2.png"]
+
+
+@pytest.mark.parametrize("damage", [lambda content: content[:-20], lambda content: content[:4] + bytes(100)])
+def test_damaged_zip(tmp_path, damage):
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
+        archive.writestr("1.png", b"1")
+    (tmp_path / "x.zip").write_bytes(damage((tmp_path / "x.zip").read_bytes()))
+    with pytest.raises(DataError, match=r"x\.zip cannot be read as a zip archive \(File is not a zip file\)"):
+        open_source(tmp_path / "x.zip")
 
 
 def test_missing_root(tmp_path):
-    with pytest.raises(DataError, match=r"nowhere does not exist: expected a folder or a \.tar of images"):
+    with pytest.raises(DataError, match=r"nowhere does not exist: expected a folder, a \.tar or a \.zip of images"):
         open_source(tmp_path / "nowhere")
 
 
@@ -99,7 +157,7 @@ def test_a_root_that_is_neither_folder_nor_file(tmp_path, kind, monkeypatch):
     with socket.socket(socket.AF_UNIX) as server:
         if kind == "socket":
             server.bind(str(path))
-        with pytest.raises(DataError, match=f"{path} is neither a folder nor a regular file: expected a folder or a"):
+        with pytest.raises(DataError, match=f"{path} is neither a folder nor a regular file: expected a folder, a"):
             open_source(path)
 
 
@@ -110,24 +168,26 @@ def test_a_root_that_cannot_be_a_path(root):
 
 
 def test_empty_folder_and_folder_without_images(tmp_path):
-    with pytest.raises(DataError, match=r"holds no images \(it is empty\): expected files ending in \.bmp"):
+    with pytest.raises(DataError, match=r"contains no images \(it is empty\): expected files ending in \.bmp"):
         open_source(tmp_path)
     (tmp_path / "table.csv").write_text("")
-    with pytest.raises(DataError, match=r"holds no images \(found 1 other files\)"):
+    with pytest.raises(DataError, match=r"contains no images \(found 1 other files\)"):
         open_source(tmp_path)
 
 
 def test_tar_without_images(tmp_path):
     with tarfile.open(tmp_path / "x.tar", "w") as tar:
         add(tar, "notes.txt", b"text")
-    with pytest.raises(DataError, match=r"x\.tar holds no images \(found 1 other files\)"):
+    with pytest.raises(DataError, match=r"x\.tar contains no images \(found 1 other files\)"):
         open_source(tmp_path / "x.tar")
 
 
 @pytest.mark.parametrize("content", [b"", b"this is text, not an archive" * 100, b"\x1f\x8b\x08\x00broken gzip"])
 def test_no_tar(tmp_path, content):
     (tmp_path / "x.tar").write_bytes(content)
-    with pytest.raises(DataError, match=r"x\.tar cannot be read as a tar archive .*copy or pack it again"):
+    with pytest.raises(
+        DataError, match=r"x\.tar cannot be read as a tar archive .*: expected a folder, a \.tar or a \.zip of images"
+    ):
         open_source(tmp_path / "x.tar")
 
 
@@ -138,7 +198,7 @@ def test_truncated_tar(tmp_path, mode):
     content = (tmp_path / "x.tar").read_bytes()
     (tmp_path / "x.tar").write_bytes(content[:20_000])
     with pytest.raises(DataError, match=r"x\.tar cannot be read as a tar archive"):
-        list(open_source(tmp_path / "x.tar").read(["1.png"]))
+        list(open_source(tmp_path / "x.tar").read(["1.png"], {}))
 
 
 @pytest.mark.parametrize("mode", ["w:gz", "w:bz2", "w:xz"])
@@ -149,16 +209,16 @@ def test_damaged_compression(tmp_path, mode):
     content[15_000:15_100] = bytes(100)
     (tmp_path / "x.tar").write_bytes(content)
     with pytest.raises(DataError, match=r"x\.tar cannot be read as a tar archive"):
-        list(open_source(tmp_path / "x.tar").read(["1.png"]))
+        list(open_source(tmp_path / "x.tar").read(["1.png"], {}))
 
 
 def test_unreadable_files(tmp_path):
     (tmp_path / "dangling.png").symlink_to(tmp_path / "nothing")
     os.mkfifo(tmp_path / "pipe.png")
     source = open_source(tmp_path)
-    for name in source.names:
-        with pytest.raises(DataError, match=f"{name} is no regular file or leads nowhere"):
-            list(source.read([name]))
+    broken: dict[str, str] = {}
+    assert list(source.read(source.names, broken)) == []
+    assert broken == dict.fromkeys(source.names, "is not a regular file, or a link to nothing")
 
 
 def test_missing_permissions(tmp_path, monkeypatch):  # simulated, as the superuser may read everything
@@ -168,8 +228,9 @@ def test_missing_permissions(tmp_path, monkeypatch):  # simulated, as the superu
     (tmp_path / "1.png").write_bytes(b"1")
     source = open_source(tmp_path)
     monkeypatch.setattr(Path, "read_bytes", refuse)
-    with pytest.raises(DataError, match=r"1\.png cannot be read \(Permission denied\): change its permissions"):
-        list(source.read(["1.png"]))
+    broken: dict[str, str] = {}
+    assert list(source.read(["1.png"], broken)) == []
+    assert broken == {"1.png": "cannot be read (Permission denied)"}
     monkeypatch.setattr(os, "scandir", refuse)
     with pytest.raises(DataError, match=r"cannot be listed \(Permission denied\): change its permissions or root"):
         open_source(tmp_path)

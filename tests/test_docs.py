@@ -71,6 +71,10 @@ def test_command_parses(
     monkeypatch.chdir(tmp_path)
     for config in page.code("yaml"):
         Path("mine.yaml").write_text(config)
+    for code in page.code("python"):
+        if name := re.match(r"# (\w+\.py)\n", code):
+            Path(name[1]).write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
     args = [words[0]]
     for word in words[1:]:
         option, equals, value = word.rpartition("=")

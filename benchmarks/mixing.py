@@ -18,7 +18,7 @@ from timing import compare
 
 from lightning_flows.app.configs import load_configs
 from lightning_flows.modules import FlowModule, load_model
-from lightning_flows.transforms.image import MIXINGS
+from lightning_flows.transforms.image.mixing import MIXINGS
 
 SHAPE = (3, 32, 32)
 

@@ -8,7 +8,7 @@ import importlib
 import torch
 
 from lightning_flows.app.configs import load_configs
-from lightning_flows.transforms.image import MIXINGS
+from lightning_flows.transforms.image.mixing import MIXINGS
 
 SHAPE = (3, 32, 32)
 

@@ -9,7 +9,7 @@ from lightning_flows.dequantization.base import Dequantization
 from lightning_flows.distributions import DiagonalGaussian
 from lightning_flows.nets import ContextNet, DenseNet
 from lightning_flows.transforms import AffineCoupling, Compose, Invert, Sigmoid, Squeeze, Transform, mixing_layer
-from lightning_flows.transforms.image import Mixing
+from lightning_flows.transforms.image.mixing import Mixing
 
 
 class VariationalDequantization(Dequantization):

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from lightning_flows.flows.multiscale import MultiScaleFlow, dense_coupling
 from lightning_flows.transforms import Transform, mixing_layer
-from lightning_flows.transforms.image import Mixing
+from lightning_flows.transforms.image.mixing import Mixing
 
 
 class GlowFlow(MultiScaleFlow):

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from lightning_flows.errors import ShapeError
 from lightning_flows.flows.flow import Flow, check_sizes
 from lightning_flows.flows.split_prior import SplitPrior
-from lightning_flows.nets.densenet import DenseNet
+from lightning_flows.nets.convnet import DenseNet
 from lightning_flows.transforms import Affine, AffineCoupling, Compose, Squeeze, Transform
 
 Step = Callable[[tuple[int, ...]], Sequence[Transform]]

@@ -3,7 +3,6 @@
 from lightning_flows.functional.bits import bits_per_dim
 from lightning_flows.functional.gaussian_mixture import mixture_from_normal, mixture_to_normal
 from lightning_flows.functional.graphs import Graph, check_adjacency, normalized_adjacency
-from lightning_flows.functional.masks import causal_mask, channel_mask
 from lightning_flows.functional.norms import conv_norm_bound, matrix_norm_bound
 from lightning_flows.functional.precision import full_precision
 from lightning_flows.functional.series import linear_exponential, matrix_exponential, remainder_bound, terms_needed
@@ -11,8 +10,6 @@ from lightning_flows.functional.series import linear_exponential, matrix_exponen
 __all__ = [
     "Graph",
     "bits_per_dim",
-    "causal_mask",
-    "channel_mask",
     "check_adjacency",
     "conv_norm_bound",
     "full_precision",

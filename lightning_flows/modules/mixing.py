@@ -13,7 +13,7 @@ from lightning_flows.dequantization import (
 )
 from lightning_flows.flows import GlowFlow
 from lightning_flows.modules.image import ImageFlowModule
-from lightning_flows.transforms.image import Mixing
+from lightning_flows.transforms.image.mixing import Mixing
 
 
 class MixingFlow(ImageFlowModule):

@@ -1,13 +1,10 @@
 """Networks that condition flows; they know nothing of log-determinants."""
 
-from lightning_flows.nets.context import ContextNet
-from lightning_flows.nets.convnet import ConvNet
-from lightning_flows.nets.densenet import DenseBlock, DenseNet
+from lightning_flows.nets.convnet import MLP, ContextNet, ConvNet, DenseBlock, DenseNet
 from lightning_flows.nets.graph_attention import GraphAttentionNet, SetAutoregressiveNet
 from lightning_flows.nets.lipschitz import LipschitzConvNet
 from lightning_flows.nets.masked_conv import AutoregressiveConvNet, MaskedConv2d
-from lightning_flows.nets.mlp import MLP
-from lightning_flows.nets.spectral_norm import SpectralNorm, bind
+from lightning_flows.nets.spectral_norm import NormalizedConv2d, SpectralNorm, bind
 from lightning_flows.nets.sylvester import LinearSylvesterFunction, SylvesterFunction
 
 __all__ = [
@@ -21,6 +18,7 @@ __all__ = [
     "LinearSylvesterFunction",
     "LipschitzConvNet",
     "MaskedConv2d",
+    "NormalizedConv2d",
     "SetAutoregressiveNet",
     "SpectralNorm",
     "SylvesterFunction",

@@ -1,4 +1,7 @@
-"""Plain convolutional conditioner."""
+"""Conditioners: plain, dense and fully connected nets, and the encoder of a context."""
+
+import itertools
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -6,7 +9,7 @@ from torch import Tensor, nn
 from lightning_flows.errors import ShapeError
 
 
-def zero_initialized(layer: nn.Conv2d) -> nn.Conv2d:
+def zero_initialized(layer: nn.Module) -> nn.Module:
     """Set weight and bias to zero: a transform conditioned by this last layer starts as the identity."""
     for parameter in layer.parameters():
         nn.init.zeros_(parameter)
@@ -35,16 +38,110 @@ class ConvNet(nn.Sequential):
     """
 
     def __init__(self, in_channels: int, out_channels: int, *, hidden_channels: int, context_channels: int = 0) -> None:
-        last = zero_initialized(nn.Conv2d(hidden_channels, out_channels, 3, padding=1))
         super().__init__(
             nn.Conv2d(in_channels + context_channels, hidden_channels, 3, padding=1),
             nn.ReLU(),
             nn.Conv2d(hidden_channels, hidden_channels, 1),
             nn.ReLU(),
-            last,
+            zero_initialized(nn.Conv2d(hidden_channels, out_channels, 3, padding=1)),
         )
         self.context_channels = context_channels
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        """Apply to x, with the context's channels behind it."""
         return super().forward(with_context(x, context, self.context_channels)).to(x.dtype)
+
+
+class DenseBlock(nn.Module):
+    """Layers whose input is the output of all before them, then a 1x1 convolution with an optional gate.
+
+    A layer is 1x1, relu, 3x3, relu; its ``growth`` channels are appended to its input. The gate splits the last
+    convolution's output into a, b, c and returns a + b·sigmoid(c).
+
+    Shapes: x ``(B, in_channels, H, W)``; returns ``(B, out_channels, H, W)``. Source: Huang et al., DenseNet, 2017.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, *, depth: int, growth: int, gated: bool = True) -> None:
+        super().__init__()
+        widths = [in_channels + i * growth for i in range(depth + 1)]
+        self.layers = nn.ModuleList(
+            nn.Sequential(nn.Conv2d(n, n, 1), nn.ReLU(), nn.Conv2d(n, growth, 3, padding=1), nn.ReLU())
+            for n in widths[:-1]
+        )
+        self.gated = gated
+        self.last = nn.Conv2d(widths[-1], (3 if gated else 1) * out_channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for layer in self.layers:
+            x = torch.cat([x, layer(x)], dim=1)
+        x = self.last(x)
+        if not self.gated:
+            return x
+        a, b, c = x.chunk(3, dim=1)
+        return a + b * torch.sigmoid(c)
+
+
+class DenseNet(nn.Module):
+    """1x1 convolution, dense blocks with residual connections, 1x1 convolution that is initialized to zero.
+
+    Shapes, errors: as :class:`ConvNet`.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        width: int = 64,
+        depth: int = 8,
+        growth: int = 64,
+        num_blocks: int = 1,
+        gated: bool = True,
+        context_channels: int = 0,
+    ) -> None:
+        super().__init__()
+        self.context_channels = context_channels
+        self.first = nn.Conv2d(in_channels + context_channels, width, 1)
+        self.blocks = nn.ModuleList(
+            DenseBlock(width, width, depth=depth, growth=growth, gated=gated) for _ in range(num_blocks)
+        )
+        self.last = zero_initialized(nn.Conv2d(width, out_channels, 1))
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        h = self.first(with_context(x, context, self.context_channels))
+        for block in self.blocks:
+            h = h + block(h)
+        return self.last(h).to(x.dtype)
+
+
+class ContextNet(nn.Sequential):
+    """Encoder of an image as the context of a conditional flow: dense block, 2x2 convolution of stride 2, dense block.
+
+    Shapes: x ``(B, in_channels, H, W)`` with even H and W; returns ``(B, out_channels, H/2, W/2)`` in x's dtype.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, *, depth: int = 4, growth: int = 32) -> None:
+        super().__init__(
+            DenseBlock(in_channels, out_channels, depth=depth, growth=growth),
+            nn.Conv2d(out_channels, out_channels, 2, stride=2),
+            DenseBlock(out_channels, out_channels, depth=depth, growth=growth),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x).to(x.dtype)
+
+
+class MLP(nn.Module):
+    """Linear layers with SiLU between; the last starts at zero, so that a coupling starts as the identity.
+
+    Shapes: x ``(B, in_channels, 1, 1)``, as in couplings; returns ``(B, out_channels, 1, 1)`` in x's dtype. ``context``
+    is ignored.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, *, width: int, depth: int) -> None:
+        super().__init__()
+        widths = [in_channels, *[width] * depth]
+        layers = [layer for n, m in itertools.pairwise(widths) for layer in (nn.Linear(n, m), nn.SiLU())]
+        self.layers = nn.Sequential(*layers, zero_initialized(nn.Linear(widths[-1], out_channels)))
+
+    def forward(self, x: Tensor, context: Any = None) -> Tensor:
+        return self.layers(x.flatten(1))[..., None, None].to(x.dtype)

@@ -1,7 +1,6 @@
 """Networks whose Lipschitz constant is below one."""
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any
 
 import torch
@@ -9,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lightning_flows.errors import UsageError
-from lightning_flows.nets.spectral_norm import SpectralNorm, bind, default_kernel
+from lightning_flows.nets.spectral_norm import NormalizedConv2d, bind, default_kernel
 
 
 class LipSwish(nn.Module):
@@ -23,7 +22,6 @@ class LipSwish(nn.Module):
         self.beta = nn.Parameter(torch.tensor([0.5]))
 
     def forward(self, y: Tensor) -> Tensor:
-        """Apply to each value."""
         return _Swish.apply(y, F.softplus(self.beta)) / 1.1
 
 
@@ -63,36 +61,6 @@ class _SwishBackward(torch.autograd.Function):
         return of_g, of_y2, of_s2
 
 
-class LipschitzConv2d(nn.Module):
-    """Convolution whose operator norm at images of ``size`` is at most ``max_norm``.
-
-    Shapes: x ``(B, in_channels, H, W)``; returns ``(B, out_channels, H, W)``.
-    """
-
-    def __init__(
-        self, in_channels: int, out_channels: int, *, kernel_size: int, size: Sequence[int], max_norm: float
-    ) -> None:
-        super().__init__()
-        self.padding = kernel_size // 2
-        self.weight = nn.Parameter(default_kernel(out_channels, in_channels, kernel_size, kernel_size))
-        self.bias = nn.Parameter(torch.zeros(out_channels))
-        self.spectral_norm = SpectralNorm(
-            self.weight, size, padding=(self.padding,) * 4, max_norm=max_norm, margin=0.0, num_steps=5
-        )
-
-    def kernel(self, *, update: bool = False) -> Tensor:
-        """Return the normalized kernel; ``update`` steps the power iteration in train mode."""
-        return self.spectral_norm(self.weight, update=update)
-
-    def bind(self, *, update: bool = False) -> Callable[[Tensor], Tensor]:
-        """Return the convolution as a function with its kernel evaluated once."""
-        kernel = self.kernel(update=update).contiguous(memory_format=torch.channels_last)
-        return lambda x: F.conv2d(x, kernel, self.bias, padding=self.padding)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.bind(update=True)(x)
-
-
 class LipschitzConvNet(nn.Sequential):
     r"""3x3, 1x1, 3x3 convolutions with LipSwish between; a contraction.
 
@@ -110,13 +78,17 @@ class LipschitzConvNet(nn.Sequential):
         if not 0 < max_norm < 1:
             raise UsageError(f"expected max_norm between 0 and 1; got {max_norm}")
         channels, *size = event_shape
-        conv = partial(LipschitzConv2d, size=size, max_norm=max_norm)
+
+        def conv(in_channels: int, out_channels: int, kernel_size: int) -> NormalizedConv2d:
+            weight, side = default_kernel(out_channels, in_channels, kernel_size, kernel_size), kernel_size // 2
+            return NormalizedConv2d(weight, size, padding=(side,) * 4, max_norm=max_norm, margin=0.0, num_steps=5)
+
         super().__init__(
-            conv(channels, hidden_channels, kernel_size=3),
+            conv(channels, hidden_channels, 3),
             LipSwish(),
-            conv(hidden_channels, hidden_channels, kernel_size=1),
+            conv(hidden_channels, hidden_channels, 1),
             LipSwish(),
-            conv(hidden_channels, channels, kernel_size=3),
+            conv(hidden_channels, channels, 3),
         )
 
     def bind(self, *, update: bool = False) -> Callable[[Tensor], Tensor]:

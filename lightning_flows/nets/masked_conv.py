@@ -4,16 +4,52 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lightning_flows.errors import ShapeError, UsageError
-from lightning_flows.functional.masks import causal_mask
-from lightning_flows.nets.spectral_norm import SpectralNorm, default_kernel
+from lightning_flows.nets.spectral_norm import NormalizedConv2d, default_kernel
 
 
-class MaskedConv2d(nn.Module):
-    r"""Convolution in which a pixel sees the pixels to its right and below, and its own lower channels.
+def channel_mask(out_channels: int, in_channels: int, *, strict: bool) -> Tensor:
+    r"""Mask ``(out_channels, in_channels)`` in bool of the inputs that each output channel depends on.
+
+    Both are ordered from low to high. The longer of the two is split into as many consecutive groups as the shorter one
+    has channels; output group a depends on the input groups b ≤ a, or b < a where ``strict``. A chain of such masks
+    with one inner width, of any size, is strictly autoregressive if its first or its last mask is strict.
+
+    >>> channel_mask(4, 2, strict=False).int().tolist()
+    [[1, 0], [1, 0], [1, 1], [1, 1]]
+    >>> channel_mask(2, 4, strict=True).int().tolist()
+    [[0, 0, 0, 0], [1, 1, 0, 0]]
+    """
+    groups = min(out_channels, in_channels)
+    out_group = torch.arange(out_channels)[:, None] * groups // out_channels
+    in_group = torch.arange(in_channels)[None, :] * groups // in_channels
+    return in_group < out_group if strict else in_group <= out_group
+
+
+def causal_mask(out_channels: int, in_channels: int, *, kernel_size: int, strict: bool) -> Tensor:
+    """Mask of a causal kernel that looks to the right and down: ``(out_channels, in_channels, rows, kernel_size)``.
+
+    In bool, with only the rows that a causal kernel uses: the center row and those below, of a 3x3 kernel ``rows = 2``.
+    Left of the center it is False, the center follows :func:`channel_mask`, the rest is True.
+
+    Raises: UsageError if ``kernel_size`` is even.
+
+    >>> causal_mask(1, 1, kernel_size=3, strict=True).int().tolist()
+    [[[[0, 0, 1], [1, 1, 1]]]]
+    """
+    if kernel_size % 2 == 0 or kernel_size < 1:
+        raise UsageError(f"expected an odd kernel size; got {kernel_size}")
+    center = kernel_size // 2
+    mask = torch.ones(out_channels, in_channels, center + 1, kernel_size, dtype=torch.bool)
+    mask[:, :, 0, :center] = False
+    mask[:, :, 0, center] = channel_mask(out_channels, in_channels, strict=strict)
+    return mask
+
+
+class MaskedConv2d(NormalizedConv2d):
+    r"""Convolution in which a pixel depends on the pixels to its right and below, and on its own lower channels.
 
     A causal 3x3 kernel has nothing above its center, so two rows are kept: 2x3, padded on one side, with two thirds of
     the multiplications. ``heads`` convolutions of one input are computed as one; each is normalized separately.
@@ -23,8 +59,6 @@ class MaskedConv2d(nn.Module):
     ``size`` = (H, W), None leaves it free.
     Source: van den Oord et al., 2016; section 4.1 of the paper.
     """
-
-    mask: Tensor
 
     def __init__(
         self,
@@ -38,33 +72,9 @@ class MaskedConv2d(nn.Module):
         heads: int = 1,
         init_scale: float = 1.0,
     ) -> None:
-        super().__init__()
         mask = causal_mask(out_channels, in_channels, kernel_size=kernel_size, strict=strict).repeat(heads, 1, 1, 1)
-        self.register_buffer(
-            "mask", mask, persistent=False
-        )  # follows from the shape: not worth a place in a checkpoint
-        self.weight = nn.Parameter(init_scale * default_kernel(*mask.shape))
-        self.bias = nn.Parameter(torch.zeros(heads * out_channels))
-        side = kernel_size // 2
-        self.padding = (side, side, 0, side)
-        self.spectral_norm = (
-            SpectralNorm(self.weight * mask, size, padding=self.padding, max_norm=max_norm, groups=heads)
-            if max_norm is not None
-            else None
-        )
-
-    def kernel(self, *, update: bool = False) -> Tensor:
-        """Return the masked and normalized kernel; ``update`` steps the power iteration in train mode."""
-        kernel = self.weight * self.mask
-        return kernel if self.spectral_norm is None else self.spectral_norm(kernel, update=update)
-
-    def bind(self, *, update: bool = False) -> Callable[[Tensor], Tensor]:
-        """Return the convolution as a function with its kernel evaluated once."""
-        kernel = self.kernel(update=update).contiguous(memory_format=torch.channels_last)
-        return lambda x: F.conv2d(F.pad(x, self.padding) if any(self.padding) else x, kernel, self.bias)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.bind(update=True)(x)
+        weight, side = init_scale * default_kernel(*mask.shape), kernel_size // 2
+        super().__init__(weight, size, padding=(side, side, 0, side), max_norm=max_norm, mask=mask, groups=heads)
 
 
 class AutoregressiveConvNet(nn.Module):
@@ -72,8 +82,7 @@ class AutoregressiveConvNet(nn.Module):
 
     .. math:: h = \operatorname{relu}(B \cdot \operatorname{relu}(A \star y)), \qquad \text{head}_k = C_k \star h
 
-    with a masked 3x3, a masked 1x1, and strictly masked 3x3 convolutions. The order is reverse raster: a pixel depends
-    on those to its right and below, and on lower channels at the same position.
+    with a masked 3x3, a masked 1x1, and strictly masked 3x3 convolutions, in reverse raster order.
 
     Shapes: y ``(B, C, H, W)``; returns ``num_heads`` tensors of y's shape and dtype.
     Raises: ShapeError unless ``event_shape`` is (C, H, W); UsageError unless ``hidden_channels`` ≥ 1.

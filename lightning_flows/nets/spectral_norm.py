@@ -11,8 +11,18 @@ from torch import Tensor, nn
 from lightning_flows.errors import UsageError
 from lightning_flows.functional.precision import full_precision
 
+Padding = tuple[int, int, int, int]
+"""Zeros on the left, right, top and bottom."""
 SLACK = 1.1
 """How far the norm of a normalized kernel may exceed ``max_norm``: a power iteration approaches from below."""
+
+
+def bind(net: nn.Module, *, update: bool = False) -> Callable[..., Any]:
+    """Return a net as a function whose effective parameters, such as normalized kernels, are evaluated once.
+
+    A net without a ``bind(*, update)`` method is returned as it is. ``update`` steps power iterations in train mode.
+    """
+    return net.bind(update=update) if hasattr(net, "bind") else net
 
 
 class SpectralNorm(nn.Module):
@@ -20,19 +30,19 @@ class SpectralNorm(nn.Module):
 
     .. math:: \bar K = \frac{K}{\max(1, \sigma/c) + \epsilon}, \qquad \sigma = \max_{\|x\|=1} \|K \star x\|
 
-    σ comes from a power iteration whose vector is kept between calls; only the one on the operator's smaller side is
-    stored. It is warmed up on construction, and steps after σ is read in train mode where ``update`` asks for it.
-    A 1x1 kernel acts on each pixel separately, so its vector has no spatial axes. The gradient flows through σ.
+    σ comes from a power iteration whose vector is kept between calls, on the operator's smaller side. It is warmed up
+    on construction, and steps in train mode where ``update`` asks for it. A 1x1 kernel acts on each pixel separately,
+    so its vector has no spatial axes. The gradient flows through σ.
 
     Several convolutions of one input may share a kernel: its outputs are split into ``groups``, each normalized alone.
 
     Args:
         kernel: initial kernel ``(groups * C_out, C_in, h, w)``.
         size: height and width of its input images.
-        padding: zeros on the (left, right, top, bottom), such that the size is kept.
-        max_norm: largest norm c.
+        padding: zeros that keep the size.
+        max_norm: c.
         margin: ε.
-        num_steps: steps of the power iteration in a forward.
+        num_steps: steps of the power iteration per update.
     Source: Miyato et al., 2018; Gouk et al., 2018.
     """
 
@@ -43,7 +53,7 @@ class SpectralNorm(nn.Module):
         kernel: Tensor,
         size: Sequence[int],
         *,
-        padding: tuple[int, int, int, int],
+        padding: Padding,
         max_norm: float,
         groups: int = 1,
         margin: float = 1e-5,
@@ -67,7 +77,7 @@ class SpectralNorm(nn.Module):
                 self._step(kernel.detach(), self._image(kernel.detach()))
 
     def forward(self, kernel: Tensor, *, update: bool = False) -> Tensor:
-        """Return the normalized kernel, same shape; ``update`` steps the power iteration, in train mode only."""
+        """Return the normalized kernel, same shape."""
         with full_precision(kernel):
             image = self._image(kernel)
             sigma = torch.linalg.vector_norm(image.reshape(self.groups, -1), dim=1)
@@ -80,8 +90,8 @@ class SpectralNorm(nn.Module):
             return (kernel.reshape(self.groups, -1) * scale[:, None]).reshape(kernel.shape)
 
     def _image(self, kernel: Tensor) -> Tensor:
-        """What the operator (or its adjoint) makes of the stored unit vector; its norm is the estimate of σ."""
-        vector = self.vector.clone()  # the step below changes the buffer in place; the graph keeps this copy
+        """Apply the operator, or its adjoint, to the stored unit vector; the norm of the image estimates σ."""
+        vector = self.vector.clone()  # a step changes the buffer in place; the graph keeps this copy
         return self._convolve(kernel, vector) if self.on_input_side else self._adjoint(kernel, vector)
 
     def _step(self, kernel: Tensor, image: Tensor) -> None:
@@ -99,16 +109,56 @@ class SpectralNorm(nn.Module):
         left, _, top, _ = self.padding
         return x[:, :, top : top + y.shape[2], left : left + y.shape[3]]
 
+    def extra_repr(self) -> str:
+        return f"max_norm={self.max_norm}" + (f", groups={self.groups}" if self.groups > 1 else "")
+
+
+class NormalizedConv2d(nn.Module):
+    """Convolution whose kernel, initially ``weight``, is masked and normalized: the effective one is ``kernel()``.
+
+    Shapes: x ``(B, C_in, H, W)``; returns ``(B, C_out, H, W)``.
+    Args: ``mask`` of the weight's shape; ``max_norm`` None for no normalization; for the others see SpectralNorm.
+    """
+
+    mask: Tensor | None
+
+    def __init__(
+        self,
+        weight: Tensor,
+        size: Sequence[int],
+        *,
+        padding: Padding,
+        max_norm: float | None,
+        mask: Tensor | None = None,
+        **options: Any,
+    ) -> None:
+        super().__init__()
+        self.weight, self.bias = nn.Parameter(weight), nn.Parameter(torch.zeros(len(weight)))
+        self.register_buffer("mask", mask, persistent=False)  # follows from the shape: no need for it in a checkpoint
+        self.padding, self.spectral_norm = padding, None
+        if max_norm is not None:
+            self.spectral_norm = SpectralNorm(self.kernel(), size, padding=padding, max_norm=max_norm, **options)
+
+    def kernel(self, *, update: bool = False) -> Tensor:
+        """Return the masked and normalized kernel; ``update`` steps the power iteration in train mode."""
+        kernel = self.weight if self.mask is None else self.weight * self.mask
+        return kernel if self.spectral_norm is None else self.spectral_norm(kernel, update=update)
+
+    def bind(self, *, update: bool = False) -> Callable[[Tensor], Tensor]:
+        """Return the convolution as a function with its kernel evaluated once."""
+        kernel = self.kernel(update=update).contiguous(memory_format=torch.channels_last)
+        if len(set(self.padding)) == 1:
+            return lambda x: F.conv2d(x, kernel, self.bias, padding=self.padding[0])
+        return lambda x: F.conv2d(F.pad(x, self.padding), kernel, self.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.bind(update=True)(x)
+
+    def extra_repr(self) -> str:
+        return f"{tuple(self.weight.shape)}"
+
 
 def default_kernel(out_channels: int, in_channels: int, *kernel_size: int) -> Tensor:
-    """Uniform start in ±1/√fan-in, as torch's convolutions have it: ``(out_channels, in_channels, *kernel_size)``."""
+    """Uniform in ±1/√fan-in, as in torch's convolutions: ``(out_channels, in_channels, *kernel_size)``."""
     bound = 1 / math.sqrt(in_channels * math.prod(kernel_size))
     return nn.init.uniform_(torch.empty(out_channels, in_channels, *kernel_size), -bound, bound)
-
-
-def bind(net: nn.Module, *, update: bool = False) -> Callable[..., Any]:
-    """Return a net as a function whose effective parameters, such as normalized kernels, are evaluated once.
-
-    A net without a ``bind(*, update)`` method is returned as it is. ``update`` steps power iterations in train mode.
-    """
-    return net.bind(update=update) if hasattr(net, "bind") else net

@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lightning_flows.errors import UsageError
-from lightning_flows.functional.masks import causal_mask
 from lightning_flows.functional.precision import full_precision
+from lightning_flows.nets.masked_conv import causal_mask
 from lightning_flows.nets.spectral_norm import bind, default_kernel
 
 Pair = tuple[Tensor, Tensor]

@@ -1,12 +1,15 @@
-"""What activation normalizations have in common: a start from the first training batch."""
+"""Activation normalization: a shift and a scale per feature that the first training batch sets."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from lightning_flows.functional.graphs import COMPLETE, Graph
 from lightning_flows.functional.ranks import num_ranks, sum_over_ranks
-from lightning_flows.transforms.base import Transform
+from lightning_flows.transforms.base import Result, Transform
+from lightning_flows.transforms.graph.base import GraphTransform, keep_padding
 
 
 class DataInitialized(Transform):
@@ -23,8 +26,7 @@ class DataInitialized(Transform):
 
     def __init__(self, features: int, event_shape: Sequence[int | None]) -> None:
         super().__init__(event_shape)
-        self.shift = nn.Parameter(torch.zeros(features))
-        self.log_scale = nn.Parameter(torch.zeros(features))
+        self.shift, self.log_scale = nn.Parameter(torch.zeros(features)), nn.Parameter(torch.zeros(features))
         self.register_buffer("initialized", torch.tensor(False))
         self._seen: tuple[int, int] | None = None
 
@@ -39,7 +41,7 @@ class DataInitialized(Transform):
             return False
         if torch.compiler.is_compiling() and self._seen is not None:
             return True  # a compiled graph cannot read the version
-        seen = id(self.initialized), self.initialized._version  # both change with the buffer, also in place
+        seen = id(self.initialized), self.initialized._version  # one of them changes whenever the buffer does
         if self._seen != seen:
             self._seen = seen if bool(self.initialized) else None
         return self._seen is not None
@@ -58,3 +60,49 @@ class DataInitialized(Transform):
 
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, initialized={'?' if self.initialized.is_meta else bool(self.initialized)}"
+
+
+class ActNorm(DataInitialized):
+    r"""Shift and scale each channel; initialized by the first training batch to zero mean and unit variance.
+
+    .. math:: z_c = (x_c - b_c)\,e^{-s_c}, \qquad \log|\det J| = -HW \sum_c s_c
+
+    For the initialization see :class:`DataInitialized`. Shapes: x, z ``(B, C, H, W)``.
+    Source: Kingma and Dhariwal, Glow, 2018, section 3.1.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels, (channels, None, None))
+
+    def forward(self, x: Tensor, context: Any = None) -> Result:
+        self.initialize(x, dim=1)
+        z = (x - self.shift[:, None, None]) * torch.exp(-self.log_scale)[:, None, None]
+        return z, -x.shape[2] * x.shape[3] * self.log_scale.sum()
+
+    def inverse(self, z: Tensor, context: Any = None) -> Result:
+        x = z * torch.exp(self.log_scale)[:, None, None] + self.shift[:, None, None]
+        return x, z.shape[2] * z.shape[3] * self.log_scale.sum()
+
+
+class GraphActNorm(DataInitialized, GraphTransform):
+    r"""Shift and scale each feature, the same for all nodes; initialized by the first training batch.
+
+    .. math:: z_{n} = (x_{n} - b)\,e^{-s}, \qquad \log|\det J| = -N \sum_f s_f
+
+    For the initialization see :class:`DataInitialized`. Shapes, errors: see :class:`GraphTransform`.
+    """
+
+    def __init__(self, features: int) -> None:
+        super().__init__(features, (None, features))
+
+    def forward(self, x: Tensor, context: Graph | None = None) -> Result:
+        graph = context or COMPLETE
+        weights = graph.node_weights(x)
+        self.initialize(x, weights, dim=2)
+        z = (x - self.shift) * torch.exp(-self.log_scale)
+        return keep_padding(z, x, graph), -weights.sum(1) * self.log_scale.sum()
+
+    def inverse(self, z: Tensor, context: Graph | None = None) -> Result:
+        graph = context or COMPLETE
+        x = z * torch.exp(self.log_scale) + self.shift
+        return keep_padding(x, z, graph), graph.node_weights(z).sum(1) * self.log_scale.sum()

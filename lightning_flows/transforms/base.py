@@ -12,6 +12,10 @@ from lightning_flows.errors import InputTypeError, ShapeError
 
 Shape = tuple[int | None, ...]
 """Shape of an event; None stands for an axis of any length."""
+Result = tuple[Tensor, Tensor | float]
+"""A value ``(B, *event)`` and its log-determinant: ``(B,)``, ``()`` or a float."""
+Reported = tuple[Tensor, Tensor | float, list[NamedTuple]]
+"""A result and its reports."""
 
 
 class Transform(nn.Module, ABC):
@@ -20,11 +24,8 @@ class Transform(nn.Module, ABC):
     A subclass implements ``forward(x) -> (z, log_det)`` with
     :math:`\text{log\_det} = \log|\det \partial z/\partial x|`, and ``inverse(z) -> (x, log_det)`` with the
     log-determinant of the inverse map, which is minus the forward one at the same point. It may return a log_det of
-    ``(B,)``, a scalar tensor or a float; callers always get ``(B,)``. ``decode(z)`` is the inverse without its
-    log-determinant. ``forward_reported`` and ``inverse_reported`` also return what was measured along the way: a list
-    of named tuples such as :class:`InverseReport`, in the order in which the layers were applied.
-
-    In eval mode all of them are pure; in train mode an inverse changes no state either.
+    ``(B,)``, a scalar tensor or a float; callers always get ``(B,)``. In eval mode all methods are pure; in train mode
+    an inverse changes no state either.
 
     Shapes: x, z ``(B, *event)``, floating; log_det ``(B,)`` in nats, x's dtype, storage of its own.
     Args: ``event_shape`` is the shape of x without its batch, with None for an axis of any length; None for any shape.
@@ -45,24 +46,24 @@ class Transform(nn.Module, ABC):
                 setattr(cls, name, _checked(cls.__dict__[name], inverse=not name.startswith("forward")))
 
     @abstractmethod
-    def forward(self, x: Tensor, context: Any = None) -> tuple[Tensor, Tensor | float]:
+    def forward(self, x: Tensor, context: Any = None) -> Result:
         """Map data to latent."""
 
     @abstractmethod
-    def inverse(self, z: Tensor, context: Any = None) -> tuple[Tensor, Tensor | float]:
+    def inverse(self, z: Tensor, context: Any = None) -> Result:
         """Map latent to data."""
 
     def decode(self, z: Tensor, context: Any = None) -> Tensor:
         """Map latent to data, without the log-determinant."""
         return self.inverse(z, context)[0]
 
-    def forward_reported(self, x: Tensor, context: Any = None) -> tuple[Tensor, Tensor, list[NamedTuple]]:
-        """Map data to latent; also return reports."""
+    def forward_reported(self, x: Tensor, context: Any = None) -> Reported:
+        """Return ``(z, log_det, reports)``: what layers measured, such as a LogDetReport, in the order they ran."""
         return *self(x, context), []
 
-    def inverse_reported(self, z: Tensor, context: Any = None) -> tuple[Tensor, Tensor, list[NamedTuple]]:
-        """Map latent to data; also return reports."""
-        return *self.inverse(z, context), []  # type: ignore[return-value]
+    def inverse_reported(self, z: Tensor, context: Any = None) -> Reported:
+        """Return ``(x, log_det, reports)``: what layers measured, such as an InverseReport, in the order they ran."""
+        return *self.inverse(z, context), []
 
     @property
     def latent_shape(self) -> Shape | None:
@@ -74,7 +75,7 @@ class Transform(nn.Module, ABC):
         return tuple(event_shape)
 
     def check(self, x: Tensor, context: Any, shape: Shape | None) -> None:
-        """Raise an error unless x has a floating dtype, the dtype and device of the parameters, and the shape."""
+        """Raise an error unless x has the shape, and the dtype and device of the parameters."""
         parameter = next(self.parameters(), None)
         check_floating(x) if parameter is None else check_dtype(x, parameter)
         if shape is not None and (

@@ -1,32 +1,30 @@
-"""Composition."""
+"""Composition and inversion."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
-from lightning_flows.transforms.base import Shape, Transform
+from lightning_flows.errors import UsageError
+from lightning_flows.transforms.base import Reported, Result, Shape, Transform
 
 
 class Compose(Transform):
-    r"""Composition :math:`z = f_n(\dots f_1(x))`; log-determinants add up.
-
-    Shapes: x ``(B, *event)``; z as the last transform returns it; log_det ``(B,)`` in nats.
-    """
+    r"""Composition :math:`z = f_n(\dots f_1(x))`; log-determinants add up, reports are concatenated."""
 
     def __init__(self, transforms: Sequence[Transform]) -> None:
         super().__init__(transforms[0].event_shape if transforms else None)
         self.transforms = nn.ModuleList(transforms)
         self.volume_preserving = all(transform.volume_preserving for transform in transforms)
 
-    def forward(self, x: Tensor, context: Any = None) -> tuple[Tensor, Tensor | float]:
+    def forward(self, x: Tensor, context: Any = None) -> Result:
         total: Tensor | float = 0.0
         for transform in self.transforms:
             x, log_det = transform(x, context)
             total = total if transform.volume_preserving else total + log_det
         return x, total
 
-    def inverse(self, z: Tensor, context: Any = None) -> tuple[Tensor, Tensor | float]:
+    def inverse(self, z: Tensor, context: Any = None) -> Result:
         total: Tensor | float = 0.0
         for transform in reversed(self.transforms):
             z, log_det = transform.inverse(z, context)
@@ -38,10 +36,10 @@ class Compose(Transform):
             z = transform.decode(z, context)
         return z
 
-    def forward_reported(self, x: Tensor, context: Any = None) -> tuple[Tensor, Tensor | float, list[NamedTuple]]:
+    def forward_reported(self, x: Tensor, context: Any = None) -> Reported:
         return _reported((transform.forward_reported for transform in self.transforms), x, context)
 
-    def inverse_reported(self, z: Tensor, context: Any = None) -> tuple[Tensor, Tensor | float, list[NamedTuple]]:
+    def inverse_reported(self, z: Tensor, context: Any = None) -> Reported:
         return _reported((transform.inverse_reported for transform in reversed(self.transforms)), z, context)
 
     @property
@@ -54,14 +52,49 @@ class Compose(Transform):
         return tuple(event_shape)
 
     def extra_repr(self) -> str:
-        return ""  # the first transform shows the shape
+        return ""  # the transforms show their shapes
 
 
-def _reported(steps: Iterable[Any], x: Tensor, context: Any) -> tuple[Tensor, Tensor | float, list[NamedTuple]]:
+def _reported(steps: Iterable[Any], x: Tensor, context: Any) -> Reported:
     total: Tensor | float = 0.0
     reports: list[NamedTuple] = []
     for step in steps:
         x, log_det, found = step(x, context)
-        total = total + log_det
-        reports += found
+        total, reports = total + log_det, reports + found
     return x, total, reports
+
+
+class Invert(Transform):
+    r"""The inverse of a transform that keeps the shape, as a transform: :math:`z = f^{-1}(x)`.
+
+    Useful where the cheap direction of a layer should be the one that samples.
+    """
+
+    def __init__(self, transform: Transform) -> None:
+        super().__init__(transform.latent_shape)
+        self.transform = transform
+        self.volume_preserving = transform.volume_preserving
+
+    def forward(self, x: Tensor, context: Any = None) -> Result:
+        return self.transform.inverse(x, context)
+
+    def inverse(self, z: Tensor, context: Any = None) -> Result:
+        return self.transform(z, context)
+
+    def forward_reported(self, x: Tensor, context: Any = None) -> Reported:
+        return self.transform.inverse_reported(x, context)
+
+    def inverse_reported(self, z: Tensor, context: Any = None) -> Reported:
+        return self.transform.forward_reported(z, context)
+
+    @property
+    def latent_shape(self) -> Shape | None:
+        return self.transform.event_shape
+
+    def output_shape(self, event_shape: Sequence[int]) -> tuple[int, ...]:
+        if self.transform.output_shape(event_shape) != tuple(event_shape):
+            raise UsageError(f"expected a transform that keeps the shape; got {type(self.transform).__name__}")
+        return tuple(event_shape)
+
+    def extra_repr(self) -> str:
+        return ""  # the transform shows its shape

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from lightning_flows.errors import ShapeError
 from lightning_flows.functional.precision import full_precision
-from lightning_flows.transforms.base import Shape, Transform
+from lightning_flows.transforms.base import Result, Shape, Transform
 
 
 class LinearOperator(NamedTuple):
@@ -23,19 +23,18 @@ class LinearTransform(Transform):
     r"""A bijection :math:`z = Wx` without an offset.
 
     A subclass implements ``operator()``. Autocast is disabled: a low-precision linear map cannot be inverted.
-    Shapes: x, z ``(B, *event_shape)``; log_det ``(B,)`` in nats.
     """
 
     @abstractmethod
     def operator(self, *, update: bool = False) -> LinearOperator:
         """Evaluate W once; ``update`` steps the power iterations of modules in train mode."""
 
-    def forward(self, x: Tensor, context: Any = None) -> tuple[Tensor, Tensor | float]:
+    def forward(self, x: Tensor, context: Any = None) -> Result:
         with full_precision(x):
             operator = self.operator(update=True)
             return operator.matmul(x), operator.logabsdet(x)
 
-    def inverse(self, z: Tensor, context: Any = None) -> tuple[Tensor, Tensor | float]:
+    def inverse(self, z: Tensor, context: Any = None) -> Result:
         with full_precision(z):
             operator = self.operator()
             return operator.solve(z), -operator.logabsdet(z)

@@ -4,7 +4,7 @@ import torch
 from lightning_flows.dequantization import VariationalDequantization
 from lightning_flows.distributions import standard_normal_log_prob
 from lightning_flows.transforms import ConvExponential
-from lightning_flows.transforms.image import MIXINGS
+from lightning_flows.transforms.image.mixing import MIXINGS
 from tests import golden
 from tests.dense import slogdets
 from tests.golden import Entry

@@ -31,7 +31,7 @@ from lightning_flows.transforms import (
     Householder,
     Transform,
 )
-from lightning_flows.transforms.image import MIXINGS
+from lightning_flows.transforms.image.mixing import MIXINGS
 from tests.transforms.cases import perturb
 
 Shape = tuple[int, ...]

@@ -3,7 +3,7 @@ import torch
 
 from lightning_flows.modules import MixingFlow
 from lightning_flows.modules.base import describe
-from lightning_flows.transforms.image import MIXINGS
+from lightning_flows.transforms.image.mixing import MIXINGS
 
 TINY = {
     "steps_per_level": 1, "width": 4, "depth": 1, "growth": 6, "dequantization_steps": 1,

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from lightning_flows.nets.densenet import DenseBlock, DenseNet
+from lightning_flows.nets.convnet import DenseBlock, DenseNet
 
 
 def randomized(net: nn.Module) -> nn.Module:

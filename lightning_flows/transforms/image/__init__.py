@@ -1,19 +1,16 @@
 """Bijections of images ``(B, C, H, W)``."""
 
-from lightning_flows.transforms.image.actnorm import ActNorm
+from lightning_flows.transforms.actnorm import ActNorm
 from lightning_flows.transforms.image.autoregressive_conv import AutoregressiveConv
-from lightning_flows.transforms.image.conv1x1 import Conv1x1
+from lightning_flows.transforms.image.conv1x1 import Conv1x1, Householder
 from lightning_flows.transforms.image.conv_exponential import ConvExponential
 from lightning_flows.transforms.image.conv_sylvester import ConvSylvester
 from lightning_flows.transforms.image.coupling import AffineCoupling
-from lightning_flows.transforms.image.flip import Flip
-from lightning_flows.transforms.image.householder import Householder
-from lightning_flows.transforms.image.mixing import MIXINGS, Mixing, mixing_layer
-from lightning_flows.transforms.image.squeeze import Squeeze
+from lightning_flows.transforms.image.layout import Flip, Squeeze
+from lightning_flows.transforms.image.mixing import mixing_layer
 from lightning_flows.transforms.image.woodbury import Woodbury
 
 __all__ = [
-    "MIXINGS",
     "ActNorm",
     "AffineCoupling",
     "AutoregressiveConv",
@@ -22,7 +19,6 @@ __all__ = [
     "ConvSylvester",
     "Flip",
     "Householder",
-    "Mixing",
     "Squeeze",
     "Woodbury",
     "mixing_layer",

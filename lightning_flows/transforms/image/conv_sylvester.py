@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from lightning_flows.nets.masked_conv import AutoregressiveConvNet
 from lightning_flows.nets.sylvester import SylvesterFunction
+from lightning_flows.transforms.image.conv1x1 import Householder
 from lightning_flows.transforms.image.conv_exponential import ConvExponential
-from lightning_flows.transforms.image.householder import Householder
 from lightning_flows.transforms.linear import LinearCompose
 from lightning_flows.transforms.sylvester import GeneralizedSylvester
 

@@ -4,16 +4,15 @@ from collections.abc import Sequence
 from typing import Literal, get_args
 
 from lightning_flows.errors import UsageError
-from lightning_flows.transforms.affine import Bias
 from lightning_flows.transforms.base import Transform
 from lightning_flows.transforms.compose import Compose
 from lightning_flows.transforms.image.autoregressive_conv import AutoregressiveConv
-from lightning_flows.transforms.image.conv1x1 import Conv1x1
+from lightning_flows.transforms.image.conv1x1 import Conv1x1, Householder
 from lightning_flows.transforms.image.conv_exponential import ConvExponential
-from lightning_flows.transforms.image.flip import Flip
-from lightning_flows.transforms.image.householder import Householder
+from lightning_flows.transforms.image.layout import Flip
 from lightning_flows.transforms.image.woodbury import Woodbury
 from lightning_flows.transforms.linear import LinearCompose
+from lightning_flows.transforms.pointwise import Bias
 
 Mixing = Literal["conv1x1", "emerging", "woodbury", "conv_exponential"]
 """Kinds of mixing layers, in the order of Table 1."""

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from lightning_flows.transforms import Householder
-from lightning_flows.transforms.image.householder import householder_matrix
+from lightning_flows.transforms.image.conv1x1 import householder_matrix
 from tests.dense import matrix_of
 
 

@@ -1,4 +1,4 @@
-"""Space to channels."""
+"""Permutations of the values of an image."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,7 +7,23 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lightning_flows.errors import ShapeError
-from lightning_flows.transforms.base import Transform
+from lightning_flows.transforms.base import Result, Transform
+from lightning_flows.transforms.linear import LinearOperator, LinearTransform
+
+
+class Flip(LinearTransform):
+    """Reverse both spatial axes, so that the next causal layer looks the other way; its own inverse, log-determinant 0.
+
+    Shapes: x, z ``(B, C, H, W)``.
+    """
+
+    volume_preserving = True
+
+    def __init__(self) -> None:
+        super().__init__((None, None, None))
+
+    def operator(self, *, update: bool = False) -> LinearOperator:
+        return LinearOperator(lambda x: x.flip(2, 3), lambda z: z.flip(2, 3), lambda x: 0.0)
 
 
 class Squeeze(Transform):
@@ -22,20 +38,22 @@ class Squeeze(Transform):
     def __init__(self) -> None:
         super().__init__((None, None, None))
 
-    def forward(self, x: Tensor, context: Any = None) -> tuple[Tensor, float]:
+    def forward(self, x: Tensor, context: Any = None) -> Result:
         shape = self.output_shape(x.shape[1:])
         # torch does not reshape an empty batch
         return F.pixel_unshuffle(x, 2) if len(x) else x.reshape(0, *shape), 0.0
 
-    def inverse(self, z: Tensor, context: Any = None) -> tuple[Tensor, float]:
+    def inverse(self, z: Tensor, context: Any = None) -> Result:
         channels, height, width = z.shape[1:]
         if channels % 4:
             raise ShapeError(f"expected shape (B, 4C, H, W); got {tuple(z.shape)}")
-        shape = (channels // 4, 2 * height, 2 * width)
-        return F.pixel_shuffle(z, 2) if len(z) else z.reshape(0, *shape), 0.0
+        return F.pixel_shuffle(z, 2) if len(z) else z.reshape(0, channels // 4, 2 * height, 2 * width), 0.0
 
     def output_shape(self, event_shape: Sequence[int]) -> tuple[int, ...]:
         if len(event_shape) != 3 or event_shape[1] % 2 or event_shape[2] % 2:
             raise ShapeError(f"expected events (C, H, W) of even height and width; got {tuple(event_shape)}")
         channels, height, width = event_shape
         return 4 * channels, height // 2, width // 2
+
+    def extra_repr(self) -> str:
+        return ""

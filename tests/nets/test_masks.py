@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from lightning_flows.functional import bits_per_dim, causal_mask, channel_mask
+from lightning_flows.functional import bits_per_dim
+from lightning_flows.nets.masked_conv import causal_mask, channel_mask
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3, 4, 12])

@@ -1,0 +1,73 @@
+"""Maps of single values."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lightning_flows.errors import UsageError
+from lightning_flows.transforms.base import Result, Transform, sum_event
+
+
+class Affine(Transform):
+    r"""Normalize by two fixed numbers.
+
+    .. math:: z = (x - b)/s, \qquad \log|\det J| = -D \log s
+
+    Pixels of 0 to 256 are mapped near the unit interval by ``Affine(shift=128, scale=256)``.
+    Shapes: any ``(B, *event)`` with D values per event. Raises: UsageError if s ≤ 0.
+    """
+
+    def __init__(self, shift: float, scale: float) -> None:
+        super().__init__()
+        if scale <= 0:
+            raise UsageError(f"expected a positive scale; got {scale}")
+        self.shift, self.scale = shift, scale
+
+    def forward(self, x: Tensor, context: Any = None) -> Result:
+        return (x - self.shift) / self.scale, -math.prod(x.shape[1:]) * math.log(self.scale)
+
+    def inverse(self, z: Tensor, context: Any = None) -> Result:
+        return z * self.scale + self.shift, math.prod(z.shape[1:]) * math.log(self.scale)
+
+    def extra_repr(self) -> str:
+        return f"shift={self.shift}, scale={self.scale}"
+
+
+class Bias(Transform):
+    """Add a learned value at each place: z = x + b, log-determinant 0.
+
+    Axes of length one in ``event_shape`` share their value: ``(C, 1, 1)`` is a bias per channel.
+    Shapes: x, z ``(B, *event_shape)``, shared axes of any length.
+    """
+
+    volume_preserving = True
+
+    def __init__(self, event_shape: Sequence[int]) -> None:
+        super().__init__([n if n != 1 else None for n in event_shape])
+        self.bias = nn.Parameter(torch.zeros(*event_shape))
+
+    def forward(self, x: Tensor, context: Any = None) -> Result:
+        return x + self.bias, 0.0
+
+    def inverse(self, z: Tensor, context: Any = None) -> Result:
+        return z - self.bias, 0.0
+
+
+class Sigmoid(Transform):
+    r"""From the reals to (0, 1).
+
+    .. math:: z = \sigma(x) = \frac{1}{1 + e^{-x}}, \qquad \log|\det J| = \sum \log\sigma(x) + \log\sigma(-x)
+
+    The inverse expects values in (0, 1); at the borders it is infinite.
+    """
+
+    def forward(self, x: Tensor, context: Any = None) -> Result:
+        return torch.sigmoid(x), sum_event(F.logsigmoid(x) + F.logsigmoid(-x))
+
+    def inverse(self, z: Tensor, context: Any = None) -> Result:
+        below, above = torch.log(z), torch.log1p(-z)
+        return below - above, -sum_event(below + above)

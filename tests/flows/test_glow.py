@@ -3,14 +3,6 @@ import pytest
 from lightning_flows.errors import ShapeError
 from lightning_flows.flows import GlowFlow
 from lightning_flows.transforms import Affine, AffineCoupling, Conv1x1, Squeeze
-<<<<<<< HEAD
-=======
-from lightning_flows.transforms.image.mixing import MIXINGS
-from tests.dense import slogdets
-from tests.transforms.cases import perturb
-
-SMALL = {"steps_per_level": 1, "width": 6, "depth": 1, "growth": 4}
->>>>>>> d890756 (Transforms and nets of one concept share a file; masked and Lipschitz convolutions are one normalized convolution)
 
 
 def test_layers() -> None:

@@ -1,3 +1,61 @@
-"""lightning_flows: convolution exponentials and generalized Sylvester flows as a PyTorch Lightning application."""
+"""Normalizing flows with convolution exponentials and generalized Sylvester transforms, in PyTorch and Lightning.
+
+What is used most is imported from here, and loaded when it is first used:
+
+>>> import lightning_flows
+>>> lightning_flows.ResidualFlow.__module__
+'lightning_flows.flows.residual'
+"""
+
+from importlib import import_module
+from typing import Any
 
 __version__ = "0.4.0"
+
+EXPORTS = {
+    "dequantization": ("DequantizedFlow", "UniformDequantization", "VariationalDequantization"),
+    "distributions": ("DiagonalGaussian",),
+    "flows": (
+        "ConvSylvesterFlow",
+        "CouplingFlow",
+        "Flow",
+        "GlowFlow",
+        "GraphCouplingFlow",
+        "GraphFlow",
+        "GraphNormalizingFlow",
+        "MultiScaleFlow",
+        "ResidualFlow",
+        "SetAutoregressiveFlow",
+    ),
+    "functional": ("Graph", "bits_per_dim"),
+    "modules": ("FlowModule", "GraphFlowModule", "ImageFlowModule", "load_model"),
+    "transforms": (
+        "ActNorm",
+        "AffineCoupling",
+        "Compose",
+        "Conv1x1",
+        "ConvExponential",
+        "ConvSylvester",
+        "GeneralizedSylvester",
+        "GraphExponential",
+        "Invert",
+        "ResidualBlock",
+        "Transform",
+    ),
+}
+"""Names that this package exports, by the subpackage that defines them."""
+
+__all__ = ["__version__", *sorted(name for names in EXPORTS.values() for name in names)]
+
+
+def __getattr__(name: str) -> Any:
+    for home, names in EXPORTS.items():
+        if name in names:
+            return getattr(import_module(f"{__name__}.{home}"), name)
+        if name == home:
+            return import_module(f"{__name__}.{home}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__, *EXPORTS})

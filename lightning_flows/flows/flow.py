@@ -151,6 +151,7 @@ class Flow(Recorded, nn.Module):
         generator: torch.Generator | None = None,
     ) -> tuple[Tensor, ...]:
         """Draw latents; the same state of ``generator`` gives the same noise for any parameters."""
+        check_sizes(0, num=num)
         *shapes, _ = self.latent_shapes
         noises = [
             temperature * torch.randn(num, *shape, generator=generator, device=self.device, dtype=self.dtype)
@@ -211,7 +212,8 @@ class Flow(Recorded, nn.Module):
         if x.shape[1:] != shape or not x.ndim:
             raise ShapeError(f"expected shape (B, {', '.join(map(str, shape))}); got {tuple(x.shape)}")
         if context is not None and not self.accepts_context:
-            raise ShapeError(f"expected no context, as {type(self).__name__} takes none; got {tuple(context.shape)}")
+            got = tuple(context.shape) if isinstance(context, Tensor) else type(context).__name__
+            raise ShapeError(f"expected no context, as {type(self).__name__} takes none; got {got}")
         return x
 
     def _converted(

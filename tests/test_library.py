@@ -1,0 +1,47 @@
+"""What `import lightning_flows` gives."""
+
+import subprocess
+import sys
+
+import pytest
+
+import lightning_flows
+
+
+def run(code: str) -> str:
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60).stdout
+
+
+def test_importing_the_package_imports_neither_torch_nor_lightning() -> None:
+    code = "import sys, lightning_flows; print({'torch', 'lightning', 'numpy'} & sys.modules.keys())"
+    assert run(code) == "set()\n"
+
+
+def test_flows_do_not_need_lightning() -> None:
+    code = "import sys; from lightning_flows import DequantizedFlow, Flow, Compose; print('lightning' in sys.modules)"
+    assert run(code) == "False\n"
+
+
+NAMES = [(home, name) for home, names in lightning_flows.EXPORTS.items() for name in names]
+
+
+@pytest.mark.parametrize(("home", "name"), NAMES)
+def test_names_are_those_of_their_subpackages(home: str, name: str) -> None:
+    subpackage = getattr(lightning_flows, home)
+    assert getattr(lightning_flows, name) is getattr(subpackage, name)
+    assert name in subpackage.__all__
+    assert {name, home} <= set(dir(lightning_flows))
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="module 'lightning_flows' has no attribute 'GlowFlaw'"):
+        _ = lightning_flows.GlowFlaw
+    with pytest.raises(ImportError, match="cannot import name 'GlowFlaw'"):
+        exec("from lightning_flows import GlowFlaw")
+
+
+def test_every_family_is_exported() -> None:
+    from lightning_flows import flows
+
+    families = {name for name in flows.__all__ if name.endswith("Flow")}
+    assert families <= set(lightning_flows.__all__)

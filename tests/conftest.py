@@ -19,12 +19,12 @@ def _seeded() -> None:
 
 TINY = [
     "--config=demo.yaml",
-    "--model.steps_per_level=1",
-    "--model.num_levels=2",
-    "--model.hidden_channels=12",
-    "--model.split_depth=1",
-    "--model.split_width=8",
-    "--model.split_growth=8",
+    "--model.flow.steps_per_level=1",
+    "--model.flow.num_levels=2",
+    "--model.flow.hidden_channels=12",
+    "--model.flow.split_depth=1",
+    "--model.flow.split_width=8",
+    "--model.flow.split_growth=8",
     "--data.batch_size=8",
     "--data.eval_batch_size=52",
     "--data.stride=32",

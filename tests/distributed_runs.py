@@ -17,7 +17,8 @@ from lightning_flows.app.default_trainer import default_trainer
 from lightning_flows.callbacks import EqualRanks
 from lightning_flows.data import GraphMoGDataModule, ImageDataModule
 from lightning_flows.data.datasets import ImageDataset
-from lightning_flows.modules import CSF, GraphNormalizingFlow
+from lightning_flows.modules import GraphFlowModule, ImageFlowModule
+from tests.small_modules import SMALL_VARIATIONAL, graph_module, image_module
 
 GLOBAL_BATCH, STEPS = 8, 20
 
@@ -68,18 +69,15 @@ class Broadcasts(Callback):
             self.file.write_text(str(self.num_bytes))
 
 
-def image_flow() -> CSF:
-    """A CSF with all that could differ between ranks: actnorm, spectral norms, variational noise."""
+def image_flow() -> ImageFlowModule:
+    """A module with all that could differ between ranks: actnorm, spectral norms, variational noise."""
     seed_everything(0, verbose=False)
-    sizes = {"num_levels": 2, "steps_per_level": 2, "hidden_channels": 12, "split_width": 8, "split_depth": 1}
-    return CSF(
-        (1, 8, 8), **sizes, split_growth=8, dequantization="variational", num_importance_samples=8, warmup_epochs=1
-    )
+    return image_module(dequantization=SMALL_VARIATIONAL, steps_per_level=2, num_importance_samples=8)
 
 
-def graph_flow() -> GraphNormalizingFlow:
+def graph_flow() -> GraphFlowModule:
     seed_everything(0, verbose=False)
-    return GraphNormalizingFlow((4, 2), width=8, num_steps=2, num_heads=2, num_test_samples=0)
+    return graph_module(num_steps=2, num_test_samples=0)
 
 
 def trainer(devices: int, *callbacks: Callback, **options) -> Trainer:

@@ -33,7 +33,7 @@ def test_misspelt_key_in_a_config(tmp_path: Path, tiny: list[str], capsys: pytes
     assert "hiden_channels" in fails(capsys, ["fit", *tiny, f"--config={config}"], status=2)
 
 
-@pytest.mark.parametrize(("section", "known"), [("model", "CSF"), ("data", "ImageFolderDataModule")])
+@pytest.mark.parametrize(("section", "known"), [("model", "ImageFlowModule"), ("data", "ImageFolderDataModule")])
 def test_unknown_class(section: str, known: str, tiny: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     message = fails(capsys, ["fit", *tiny, f"--{section}=NoSuchThing"], status=2)
     assert "NoSuchThing" in message
@@ -85,7 +85,7 @@ def test_checkpoint_for_other_channels(trained: Path, image_tar: Path, capsys: p
 
 
 def test_checkpoint_of_another_model(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    message = fails(capsys, ["test", f"--ckpt_path={trained}", "--model.hidden_channels=24"])
+    message = fails(capsys, ["test", f"--ckpt_path={trained}", "--model.flow.hidden_channels=24"])
     assert "another model" in message
 
 
@@ -136,10 +136,10 @@ def test_existing_files_are_kept(
 def test_loss_that_becomes_non_finite(tmp_path: Path, tiny: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     options = [
         f"--trainer.logger.init_args.save_dir={tmp_path}",
-        "--model.learning_rate=1e30",
+        "--optimizer.lr=1e30",
         "--trainer.max_epochs=9",
     ]
-    message = fails(capsys, ["fit", *tiny, *options, "--model.warmup_epochs=0"])
+    message = fails(capsys, ["fit", *tiny, *options, "--lr_scheduler.warmup_epochs=0"])
     assert "expected finite log-probabilities in" in message
 
 
@@ -154,8 +154,8 @@ def test_sampling_options_out_of_range(
 @pytest.mark.parametrize(
     ("option", "message"),
     [
-        ("--model.hidden_channels=0", "expected hidden_channels of at least 1; got 0"),
-        ("--model.num_levels=0", "expected at least one level and one step; got 0"),
+        ("--model.flow.hidden_channels=0", "expected hidden_channels of at least 1; got 0"),
+        ("--model.flow.num_levels=0", "expected at least one level and one step; got 0"),
         ("--trainer.callbacks+=lightning_flows.callbacks.SampleGrid", "every_n_epochs is 0: give at least 1"),
     ],
 )

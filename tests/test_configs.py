@@ -8,7 +8,7 @@ import torch
 from lightning_flows import modules
 from lightning_flows.app.cli import run
 from lightning_flows.app.commands.table import CONFIGS as CONFIGS_OF
-from lightning_flows.app.configs import CONFIG_DIR, load_config, load_configs
+from lightning_flows.app.configs import CONFIG_DIR, load_configs
 from lightning_flows.reporting.tables.table4 import MODELS as TABLE4_MODELS
 
 CONFIGS = sorted(str(path.relative_to(CONFIG_DIR)) for path in CONFIG_DIR.rglob("*.yaml"))
@@ -39,7 +39,7 @@ def test_config_is_explained_in_its_first_line(name: str) -> None:
 
 @pytest.mark.parametrize("name", IMAGES)
 def test_config_trains_and_tests(name: str, tmp_path: Path, image_tar: Path) -> None:
-    config = load_config(name)
+    config = load_configs(name)
     data = config["data"]["class_path"]
     options = (
         []
@@ -114,4 +114,4 @@ def test_every_run_of_a_table_can_be_reduced(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["ddp4.yaml", "multinode.yaml"])
 def test_a_rank_that_does_not_answer_ends_the_run_after_ten_minutes(name: str) -> None:
-    assert load_config(name)["trainer"]["strategy"]["init_args"]["timeout"] == "0:10:00"
+    assert load_configs(name)["trainer"]["strategy"]["init_args"]["timeout"] == "0:10:00"

@@ -109,7 +109,7 @@ def test_asked_to_stop_all_processes_do_and_the_same_command_goes_on(tiny: list[
 
 
 def test_numbers_that_are_not_finite_are_told_once(tiny: list[str], tmp_path: Path) -> None:
-    status, lines = end(start(tiny, tmp_path, "--model.learning_rate=1e30"))
+    status, lines = end(start(tiny, tmp_path, "--optimizer.lr=1e30"))
     assert status == 1
     assert len(lines) == 1
     assert lines[0].startswith("error: expected finite log-probabilities in training")

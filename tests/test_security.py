@@ -19,8 +19,9 @@ from lightning_flows.app.commands import COMMANDS
 from lightning_flows.app.default_trainer import default_trainer
 from lightning_flows.data import SamplePhotosDataModule
 from lightning_flows.errors import CheckpointError, RefusedImportError
-from lightning_flows.modules import CSF, load_model
+from lightning_flows.modules import ImageFlowModule, load_model
 from lightning_flows.trust import vetted_imports
+from tests.small_modules import image_module
 
 
 class Touch:
@@ -250,7 +251,7 @@ def pickled(tmp_path: Path) -> Path:
 
 
 def calls(path: str) -> list:
-    model, data = CSF((3, 32, 32), num_levels=1, steps_per_level=1, hidden_channels=8), SamplePhotosDataModule()
+    model, data = image_module((3, 32, 32), num_levels=1), SamplePhotosDataModule()
     quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "accelerator": "cpu"}
     trainer = default_trainer(**quiet, max_epochs=1)
     return [
@@ -260,7 +261,7 @@ def calls(path: str) -> list:
         lambda: trainer.test(model, datamodule=data, ckpt_path=path),
         lambda: trainer.predict(model, datamodule=data, ckpt_path=path),
         lambda: load_model(path),
-        lambda: CSF.load_from_checkpoint(path),
+        lambda: ImageFlowModule.load_from_checkpoint(path),
         lambda: SamplePhotosDataModule.load_from_checkpoint(path),
     ]
 
@@ -290,7 +291,7 @@ def test_a_url_is_not_read(number: int, pickled: Path) -> None:
 
 
 def test_a_plain_trainer_reads_no_code_either(pickled: Path) -> None:
-    model = CSF((3, 32, 32), num_levels=1, steps_per_level=1, hidden_channels=8)
+    model = image_module((3, 32, 32), num_levels=1)
     trainer = Trainer(logger=False, enable_checkpointing=False, enable_progress_bar=False, accelerator="cpu")
     with pytest.raises(Exception, match="eights"):
         trainer.test(model, datamodule=SamplePhotosDataModule(), ckpt_path=str(pickled))

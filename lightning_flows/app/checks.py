@@ -6,8 +6,8 @@ from typing import Any
 
 from jsonargparse import Namespace
 
+from lightning_flows.checkpoints.classes import import_class
 from lightning_flows.errors import UsageError
-from lightning_flows.modules.checkpoint import import_class
 
 
 def check_trainer(options: Mapping[str, Any]) -> None:

@@ -2,69 +2,81 @@
 
 import copy
 import json
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.utilities import rank_zero_info
 from packaging.version import InvalidVersion, Version
 
-from lightning_flows.app.configs import given_config
+from lightning_flows.app.configs import load_configs
 from lightning_flows.checkpoints import describe, public_path, read_checkpoint
+from lightning_flows.checkpoints.classes import import_class, is_trusted, not_permitted
+from lightning_flows.checkpoints.forms import components, is_component
+from lightning_flows.checkpoints.training import check_state_dict
 from lightning_flows.data import FlowDataModule
 from lightning_flows.errors import CheckpointError
 from lightning_flows.modules import FlowModule
-from lightning_flows.modules.base import check_state_dict
-from lightning_flows.modules.checkpoint import checkpoint_config, import_class, not_permitted
 from lightning_flows.trust import vetted_imports
 
 SPLITS_SINCE = "0.3.0"
 """The first version in which an image's split depends on its content."""
 
 TRAINER_COMMANDS = ("fit", "validate", "test", "predict")
+LINKED = ("optimizer", "lr_scheduler")
+"""Arguments of the model that are options of their own on the command line."""
 
 
 def given_checkpoint(args: Sequence[str]) -> dict[str, Any] | None:
-    """The checkpoint given to a trainer subcommand by the last ``--ckpt_path``, or ``ckpt_path`` in a config."""
+    """The checkpoint that a trainer command takes model and data from; None without one.
+
+    It is that of the last ``--ckpt_path`` or ``ckpt_path`` in a config, or of ``--weights_from`` for ``fit``.
+    Raises: CheckpointError if it cannot be read, or both are given.
+    """
     if not args or args[0] not in TRAINER_COMMANDS:
         return None
-    path: Any = None
-    for i, arg in enumerate(args):
-        name, equals, value = arg.partition("=")
-        value = value if equals else (args[i + 1] if i + 1 < len(args) else "")
-        if name == "--ckpt_path":
-            path = value
-        elif name in ("--config", "-c"):
-            path = given_config(value).get("ckpt_path", path)
+    path, weights = (_last_value(args, name) for name in ("ckpt_path", "weights_from"))
     if path == "last" and args[0] != "fit":
         raise CheckpointError(
-            f"'last' is for fit alone, which goes on from it: give {args[0]} the path of a checkpoint"
+            f"'last' is for fit alone, which resumes from it: give {args[0]} the path of a checkpoint"
         )
-    if path in (None, "", "last", "null"):
-        return None
-    return read_checkpoint(str(path))
+    path = None if path in (None, "", "last", "null") else path
+    if path is not None and weights:
+        raise CheckpointError(
+            f"{path} is resumed, so that --weights_from {weights} has no effect: give one of them, or --ckpt_path last"
+        )
+    found = path or weights
+    return None if not found else read_checkpoint(str(found))
 
 
 def with_checkpoint_config(args: Sequence[str], checkpoint: Mapping[str, Any] | None) -> list[str]:
     """Prepend the checkpoint's model and data to the arguments, as the first config.
 
-    Raises: CheckpointError if it names a class that is neither part of lightning_flows nor named in the arguments.
+    Raises: CheckpointError if it names a class that is neither of lightning_flows or torch.optim, nor given in the
+    arguments, at any depth.
     """
     if checkpoint is None:
         return list(args)
-    config = copy.deepcopy(checkpoint_config(dict(checkpoint)))
-    config["model"]["init_args"].pop("event_shape")  # taken from the data
-    for section in list(config):
-        recorded = config[section]["class_path"]
-        given = _given_class(args, section)
-        if recorded.startswith("lightning_flows."):
+    record = copy.deepcopy(checkpoint["lightning_flows"])
+    config = {key: record[key] for key in ("model", "data") if key in record}
+    del config["model"]["init_args"]["event_shape"]  # taken from the data
+    given = dict(_given_components(args))
+    for place, component in [found for section in config for found in components(config[section], section)]:
+        recorded, name = component["class_path"], _option(place)
+        if is_trusted(recorded) or place.rpartition(".")[2] not in _holder(config, place):
             continue
-        if given is None:
-            raise not_permitted(recorded, section)
-        if given != recorded and not _is_same(given, recorded, args):
-            del config[section]  # another class, with other arguments
+        other = given.get(name)
+        if other is None:
+            raise not_permitted(recorded, option=name)
+        if other == recorded or _is_same(other, recorded, args):
+            component["class_path"] = other  # type: ignore[index]
         else:
-            config[section]["class_path"] = given
+            _holder(config, place).pop(place.rpartition(".")[2])  # another class, with other arguments
+    if "model" in config:
+        config |= {
+            name: config["model"]["init_args"].pop(name) for name in LINKED if name in config["model"]["init_args"]
+        }
     return [args[0], "--config", json.dumps(config), *args[1:]]
 
 
@@ -89,7 +101,7 @@ def compare(
 
     Raises: CheckpointError if it does not fit the model, or if its data would be split differently.
     """
-    record, now = checkpoint_config(dict(checkpoint)), {"model": describe(model), "data": describe(data)}
+    record, now = checkpoint["lightning_flows"], {"model": describe(model), "data": describe(data)}
     shape = tuple(record["model"]["init_args"]["event_shape"])
     if shape != tuple(model.event_shape):
         raise CheckpointError(
@@ -97,45 +109,54 @@ def compare(
             "data of its shape"
         )
     if "data" in record and not allow_split_change:
-        _check_split(record["data"], now["data"], data, checkpoint["lightning_flows"].get("version"))
+        _check_split(record["data"], now["data"], data, record.get("version"))
     check_state_dict(model, checkpoint)
-    seed = checkpoint["lightning_flows"].get("seed_everything")
-    if seed is not None:
-        _tell("seed_everything", seed, model.seed)
-    for section, saved in record.items():
-        used = now[section]
-        if saved["class_path"] != used["class_path"]:
-            _tell(section, saved["class_path"], used["class_path"])
-            if section == "data":
-                continue  # arguments of another class
-        names: list[str] = [*used["init_args"], *(key for key in saved["init_args"] if key not in used["init_args"])]
-        for name in names:
-            if name != "event_shape":
-                old, new = (each["init_args"].get(name, "none") for each in (saved, used))
-                _tell(f"{section}.{name}", old, new)
+    if record.get("seed_everything") is not None:
+        _report("seed_everything", record["seed_everything"], model.seed)
+    for section in ("model", "data"):
+        if section in record:
+            _compare(section, record[section], now[section])
 
 
-def _tell(name: str, old: Any, new: Any) -> None:
-    if _listed(old) != _listed(new):
+def load_weights(checkpoint: Mapping[str, Any], model: FlowModule) -> None:
+    """Start from the weights of a checkpoint, whose data may have been others. Raises: CheckpointError."""
+    check_state_dict(model, checkpoint)
+    model.load_state_dict(checkpoint["state_dict"])
+    _compare("model", checkpoint["lightning_flows"]["model"], describe(model))
+
+
+def _compare(name: str, old: Any, new: Any) -> None:
+    if not (is_component(old) and is_component(new)):
+        if _listed(old) != _listed(new) and name != "model.event_shape":
+            _report(name, old, new)
+        return
+    if old["class_path"] != new["class_path"]:
+        _report(name, old["class_path"], new["class_path"])
+        if name != "model":
+            return  # arguments of another class
+    before, after = old["init_args"], new["init_args"]
+    for key in dict.fromkeys([*after, *before]):
+        _compare(_option(f"{name}.{key}"), before.get(key, "none"), after.get(key, "none"))
+
+
+def _report(name: str, old: Any, new: Any) -> None:
+    if old != new:
         rank_zero_info(f"{name}: {_short(old)} in the checkpoint, {_short(new)} given; {_short(new)} is used")
 
 
 def _check_split(saved: Mapping[str, Any], used: Mapping[str, Any], data: FlowDataModule, saved_by: Any) -> None:
     if saved["class_path"] != used["class_path"]:
         return
+    before, after = saved["init_args"], used["init_args"]
     names: Sequence[str] = getattr(data, "split_arguments", tuple)()
-    if names and _is_before(saved_by, SPLITS_SINCE) and _root(saved) == _root(used):
+    if names and _is_before(saved_by, SPLITS_SINCE) and _root(before) == _root(after):
         raise CheckpointError(
             f"the checkpoint is of lightning_flows {saved_by}, which split images in another way, so that some it was "
-            "trained on would test: train anew, or add --allow_split_change=true"
+            "trained on would test: train again, or add --allow_split_change=true"
         )
-    changed = [
-        name
-        for name in names
-        if name in saved["init_args"] and _listed(saved["init_args"][name]) != _listed(used["init_args"].get(name))
-    ]
+    changed = [name for name in names if name in before and _listed(before[name]) != _listed(after.get(name))]
     if changed:
-        each = ", ".join(f"data.{n} is {used['init_args'].get(n)} for {saved['init_args'][n]}" for n in changed)
+        each = ", ".join(f"data.{name} is {after.get(name)} for {before[name]}" for name in changed)
         raise CheckpointError(
             f"the data would be split in another way than in training, so that items of one split come into another "
             f"({each}): leave that out, or add --allow_split_change=true"
@@ -149,8 +170,8 @@ def _is_before(version: Any, other: str) -> bool:
         return False
 
 
-def _root(section: Mapping[str, Any]) -> Any:
-    root = section["init_args"].get("root")
+def _root(arguments: Mapping[str, Any]) -> Any:
+    root = arguments.get("root")
     return Path(root).resolve() if isinstance(root, str) else root
 
 
@@ -161,26 +182,75 @@ def _listed(value: Any) -> Any:
 
 
 def _short(value: Any) -> str:
-    text = str(value)
+    text = str(value["class_path"] if is_component(value) else value)
     return text if len(text) <= 200 and text.isprintable() else repr(text)[:200]
 
 
-def _given_class(args: Sequence[str], section: str) -> str | None:
-    """The class of the model or the data from the command line, or else from a config that it names."""
-    found: Any = None
-    for i, arg in enumerate(args):
+def _options(args: Sequence[str]) -> Iterator[tuple[str, str]]:
+    for arg, after in zip(args, [*args[1:], ""], strict=True):
         name, equals, value = arg.partition("=")
-        value = value if equals else (args[i + 1] if i + 1 < len(args) else "")
-        if name in ("--config", "-c"):
-            found = _class_of(given_config(value).get(section)) or found
-        elif name in (f"--{section}", f"--{section}.class_path"):
-            found = _class_of(given_config(value) or value) or found
+        if name.startswith("-"):
+            yield "--config" if name == "-c" else name, value if equals else after
+
+
+def _last_value(args: Sequence[str], name: str) -> Any:
+    """Value of an option from the command line or from a config, whichever comes last; None without one."""
+    found = None
+    for option, value in _options(args):
+        if option == f"--{name}":
+            found = value
+        elif option == "--config":
+            found = load_configs(value).get(name, found)
     return found
 
 
-def _class_of(section: Any) -> str | None:
-    path = section.get("class_path") if isinstance(section, Mapping) else section
-    return path if isinstance(path, str) else None
+def _given_components(args: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Options and the classes that the arguments give them, such as ``("model.flow", "my_package.MyFlow")``."""
+    for name, value in _options(args):
+        option = _option(name.removeprefix("--"))
+        if name == "--config":
+            given = load_configs(value)
+        elif value.lstrip().startswith("{"):
+            given = {option: load_configs(value)}
+        elif "." in value and option.partition(".")[0] in ("model", "data", *LINKED):
+            given = {option: value}
+        else:
+            continue
+        for section, component in given.items():
+            if isinstance(component, str):
+                yield section, component
+            for place, each in _places(component, section):
+                yield _option(place), each
+
+
+def _places(value: Any, name: str) -> Iterator[tuple[str, str]]:
+    """Class paths, and texts that may be class paths, in a plain value."""
+    if isinstance(value, Mapping):
+        if isinstance(path := value.get("class_path"), str):
+            yield name, path
+        for key, each in value.items():
+            yield from _places(each, f"{name}.{key}")
+    elif isinstance(value, str):
+        yield name, value
+
+
+def _option(place: str) -> str:
+    """An option's short name.
+
+    >>> _option("model.init_args.flow.class_path"), _option("model.optimizer")
+    ('model.flow', 'optimizer')
+    """
+    name = re.sub(r"\.(init_args|class_path)(?=\.|$)", "", place)
+    return name.removeprefix("model.") if name.startswith(tuple(f"model.{each}" for each in LINKED)) else name
+
+
+def _holder(config: dict[str, Any], place: str) -> dict[str, Any]:
+    """The dictionary that has a component of a config, as named by :func:`components`; empty if that was dropped."""
+    holder: Any = config
+    for key in place.split(".")[:-1]:
+        holder = holder.get(key, {})
+        holder = holder["init_args"] if is_component(holder) else holder
+    return holder
 
 
 def _is_same(given: str, recorded: str, args: Sequence[str]) -> bool:

@@ -7,14 +7,20 @@ from contextlib import nullcontext, suppress
 from typing import Any
 
 from lightning.pytorch import Trainer
-from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, LRSchedulerCallable, OptimizerCallable
 
 from lightning_flows.app.arguments import with_flags
 from lightning_flows.app.checks import check_trainer, refuse_null
 from lightning_flows.app.commands import TRAINER_COMMANDS
 from lightning_flows.app.configs import CONFIG_DIR
 from lightning_flows.app.default_trainer import default_options, with_atomic_checkpoints
-from lightning_flows.app.given_checkpoint import compare, given_checkpoint, with_checkpoint_config, without_run
+from lightning_flows.app.given_checkpoint import (
+    compare,
+    given_checkpoint,
+    load_weights,
+    with_checkpoint_config,
+    without_run,
+)
 from lightning_flows.app.parser import ShortErrors, program
 from lightning_flows.app.run_config import RunConfig
 from lightning_flows.callbacks import PredictionWriter
@@ -110,6 +116,12 @@ class TrainerCLI(LightningCLI):
             default=False,
             help="accept a checkpoint whose data would be split differently than in its training.",
         )
+        if self.command == "fit":
+            parser.add_argument(
+                "--weights_from",
+                type=str | None,
+                help="checkpoint with the weights to start from, and a new optimizer.",
+            )
         if self.command == "predict":
             parser.add_argument("--out", default="predictions.csv", help="CSV file to write.")
             parser.add_argument("--overwrite", type=bool, default=False, help="replace an existing file.")
@@ -125,6 +137,10 @@ class TrainerCLI(LightningCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """The model learns the shape of images or graphs from the data."""
         parser.link_arguments("data.event_shape", "model.init_args.event_shape", apply_on="instantiate")
+        parser.add_argument("--optimizer", type=OptimizerCallable, default="torch.optim.Adam")
+        parser.add_argument("--lr_scheduler", type=LRSchedulerCallable | None, default=None)
+        for name in ("optimizer", "lr_scheduler"):
+            parser.link_arguments(name, f"model.init_args.{name}")
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse without Lightning's remark on arguments given from Python."""
@@ -157,9 +173,11 @@ class TrainerCLI(LightningCLI):
     def check_checkpoint(self) -> None:
         """Compare model and data with the checkpoint, which is then released."""
         if self.checkpoint is not None:
-            compare(
-                self.checkpoint, self.model, self.datamodule, allow_split_change=self.config_init.allow_split_change
-            )
+            if self.config_init.get("weights_from") and (self.placement is None or self.placement.resumed is None):
+                load_weights(self.checkpoint, self.model)
+            else:
+                allowed = self.config_init.allow_split_change
+                compare(self.checkpoint, self.model, self.datamodule, allow_split_change=allowed)
             self.checkpoint = None
         elif self.command != "fit":
             raise CheckpointError(

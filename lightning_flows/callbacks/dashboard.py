@@ -27,8 +27,8 @@ LAYOUT = {
     },
 }
 """Sections of the tab Custom Scalars: titles, and patterns of tags."""
-MEANINGLESS = {"val/bpd": {"gap to the exact density"}, "val/nll": {"iterations"}}
-"""Charts that stay empty for images and for graphs, by what validation monitors."""
+MEANINGLESS = {"bpd": {"gap to the exact density"}, "nll": {"iterations"}}
+"""Charts that stay empty for images and for graphs, by the unit of the loss."""
 
 
 class Dashboard(Callback):
@@ -43,8 +43,8 @@ class Dashboard(Callback):
         logger = trainer.logger
         if not isinstance(logger, TensorBoardLogger):
             return
-        metric = getattr(pl_module, "monitored", "") or "val/bpd"
-        empty = MEANINGLESS.get(metric, set())
+        unit = getattr(pl_module, "unit", "loss")
+        metric, empty = f"val/{unit}", MEANINGLESS.get(unit, set())
         logger.experiment.add_custom_scalars(
             {section: {k: v for k, v in charts.items() if k not in empty} for section, charts in LAYOUT.items()}
         )

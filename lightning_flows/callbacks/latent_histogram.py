@@ -1,7 +1,9 @@
 """Latents against the normal distribution that they are to follow."""
 
+from typing import Any
+
 import torch
-from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch import Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
@@ -28,16 +30,17 @@ class LatentHistogram(ValidationItems):
         self.every_n_epochs = every(every_n_epochs)
 
     @rank_zero_only
-    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Encode, show."""
         watched, logger = self.take(pl_module), trainer.logger
         due = trainer.current_epoch % self.every_n_epochs == 0
         if watched is None or not isinstance(logger, TensorBoardLogger) or not due:
             return
-        *noises, last = watched.encode(watched.x)
-        base = getattr(getattr(pl_module.model, "flow", None), "base", None)  # graphs have standard normal latents
-        last = last[watched.exists] if base is None else base.to_noise(last)
-        levels = [latent.float().flatten().cpu() for latent in (*noises, last)]
+        latents = pl_module.standardize(pl_module.encode(watched.batch))
+        levels = [
+            (latent[watched.exists] if latent.shape == watched.exists.shape else latent).float().flatten().cpu()
+            for latent in latents
+        ]
         levels = [latent[latent.isfinite()] for latent in levels]
         if any(latent.numel() == 0 for latent in levels):
             return

@@ -36,9 +36,15 @@ class NoSearchOnResume(Callback):
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
             for kind, (section, name) in FINDERS.items():
                 if isinstance(callback, kind) and type(callback).on_fit_start is kind.on_fit_start:
-                    found = record.get(section, {}).get("init_args", {}).get(name)
-                    if type(found) in (int, float) and found > 0 and name in getattr(parts[section], "hparams", {}):
-                        parts[section].hparams[name] = found  # type: ignore[union-attr]
+                    arguments = record.get(section, {}).get("init_args", {})
+                    if kind is LearningRateFinder:
+                        found = ((arguments.get("optimizer") or {}).get("init_args") or {}).get("lr")
+                        if type(found) in (int, float) and found > 0 and hasattr(pl_module, name):
+                            pl_module.learning_rate = found
+                    else:
+                        found = arguments.get(name)
+                        if type(found) is int and found > 0 and name in getattr(parts[section], "hparams", {}):
+                            parts[section].hparams[name] = found  # type: ignore[union-attr]
                     rank_zero_info(f"{kind.__name__} is skipped, as the run resumes: {section}.{name} stays {found}")
                     self._skipped.append(callback)
         trainer.callbacks = [each for each in trainer.callbacks if each not in self._skipped]  # type: ignore[attr-defined]

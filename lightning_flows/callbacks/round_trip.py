@@ -1,7 +1,9 @@
 """How exactly, and how fast, a flow is inverted."""
 
+from typing import Any
+
 import torch
-from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch import Trainer
 from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
 
 from lightning_flows.callbacks.watched import ValidationItems
@@ -24,12 +26,12 @@ class RoundTrip(ValidationItems):
         super().__init__(num_items)
 
     @rank_zero_only
-    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Go there and back."""
         if (watched := self.take(pl_module)) is None:
             return
         try:
-            back, reports = watched.decode_reported(watched.encode(watched.x))
+            back, reports = pl_module.decode_reported(pl_module.encode(watched.batch), watched.batch)
         except ConvergenceError as refusal:
             rank_zero_warn(f"no round trip in epoch {trainer.current_epoch}: {refusal}")
             return

@@ -1,13 +1,11 @@
 """Sampled images as training goes."""
 
-import math
+from typing import Any
 
-import torch
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
-from torch import Tensor
-from torchvision.utils import make_grid, save_image
+from torchvision.utils import save_image
 
 from lightning_flows.callbacks.base import every, run_folder
 from lightning_flows.errors import ConvergenceError
@@ -17,8 +15,6 @@ from lightning_flows.functional.streams import stream
 
 class SampleGrid(Callback):
     """Draw the same latents after each validation: a grid for TensorBoard and a PNG in the run's ``samples`` folder.
-
-    Draws images alone; for graphs see GraphScatter.
 
     Args:
         num_samples: images in the grid.
@@ -32,7 +28,7 @@ class SampleGrid(Callback):
         self.temperature, self.seed = temperature, seed
 
     @rank_zero_only
-    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Draw, show, save."""
         if trainer.sanity_checking or trainer.current_epoch % self.every_n_epochs:
             return
@@ -42,9 +38,7 @@ class SampleGrid(Callback):
         except ConvergenceError as error:  # training goes on: the model may become invertible again
             rank_zero_warn(f"no sample grid in epoch {trainer.current_epoch}: {error}")
             return
-        if samples.dtype != torch.uint8:  # nodes of graphs
-            return
-        grid = image_grid(samples)
+        grid = pl_module.draw(samples)
         if isinstance(trainer.logger, TensorBoardLogger):
             trainer.logger.experiment.add_image("samples", grid, trainer.global_step)
         if trainer.fast_dev_run:  # type: ignore[attr-defined]
@@ -52,8 +46,3 @@ class SampleGrid(Callback):
         folder = folder_inside(run_folder(trainer), "samples")
         with replaced(folder / f"epoch_{trainer.current_epoch:04d}.png") as file:
             save_image(grid / 255, file, format="png")
-
-
-def image_grid(images: Tensor) -> Tensor:
-    """Lay images ``(num, C, H, W)`` in uint8 out in a square: one image ``(3, H', W')``."""
-    return make_grid(images, nrow=max(1, math.ceil(len(images) ** 0.5)))

@@ -1,22 +1,18 @@
 """A few validation items on which callbacks look at a flow."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from lightning_flows.functional.graphs import Graph
-
 
 class Watched(NamedTuple):
-    """Items x ``(B, *event)``, which of their values exist, and the flow's two directions on them."""
+    """Items x ``(B, *event)``, which of their values exist, and the batch that they are of."""
 
     x: Tensor
     exists: Tensor
-    encode: Callable[[Tensor], tuple[Tensor, ...]]
-    decode_reported: Callable[[Sequence[Tensor]], tuple[Tensor, list[NamedTuple]]]
+    batch: dict[str, Tensor]
 
 
 class ValidationItems(Callback):
@@ -46,22 +42,7 @@ class ValidationItems(Callback):
     def take(self, pl_module: Any) -> Watched | None:
         """The items that were kept, once; None without any."""
         batch, self._batch = self._batch, {}
-        if "image" in batch:
-            flow = pl_module.model.flow
-            x = (batch["image"] + 0.5).contiguous(memory_format=torch.channels_last)  # the middle of each level
-            return Watched(
-                x,
-                torch.ones_like(x, dtype=torch.bool),
-                lambda x: flow.encode(x),
-                lambda latents: flow.decode_reported(latents),
-            )
-        if "nodes" in batch:
-            x, graph = batch["nodes"], Graph(batch.get("adjacency"), batch.get("mask"))
-            exists = graph.node_weights(x).bool()[..., None].expand_as(x)
-            return Watched(
-                x,
-                exists,
-                lambda x: pl_module.model.encode(x, graph),
-                lambda latents: pl_module.model.decode_reported(latents, graph),
-            )
-        return None
+        if not batch:
+            return None
+        x, exists = pl_module.values(batch)
+        return Watched(x, exists, batch)

@@ -19,7 +19,24 @@ MAX_RECORD_VALUES = 10_000
 and values in the record of model and data."""
 
 CLASS_PATH = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)+")
+COMPONENTS = frozenset(["flow", "dequantization", "optimizer", "lr_scheduler"])
+"""Arguments of a module that are components."""
 PLAIN = (type(None), bool, int, float, str)
+
+
+def is_component(value: Any) -> bool:
+    """Whether a plain value describes a component."""
+    return isinstance(value, Mapping) and "class_path" in value
+
+
+def components(value: Any, name: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """All components in a plain value, outer ones first, with names such as ``model.flow``."""
+    if is_component(value):
+        yield name, value
+        value = value.get("init_args")
+    if isinstance(value, Mapping | list | tuple):
+        for key, each in value.items() if isinstance(value, Mapping) else enumerate(value):
+            yield from components(each, f"{name}.{key}")
 
 
 def check_values(checkpoint: Mapping[str, Any], path: str, file_size: int) -> None:
@@ -51,12 +68,8 @@ def check_record(checkpoint: Mapping[str, Any], path: str = "the checkpoint") ->
     if "lightning_flows" not in checkpoint:
         raise CheckpointError(f"{path} is a checkpoint of another program: give one that lightning_flows wrote")
     record = checkpoint["lightning_flows"]
-    problem = _record_problem(record)
-    if problem is None:
-        for section in ("model", "data"):
-            for value in _leaves(record.get(section), path, MAX_RECORD_VALUES):
-                if not isinstance(value, PLAIN):
-                    problem = f"a {type(value).__name__} among the arguments of its {section}"
+    strange = next((each for each in _leaves(record, path, MAX_RECORD_VALUES) if not isinstance(each, PLAIN)), None)
+    problem = f"a {type(strange).__name__} in its record" if strange is not None else _record_problem(record)
     if problem:
         raise CheckpointError(f"{path} has {problem}: give a checkpoint that fit wrote")
 
@@ -139,17 +152,23 @@ def _record_problem(record: Any) -> str | None:
     if not isinstance(record.get("seed_everything"), int | None) or isinstance(record.get("seed_everything"), bool):
         return "no whole number as seed"
     for name in ("model", "data"):
-        section = record.get(name)
-        if section is None and name == "data" and name not in record:
+        if name not in record and name == "data":
             continue
-        if not isinstance(section, Mapping) or not section.keys() >= {"class_path", "init_args"}:
+        if not is_component(record.get(name)):
             return f"no class and arguments of its {name} in its record"
-        class_path, arguments = section["class_path"], section["init_args"]
-        if not isinstance(class_path, str) or len(class_path) > 300 or not CLASS_PATH.fullmatch(class_path):
-            return f"no class path of its {name} in its record"
-        if not isinstance(arguments, Mapping) or not all(isinstance(k, str) and k.isidentifier() for k in arguments):
-            return f"no arguments of its {name} in its record"
-    shape = record["model"]["init_args"].get("event_shape")
+        for place, component in components(record[name], name):
+            class_path, arguments = component["class_path"], component.get("init_args")
+            if not isinstance(class_path, str) or len(class_path) > 300 or not CLASS_PATH.fullmatch(class_path):
+                return f"no class path of its {place} in its record"
+            if not isinstance(arguments, Mapping) or not all(
+                isinstance(k, str) and k.isidentifier() for k in arguments
+            ):
+                return f"no arguments of its {place} in its record"
+    arguments = record["model"]["init_args"]
+    for name in COMPONENTS & arguments.keys():
+        if arguments[name] is not None and not is_component(arguments[name]):
+            return f"no class and arguments of its model.{name} in its record"
+    shape = arguments.get("event_shape")
     if not isinstance(shape, list | tuple) or not 1 <= len(shape) <= 8:
         return "no event_shape of its model in its record"
     if any(type(n) is not int or n < 1 for n in shape) or math.prod(shape) > 2**31:

@@ -1,69 +1,72 @@
-"""Convert constructor arguments of models and data to plain values, and rebuild models and data from them."""
+"""Components described by class paths and plain values, as in a config, and rebuilt from such descriptions."""
 
 import base64
 import dataclasses
 import inspect
-import sys
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import date, datetime
 from enum import Enum
+from functools import partial
 from typing import Any
 
 import torch
 from jsonargparse import ArgumentParser
 from jsonargparse.typing import register_type
 
+from lightning_flows.checkpoints.classes import find_class, public_path
+from lightning_flows.checkpoints.forms import is_component
 from lightning_flows.errors import CheckpointError, FlowsError, UsageError
+from lightning_flows.functional.recorded import Recorded
 
 TRIVIAL = (type(None), bool, int, float, str)
 
-register_type(torch.device, serializer=str, deserializer=torch.device, fail_already_registered=False)
-register_type(
-    datetime, serializer=datetime.isoformat, deserializer=datetime.fromisoformat, fail_already_registered=False
-)
-register_type(date, serializer=date.isoformat, deserializer=date.fromisoformat, fail_already_registered=False)
+for kind, back in ((torch.device, torch.device), (datetime, datetime.fromisoformat), (date, date.fromisoformat)):
+    register_type(kind, serializer=getattr(kind, "isoformat", str), deserializer=back, fail_already_registered=False)
 
 
 def describe(component: Any) -> dict[str, Any]:
-    """Class path and constructor arguments of a module or datamodule, as in a config."""
-    kind = type(component)
-    accepted = accepted_arguments(kind)
-    return {
-        "class_path": public_path(kind),
-        "init_args": {
-            key: plain(value) for key, value in component.hparams.items() if accepted is None or key in accepted
-        },
-    }
+    """Class path and constructor arguments of a module, a flow or data, as in a config."""
+    return {"class_path": public_path(type(component)), "init_args": plain(arguments_of(component))}
 
 
-def public_path(kind: type) -> str:
-    """Import path of a class: its package if that exports it, so that checkpoints survive a moved file."""
-    package = ".".join(kind.__module__.split(".")[:2])
-    exported = getattr(sys.modules.get(package), kind.__qualname__, None) is kind
-    return f"{package if exported else kind.__module__}.{kind.__qualname__}"
+def arguments_of(component: Any) -> dict[str, Any]:
+    """Arguments of a component's constructor, without those that a subclass gives its base but does not take."""
+    if isinstance(component, Recorded):
+        return component.init_args
+    names, is_open = _named_arguments(type(component))
+    return {key: value for key, value in component.hparams.items() if is_open or key in names}
 
 
-def accepted_arguments(kind: type) -> set[str] | None:
-    """Names of the arguments that the constructor of a class accepts; None if it accepts any.
-
-    Arguments that a subclass passes to its base, but does not accept itself, are not part of its description.
-    """
-    names, is_open = _named_arguments(kind)
-    return None if is_open else names
+def described_class(value: Any) -> tuple[type, dict[str, Any]] | None:
+    """The class that a factory builds, and its arguments so far; None unless it is a class, or a partial of one."""
+    if isinstance(value, type):
+        return value, {}
+    kinds = [each for each in (value.func, *value.args) if isinstance(each, type)] if isinstance(value, partial) else []
+    return (kinds[0], value.keywords) if len(kinds) == 1 else None
 
 
 def plain(value: Any) -> Any:
     """Convert a value to numbers, strings, lists and dicts, from which the constructor's annotation restores it.
 
+    Flows, dequantizations, classes and partials of classes become their class path and arguments, without the
+    ``event_shape`` that the module gives them.
+
     >>> plain({"size": (3, torch.float16), "where": torch.device("cpu")})
     {'size': [3, 'torch.float16'], 'where': 'cpu'}
+    >>> plain(partial(torch.optim.Adam, lr=0.1))
+    {'class_path': 'torch.optim.Adam', 'init_args': {'lr': 0.1}}
     """
     if isinstance(value, Enum):
         return value.name
     if type(value) in TRIVIAL:
         return value
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+    if isinstance(value, Recorded):
+        arguments = {key: each for key, each in value.init_args.items() if key != "event_shape"}
+        return {"class_path": public_path(type(value)), "init_args": plain(arguments)}
+    if (found := described_class(value)) is not None:
+        return {"class_path": public_path(found[0]), "init_args": plain(found[1])}
+    if dataclasses.is_dataclass(value):
         return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value) if field.init}
     if isinstance(value, Mapping):
         return {key if isinstance(key, str) else str(key): plain(each) for key, each in value.items()}
@@ -83,13 +86,18 @@ def plain(value: Any) -> Any:
     return str(value)
 
 
-def construct(kind: type, init_args: Mapping[str, Any]) -> Any:
-    """Build a class from plain arguments, converted according to its annotations.
+def construct(kind: type, init_args: Mapping[str, Any], find: Callable[[str], type] = find_class) -> Any:
+    """Build a class from plain arguments, converted according to its annotations; components become partials.
+
+    Args:
+        kind: class to build.
+        init_args: its arguments, as in :func:`describe`.
+        find: returns the class of a class path in the arguments, or refuses it.
 
     Raises: CheckpointError if they do not fit the class.
     """
     try:
-        return kind(**_typed(kind, init_args))
+        return kind(**_typed(kind, init_args, find))
     except FlowsError:
         raise
     except Exception as error:
@@ -100,22 +108,27 @@ def construct(kind: type, init_args: Mapping[str, Any]) -> Any:
 
 
 def check_describable(component: Any, name: str) -> None:
-    """Raise UsageError unless all arguments of a model or data survive the conversion to plain values and back."""
-    hparams, kind = dict(component.hparams), type(component)
-    accepted = accepted_arguments(kind)
-    for key, value in hparams.items():
-        if (accepted is not None and key not in accepted) or _is_plain(value):
-            continue
-        try:
-            found = _typed(kind, {key: plain(value)})[key]
-            same = bool(_canonical(found) == _canonical(value))
-        except Exception:
-            same = False
-        if not same:
-            raise UsageError(
-                f"{name}.{key} is of {type(value).__module__}.{type(value).__name__}, which {kind.__name__} would not "
-                f"get back from a checkpoint: annotate {key} with its type, or let it take numbers, text, lists, dicts"
-            )
+    """Raise UsageError unless all arguments of a module or data survive the conversion to plain values and back."""
+    _check_arguments(type(component), arguments_of(component), name)
+
+
+def _check_arguments(kind: type, arguments: Mapping[str, Any], name: str) -> None:
+    for key, value in arguments.items():
+        if isinstance(value, Recorded):
+            _check_arguments(type(value), value.init_args, f"{name}.{key}")
+        elif (found := described_class(value)) is not None:
+            _check_arguments(*found, f"{name}.{key}")
+        elif not _is_plain(value):
+            try:
+                same = bool(_canonical(_typed(kind, {key: plain(value)})[key]) == _canonical(value))
+            except Exception:
+                same = False
+            if not same:
+                raise UsageError(
+                    f"{name}.{key} is of {type(value).__module__}.{type(value).__name__}, which {kind.__name__} would "
+                    f"not get back from a checkpoint: annotate {key} with its type, give a class or functools.partial "
+                    "of a class for a function, or let it take numbers, text, lists, dicts"
+                )
 
 
 def _named_arguments(kind: type) -> tuple[set[str], bool]:
@@ -131,17 +144,23 @@ def _named_arguments(kind: type) -> tuple[set[str], bool]:
     return names - {"self"}, True
 
 
-def _typed(kind: type, init_args: Mapping[str, Any]) -> dict[str, Any]:
+def _typed(kind: type, init_args: Mapping[str, Any], find: Callable[[str], type] = find_class) -> dict[str, Any]:
     """Arguments converted according to the constructor's annotations; unannotated ones are unchanged."""
+    typed: dict[str, Any] = dict(init_args)
+    for key, value in init_args.items():
+        if is_component(value):
+            inner = find(value["class_path"])
+            typed[key] = partial(inner, **_typed(inner, value["init_args"], find))
     parser = ArgumentParser(exit_on_error=False)
-    left_out = _named_arguments(kind)[0] - init_args.keys()
+    convertible = {key: value for key, value in init_args.items() if not is_component(value)}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        left_out = _named_arguments(kind)[0] - convertible.keys()
         added = parser.add_class_arguments(kind, "it", fail_untyped=False, instantiate=False, skip=left_out)
-        known = {name.split(".")[1] for name in added}
-        given = {key: value for key, value in init_args.items() if key in known}
+        known = {name.split(".")[1] for name in added} & convertible.keys()
+        given = {key: convertible[key] for key in known}
         values = parser.instantiate(parser.parse_object({"it": given})).get("it", {})
-    return {key: values[key] if key in given else value for key, value in init_args.items()}
+    return typed | {key: values[key] for key in known}
 
 
 def _is_plain(value: Any) -> bool:

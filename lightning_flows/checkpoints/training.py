@@ -1,6 +1,6 @@
-"""Validate what resumed training loads from a checkpoint besides the weights."""
+"""What resumed training takes from a checkpoint, validated before it is used."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,9 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor
 from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
 
+from lightning_flows import __version__
 from lightning_flows.checkpoints.forms import same_form
 from lightning_flows.errors import CheckpointError
 
@@ -40,20 +42,63 @@ NEEDED = {
 FREE = ("params", "initial_lr", "fused", "foreach", "capturable", "differentiable")
 """Options of a parameter group that depend on precision or device."""
 PATHS = ("best_model_path", "kth_best_model_path", "last_model_path")
-ADVICE = "give a checkpoint that this model's fit wrote, or train anew"
+ADVICE = "give a checkpoint that this model's fit wrote, or take its weights alone with --weights_from"
 
 
-def check_resumable(checkpoint: Mapping[str, Any], trainer: Trainer) -> None:
-    """Raise CheckpointError unless training can resume from a checkpoint: all entries are present and well-formed."""
+def check_state_dict(model: torch.nn.Module, checkpoint: Mapping[str, Any]) -> None:
+    """Raise CheckpointError unless a checkpoint's state fits the model: same names, same shapes."""
+    own, state_dict = model.state_dict(), without_compiled(checkpoint["state_dict"])
+    missing, unknown = own.keys() - state_dict.keys(), state_dict.keys() - own.keys()
+    reshaped = {key for key in own.keys() & state_dict.keys() if _shape(own[key]) != _shape(state_dict[key])}
+    problems = [
+        f"{len(keys)} {what}, such as {min(keys)}"
+        for what, keys in (("missing", missing), ("unknown", unknown), ("of another shape", reshaped))
+        if keys
+    ]
+    if problems:
+        version = checkpoint.get("lightning_flows", {}).get("version", __version__)
+        advice = (
+            "Leave out the model's arguments to take them from the checkpoint"
+            if version == __version__
+            else f"lightning_flows {version} wrote it, and this is {__version__}: use that version, or train again"
+        )
+        raise CheckpointError(
+            f"expected a checkpoint of this {type(model).__name__}; got one of another model: {'; '.join(problems)}. "
+            f"{advice}"
+        )
+
+
+def without_compiled(state: Mapping[str, Any]) -> dict[str, Any]:
+    """Rename a state dict of modules compiled with ``torch.compile`` to the names of the uncompiled ones.
+
+    >>> without_compiled({"model._orig_mod.flow.mean": 1})
+    {'model.flow.mean': 1}
+    """
+    return {key.replace("_orig_mod.", ""): value for key, value in state.items()}
+
+
+def check_resumable(checkpoint: Mapping[str, Any], trainer: Trainer, now: Mapping[str, Any]) -> None:
+    """Raise CheckpointError unless training can resume: all entries are there, with this optimizer and schedule.
+
+    ``now`` are the plain arguments of the module that resumes.
+    """
     missing = [key for key in ("optimizer_states", "lr_schedulers", "loops") if key not in checkpoint]
     if missing:
         raise CheckpointError(
             f"the checkpoint holds weights alone, without {' and '.join(missing)} (save_weights_only), so fit cannot "
-            "go on from it: give last.ckpt, or one that was saved whole"
+            "resume from it: give last.ckpt, or start from its weights with --weights_from"
         )
+    before = checkpoint["lightning_flows"]["model"]["init_args"]
+    for name in ("optimizer", "lr_scheduler"):
+        old, new = (_class_name(arguments.get(name)) for arguments in (before, now))
+        if old != new:
+            raise CheckpointError(
+                f"the checkpoint's {name} is {old}, and this run's {new}: give --{name} {old}, or take the weights "
+                "alone with --weights_from"
+            )
     loops = {"fit_loop": trainer.fit_loop.state_dict()}
     if not same_form(_without_data(loops), checkpoint["loops"]):
-        raise CheckpointError(f"the checkpoint's loops are of another form: {ADVICE}")
+        raise CheckpointError(f"the checkpoint's loops are malformed: {ADVICE}")
 
 
 def keep_paths_in(checkpoint: dict[str, Any], trainer: Trainer) -> None:
@@ -69,7 +114,7 @@ def keep_paths_in(checkpoint: dict[str, Any], trainer: Trainer) -> None:
         if state is None or not (ours or keeps):
             continue
         if not same_form(callback.state_dict(), state, whole=False) or (keeps and not _is_checkpoint_state(state)):
-            raise CheckpointError(f"the checkpoint's state of {type(callback).__name__} is of another form: {ADVICE}")
+            raise CheckpointError(f"the checkpoint's state of {type(callback).__name__} is malformed: {ADVICE}")
         if keeps:
             moved = _moved(state, str(callback.dirpath or "."), trainer.ckpt_path)
             states = {key: each for key, each in states.items() if key != callback.state_key}
@@ -77,52 +122,77 @@ def keep_paths_in(checkpoint: dict[str, Any], trainer: Trainer) -> None:
     checkpoint["callbacks"] = states
 
 
-def guard_optimizers(optimizers: list[Optimizer], own: bool) -> None:
-    """Validate each state that an optimizer loads; if ``own``, current options override the saved ones."""
+def guard_optimizers(optimizers: list[Optimizer], *, override: bool) -> None:
+    """Validate each state that an optimizer loads; with ``override``, its options replace the saved ones."""
+
+    def guard(optimizer: Optimizer, state: dict[str, Any]) -> dict[str, Any]:
+        if problem := _problem(optimizer, state):
+            raise CheckpointError(f"the checkpoint's state of {type(optimizer).__name__} has {problem}: {ADVICE}")
+        if not override:
+            return state
+        pairs = zip(state["param_groups"], optimizer.param_groups, strict=True)
+        options = optimizer.defaults.keys() - {"lr"}
+        groups = [{**saved, **{key: own[key] for key in options & own.keys()}} for saved, own in pairs]
+        return {**state, "param_groups": groups}
+
     for optimizer in optimizers:
-        optimizer.register_load_state_dict_pre_hook(_own if own else _check)
+        optimizer.register_load_state_dict_pre_hook(guard)
 
 
-def check_counts(checkpoint_counts: tuple[int, list[Any]], trainer: Trainer) -> None:
+def check_counts(checkpoint: Mapping[str, Any], trainer: Trainer) -> None:
     """Raise CheckpointError unless number and structure of optimizers and schedules match the checkpoint."""
-    num, schedules = checkpoint_counts
+    num, schedules = len(checkpoint["optimizer_states"]), checkpoint["lr_schedulers"]
     if num != len(trainer.optimizers):
         raise CheckpointError(f"the checkpoint has {num} optimizers, and the model {len(trainer.optimizers)}: {ADVICE}")
     for config, state in zip(trainer.lr_scheduler_configs, schedules, strict=False):
-        own: Callable[[], Any] = config.scheduler.state_dict
+        own: dict[str, Any] = config.scheduler.state_dict()  # type: ignore[union-attr]
         kind = type(config.scheduler)  # state entries become attributes and must not shadow methods
-        if not same_form(own(), state) or any(hasattr(kind, key) for key in state.keys() - own().keys()):
-            raise CheckpointError(f"the checkpoint's schedule of the learning rate is of no {kind.__name__}: {ADVICE}")
+        if not same_form(own, state) or any(hasattr(kind, key) for key in state.keys() - own.keys()):
+            raise CheckpointError(f"the checkpoint's state of {kind.__name__} is malformed: {ADVICE}")
 
 
-def _own(optimizer: Optimizer, state: dict[str, Any]) -> dict[str, Any]:
-    _check(optimizer, state)
-    groups = []
-    for saved, group in zip(state["param_groups"], optimizer.param_groups, strict=True):
-        given = {key: value for key, value in group.items() if key not in ("params", "lr", "initial_lr")}
-        groups.append({**saved, **given})
-    return {**state, "param_groups": groups}
+def initial_rates(trainer: Trainer) -> list[list[float]]:
+    """The learning rate at which each parameter group starts."""
+    return [[_initial(group) for group in optimizer.param_groups] for optimizer in trainer.optimizers]
 
 
-def _check(optimizer: Optimizer, state: Mapping[str, Any]) -> None:
-    problem = _problem(optimizer, state)
-    if problem:
-        raise CheckpointError(f"the checkpoint's state of {type(optimizer).__name__} has {problem}: {ADVICE}")
+def rescale_rates(trainer: Trainer, configured: list[list[float]], factor: float) -> None:
+    """Multiply the learning rates loaded from a checkpoint by a factor, except those that start as configured."""
+    for optimizer, rates in zip(trainer.optimizers, configured, strict=False):
+        for group, rate in zip(optimizer.param_groups, rates, strict=False):
+            if factor != 1 and _initial(group) != rate:
+                group |= {key: group[key] * factor for key in {"lr", "initial_lr", "max_lr", "min_lr"} & group.keys()}
+    for config in trainer.lr_scheduler_configs:
+        scheduler: Any = config.scheduler
+        groups = scheduler.optimizer.param_groups
+        if hasattr(scheduler, "base_lrs"):
+            scheduler.base_lrs = [_initial(group) for group in groups]
+        if isinstance(scheduler, LambdaLR):  # the rate follows from the step: options of this run apply at once
+            for group, base, rate in zip(groups, scheduler.base_lrs, scheduler.lr_lambdas, strict=True):
+                group["lr"] = base * rate(scheduler.last_epoch)
+
+
+def _initial(group: Mapping[str, Any]) -> float:
+    return float(group.get("initial_lr", group["lr"]))
+
+
+def _class_name(component: Any) -> str | None:
+    return component["class_path"].rpartition(".")[2] if isinstance(component, Mapping) else None
+
+
+def _shape(value: Any) -> Any:
+    return value.shape if isinstance(value, Tensor) else None
 
 
 def _problem(optimizer: Optimizer, state: Mapping[str, Any]) -> str | None:
     groups, states = state.get("param_groups"), state.get("state")
-    if (
-        not isinstance(groups, list)
-        or not isinstance(states, Mapping)
-        or not all(isinstance(g, Mapping) for g in groups)
-    ):
+    if not isinstance(states, Mapping) or not isinstance(groups, list):
         return "another form"
     if len(groups) != len(optimizer.param_groups):
         return f"{len(groups)} groups of parameters for {len(optimizer.param_groups)}"
     parameters: dict[int, Tensor] = {}
     for saved, group in zip(groups, optimizer.param_groups, strict=True):
-        numbers = saved.get("params")
+        numbers = saved.get("params") if isinstance(saved, Mapping) else None
         options = {key: value for key, value in group.items() if key not in FREE}
         if not isinstance(numbers, list) or any(type(n) is not int for n in numbers):
             return "groups without numbers of their parameters"
@@ -132,10 +202,9 @@ def _problem(optimizer: Optimizer, state: Mapping[str, Any]) -> str | None:
     if len(parameters) != sum(len(group["params"]) for group in optimizer.param_groups):
         return "a parameter in two places"
     if not states.keys() <= parameters.keys():
-        return "states of parameters that there are not"
+        return "states of parameters that do not exist"
     for number, each in states.items():
-        problem = _state_problem(type(optimizer), each, parameters[number])
-        if problem:
+        if problem := _state_problem(type(optimizer), each, parameters[number]):
             return f"{problem} for parameter {number}"
     return None
 
@@ -144,8 +213,7 @@ def _state_problem(kind: type, state: Any, parameter: Tensor) -> str | None:
     if not isinstance(state, Mapping):
         return "no state"
     needed = NEEDED.get(kind, set())
-    missing = needed - state.keys()
-    if missing:
+    if missing := needed - state.keys():
         return f"no {min(missing)}, as of another optimizer,"
     for key, value in state.items():
         if key in LIKE_PARAMETERS and (value is not None or key in needed):
@@ -163,14 +231,13 @@ def _state_problem(kind: type, state: Any, parameter: Tensor) -> str | None:
 def _moved(state: Mapping[str, Any], dirpath: str, resumed: Any) -> dict[str, Any] | None:
     """State restricted to files in the folder; None unless the run resumes in it."""
     folder = Path(dirpath)
-    goes_on = state["dirpath"] == dirpath or (resumed and Path(resumed).resolve().parent == folder.resolve())
 
     def here(path: str) -> str:
         name = path.replace("\\", "/").rpartition("/")[2]
         own = folder / name
         return f"{dirpath}/{name}" if name and ("://" in dirpath or (own.is_file() and not own.is_symlink())) else ""
 
-    if not goes_on:
+    if state["dirpath"] != dirpath and not (resumed and Path(resumed).resolve().parent == folder.resolve()):
         return None
     scores = {here(path): score for path, score in state["best_k_models"].items() if here(path)}
     moved = {**state, **{key: here(state[key]) for key in PATHS}, "best_k_models": scores, "dirpath": dirpath}
@@ -181,10 +248,7 @@ def _is_checkpoint_state(state: Mapping[str, Any]) -> bool:
     scores = state.get("best_k_models")
     if not isinstance(scores, Mapping) or not all(isinstance(state.get(key), str) for key in (*PATHS, "dirpath")):
         return False
-    numbers = [
-        *scores.values(),
-        *(state[key] for key in ("best_model_score", "kth_value") if state.get(key) is not None),
-    ]
+    numbers = [*scores.values(), *(state[k] for k in ("best_model_score", "kth_value") if state.get(k) is not None)]
     paths = [*scores, *(state[key] for key in PATHS)]
     return all(same_form(0.0, number) for number in numbers) and all(
         isinstance(path, str) and "\0" not in path and len(path) < 4096 for path in paths

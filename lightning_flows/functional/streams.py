@@ -40,10 +40,15 @@ def stream_seed(seed: int, purpose: str, number: int = 0) -> int:
     return int.from_bytes(_hash(seed, purpose, number, num_bytes=8), "little") >> 1
 
 
-def seed_all(seed: int, purpose: str, number: int = 0) -> None:
-    """Seed torch's global generators on all devices with a stream."""
-    torch.manual_seed(stream_seed(seed, purpose, number))
-    torch.set_rng_state(stream(seed, purpose, number).get_state())
+@contextmanager
+def forked(seed: int, purpose: str, number: int = 0, *, device: torch.device) -> Iterator[None]:
+    """Context manager that seeds torch's global generators of the host and a device, and restores them on exit."""
+    devices = [] if device.type in ("cpu", "meta") else [device]
+    with torch.random.fork_rng(devices, device_type=device.type if devices else "cuda"):
+        for each in devices:
+            torch.get_device_module(each).manual_seed(stream_seed(seed, purpose, number))
+        torch.set_rng_state(stream(seed, purpose, number).get_state())
+        yield
 
 
 @contextmanager

@@ -1,30 +1,19 @@
-"""LightningModules: training and logging of flows, with their metrics and checkpoints."""
+"""LightningModules: training, evaluation and logging of a flow that is handed in."""
 
+from lightning_flows.checkpoints import read_checkpoint
 from lightning_flows.modules.base import FlowModule
-from lightning_flows.modules.checkpoint import load_model, read_checkpoint
-from lightning_flows.modules.graph import (
-    GraphCouplingFlow,
-    GraphFlowModule,
-    GraphNormalizingFlow,
-    SetAutoregressiveFlow,
-)
+from lightning_flows.modules.checkpoint import load_flow, load_model
+from lightning_flows.modules.graph import GraphFlowModule
 from lightning_flows.modules.image import ImageFlowModule
-from lightning_flows.modules.metrics import BitsPerDim
-from lightning_flows.modules.mixing import MixingFlow
-from lightning_flows.modules.residual import CSF, CouplingFlow, ResidualFlow
+from lightning_flows.modules.schedules import WarmupCosine, WarmupExponential
 
 __all__ = [
-    "CSF",
-    "BitsPerDim",
-    "CouplingFlow",
     "FlowModule",
-    "GraphCouplingFlow",
     "GraphFlowModule",
-    "GraphNormalizingFlow",
     "ImageFlowModule",
-    "MixingFlow",
-    "ResidualFlow",
-    "SetAutoregressiveFlow",
+    "WarmupCosine",
+    "WarmupExponential",
+    "load_flow",
     "load_model",
     "read_checkpoint",
 ]

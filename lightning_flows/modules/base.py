@@ -1,148 +1,237 @@
-"""Training of flows: the optimizer, its schedule, and checkpoints that rebuild what they hold."""
+"""Training of flows: what the modules of images and graphs have in common."""
 
-import math
+import inspect
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from functools import partial
 from typing import Any, Literal
 
 import torch
-from lightning.pytorch import LightningModule
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
-from torchmetrics import Metric
 
 from lightning_flows import __version__
 from lightning_flows.checkpoints import construct, describe, read_checkpoint
 from lightning_flows.checkpoints.forms import check_record, check_training
-from lightning_flows.checkpoints.plain import check_describable
-from lightning_flows.checkpoints.training import check_counts, check_resumable, guard_optimizers, keep_paths_in
-from lightning_flows.errors import CheckpointError, UsageError
-from lightning_flows.functional.ranks import gather_from_ranks
-from lightning_flows.functional.streams import seed_all
-from lightning_flows.modules.compiled import keep_names_of_compiled, without_compiled
+from lightning_flows.checkpoints.plain import check_describable, described_class
+from lightning_flows.checkpoints.training import (
+    check_counts,
+    check_resumable,
+    check_state_dict,
+    guard_optimizers,
+    initial_rates,
+    keep_paths_in,
+    rescale_rates,
+)
+from lightning_flows.errors import InputTypeError, ShapeError, UsageError
+from lightning_flows.functional.ranks import gather_from_ranks, num_ranks, sum_over_ranks
+from lightning_flows.functional.recorded import Recorded
+from lightning_flows.functional.streams import forked
+from lightning_flows.modules.compiled import keep_names_of_compiled
+from lightning_flows.modules.diagnosis import check_finite
+from lightning_flows.modules.metrics import MeanAndError
 from lightning_flows.modules.monitored import check_monitors
-from lightning_flows.modules.rates import Rates
 
-OPTIMIZERS = {"adam": torch.optim.Adam, "adamax": torch.optim.Adamax}
+PAPER_ADAM = partial(torch.optim.Adam, lr=1e-3, betas=(0.9, 0.99), eps=1e-7)
+"""The paper's optimizer."""
+
+Batch = Mapping[str, Tensor]
 
 
-class FlowModule(LightningModule, ABC):
-    """A flow with its optimizer. Subclasses build the flow and define a step of training and evaluation.
+class FlowModule(Recorded, LightningModule, ABC):
+    """A flow with its optimizer and schedule; subclasses define what a batch is and how it is scored.
 
-    A batch is a mapping with ``index`` ``(B,)``, the number of each item, and the items themselves.
+    Callbacks, commands and reports use this interface and nothing else: ``unit``, ``event_shape``, :meth:`log_prob`,
+    :meth:`loss_of`, :meth:`values`, :meth:`encode`, :meth:`standardize`, :meth:`decode`, :meth:`decode_reported`,
+    :meth:`sample`, :meth:`draw` and :meth:`batch_size_of`.
+
+    ``training_step`` returns ``{"loss": (), "terms": {name: (B,)}}``, the terms of log-probabilities in nats.
+    Logged for all: ``train/loss``, ``val/loss`` and ``test/loss``, beside the same value under its ``unit``.
 
     Args:
-        event_shape: shape of an item; linked from the data on the command line.
-        optimizer: ``adam`` or ``adamax``.
-        learning_rate: largest learning rate.
-        betas: decay rates of the moments.
-        eps: added to the root of the second moment.
+        model: what is trained.
+        event_shape: shape of an item.
+        optimizer: optimizer of the parameters, as a function of them.
+        lr_scheduler: schedule of the learning rate, as a function of the optimizer; None for a constant rate.
+        lr_interval: when the schedule steps: by default, its own attribute ``interval``, or else each epoch.
     """
 
-    schedule_interval: Literal["epoch", "step"] = "epoch"
-    """When :meth:`learning_rate_factor` is asked anew."""
+    unit: Literal["bpd", "nll"]
+    """Unit of the loss: bits per dimension of images, or nats per node of graphs."""
 
-    monitored: str = ""
-    """What validation logs, a key of CALLBACKS."""
-
-    on_batches_done: Callable[[float], None] | None = None
-    """Told how many batches of a test or prediction are done, of the last one a part; set by what shows progress."""
-
-    model: Any  # a subclass says which
-    _rates: Rates | None = None
-    _resumed: dict[str, Any] | None = None  # the checkpoint's record and schedules, until training starts
+    _resumed: dict[str, Any] | None = None  # parts of the checkpoint, until training starts
 
     def __init__(
         self,
+        model: nn.Module,
         event_shape: Sequence[int],
         *,
-        optimizer: Literal["adam", "adamax"] = "adam",
-        learning_rate: float = 1e-3,
-        betas: tuple[float, float] = (0.9, 0.99),
-        eps: float = 1e-7,
+        optimizer: OptimizerCallable,
+        lr_scheduler: LRSchedulerCallable | None,
+        lr_interval: Literal["epoch", "step"] | None,
     ) -> None:
         super().__init__()
-        self.save_hyperparameters()  # those of the subclass too: plain values, so a checkpoint can rebuild it
-        _check_optimizer(learning_rate, betas, eps)
+        self.model, self.event_shape = model, tuple(int(n) for n in event_shape)
+        self.optimizer, self.lr_scheduler, self.lr_interval = optimizer, lr_scheduler, lr_interval
+        self.init_args |= {"event_shape": self.event_shape}
+        self.val_loss, self.test_loss = MeanAndError(), MeanAndError()
+        self.logged = [f"{stage}/{name}" for stage in ("val", "train") for name in ("loss", self.unit)]
+        self._rates: list[list[float]] = []
         keep_names_of_compiled(self)
-        self.event_shape = tuple(int(n) for n in event_shape)
-        self.model = self.build_model()
+        self.save_hyperparameters(describe(self)["init_args"])
 
     @abstractmethod
-    def build_model(self) -> nn.Module:
-        """The flow over items of ``self.event_shape``, from ``self.hparams``."""
+    def log_prob(self, batch: Batch) -> Tensor:
+        """Log-probabilities ``(B,)`` in nats; of images a lower bound, with noise that follows from their indices."""
 
     @abstractmethod
-    def sample(self, num: int, *, temperature: float = 1.0, generator: torch.Generator | None = None) -> Any:
+    def loss_of(self, log_prob: Tensor, batch: Batch) -> Tensor:
+        """−log_prob ``(B,)`` in the unit of the loss."""
+
+    @abstractmethod
+    def values(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """What :meth:`encode` starts from ``(B, *event)``, and which of these values are not padding."""
+
+    @abstractmethod
+    def encode(self, batch: Batch, *, dtype: torch.dtype | None = None) -> tuple[Tensor, ...]:
+        """Latents of the items, one per level, computed in ``dtype``, by default that of the flow."""
+
+    def standardize(self, latents: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """Latents under which the prior is a standard normal distribution."""
+        return tuple(latents)
+
+    @abstractmethod
+    def decode(self, latents: Sequence[Tensor], batch: Batch, *, dtype: torch.dtype | None = None) -> Tensor:
+        """The items of latents, with the structure of a batch, computed in ``dtype``."""
+
+    @abstractmethod
+    def decode_reported(self, latents: Sequence[Tensor], batch: Batch) -> tuple[Tensor, list[Any]]:
+        """:meth:`decode`, with a report for each layer that was inverted by iteration."""
+
+    @abstractmethod
+    def sample(self, num: int, *, temperature: float = 1.0, generator: torch.Generator | None = None) -> Tensor:
         """Draw ``num`` items; ``temperature`` scales the noise."""
 
     @abstractmethod
-    def learning_rate_factor(self, progress: int) -> float:
-        """Share of the largest learning rate in an epoch or step: see ``schedule_interval``."""
+    def draw(self, samples: Tensor) -> Tensor:
+        """An image ``(3, H, W)`` in uint8 that shows samples."""
 
-    def configure_optimizers(self) -> OptimizerLRScheduler:
-        """The optimizer and its schedule; subclasses may return any form that Lightning accepts."""
-        optimizer = self.build_optimizer()
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self.learning_rate_factor)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": self.schedule_interval}}
+    @abstractmethod
+    def training_terms(self, batch: Batch, step: int) -> dict[str, Tensor]:
+        """The terms ``(B,)`` of which log-probabilities are the sum, in a training step."""
 
-    def on_fit_start(self) -> None:
-        """Fail early on arguments that cannot be saved in a checkpoint and on monitored metrics that are never logged.
-
-        Raises: UsageError; CheckpointError if optimizers or schedules do not match the checkpoint to resume from.
-        """
-        check_describable(self, "model")
-        if (datamodule := self._datamodule()) is not None:
-            check_describable(datamodule, "data")
-        check_monitors(self, self.trainer, self.monitored)
-        guard_optimizers(self.trainer.optimizers, self._has_own_optimizer())
-        self._rates = Rates(self.trainer)
-        if self._resumed is not None:
-            check_counts(self._resumed["counts"], self.trainer)
-
-    def build_optimizer(self) -> torch.optim.Optimizer:
-        """The optimizer, in the fastest form that the precision allows.
-
-        Updating some hundred small tensors one by one would take a quarter of the step of a flow on graphs. Fused Adam
-        could unscale the gradients of 16-mixed itself, so Lightning refuses to clip gradients with it in mixed
-        precision.
-        """
-        name = self.hparams["optimizer"]
-        mixed = self._trainer is not None and "mixed" in self._trainer.precision
-        form = {"fused": True} if name == "adam" and not mixed else {"foreach": True}
-        options = {key: self.hparams[key] for key in ("betas", "eps")}
-        return OPTIMIZERS[name](self.parameters(), lr=self.hparams["learning_rate"], **options, **form)
+    def batch_size_of(self, batch: Batch) -> int:
+        """Number of items in a batch."""
+        return len(batch["index"])
 
     @property
     def seed(self) -> int:
         """Seed of the run, as passed to ``seed_everything``; 0 if that was not called."""
         return int(os.environ.get("PL_GLOBAL_SEED", 0))
 
-    def on_train_start(self) -> None:
-        """Let the learning rate of the config override that of a resumed optimizer.
+    @property
+    def learning_rate(self) -> float | None:
+        """Learning rate of the optimizer, which tuners may set; None if the optimizer takes none."""
+        kind, arguments = described_class(self.optimizer) or (type(None), {})
+        default = getattr(inspect.signature(kind).parameters.get("lr"), "default", None)
+        return arguments.get("lr", default)
 
-        A subclass's optimizer or schedule is restored as saved, unless ``learning_rate`` has changed.
+    @learning_rate.setter
+    def learning_rate(self, value: float) -> None:
+        self.optimizer = self.init_args["optimizer"] = partial(self.optimizer, lr=value)
+
+    @property
+    def attached(self) -> Trainer | None:
+        """The trainer, or None without one."""
+        with suppress(RuntimeError):
+            return self.trainer
+        return None
+
+    def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
+        """The mean loss. Its random numbers follow from the run's seed and the step; global generators are not used."""
+        with forked(self.seed, "training step", self.step(batch_idx), device=self.device):
+            terms = self.training_terms(batch, self.step(batch_idx))
+        log_prob = torch.stack(list(terms.values())).sum(0)
+        self.check_finite(log_prob, batch, "training")
+        loss = self.loss_of(log_prob, batch).mean()
+        logged, trainer = loss.detach(), self.attached
+        if trainer is not None and (trainer.global_step + 1) % max(1, trainer.log_every_n_steps) == 0:
+            logged = sum_over_ranks(logged.clone()) / num_ranks()
+        options: dict[str, Any] = {"batch_size": self.batch_size_of(batch)}
+        self.log("train/loss", logged, **options)
+        self.log(f"train/{self.unit}", logged, prog_bar=True, **options)
+        return {"loss": loss, "terms": {name: term.detach() for name, term in terms.items()}}
+
+    def step(self, batch_idx: int) -> int:
+        """Training batches before this one; without a trainer, ``batch_idx``."""
+        trainer = self.attached
+        return batch_idx if trainer is None else trainer.fit_loop.total_batch_idx
+
+    def log_loss(self, stage: str, metric: MeanAndError, *, with_error: bool = False, **options: Any) -> None:
+        """Log the mean of a metric as ``stage/loss`` and under its unit, and reset it."""
+        mean, error = metric.compute()
+        metric.reset()
+        self.log(f"{stage}/loss", mean)
+        self.log(f"{stage}/{self.unit}", mean, **options)
+        if with_error:
+            self.log(f"{stage}/{self.unit}_standard_error", error)
+
+    def check_finite(self, log_prob: Tensor, batch: Batch, stage: str) -> None:
+        """Raise NonFiniteError, naming the layer, unless all log-probabilities are finite."""
+        check_finite(log_prob, self.model, lambda: self.log_prob(batch), stage)
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """The optimizer and its schedule; subclasses may return any form that Lightning accepts."""
+        optimizer, trainer = self.optimizer(self.parameters()), self.attached
+        _use_fast_kernels(optimizer, mixed=trainer is not None and "mixed" in trainer.precision)
+        if self.lr_scheduler is None:
+            return optimizer
+        scheduler: Any = self.lr_scheduler(optimizer)
+        if trainer is not None and getattr(scheduler, "total_steps", 0) is None:
+            scheduler.total_steps = trainer.estimated_stepping_batches
+        config = {
+            "scheduler": scheduler,
+            "interval": self.lr_interval or getattr(scheduler, "interval", "epoch"),
+            "monitor": getattr(scheduler, "monitor", "val/loss"),
+        }
+        return {"optimizer": optimizer, "lr_scheduler": config}  # type: ignore[return-value]
+
+    def on_fit_start(self) -> None:
+        """Fail early on arguments that cannot be saved in a checkpoint and on monitored metrics that are never logged.
+
+        Raises: UsageError; CheckpointError if optimizers or schedules do not match the checkpoint to resume from.
+        """
+        trainer, datamodule = self.trainer, self._datamodule()
+        check_describable(self, "model")
+        if datamodule is not None:
+            check_describable(datamodule, "data")
+        check_monitors(self, trainer, self.logged)
+        guard_optimizers(trainer.optimizers, override=self._has_own_optimizer())
+        if self._resumed is not None:
+            check_counts(self._resumed, trainer)
+            self._rates = initial_rates(trainer)
+
+    def on_train_start(self) -> None:
+        """Let the learning rate and the schedule of this run override those of the checkpoint that it resumes from.
+
         Raises: UsageError if the processes of a run start at different steps.
         """
-        _check_same_start(torch.tensor(self.global_step, device=self.device))
-        resumed, self._resumed = self._resumed, None
-        rate: Any = self.hparams.get("learning_rate")
-        schedule = self.lr_schedulers()
-        if isinstance(schedule, torch.optim.lr_scheduler.LambdaLR) and self._has_own_optimizer():
-            schedule.base_lrs = [rate] * len(schedule.base_lrs)
-            for group in schedule.optimizer.param_groups:
-                group["initial_lr"] = rate
-                group["lr"] = rate * self.learning_rate_factor(schedule.last_epoch)
-        elif self._rates is not None and resumed is not None and rate and resumed["rate"]:
-            self._rates.scale(rate / resumed["rate"])
-
-    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        """Seed each step from the run's seed and the step, so that a resumed run draws the same random numbers.
-
-        They are the same on all ranks, each of which uses its own share of the draws for the whole batch.
-        """
-        seed_all(self.seed, "training step", self.trainer.fit_loop.total_batch_idx)
+        found = sorted(set(gather_from_ranks(torch.tensor(self.global_step, device=self.device))))
+        if len(found) > 1:
+            raise UsageError(
+                f"expected all processes to start at one step; got {', '.join(map(str, found))}: all hosts must see "
+                "the same folder of runs"
+            )
+        if self._resumed is not None:
+            saved = (self._resumed["lightning_flows"]["model"]["init_args"].get("optimizer") or {}).get("init_args", {})
+            old, new = saved.get("lr"), self.learning_rate
+            known = all(isinstance(rate, int | float) and rate > 0 for rate in (old, new))
+            rescale_rates(self.trainer, self._rates, new / old if known else 1.0)  # type: ignore[operator]
+            self._resumed = None
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Save what is needed to rebuild model and data: class paths and plain arguments."""
@@ -158,16 +247,15 @@ class FlowModule(LightningModule, ABC):
         check_training(checkpoint)
         check_record(checkpoint)
         check_state_dict(self, checkpoint)
-        if self._trainer is None:
+        if (trainer := self.attached) is None:
             return
-        keep_paths_in(checkpoint, self.trainer)
-        if self.trainer.state.fn != "fit":
+        keep_paths_in(checkpoint, trainer)
+        if trainer.state.fn != "fit":
             checkpoint.pop("loops", None)  # an evaluation starts at its beginning
         else:
-            check_resumable(checkpoint, self.trainer)
-            rate = checkpoint["lightning_flows"]["model"]["init_args"].get("learning_rate")
-            counts = len(checkpoint["optimizer_states"]), checkpoint["lr_schedulers"]
-            self._resumed = {"rate": rate if isinstance(rate, int | float) else None, "counts": counts}
+            check_resumable(checkpoint, trainer, describe(self)["init_args"])
+            kept = ("lightning_flows", "optimizer_states", "lr_schedulers")
+            self._resumed = {key: checkpoint[key] for key in kept}
 
     @classmethod
     def load_from_checkpoint(  # type: ignore[override]
@@ -176,7 +264,7 @@ class FlowModule(LightningModule, ABC):
         map_location: Any = None,
         hparams_file: None = None,
         strict: bool | None = None,
-        weights_only: bool | None = True,
+        weights_only: Literal[True] | None = True,
         **kwargs: Any,
     ) -> Any:
         """Rebuild a model of this class from a checkpoint, of which only tensors and plain values are read.
@@ -190,12 +278,9 @@ class FlowModule(LightningModule, ABC):
             kwargs: override arguments in the checkpoint.
         """
         if hparams_file is not None or weights_only is False:
-            raise UsageError(
-                "a checkpoint is read with its own arguments and weights_only=True: leave both options out"
-            )
+            raise UsageError("expected hparams_file=None and weights_only=True: a checkpoint has its own arguments")
         checkpoint = read_checkpoint(checkpoint_path)
-        arguments = {**checkpoint["lightning_flows"]["model"]["init_args"], **kwargs}
-        model: FlowModule = construct(cls, arguments)
+        model: FlowModule = construct(cls, checkpoint["lightning_flows"]["model"]["init_args"] | kwargs)
         strict = model.strict_loading if strict is None else strict
         if strict:
             check_state_dict(model, checkpoint)
@@ -203,64 +288,37 @@ class FlowModule(LightningModule, ABC):
         return model if map_location is None else model.to(map_location)
 
     def _has_own_optimizer(self) -> bool:
-        kind = type(self)
-        return all(
-            getattr(kind, name) is getattr(FlowModule, name) for name in ("configure_optimizers", "build_optimizer")
-        )
+        return type(self).configure_optimizers is FlowModule.configure_optimizers
 
     def _datamodule(self) -> Any:
-        return getattr(self._trainer, "datamodule", None) if self._trainer else None
-
-    def _tell_progress(self, batches: float) -> None:
-        if self.on_batches_done is not None:
-            self.on_batches_done(batches)
-
-    def _log_metric(self, name: str, metric: Metric, **kwargs: Any) -> None:
-        # compute() has already reduced over ranks: the value is the same on each
-        self.log(name, metric.compute(), sync_dist=True, **kwargs)
-        metric.reset()
+        return getattr(self.attached, "datamodule", None)
 
 
-def _check_same_start(step: Tensor) -> None:
-    found = sorted(set(gather_from_ranks(step)))
-    if len(found) > 1:
-        raise UsageError(
-            f"expected all processes to start at one step; got {', '.join(map(str, found))}: all hosts must see the "
-            "same folder of runs"
-        )
+def built(factory: Any, event_shape: Sequence[int] | None, kind: type) -> Any:
+    """A component: an instance as it is, or what a factory makes of the event shape.
+
+    Raises: InputTypeError if it is no ``kind``, and ShapeError if an instance is of other events.
+    """
+    if isinstance(factory, kind):
+        made, event_shape = factory, factory.event_shape if event_shape is None else event_shape
+    elif event_shape is None:
+        raise ShapeError(f"expected an event_shape for {factory}, which is no {kind.__name__} yet; got None")
+    else:
+        made = factory(tuple(event_shape))
+    if not isinstance(made, kind):
+        raise InputTypeError(f"expected a {kind.__name__}, or a function of the event shape that gives one; got {made}")
+    if tuple(made.event_shape) != tuple(event_shape):
+        raise ShapeError(f"expected a {kind.__name__} of events {tuple(event_shape)}; got one of {made.event_shape}")
+    return made
 
 
-def check_state_dict(model: torch.nn.Module, checkpoint: Mapping[str, Any]) -> None:
-    """Raise CheckpointError unless a checkpoint's state fits the model: same names, same shapes."""
-    own, state_dict = model.state_dict(), without_compiled(checkpoint["state_dict"])
-    missing, unknown = own.keys() - state_dict.keys(), state_dict.keys() - own.keys()
-    reshaped = {key for key in own.keys() & state_dict.keys() if _shape(own[key]) != _shape(state_dict[key])}
-    problems = [
-        f"{len(keys)} {what}, such as {min(keys)}"
-        for what, keys in (("missing", missing), ("unknown", unknown), ("of another shape", reshaped))
-        if keys
-    ]
-    if problems:
-        version = checkpoint.get("lightning_flows", {}).get("version", __version__)
-        advice = (
-            "Leave out the model's arguments to take them from the checkpoint"
-            if version == __version__
-            else f"It was written by lightning_flows {version}, and this is {__version__}: use that one, or train anew"
-        )
-        raise CheckpointError(
-            f"expected a checkpoint of this {type(model).__name__}; got one of another model: {'; '.join(problems)}. "
-            f"{advice}"
-        )
+def _use_fast_kernels(optimizer: torch.optim.Optimizer, *, mixed: bool) -> None:
+    """Set the fastest form of the update where the user has chosen none.
 
-
-def _shape(value: Any) -> Any:
-    return value.shape if isinstance(value, Tensor) else None
-
-
-def _check_optimizer(learning_rate: float, betas: Sequence[float], eps: float) -> None:
-    if not 0 < learning_rate < math.inf:
-        raise UsageError(f"learning_rate is {learning_rate}: give a finite number above 0")
-    if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
-        raise UsageError(f"betas are {tuple(betas)}: give two numbers from 0 to below 1")
-    if not 0 <= eps < math.inf:
-        raise UsageError(f"eps is {eps}: give a finite number of at least 0")
+    Updating some hundred small tensors one by one would take a quarter of the step of a flow on graphs. Fused Adam
+    would unscale the gradients of 16-mixed itself, so Lightning refuses to clip gradients with it in mixed precision.
+    """
+    form = "fused" if isinstance(optimizer, torch.optim.Adam) and not mixed else "foreach"
+    for group in optimizer.param_groups:
+        if form in group and group.get("fused") is None and group["foreach"] is None:
+            group[form] = True

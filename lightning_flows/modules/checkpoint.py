@@ -1,54 +1,53 @@
 """Models from checkpoints."""
 
-import importlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
-from lightning_flows.checkpoints import construct, public_path, read_checkpoint
+from lightning_flows.checkpoints import construct, find_class, read_checkpoint
+from lightning_flows.checkpoints.classes import Named
+from lightning_flows.checkpoints.training import check_state_dict
 from lightning_flows.errors import CheckpointError
-from lightning_flows.modules.base import FlowModule, check_state_dict
-from lightning_flows.trust import vetted_imports
-
-__all__ = ["checkpoint_config", "load_component", "load_model", "read_checkpoint"]
+from lightning_flows.modules.base import FlowModule
 
 
-def checkpoint_config(checkpoint: dict[str, Any]) -> dict[str, Any]:
-    """The sections ``model`` and ``data`` of a config that rebuild what the checkpoint was trained with."""
-    record = checkpoint["lightning_flows"]
-    return {key: record[key] for key in ("model", "data") if key in record}
-
-
-def load_model(path: str | Path, model: type[FlowModule] | str | None = None) -> FlowModule:
-    """Rebuild the model of a checkpoint, in eval mode, on the host.
+def load_model(path: str | Path, model: Named = None) -> FlowModule:
+    """Rebuild the module of a checkpoint, in eval mode, on the host.
 
     Args:
         path: checkpoint.
-        model: your own class, or its path, if the checkpoint names it; not needed for classes of lightning_flows.
+        model: your own classes that the checkpoint names, or their paths: module, flow, dequantization. Classes of
+            lightning_flows and torch.optim need not be named.
 
     Raises: CheckpointError if it cannot be read or names another class.
     """
     checkpoint = read_checkpoint(path)
     with no_larger_than(checkpoint):
-        built = load_component(checkpoint, "model", FlowModule, model)
-    check_state_dict(built, checkpoint)
-    built.load_state_dict(checkpoint["state_dict"])
-    return built.eval()
+        module: FlowModule = load_component(checkpoint, "model", FlowModule, model)
+    check_state_dict(module, checkpoint)
+    module.load_state_dict(checkpoint["state_dict"])
+    return module.eval()
 
 
-def load_component(checkpoint: dict[str, Any], section: str, base: type, permitted: type | str | None = None) -> Any:
-    """Rebuild the model or data of a checkpoint. Raises: CheckpointError if its class is not permitted."""
-    config = checkpoint_config(checkpoint)[section]
-    class_path = config["class_path"]
-    with vetted_imports([f"--{section}", permitted] if isinstance(permitted, str) else []):
-        kind = _permitted(permitted, class_path, section) if permitted else _of_the_package(class_path, section)
-        if not (isinstance(kind, type) and issubclass(kind, base)):
-            raise CheckpointError(f"the checkpoint names {class_path}, which is no {base.__name__}: give another one")
-        return construct(kind, config["init_args"])
+def load_flow(path: str | Path, model: Named = None) -> nn.Module:
+    """Rebuild the flow of a checkpoint, without its module: a ``DequantizedFlow`` of images, or a ``GraphFlow``.
+
+    For arguments and errors see :func:`load_model`.
+    """
+    return load_model(path, model).model
+
+
+def load_component(checkpoint: dict[str, Any], section: str, base: type, named: Named = None) -> Any:
+    """Rebuild the model or data of a checkpoint. Raises: CheckpointError if a class in it is not permitted."""
+    config = checkpoint["lightning_flows"][section]
+    kind = find_class(config["class_path"], named)
+    if not issubclass(kind, base):
+        raise CheckpointError(f"the checkpoint names {config['class_path']}, which is no {base.__name__}: give another")
+    return construct(kind, config["init_args"], lambda path: find_class(path, named))
 
 
 @contextmanager
@@ -78,48 +77,3 @@ def no_larger_than(checkpoint: dict[str, Any]) -> Iterator[None]:
         yield
     finally:
         handle.remove()
-
-
-def import_class(path: str) -> Any:
-    """Import the object at a class path; None if it does not exist."""
-    module_name, _, class_name = path.rpartition(".")
-    try:
-        return getattr(importlib.import_module(module_name), class_name, None) if module_name else None
-    except ModuleNotFoundError as error:
-        if error.name and (module_name == error.name or module_name.startswith(f"{error.name}.")):
-            return None
-        raise
-
-
-def not_permitted(class_path: str, section: str) -> CheckpointError:
-    """The error for a checkpoint of a user's class, with the option to add."""
-    return CheckpointError(
-        f"the checkpoint is of {class_path}, a class that is not of lightning_flows: if you trust it, add "
-        f"--{section}={class_path} (in Python, {section}={class_path.rpartition('.')[2]})"
-    )
-
-
-def _of_the_package(class_path: str, section: str) -> Any:
-    if not class_path.startswith("lightning_flows."):
-        raise not_permitted(class_path, section)
-    kind = import_class(class_path)
-    if kind is None:
-        raise CheckpointError(
-            f"the checkpoint is of {class_path}, which this version of lightning_flows does not have: use the one that "
-            "wrote it, or train anew"
-        )
-    return kind
-
-
-def _permitted(permitted: type | str, class_path: str, section: str) -> Any:
-    kind = import_class(permitted) if isinstance(permitted, str) else permitted
-    if kind is None:
-        raise CheckpointError(
-            f"{permitted} cannot be imported: give --{section} the path of a class, such as {class_path}"
-        )
-    if not isinstance(kind, type) or public_path(kind) != class_path:
-        raise CheckpointError(
-            f"the checkpoint is of {class_path}, not of {permitted if isinstance(permitted, str) else kind}: give "
-            f"--{section}={class_path}"
-        )
-    return kind

@@ -1,20 +1,10 @@
-"""Parameter names that do not depend on whether part of a model was compiled with ``torch.compile``."""
+"""State dicts whose names do not depend on whether part of a model was compiled with ``torch.compile``."""
 
-from collections.abc import Mapping
 from typing import Any
 
 from torch import nn
 
-MARK = "_orig_mod."
-
-
-def without_compiled(state: Mapping[str, Any]) -> dict[str, Any]:
-    """Rename a state dict to the names of an uncompiled model.
-
-    >>> without_compiled({"model._orig_mod.flow.mean": 1})
-    {'model.flow.mean': 1}
-    """
-    return {key.replace(MARK, ""): value for key, value in state.items()}
+from lightning_flows.checkpoints.training import without_compiled
 
 
 def keep_names_of_compiled(module: nn.Module) -> None:
@@ -24,15 +14,17 @@ def keep_names_of_compiled(module: nn.Module) -> None:
 
 
 def _written(module: nn.Module, state: dict[str, Any], prefix: str, metadata: Any) -> None:
-    for key in [key for key in state if key.startswith(prefix) and MARK in key[len(prefix) :]]:
-        state[prefix + key[len(prefix) :].replace(MARK, "")] = state.pop(key)
+    for key in [key for key in state if key.startswith(prefix)]:
+        (name,) = without_compiled({key.removeprefix(prefix): None})
+        if prefix + name != key:
+            state[prefix + name] = state.pop(key)
 
 
 def _read(module: nn.Module, state: dict[str, Any], prefix: str, *args: Any) -> None:
     named = [*module.named_parameters(remove_duplicate=False), *module.named_buffers(remove_duplicate=False)]
-    names = {name.replace(MARK, ""): name for name, _ in named}
+    names = {name: own for own, _ in named for name in without_compiled({own: None})}
     for key in [key for key in state if key.startswith(prefix)]:
-        plain = key[len(prefix) :].replace(MARK, "")
+        (plain,) = without_compiled({key.removeprefix(prefix): None})
         name = prefix + names.get(plain, plain)
         if name != key:
             state[name] = state.pop(key)

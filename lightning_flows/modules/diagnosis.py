@@ -13,11 +13,11 @@ def check_finite(values: Tensor, model: nn.Module, repeat: Callable[[], object],
 
     This is the only host-device synchronization in a module's training step.
     """
-    if torch.isfinite(values).all():
+    finite = torch.isfinite(values)
+    if finite.all():
         return
-    bad = int((~torch.isfinite(values)).sum())
     raise NonFiniteError(
-        f"expected finite log-probabilities in {stage}; got {bad} of {values.numel()} that are not. "
+        f"expected finite log-probabilities in {stage}; got {int((~finite).sum())} of {values.numel()} that are not. "
         f"{_culprit(model, repeat)}. Checkpoints written so far are untouched: resume from one with a smaller "
         "learning rate, a longer warm-up or a smaller gradient_clip_val"
     )
@@ -28,7 +28,7 @@ def _culprit(model: nn.Module, repeat: Callable[[], object]) -> str:
         if not torch.isfinite(parameter).all():
             return f"The parameter {name} is not finite"
     return (
-        f"The first output that is not finite is that of {first_non_finite(model, repeat) or 'no layer, when repeated'}"
+        f"The first output that is not finite is that of {first_non_finite(model, repeat) or 'no layer, in eval mode'}"
     )
 
 
@@ -45,7 +45,7 @@ def first_non_finite(model: nn.Module, repeat: Callable[[], object]) -> str | No
 
         return layer.register_forward_hook(hook)
 
-    handles = [watch(name, layer) for name, layer in model.named_modules()]
+    handles = [watch(name, layer) for name, layer in model.named_modules() if name]
     modes = [(module, module.training) for module in model.modules()]
     try:
         model.eval()

@@ -1,27 +1,24 @@
-"""The flows of section 6.3 as Lightning modules: node features of graphs."""
+"""Training and evaluation of flows over the node features of graphs."""
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
+import numpy as np
 import torch
+from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor
 
-from lightning_flows import flows
 from lightning_flows.errors import UsageError
 from lightning_flows.flows import GraphFlow
 from lightning_flows.functional.graphs import Graph
-from lightning_flows.functional.parts import note_part
 from lightning_flows.functional.streams import stream
-from lightning_flows.modules.base import FlowModule
-from lightning_flows.modules.diagnosis import check_finite
-from lightning_flows.modules.metrics import ExactMean, StandardError
+from lightning_flows.modules.base import PAPER_ADAM, Batch, FlowModule, built
+from lightning_flows.modules.metrics import MeanAndError
+from lightning_flows.modules.schedules import WarmupCosine
 
 
 class GraphFlowModule(FlowModule):
-    r"""Maximize the log-density of node features; subclasses build the flow.
-
-    The learning rate in step t of T is :math:`\eta\,\min(1, (t+1)/w)\,\tfrac12 (1 + \cos \pi t/T)`.
+    r"""Maximize the log-density of node features.
 
     Logs, in nats per node: ``train/nll``, ``val/nll`` and ``test/nll``; if batches contain the exact log-density
     (``true_log_prob``), also the gap ``val/gap`` and ``test/gap``, the mean over graphs of
@@ -35,207 +32,138 @@ class GraphFlowModule(FlowModule):
     and ``adjacency`` ``(B, N, N)``.
 
     Args:
-        event_shape: (N, F); linked from the data on the command line.
-        warmup_steps: w, steps during which the learning rate rises.
+        event_shape: (N, F); on the command line that of the data, and None for that of a flow given as an instance.
+        flow: flow, as a function of ``event_shape``, such as a class or a partial of it, or an instance.
+        optimizer: optimizer of the parameters; the paper's by default.
+        lr_scheduler: schedule of the learning rate; by default warm-up and a cosine, None for a constant rate.
+        lr_interval: when the schedule steps: by default, its own attribute ``interval``, or else each epoch.
         num_test_samples: samples for ``test/valid_share``; 0 leaves it out.
-        kwargs: see :class:`FlowModule`; η is its ``learning_rate``.
     """
 
-    schedule_interval = "step"
-    monitored = "val/nll"
+    unit = "nll"
+    model: GraphFlow
 
     def __init__(
-        self, event_shape: Sequence[int], *, warmup_steps: int = 100, num_test_samples: int = 2048, **kwargs: Any
+        self,
+        event_shape: Sequence[int] | None,
+        flow: Callable[[Sequence[int]], GraphFlow],
+        *,
+        optimizer: OptimizerCallable = PAPER_ADAM,
+        lr_scheduler: LRSchedulerCallable | None = WarmupCosine,
+        lr_interval: Literal["epoch", "step"] | None = None,
+        num_test_samples: int = 2048,
     ) -> None:
-        if warmup_steps < 0 or num_test_samples < 0:
-            raise UsageError(
-                f"expected warmup_steps and num_test_samples of at least 0; got {warmup_steps} and {num_test_samples}"
-            )
-        super().__init__(event_shape, **kwargs)
-        self.val_nll, self.val_gap = ExactMean(), ExactMean()
-        self.test_nll, self.test_gap, self.test_gap_error = ExactMean(), ExactMean(), StandardError()
+        if num_test_samples < 0:
+            raise UsageError(f"expected num_test_samples of at least 0; got {num_test_samples}")
+        model = built(flow, event_shape, GraphFlow)
+        self.init_args |= {"flow": model}
+        super().__init__(
+            model, model.event_shape, optimizer=optimizer, lr_scheduler=lr_scheduler, lr_interval=lr_interval
+        )
+        self.num_test_samples = num_test_samples
+        self.val_gap, self.test_gap = MeanAndError(), MeanAndError()
+        self.logged += ["val/gap"]
 
     def forward(self, nodes: Tensor, graph: Graph | None = None) -> Tensor:
         """Log-density ``(B,)`` in nats of node features ``(B, N, F)``."""
         return self.model.log_prob(nodes, graph)
 
-    def training_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> Tensor:
-        """Mean negative log-density in nats a node."""
-        graph = Graph(batch.get("adjacency"), batch.get("mask"))
-        terms = self.model.log_prob_terms(batch["nodes"], graph)
-        note_part("latents", terms.latents)
-        note_part("log_det", terms.log_det)
-        log_prob = terms.latents + terms.log_det
-        check_finite(log_prob, self.model, lambda: self.model.log_prob(batch["nodes"], graph), "training")
-        loss = -(log_prob / _num_nodes(batch)).mean()
-        self.log("train/nll", loss, prog_bar=True, batch_size=len(batch["index"]), sync_dist=True)
-        return loss
+    def training_terms(self, batch: Batch, step: int) -> dict[str, Tensor]:
+        terms = self.model.log_prob_terms(batch["nodes"], _graph(batch))
+        return {"latents": terms.latents, "log_det": terms.log_det}
 
-    def validation_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> None:
-        """Add a batch to ``val/nll`` and ``val/gap``."""
-        nll = self._nll(batch, "validation")
-        self.val_nll.update(nll)
-        if "true_log_prob" in batch:
-            self.val_gap.update(nll + batch["true_log_prob"] / _num_nodes(batch))
+    def log_prob(self, batch: Batch) -> Tensor:
+        return self.model.log_prob(batch["nodes"], _graph(batch))
 
-    def on_validation_epoch_end(self) -> None:
-        """Log."""
-        self._log_metric("val/nll", self.val_nll, prog_bar=True)
-        if self.val_gap.count:
-            self._log_metric("val/gap", self.val_gap, prog_bar=True)
+    def loss_of(self, log_prob: Tensor, batch: Batch) -> Tensor:
+        return -log_prob / (batch["mask"].sum(1) if "mask" in batch else batch["nodes"].shape[1])
 
-    def test_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> None:
-        """Add a batch to ``test/nll`` and ``test/gap``."""
-        nll = self._nll(batch, "testing")
-        self._tell_progress(batch_idx + 1)
-        self.test_nll.update(nll)
-        if "true_log_prob" in batch:
-            gap = nll + batch["true_log_prob"] / _num_nodes(batch)
-            self.test_gap.update(gap)
-            self.test_gap_error.update(gap)
+    def values(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        nodes = batch["nodes"]
+        return nodes, _graph(batch).node_weights(nodes).bool()[..., None].expand_as(nodes)
 
-    def on_test_epoch_end(self) -> None:
-        """Log, and see where samples lie."""
-        mixture = getattr(getattr(self.trainer, "datamodule", None), "graph_mixture", None)
-        self._log_metric("test/nll", self.test_nll)
-        if self.test_gap.count:
-            if mixture is not None:
-                entropy, _ = mixture.entropy_per_node()
-                self.log("test/entropy", entropy, sync_dist=True)
-                self.log("test/nll_from_gap", entropy + self.test_gap.compute(), sync_dist=True)
-            self._log_metric("test/gap", self.test_gap)
-            self._log_metric("test/gap_standard_error", self.test_gap_error)
-        if mixture is not None and self.hparams["num_test_samples"]:
-            samples = self.sample(self.hparams["num_test_samples"], generator=self._generator())
-            self.log("test/valid_share", mixture.is_valid(samples).float().mean(), sync_dist=True)
+    def encode(self, batch: Batch, *, dtype: torch.dtype | None = None) -> tuple[Tensor, ...]:
+        return self.model.encode(batch["nodes"], _graph(batch), dtype=dtype)
 
-    def predict_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> dict[str, Tensor]:
-        """Log-likelihood in nats and nats a node of each graph."""
-        nll = self._nll(batch, "prediction")
-        self._tell_progress(batch_idx + 1)
-        return {"index": batch["index"], "log_likelihood": -nll * _num_nodes(batch), "nll": nll}
+    def decode(self, latents: Sequence[Tensor], batch: Batch, *, dtype: torch.dtype | None = None) -> Tensor:
+        return self.model.decode(latents, _graph(batch), dtype=dtype)
+
+    def decode_reported(self, latents: Sequence[Tensor], batch: Batch) -> tuple[Tensor, list[Any]]:
+        return self.model.decode_reported(latents, _graph(batch))
 
     @torch.no_grad()
     def sample(
         self,
         num: int,
         *,
-        graph: Graph | None = None,
         temperature: float = 1.0,
         generator: torch.Generator | None = None,
+        graph: Graph | None = None,
     ) -> Tensor:
         """Draw node features ``(num, N, F)``; of complete graphs unless ``graph`` says which, zeros at its padding."""
         return self.model.sample(num, graph, temperature=temperature, generator=generator)
 
-    def learning_rate_factor(self, progress: int) -> float:
-        """Warm-up, and a cosine from one to zero, by step."""
-        total = float(self.trainer.estimated_stepping_batches)
-        share = min(1.0, progress / total) if 0 < total < math.inf else 0.0
-        return min(1.0, (progress + 1) / max(1, self.hparams["warmup_steps"])) * 0.5 * (1 + math.cos(math.pi * share))
+    def draw(self, samples: Tensor) -> Tensor:
+        """A scatter plot of the first two features of all nodes, one graph marked."""
+        return scatter_plot(samples)
 
-    def _nll(self, batch: Mapping[str, Tensor], stage: str) -> Tensor:
-        """Negative log-density of each graph, in nats a node."""
-        graph = Graph(batch.get("adjacency"), batch.get("mask"))
-        log_prob = self.model.log_prob(batch["nodes"], graph)
-        check_finite(log_prob, self.model, lambda: self.model.log_prob(batch["nodes"], graph), stage)
-        return -log_prob / _num_nodes(batch)
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        self._score(batch, "validation", self.val_loss, self.val_gap)
 
-    def _generator(self) -> torch.Generator:
-        return stream(0, "test samples", device=self.device)
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        self._score(batch, "testing", self.test_loss, self.test_gap)
 
+    def on_validation_epoch_end(self) -> None:
+        self.log_loss("val", self.val_loss, prog_bar=True)
+        if self.val_gap.update_called:
+            self.log("val/gap", self.val_gap.compute()[0], prog_bar=True)
+        self.val_gap.reset()
 
-def _num_nodes(batch: Mapping[str, Tensor]) -> Tensor | int:
-    return batch["mask"].sum(1) if "mask" in batch else batch["nodes"].shape[1]
+    def on_test_epoch_end(self) -> None:
+        """Log, and see where samples are."""
+        mixture = getattr(self._datamodule(), "graph_mixture", None)
+        self.log_loss("test", self.test_loss)
+        if self.test_gap.update_called:
+            gap, error = self.test_gap.compute()
+            if mixture is not None:
+                entropy, _ = mixture.entropy_per_node()
+                self.log_dict({"test/entropy": entropy, "test/nll_from_gap": entropy + gap})
+            self.log_dict({"test/gap": gap, "test/gap_standard_error": error})
+        self.test_gap.reset()
+        if mixture is not None and self.num_test_samples:
+            generator = stream(0, "test samples", device=self.device)
+            samples = self.sample(self.num_test_samples, generator=generator)
+            self.log("test/valid_share", mixture.is_valid(samples).float().mean())
 
+    def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+        """Log-likelihood in nats and nats per node of each graph."""
+        log_prob = self.log_prob(batch)
+        self.check_finite(log_prob, batch, "prediction")
+        return {"index": batch["index"], "log_likelihood": log_prob, "nll": self.loss_of(log_prob, batch)}
 
-class GraphCouplingFlow(GraphFlowModule):
-    """Baseline of Table 4: couplings that see all nodes as one vector, not equivariant.
-
-    Args:
-        event_shape: (N, F); linked from the data on the command line.
-        num_steps: couplings, one after the other.
-        width: of their nets.
-        depth: hidden layers of each.
-        kwargs: see :class:`GraphFlowModule`.
-    """
-
-    def __init__(
-        self, event_shape: Sequence[int], *, num_steps: int = 8, width: int = 128, depth: int = 2, **kwargs: Any
-    ) -> None:
-        super().__init__(event_shape, **kwargs)
-
-    def build_model(self) -> GraphFlow:
-        """The flow of :class:`flows.GraphCouplingFlow`."""
-        names = ("num_steps", "width", "depth")
-        return flows.GraphCouplingFlow(self.event_shape, **{name: self.hparams[name] for name in names})
-
-
-class GraphNormalizingFlow(GraphFlowModule):
-    """Graph normalizing flow: couplings over graphs, equivariant, with or without the graph convolution exponential.
-
-    Args:
-        event_shape: (N, F); linked from the data on the command line.
-        exponential: a graph convolution exponential before every coupling.
-        max_neighbors: bounds the exponential's norm; by default N − 1, as complete graphs have it.
-        num_steps: times that each feature is moved.
-        node_map: scale and shift, or the distribution function of a mixture.
-        components: of that mixture.
-        width: of the attention nets.
-        num_blocks: blocks of each.
-        num_heads: heads of each block.
-        kwargs: see :class:`GraphFlowModule`.
-    """
-
-    def __init__(
-        self,
-        event_shape: Sequence[int],
-        *,
-        exponential: bool = True,
-        max_neighbors: int | None = None,
-        num_steps: int = 4,
-        node_map: Literal["affine", "mixture"] = "affine",
-        components: int = 8,
-        width: int = 64,
-        num_blocks: int = 2,
-        num_heads: int = 4,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(event_shape, **kwargs)
-
-    def build_model(self) -> GraphFlow:
-        """The flow of :class:`flows.GraphNormalizingFlow`."""
-        layers = ("exponential", "max_neighbors", "num_steps", "node_map", "components")
-        names = (*layers, "width", "num_blocks", "num_heads")
-        return flows.GraphNormalizingFlow(self.event_shape, **{name: self.hparams[name] for name in names})
+    def _score(self, batch: Batch, stage: str, loss: MeanAndError, gap: MeanAndError) -> None:
+        log_prob = self.log_prob(batch)
+        self.check_finite(log_prob, batch, stage)
+        loss.update(self.loss_of(log_prob, batch))
+        if "true_log_prob" in batch:
+            gap.update(self.loss_of(log_prob - batch["true_log_prob"], batch))
 
 
-class SetAutoregressiveFlow(GraphFlowModule):
-    """Set-autoregressive couplings, equivariant: an extension of ours, apart from the paper's comparison.
+def scatter_plot(samples: Tensor) -> Tensor:
+    """Nodes of graphs ``(B, N, F)`` in the plane of their first two features: an image ``(3, 400, 400)`` in uint8."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # of use here alone
+    from matplotlib.figure import Figure
 
-    Args:
-        event_shape: (N, F); linked from the data on the command line.
-        num_steps: times that each feature is moved.
-        components: of the mixture whose distribution function moves a feature.
-        width: of the attention nets.
-        num_blocks: blocks of each net's encoder and decoder.
-        num_heads: heads of each block.
-        kwargs: see :class:`GraphFlowModule`.
-    """
+    figure = Figure(figsize=(4, 4), layout="constrained")
+    canvas, axes = FigureCanvasAgg(figure), figure.subplots()
+    nodes = samples[..., :2].detach().cpu().float()
+    axes.scatter(*nodes.flatten(0, 1).T, s=2, alpha=0.4, linewidths=0)
+    axes.scatter(*nodes[0].T, s=25, label="one graph")
+    axes.legend(loc="upper right", fontsize="small")
+    axes.set(xlabel="first feature", ylabel="second feature", aspect="equal")
+    canvas.draw()
+    return torch.from_numpy(np.asarray(canvas.buffer_rgba())[..., :3].copy()).permute(2, 0, 1)
 
-    def __init__(
-        self,
-        event_shape: Sequence[int],
-        *,
-        num_steps: int = 1,
-        components: int = 8,
-        width: int = 64,
-        num_blocks: int = 2,
-        num_heads: int = 4,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(event_shape, **kwargs)
 
-    def build_model(self) -> GraphFlow:
-        """The flow of :class:`flows.SetAutoregressiveFlow`."""
-        names = ("num_steps", "components", "width", "num_blocks", "num_heads")
-        return flows.SetAutoregressiveFlow(self.event_shape, **{name: self.hparams[name] for name in names})
+def _graph(batch: Batch) -> Graph:
+    return Graph(batch.get("adjacency"), batch.get("mask"))

@@ -1,76 +1,35 @@
 """Metrics of densities."""
 
-import torch
 from torch import Tensor
 from torchmetrics import Metric
+from torchmetrics.utilities import dim_zero_cat
 
-from lightning_flows.functional.bits import bits_per_dim
 
+class MeanAndError(Metric):
+    """Mean of values ``(B,)`` and its standard error, exact for batches and ranks of any sizes.
 
-class ExactMean(Metric):
-    """Mean of values ``(B,)``, exact over ranks and batches of any size.
+    All values are kept on their device and summed on the host in float64. The error is NaN for a single value.
 
-    Sums are kept in float64 and reduced by sum, so the result does not depend on how the items were cut into batches or
-    over devices.
-
-    >>> metric = ExactMean()
+    >>> metric = MeanAndError()
     >>> metric.update(torch.tensor([1.0, 2.0])), metric.update(torch.tensor([6.0]))
     (None, None)
     >>> metric.compute()
-    tensor(3., dtype=torch.float64)
+    (tensor(3., dtype=torch.float64), tensor(1.5275, dtype=torch.float64))
     """
 
     higher_is_better = False
     is_differentiable = False
     full_state_update = False
-    total: Tensor
-    squares: Tensor
-    count: Tensor
+    values: list[Tensor]
 
     def __init__(self) -> None:
         super().__init__()
-        self.add_state("total", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
-        self.add_state("squares", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
-        self.add_state("count", torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
+        self.add_state("values", [], dist_reduce_fx="cat")
 
     def update(self, values: Tensor) -> None:
-        """Add the values of one batch."""
-        values = values.detach().double()
-        self.total += values.sum()
-        self.squares += values.square().sum()
-        self.count += values.numel()
+        self.values.append(values.detach())
 
-    def compute(self) -> Tensor:
-        """The mean."""
-        return self.total / self.count
-
-
-class StandardError(ExactMean):
-    """Standard error of the mean that :class:`ExactMean` gives."""
-
-    def compute(self) -> Tensor:
-        """Standard deviation over items divided by the root of their number; NaN for fewer than two."""
-        variance = (self.squares - self.total.square() / self.count).clamp(min=0) / (self.count - 1)
-        return (variance / self.count).sqrt()
-
-
-class BitsPerDim(ExactMean):
-    """Mean bits per dimension of images; ``update`` takes log-probabilities ``(B,)`` in nats.
-
-    >>> metric = BitsPerDim(num_dims=2)
-    >>> metric.update(torch.tensor([-2.0, -4.0]) * torch.log(torch.tensor(2.0)))
-    >>> metric.compute()
-    tensor(1.5000, dtype=torch.float64)
-    """
-
-    def __init__(self, num_dims: int) -> None:
-        super().__init__()
-        self.num_dims = num_dims
-
-    def update(self, values: Tensor) -> None:
-        """Add the images of one batch."""
-        super().update(bits_per_dim(values.detach().double(), self.num_dims))
-
-
-class BitsPerDimError(BitsPerDim, StandardError):
-    """Standard error of the mean over images that :class:`BitsPerDim` gives, in bits per dimension."""
+    def compute(self) -> tuple[Tensor, Tensor]:
+        values = dim_zero_cat(self.values).cpu().double()
+        mean, num = values.mean(), len(values)
+        return mean, ((values - mean).square().sum() / (num - 1) / num).sqrt()

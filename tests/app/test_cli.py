@@ -73,7 +73,7 @@ def test_fit_starts_a_new_folder_and_last_goes_on_in_the_newest(tiny: list[str],
 
 def test_a_given_learning_rate_wins_over_the_resumed_one(trained: Path, tiny: list[str], tmp_path: Path) -> None:
     options = [*tiny, f"--trainer.logger.init_args.save_dir={tmp_path}", "--trainer.max_epochs=2"]
-    trainer = run(["fit", *options, f"--ckpt_path={trained}", "--model.learning_rate=0.125"]).trainer
+    trainer = run(["fit", *options, f"--ckpt_path={trained}", "--optimizer.lr=0.125"]).trainer
     (group,) = trainer.optimizers[0].param_groups
     assert group["initial_lr"] == 0.125
     assert group["lr"] > 0.05
@@ -81,7 +81,7 @@ def test_a_given_learning_rate_wins_over_the_resumed_one(trained: Path, tiny: li
 
 def test_checkpoint_holds_only_tensors_and_plain_values(trained: Path) -> None:
     record = read_checkpoint(trained)["lightning_flows"]
-    assert record["model"]["class_path"] == "lightning_flows.modules.CSF"
+    assert record["model"]["class_path"] == "lightning_flows.modules.ImageFlowModule"
     assert record["data"]["init_args"]["batch_size"] == 8
     assert load_model(trained).event_shape == (3, 32, 32)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from lightning_flows.app.cli import main
-from lightning_flows.app.configs import CONFIG_DIR, find_configs, load_config, load_configs
+from lightning_flows.app.configs import CONFIG_DIR, find_configs, load_configs
 from lightning_flows.errors import ConfigError, UsageError
 from tests.parsing import Parsed
 
@@ -20,7 +20,7 @@ def test_a_base_lies_below(here: Path) -> None:
     (here / "one.yaml").write_text("a: {b: 1, c: [1, 2]}\nd: 3\n")
     (here / "two.yaml").write_text("base: one.yaml\na: {c: [4]}\n")
     (here / "three.yaml").write_text("base: two.yaml\nd: null\n")
-    assert load_config("three.yaml") == {"a": {"b": 1, "c": [4]}, "d": None}
+    assert load_configs("three.yaml") == {"a": {"b": 1, "c": [4]}, "d": None}
     below, above = find_configs(["--config=three.yaml"])  # the parser lays one on the other, as it does any two
     assert (below, above) == ('--config={"a": {"b": 1, "c": [4]}, "d": 3}', '--config={"d": null}')
     assert find_configs(["fit", "--config", "one.yaml"]) == ["fit", "--config", "one.yaml"]
@@ -30,12 +30,12 @@ def test_a_base_is_looked_for_beside_the_config_and_among_the_packaged(here: Pat
     (here / "sub").mkdir()
     (here / "sub/one.yaml").write_text("base: two.yaml\n")
     (here / "sub/two.yaml").write_text("a: 1\n")
-    assert load_config("sub/one.yaml") == {"a": 1}
+    assert load_configs("sub/one.yaml") == {"a": 1}
     (here / "two.yaml").write_text("a: 2\n")
-    assert load_config("sub/one.yaml") == {"a": 1}  # beside it, not here
+    assert load_configs("sub/one.yaml") == {"a": 1}  # beside it, not here
     (here / "mine.yaml").write_text("base: cpu.yaml\ntrainer: {max_epochs: 9}\n")
-    assert load_config("mine.yaml")["trainer"]["max_epochs"] == 9
-    assert load_config("mine.yaml")["model"] == load_config("cpu.yaml")["model"]
+    assert load_configs("mine.yaml")["trainer"]["max_epochs"] == 9
+    assert load_configs("mine.yaml")["model"] == load_configs("cpu.yaml")["model"]
 
 
 OVERLAY = "models:\n  One: {size: 1}\n  Two: {width: 2}\nmodel: {init_args: {rate: 3}}\n"
@@ -72,15 +72,15 @@ def test_mistakes(here: Path) -> None:
     with pytest.raises(
         UsageError, match=r"one\.yaml has the base 'two\.yaml', which is neither beside it nor packaged.*csf_small"
     ):
-        load_config("one.yaml")
+        load_configs("one.yaml")
     (here / "two.yaml").write_text("base: one.yaml\n")
     with pytest.raises(UsageError, match=r"one\.yaml has itself as base"):
-        load_config("one.yaml")
+        load_configs("one.yaml")
     (here / "sub").mkdir()
     (here / "sub/far.yaml").write_text("base: ../near.yaml\n")
     (here / "near.yaml").write_text("base: sub/far.yaml\n")
     with pytest.raises(UsageError, match=r"near\.yaml has itself as base"):
-        load_config("near.yaml")
+        load_configs("near.yaml")
 
 
 def test_the_file_here_wins_over_the_packaged_one(here: Path) -> None:
@@ -111,7 +111,7 @@ def test_a_base_follows_the_parser_s_rules(here: Path) -> None:
         "base: below.yaml\nmodel: {class_path: lightning_flows.modules.CouplingFlow, init_args: {learning_rate: 2e-3}}\n"  # noqa: E501
         "trainer: {callbacks+: {class_path: lightning.pytorch.callbacks.DeviceStatsMonitor}}\n"
     )
-    config = load_config("above.yaml")
+    config = load_configs("above.yaml")
     assert config["model"]["init_args"] == {"learning_rate": 0.002}
     assert [each["class_path"].rpartition(".")[2] for each in config["trainer"]["callbacks+"]] == [
         "Timer", "DeviceStatsMonitor"

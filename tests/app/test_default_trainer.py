@@ -14,9 +14,10 @@ from lightning_flows.app.cli import run
 from lightning_flows.app.default_trainer import default_trainer
 from lightning_flows.callbacks import PredictionWriter
 from lightning_flows.errors import FlowsError, OutputError, UsageError
-from lightning_flows.modules import CSF
+from lightning_flows.modules import ImageFlowModule
 from lightning_flows.training.signals import Interrupted
-from tests.callbacks.test_interruptible import SIZES, Ask, Noise
+from tests.callbacks.test_interruptible import Ask, Noise
+from tests.small_modules import image_module
 
 
 @pytest.fixture
@@ -33,7 +34,7 @@ def test_results_are_recorded_in_the_run_folder(checkpoint: Path) -> None:
     first, second = (json.loads(line) for line in lines[-2:])
     assert set(first["metrics"]) == {"test/bpd", "test/bpd_standard_error"}
     assert second["metrics"]["test/importance_samples"] == 2
-    assert second["model"]["class_path"].endswith(".CSF")
+    assert second["model"]["class_path"].endswith(".ImageFlowModule")
     assert second["model"]["init_args"]["num_importance_samples"] == 2
     assert second["data"]["class_path"].endswith(".SamplePhotosDataModule")
     assert (second["global_step"], second["num_items"], second["checkpoint"]) == (3, 104, "best.ckpt")
@@ -78,7 +79,7 @@ def test_a_run_without_data_leaves_no_folder(tiny, tmp_path: Path) -> None:
 
 
 def test_a_run_that_fails_in_training_is_kept(tiny, tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(CSF, "training_step", lambda *args: 1 / 0)
+    monkeypatch.setattr(ImageFlowModule, "training_step", lambda *args: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         run(["fit", *tiny, f"--trainer.logger.init_args.save_dir={tmp_path}"])
     assert (tmp_path / "demo/version_0/config.yaml").is_file()
@@ -98,8 +99,8 @@ def plain(**options: object) -> Trainer:
     )
 
 
-def flow(**options: object) -> CSF:
-    return CSF((1, 8, 8), **SIZES, split_growth=8, warmup_epochs=1, **options)
+def flow(**options: object) -> ImageFlowModule:
+    return image_module(**options)
 
 
 def test_one_trainer_predicts_twice(tmp_path: Path, capsys) -> None:

@@ -13,9 +13,11 @@ from torch import Tensor
 from lightning_flows.callbacks import GraphScatter
 from lightning_flows.distributions.graph_mixture import graph_mixture
 from lightning_flows.errors import OutputError
+from lightning_flows.flows import GraphCouplingFlow
 from lightning_flows.functional.streams import stream
-from lightning_flows.modules import GraphCouplingFlow
+from lightning_flows.modules import GraphFlowModule
 from tests.callbacks.test_monitors import events, fit
+from tests.small_modules import graph_module
 
 
 class Figure:
@@ -40,11 +42,11 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Tensor, Tensor]]:
 
 
 @pytest.fixture
-def module() -> GraphCouplingFlow:
-    return GraphCouplingFlow((4, 2), num_steps=1, width=8, depth=1).eval()
+def module() -> GraphFlowModule:
+    return graph_module(flow=GraphCouplingFlow, num_steps=1, width=8, depth=1).eval()
 
 
-def validate(callback: GraphScatter, module: GraphCouplingFlow, folder: Path, epoch: int = 0, **options: Any) -> None:
+def validate(callback: GraphScatter, module: GraphFlowModule, folder: Path, epoch: int = 0, **options: Any) -> None:
     trainer = {
         "datamodule": SimpleNamespace(graph_mixture=graph_mixture("mog4")), "current_epoch": epoch, "max_epochs": 9,
         "sanity_checking": False, "fast_dev_run": False, "checkpoint_callbacks": [],

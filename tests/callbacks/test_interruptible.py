@@ -18,9 +18,9 @@ from lightning_flows.callbacks import Interruptible
 from lightning_flows.callbacks.interruptible import Interrupted
 from lightning_flows.data import ImageDataModule
 from lightning_flows.data.datasets import ImageDataset
-from lightning_flows.modules import CSF
+from lightning_flows.modules import ImageFlowModule
+from tests.small_modules import SMALL_VARIATIONAL, image_module
 
-SIZES = {"num_levels": 2, "steps_per_level": 1, "hidden_channels": 12, "split_width": 8, "split_depth": 1}
 STEPS, VAL_BATCHES, EPOCHS = 5, 3, 3
 
 
@@ -57,8 +57,8 @@ class Ask(Callback):
 def fit(folder: Path, *callbacks: Callback, num_workers: int = 0, **options) -> Trainer:
     """Train in a folder, going on from its last.ckpt where there is one."""
     seed_everything(0, verbose=False)
-    module = CSF((1, 8, 8), **SIZES, split_growth=8, dequantization="variational", warmup_epochs=2)
-    best = ModelCheckpoint(folder, monitor="val/bpd", save_last=True, filename="best", enable_version_counter=False)
+    module = image_module(dequantization=SMALL_VARIATIONAL)
+    best = ModelCheckpoint(folder, monitor="val/loss", save_last=True, filename="best", enable_version_counter=False)
     trainer = default_trainer(
         max_epochs=EPOCHS,
         accelerator="cpu",
@@ -173,11 +173,11 @@ def test_killed_it_goes_on_from_the_last_checkpoint_in_the_epoch(whole: Path, tm
 def test_killed_between_a_checkpoint_and_the_log_of_its_step_the_curves_have_no_gap(
     whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def die(self: CSF, outputs: object, batch: object, batch_idx: int) -> None:
+    def die(self: ImageFlowModule, outputs: object, batch: object, batch_idx: int) -> None:
         if (self.current_epoch, batch_idx) == (1, 2):
             raise ZeroDivisionError
 
-    monkeypatch.setattr(CSF, "on_train_batch_end", die)  # called after the callbacks, before Lightning logs
+    monkeypatch.setattr(ImageFlowModule, "on_train_batch_end", die)  # called after the callbacks, before Lightning logs
     with pytest.raises(ZeroDivisionError):
         fit(tmp_path, Interruptible(every_n_minutes=1e-9))
     monkeypatch.undo()

@@ -9,19 +9,20 @@ from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, Timer
 
 from lightning_flows.app.default_trainer import default_trainer
 from lightning_flows.errors import UsageError
-from lightning_flows.modules import CSF
-from tests.callbacks.test_interruptible import SIZES, STEPS, Noise
+from lightning_flows.modules import ImageFlowModule
+from tests.callbacks.test_interruptible import STEPS, Noise
+from tests.small_modules import image_module
 
 
-class Scored(CSF):
+class Scored(ImageFlowModule):
     """Logs a score of its own after each validation."""
 
     scores: tuple[float, ...] = (3, 2, 4, 5, 6, 7, 8, 9, 10, 11)
 
     def on_validation_epoch_end(self) -> None:
-        self.val_bpd.reset()
+        self.val_loss.reset()
         self.validations = getattr(self, "validations", 0)
-        self.log("val/bpd", float(self.scores[self.validations]))
+        self.log("val/loss", float(self.scores[self.validations]))
         self.validations += 1
 
 
@@ -33,14 +34,14 @@ def train(
     monitored: bool = True,
     **options,
 ) -> Trainer:
-    best = ModelCheckpoint(folder, monitor="val/bpd", filename="best", save_last=True, enable_version_counter=False)
+    best = ModelCheckpoint(folder, monitor="val/loss", filename="best", save_last=True, enable_version_counter=False)
     trainer = default_trainer(
         **{"max_epochs": 4, "accelerator": "cpu", "logger": False, "num_sanity_val_steps": 0} | options,
         callbacks=[*callbacks, *([best] if monitored else [])],
         enable_progress_bar=False,
         enable_model_summary=False,
     )
-    module = Scored((1, 8, 8), **SIZES, split_growth=8, warmup_epochs=1)
+    module = image_module(kind=Scored)
     trainer.fit(module, Noise(batch_size=batch_size, eval_batch_size=4), ckpt_path=ckpt_path, weights_only=True)
     return trainer
 

@@ -11,20 +11,15 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from lightning_flows.app.cli import run
 from lightning_flows.callbacks import BoundMonitor, Dashboard, LatentHistogram, OptimizerMonitor, RoundTrip
 from lightning_flows.data import GraphMoGDataModule
-from lightning_flows.modules import GraphNormalizingFlow, ResidualFlow
-from tests.modules.test_base import Stripes, make
+from lightning_flows.flows import ResidualFlow
+from tests.small_modules import SMALL_VARIATIONAL, SYLVESTER, Stripes, graph_module, image_module
 
 KINDS = {
-    "sylvester": (make, Stripes),
-    "variational": (lambda: make(dequantization="variational", dequantization_steps=1), Stripes),
-    "residual": (
-        lambda: ResidualFlow(
-            (1, 8, 8), num_levels=2, steps_per_level=1, hidden_channels=8, split_width=8, split_depth=1, split_growth=8
-        ),
-        Stripes,
-    ),
+    "sylvester": (image_module, Stripes),
+    "variational": (lambda: image_module(dequantization=SMALL_VARIATIONAL), Stripes),
+    "residual": (lambda: image_module(flow=ResidualFlow, **SYLVESTER), Stripes),
     "graph": (
-        lambda: GraphNormalizingFlow((4, 2), width=8, num_steps=1, num_heads=2, num_blocks=1),
+        graph_module,
         lambda: GraphMoGDataModule(mixture="mog4", batch_size=8, steps_per_epoch=2, num_val=8, num_test=8),
     ),
 }

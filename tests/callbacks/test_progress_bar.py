@@ -9,7 +9,7 @@ from rich import reconfigure
 from lightning_flows.app.default_trainer import default_trainer
 from lightning_flows.callbacks import ProgressBar, ProgressLines
 from tests.callbacks.test_progress_lines import QUIET
-from tests.modules.test_base import Stripes, make
+from tests.small_modules import Stripes, image_module
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def test_the_bar_fits_80_columns_and_shows_when_the_whole_training_ends(tmp_path
     default_trainer(
         max_epochs=2, callbacks=[bar], default_root_dir=tmp_path, enable_model_summary=False, logger=logger,
         enable_checkpointing=False, accelerator="cpu",
-    ).fit(make(), Stripes())  # fmt: skip
+    ).fit(image_module(), Stripes())  # fmt: skip
     reconfigure()
     shown = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", capsys.readouterr().out)
     lines = [line.rstrip() for line in re.split(r"[\r\n]+", shown)]

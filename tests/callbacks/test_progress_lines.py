@@ -6,7 +6,7 @@ import torch
 from lightning_flows.app.default_trainer import default_trainer
 from lightning_flows.callbacks import ProgressLines
 from lightning_flows.callbacks import progress_lines as module
-from tests.modules.test_base import Stripes, make
+from tests.small_modules import Stripes, image_module
 
 QUIET = {"logger": False, "enable_model_summary": False, "enable_checkpointing": False, "accelerator": "cpu"}
 
@@ -23,7 +23,7 @@ def test_a_training_tells_share_time_and_metrics(tmp_path, capsys):
         default_root_dir=tmp_path,
         **QUIET,
     )
-    trainer.fit(make(), Stripes())
+    trainer.fit(image_module(), Stripes())
     found = lines(capsys.readouterr().err)
     assert [re.search(r"\d+ %", line)[0] for line in found] == ["25 %", "50 %", "75 %", "100 %"]
     assert re.fullmatch(r"fit: 25 %, train/bpd \d\.\d{3}", found[0])
@@ -35,7 +35,7 @@ def test_a_test_tells_of_each_batch(tmp_path, capsys):
     trainer = default_trainer(
         callbacks=[ProgressLines(seconds=0)], enable_progress_bar=False, default_root_dir=tmp_path, **QUIET
     )
-    trainer.test(make(), Stripes(), verbose=False)
+    trainer.test(image_module(), Stripes(), verbose=False)
     found = lines(capsys.readouterr().err)
     assert [re.match(r"test: \d+ %", line)[0] for line in found] == ["test: 50 %", "test: 100 %"]
     assert "0:00:00 left" in found[1]

@@ -5,11 +5,11 @@ import torch
 
 from lightning_flows.callbacks import RuntimeMonitor
 from tests.callbacks.test_sample_grid import fit
-from tests.modules.test_base import make
+from tests.small_modules import image_module
 
 
 def test_medians_are_logged_and_kept(tmp_path) -> None:
-    trainer = fit(tmp_path, make(), [RuntimeMonitor(skip_steps=1, num_samples=3)])
+    trainer = fit(tmp_path, image_module(), [RuntimeMonitor(skip_steps=1, num_samples=3)])
     (path,) = tmp_path.rglob("runtime.json")
     record = json.loads(path.read_text())
     assert record["batch_size"] == 8
@@ -23,5 +23,5 @@ def test_medians_are_logged_and_kept(tmp_path) -> None:
 
 def test_warm_up_is_not_timed(tmp_path) -> None:
     monitor = RuntimeMonitor(skip_steps=2, num_samples=0)  # an epoch has two steps
-    fit(tmp_path, make(), [monitor])
+    fit(tmp_path, image_module(), [monitor])
     assert monitor.results == {}

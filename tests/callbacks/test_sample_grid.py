@@ -4,10 +4,9 @@ from lightning.pytorch import Trainer
 from torchvision.io import ImageReadMode, read_image
 
 from lightning_flows.callbacks import GraphScatter, LatentHistogram, RuntimeMonitor, SampleGrid
-from lightning_flows.callbacks.sample_grid import image_grid
 from lightning_flows.errors import ConvergenceError, UsageError
 from lightning_flows.functional.streams import stream
-from tests.modules.test_base import Stripes, make
+from tests.small_modules import Stripes, image_module
 
 
 def fit(folder, module, callbacks, **kwargs) -> Trainer:
@@ -20,7 +19,7 @@ def fit(folder, module, callbacks, **kwargs) -> Trainer:
 
 
 def test_same_latents_each_time(tmp_path) -> None:
-    module = make()
+    module = image_module()
     drawn = []
     sample = module.sample
 
@@ -37,13 +36,13 @@ def test_same_latents_each_time(tmp_path) -> None:
     assert torch.equal(drawn[0][0], drawn[1][0])
     assert torch.equal(drawn[1][1], sample(4, generator=stream(0, "sample grid")))
     shown = read_image(str(grids[1]), ImageReadMode.RGB)
-    assert torch.equal(shown, image_grid(drawn[1][1]))
+    assert torch.equal(shown, image_module().draw(drawn[1][1]))
 
 
 def test_training_is_the_same_with_and_without_samples(tmp_path) -> None:
     def weights(callbacks):
         torch.manual_seed(0)
-        module = make()
+        module = image_module()
         fit(tmp_path, module, callbacks)
         return torch.cat([p.detach().flatten() for p in module.parameters()])
 
@@ -51,7 +50,7 @@ def test_training_is_the_same_with_and_without_samples(tmp_path) -> None:
 
 
 def test_a_sample_that_does_not_converge_does_not_end_training(tmp_path, monkeypatch) -> None:
-    module = make()
+    module = image_module()
 
     def refuse(*args, **kwargs):
         raise ConvergenceError("expected convergence", 1.0)
@@ -61,7 +60,7 @@ def test_a_sample_that_does_not_converge_does_not_end_training(tmp_path, monkeyp
 
 
 def test_grid_is_square() -> None:
-    assert image_grid(torch.zeros(5, 3, 8, 8, dtype=torch.uint8)).shape == (3, 2 * 10 + 2, 3 * 10 + 2)
+    assert image_module().draw(torch.zeros(5, 3, 8, 8, dtype=torch.uint8)).shape == (3, 2 * 10 + 2, 3 * 10 + 2)
 
 
 @pytest.mark.parametrize("kind", [GraphScatter, LatentHistogram, SampleGrid])

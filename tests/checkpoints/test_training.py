@@ -60,11 +60,11 @@ def test_a_state_of_another_shape_or_form_never_reaches_the_optimizer(
 
 def test_adamax_does_not_go_on_from_adam(states: dict[str, Any], tiny: list[str], tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="no exp_inf, as of another optimizer"):
-        resume(tiny, states, tmp_path, "--model.optimizer=adamax")
+        resume(tiny, states, tmp_path, "--optimizer=Adamax")
 
 
 def test_betas_given_win_over_the_saved_ones(states: dict[str, Any], tiny: list[str], tmp_path: Path) -> None:
-    trainer = resume(tiny, states, tmp_path, "--model.betas=[0.5,0.6]", "--model.eps=1e-3").trainer
+    trainer = resume(tiny, states, tmp_path, "--optimizer.betas=[0.5,0.6]", "--optimizer.eps=1e-3").trainer
     (group,) = trainer.optimizers[0].param_groups
     assert (tuple(group["betas"]), group["eps"]) == ((0.5, 0.6), 1e-3)
 
@@ -92,7 +92,7 @@ def test_paths_that_lead_out_of_the_run_s_folder_are_dropped(tiny: list[str], tm
 def test_a_renamed_run_knows_its_best(tiny: list[str], tmp_path: Path) -> None:
     run(["fit", *tiny, f"--trainer.logger.init_args.save_dir={tmp_path / 'a'}"])
     (tmp_path / "a").rename(tmp_path / "b")
-    options = [f"--trainer.logger.init_args.save_dir={tmp_path / 'b'}", "--model.learning_rate=1e-9"]
+    options = [f"--trainer.logger.init_args.save_dir={tmp_path / 'b'}", "--optimizer.lr=1e-9"]
     trainer = run(["fit", *tiny, *options, "--ckpt_path=last", "--trainer.max_epochs=2"]).trainer
     callback = trainer.checkpoint_callback
     assert Path(callback.best_model_path) == tmp_path / "b/demo/version_0/checkpoints/best.ckpt"

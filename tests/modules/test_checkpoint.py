@@ -15,7 +15,7 @@ from lightning_flows.modules.checkpoint import load_model
 def huge(request: pytest.FixtureRequest, trained: Path, tmp_path: Path) -> Path:
     whole = torch.load(trained, weights_only=True)
     name, value = request.param
-    whole["lightning_flows"]["model"]["init_args"][name] = value
+    whole["lightning_flows"]["model"]["init_args"]["flow"]["init_args"][name] = value
     torch.save(whole, tmp_path / "a.ckpt")
     return tmp_path / "a.ckpt"
 

@@ -1,5 +1,4 @@
-import math
-from types import SimpleNamespace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -9,23 +8,21 @@ from lightning.pytorch import Trainer
 from lightning_flows.app.cli import main, run
 from lightning_flows.data import GraphMoGDataModule
 from lightning_flows.errors import NonFiniteError, ShapeError, UsageError
+from lightning_flows.flows import GraphCouplingFlow, GraphNormalizingFlow, SetAutoregressiveFlow
 from lightning_flows.functional.graphs import Graph
-from lightning_flows.modules import GraphCouplingFlow, GraphNormalizingFlow, SetAutoregressiveFlow, load_model
+from lightning_flows.modules import GraphFlowModule, load_model
+from tests.small_modules import GRAPH, graph_module
 
-SIZES = {"width": 8, "num_blocks": 1, "num_heads": 2}
+COUPLING = {"flow": GraphCouplingFlow, "num_steps": 2, "width": 8, "depth": 1}
 KINDS = {
-    "coupling": lambda shape: GraphCouplingFlow(shape, num_steps=2, width=8, depth=1),
-    "gnf": lambda shape: GraphNormalizingFlow(shape, exponential=False, num_steps=1, **SIZES),
-    "exponential": lambda shape: GraphNormalizingFlow(shape, num_steps=1, **SIZES),
-    "set": lambda shape: SetAutoregressiveFlow(shape, components=3, **SIZES),
+    "coupling": lambda: graph_module(**COUPLING),
+    "gnf": lambda: graph_module(exponential=False),
+    "exponential": graph_module,
+    "set": lambda: graph_module(flow=SetAutoregressiveFlow, components=3, **GRAPH),
 }
-TINY = [
-    "--model.width=8", "--data.batch_size=8", "--data.eval_batch_size=64", "--data.steps_per_epoch=3",
-    "--data.num_val=64", "--data.num_test=100", "--trainer.max_epochs=2", "--trainer.enable_progress_bar=false",
-]  # fmt: skip
 
 
-def batch(**options):
+def items(**options):
     data = GraphMoGDataModule(batch_size=16, num_val=8, num_test=50, **options)
     data.setup("test")
     return next(iter(data.test_dataloader()))
@@ -33,151 +30,118 @@ def batch(**options):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_step_has_a_gradient_for_each_parameter(kind):
-    module = KINDS[kind]((4, 2))
-    module.log = lambda *args, **kwargs: None
-    loss = module.train().training_step(batch(), 0)
-    loss.backward()
-    assert loss > 1
+    module, batch = KINDS[kind](), items()
+    found = module.train().training_step(batch, 0)
+    found["loss"].backward()
+    assert found["loss"] > 1
     assert all(p.grad is not None and p.grad.isfinite().all() for p in module.parameters())
+    assert set(found["terms"]) == {"latents", "log_det"}
+    expected = module.loss_of(sum(found["terms"].values()), batch).mean()
+    torch.testing.assert_close(found["loss"].detach(), expected)
 
 
 @pytest.mark.parametrize("kind", ["gnf", "exponential", "set"])
-def test_graphs_of_different_size_and_incomplete_ones(kind):
+def test_padding_is_not_seen(kind):
     adjacency = [[0, 1, 0, 1], [1, 0, 1, 0], [0, 1, 0, 0], [1, 0, 0, 0]]
-    items = batch(sizes=[2, 4], adjacency=adjacency)
-    module = KINDS[kind]((4, 2)).eval()
-    nll = module._nll(items, "testing")
-    assert nll.shape == items["index"].shape
-    changed = dict(items, nodes=torch.where(items["mask"][..., None], items["nodes"], 7.0))
-    torch.testing.assert_close(module._nll(changed, "testing"), nll)
+    batch, module = items(sizes=[2, 4], adjacency=adjacency), KINDS[kind]().eval()
+    changed = dict(batch, nodes=torch.where(batch["mask"][..., None], batch["nodes"], 7.0))
+    torch.testing.assert_close(module.log_prob(changed), module.log_prob(batch))
+    values, exists = module.values(batch)
+    assert torch.equal(exists, batch["mask"][..., None].expand_as(values))
+    back, _ = module.decode_reported(module.encode(batch), batch)
+    torch.testing.assert_close(back[exists], values[exists], rtol=0, atol=1e-3)
 
 
 def test_a_flow_of_one_vector_takes_no_padding():
     with pytest.raises(ShapeError, match="expected graphs of one size"):
-        KINDS["coupling"]((4, 2)).training_step(batch(sizes=[2, 4]), 0)
+        KINDS["coupling"]().training_step(items(sizes=[2, 4]), 0)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_images_are_no_graphs(kind):
+def test_images_are_no_graphs():
     with pytest.raises(ShapeError, match=r"expected graphs of shape \(N, F\); got \(3, 8, 8\)"):
-        KINDS[kind]((3, 8, 8))
+        graph_module((3, 8, 8))
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"num_heads": 0}, "at least one head"),
-        ({"width": 9, "num_heads": 2}, "a width that the heads divide"),
-        ({"max_neighbors": 0}, "max_neighbors of at least 1"),
-        ({"node_map": "mixture", "components": 0}, "at least one component"),
-    ],
-)
-def test_sizes_that_make_no_net(options, message):
-    with pytest.raises(UsageError, match=message):
-        GraphNormalizingFlow((4, 2), **options)
-
-
-@pytest.mark.parametrize("options", [{"warmup_steps": -1}, {"num_test_samples": -1}])
-def test_numbers_that_make_no_sense_are_refused(options):
-    with pytest.raises(UsageError, match="expected warmup_steps and num_test_samples of at least 0; got"):
-        GraphCouplingFlow((4, 2), **options)
+def test_numbers_that_make_no_sense_are_refused():
+    with pytest.raises(UsageError, match="expected num_test_samples of at least 0; got -1"):
+        graph_module(num_test_samples=-1)
 
 
 def test_a_first_batch_of_one_graph_leaves_densities_within_reason():
-    module = GraphCouplingFlow((4, 2), num_steps=3, width=8)
+    module = graph_module(flow=GraphCouplingFlow, num_steps=3, width=8)
     nodes = 5 * torch.randn(65, 4, 2)
     module.train()
     module(nodes[:1])
     assert module.eval()(nodes[1:]).min() > -1e4
 
 
-@pytest.mark.parametrize("kind", [GraphCouplingFlow, GraphNormalizingFlow, SetAutoregressiveFlow])
-def test_a_flow_of_no_step(kind):
-    with pytest.raises(UsageError, match="expected num_steps of at least 1; got 0"):
-        kind((4, 2), num_steps=0)
-
-
-def test_nll_is_that_of_a_node():
-    module = KINDS["set"]((4, 2)).eval()
-    items = batch()
-    expected = -module(items["nodes"]) / 4
-    torch.testing.assert_close(module._nll(items, "testing"), expected)
-    assert torch.equal(module.predict_step(items, 0)["nll"], expected)
-
-
-@pytest.mark.parametrize("kind", ["gnf", "set"])
-def test_nodes_that_are_padding_are_not_counted(kind):
-    """An NLL, a gap and a prediction of each graph are those of its own nodes."""
-    module, items = KINDS[kind]((4, 2)).eval(), batch(sizes=[1, 2, 4])
-    log_prob, nodes = module(items["nodes"], Graph(None, items["mask"])).detach(), items["mask"].sum(1)
-    assert set(nodes.tolist()) == {1, 2, 4}
-    found = module.predict_step(items, 0)
+@pytest.mark.parametrize("sizes", [None, [1, 2, 4]])
+def test_losses_gaps_and_predictions_are_per_node_that_exists(sizes):
+    module, batch = KINDS["set"]().eval(), items(sizes=sizes)
+    log_prob = module(batch["nodes"], Graph(None, batch.get("mask"))).detach()
+    nodes = batch["mask"].sum(1) if sizes else torch.full_like(log_prob, 4)
+    assert len(set(nodes.tolist())) == len(sizes or [4])
+    found = module.predict_step(batch, 0)
     torch.testing.assert_close(found["nll"], -log_prob / nodes)
     torch.testing.assert_close(found["log_likelihood"], log_prob)
-    gap = (items["true_log_prob"] - log_prob) / nodes
+    gap = (batch["true_log_prob"] - log_prob) / nodes
     for step, prefix in ((module.validation_step, "val"), (module.test_step, "test")):
-        step(items, 0)
-        nll = getattr(module, f"{prefix}_nll").compute().item()
-        assert nll == pytest.approx((-log_prob / nodes).mean().item(), rel=1e-5)
-        assert getattr(module, f"{prefix}_gap").compute().item() == pytest.approx(gap.mean().item(), rel=1e-4)
-    assert module.test_gap_error.compute().item() == pytest.approx((gap.std() / len(gap) ** 0.5).item(), rel=1e-4)
-
-
-def test_schedule_ends_at_zero():
-    module = KINDS["gnf"]((4, 2))
-    module._trainer = SimpleNamespace(estimated_stepping_batches=1000)
-    factors = [module.learning_rate_factor(step) for step in (0, 49, 500, 1000)]
-    expected = [0.01, 0.5 * 0.5 * (1 + math.cos(math.pi * 0.049)), 0.5, 0.0]
-    assert factors == pytest.approx(expected, abs=1e-9)
+        step(batch, 0)
+        loss = getattr(module, f"{prefix}_loss").compute()[0].item()
+        assert loss == pytest.approx((-log_prob / nodes).mean().item(), rel=1e-5)
+        mean, error = (value.item() for value in getattr(module, f"{prefix}_gap").compute())
+        assert mean == pytest.approx(gap.mean().item(), rel=1e-4)
+        assert error == pytest.approx(gap.std().item() / len(gap) ** 0.5, rel=1e-4)
 
 
 def test_nan_features_are_named():
-    items = batch()
-    items["nodes"][0, 0, 0] = torch.nan
+    batch = items()
+    batch["nodes"][0, 0, 0] = torch.nan
     with pytest.raises(NonFiniteError, match=r"expected finite log-probabilities in training.*GraphActNorm"):
-        KINDS["gnf"]((4, 2)).eval()._nll(items, "training")
+        KINDS["gnf"]().eval().training_step(batch, 0)
 
 
-def test_callbacks_for_images_are_refused_before_training(tmp_path, capsys):
-    options = ["--model=SetAutoregressiveFlow", "--data=GraphMoGDataModule", "--data.num_val=8"]
-    with pytest.raises(SystemExit):
-        main(["fit", *options, f"--trainer.logger.init_args.save_dir={tmp_path}", "--trainer.accelerator=cpu"])
-    assert "ModelCheckpoint monitors val/bpd, which SetAutoregressiveFlow does not log" in capsys.readouterr().err
+def test_a_drawing_shows_the_nodes_of_samples():
+    module = graph_module()
+    image = module.draw(torch.tensor([[[0.0, 0.0]] * 4, [[1.0, 1.0]] * 4]))
+    assert (image.dtype, image.shape) == (torch.uint8, (3, 400, 400))
+    assert 0.5 < (image == 255).float().mean() < 0.995
+
+
+QUIET = {"accelerator": "cpu", "logger": False, "enable_progress_bar": False, "enable_model_summary": False}
+
+
+def test_a_checkpoint_gives_the_flow_back(tmp_path):
+    data = GraphMoGDataModule(batch_size=8, steps_per_epoch=3, num_val=64, num_test=100)
+    trainer = Trainer(**QUIET, max_epochs=2, default_root_dir=tmp_path, enable_checkpointing=False)
+    module = GraphFlowModule(None, GraphNormalizingFlow((4, 2), **GRAPH), num_test_samples=32)
+    trainer.fit(module, datamodule=data)
+    trainer.save_checkpoint(tmp_path / "a.ckpt")
+    (results,) = trainer.test(module, datamodule=data, verbose=False)
+    assert results["test/nll"] == results["test/loss"]
+    assert results["test/nll_from_gap"] == pytest.approx(results["test/entropy"] + results["test/gap"])
+    assert 0 <= results["test/valid_share"] <= 1
+    loaded = load_model(tmp_path / "a.ckpt")
+    generators = [torch.Generator().manual_seed(0) for _ in range(2)]
+    samples = [each.sample(5, generator=g) for each, g in zip((module.eval(), loaded), generators, strict=True)]
+    assert np.array_equal(*samples)
+
+
+def test_partials_of_graph_flows_are_flows_too():
+    assert GraphFlowModule((9, 2), partial(SetAutoregressiveFlow, **GRAPH)).event_shape == (9, 2)
 
 
 def test_no_entropy_of_graphs_of_several_sizes():
-    module = KINDS["set"]((4, 2))
-    trainer = Trainer(logger=False, enable_progress_bar=False, enable_model_summary=False, accelerator="cpu")
-    trainer.test(module, GraphMoGDataModule(sizes=[2, 4], num_test=50), verbose=False)
+    trainer = Trainer(**QUIET)
+    trainer.test(KINDS["set"](), GraphMoGDataModule(sizes=[2, 4], num_test=50), verbose=False)
     assert {"test/nll", "test/gap"} <= trainer.callback_metrics.keys()
     assert not {"test/entropy", "test/nll_from_gap", "test/valid_share"} & trainer.callback_metrics.keys()
 
 
-def test_train_test_predict_and_sample_through_the_command_line(tmp_path, capsys):
-    options = [f"--trainer.logger.init_args.save_dir={tmp_path}", "--model.num_blocks=1", "--model.components=3"]
-    main(["fit", "--config=table4/mog4_set_autoregressive.yaml", *TINY, *options])
-    folder = tmp_path / "table4/version_0"
-    assert (folder / "samples/epoch_0001.png").stat().st_size > 10_000
-    best = folder / "checkpoints/best.ckpt"
-    metrics = run(["test", f"--ckpt_path={best}", "--model.num_test_samples=32"]).trainer.callback_metrics
-    assert metrics["test/entropy"].item() == pytest.approx(3.6324, abs=1e-4)
-    assert metrics["test/gap"] > 3 * metrics["test/gap_standard_error"] > 0
-    assert metrics["test/nll_from_gap"].item() == pytest.approx((metrics["test/entropy"] + metrics["test/gap"]).item())
-    assert abs(metrics["test/nll"] - metrics["test/nll_from_gap"]) < 0.3  # 100 graphs
-    assert 0 <= metrics["test/valid_share"] < 0.5
-    main(["predict", f"--ckpt_path={best}", f"--out={tmp_path}/scores.csv"])
-    header, *rows = (tmp_path / "scores.csv").read_text().splitlines()
-    assert header == "index,name,log_likelihood,nll"
-    assert len(rows) == 100
-    main(["sample", f"--ckpt_path={best}", f"--out={tmp_path}/graphs.png", "--num=5", "--npy=true"])
-    assert (tmp_path / "graphs.png").is_file()
-    assert "5 samples" in capsys.readouterr().out
-    assert load_model(best).sample(3).shape == (3, 4, 2)
-
-
 @pytest.mark.parametrize("kind", ["exponential", "set"])
 def test_samples_of_incomplete_graphs_go_back_to_their_noise(kind):
-    module = KINDS[kind]((3, 2)).eval()
+    flows = {"exponential": GraphNormalizingFlow, "set": SetAutoregressiveFlow}
+    module = graph_module((3, 2), flows[kind], **GRAPH).eval()
     path, mask = torch.tensor([[0.0, 1, 0], [1, 0, 1], [0, 1, 0]]), torch.tensor([[True] * 3, [True, True, False]])
     graph = Graph(path * (mask[:, :, None] & mask[:, None, :]), mask)
     samples = module.sample(2, graph=graph, generator=torch.Generator().manual_seed(1))
@@ -186,12 +150,26 @@ def test_samples_of_incomplete_graphs_go_back_to_their_noise(kind):
     torch.testing.assert_close(module.model.encode(samples, graph)[0], noise, rtol=0, atol=1e-4)
 
 
-def test_samples_have_the_sizes_of_the_training(tmp_path):
-    options = [f"--trainer.logger.init_args.save_dir={tmp_path}", "--data.sizes=[1,3]", "--model.num_blocks=1"]
-    main(["fit", "--config=table4/mog4_gnf_exponential.yaml", *TINY, *options])
-    checkpoint = tmp_path / "table4/version_0/checkpoints/best.ckpt"
-    main(["sample", f"--ckpt_path={checkpoint}", f"--out={tmp_path}/graphs.png", "--num=40", "--npy=true"])
+TINY = [
+    "--data.batch_size=8", "--data.eval_batch_size=64", "--data.steps_per_epoch=3", "--data.num_val=64",
+    "--data.num_test=100", "--trainer.max_epochs=2", "--trainer.enable_progress_bar=false",
+]  # fmt: skip
+
+
+def test_train_test_predict_and_sample_through_the_command_line(tmp_path, capsys):
+    options = [f"--trainer.logger.init_args.save_dir={tmp_path}", "--data.sizes=[1,3]"]
+    options += ["--model.flow.width=8", "--model.flow.num_blocks=1"]
+    main(["fit", "--config=model/gnf.yaml", "--config=data/mog.yaml", *TINY, *options])
+    folder = tmp_path / "gnf/version_0"
+    assert (folder / "samples/epoch_0001.png").stat().st_size > 5_000
+    best = folder / "checkpoints/best.ckpt"
+    assert run(["test", f"--ckpt_path={best}"]).trainer.callback_metrics["test/gap"] > 0
+    main(["predict", f"--ckpt_path={best}", f"--out={tmp_path}/scores.csv"])
+    header, *rows = (tmp_path / "scores.csv").read_text().splitlines()
+    assert header == "index,name,log_likelihood,nll"
+    assert len(rows) == 100
+    main(["sample", f"--ckpt_path={best}", f"--out={tmp_path}/graphs.png", "--num=40", "--npy=true"])
+    assert "40 samples" in capsys.readouterr().out
     there = ~np.isnan(np.load(tmp_path / "graphs.npy")).any(-1)
-    assert set(there.sum(1)) == {1, 3}
-    assert there[:, 0].all()
+    assert set(there.sum(1)) == {1, 3}  # the sizes of training
     assert (tmp_path / "graphs.png").is_file()

@@ -1,21 +1,26 @@
 """What training and evaluation of images compute, against the same by hand."""
 
 import math
-from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
+from lightning_flows.dequantization import UniformDequantization
+from lightning_flows.errors import UsageError
+from lightning_flows.flows import CouplingFlow, GlowFlow, ResidualFlow
 from lightning_flows.functional.streams import stream, stream_seed
-from lightning_flows.modules import CSF
-from tests.modules.test_base import Stripes, make, trainer
+from lightning_flows.modules import ImageFlowModule
+from lightning_flows.modules import image as module_file
+from tests.small_modules import SMALL_VARIATIONAL, SYLVESTER, Stripes, image_module, trainer
 from tests.transforms.cases import perturb
 
 NATS = 64 * math.log(2)  # of one bit per dimension
+ROUNDS = 64, 128, 192
 
 
-def away(module: CSF) -> CSF:
+def away(module: ImageFlowModule) -> ImageFlowModule:
     """With parameters away from their start, and a base so narrow that draws differ much; in eval mode."""
     perturb(module.model.flow, Stripes().images + torch.rand(16, 1, 8, 8), noise=0.1)
     with torch.no_grad():
@@ -23,11 +28,21 @@ def away(module: CSF) -> CSF:
     return module.eval()
 
 
-def draws(module: CSF, image: Tensor, index: int, num: int, seed: int = 0) -> Tensor:
+def draws(module: ImageFlowModule, image: Tensor, index: int, num: int, seed: int = 0) -> Tensor:
     """Log-weights of an image in evaluation."""
     generator = stream(stream_seed(seed, "evaluation noise", index), "dequantization")
+    noise = module.model.dequantization.draw_noise(num, generator)
     with torch.no_grad():
-        return torch.cat([module.model.elbo(image[None], generator=generator) for _ in range(num)]).double()
+        return torch.cat([module.model.elbo(image[None], each[None]) for each in noise]).double()
+
+
+def test_bound_and_likelihood_have_names_of_their_own(tmp_path) -> None:
+    (results,) = trainer(tmp_path).test(image_module(num_importance_samples=8), Stripes(), verbose=False)
+    bound = {"test/loss", "test/bpd", "test/bpd_standard_error"}
+    assert set(results) == bound | {"test/nll_bpd", "test/nll_bpd_standard_error", "test/importance_samples"}
+    (results,) = trainer(tmp_path).test(image_module(), Stripes(), verbose=False)
+    assert set(results) == bound
+    assert results["test/loss"] == results["test/bpd"]
 
 
 @pytest.mark.parametrize("seed", [None, 3])
@@ -36,117 +51,159 @@ def test_noise_of_evaluation_follows_from_index_and_seed(indices, seed, monkeypa
     monkeypatch.delenv("PL_GLOBAL_SEED", raising=False)
     if seed is not None:
         monkeypatch.setenv("PL_GLOBAL_SEED", str(seed))
-    module, images = away(make(num_importance_samples=5)), Stripes().images[:4]
-    module.test_step({"image": images, "index": torch.tensor(indices)}, 0)
+    module, images = away(image_module(num_importance_samples=5)), Stripes().images[:4]
+    batch = {"image": images, "index": torch.tensor(indices)}
+    module.test_step(batch, 0)
     log_weights = [draws(module, x, i, 5, seed or 0) for x, i in zip(images, indices, strict=True)]
     bounds = torch.stack([w.mean() for w in log_weights])
     likelihoods = torch.stack([w.logsumexp(0) - math.log(5) for w in log_weights])
     assert (likelihoods - bounds).min() > 0.01
-    expected = {
-        "test_bpd": -bounds.mean() / NATS,
-        "test_bpd_error": bounds.std() / 2 / NATS,
-        "test_nll": -likelihoods.mean() / NATS,
-        "test_nll_error": likelihoods.std() / 2 / NATS,
-        "test_draws": 5,
-    }
-    for name, value in expected.items():
-        assert getattr(module, name).compute().item() == pytest.approx(float(value), rel=1e-5), name
-    found = module.predict_step({"image": images, "index": torch.tensor(indices)}, 0)
+    for name, values in (("test_loss", -bounds / NATS), ("test_nll", -likelihoods / NATS)):
+        mean, error = getattr(module, name).compute()
+        assert mean.item() == pytest.approx(values.mean().item(), rel=1e-5), name
+        assert error.item() == pytest.approx(values.std().item() / 2, rel=1e-4), name
+    assert module.test_draws.compute()[0] == 5
+    found = module.predict_step(batch, 0)
     torch.testing.assert_close(found["log_likelihood"], likelihoods, rtol=1e-5, atol=0)
     torch.testing.assert_close(found["bpd"], -likelihoods / NATS, rtol=1e-5, atol=0)
     assert found["index"].tolist() == indices
 
 
 def test_validation_takes_one_draw_of_the_bound() -> None:
-    module, images = away(make(num_importance_samples=5)), Stripes().images[:4]
-    module.validation_step({"image": images, "index": torch.arange(4)}, 0)
-    expected = torch.stack([draws(module, x, i, 1) for i, x in enumerate(images)]).mean() / -NATS
-    assert module.val_bpd.compute().item() == pytest.approx(expected.item(), rel=1e-5)
+    module, images = away(image_module(num_importance_samples=5)), Stripes().images[:4]
+    batch = {"image": images, "index": torch.arange(4)}
+    module.validation_step(batch, 0)
+    bounds = torch.cat([draws(module, x, i, 1) for i, x in enumerate(images)])
+    assert module.val_loss.compute()[0].item() == pytest.approx(bounds.mean().item() / -NATS, rel=1e-5)
+    torch.testing.assert_close(module.log_prob(batch), bounds, rtol=1e-5, atol=0)
 
 
 @pytest.mark.parametrize("draws_before", [64, 128])
 def test_importance_error_is_in_bits_per_dimension(draws_before) -> None:
     """Draws end at the first round whose standard error, in bits, is small enough."""
-    module, image = away(make(num_importance_samples=1000)), Stripes().images[:1]
-    with torch.no_grad():
-        errors = {
-            num: module.model.importance_sample(image, num, seeds=[stream_seed(0, "evaluation noise", 0)]).error.item()
-            / NATS
-            for num in (64, 128, 192)
-        }
+    module, image = away(image_module(num_importance_samples=1000)), Stripes().images[:1]
+    seeds = [stream_seed(0, "evaluation noise", 0)]
+    errors = {
+        num: module.model.importance_sample(image, num, seeds=seeds).error.item() / NATS for num in (64, 128, 192)
+    }
     assert errors[64] > errors[128] > errors[192] > 0
-    error = errors[draws_before] * (1 + 1e-6)
-    module.hparams["importance_error"] = error
+    module.importance_error = errors[draws_before] * (1 + 1e-6)
     module.test_step({"image": image, "index": torch.tensor([0])}, 0)
-    assert module.test_draws.compute() == draws_before
+    assert module.test_draws.compute()[0] == draws_before
 
 
-@pytest.mark.parametrize("dequantization", ["uniform", "variational"])
-def test_ranks_draw_the_noise_of_one_batch_and_take_their_own(dequantization, monkeypatch) -> None:
-    module = make(dequantization=dequantization, dequantization_steps=1)
-    images = Stripes().images[:6]
-    torch.manual_seed(5)
-    whole = module._training_noise(images)
-    assert len(whole) == 6
+@pytest.mark.parametrize("dequantization", [UniformDequantization, SMALL_VARIATIONAL])
+def test_ranks_draw_the_noise_of_their_own_images(dequantization, monkeypatch) -> None:
+    """The terms of an image do not depend on the number of ranks that share its batch."""
+    module, images = image_module(dequantization=dequantization), Stripes().images[:6]
+    module.eval()
+
+    def terms(items: Tensor, step: int = 3) -> Tensor:
+        return torch.stack(list(module.training_terms({"image": items}, step).values()))
+
+    whole = terms(images)
+    assert not torch.equal(whole, terms(images, 4))
     for number in range(3):
-        monkeypatch.setattr(images, "num_ranks", lambda: 3)
-        monkeypatch.setattr(images, "rank", lambda number=number: number)
-        torch.manual_seed(5)
-        assert torch.equal(module._training_noise(images[number::3]), whole[number::3])
+        monkeypatch.setattr(module_file, "num_ranks", lambda: 3)
+        monkeypatch.setattr(module_file, "rank", lambda number=number: number)
+        torch.testing.assert_close(terms(images[number::3]), whole[:, number::3], rtol=1e-5, atol=1e-3)
 
 
 def test_a_training_step_is_the_mean_bound_of_its_noise() -> None:
-    module, images = away(make()), Stripes().images[:4]
-    module.log = lambda *args, **kwargs: None
-    torch.manual_seed(5)
-    loss = module.training_step({"image": images, "index": torch.arange(4)}, 0)
-    torch.manual_seed(5)
-    noise = torch.rand(4, 1, 8, 8)
-    expected = -module.model.flow.log_prob(images + noise).mean() / NATS
-    torch.testing.assert_close(loss, expected)
+    module, images = away(image_module()), Stripes().images[:4]
+    found = module.training_step({"image": images, "index": torch.arange(4)}, 9)
+    generators = [stream(0, "training noise of step 9", place) for place in range(4)]
+    noise = torch.cat([torch.rand(1, 1, 8, 8, generator=generator) for generator in generators])
+    log_prob = module.model.flow.log_prob(images + noise)
+    torch.testing.assert_close(found["loss"], -log_prob.mean() / NATS)
+    assert set(found["terms"]) == {"latents", "log_det", "dequantization"}
+    torch.testing.assert_close(sum(found["terms"].values()), log_prob.detach())
 
 
-@pytest.mark.parametrize(("seed", "step"), [(0, 0), (0, 7), (4, 7)])
-def test_random_numbers_of_a_step_follow_from_seed_and_step(seed, step, monkeypatch) -> None:
-    monkeypatch.setenv("PL_GLOBAL_SEED", str(seed))
-    module = make()
-    module._trainer = SimpleNamespace(fit_loop=SimpleNamespace(total_batch_idx=step))
-    module.on_train_batch_start({}, 0)
-    assert torch.equal(torch.rand(4), torch.rand(4, generator=stream(seed, "training step", step)))
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [("num_importance_samples", [-1, -5]), ("importance_error", [0.0, torch.nan]), ("eval_chunk_size", [0, -1])],
+)
+def test_numbers_that_make_no_sense_are_refused(name: str, values: list[float]) -> None:
+    for value in values:
+        with pytest.raises(UsageError, match=f"expected .*{name}.*; got .*{value}"):
+            image_module(**{name: value})
 
 
-def test_steps_of_a_run_draw_different_noise(tmp_path) -> None:
-    module, drawn = make(), []
-    draw_noise = module.model.dequantization.draw_noise
-    module.model.dequantization.draw_noise = lambda x, **options: drawn.append(draw_noise(x, **options)) or drawn[-1]
-    trainer(tmp_path, max_epochs=2, limit_val_batches=0).fit(module, Stripes())
-    assert len(drawn) == 4
-    for step, noise in enumerate(drawn):
-        assert torch.equal(noise, torch.rand(8, 1, 8, 8, generator=stream(0, "training step", step)))
+@pytest.mark.parametrize(
+    ("flow", "sizes"),
+    [
+        (CouplingFlow, SYLVESTER), (ResidualFlow, SYLVESTER),
+        (GlowFlow, {"num_levels": 2, "steps_per_level": 1, "width": 4, "depth": 1, "growth": 6}),
+    ],
+)  # fmt: skip
+def test_any_flow_trains_tests_and_samples(flow: Any, sizes: dict[str, Any], tmp_path) -> None:
+    module = image_module(flow=flow, dequantization=SMALL_VARIATIONAL, num_importance_samples=2, **sizes)
+    run = trainer(tmp_path)
+    run.fit(module, Stripes())
+    (results,) = run.test(module, Stripes(), verbose=False)
+    assert 0 < results["test/nll_bpd"] <= results["test/bpd"] < 12
+    assert ("test/log_det_error_bpd" in results) == (flow is ResidualFlow)
+    samples = module.eval().sample(5)
+    assert (samples.dtype, samples.shape) == (torch.uint8, (5, 1, 8, 8))
+    grid = module.draw(samples)
+    assert (grid.dtype, len(grid)) == (torch.uint8, 3)
+    assert torch.equal(grid[:, 2:10, 2:10], samples[0].expand(3, -1, -1))
 
 
-@pytest.mark.parametrize("optimizer", ["adam", "adamax"])
-def test_the_optimizer_has_the_options_of_the_config(optimizer) -> None:
-    module = make(optimizer=optimizer, learning_rate=3e-4, betas=(0.7, 0.8), eps=1e-3)
-    options = module.configure_optimizers()["optimizer"].defaults
-    assert (options["lr"], tuple(options["betas"]), options["eps"]) == (3e-4, (0.7, 0.8), 1e-3)
-    parameters = sum(len(g["params"]) for g in module.configure_optimizers()["optimizer"].param_groups)
-    assert parameters == len(list(module.parameters()))
+@pytest.mark.parametrize("num_draws", [0, 3])
+@pytest.mark.parametrize("chunk_size", [4, 256])
+def test_error_of_the_log_determinants_is_over_all_images_and_draws(chunk_size, num_draws) -> None:
+    module = image_module(
+        (3, 8, 8),
+        ResidualFlow,
+        eval_probes=3,
+        num_importance_samples=num_draws,
+        eval_chunk_size=chunk_size,
+        **SYLVESTER,
+    )
+    perturb(module.model.flow, 256 * torch.rand(4, 3, 8, 8), noise=0.05)
+    module.eval()
+    batch = {"image": torch.randint(0, 256, (6, 3, 8, 8), dtype=torch.uint8), "index": torch.arange(6)}
+    batch["image"][0] = 3  # unlike the others
+    module.test_step(batch, 0)
+    errors, remainders = [], []
+    for x, index in zip(batch["image"], batch["index"].tolist(), strict=True):
+        generator = stream(stream_seed(0, "evaluation noise", index), "dequantization")
+        for noise in module.model.dequantization.draw_noise(max(1, num_draws), generator):
+            with torch.no_grad():
+                reports = module.model.elbo_terms(x[None], noise[None]).reports
+            assert len(reports) == 2
+            errors.append(sum(float(report.error) ** 2 for report in reports) ** 0.5)
+            remainders.append(sum(float(report.remainder) for report in reports))
+    bits = 192 * math.log(2) * len(errors)
+    assert module.test_log_det_error.compute()[0].item() == pytest.approx(sum(errors) / bits, rel=1e-4)
+    assert module.test_log_det_remainder.compute()[0].item() == pytest.approx(sum(remainders) / bits, rel=1e-3)
 
 
-def test_a_resumed_run_takes_the_learning_rate_of_its_config(tmp_path) -> None:
-    def fit(epochs: int, learning_rate: float, **options) -> tuple[CSF, list[float]]:
-        module, rates = make(learning_rate=learning_rate, warmup_epochs=4, decay=0.9), []
-        run = trainer(tmp_path, max_epochs=epochs)
-        step = module.training_step
-        module.training_step = lambda *args: rates.append(run.optimizers[0].param_groups[0]["lr"]) or step(*args)
-        run.fit(module, Stripes(), weights_only=True if options else None, **options)
-        run.save_checkpoint(tmp_path / "run.ckpt")
-        return module, rates
+@torch.no_grad()
+@pytest.mark.parametrize("dtype", [None, torch.float64])
+def test_latents_of_images_decode_to_their_middles(dtype) -> None:
+    module = away(image_module())
+    batch = {"image": Stripes().images[:3], "index": torch.arange(3)}
+    values, exists = module.values(batch)
+    assert torch.equal(values, batch["image"] + 0.5)
+    assert exists.all()
+    latents = module.encode(batch, dtype=dtype)
+    assert {latent.dtype for latent in latents} == {dtype or torch.float32}
+    back = module.decode(latents, batch, dtype=dtype)
+    torch.testing.assert_close(back, values.to(back.dtype), rtol=0, atol=1e-9 if dtype else 0.05)
+    if dtype is None:
+        again, reports = module.decode_reported(latents, batch)
+        torch.testing.assert_close(again, back, rtol=0, atol=1e-4)
+        assert [report.iterations.shape for report in reports] == [(3,), (3,)]
 
-    module, rates = fit(2, 1e-3)
-    factors = [module.learning_rate_factor(epoch) for epoch in range(4) for _ in range(2)]
-    assert rates == pytest.approx([1e-3 * factor for factor in factors[:4]])
-    assert len(set(factors)) == 4
-    _, rates = fit(4, 5e-4, ckpt_path=tmp_path / "run.ckpt")
-    assert rates == pytest.approx([5e-4 * factor for factor in factors[4:]])
+
+@torch.no_grad()
+def test_standardized_latents_have_a_normal_prior() -> None:
+    module = away(image_module())
+    noise = module.standardize(module.encode({"image": Stripes().images[:3], "index": torch.arange(3)}))
+    terms = module.model.flow.log_prob_terms(Stripes().images[:3] + 0.5)
+    normal = sum(torch.distributions.Normal(0, 1).log_prob(each).flatten(1).sum(1) for each in noise)
+    volume = module.model.flow.base.log_scale.sum() * noise[-1][0, 0].numel()
+    torch.testing.assert_close(terms.latents, normal - volume)

@@ -4,38 +4,43 @@ import pytest
 import torch
 import torch.multiprocessing as mp
 
-from lightning_flows.modules.metrics import BitsPerDim, BitsPerDimError
+from lightning_flows.modules.metrics import MeanAndError
 
-VALUES = torch.tensor([-1.0, -2.0, -4.0, -8.0, -32.0], dtype=torch.float64)
+VALUES = torch.tensor([-1.0, -2.0, -4.0, -8.0, -32.0])
+EXPECTED = VALUES.double().mean().item(), VALUES.double().std().item() / math.sqrt(5)
 
 
-def test_mean_does_not_depend_on_the_batches() -> None:
-    expected = VALUES.mean().item() / (-6 * math.log(2))
-    for cut in (1, 2, 5):
-        metric = BitsPerDim(num_dims=6)
-        for batch in VALUES.split(cut):
+def test_neither_mean_nor_error_depends_on_the_batches() -> None:
+    for size in (1, 2, 5):
+        metric = MeanAndError()
+        for batch in VALUES.split(size):
             metric.update(batch)
-        assert metric.compute().item() == pytest.approx(expected, abs=1e-15)
+        assert [value.item() for value in metric.compute()] == pytest.approx(EXPECTED, abs=1e-14)
 
 
-def test_standard_error() -> None:
-    metric = BitsPerDimError(num_dims=6)
-    metric.update(VALUES[:2])
-    metric.update(VALUES[2:])
-    expected = (VALUES / (6 * math.log(2))).std() / math.sqrt(5)
-    assert metric.compute().item() == pytest.approx(expected.item(), rel=1e-12)
+def test_small_differences_of_large_values_are_kept() -> None:
+    metric = MeanAndError()
+    metric.update(torch.tensor([1e8, 1e8 + 8]))
+    mean, error = metric.compute()
+    assert (mean.item(), error.item()) == (1e8 + 4, 4)
+
+
+def test_a_single_value_has_no_error() -> None:
+    metric = MeanAndError()
+    metric.update(torch.ones(1))
+    assert [value.item() for value in metric.compute()] == pytest.approx([1, math.nan], nan_ok=True)
 
 
 def test_state_is_not_part_of_a_checkpoint() -> None:
-    assert not BitsPerDim(num_dims=6).state_dict()
+    assert not MeanAndError().state_dict()
 
 
 def _rank(rank: int, path: str) -> None:
     torch.distributed.init_process_group("gloo", init_method=f"file://{path}", rank=rank, world_size=2)
-    metric = BitsPerDim(num_dims=6)
-    metric.update(VALUES[:4] if rank == 0 else VALUES[4:])  # uneven on purpose
-    expected = VALUES.mean() / (-6 * math.log(2))
-    torch.testing.assert_close(metric.compute(), expected, rtol=0, atol=1e-15)
+    metric = MeanAndError()
+    for batch in VALUES[:4].split(3) if rank == 0 else [VALUES[4:]]:  # uneven on purpose
+        metric.update(batch)
+    assert [value.item() for value in metric.compute()] == pytest.approx(EXPECTED, abs=1e-14)
     torch.distributed.destroy_process_group()
 
 

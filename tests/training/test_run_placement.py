@@ -184,7 +184,7 @@ def test_a_refused_resume_changes_nothing(tiny: list[str], capsys) -> None:
     run(["fit", *tiny])
     before = files()
     with pytest.raises(SystemExit):
-        main(["fit", *tiny, "--ckpt_path=last", "--trainer.max_epochs=2", "--model.hidden_channels=24"])
+        main(["fit", *tiny, "--ckpt_path=last", "--trainer.max_epochs=2", "--model.flow.hidden_channels=24"])
     assert "another model" in capsys.readouterr().err
     changed = {path for path, content in files().items() if before.get(path) != content}
     assert all(Path(path).name.startswith(("run.json", ".lock", "events.out")) for path in changed)
@@ -192,7 +192,7 @@ def test_a_refused_resume_changes_nothing(tiny: list[str], capsys) -> None:
 
 def test_arguments_of_a_resumed_run_are_those_in_its_folder(tiny: list[str]) -> None:
     run(["fit", *tiny])
-    run(["fit", *tiny, "--ckpt_path=last", "--trainer.max_epochs=2", "--model.learning_rate=0.125"])
+    run(["fit", *tiny, "--ckpt_path=last", "--trainer.max_epochs=2", "--optimizer.lr=0.125"])
     for file in ("config.yaml", "hparams.yaml"):
         assert "learning_rate: 0.125" in (Path("runs/demo/version_0") / file).read_text()
 

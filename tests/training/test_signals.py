@@ -18,7 +18,7 @@ ENVIRONMENT.pop("LIGHTNING_FLOWS_PARENT", None)
 SLOW = """
 import sys, time
 from lightning_flows.app import cli
-from lightning_flows.modules import CSF
+from lightning_flows.modules import ImageFlowModule
 
 def slow(name):
     def method(*args, **kwargs):
@@ -28,7 +28,7 @@ def slow(name):
     return method
 
 for name in ("validation_step", "test_step", "predict_step", "sample"):
-    setattr(CSF, name, slow(name))
+    setattr(ImageFlowModule, name, slow(name))
 sys.modules["lightning_flows.app.commands.report"].read_trainings = slow("report")
 cli.main(sys.argv[1:])
 """

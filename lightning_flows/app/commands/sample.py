@@ -51,7 +51,6 @@ def sample(
     from tqdm import tqdm
 
     from lightning_flows.app.commands.trained import load_graphs
-    from lightning_flows.callbacks.sample_grid import image_grid
     from lightning_flows.functional.graphs import Graph
     from lightning_flows.functional.streams import stream
     from lightning_flows.modules import GraphFlowModule, load_model
@@ -81,7 +80,7 @@ def sample(
     shown = values[: max(1, MAX_PIXELS // ((values.shape[-1] + 2) * (values.shape[-2] + 2)))]
     with created_together(files, overwrite=overwrite) as opened:
         if values.dtype == torch.uint8:
-            save_image(image_grid(shown) / 255, opened[0], format="png")
+            save_image(flow.draw(shown) / 255, opened[0], format="png")
         else:
             nodes_figure(shown).savefig(opened[0], format="png", dpi=100)
         if npy:

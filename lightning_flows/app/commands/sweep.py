@@ -5,12 +5,13 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from lightning_flows.app.commands.experiments import Experiment
 from lightning_flows.app.configs import load_configs
 from lightning_flows.errors import DataError, UsageError
 from lightning_flows.reporting.tables.runs import TESTS, Run, read_run
@@ -23,7 +24,7 @@ KILL_AFTER = 15.0
 
 
 class Trainings:
-    """Trains and tests configs with several seeds; runs that are already tested are skipped.
+    """Trains and tests experiments with several seeds; runs that are already tested are skipped.
 
     Each run has its own process, so that runs share neither memory nor random state. All output goes to standard error.
     SIGTERM and Ctrl-C stop all processes, each with a checkpoint from which the next call resumes; those still alive
@@ -31,39 +32,55 @@ class Trainings:
 
     Args:
         runs: folder of the runs.
-        overlays: configs on top of each config.
-        images: folder or tar of images to train on instead of the overlay's.
+        experiments: what to train, by name.
+        overlays: configs on top of each experiment; by default those that reduce it, if any do.
+        images: folder or archive of images to train on instead of the experiment's.
         jobs: parallel runs, which share the CPU cores.
     """
 
-    def __init__(self, runs: Path, *, overlays: Sequence[str], images: str | None, jobs: int) -> None:
-        self.runs, self.overlays, self.images, self.jobs = runs, overlays, images, jobs
+    def __init__(
+        self,
+        runs: Path,
+        experiments: Mapping[str, Experiment],
+        *,
+        overlays: Sequence[str] | None = None,
+        images: str | None = None,
+        jobs: int = 1,
+    ) -> None:
+        self.runs, self.experiments = runs, experiments
+        self.overlays, self.images, self.jobs = overlays, images, jobs
         self._processes: set[subprocess.Popen[str]] = set()
         self._stopped = self._killed = False
         self._before: dict[int, Any] = {}
 
-    def folder(self, config: str, seed: int) -> Path:
-        """Folder of a run; each combination of settings has its own."""
-        parts = [config, *self.overlays, *([self.images] if self.images else [])]
-        return self.runs / f"{'_'.join(Path(part).stem for part in parts)}_seed{seed}"
+    def layers(self, name: str) -> list[str]:
+        """Configs and options of an experiment, in order."""
+        experiment = self.experiments[name]
+        return [*experiment.layers, *(experiment.reduced if self.overlays is None else self.overlays)]
 
-    def run(self, configs: Sequence[str], seeds: Sequence[int]) -> None:
+    def folder(self, name: str, seed: int) -> Path:
+        """Folder of a run; each combination of settings has its own."""
+        reduced = ["cpu"] if self.experiments[name].reduced else []
+        parts = [*(reduced if self.overlays is None else self.overlays), *([self.images] if self.images else [])]
+        return self.runs / f"{'_'.join([name, *(Path(part).stem for part in parts)])}_seed{seed}"
+
+    def run(self, seeds: Sequence[int]) -> None:
         """Train and test the missing runs; after a failure no further run starts.
 
         Raises: UsageError or DataError if a run fails or is stopped, or if a folder holds a run with other settings; on
         a signal, whatever the previous handler raises, or SystemExit.
         """
-        every = dict.fromkeys((config, seed) for seed in seeds for config in configs)
-        todo = [(config, seed) for config, seed in every if not self._is_tested(config, seed)]
+        every = dict.fromkeys((name, seed) for seed in seeds for name in self.experiments)
+        todo = [(name, seed) for name, seed in every if not self._is_tested(name, seed)]
         remaining = Remaining()
         remaining.text(0.0)
 
         def fit_and_test(i: int) -> None:
-            config, seed = todo[i]
+            name, seed = todo[i]
             if self._stopped:
                 return
-            _tell(f"run {i + 1} of {len(todo)}: {config}, seed {seed}")
-            self._fit_and_test(config, seed)
+            _tell(f"run {i + 1} of {len(todo)}: {name}, seed {seed}")
+            self._fit_and_test(name, seed)
 
         main = threading.current_thread() is threading.main_thread()
         self._before = {int(number): signal.signal(number, self._stop) for number in STOPS} if main else {}
@@ -104,12 +121,12 @@ class Trainings:
         for process in list(self._processes):
             process.kill()
 
-    def _fit_and_test(self, config: str, seed: int) -> None:
-        folder = self.folder(config, seed)
-        if self._is_tested(config, seed):
+    def _fit_and_test(self, name: str, seed: int) -> None:
+        folder = self.folder(name, seed)
+        if self._is_tested(name, seed):
             return  # meanwhile, by another process
         logger = "--trainer.logger.init_args"
-        options = [f"--config={file}" for file in (config, *self.overlays)]
+        options = [layer if layer.startswith("--") else f"--config={layer}" for layer in self.layers(name)]
         options += ["--data=ImageFolderDataModule", f"--data.init_args.root={self.images}"] if self.images else []
         options += [f"--seed_everything={seed}", f"{logger}.save_dir={self.runs}", f"{logger}.name={folder.name}"]
         self._run(folder.name, "fit", *options, "--ckpt_path=last")
@@ -145,37 +162,44 @@ class Trainings:
         if process.returncode:
             raise UsageError(f"`{args[0]}` of {name} ended with status {process.returncode}: what it printed tells why")
 
-    def _is_tested(self, config: str, seed: int) -> bool:
+    def _is_tested(self, name: str, seed: int) -> bool:
         """Whether the best checkpoint of a finished run is tested.
 
         Raises: DataError if the run there is broken or was trained with other settings: its results would be attributed
-        to the config.
+        to the experiment.
         """
-        for path in sorted(self.folder(config, seed).glob(f"version_*/{TESTS}")):
+        for path in sorted(self.folder(name, seed).glob(f"version_*/{TESTS}")):
             run = read_run(path.parent) if state_of(path.parent) == "finished" else None
             if run is not None and run.test.get("checkpoint") == "best.ckpt":
-                self._check_settings(run, config, seed)
+                self._check_settings(run, name, seed)
                 return True
         return False
 
-    def _check_settings(self, run: Run, config: str, seed: int) -> None:
-        wanted = load_configs(config, *self.overlays) | {"seed_everything": seed}
-        for section in ("seed_everything", "model", "trainer", *([] if self.images else ["data"])):
-            for key, value in _leaves(wanted.get(section), section):
-                found = run.config
-                for name in key.split("."):
-                    found = found.get(name) if isinstance(found, dict) else None  # type: ignore[assignment]
-                if _differ(value, found):
-                    raise DataError(
-                        f"expected a run of {config} in {run.folder}; its {key} is {found}, not {value}: move it away, "
-                        "or name another folder with --runs"
-                    )
+    def _check_settings(self, run: Run, name: str, seed: int) -> None:
+        layers = self.layers(name)
+        wanted = _settings(load_configs(*(layer for layer in layers if not layer.startswith("--"))))
+        wanted |= {layer[2:].partition("=")[0]: layer.partition("=")[2] for layer in layers if layer.startswith("--")}
+        wanted |= {"seed_everything": seed}
+        found = _settings(run.config)
+        ignored = ("trainer.logger", "trainer.callbacks", *(["data."] if self.images else []))
+        for key, value in wanted.items():
+            if not key.startswith(ignored) and _differ(value, found.get(key)):
+                raise DataError(
+                    f"expected a run of {name} in {run.folder}; its {key} is {found.get(key)}, not {value}: move it "
+                    "away, or give another folder with --runs"
+                )
 
 
-def _leaves(value: Any, key: str) -> list[tuple[str, Any]]:
-    if isinstance(value, dict):
-        return [leaf for name, part in value.items() for leaf in _leaves(part, f"{key}.{name}")]
-    return [] if key.startswith(("trainer.logger", "trainer.callbacks")) else [(key, value)]
+def _settings(config: Any, key: str = "") -> dict[str, Any]:
+    """Values of a config by their short names.
+
+    >>> _settings({"model": {"class_path": "A", "init_args": {"flow": {"init_args": {"num_levels": 2}}}}})
+    {'model.class_path': 'A', 'model.flow.num_levels': 2}
+    """
+    if not isinstance(config, dict):
+        return {key: config}
+    items = {name: f"{key}.{name}".removesuffix(".init_args").lstrip(".") for name in config}
+    return {leaf: each for name, part in config.items() for leaf, each in _settings(part, items[name]).items()}
 
 
 def _differ(wanted: Any, found: Any) -> bool:

@@ -19,7 +19,7 @@ from tests.test_files import full_disk
 def trained_graphs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Checkpoint of a tiny flow over graphs."""
     folder = tmp_path_factory.mktemp("graphs")
-    options = ["--model.width=8", "--data.batch_size=4", "--data.steps_per_epoch=2", "--data.num_val=8"]
+    options = ["--model.flow.width=8", "--data.batch_size=4", "--data.steps_per_epoch=2", "--data.num_val=8"]
     options += ["--trainer.max_epochs=1", "--trainer.enable_progress_bar=false", "--trainer.callbacks=ModelCheckpoint"]
     main(["fit", "--config=table4/mog4_coupling.yaml", *options, f"--trainer.logger.init_args.save_dir={folder}"])
     return next(folder.rglob("*.ckpt"))

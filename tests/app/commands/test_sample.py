@@ -9,10 +9,11 @@ from PIL import Image
 
 from lightning_flows.app.cli import main
 from lightning_flows.app.commands.sample import sample
+from lightning_flows.checkpoints import describe
 from lightning_flows.data import GraphMoGDataModule
 from lightning_flows.errors import OutputError, UsageError
-from lightning_flows.modules import FlowModule, GraphNormalizingFlow
-from lightning_flows.modules.base import describe
+from lightning_flows.modules import FlowModule
+from tests.small_modules import graph_module
 from tests.test_files import full_disk
 
 PATH = [[0, 1, 0, 0], [1, 0, 1, 0], [0, 1, 0, 1], [0, 0, 1, 0]]
@@ -25,14 +26,10 @@ def save(module: FlowModule, path: Path, **data: Any) -> str:
     return str(path)
 
 
-def graph_flow() -> GraphNormalizingFlow:
-    return GraphNormalizingFlow((4, 2), num_steps=1, width=8, num_blocks=1, num_heads=2)
-
-
 @pytest.fixture
 def graphs(tmp_path: Path) -> str:
     """Checkpoint of graphs of one or three nodes, in a row."""
-    return save(graph_flow(), tmp_path / "graphs.ckpt", sizes=[1, 3], adjacency=PATH)
+    return save(graph_module(), tmp_path / "graphs.ckpt", sizes=[1, 3], adjacency=PATH)
 
 
 def draw(checkpoint: str | Path, out: Path, **options: Any) -> np.ndarray:
@@ -102,7 +99,7 @@ def test_numbers_are_checked_before_anything_is_read(options: dict[str, Any], tm
 
 
 def test_non_finite_samples_are_reported_without_padding(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    module = graph_flow()
+    module = graph_module()
     with torch.no_grad():
         module.model.levels[0].transforms[0].log_scale.fill_(1000)
     nodes = draw(save(module, tmp_path / "inf.ckpt", sizes=[3]), tmp_path / "a", num=5, batch_size=2)

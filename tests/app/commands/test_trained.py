@@ -42,7 +42,7 @@ def test_data_that_are_no_such_images(class_path: str | None, trained: Path, tmp
         load_images(path, load_image_flow(path, "a test"))
 
 
-@pytest.mark.parametrize("class_path", ["foreign_data.Images", "lightning_flows.modules.CSF"])
+@pytest.mark.parametrize("class_path", ["foreign_data.Images", "lightning_flows.flows.ConvSylvesterFlow"])
 def test_data_of_other_classes_are_neither_made_nor_imported(
     class_path: str, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

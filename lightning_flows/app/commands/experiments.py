@@ -1,0 +1,67 @@
+"""The runs behind the paper's tables: configs and options at the paper's size, and what reduces them."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+
+class Experiment(NamedTuple):
+    """A run: configs and options of ``fit``, and further ones that reduce it to minutes on two CPU cores, if any do."""
+
+    layers: Sequence[str]
+    reduced: Sequence[str] = ()
+
+
+GROWTH = {"conv1x1": 72, "emerging": 71, "woodbury": 70, "conv_exponential": 70}
+"""Growth of the reduced dense nets of Table 1, for which all have about the parameters of conv1x1."""
+ONES = {"csf": "sylvester", "coupling": "coupling", "residual": "residual", "residual_equal_memory": "residual"}
+STEPS = {"residual_equal_memory": (8, 2)}
+"""Steps per level at the paper's size and reduced, for about the memory of the other models."""
+
+
+def _residual(kind: str, noise: str, *options: str) -> Experiment:
+    """A run of Table 2; in Table 3 options leave something out."""
+    variational = noise == "variational"
+    layers = [f"model/{ONES[kind]}.yaml", "data/cifar10.yaml", *options]
+    layers[1:1] = ["dequantization/variational.yaml"] if variational else []
+    reduced = ["size/cpu_variational.yaml" if variational else "size/cpu.yaml"]
+    if ONES[kind] == "residual":  # the series is computed again for each draw; the paper gives no likelihood either
+        reduced.append("--model.num_importance_samples=0")
+    for steps, target in zip(STEPS.get(kind, ()), (layers, reduced), strict=False):
+        target.append(f"--model.flow.steps_per_level={steps}")
+    return Experiment(layers, reduced)
+
+
+TABLE4 = {
+    "coupling": ["model/graph_coupling.yaml", "data/mog.yaml", "--data.batch_size=256"],
+    "gnf": ["model/gnf.yaml", "data/mog.yaml", "--model.flow.exponential=false"],
+    "gnf_exponential": ["model/gnf.yaml", "data/mog.yaml"],
+    "set_autoregressive": ["model/set_autoregressive.yaml", "data/mog.yaml"],
+}
+RING = ["--data.batch_size=128", "--optimizer.lr=2e-3", "--trainer.max_epochs=30"]
+LONGER = {
+    "mog16_coupling": ["--trainer.max_epochs=12"],
+    "mog_ring_gnf": RING,  # runs differ most here: larger batches and more steps
+    "mog_ring_gnf_exponential": RING,
+    "mog_ring_set_autoregressive": ["--trainer.max_epochs=20"],
+}
+
+EXPERIMENTS: dict[int, dict[str, Experiment]] = {
+    1: {
+        kind: Experiment(
+            [f"table1/{kind}.yaml"],
+            ["size/cpu_glow.yaml", f"--model.flow.growth={growth}", f"--model.dequantization.growth={growth}"],
+        )
+        for kind, growth in GROWTH.items()
+    },
+    2: {f"{kind}_{noise}": _residual(kind, noise) for noise in ("uniform", "variational") for kind in ONES},
+    3: {
+        name: _residual("csf", "variational", f"--model.flow.ablation={ablation}")
+        for name, ablation in (("csf", "none"), ("no_autoregressive", "no_autoregressive"), ("no_basis", "no_basis"))
+    },
+    4: {
+        (name := f"{data}_{model}"): Experiment([*layers, f"--data.mixture={data}", *LONGER.get(name, [])])
+        for data in ("mog4", "mog9", "mog16", "mog_ring")
+        for model, layers in TABLE4.items()
+    },
+}
+"""Runs of each table by name."""

@@ -1,0 +1,89 @@
+"""Classes that a checkpoint may name: those of lightning_flows and torch.optim, and others that the user names."""
+
+import importlib
+import inspect
+import sys
+from collections.abc import Iterable
+from typing import Any
+
+from lightning.pytorch import LightningDataModule
+from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from lightning_flows.errors import CheckpointError
+from lightning_flows.trust import vetted_imports
+
+COMPONENTS = (nn.Module, LightningDataModule, Optimizer, LRScheduler)
+TRUSTED = ("lightning_flows.", "torch.optim.", "lightning.pytorch.cli.ReduceLROnPlateau")
+
+Named = str | type | Iterable[str | type] | None
+"""Classes that the user names, as such or as their paths; a text may hold several paths, separated by commas."""
+
+
+def public_path(kind: type) -> str:
+    """Import path of a class: its package if that exports it, so that checkpoints survive a moved file."""
+    package = ".".join(kind.__module__.split(".")[:2])
+    exported = getattr(sys.modules.get(package), kind.__qualname__, None) is kind
+    return f"{package if exported else kind.__module__}.{kind.__qualname__}"
+
+
+def import_class(path: str) -> Any:
+    """Import the object at a class path; None if it does not exist."""
+    module_name, _, class_name = path.rpartition(".")
+    try:
+        return getattr(importlib.import_module(module_name), class_name, None) if module_name else None
+    except ModuleNotFoundError as error:
+        if error.name and (module_name == error.name or module_name.startswith(f"{error.name}.")):
+            return None
+        raise
+
+
+def is_trusted(class_path: str) -> bool:
+    """Whether a class path may be imported without the user's permission."""
+    return class_path.startswith(TRUSTED)
+
+
+def find_class(class_path: str, named: Named = None) -> type:
+    """Import the class at a path from a checkpoint.
+
+    Args:
+        class_path: the path.
+        named: classes that the user names, which may be of any package.
+
+    Raises: CheckpointError if it is neither trusted nor named, or is no class there.
+    """
+    own = {public_path(kind): kind for kind in named_classes(named)}
+    if class_path in own:
+        return own[class_path]
+    if not is_trusted(class_path):
+        raise not_permitted(class_path, own)
+    kind = import_class(class_path)
+    if not inspect.isclass(kind) or not issubclass(kind, COMPONENTS) or public_path(kind) != class_path:
+        raise CheckpointError(
+            f"the checkpoint is of {class_path}, which this version of lightning_flows does not have: use the one that "
+            "wrote it, or train again"
+        )
+    return kind
+
+
+def named_classes(named: Named) -> list[type]:
+    """The classes that the user names. Raises: CheckpointError if one cannot be imported."""
+    found = []
+    for each in [named] if isinstance(named, str | type) else named or ():
+        for path in each.split(",") if isinstance(each, str) else [each]:
+            with vetted_imports([f"--model={path}"]):
+                kind = import_class(path.strip()) if isinstance(path, str) else path
+            if not inspect.isclass(kind):
+                raise CheckpointError(f"{path} cannot be imported: give the path of a class, such as my_package.MyFlow")
+            found.append(kind)
+    return found
+
+
+def not_permitted(class_path: str, named: Iterable[str] = (), option: str = "model") -> CheckpointError:
+    """The error for a checkpoint that names a user's class, with the option to add."""
+    others = f", not of {', '.join(named)}" if named else ""
+    return CheckpointError(
+        f"the checkpoint is of {class_path}{others}, a class that is not of lightning_flows: if you trust it, add "
+        f"--{option}={class_path} (in Python, {option.partition('.')[0]}={class_path.rpartition('.')[2]})"
+    )

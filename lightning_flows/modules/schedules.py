@@ -1,0 +1,60 @@
+"""Learning-rate schedules of the paper and of its graph experiments."""
+
+import math
+from typing import Any
+
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+from lightning_flows.errors import UsageError
+
+
+class WarmupExponential(LambdaLR):
+    r"""Warm-up, then exponential decay, per epoch e: :math:`\eta\,\min(1, (e+1)/w)^p\,d^e`.
+
+    Args:
+        optimizer: η is its learning rate.
+        warmup_epochs: w, epochs during which the learning rate rises.
+        power: p, exponent of the warm-up.
+        decay: d, factor per epoch.
+    """
+
+    interval = "epoch"
+
+    def __init__(self, optimizer: Optimizer, warmup_epochs: int = 10, power: float = 2.0, decay: float = 0.995) -> None:
+        if not (warmup_epochs >= 0 and 0 <= power < math.inf and 0 < decay <= 1):
+            raise UsageError(
+                "expected warmup_epochs and power of at least 0 and a decay above 0 and at most 1; "
+                f"got {warmup_epochs}, {power} and {decay}"
+            )
+        super().__init__(optimizer, lambda epoch: min(1.0, (epoch + 1) / max(1, warmup_epochs)) ** power * decay**epoch)
+
+
+class WarmupCosine(LambdaLR):
+    r"""Warm-up, and a cosine to zero, per step t of T: :math:`\eta\,\min(1, (t+1)/w)\,\tfrac12 (1+\cos \pi t/T)`.
+
+    Args:
+        optimizer: η is its learning rate.
+        warmup_steps: w, steps during which the learning rate rises.
+        total_steps: T; the length of training by default, and no cosine if that is unlimited.
+    """
+
+    interval = "step"
+
+    def __init__(self, optimizer: Optimizer, warmup_steps: int = 100, total_steps: int | None = None) -> None:
+        if warmup_steps < 0 or (total_steps is not None and total_steps < 1):
+            raise UsageError(
+                "expected warmup_steps of at least 0 and total_steps of at least 1; "
+                f"got {warmup_steps} and {total_steps}"
+            )
+        self.total_steps: float | None = total_steps
+
+        def factor(step: int) -> float:
+            share = min(1.0, step / (self.total_steps or math.inf))
+            return min(1.0, (step + 1) / max(1, warmup_steps)) * 0.5 * (1 + math.cos(math.pi * share))
+
+        super().__init__(optimizer, factor)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The state without ``total_steps``: a resumed run may be longer."""
+        return {key: value for key, value in super().state_dict().items() if key != "total_steps"}

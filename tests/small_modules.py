@@ -1,0 +1,81 @@
+"""Modules that train in a moment, for tests of any folder."""
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningDataModule, Trainer
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from lightning_flows.dequantization import UniformDequantization, VariationalDequantization
+from lightning_flows.flows import ConvSylvesterFlow, GraphNormalizingFlow
+from lightning_flows.modules import GraphFlowModule, ImageFlowModule, WarmupExponential
+
+SYLVESTER = {
+    "num_levels": 2, "steps_per_level": 1, "hidden_channels": 12, "split_width": 8, "split_depth": 1, "split_growth": 8,
+}  # fmt: skip
+GRAPH = {"num_steps": 1, "width": 8, "num_blocks": 1, "num_heads": 2}
+CONTEXT = {"context_channels": 2, "context_depth": 1, "context_growth": 2}
+SMALL_VARIATIONAL = partial(VariationalDequantization, num_steps=1, width=8, depth=1, growth=8, **CONTEXT)
+OF_MODULE = (
+    "optimizer",
+    "lr_scheduler",
+    "lr_interval",
+    "num_importance_samples",
+    "importance_error",
+    "eval_chunk_size",
+)
+
+
+def image_module(
+    event_shape: Sequence[int] = (1, 8, 8),
+    flow: Any = ConvSylvesterFlow,
+    dequantization: Any = UniformDequantization,
+    *,
+    kind: type[ImageFlowModule] = ImageFlowModule,
+    lr: float = 1e-3,
+    **options: Any,
+) -> Any:
+    """A module of images; options are those of the module and of the flow, by default of a small Sylvester flow."""
+    own = {name: options.pop(name) for name in OF_MODULE if name in options}
+    own.setdefault("optimizer", partial(torch.optim.Adam, lr=lr, betas=(0.9, 0.99), eps=1e-7))
+    own.setdefault("lr_scheduler", partial(WarmupExponential, warmup_epochs=1))
+    sizes = SYLVESTER | options if flow is ConvSylvesterFlow else options
+    return kind(event_shape, partial(flow, **sizes), dequantization, **own)
+
+
+def graph_module(
+    event_shape: Sequence[int] = (4, 2),
+    flow: Any = GraphNormalizingFlow,
+    *,
+    num_test_samples: int = 2048,
+    **options: Any,
+) -> GraphFlowModule:
+    """A module of graphs, by default of a small graph normalizing flow."""
+    sizes = GRAPH | options if flow is GraphNormalizingFlow else options
+    return GraphFlowModule(event_shape, partial(flow, **sizes), num_test_samples=num_test_samples)
+
+
+class Stripes(LightningDataModule):
+    """Always the same 16 striped images, in batches of 8."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        rows = torch.arange(16, dtype=torch.uint8)[:, None, None, None] * 8
+        self.images = (rows + torch.arange(8, dtype=torch.uint8)[:, None]).expand(16, 1, 8, 8).contiguous()
+
+    def train_dataloader(self) -> DataLoader[dict[str, Tensor]]:
+        images = [{"image": image, "index": torch.tensor(i)} for i, image in enumerate(self.images)]
+        return DataLoader(images, batch_size=8)  # type: ignore[arg-type]
+
+    val_dataloader = test_dataloader = predict_dataloader = train_dataloader
+
+
+def trainer(folder: Path, **options: Any) -> Trainer:
+    """Lightning's trainer, for one quiet epoch on the CPU."""
+    defaults = {"max_epochs": 1, "logger": False, "enable_progress_bar": False, "enable_model_summary": False}
+    defaults |= {"accelerator": "cpu", "default_root_dir": folder, "gradient_clip_val": 1.0}
+    return Trainer(**defaults | options)

@@ -7,7 +7,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from lightning_flows.callbacks.base import every, run_folder
 from lightning_flows.files import folder_inside, replaced
 from lightning_flows.functional.streams import stream
-from lightning_flows.reporting.figures import graph_figure
+from lightning_flows.reporting.figures.graphs import graph_figure
 
 
 class GraphScatter(Callback):

@@ -17,7 +17,8 @@ from lightning_flows.data.datasets import constant_images, images_as, noise_imag
 from lightning_flows.errors import CheckpointError, DataError
 from lightning_flows.functional.streams import stream
 from lightning_flows.modules import ImageFlowModule, load_model
-from lightning_flows.reporting import figures
+from lightning_flows.reporting.figures import convolution, graphs, outliers, series
+from lightning_flows.reporting.figures import images as image_figures
 from lightning_flows.transforms import ConvExponential
 
 
@@ -48,7 +49,7 @@ class Request:
 
 
 def _series_terms(request: Request) -> Figure:
-    kernels = figures.random_kernels(seed=request.seed)
+    kernels = series.random_kernels(seed=request.seed)
     if request.ckpt_path is not None:
         model = load_model(request.ckpt_path, request.model)
         kernels = [layer.kernel() for layer in model.modules() if isinstance(layer, ConvExponential)]
@@ -57,7 +58,7 @@ def _series_terms(request: Request) -> Figure:
                 f"expected a checkpoint with convolution exponentials; got {request.ckpt_path}, whose "
                 f"{type(model).__name__} has none: leave --ckpt_path out for random kernels"
             )
-    return figures.series_terms_figure(figures.series_terms(kernels, seed=request.seed))
+    return series.series_terms_figure(series.series_terms(kernels, seed=request.seed))
 
 
 def _photo() -> Tensor:
@@ -67,7 +68,7 @@ def _photo() -> Tensor:
 
 
 def _samples(request: Request) -> Figure:
-    return figures.samples_figure(_draw(_image_flow(request), request, 64))
+    return image_figures.samples_figure(_draw(_image_flow(request), request, 64))
 
 
 def _interpolation(request: Request) -> Figure:
@@ -77,14 +78,14 @@ def _interpolation(request: Request) -> Figure:
         raise DataError(f"expected two test images or more; got {len(images)}: give more by --images")
     half = len(images) // 2
     first, second = images[:half], images[half : 2 * half]
-    return figures.interpolation_figure(figures.interpolate(model.model, first, second))
+    return image_figures.interpolation_figure(image_figures.interpolate(model.model, first, second))
 
 
 def _nearest(request: Request) -> Figure:
     model = _image_flow(request)
     training = _images(request, model, "train")
     samples = _draw(model, request, 6).cpu()
-    return figures.neighbors_figure(figures.nearest_images(samples, training, min(5, len(training))))
+    return image_figures.neighbors_figure(image_figures.nearest_images(samples, training, min(5, len(training))))
 
 
 def _outliers(request: Request) -> Figure:
@@ -108,11 +109,11 @@ def _outliers(request: Request) -> Figure:
         "noise": noise_images(num, shape, request.seed),
     }
     with tqdm(sets.items(), unit="set", desc="scoring") as progress:
-        bits = {name: figures.image_bits(model.model, images, seed=request.seed) for name, images in progress}
+        bits = {name: outliers.image_bits(model.model, images, seed=request.seed) for name, images in progress}
     typical = float(bits.pop("training").flow.mean())
-    data = figures.Outliers(bits.pop("in distribution"), bits, typical)
-    print(f"mean of training images: {typical:.3f} bits per dimension\n\n{figures.outlier_table(data)}\n")
-    return figures.outliers_figure(data)
+    data = outliers.Outliers(bits.pop("in distribution"), bits, typical)
+    print(f"mean of training images: {typical:.3f} bits per dimension\n\n{outliers.outlier_table(data).markdown()}\n")
+    return outliers.outliers_figure(data)
 
 
 def _graphs(request: Request) -> Figure:
@@ -122,7 +123,7 @@ def _graphs(request: Request) -> Figure:
     data = load_mixture(str(request.ckpt_path), request.data).sample(num, generator=request.generator("graphs"))
     generator = request.generator("samples", request.target)
     samples = model.sample(num, temperature=request.temperature, generator=generator).cpu()
-    return figures.graph_figure(data, samples, lambda graphs: model(graphs.to(request.target)))
+    return graphs.graph_figure(data, samples, lambda x: model(x.to(request.target)))
 
 
 def _image_flow(request: Request) -> ImageFlowModule:
@@ -149,9 +150,9 @@ def _draw(model: ImageFlowModule, request: Request, default: int) -> Tensor:
 
 
 DRAWINGS: dict[str, Callable[[Request], Figure]] = {
-    "exponential_matrix": lambda r: figures.exponential_matrix_figure(figures.equivalent_matrices(seed=r.seed)),
-    "convolution_matrix": lambda r: figures.convolution_matrix_figure(figures.equivalent_matrices(seed=r.seed)),
-    "feature_maps": lambda r: figures.feature_maps_figure(figures.feature_maps(_photo())),
+    "exponential_matrix": lambda r: convolution.exponential_matrix_figure(convolution.equivalent_matrices(seed=r.seed)),
+    "convolution_matrix": lambda r: convolution.convolution_matrix_figure(convolution.equivalent_matrices(seed=r.seed)),
+    "feature_maps": lambda r: convolution.feature_maps_figure(convolution.feature_maps(_photo())),
     "series_terms": _series_terms,
     "samples": _samples,
     "interpolation": _interpolation,

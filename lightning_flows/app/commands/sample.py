@@ -54,7 +54,7 @@ def sample(
     from lightning_flows.functional.graphs import Graph
     from lightning_flows.functional.streams import stream
     from lightning_flows.modules import GraphFlowModule, load_model
-    from lightning_flows.reporting.figures import nodes_figure
+    from lightning_flows.reporting.figures.graphs import nodes_figure
 
     target = chosen_device(device)
     flow = load_model(ckpt_path, model).to(target)

@@ -5,7 +5,6 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
@@ -30,10 +29,10 @@ class EquivalentMatrices(NamedTuple):
 
 
 class FeatureMaps(NamedTuple):
-    """The terms m ⋆ⁱ x / i! and their sum z, ``(T + 2, H, W)``; and of the way back, (−m) ⋆ⁱ z / i! and their sum x."""
+    """The terms m ⋆ⁱ x / i! and their sum z, ``(T + 2, H, W)``; and of the inverse, (−m) ⋆ⁱ z / i! and their sum x."""
 
     forward: Tensor
-    reverse: Tensor
+    inverse: Tensor
 
 
 def equivalent_matrices(size: int = 5, seed: int = 0) -> EquivalentMatrices:
@@ -60,63 +59,63 @@ def feature_maps(image: Tensor, num_terms: int = 5) -> FeatureMaps:
     kernel, x = torch.tensor(EDGE_FILTER, dtype=torch.float64), image.double()[None, None]
     z = _exponential(kernel, x)
     forward = [*_terms(kernel, x, num_terms), z]
-    reverse = [*_terms(-kernel, z, num_terms), _exponential(-kernel, z)]
-    return FeatureMaps(torch.cat(forward)[:, 0], torch.cat(reverse)[:, 0])
+    inverse = [*_terms(-kernel, z, num_terms), _exponential(-kernel, z)]
+    return FeatureMaps(torch.cat(forward)[:, 0], torch.cat(inverse)[:, 0])
 
 
 def exponential_matrix_figure(data: EquivalentMatrices) -> Figure:
-    """Figure 1: M and exp(M), each entry by its color."""
-    figure = Figure(figsize=(8.4, 4.2), layout="constrained")
-    panels = figure.subplots(1, 2)
-    limit = float(data.exponential.abs().max())
+    """Figure 1: M and exp(M), each on a color scale of its own."""
+    figure = Figure(figsize=(9, 4.2), layout="constrained")
     trace = float(data.matrix.trace())
-    image = draw_map(panels[0], data.matrix, limit, title="$M$, equivalent to a convolution")
-    draw_map(panels[1], data.exponential, limit, title=rf"$\exp(M)$,  log det = tr $M$ = {trace:.1f} nats")
-    for axes in panels:
-        _number_pixels(axes, len(data.matrix))
-        axes.set_xlabel("pixel of the input")
-    panels[0].set_ylabel("pixel of the output")
-    figure.colorbar(image, ax=panels, label="entry of the matrix")
+    titles = "$M$, equivalent to a convolution", rf"$\exp(M)$,  log det = tr $M$ = {trace:.1f} nats"
+    ticks = range(0, len(data.matrix), math.isqrt(len(data.matrix)))  # first pixel of each row of the image
+    for axes, values, title in zip(figure.subplots(1, 2), (data.matrix, data.exponential), titles, strict=True):
+        image = draw_map(axes, values, title=title)
+        axes.set(xticks=ticks, yticks=ticks, xlabel="input pixel", ylabel="output pixel")
+        figure.colorbar(image, cax=axes.inset_axes((1.03, 0, 0.04, 1)))
     return figure
 
 
 def convolution_matrix_figure(data: EquivalentMatrices) -> Figure:
     """Figure 2: a convolution of a signal, and the same as a product of a matrix and a vector."""
-    figure = Figure(figsize=(11, 3.8), layout="constrained")
-    ratios = [3, 0.8, 5, 0.8, 5, 1.8, 9, 0.8, 0.6, 0.8, 0.6]
-    kernel, star, signal, equals, convolved, same, matrix, dot, vector, becomes, product = figure.subplots(
-        1, len(ratios), width_ratios=ratios
-    )
+    figure = Figure(figsize=(11, 3.3), layout="constrained")
+    axes = figure.subplots()
     limit = max(float(values.abs().max()) for values in (data.kernel, data.signal, data.convolved))
-    draw_map(kernel, data.kernel, limit, title="$m$")
-    draw_map(signal, data.signal, limit, title="$x$")
-    draw_map(convolved, data.convolved, limit, title=r"$m \star x$")
-    draw_map(matrix, data.matrix, limit, title="$M$")
-    draw_map(vector, data.signal.reshape(-1, 1), limit, title=r"$\vec{x}$")
-    image = draw_map(product, data.convolved.reshape(-1, 1), limit, title=r"$M \vec{x}$")
-    signs = {star: r"$\star$", equals: "=", same: r"$\Leftrightarrow$", dot: r"$\cdot$", becomes: "="}
-    for axes, sign in signs.items():
-        axes.axis("off")
-        axes.text(0.5, 0.5, sign, ha="center", va="center", fontsize=18, transform=axes.transAxes)
-    figure.colorbar(image, ax=figure.axes, label="value", shrink=0.8)
+    size, place = len(data.matrix), 0.0  # all in the units of one entry of the matrix
+    vector, image = data.signal.reshape(-1, 1), None
+    maps = [
+        (data.kernel, 3.0, "$m$", r"$\star$"), (data.signal, 3.0, "$x$", "="),
+        (data.convolved, 3.0, r"$m \star x$", r"$\Leftrightarrow$"),
+        (data.matrix, 1.0, "$M$", r"$\cdot$"), (vector, 1.0, r"$\vec{x}$", "="),
+        (data.convolved.reshape(-1, 1), 1.0, r"$M \vec{x}$", ""),
+    ]  # fmt: skip
+    for values, scale, name, sign in maps:
+        height, width = (scale * n for n in values.shape)
+        extent = (place, place + width, (size + height) / 2, (size - height) / 2)
+        image = draw_map(axes, values, limit, extent=extent)
+        axes.text(place + width / 2, -1.2, name, ha="center", va="bottom", fontsize=13)
+        place += width + 5
+        axes.text(place - 2.5, size / 2, sign, ha="center", va="center", fontsize=24)
+    axes.set(xlim=(-0.5, place - 4.5), ylim=(size + 0.5, -4))
+    axes.axis("off")
+    figure.colorbar(image, ax=axes, shrink=0.8, label="value")
     return figure
 
 
 def feature_maps_figure(data: FeatureMaps) -> Figure:
-    """Figure 3: maps of the way forward, z = m ⋆ₑ x, above those of the way back, x = (−m) ⋆ₑ z."""
-    columns = data.forward.shape[0]
-    figure = Figure(figsize=(1.6 * columns + 1, 3.9), layout="constrained")
-    limit = float(torch.cat(data).abs().max())
-    for axes_row, maps, (kernel, start, end) in zip(
-        figure.subplots(2, columns), data, (("m", "x", "z"), ("-m", "z", "x")), strict=True
-    ):
+    """Figure 3: forward, z = m ⋆ₑ x, above the inverse, x = (−m) ⋆ₑ z; each map on a gray scale of its own."""
+    columns = len(data.forward)
+    figure = Figure(figsize=(1.6 * columns, 4.1), layout="constrained")
+    rows = zip(figure.subplots(2, columns), data, (("m", "x", "z"), ("(-m)", "z", "x")), strict=True)
+    for axes_row, maps, (kernel, start, end) in rows:
         titles = [_term_name(kernel, start, i) for i in range(columns - 1)]
-        for axes, values, title in zip(axes_row, maps, [*titles, rf"${end} = {kernel} \star_e {start}$"], strict=True):
-            image = draw_map(axes, values, limit, title=title, cmap="gray")
-            axes.set_xlabel(f"max |·| = {float(values.abs().max()):.2g}", fontsize="small")
+        titles.append(rf"${end} = {kernel}\,{{\star}}_e\,{start}$")
+        for axes, values, title in zip(axes_row, maps, titles, strict=True):
+            draw_map(axes, values, title=title, cmap="gray")
+            axes.set_xlabel(f"±{float(values.abs().max()):.2g}", fontsize="small")
     figure.axes[0].set_ylabel("forward")
-    figure.axes[columns].set_ylabel("reverse")
-    figure.colorbar(image, ax=figure.axes, label="value, in ranges of the image", shrink=0.8)
+    figure.axes[columns].set_ylabel("inverse")
+    figure.supxlabel("below each map: white and black, relative to the range of the image", fontsize="small")
     return figure
 
 
@@ -136,13 +135,5 @@ def _terms(kernel: Tensor, x: Tensor, num_terms: int) -> list[Tensor]:
 
 
 def _term_name(kernel: str, x: str, i: int) -> str:
-    if i == 0:
-        return f"${x}$"
-    power, factor = (rf"\star^{i}", f"/{i}!") if i > 1 else (r"\star", "")
-    return rf"${kernel} {power} {x}{factor}$"
-
-
-def _number_pixels(axes: Axes, num_pixels: int) -> None:
-    """Ticks at the first pixel of each row of the image."""
-    ticks = range(0, num_pixels, math.isqrt(num_pixels))
-    axes.set(xticks=ticks, yticks=ticks)
+    power, factor = (f"^{i}", f"\\,/\\,{i}!") if i > 1 else ("", "")
+    return rf"${kernel}\,{{\star}}{power}\,{x}{factor}$" if i else f"${x}$"

@@ -7,15 +7,10 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
-from torch.nn.functional import pad
 
 from lightning_flows.dequantization import DequantizedFlow
 from lightning_flows.errors import ShapeError
-
-GAP = 2
-"""White pixels between two images."""
-CAPTION = 9
-"""White pixels below an image that has a caption."""
+from lightning_flows.reporting.figures.style import GAP, draw_tiles
 
 
 class Neighbors(NamedTuple):
@@ -66,51 +61,45 @@ def nearest_images(samples: Tensor, images: Tensor, num: int = 5) -> Neighbors:
 
 
 def samples_figure(images: Tensor) -> Figure:
-    """Samples uint8 ``(N, C, H, W)`` in rows of equal length; the last row may be shorter."""
+    """Samples uint8 ``(N, C, H, W)`` in a square."""
     columns = max(1, math.ceil(len(images) ** 0.5))
-    rows = math.ceil(len(images) / columns)
-    filled = torch.cat([images, images.new_full((rows * columns - len(images), *images.shape[1:]), 255)])
-    figure, _ = _tiles_figure(filled.unflatten(0, (rows, columns)), below=GAP)
+    figure, axes = _figure(columns, math.ceil(len(images) / columns))
+    draw_tiles(axes, images, columns=columns)
     return figure
 
 
 def interpolation_figure(images: Tensor) -> Figure:
-    """Images uint8 ``(N, K, C, H, W)``: a row a pair, from the first image to the second."""
-    figure, axes = _tiles_figure(images, below=GAP)
-    num_steps, width = images.shape[1], images.shape[-1] + GAP
-    middles = [width * k + (width - GAP) / 2 for k in range(num_steps)]
-    axes.set_xticks(middles, [f"{k / max(1, num_steps - 1):.3g}" for k in range(num_steps)])
-    axes.set_xlabel("t, from the first image to the second")
+    """Images uint8 ``(N, K, C, H, W)``: one row per pair, from the first image to the second."""
+    rows, columns = images.shape[:2]
+    figure, axes = _figure(columns, rows)
+    across, down = draw_tiles(axes, images.flatten(0, 1), columns=columns)
+    steps = [f"$t$ = {k / max(1, columns - 1):.3g}" for k in range(columns)]
+    names = {0: "first image\n", columns - 1: "second image\n"}
+    axes.set_xticks(across, [names.get(k, "") + step for k, step in enumerate(steps)], fontsize="small")
+    axes.set_yticks(down, [f"pair {row + 1}" for row in range(rows)], fontsize="small")
+    axes.xaxis.tick_top()
     axes.tick_params(length=0)
     return figure
 
 
 def neighbors_figure(data: Neighbors) -> Figure:
-    """A row a sample: the sample, then its nearest images with their distances in levels."""
-    figure, axes = _tiles_figure(torch.cat([data.samples[:, None], data.nearest], dim=1), below=CAPTION)
-    height, width = data.samples.shape[2] + CAPTION, data.samples.shape[3] + GAP
-    axes.set_xticks(
-        [(width - GAP) / 2, width * (1 + data.nearest.shape[1] / 2)], ["sample", "nearest images, with distance"]
-    )
-    axes.tick_params(length=0)
+    """One row per sample: the sample, then its nearest images with their distances in levels."""
+    rows, num = data.distances.shape
+    height = data.samples.shape[2]
+    caption = round(0.3 * height) + GAP
+    figure, axes = _figure(num + 1, rows * (1 + caption / height))
+    tiles = torch.cat([data.samples[:, None], data.nearest], dim=1).flatten(0, 1)
+    across, down = draw_tiles(axes, tiles, columns=num + 1, below=caption)
+    axes.set_xticks([across[0], sum(across[1:]) / num], ["sample", "nearest images, with distance"])
     axes.xaxis.tick_top()
-    for row, distances in enumerate(data.distances.tolist()):
-        for column, distance in enumerate(distances, start=1):
-            x, y = width * column + (width - GAP) / 2, height * (row + 1) - CAPTION
-            axes.text(x, y, f"{distance:.1f}", ha="center", va="top", fontsize="small")
+    axes.tick_params(length=0)
+    for y, distances in zip(down, data.distances.tolist(), strict=True):
+        for x, distance in zip(across[1:], distances, strict=True):
+            axes.text(x, y + height / 2 + 1.5, f"{distance:.1f}", ha="center", va="top", fontsize="small")
     return figure
 
 
-def _tiles_figure(images: Tensor, *, below: int) -> tuple[Figure, Axes]:
-    """Rows and columns of images ``(R, K, C, H, W)`` as one image, white space between."""
-    rows, columns, channels, height, width = images.shape
-    tiles = pad(images.expand(-1, -1, 3 if channels == 1 else channels, -1, -1), (0, GAP, 0, below), value=255)
-    grid = tiles.permute(0, 3, 1, 4, 2).reshape(rows * (height + below), columns * (width + GAP), -1).cpu()
-    figure = Figure(
-        figsize=(0.75 * columns + 0.3, 0.75 * rows * (height + below) / (width + GAP) + 0.5), layout="constrained"
-    )
-    axes = figure.subplots()
-    axes.imshow(grid, interpolation="nearest")
-    axes.set(xticks=[], yticks=[])
-    axes.spines[:].set_visible(False)
-    return figure, axes
+def _figure(columns: float, rows: float) -> tuple[Figure, Axes]:
+    """A figure of square cells, with room for labels."""
+    figure = Figure(figsize=(0.8 * columns + 0.5, 0.8 * rows + 0.6), layout="constrained")
+    return figure, figure.subplots()

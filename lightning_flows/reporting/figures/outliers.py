@@ -15,7 +15,8 @@ from lightning_flows.data.datasets.compression import png_bits_per_dim
 from lightning_flows.dequantization import DequantizedFlow
 from lightning_flows.functional.bits import bits_per_dim
 from lightning_flows.functional.streams import stream_seed
-from lightning_flows.reporting.figures.style import COLORS, LINES
+from lightning_flows.reporting.figures.style import line
+from lightning_flows.reporting.tables.table import NONE, Table
 
 
 class ImageBits(NamedTuple):
@@ -76,17 +77,12 @@ def roc(inliers: Tensor, outliers: Tensor) -> tuple[Tensor, Tensor]:
     return false, true
 
 
-def outlier_table(data: Outliers) -> str:
-    """Markdown: mean bits per dimension of each set, and the AUROC of each score against the inliers."""
-    rows = [
-        ["images", "number", "bpd", "PNG", *(f"AUROC by {name}" for name in SCORES)],
-        ["---"] * (4 + len(SCORES)),
-        ["in distribution", *_means(data.inliers), *("–" for _ in SCORES)],
-    ]
+def outlier_table(data: Outliers) -> Table:
+    """Mean bits per dimension of each set, and the AUROC of each score against the inliers."""
+    rows = [["in distribution", *_means(data.inliers), *(NONE for _ in SCORES)]]
     for name, bits in data.outliers.items():
-        values = [auroc(*scores) for scores in _scores(data, bits).values()]
-        rows.append([name, *_means(bits), *(f"{value:.3f}" for value in values)])
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+        rows.append([name, *_means(bits), *(f"{auroc(*scores):.3f}" for scores in _scores(data, bits).values())])
+    return Table(["images", "number", "bpd", "PNG", *(f"AUROC by {name}" for name in SCORES)], rows)
 
 
 def outliers_figure(data: Outliers) -> Figure:
@@ -95,16 +91,13 @@ def outliers_figure(data: Outliers) -> Figure:
     histogram, *panels = figure.subplots(2, 2).flat
     _draw_histogram(histogram, data)
     for axes, name in zip(panels, SCORES, strict=True):
-        for (outlier, bits), color, line in zip(data.outliers.items(), COLORS[1:], LINES[1:], strict=False):
+        for i, (outlier, bits) in enumerate(data.outliers.items(), 1):
             scores = _scores(data, bits)[name]
-            axes.plot(*roc(*scores), color=color, linestyle=line, label=f"{outlier}: {auroc(*scores):.3f}")
-        axes.plot([0, 1], [0, 1], color="grey", linewidth=0.8, label="chance: 0.500")
-        axes.set(
-            title=f"ROC by {name}",
-            xlabel="share of inliers called outliers",
-            ylabel="share of outliers found",
-            box_aspect=1,
-        )
+            axes.plot(*roc(*scores), linewidth=2, label=f"{outlier}: {auroc(*scores):.3f}", **line(i))
+        axes.plot([0, 1], [0, 1], color="gray", linewidth=0.8, label="chance: 0.500")
+        axes.set(title=f"ROC by {name}", xlabel="false positive rate", ylabel="true positive rate", box_aspect=1)
+        axes.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03))  # curves of a perfect score lie on the border
+        axes.grid(alpha=0.3)
         axes.legend(title="AUROC", fontsize="small", loc="lower right")
     return figure
 
@@ -114,10 +107,10 @@ def _draw_histogram(axes: Axes, data: Outliers) -> None:
     values = torch.cat([bits.flow for bits in sets.values()])
     low, high = (math.log10(max(0.1, float(value))) for value in (values.min(), values.max()))
     bins = torch.logspace(low, high, 61).tolist()  # outliers may be several times as unlikely
-    for (name, bits), color, line in zip(sets.items(), COLORS, LINES, strict=False):
+    for i, (name, bits) in enumerate(sets.items()):
         shares = torch.full_like(bits.flow, 1 / len(bits.flow))
-        axes.hist(bits.flow, bins, weights=shares, color=color, alpha=0.35)
-        axes.hist(bits.flow, bins, weights=shares, color=color, linestyle=line, histtype="step", label=name)
+        axes.hist(bits.flow, bins, weights=shares, color=line(i)["color"], alpha=0.35)
+        axes.hist(bits.flow, bins, weights=shares, histtype="step", label=name, **line(i))
     axes.axvline(data.typical, color="black", linestyle=":", label="mean of training images")
     axes.set(title="likelihood", xlabel="bits per dimension", ylabel="share of the set's images", xscale="log")
     axes.set_box_aspect(1)

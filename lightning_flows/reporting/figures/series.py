@@ -6,12 +6,15 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
+from matplotlib import colormaps
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from torch import Tensor
 
 from lightning_flows.functional.norms import conv_norm_bound
 from lightning_flows.functional.streams import stream
-from lightning_flows.reporting.figures.style import COLORS, LINES
+from lightning_flows.reporting.figures.style import line
 
 NORMS = (0.5, 0.9, 2.0, 4.0)
 """Norms of the kernels of figure 4, the paper's 0.9 among them."""
@@ -72,26 +75,27 @@ def series_terms(
 
 
 def series_terms_figure(data: SeriesTerms) -> Figure:
-    """Bounds as lines, measured means as points; of more than four convolutions the legend names the first and last."""
+    """Bounds as lines, measured means as points; of more than four convolutions a color bar shows b."""
     figure = Figure(figsize=(6.4, 4.4), layout="constrained")
     axes = figure.subplots()
-    order = data.norms.argsort().tolist()
-    few = len(order) <= 4
-    for place, k in enumerate(order):
-        color, line = (COLORS[place], LINES[place]) if few else (COLORS[0], LINES[0])
-        named = few or place in (0, len(order) - 1)
-        label = f"$b$ = {float(data.norms[k]):.2f}" if named else None
-        alpha = 1.0 if few else 0.5
-        axes.plot(data.bounds[k], color=color, linestyle=line, alpha=alpha, label=label and f"bound, {label}")
-        axes.plot(data.mean[k], "o", color=color if few else COLORS[1], markersize=4, alpha=alpha, label=label)
+    few, scale = len(data.norms) <= 4, Normalize(float(data.norms.min()), float(data.norms.max()))
+    for place, k in enumerate(data.norms.argsort().tolist()):
+        style = line(place) if few else {"color": colormaps["viridis"](scale(float(data.norms[k]))), "alpha": 0.6}
+        label = f"$b$ = {float(data.norms[k]):.2f}" if few else None
+        axes.plot(data.bounds[k], label=label, **style)
+        axes.plot(data.mean[k], "o", color=style["color"], markersize=4)
     floor = float(data.mean[:, -1].min())
     axes.set(
         yscale="log",
         xlabel="term $i$ of the power series",
         ylabel=r"relative size  $\|M^i x\|_2 \, / \, (i!\,\|x\|_2)$",
         ylim=(max(1e-16, 10 ** math.floor(math.log10(max(floor, 1e-300)))), None),
-        xlim=(0, data.mean.shape[1] - 1),
+        xlim=(-0.3, data.mean.shape[1] - 0.7),
     )
     axes.grid(alpha=0.3)
-    axes.legend(fontsize="small", ncols=2, title="lines: bound $b^i/i!$    points: measured")
+    axes.plot([], color="gray", label="bound $b^i/i!$")
+    axes.plot([], "o", color="gray", markersize=4, label="measured mean")
+    axes.legend(fontsize="small", ncols=2 if few else 1)
+    if not few:
+        figure.colorbar(ScalarMappable(scale, "viridis"), ax=axes, label="$b$, an upper bound on the norm of the layer")
     return figure

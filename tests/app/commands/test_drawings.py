@@ -6,11 +6,12 @@ from typing import Any
 import pytest
 import torch
 
-from lightning_flows.app.commands.drawings import DRAWINGS, NUMBERS, Request, _choose, _photo
+from lightning_flows.app.commands.drawings import DRAWINGS, Request, _choose, _photo
+from lightning_flows.app.commands.figure import NUMBERS
 from lightning_flows.distributions.graph_mixture import graph_mixture
 from lightning_flows.functional.streams import stream
 from lightning_flows.modules import load_model
-from lightning_flows.reporting import figures
+from lightning_flows.reporting.figures import convolution, graphs, images, outliers, series
 from lightning_flows.transforms import ConvExponential
 from tests.app.commands.test_sample import graph_flow, save
 
@@ -19,9 +20,9 @@ from tests.app.commands.test_sample import graph_flow, save
 def given(monkeypatch: pytest.MonkeyPatch) -> dict[str, tuple[Any, ...]]:
     """What each figure was given, in place of drawing it."""
     found: dict[str, tuple[Any, ...]] = {}
-    for name in dir(figures):
-        if name.endswith("_figure"):
-            monkeypatch.setattr(figures, name, lambda *arguments, name=name: found.update({name: arguments}))
+    for module in (convolution, graphs, images, outliers, series):
+        for name in (name for name in dir(module) if name.endswith("_figure")):
+            monkeypatch.setattr(module, name, lambda *arguments, name=name: found.update({name: arguments}))
     return found
 
 
@@ -45,13 +46,13 @@ def test_the_device_is_the_one_that_is_named(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_images_are_chosen_at_random_without_repetition() -> None:
-    images = torch.arange(50)
-    some = _choose(images, 20, Request("a", seed=3))
+    all_images = torch.arange(50)
+    some = _choose(all_images, 20, Request("a", seed=3))
     assert len(set(some.tolist())) == 20
     assert some.tolist() != sorted(some.tolist())
-    assert torch.equal(some, _choose(images, 20, Request("b", seed=3)))
-    assert not torch.equal(some, _choose(images, 20, Request("a", seed=4)))
-    assert set(_choose(images, 99, Request("a")).tolist()) == set(range(50))
+    assert torch.equal(some, _choose(all_images, 20, Request("b", seed=3)))
+    assert not torch.equal(some, _choose(all_images, 20, Request("a", seed=4)))
+    assert set(_choose(all_images, 99, Request("a")).tolist()) == set(range(50))
 
 
 def test_the_photograph_lies_around_zero() -> None:
@@ -63,10 +64,10 @@ def test_the_photograph_lies_around_zero() -> None:
 def test_terms_are_those_of_the_checkpoint_s_kernels(trained: Path, given: dict[str, Any]) -> None:
     DRAWINGS["series_terms"](Request("series_terms", str(trained), seed=2))
     layers = [layer for layer in load_model(trained).modules() if isinstance(layer, ConvExponential)]
-    expected = figures.series_terms([layer.kernel() for layer in layers], seed=2)
+    expected = series.series_terms([layer.kernel() for layer in layers], seed=2)
     (found,) = given["series_terms_figure"]
     assert all(map(torch.equal, found, expected))
-    assert not torch.equal(found.norms, figures.series_terms(figures.random_kernels(seed=2), seed=2).norms)
+    assert not torch.equal(found.norms, series.series_terms(series.random_kernels(seed=2), seed=2).norms)
 
 
 def test_samples_have_number_temperature_and_seed(trained: Path, given: dict[str, Any]) -> None:

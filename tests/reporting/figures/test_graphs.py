@@ -1,8 +1,7 @@
 import torch
 
 from lightning_flows.distributions.graph_mixture import graph_mixture
-from lightning_flows.reporting.figures import graph_figure, nodes_figure
-from lightning_flows.reporting.figures.graphs import GRID, node_density
+from lightning_flows.reporting.figures.graphs import GRID, graph_figure, node_density, nodes_figure
 
 
 def test_density_of_a_node_peaks_at_the_mean_that_is_left():

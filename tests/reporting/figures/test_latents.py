@@ -14,4 +14,4 @@ def test_density_of_each_level() -> None:
     assert values == pytest.approx(expected.numpy(), abs=0.02)
     share = 1 - sum(second.get_data().values) * float(edges[1] - edges[0])
     assert share == pytest.approx((wide.abs() > 4).float().mean().item(), abs=1e-3)
-    assert f"{100 * share:.2g} % outside" in second.get_label()
+    assert f"{100 * share:.2g} % beyond ±4" in second.get_label()

@@ -3,11 +3,12 @@ import torch
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
-from lightning_flows.reporting.figures.style import COLORS, LINES, draw_map
+from lightning_flows.reporting.figures.style import COLORS, DASHES, draw_map, line
 
 
-def test_each_color_has_a_dash_pattern_of_its_own():
-    assert len(COLORS) == len(set(COLORS)) == len(LINES) == len(set(LINES))
+def test_lines_differ_in_color_and_in_gray():
+    assert len(COLORS) == len(set(COLORS)) == len(DASHES) == len(set(DASHES))
+    assert len({(style["color"], style["linestyle"]) for style in map(line, range(42))}) == 42
     rgb = torch.tensor([to_rgb(color) for color in COLORS])
     assert torch.pdist(rgb).min() > 0.25
 
@@ -38,3 +39,8 @@ def test_the_scale_is_that_of_the_limit_and_values_stay_where_they_are(dtype):
     assert len(axes.get_xticks()) == len(axes.get_yticks()) == 0
     row = shown(values, 10.0, cmap="gray")[0, :, 0]
     torch.testing.assert_close(row, (values[0].double() + 10) / 20, rtol=0, atol=1 / 128)
+
+
+def test_the_default_scale_is_that_of_the_values():
+    assert draw_map(Figure().subplots(), torch.tensor([[-3.0, 1.0]])).get_clim() == (-3, 3)
+    assert draw_map(Figure().subplots(), torch.zeros(1, 1)).get_clim() == (-1, 1)

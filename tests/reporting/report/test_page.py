@@ -33,7 +33,7 @@ def test_a_whole_run_lacks_nothing(write_run, tmp_path) -> None:
     )
     assert "<figcaption>a, epoch 0007</figcaption>" in html
     assert re.search(r'<figure class="long">\s*<img', html)
-    captions = ["Results", "Table 1 of the paper", "Runtimes and versions", "Metrics of the test"]
+    captions = ["Table 1 of the paper", "Results", "Runtimes and versions", "Metrics of the test"]
     assert re.findall("<caption>(.*?)</caption>", html) == captions
     assert "<title>Validation on SamplePhotos: bits per dimension by step</title>" in html
     assert "<title>a, step 2: 3</title>" in html
@@ -48,7 +48,8 @@ def test_each_thing_that_a_run_lacks_is_a_sentence(write_run, tmp_path) -> None:
         ("bare/version_0", "no test"),
         ("bare/version_0", "no curves"),
     ]
-    assert html.count("incomplete") == 1
+    assert html.count("incomplete") == 2  # in the header, with a link, and at the run
+    assert '1 run, <a href="#problems">1 incomplete</a>; written' in html
     for absent in ("Curves", "Newest samples", "<table", "<img", "<figure"):
         assert absent not in html
 
@@ -75,7 +76,7 @@ def test_problems_are_listed_at_the_end(write_run, tmp_path, damage: str, messag
         events.write_bytes(events.read_bytes()[:-3])
     html, num_incomplete = report(tmp_path)
     assert num_incomplete == 1
-    last = html.rpartition('<section class="problems">')[2]
+    last = html.rpartition('<section class="problems"')[2]
     (problem,) = re.findall("<li><b>a/version_0</b>: (.*?)</li>", last)
     assert message in problem
 
@@ -130,7 +131,7 @@ def test_experiments_have_links_and_sections(write_run, tmp_path) -> None:
     for name in ("a", "table1/b", "table1/c", "table2/d"):
         write_run(name)
     html = page(tmp_path)
-    links = re.findall(r'<a href="#([^"]*)">([^<]*)</a>', html)
+    links = re.findall(r'<a href="#([^"]*)">([^<]*)</a>', html.partition("<nav")[2])
     assert links == [("experiment-1", "other runs"), ("experiment-2", "table1"), ("experiment-3", "table2")]
     sections = re.findall(r'<section id="([^"]*)">\s*<h2>([^<]*)</h2>', html)
     assert sections == [("experiment-1", "Other runs"), ("experiment-2", "table1"), ("experiment-3", "table2")]

@@ -12,11 +12,10 @@ from pathlib import Path
 import torch
 import yaml
 from torch.utils.tensorboard import SummaryWriter
-from torchvision.utils import save_image
+from torchvision.utils import make_grid, save_image
 
 from lightning_flows.app.commands.report import report
 from lightning_flows.app.configs import load_configs
-from lightning_flows.callbacks.sample_grid import image_grid
 
 NUM_RUNS, STEPS, CURVES, VALIDATIONS, GRIDS = 30, 1000, 12, 50, 10
 
@@ -45,7 +44,7 @@ def write_run(folder: Path, seed: int) -> None:
         for epoch in range(VALIDATIONS):
             writer.add_scalar("val/bpd", 3.3 + 2 / (epoch + 1), epoch * STEPS // VALIDATIONS)
         for epoch in range(GRIDS):
-            grid = image_grid(torch.randint(256, (64, 3, 32, 32), generator=generator, dtype=torch.uint8))
+            grid = make_grid(torch.randint(256, (64, 3, 32, 32), generator=generator, dtype=torch.uint8))
             writer.add_image("samples", grid, epoch)
             save_image(grid / 255, folder / "samples" / f"epoch_{epoch:04d}.png")
 

@@ -1,9 +1,8 @@
-"""Callbacks: one a file."""
+"""Callbacks, one per file."""
 
 from lightning_flows.callbacks.bound_monitor import BoundMonitor
 from lightning_flows.callbacks.dashboard import Dashboard
 from lightning_flows.callbacks.equal_ranks import EqualRanks
-from lightning_flows.callbacks.graph_scatter import GraphScatter
 from lightning_flows.callbacks.interruptible import Interruptible
 from lightning_flows.callbacks.last_checkpoint import LastCheckpoint
 from lightning_flows.callbacks.latent_histogram import LatentHistogram
@@ -23,7 +22,6 @@ __all__ = [
     "BoundMonitor",
     "Dashboard",
     "EqualRanks",
-    "GraphScatter",
     "Interruptible",
     "LastCheckpoint",
     "LatentHistogram",

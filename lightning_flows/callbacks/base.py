@@ -1,10 +1,13 @@
-"""What several callbacks share: when and at what they look, and where they write."""
+"""What several callbacks share: when and at which items they look, and where they write."""
 
 from pathlib import Path
+from typing import Any
 
-from lightning.pytorch import Trainer
+from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from lightning_utilities.core.apply_func import apply_to_collection
+from torch import Tensor
 
 from lightning_flows.errors import UsageError
 from lightning_flows.training.run_folder import LAST
@@ -38,3 +41,28 @@ def run_folder(trainer: Trainer) -> Path:
             path = Path(callback.dirpath)
             return path.parent if path.name == LAST.parent.name else path
     return Path(trainer.default_root_dir)
+
+
+class ValidationItems(Callback):
+    """Base of callbacks that look at the first items of each validation, on the first rank.
+
+    Lightning validates in eval mode and without gradients, where a flow changes no state; nothing is drawn at random.
+
+    Args:
+        num_items: number of items.
+    """
+
+    def __init__(self, num_items: int) -> None:
+        self.num_items = num_items
+        self._batch: Any = None
+
+    def on_validation_batch_end(
+        self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        if batch_idx == 0 and trainer.is_global_zero and not trainer.sanity_checking:
+            self._batch = apply_to_collection(batch, Tensor, lambda value: value[: self.num_items])
+
+    def take(self) -> Any:
+        """The batch of items of this validation, once; None without any."""
+        batch, self._batch = self._batch, None
+        return batch

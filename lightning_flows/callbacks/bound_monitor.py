@@ -1,8 +1,8 @@
-"""The terms of the bound during training."""
+"""Terms of the bound during training."""
 
 from typing import Any
 
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import Callback, Trainer
 
 from lightning_flows.callbacks.base import is_due
 
@@ -12,18 +12,17 @@ class BoundMonitor(Callback):
 
     .. math:: -\log p(z) - \log|\det J| + \log q(u \mid x)
 
-    ``bound/latents``, ``bound/log_det`` and ``bound/dequantization``: in bits per dimension for images; for graphs,
-    in nats per node, there is no third. They are those of this process's batch, as ``training_step`` returns them,
-    without another pass through the flow and without a device synchronization.
+    ``bound/latents``, ``bound/log_det`` and, for images, ``bound/dequantization``: means over the batch of this
+    process, as the training step returned them, without another pass through the flow or a device synchronization.
     """
 
     def __init__(self) -> None:
-        self._due = False
+        self._is_due = False
 
-    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        self._due = is_due(trainer)  # before the optimizer's step is counted
+    def on_train_batch_start(self, trainer: Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        self._is_due = is_due(trainer)
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        if self._due and isinstance(outputs, dict):
-            for name, term in outputs.get("terms", {}).items():
+        if self._is_due:
+            for name, term in outputs["terms"].items():
                 pl_module.log(f"bound/{name}", pl_module.loss_of(term, batch).mean(), rank_zero_only=True)

@@ -1,59 +1,93 @@
-"""What TensorBoard shows first."""
+"""Layout of TensorBoard."""
 
+import re
+from collections.abc import Mapping
 from typing import Any
 
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 from torch.utils.tensorboard.summary import hparams
 
 LAYOUT = {
     "Training": {
-        "bound, train and validation": ["Multiline", ["^(train|val)/(bpd|nll)$"]],
-        "parts of the bound": ["Multiline", ["^bound/"]],
-        "gap to the exact density": ["Multiline", ["^val/gap$"]],
-        "gradient norm before clipping": ["Multiline", ["^optimizer/gradient_norm$"]],
-        "learning rate": ["Multiline", ["^optimizer/learning_rate$"]],
+        "loss, training and validation": "^(train|val)/(bpd|nll)$",
+        "terms of the bound": "^bound/",
+        "gap to the exact density": "^val/gap$",
+        "gradient norm before clipping": "^optimizer/gradient_norm$",
+        "learning rate": "^optimizer/learning_rate$",
     },
     "Inverse": {
-        "round-trip error": ["Multiline", ["^inverse/round_trip_error$"]],
-        "iterations": ["Multiline", ["^inverse/(most_)?iterations$"]],
+        "round-trip error": "^inverse/round_trip_error$",
+        "iterations": "^inverse/(most_)?iterations$",
     },
     "Runtime": {
-        "seconds of a training step": ["Multiline", ["^runtime/train_step_seconds$"]],
-        "items a second": ["Multiline", ["^runtime/images_per_second$"]],
-        "seconds of sampling, an item": ["Multiline", ["^runtime/sample_seconds_per_image$"]],
-        "peak memory, MiB": ["Multiline", ["^runtime/peak_memory_mib$"]],
+        "seconds per training step": "^runtime/train_step_seconds$",
+        "items per second": "^runtime/images_per_second$",
+        "seconds per sample": "^runtime/sample_seconds_per_image$",
+        "peak memory, MiB": "^runtime/peak_memory_mib$",
     },
 }
 """Sections of the tab Custom Scalars: titles, and patterns of tags."""
-MEANINGLESS = {"bpd": {"gap to the exact density"}, "nll": {"iterations"}}
-"""Charts that stay empty for images and for graphs, by the unit of the loss."""
+OF_VALIDATION = ("^val/", "^inverse/")
+"""Patterns that a chart is left out for if the first validation logged nothing that matches."""
 
 
 class Dashboard(Callback):
-    """Lay TensorBoard's tab Custom Scalars out, and put the run into the tab HParams with what validation monitors.
+    """Lay out TensorBoard's tab Custom Scalars after the first validation, and put the run into the tab HParams.
 
-    Hyper-parameters are those of model and data; the metric, ``val/bpd`` or ``val/nll``, is the last one logged.
+    Hyperparameters are those of model and data; the metric is the last ``val/loss``.
     """
 
+    def __init__(self) -> None:
+        self._is_laid_out = False
+
     @rank_zero_only
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write layout and hyper-parameters."""
-        logger = trainer.logger
-        if not isinstance(logger, TensorBoardLogger):
+    def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
+        self._is_laid_out = False
+        if isinstance(logger := trainer.logger, TensorBoardLogger):
+            of_data = getattr(getattr(trainer, "datamodule", None), "hparams", {})
+            for summary in hparams(flat(of_data) | flat(pl_module.hparams), {"val/loss": 0.0}):
+                logger.experiment.file_writer.add_summary(summary)
+
+    @rank_zero_only
+    def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
+        if not trainer.sanity_checking and trainer.state.fn == "fit":
+            self._lay_out(trainer)
+
+    @rank_zero_only
+    def on_train_end(self, trainer: Trainer, pl_module: Any) -> None:
+        self._lay_out(trainer)  # without any validation
+
+    def _lay_out(self, trainer: Trainer) -> None:
+        if self._is_laid_out or not isinstance(trainer.logger, TensorBoardLogger):
             return
-        unit = getattr(pl_module, "unit", "loss")
-        metric, empty = f"val/{unit}", MEANINGLESS.get(unit, set())
-        logger.experiment.add_custom_scalars(
-            {section: {k: v for k, v in charts.items() if k not in empty} for section, charts in LAYOUT.items()}
-        )
-        datamodule = getattr(trainer, "datamodule", None)
-        parameters = dict(getattr(datamodule, "hparams", {})) | dict(pl_module.hparams)
-        writer = logger.experiment._get_file_writer()
-        for summary in hparams({key: _plain(value) for key, value in parameters.items()}, {metric: 0.0}):
-            writer.add_summary(summary)
+        self._is_laid_out = True
+
+        def has_content(pattern: str) -> bool:
+            return not pattern.startswith(OF_VALIDATION) or any(
+                re.match(pattern, tag) for tag in trainer.callback_metrics
+            )
+
+        layout = {
+            section: {title: ["Multiline", [pattern]] for title, pattern in charts.items() if has_content(pattern)}
+            for section, charts in LAYOUT.items()
+        }
+        trainer.logger.experiment.add_custom_scalars(layout)
 
 
-def _plain(value: Any) -> bool | int | float | str:
-    return value if isinstance(value, bool | int | float | str) else str(value)
+def flat(parameters: Mapping[str, Any], prefix: str = "") -> dict[str, bool | int | float | str]:
+    """Hyperparameters by dotted names; a component is the name of its class, and its arguments.
+
+    >>> flat({"flow": {"class_path": "flows.Glow", "init_args": {"num_levels": 2}}, "shape": (1, 2)})
+    {'flow': 'Glow', 'flow.num_levels': 2, 'shape': '(1, 2)'}
+    """
+    found: dict[str, bool | int | float | str] = {}
+    for key, value in parameters.items():
+        if isinstance(value, Mapping):
+            if "class_path" in value:
+                found[prefix + key] = str(value["class_path"]).rpartition(".")[2]
+            found |= flat(value.get("init_args", {}) if "class_path" in value else value, f"{prefix}{key}.")
+        else:
+            found[prefix + key] = value if isinstance(value, bool | int | float | str) else str(value)
+    return found

@@ -63,9 +63,7 @@ class Interruptible(Callback):
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._listen(interrupt)
 
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
         self._is_saved = False
         self._synchronize(trainer, pl_module)
 
@@ -96,13 +94,7 @@ class Interruptible(Callback):
         self._restart_clock()
 
     def on_validation_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int, *args: Any
     ) -> None:
         training = trainer.state.fn is TrainerFn.FITTING and not trainer.sanity_checking
         if not training or trainer.fit_loop.batch_idx < 0 or batch_idx >= self._common_val_batches:
@@ -124,7 +116,7 @@ class Interruptible(Callback):
             progress = loops["epoch_loop.batch_progress"]
             progress["is_last_batch"] = False
             for counts in (progress["total"], progress["current"]):
-                counts["ready"] = counts["ready"] - 1
+                counts["ready"] -= 1
         elif self._rewind == "validation":  # its partial sums are not in the checkpoint
             progress = loops["epoch_loop.val_loop.batch_progress"]
             for counts in (progress["total"], progress["current"]):
@@ -142,8 +134,7 @@ class Interruptible(Callback):
 
     def _synchronize(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Decide whether to save or stop; several ranks reduce their wishes after equal numbers of calls."""
-        due = 0 < 60 * self.every_n_minutes < time.monotonic() - self._saved_at
-        wishes = [self._signal is not None, due]
+        wishes = [self._signal is not None, 0 < 60 * self.every_n_minutes < time.monotonic() - self._saved_at]
         self._calls += 1
         if trainer.world_size > 1:
             if self._calls < self._calls_between_reductions:

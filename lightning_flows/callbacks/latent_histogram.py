@@ -1,4 +1,4 @@
-"""Latents against the normal distribution that they are to follow."""
+"""Latents compared with the normal distribution that they should follow."""
 
 from typing import Any
 
@@ -8,21 +8,20 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 
-from lightning_flows.callbacks.base import every
-from lightning_flows.callbacks.watched import ValidationItems
+from lightning_flows.callbacks.base import ValidationItems, every
 from lightning_flows.reporting.figures.latents import latents_figure
 
 
 class LatentHistogram(ValidationItems):
-    """Show how the latents of validation items are distributed, after validations: to TensorBoard alone.
+    """Show the distribution of the latents of a few items after validations, in TensorBoard only.
 
     Histograms ``latents/level_1`` … of what each level factors out, standardized by its prior, beside
-    ``latents/normal``, the same number of quantiles of the standard normal distribution; and a figure ``latents`` with
-    all of them and the normal density.
+    ``latents/normal``, as many quantiles of the standard normal distribution; and a figure ``latents`` with all of them
+    and the normal density.
 
     Args:
         num_items: validation items that are encoded.
-        every_n_epochs: validations between two of them.
+        every_n_epochs: epochs between two looks.
     """
 
     def __init__(self, num_items: int = 32, every_n_epochs: int = 1) -> None:
@@ -31,28 +30,25 @@ class LatentHistogram(ValidationItems):
 
     @rank_zero_only
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
-        """Encode, show."""
-        watched, logger = self.take(pl_module), trainer.logger
+        batch, logger = self.take(), trainer.logger
         due = trainer.current_epoch % self.every_n_epochs == 0
-        if watched is None or not isinstance(logger, TensorBoardLogger) or not due:
+        if batch is None or not isinstance(logger, TensorBoardLogger) or not due:
             return
-        latents = pl_module.standardize(pl_module.encode(watched.batch))
-        levels = [
-            (latent[watched.exists] if latent.shape == watched.exists.shape else latent).float().flatten().cpu()
-            for latent in latents
-        ]
-        levels = [latent[latent.isfinite()] for latent in levels]
-        if any(latent.numel() == 0 for latent in levels):
+        _, exists = pl_module.values(batch)
+        latents = pl_module.standardize(pl_module.encode(batch))
+        levels = [z[exists] if z.shape == exists.shape else z for z in latents]  # padding has no latents
+        levels = [z[z.isfinite()].float().cpu() for z in levels]
+        if any(z.numel() == 0 for z in levels):
             return
         step = trainer.global_step
-        for number, latent in enumerate(levels, 1):
-            logger.experiment.add_histogram(f"latents/level_{number}", latent, step)
+        for number, z in enumerate(levels, 1):
+            logger.experiment.add_histogram(f"latents/level_{number}", z, step)
         logger.experiment.add_histogram("latents/normal", normal_quantiles(levels[-1].numel()), step)
         logger.experiment.add_figure("latents", latents_figure(levels), step)
 
 
 def normal_quantiles(num: int) -> Tensor:
-    """Values that share the mass of the standard normal distribution equally: ``(num,)``.
+    """Quantiles ``(num,)`` that divide the standard normal distribution into equal masses.
 
     >>> normal_quantiles(3)
     tensor([-0.9674,  0.0000,  0.9674])

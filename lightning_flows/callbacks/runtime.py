@@ -1,4 +1,4 @@
-"""Runtime of training steps and of sampling."""
+"""Runtime of training steps."""
 
 import json
 import resource
@@ -8,104 +8,78 @@ import time
 from typing import Any
 
 import torch
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.utilities import rank_zero_only
 
 from lightning_flows import __version__
 from lightning_flows.callbacks.base import run_folder
-from lightning_flows.errors import ConvergenceError
 from lightning_flows.files import replaced
-from lightning_flows.functional.streams import stream
 
 
 class RuntimeMonitor(Callback):
-    """Measure a training step and sampling, without data loading and warm-up, synchronized with the device.
+    """Measure a training step once per run, without data loading and warm-up, and memory after each epoch.
 
-    In each epoch the steps after ``skip_steps`` are timed, ``max_steps`` of them at most; after each validation
-    ``num_samples`` images (or graphs) are drawn. Logs ``runtime/train_step_seconds``, ``runtime/images_per_second``
-    (of this process) and ``runtime/sample_seconds_per_image``, medians, and ``runtime/peak_memory_mib``. Keeps the last
-    ones in ``runtime.json`` in the run's folder, with the batch size, device, peak memory and versions they were
-    measured with. Peak memory, there in bytes, is what tensors took on a GPU, and what the process took on a CPU;
-    ``cpu_seconds`` is what all cores together spent on the run so far, evaluation included.
+    The first ``skip_steps`` steps are not timed; the device is synchronized before and after each of the next
+    ``num_steps``, and never again. Logs ``runtime/train_step_seconds`` and ``runtime/images_per_second`` of this
+    process, medians, and after each epoch ``runtime/peak_memory_mib``. Keeps them in ``runtime.json`` in the run's
+    folder, with the time per sample that SampleGrid measured, the batch size, device and versions. Peak memory, there
+    in bytes, is that of tensors on a GPU, and of the process on a CPU; ``cpu_seconds`` is the CPU time of all cores
+    since the run started or resumed, evaluation included.
 
     Args:
-        skip_steps: steps at the start of an epoch that are not timed.
-        max_steps: steps that are timed per epoch.
-        num_samples: images that are drawn; 0 leaves sampling out.
+        skip_steps: steps at the start of a run that are not timed.
+        num_steps: steps that are timed.
     """
 
-    def __init__(self, skip_steps: int = 3, max_steps: int = 50, num_samples: int = 64) -> None:
-        self.skip_steps, self.max_steps, self.num_samples = skip_steps, max_steps, num_samples
-        self.results: dict[str, Any] = {}
-        self._steps: list[float] = []
-        self._cpu_start = 0.0
-        self._start: float | None = None
-        self._batch_size = 0
+    def __init__(self, skip_steps: int = 3, num_steps: int = 20) -> None:
+        self.skip_steps, self.num_steps = skip_steps, num_steps
+        self._reset()
 
-    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Note what the process has used so far."""
+    def _reset(self) -> None:
+        self._results: dict[str, float] = {}
+        self._seconds: list[float] = []
+        self._num_seen, self._batch_size = 0, 0
+        self._start: float | None = None
         self._cpu_start = time.process_time()
 
-    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """Start the clock."""
-        timed = self.skip_steps <= batch_idx < self.skip_steps + self.max_steps
+    def on_fit_start(self, trainer: Trainer, pl_module: Any) -> None:
+        self._reset()
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        timed = self.skip_steps <= self._num_seen < self.skip_steps + self.num_steps
         self._start = _now(pl_module.device) if timed else None
 
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        """Stop the clock."""
+    def on_train_batch_end(self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        self._num_seen += 1
         if self._start is not None:
-            self._steps.append(_now(pl_module.device) - self._start)
-            self._batch_size = len(batch["index"])
-            self._start = None
+            self._seconds.append(_now(pl_module.device) - self._start)
+            self._batch_size = pl_module.batch_size_of(batch)
 
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Log the epoch's median step."""
-        if not self._steps:
-            return
-        step = statistics.median(self._steps)
-        self._steps = []
-        self.results |= {
-            "train_step_seconds": step,
-            "images_per_second": self._batch_size / step,
-            "batch_size": self._batch_size,
-        }
-        pl_module.log("runtime/train_step_seconds", step, rank_zero_only=True)
-        pl_module.log("runtime/images_per_second", self._batch_size / step, rank_zero_only=True)
-        pl_module.log("runtime/peak_memory_mib", _peak_memory(pl_module.device) / 2**20, rank_zero_only=True)
-        self._write(trainer, pl_module)
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
+        if self._seconds:
+            step = statistics.median(self._seconds)
+            speed = {"train_step_seconds": step, "images_per_second": self._batch_size / step}
+            pl_module.log_dict({f"runtime/{name}": value for name, value in speed.items()}, rank_zero_only=True)
+            self._results |= speed | {"batch_size": self._batch_size}
+            self._seconds = []
+        memory = _peak_memory(pl_module.device)
+        pl_module.log("runtime/peak_memory_mib", memory / 2**20, rank_zero_only=True)
+        if (sampling := trainer.callback_metrics.get("runtime/sample_seconds_per_image")) is not None:
+            self._results["sample_seconds_per_image"] = float(sampling)
+        self._write(trainer, pl_module, memory)
 
     @rank_zero_only
-    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Time one drawing of images."""
-        if trainer.sanity_checking or self.num_samples < 1:
-            return
-        generator = stream(0, "timed samples", device=pl_module.device)
-        start = _now(pl_module.device)
-        try:
-            pl_module.sample(self.num_samples, generator=generator)
-        except ConvergenceError:  # nothing was drawn, so there is nothing to time; SampleGrid tells of it
-            return
-        seconds = (_now(pl_module.device) - start) / self.num_samples
-        self.results |= {"sample_seconds_per_image": seconds, "num_samples": self.num_samples}
-        pl_module.log("runtime/sample_seconds_per_image", seconds, rank_zero_only=True)
-        self._write(trainer, pl_module)
-
-    @rank_zero_only
-    def _write(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def _write(self, trainer: Trainer, pl_module: Any, memory: int) -> None:
         if trainer.fast_dev_run:  # type: ignore[attr-defined]
             return  # a trial run writes no files
         device = pl_module.device
-        name = (
-            torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
-        )
-        record = self.results | {
+        on_cpu = f"CPU, {torch.get_num_threads()} threads"
+        record = self._results | {
             "num_devices": trainer.world_size,
-            "device": name,
+            "device": torch.cuda.get_device_name(device) if device.type == "cuda" else on_cpu,
             "precision": str(trainer.precision),
             "cpu_seconds": time.process_time() - self._cpu_start,
-            "peak_memory_bytes": _peak_memory(device),
+            "peak_memory_bytes": memory,
             "torch": torch.__version__,
             "lightning_flows": __version__,
         }
@@ -120,7 +94,7 @@ def _peak_memory(device: torch.device) -> int:
 
 
 def _now(device: torch.device) -> float:
-    """Seconds on a clock, after the device has done what it was given."""
+    """Seconds on a clock, once the device has finished its work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return time.perf_counter()

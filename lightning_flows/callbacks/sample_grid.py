@@ -1,11 +1,12 @@
-"""Sampled images as training goes."""
+"""Samples during training."""
 
+import time
 from typing import Any
 
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
-from torchvision.utils import save_image
+from torchvision.io import encode_png
 
 from lightning_flows.callbacks.base import every, run_folder
 from lightning_flows.errors import ConvergenceError
@@ -14,13 +15,16 @@ from lightning_flows.functional.streams import stream
 
 
 class SampleGrid(Callback):
-    """Draw the same latents after each validation: a grid for TensorBoard and a PNG in the run's ``samples`` folder.
+    """Draw samples from the same noise after validations: for TensorBoard, and as PNG in the run's folder ``samples``.
+
+    Images are laid out in a grid, graphs are a scatter plot of their nodes. Logs ``runtime/sample_seconds_per_image``,
+    the time that sampling took, per image or graph.
 
     Args:
-        num_samples: images in the grid.
-        every_n_epochs: validations between two grids.
+        num_samples: number of samples.
+        every_n_epochs: epochs between two drawings; the last epoch is always drawn.
         temperature: factor on the noise.
-        seed: of the latents; the same noise each time.
+        seed: seed of the noise.
     """
 
     def __init__(self, num_samples: int = 64, every_n_epochs: int = 1, temperature: float = 1.0, seed: int = 0) -> None:
@@ -29,20 +33,21 @@ class SampleGrid(Callback):
 
     @rank_zero_only
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
-        """Draw, show, save."""
-        if trainer.sanity_checking or trainer.current_epoch % self.every_n_epochs:
+        epoch, last = trainer.current_epoch, (trainer.max_epochs or 0) - 1
+        if trainer.sanity_checking or (epoch % self.every_n_epochs and epoch != last):
             return
         generator = stream(self.seed, "sample grid", device=pl_module.device)
+        start = time.perf_counter()
         try:
-            samples = pl_module.sample(self.num_samples, temperature=self.temperature, generator=generator)
-        except ConvergenceError as error:  # training goes on: the model may become invertible again
-            rank_zero_warn(f"no sample grid in epoch {trainer.current_epoch}: {error}")
+            samples = pl_module.sample(self.num_samples, temperature=self.temperature, generator=generator).cpu()
+        except ConvergenceError as error:  # training continues: the model may become invertible again
+            rank_zero_warn(f"no samples in epoch {epoch}: {error}")
             return
-        grid = pl_module.draw(samples)
+        seconds = (time.perf_counter() - start) / self.num_samples
+        pl_module.log("runtime/sample_seconds_per_image", seconds, rank_zero_only=True)
+        image = pl_module.draw(samples)
         if isinstance(trainer.logger, TensorBoardLogger):
-            trainer.logger.experiment.add_image("samples", grid, trainer.global_step)
-        if trainer.fast_dev_run:  # type: ignore[attr-defined]
-            return  # a trial run writes no files
-        folder = folder_inside(run_folder(trainer), "samples")
-        with replaced(folder / f"epoch_{trainer.current_epoch:04d}.png") as file:
-            save_image(grid / 255, file, format="png")
+            trainer.logger.experiment.add_image("samples", image, trainer.global_step)
+        if not trainer.fast_dev_run:  # type: ignore[attr-defined]  # a trial run writes no files
+            with replaced(folder_inside(run_folder(trainer), "samples") / f"epoch_{epoch:04d}.png") as file:
+                file.write(encode_png(image).numpy().tobytes())

@@ -1,4 +1,4 @@
-"""Models of all processes are compared to the bit."""
+"""The models of all ranks are compared bit for bit."""
 
 from types import SimpleNamespace
 
@@ -10,7 +10,7 @@ from lightning_flows.callbacks import EqualRanks
 from lightning_flows.callbacks.equal_ranks import checksum
 from lightning_flows.errors import RankError, UsageError
 from lightning_flows.functional import ranks
-from lightning_flows.modules import base
+from lightning_flows.modules import FlowModule
 
 
 def tensors() -> list[torch.Tensor]:
@@ -64,8 +64,9 @@ def test_a_rank_that_differs_stops_the_run(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_processes_that_start_at_different_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = SimpleNamespace(global_step=5, device="cpu", _resumed=None)
     gather(monkeypatch, [0, 0])
-    base._check_same_start(torch.tensor(5))
+    FlowModule.on_train_start(module)
     gather(monkeypatch, [0, -5])
     with pytest.raises(UsageError, match="start at one step; got 0, 5: all hosts must see the same folder"):
-        base._check_same_start(torch.tensor(5))
+        FlowModule.on_train_start(module)

@@ -69,7 +69,7 @@ class StopAt(Callback):
         ({"val_check_interval": 2}, [], 4 * STEPS),
         ({"val_check_interval": 2, "max_epochs": -1, "max_steps": 3}, [], 3),
         ({"check_val_every_n_epoch": 3}, [], 4 * STEPS),
-        ({"max_epochs": 9}, [EarlyStopping("val/bpd", patience=1)], 3 * STEPS),
+        ({"max_epochs": 9}, [EarlyStopping("val/loss", patience=1)], 3 * STEPS),
         ({"max_epochs": 9}, [StopAt(STEPS + 2)], STEPS + 2),
         ({"accumulate_grad_batches": 2}, [], 4 * 3),
     ],

@@ -22,9 +22,14 @@ def test_error_is_that_of_the_first_items(tmp_path: Path) -> None:
 
 def test_a_wrong_inverse_is_seen(tmp_path: Path, monkeypatch) -> None:
     module = KINDS["sylvester"][0]()
-    decode = module.model.flow.decode_reported
+    decode = module.decode_reported
+
+    def shifted(*args):
+        x, reports = decode(*args)
+        return x + 2, reports
+
     monkeypatch.setitem(KINDS, "wrong", (lambda: module, KINDS["sylvester"][1]))
-    monkeypatch.setattr(module.model.flow, "decode_reported", lambda z: (decode(z)[0] + 2, []))
+    monkeypatch.setattr(module, "decode_reported", shifted)
     fit(tmp_path, "wrong", [RoundTrip()], max_epochs=1)
     assert curve(tmp_path, "inverse/round_trip_error") == pytest.approx([2], abs=0.1)
 
@@ -32,11 +37,31 @@ def test_a_wrong_inverse_is_seen(tmp_path: Path, monkeypatch) -> None:
 def test_an_inverse_that_does_not_converge_does_not_end_training(tmp_path: Path, monkeypatch) -> None:
     module = KINDS["sylvester"][0]()
 
-    def refuse(*args, **options):
-        raise ConvergenceError("expected convergence", 1.0)
+    def refuse(*args):
+        raise ConvergenceError("no convergence", 1.0)
 
     monkeypatch.setitem(KINDS, "stuck", (lambda: module, KINDS["sylvester"][1]))
-    monkeypatch.setattr(module.model.flow, "decode_reported", refuse)
-    with pytest.warns(UserWarning, match="no round trip in epoch 0: expected convergence"):
+    monkeypatch.setattr(module, "decode_reported", refuse)
+    with pytest.warns(UserWarning, match="no round trip in epoch 0: no convergence"):
         assert fit(tmp_path, "stuck", [RoundTrip()], max_epochs=1).global_step == 2
     assert "inverse/round_trip_error" not in events(tmp_path).Tags()["scalars"]
+
+
+def test_padding_is_ignored(tmp_path: Path, monkeypatch) -> None:
+    module = KINDS["graph"][0]()
+    values, decode = module.values, module.decode_reported
+
+    def padded(batch):
+        x, exists = values(batch)
+        return x, exists & (torch.arange(4) < 3)[:, None]
+
+    def wrong_at_padding(*args):
+        x, reports = decode(*args)
+        x[:, 3] = 100.0
+        return x, reports
+
+    monkeypatch.setattr(module, "values", padded)
+    monkeypatch.setattr(module, "decode_reported", wrong_at_padding)
+    monkeypatch.setitem(KINDS, "padded", (lambda: module, KINDS["graph"][1]))
+    fit(tmp_path, "padded", [RoundTrip()], max_epochs=1)
+    assert curve(tmp_path, "inverse/round_trip_error")[0] < 1e-3

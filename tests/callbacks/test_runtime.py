@@ -1,27 +1,32 @@
 import json
+from pathlib import Path
 
 import pytest
-import torch
 
-from lightning_flows.callbacks import RuntimeMonitor
-from tests.callbacks.test_sample_grid import fit
-from tests.small_modules import image_module
+from lightning_flows.callbacks import RuntimeMonitor, SampleGrid, runtime
+from tests.callbacks.test_monitors import curve, fit
 
 
-def test_medians_are_logged_and_kept(tmp_path) -> None:
-    trainer = fit(tmp_path, image_module(), [RuntimeMonitor(skip_steps=1, num_samples=3)])
-    (path,) = tmp_path.rglob("runtime.json")
-    record = json.loads(path.read_text())
-    assert record["batch_size"] == 8
-    assert record["num_samples"] == 3
-    assert record["num_devices"] == 1
-    assert record["images_per_second"] * record["train_step_seconds"] == pytest.approx(8)
-    logged = trainer.callback_metrics
+def record(folder: Path) -> dict:
+    return json.loads((folder / "runtime.json").read_text())
+
+
+def test_medians_are_logged_and_kept(tmp_path: Path) -> None:
+    fit(tmp_path, "sylvester", [RuntimeMonitor(skip_steps=1), SampleGrid(num_samples=2)])
+    kept = record(tmp_path)
+    assert kept["batch_size"] == 8
+    assert kept["num_devices"] == 1
     for name in ("train_step_seconds", "images_per_second", "sample_seconds_per_image"):
-        torch.testing.assert_close(logged[f"runtime/{name}"].item(), record[name], rtol=1e-5, atol=0)
+        assert kept[name] == pytest.approx(curve(tmp_path, f"runtime/{name}")[-1], rel=1e-5)
+    assert len(curve(tmp_path, "runtime/peak_memory_mib")) == 2  # once per epoch
 
 
-def test_warm_up_is_not_timed(tmp_path) -> None:
-    monitor = RuntimeMonitor(skip_steps=2, num_samples=0)  # an epoch has two steps
-    fit(tmp_path, image_module(), [monitor])
-    assert monitor.results == {}
+@pytest.mark.parametrize(("options", "num_timed"), [({}, 1), ({"skip_steps": 0}, 4), ({"num_steps": 0}, 0)])
+def test_the_device_is_synchronized_in_timed_steps_only(
+    tmp_path: Path, options: dict, num_timed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synchronized = []
+    monkeypatch.setattr(runtime, "_now", lambda device: synchronized.append(1) or len(synchronized))
+    fit(tmp_path, "graph", [RuntimeMonitor(**options)])  # four steps
+    assert len(synchronized) == 2 * num_timed
+    assert ("train_step_seconds" in record(tmp_path)) is (num_timed > 0)

@@ -1,69 +1,87 @@
+from pathlib import Path
+
 import pytest
 import torch
-from lightning.pytorch import Trainer
-from torchvision.io import ImageReadMode, read_image
+from lightning.pytorch.utilities import rank_zero_only
+from torchvision.io import read_image
 
-from lightning_flows.callbacks import GraphScatter, LatentHistogram, RuntimeMonitor, SampleGrid
-from lightning_flows.errors import ConvergenceError, UsageError
+from lightning_flows.callbacks import LatentHistogram, RuntimeMonitor, SampleGrid
+from lightning_flows.errors import ConvergenceError, OutputError, UsageError
 from lightning_flows.functional.streams import stream
-from tests.small_modules import Stripes, image_module
+from tests.callbacks.test_monitors import KINDS, curve, events, fit
 
 
-def fit(folder, module, callbacks, **kwargs) -> Trainer:
-    trainer = Trainer(
-        default_root_dir=folder, max_epochs=2, callbacks=callbacks, accelerator="cpu", enable_progress_bar=False,
-        enable_model_summary=False, log_every_n_steps=1, enable_checkpointing=False, **kwargs,
-    )  # fmt: skip
-    trainer.fit(module, Stripes())
-    return trainer
+@pytest.mark.parametrize("kind", ["sylvester", "graph"])
+def test_a_png_per_epoch_shows_samples_of_the_same_noise(tmp_path: Path, kind: str, monkeypatch) -> None:
+    module = KINDS[kind][0]()
+    noises, sample = [], module.sample
+
+    def watch(*args, generator, **options):
+        noises.append(torch.rand(3, generator=generator.clone_state()))
+        return sample(*args, generator=generator, **options)
+
+    monkeypatch.setattr(module, "sample", watch)
+    monkeypatch.setitem(KINDS, "watched", (lambda: module, KINDS[kind][1]))
+    fit(tmp_path, "watched", [SampleGrid(num_samples=4)])
+    assert torch.equal(noises[0], noises[1])
+    files = sorted((tmp_path / "samples").iterdir())
+    assert [file.name for file in files] == ["epoch_0000.png", "epoch_0001.png"]
+    expected = module.draw(sample(4, generator=stream(0, "sample grid")))
+    assert torch.equal(read_image(str(files[1])), expected)
+    assert [event.step for event in events(tmp_path).Images("samples")] == [2, 4]
 
 
-def test_same_latents_each_time(tmp_path) -> None:
-    module = image_module()
-    drawn = []
-    sample = module.sample
-
-    def watch(*args, **kwargs):
-        latents = torch.rand(3, generator=kwargs["generator"].clone_state())
-        drawn.append((latents, sample(*args, **kwargs)))
-        return drawn[-1][1]
-
-    module.sample = watch
-    fit(tmp_path, module, [SampleGrid(num_samples=4)])
-    grids = sorted(tmp_path.rglob("epoch_*.png"))
-    assert [grid.name for grid in grids] == ["epoch_0000.png", "epoch_0001.png"]
-    assert len(drawn) == 2
-    assert torch.equal(drawn[0][0], drawn[1][0])
-    assert torch.equal(drawn[1][1], sample(4, generator=stream(0, "sample grid")))
-    shown = read_image(str(grids[1]), ImageReadMode.RGB)
-    assert torch.equal(shown, image_module().draw(drawn[1][1]))
+def test_every_few_epochs_and_the_last(tmp_path: Path) -> None:
+    fit(tmp_path, "graph", [SampleGrid(num_samples=2, every_n_epochs=2)], max_epochs=4)
+    assert sorted(file.stem for file in (tmp_path / "samples").iterdir()) == ["epoch_0000", "epoch_0002", "epoch_0003"]
+    assert len(curve(tmp_path, "runtime/sample_seconds_per_image")) == 3
 
 
-def test_training_is_the_same_with_and_without_samples(tmp_path) -> None:
+def test_training_is_the_same_with_and_without_samples(tmp_path: Path) -> None:
     def weights(callbacks):
-        torch.manual_seed(0)
-        module = image_module()
-        fit(tmp_path, module, callbacks)
+        module = fit(tmp_path, "sylvester", callbacks).lightning_module
         return torch.cat([p.detach().flatten() for p in module.parameters()])
 
-    assert torch.equal(weights([]), weights([SampleGrid(num_samples=2), RuntimeMonitor(num_samples=2)]))
+    assert torch.equal(weights([]), weights([SampleGrid(num_samples=2), RuntimeMonitor()]))
 
 
-def test_a_sample_that_does_not_converge_does_not_end_training(tmp_path, monkeypatch) -> None:
-    module = image_module()
+def test_samples_that_do_not_converge_do_not_end_training(tmp_path: Path, monkeypatch) -> None:
+    module = KINDS["sylvester"][0]()
 
-    def refuse(*args, **kwargs):
-        raise ConvergenceError("expected convergence", 1.0)
+    def refuse(*args, **options):
+        raise ConvergenceError("no convergence", 1.0)
 
-    monkeypatch.setattr(module.model, "sample", refuse)
-    assert fit(tmp_path, module, [SampleGrid(), RuntimeMonitor()]).global_step == 4
-
-
-def test_grid_is_square() -> None:
-    assert image_module().draw(torch.zeros(5, 3, 8, 8, dtype=torch.uint8)).shape == (3, 2 * 10 + 2, 3 * 10 + 2)
+    monkeypatch.setattr(module, "sample", refuse)
+    monkeypatch.setitem(KINDS, "stuck", (lambda: module, KINDS["sylvester"][1]))
+    with pytest.warns(UserWarning, match="no samples in epoch 0: no convergence"):
+        assert fit(tmp_path, "stuck", [SampleGrid(), RuntimeMonitor()]).global_step == 4
 
 
-@pytest.mark.parametrize("kind", [GraphScatter, LatentHistogram, SampleGrid])
-def test_never_is_no_number_of_epochs(kind: type) -> None:
+def test_only_the_first_rank_draws(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(rank_zero_only, "rank", 1)
+    SampleGrid().on_validation_epoch_end(None, None)
+
+
+def test_a_trial_run_writes_no_file(tmp_path: Path) -> None:
+    fit(tmp_path, "graph", [SampleGrid(num_samples=2)], fast_dev_run=True)
+    assert not list(tmp_path.rglob("*.png"))
+
+
+def test_no_file_is_written_through_a_link(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/samples").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(OutputError, match="samples"):
+        fit(tmp_path / "run", "graph", [SampleGrid(num_samples=2)], max_epochs=1)
+    (tmp_path / "run/samples").unlink()
+    (tmp_path / "run/samples").mkdir()
+    (tmp_path / "run/samples/epoch_0000.png").symlink_to(tmp_path / "elsewhere/a.png")
+    fit(tmp_path / "run", "graph", [SampleGrid(num_samples=2)], max_epochs=1)
+    assert not list((tmp_path / "elsewhere").iterdir())
+    assert not (tmp_path / "run/samples/epoch_0000.png").is_symlink()
+
+
+@pytest.mark.parametrize("kind", [LatentHistogram, SampleGrid])
+def test_never_is_not_a_number_of_epochs(kind: type) -> None:
     with pytest.raises(UsageError, match="every_n_epochs is 0: give at least 1, or leave the callback out"):
         kind(every_n_epochs=0)

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from lightning_flows.data import ImageFolderDataModule
-from lightning_flows.data.datasets import sources
+from lightning_flows.data.datasets import archives
 from lightning_flows.errors import DataError, UsageError
 
 JPEG_TAR = Path(__file__).parents[3] / "shared/data/cifar10-jpeg-10k.tar"
@@ -146,7 +146,7 @@ def test_an_archive_is_listed_once(tmp_path, layout, monkeypatch):
     with tarfile.open(tmp_path / "x.tar.gz", "w:gz") as tar:
         tar.add(root, arcname=".")
     opened, open_gzip = [], gzip.open
-    monkeypatch.setitem(sources._COMPRESSIONS, b"\x1f\x8b", lambda file: opened.append(file) or open_gzip(file))
+    monkeypatch.setitem(archives._COMPRESSIONS, b"\x1f\x8b", lambda file: opened.append(file) or open_gzip(file))
     data = ImageFolderDataModule(str(tmp_path / "x.tar.gz"), size=8)
     data.split_arguments()
     data.setup("fit")

@@ -1,5 +1,7 @@
 """Read the images of a folder or archive, of any size, into one tensor."""
 
+import os
+import stat
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -9,11 +11,12 @@ from pathlib import Path, PurePosixPath
 import torch
 from tqdm import tqdm
 
+from lightning_flows.data.datasets.archives import TarSource, ZipSource
 from lightning_flows.data.datasets.decoding import MAX_SIDE, center_crop, decode, reason
 from lightning_flows.data.datasets.images import ImageDataset
 from lightning_flows.data.datasets.layouts import find_layout, split_of
 from lightning_flows.data.datasets.memory import empty_images
-from lightning_flows.data.datasets.sources import is_image, open_source, printable
+from lightning_flows.data.datasets.sources import EXPECTED, SUFFIXES, FolderSource, ImageSource, is_image, printable
 from lightning_flows.errors import DataError, UsageError
 
 
@@ -183,6 +186,35 @@ class ImageFiles:
         return f"{total} file{'s' * (total > 1)} left out ({', '.join(described)})" if total else ""
 
 
+def open_source(root: str | Path) -> ImageSource:
+    """List the image files below ``root``: a folder, a tar archive (``.tar``, ``.tar.gz``, …) or a zip archive.
+
+    Raises: DataError if root is missing, is neither a folder nor an archive, cannot be read, or contains no images.
+    """
+    path = Path(root)
+    if not str(root):
+        raise DataError(f"root is empty: {EXPECTED}, or . for the current folder")
+    try:
+        mode = os.stat(path).st_mode
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise DataError(f"{printable(path)} does not exist: {EXPECTED}; correct root") from error
+    except (OSError, ValueError) as error:  # such as a name that is too long, a folder without permission, or NUL
+        raise DataError(f"{printable(path)} cannot be opened ({error}): correct root") from error
+    if stat.S_ISDIR(mode):
+        source: ImageSource = FolderSource(path)
+    elif stat.S_ISREG(mode):
+        source = ZipSource(path) if _is_zip(path) else TarSource(path)
+    else:
+        raise DataError(f"{printable(path)} is neither a folder nor a regular file: {EXPECTED}")
+    source.names.sort()
+    if not source.names:
+        found = f"found {len(source.others)} other files" if source.others else "it is empty"
+        raise DataError(
+            f"{printable(path)} contains no images ({found}): expected files ending in {' '.join(SUFFIXES)}"
+        )
+    return source
+
+
 def image_shape(size: int | Sequence[int], channels: int) -> tuple[int, int, int]:
     """Return (channels, height, width) for a size in pixels: one number, or height and width.
 
@@ -198,3 +230,11 @@ def image_shape(size: int | Sequence[int], channels: int) -> tuple[int, int, int
 
 def _digest(content: bytes) -> bytes:
     return blake2b(content, digest_size=16).digest()
+
+
+def _is_zip(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return file.read(4) in (b"PK\x03\x04", b"PK\x05\x06")
+    except OSError:
+        return False  # an unreadable file is reported as a tar that cannot be opened

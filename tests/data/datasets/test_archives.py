@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from lightning_flows.data.datasets import sources
-from lightning_flows.data.datasets.sources import TarSource, ZipSource, open_source
+from lightning_flows.data.datasets import archives, sources
+from lightning_flows.data.datasets.archives import TarSource, ZipSource
+from lightning_flows.data.datasets.image_files import open_source
 from lightning_flows.errors import DataError
 
 
@@ -33,7 +34,7 @@ def zipped(path: Path, start: bytes, num_zeros: int) -> Path:
 @pytest.fixture
 def narrow(monkeypatch):
     """Small limits, so that small files exceed them."""
-    monkeypatch.setattr(sources, "FREE_EXPANSION", 2**21)
+    monkeypatch.setattr(archives, "FREE_EXPANSION", 2**21)
 
 
 @pytest.mark.parametrize("name", ["1.png", "data.bin"])

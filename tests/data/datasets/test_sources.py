@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from lightning_flows.data.datasets.sources import FolderSource, TarSource, ZipSource, open_source
+from lightning_flows.data.datasets.archives import TarSource, ZipSource
+from lightning_flows.data.datasets.image_files import open_source
+from lightning_flows.data.datasets.sources import FolderSource
 from lightning_flows.errors import DataError
 
 

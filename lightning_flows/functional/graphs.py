@@ -29,18 +29,18 @@ class Graph(NamedTuple):
         if self.adjacency is None:
             return None
         edges = self.adjacency.to(dtype)
-        return edges if self.mask is None else edges.masked_fill(~_both(self.mask), 0)
+        return edges if self.mask is None else edges.masked_fill(~_pairs(self.mask), 0)
 
-    def neighbors(self) -> Tensor | None:
-        """Which node sees which, itself included, ``(B or 1, N, N)`` bool; padding sees itself; None if all see all."""
-        seen = None if self.mask is None else _both(self.mask)
+    def attention_mask(self) -> Tensor | None:
+        """Which node attends to which, itself included, ``(B or 1, N, N)`` bool; padding to itself; None for all."""
+        found = None if self.mask is None else _pairs(self.mask)
         if self.adjacency is not None:
             edges = self.adjacency.bool() if self.adjacency.ndim == 3 else self.adjacency.bool()[None]
-            seen = edges if seen is None else edges & seen
-        return None if seen is None else seen | torch.eye(seen.shape[-1], dtype=torch.bool, device=seen.device)
+            found = edges if found is None else edges & found
+        return None if found is None else found | torch.eye(found.shape[-1], dtype=torch.bool, device=found.device)
 
 
-def _both(mask: Tensor) -> Tensor:
+def _pairs(mask: Tensor) -> Tensor:
     """Which pairs of nodes exist, ``(B, N, N)``."""
     return mask[:, :, None] & mask[:, None, :]
 
@@ -52,7 +52,7 @@ COMPLETE = Graph()
 def check_nodes(x: Tensor, features: int, graph: Graph | None) -> Graph:
     """Return the graph of node features x ``(B, N, features)``.
 
-    Raises: TypeError for integers, a mask that is not bool, a complex adjacency or a context that is not a Graph;
+    Raises: InputTypeError for integers, a mask that is not bool, a complex adjacency or a context that is not a Graph;
     ShapeError if shapes do not match, or x has no nodes.
     """
     if graph is not None and not isinstance(graph, Graph):
@@ -61,25 +61,21 @@ def check_nodes(x: Tensor, features: int, graph: Graph | None) -> Graph:
         raise InputTypeError(f"expected a floating tensor; got {x.dtype}")
     if x.ndim != 3 or x.shape[2] != features or x.shape[1] < 1:
         raise ShapeError(f"expected shape (B, N, {features}) with at least one node; got {tuple(x.shape)}")
-    graph = COMPLETE if graph is None else graph
-    if graph.mask is not None and graph.mask.shape != x.shape[:2]:
-        raise ShapeError(f"expected a mask of shape {tuple(x.shape[:2])}; got {tuple(graph.mask.shape)}")
-    if graph.mask is not None and graph.mask.dtype != torch.bool:
-        raise InputTypeError(f"expected a mask of bool, False at padding; got {graph.mask.dtype}")
-    if graph.adjacency is not None:
-        _check_edges(graph.adjacency, *x.shape[:2])
+    batch, nodes, _ = x.shape
+    adjacency, mask = graph = COMPLETE if graph is None else graph
+    if mask is not None and mask.shape != x.shape[:2]:
+        raise ShapeError(f"expected a mask of shape {(batch, nodes)}; got {tuple(mask.shape)}")
+    if mask is not None and mask.dtype != torch.bool:
+        raise InputTypeError(f"expected a mask of bool, False at padding; got {mask.dtype}")
+    if adjacency is not None:
+        if adjacency.shape[-2:] != (nodes, nodes):
+            raise ShapeError(f"expected an adjacency matrix for {nodes} nodes; got shape {tuple(adjacency.shape)}")
+        if adjacency.ndim > 3 or (adjacency.ndim == 3 and adjacency.shape[0] not in (1, batch)):
+            raise ShapeError(f"expected one adjacency matrix, or one for each of {batch}; got {tuple(adjacency.shape)}")
+        if adjacency.is_complex() or adjacency.layout != torch.strided:
+            got = f"{adjacency.dtype}, {adjacency.layout}"
+            raise InputTypeError(f"expected a dense adjacency matrix of real numbers; got {got}")
     return graph
-
-
-def _check_edges(adjacency: Tensor, batch: int, nodes: int) -> None:
-    if adjacency.shape[-2:] != (nodes, nodes):
-        raise ShapeError(f"expected an adjacency matrix for {nodes} nodes; got shape {tuple(adjacency.shape)}")
-    if adjacency.ndim > 3 or (adjacency.ndim == 3 and adjacency.shape[0] not in (1, batch)):
-        raise ShapeError(f"expected one adjacency matrix, or one for each of {batch}; got {tuple(adjacency.shape)}")
-    if adjacency.is_complex() or adjacency.layout != torch.strided:
-        raise InputTypeError(
-            f"expected a dense adjacency matrix of real numbers; got {adjacency.dtype}, {adjacency.layout}"
-        )
 
 
 def check_adjacency(adjacency: Tensor) -> None:
@@ -98,14 +94,13 @@ def check_adjacency(adjacency: Tensor) -> None:
 
 
 def normalized_adjacency(adjacency: Tensor) -> Tensor:
-    r"""Adjacency normalized by its degrees; its norm is at most one for any real adjacency.
+    r"""Adjacency ``(..., N, N)`` normalized by its degrees; its norm is at most one for any real adjacency.
 
     .. math:: R^{-1/2} A\, C^{-1/2}, \qquad R = \operatorname{diag}\Big(\sum_j |A_{ij}|\Big), \quad
               C = \operatorname{diag}\Big(\sum_i |A_{ij}|\Big)
 
     For undirected edges this is :math:`D^{-1/2} A D^{-1/2}`. The bound on the norm follows from Schur's test with the
     weights :math:`R^{1/2}` and :math:`C^{1/2}`. A node without neighbors has degree 0: its row and column are zero.
-    Shapes: ``(..., N, N)``.
 
     >>> normalized_adjacency(torch.tensor([[0.0, 1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 0.0]]))[0]
     tensor([0., 1., 0.])

@@ -1,28 +1,28 @@
-"""The processes that train together."""
+"""The ranks of a distributed run; alone without torch.distributed."""
 
 import torch
 from torch import Tensor, distributed
 
 
 def num_ranks() -> int:
-    """Return the number of processes that share a run."""
+    """Return the number of ranks."""
     return distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1
 
 
 def rank() -> int:
-    """Return the number of this process among them."""
+    """Return the number of this rank."""
     return distributed.get_rank() if num_ranks() > 1 else 0
 
 
 def sum_over_ranks(value: Tensor) -> Tensor:
-    """Sum a value in place over all processes, where there are several."""
+    """Sum a value in place over all ranks."""
     if num_ranks() > 1:
         distributed.all_reduce(value)
     return value
 
 
 def gather_from_ranks(value: Tensor) -> list[int]:
-    """Return the whole number ``()`` that each process holds, in the order of the processes."""
+    """Return the integer ``()`` that each rank holds, in the order of the ranks."""
     found = [value]
     if num_ranks() > 1:
         found = [torch.empty_like(value) for _ in range(num_ranks())]

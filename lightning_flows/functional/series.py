@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 def remainder_bound(norm: float, num_terms: int) -> float:
-    r"""Bound on what the power series of the exponential leaves out after term T = ``num_terms``.
+    r"""Bound on the rest of the power series of the exponential after term T = ``num_terms``.
 
     .. math:: \Big\|\sum_{i>T} \frac{M^i x}{i!}\Big\| \le \frac{b^{T+1}}{(T+1)!}\,\frac{1}{1-b/(T+2)}\,\|x\|,
               \qquad b \ge \|M\|
@@ -41,21 +41,21 @@ def terms_needed(norm: float, tol: float) -> int:
     return num_terms
 
 
-@torch.compiler.assume_constant_result
+@lru_cache
+def _steps_and_terms(norm_bound: float, tol: float) -> tuple[int, int]:
+    num_steps = max(1, math.ceil(norm_bound / 2))
+    growth = math.exp(norm_bound * (1 - 1 / num_steps))  # of a step's remainder in the other steps
+    return num_steps, terms_needed(norm_bound / num_steps, tol / (num_steps * growth))
+
+
+@torch.compiler.assume_constant_result  # which does not apply to a cached function
 def steps_and_terms(norm_bound: float, tol: float) -> tuple[int, int]:
-    """Steps n of exp(M) = exp(M/n)ⁿ, each of norm at most 2, and terms of each, for a remainder of at most ``tol``.
+    """Steps n of exp(M) = exp(M/n)ⁿ, each of norm at most 2, and terms per step, for a remainder of at most ``tol``.
 
     >>> steps_and_terms(0.95, 1e-12), steps_and_terms(4.0, 1e-12)[0]
     ((1, 14), 2)
     """
     return _steps_and_terms(norm_bound, tol)
-
-
-@lru_cache
-def _steps_and_terms(norm_bound: float, tol: float) -> tuple[int, int]:
-    num_steps = max(1, math.ceil(norm_bound / 2))
-    growth = math.exp(norm_bound * (1 - 1 / num_steps))  # of a step's remainder in the steps beside it
-    return num_steps, terms_needed(norm_bound / num_steps, tol / (num_steps * growth))
 
 
 def linear_exponential(
@@ -70,8 +70,7 @@ def linear_exponential(
 
     The number of terms follows from ``norm_bound`` ≥ ‖M‖₂ and ``tol``, the largest remainder relative to ‖x‖
     (default: four units of round-off of x's dtype). Above a norm of 2, where the series loses digits to cancellation,
-    the step is split: exp(M) = exp(M/n)ⁿ. ``num_terms`` fixes the number of terms a step instead.
-    Neither reads a value from the device.
+    the map is split: exp(M) = exp(M/n)ⁿ. ``num_terms`` fixes the number of terms per step instead.
 
     Shapes: any; ``linear`` keeps shape and dtype. Source: section 3 of the paper, algorithm 2.
 
@@ -79,10 +78,9 @@ def linear_exponential(
     tensor([1.6487])
     """
     num_steps, needed = steps_and_terms(norm_bound, 4 * torch.finfo(x.dtype).eps if tol is None else tol)
-    num_terms = needed if num_terms is None else num_terms
     for _ in range(num_steps):
         power, total = x, x.clone()
-        for i in range(1, num_terms + 1):
+        for i in range(1, (needed if num_terms is None else num_terms) + 1):
             power = linear(power)
             total.add_(power, alpha=1 / (math.factorial(i) * num_steps**i))
         x = total
@@ -90,14 +88,12 @@ def linear_exponential(
 
 
 def matrix_exponential(matrix: Tensor, *, norm_bound: float) -> Tensor:
-    r"""exp(A) of small matrices of norm at most ``norm_bound``, by Horner's scheme: one product a term.
+    r"""exp(A) of small matrices ``(..., F, F)`` of norm at most ``norm_bound``, by Horner's scheme.
 
     .. math:: \exp A \approx I + A\big(I + \tfrac12 A(I + \tfrac13 A(\dots))\big)
 
-    Reads no value from the device, as ``torch.linalg.matrix_exp`` does. For the number of terms see
-    :func:`linear_exponential`, which says what is done above a norm of 2.
-
-    Shapes: ``(..., F, F)``.
+    Reads no value from the device, unlike ``torch.linalg.matrix_exp``. For the number of terms and large norms see
+    :func:`linear_exponential`.
 
     >>> matrix_exponential(torch.tensor([[0.0, 1.0], [0.0, 0.0]]), norm_bound=1.0)
     tensor([[1., 1.],
@@ -105,8 +101,7 @@ def matrix_exponential(matrix: Tensor, *, norm_bound: float) -> Tensor:
     """
     num_steps, num_terms = steps_and_terms(norm_bound, 4 * torch.finfo(matrix.dtype).eps)
     flat = matrix.flatten(0, -3) if matrix.ndim > 2 else matrix[None]
-    identity = torch.eye(flat.shape[-1], dtype=flat.dtype, device=flat.device).expand_as(flat)
-    total = identity
+    total = identity = torch.eye(flat.shape[-1], dtype=flat.dtype, device=flat.device).expand_as(flat)
     for i in range(num_terms, 0, -1):
         total = torch.baddbmm(identity, flat, total, alpha=1 / (i * num_steps))
     return torch.linalg.matrix_power(total, num_steps).reshape(matrix.shape)

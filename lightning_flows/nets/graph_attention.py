@@ -22,7 +22,6 @@ class NodeEmbedding(nn.Module):
         self.net = nn.Sequential(nn.Linear(inputs, width), nn.SiLU(), nn.Linear(width, width))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Embed."""
         waves = (x[..., None] * self.frequencies).flatten(-2)
         return self.net(torch.cat([x, waves.sin(), waves.cos()], dim=-1))
 
@@ -30,8 +29,8 @@ class NodeEmbedding(nn.Module):
 class AttentionBlock(nn.Module):
     """Multi-head attention and an MLP per node, both residual and pre-normalized.
 
-    Shapes: h ``(B, N, width)``; ``sees`` is a bool mask, broadcast to ``(B, N, N)``, of which node attends to which;
-    None for all to all. Raises: UsageError unless the heads divide the width. Source: Vaswani et al., 2017.
+    Shapes: h ``(B, N, width)``; ``attn_mask`` is bool, broadcast to ``(B, N, N)``, True where a node attends to
+    another; None for all to all. Raises: UsageError unless the heads divide the width. Source: Vaswani et al., 2017.
     """
 
     def __init__(self, width: int, num_heads: int) -> None:
@@ -45,10 +44,9 @@ class AttentionBlock(nn.Module):
         self.project, self.join = nn.Linear(width, 3 * width), nn.Linear(width, width)
         self.net = nn.Sequential(nn.Linear(width, 2 * width), nn.SiLU(), nn.Linear(2 * width, width))
 
-    def forward(self, h: Tensor, sees: Tensor | None = None) -> Tensor:
-        """Attend, then apply the net."""
+    def forward(self, h: Tensor, attn_mask: Tensor | None = None) -> Tensor:
         queries, keys, values = self.project(self.norm(h)).unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
-        mask = None if sees is None else sees[:, None]
+        mask = None if attn_mask is None else attn_mask[:, None]
         mixed = F.scaled_dot_product_attention(queries, keys, values, attn_mask=mask)
         h = h + self.join(mixed.transpose(1, 2).flatten(-2))
         return h + self.net(self.norm_net(h))
@@ -69,20 +67,19 @@ class GraphAttentionNet(nn.Module):
         self.out = small_initialized(nn.Linear(width, out_features))
 
     def forward(self, x: Tensor, graph: Graph = COMPLETE) -> Tensor:
-        """Attend over the graph."""
-        h, sees = self.embed(x), graph.neighbors()
+        h, attn_mask = self.embed(x), graph.attention_mask()
         for block in self.blocks:
-            h = block(h, sees)
+            h = block(h, attn_mask)
         return self.out(h)
 
 
 class SetAutoregressiveNet(nn.Module):
-    """Outputs for each node from the kept features of all nodes and the values of the nodes before it.
+    """Outputs for each node from the conditioning features of all nodes and the values of the nodes before it.
 
-    The kept features are encoded by attention over the graph; then each node attends to those up to itself, of which
-    it is told the value of the one before: output i depends on ``values[:, :i]``, in the order in which nodes come.
+    The conditioning features are encoded by attention over the graph; then each node attends to those up to itself,
+    with the value of the one before it: output i depends on ``values[:, :i]``, in the order of the nodes.
 
-    Shapes: kept ``(B, N, in_features)``, values ``(B, N)``; returns ``(B, N, out_features)``.
+    Shapes: conditioned ``(B, N, in_features)``, values ``(B, N)``; returns ``(B, N, out_features)``.
     """
 
     def __init__(
@@ -95,27 +92,26 @@ class SetAutoregressiveNet(nn.Module):
         self.decoder = nn.ModuleList(AttentionBlock(width, num_heads) for _ in range(num_blocks))
         self.out = small_initialized(nn.Linear(width, out_features))
 
-    def encode(self, kept: Tensor, graph: Graph = COMPLETE) -> Tensor:
-        """What the kept features tell of each node, ``(B, N, width)``."""
-        h, sees = self.embed(kept), graph.neighbors()
+    def encode(self, conditioned: Tensor, graph: Graph = COMPLETE) -> Tensor:
+        """Return an encoding of each node's conditioning features, ``(B, N, width)``."""
+        h, attn_mask = self.embed(conditioned), graph.attention_mask()
         for block in self.encoder:
-            h = block(h, sees)
+            h = block(h, attn_mask)
         return h
 
-    def decode(self, encoded: Tensor, kept: Tensor, values: Tensor) -> Tensor:
-        """Outputs, given the encoded nodes and the values before each."""
-        before = self.embed_value(torch.cat([kept, values[..., None]], dim=-1))[:, :-1]
+    def decode(self, encoded: Tensor, conditioned: Tensor, values: Tensor) -> Tensor:
+        """Return the outputs, given the encoded nodes and the values before each."""
+        before = self.embed_value(torch.cat([conditioned, values[..., None]], dim=-1))[:, :-1]
         h = encoded + torch.cat([self.start.expand(len(encoded), 1, -1), before], dim=1)
-        nodes = values.shape[1]
-        sees = torch.ones(1, nodes, nodes, dtype=torch.bool, device=values.device).tril()
+        attn_mask = torch.ones(1, *values.shape[1:] * 2, dtype=torch.bool, device=values.device).tril()
         for block in self.decoder:
-            h = block(h, sees)
+            h = block(h, attn_mask)
         return self.out(h)
 
 
+@torch.no_grad()
 def small_initialized(layer: nn.Linear) -> nn.Linear:
-    """Start a layer with outputs near zero."""
-    with torch.no_grad():
-        layer.weight.mul_(0.01)
-        layer.bias.zero_()
+    """Initialize a layer to outputs near zero."""
+    layer.weight.mul_(0.01)
+    layer.bias.zero_()
     return layer

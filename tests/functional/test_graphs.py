@@ -43,10 +43,10 @@ def test_edges_at_padding_count_for_nothing():
 
 
 def test_neighbors_see_themselves_and_padding_sees_itself_alone():
-    assert Graph().neighbors() is None
+    assert Graph().attention_mask() is None
     mask = torch.tensor([[True, True, False, True]])
     expected = torch.tensor([[1, 1, 0, 0], [1, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]], dtype=torch.bool)
-    assert torch.equal(Graph(STAR, mask).neighbors(), expected[None])
+    assert torch.equal(Graph(STAR, mask).attention_mask(), expected[None])
     assert torch.equal(Graph(None, mask).node_weights(torch.zeros(1, 4, 2)), torch.tensor([[1.0, 1, 0, 1]]))
 
 

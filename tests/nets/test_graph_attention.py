@@ -30,7 +30,7 @@ def depends(function, x: Tensor) -> Tensor:
 @pytest.mark.parametrize("num_blocks", [1, 2])
 def test_each_block_reaches_one_neighbor_further(graph, num_blocks):
     net = GraphAttentionNet(2, 3, width=8, num_blocks=num_blocks, num_heads=2).double()
-    sees = graph.neighbors()
+    sees = graph.attention_mask()
     sees = torch.ones(NODES, NODES) if sees is None else sees[0].float()
     expected = torch.linalg.matrix_power(sees, num_blocks) > 0
     assert torch.equal(depends(lambda x: net(x, graph), draw(1, NODES, 2)), expected)
@@ -47,7 +47,7 @@ def test_equivariance(graph):
 
 def test_attention_formula():
     """Each head apart, softmax(Q Kᵀ/√d) V over what is seen; both parts are residual and normalized before."""
-    block, h, sees = AttentionBlock(6, 3).double(), draw(2, NODES, 6), Graph(PATH).neighbors()
+    block, h, sees = AttentionBlock(6, 3).double(), draw(2, NODES, 6), Graph(PATH).attention_mask()
     queries, keys, values = block.project(block.norm(h)).split(6, dim=-1)
     heads = []
     for head in (slice(0, 2), slice(2, 4), slice(4, 6)):
@@ -85,7 +85,7 @@ def test_output_depends_on_the_values_before_it_alone():
 @ON_GRAPHS
 def test_kept_features_are_encoded_over_the_graph(graph):
     net, x = set_net(), draw(1, NODES, 2)
-    seen = graph.neighbors()
+    seen = graph.attention_mask()
     seen = torch.ones(NODES, NODES) if seen is None else seen[0].float()
     assert torch.equal(depends(lambda kept: net.encode(kept, graph), x), seen @ seen > 0)
 

@@ -17,7 +17,7 @@ from lightning_flows.dequantization import VariationalDequantization
 from lightning_flows.functional.fixed_point import InverseReport, Solution
 from lightning_flows.modules import FlowModule, base
 from lightning_flows.transforms import residual, sylvester
-from lightning_flows.transforms.image import MIXINGS
+from lightning_flows.transforms.image.mixing import MIXINGS
 from tests.small_modules import graph_module, image_module
 
 IMAGES, GRAPHS = (3, 8, 8), (4, 2)

@@ -1,14 +1,13 @@
 """Your own images, in a folder or an archive."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import cached_property
 from hashlib import blake2b
 from typing import Any
 
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
-from lightning_flows.data.datasets.image_files import ImageFiles, image_shape
+from lightning_flows.data.datasets.image_files import ImageFiles, image_shape, summary
 from lightning_flows.data.datasets.images import ImageDataset
 from lightning_flows.data.images import ImageDataModule
 from lightning_flows.errors import DataError, UsageError
@@ -88,13 +87,8 @@ class ImageFolderDataModule(ImageDataModule):
         empty = next((split for split in splits if not names[split]), None)
         if empty:  # report broken files first
             check = [name for found in files.splits.values() for name in found][:1000]
-        dataset, report = files.read(
-            [] if empty else [name for split in splits for name in names[split]],
-            size=self._shape[1:],
-            channels=self._shape[0],
-            progress=self._progress,
-            check=check,
-        )
+        wanted = [] if empty else [name for split in splits for name in names[split]]
+        dataset, infos = files.read(wanted, size=self._shape[1:], channels=self._shape[0], check=check)
         if files.broken:
             rank_zero_warn(f"left out: {files.describe_broken()}")
         if empty:
@@ -103,8 +97,10 @@ class ImageFolderDataModule(ImageDataModule):
         for split in splits:
             chosen = slice(start, start + sum(name not in files.broken for name in names[split]))
             datasets[split] = ImageDataset(dataset.images[chosen], dataset.labels[chosen], names=dataset.names[chosen])
-            rank_zero_info(f"{split}: {report.among(chosen)}")
-            report, start = replace(report, left_out=""), chosen.stop  # reported once
+            rank_zero_info(f"{split}: {files.root}: {summary(infos[chosen], self._shape[1:])}")
+            start = chosen.stop
+        if files.left_out:
+            rank_zero_info(f"{files.root}: {files.left_out}")
         if "train" in splits:
             self._report_copies(names | {"test": check})
         return datasets
@@ -116,7 +112,7 @@ class ImageFolderDataModule(ImageDataModule):
             return folders.get("test") or [name for names in folders.values() for name in names]
         if split not in self._hashed:
             return folders.get(split, [])
-        digests = self._files.digests(self._undivided, progress=self._progress)
+        digests = self._files.digests(self._undivided)
         return [n for n, digest in digests.items() if _split(digest, self.hparams["seed"], self._hashed) == split]
 
     @cached_property
@@ -135,10 +131,6 @@ class ImageFolderDataModule(ImageDataModule):
     @property
     def _undivided(self) -> list[str]:
         return self._files.splits["" if "" in self._files.splits else "test"]
-
-    @property
-    def _progress(self) -> bool:
-        return self.trainer is None or self.trainer.is_global_zero
 
     def _no_images(self, split: str) -> DataError:
         folders = self._files.splits

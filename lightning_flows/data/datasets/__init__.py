@@ -1,7 +1,7 @@
 """Plain datasets of images and graphs, independent of Lightning."""
 
 from lightning_flows.data.datasets.compression import png_bits_per_dim, webp_bits_per_dim
-from lightning_flows.data.datasets.image_files import ImageFiles, ImageReport
+from lightning_flows.data.datasets.image_files import ImageFiles
 from lightning_flows.data.datasets.images import ImageDataset
 from lightning_flows.data.datasets.outliers import constant_images, images_as, noise_images
 from lightning_flows.data.datasets.sample_photos import sample_photo, sample_photo_crops
@@ -9,7 +9,6 @@ from lightning_flows.data.datasets.sample_photos import sample_photo, sample_pho
 __all__ = [
     "ImageDataset",
     "ImageFiles",
-    "ImageReport",
     "constant_images",
     "images_as",
     "noise_images",

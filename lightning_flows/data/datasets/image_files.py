@@ -4,9 +4,9 @@ import os
 import stat
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
 from hashlib import blake2b
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 import torch
 from tqdm import tqdm
@@ -18,47 +18,14 @@ from lightning_flows.data.datasets.layouts import find_layout, split_of
 from lightning_flows.data.datasets.memory import empty_images
 from lightning_flows.data.datasets.sources import EXPECTED, SUFFIXES, FolderSource, ImageSource, is_image, printable
 from lightning_flows.errors import DataError, UsageError
+from lightning_flows.functional.ranks import rank
 
 
-@dataclass(frozen=True)
-class ImageReport:
-    """What was done to the images of one reading: ``size`` is (height, width), ``sizes`` are (width, height)."""
+class FileInfo(NamedTuple):
+    """(width, height) of an image file, and whether it was transparent."""
 
-    root: str
     size: tuple[int, int]
-    sizes: Sequence[tuple[int, int]]
-    transparent: Sequence[bool] = ()
-    left_out: str = ""
-
-    @property
-    def num_resized(self) -> int:
-        """Number of images that were resized after cropping."""
-        crops = (center_crop(whole, self.size) for whole in self.sizes)
-        return sum((bottom - top, right - left) != self.size for left, top, right, bottom in crops)
-
-    @property
-    def num_cropped(self) -> int:
-        """Number of images whose aspect ratio differs."""
-        return sum(center_crop(whole, self.size) != (0, 0, *whole) for whole in self.sizes)
-
-    def __str__(self) -> str:
-        """Return one line for a person.
-
-        >>> print(ImageReport("cats.tar", (32, 32), [(32, 32), (64, 48)], left_out="1 file left out"))
-        cats.tar: read 2 images of width 32 to 64 and height 32 to 48; 1 cropped, 1 resized to 32x32; 1 file left out
-        """
-        text = f"{self.root}: read {len(self.sizes)} images"
-        if self.num_resized or self.num_cropped:
-            (w, h), (height, width) = zip(*self.sizes, strict=True), self.size
-            text += f" of width {min(w)} to {max(w)} and height {min(h)} to {max(h)}"
-            text += f"; {self.num_cropped} cropped, {self.num_resized} resized to {height}x{width}"
-        if any(self.transparent):
-            text += f"; {sum(self.transparent)} with transparency, composited onto white"
-        return f"{text}; {self.left_out}" if self.left_out else text
-
-    def among(self, chosen: slice) -> "ImageReport":
-        """Return the report for a slice of the images."""
-        return replace(self, sizes=self.sizes[chosen], transparent=self.transparent[chosen])
+    transparent: bool
 
 
 class ImageFiles:
@@ -69,9 +36,10 @@ class ImageFiles:
 
     Args:
         root: a folder, a tar archive (compressed or not) or a zip archive.
-        skip_broken: leave out files that are no readable image, instead of raising an error.
+        skip_broken: leave out files that are not readable images, instead of raising an error.
 
     Attributes:
+        root: printable form of the root.
         splits: names of the images in each split; a single key ``""`` if there are no splits.
         classes: sorted class names; an image outside of class folders has the class ``""``.
         left_out: describes the files that are not read, if any.
@@ -82,29 +50,27 @@ class ImageFiles:
     """
 
     def __init__(self, root: str | Path, *, skip_broken: bool = False) -> None:
-        self.skip_broken = skip_broken
-        self._source = open_source(root)
+        self.skip_broken, self._source = skip_broken, open_source(root)
+        self.root = printable(self._source.root)
         for link in map(PurePosixPath, self._source.links):
             if split_of(link.name) or (is_image(link) and any(map(split_of, link.parts))):
                 raise DataError(
-                    f"{printable(self._source.root)} has a link {printable(link)!r}, which is not followed: put the "
-                    "images themselves there (by tar --dereference --hard-dereference, if it is an archive)"
+                    f"{self.root} has a link {printable(link)!r}, which is not followed: put the images themselves "
+                    "there (by tar --dereference --hard-dereference, if it is an archive)"
                 )
         try:
             layout = find_layout({name: PurePosixPath(name).parts for name in self._source.names})
         except DataError as error:
-            raise DataError(f"{printable(self._source.root)}: {error}") from None
+            raise DataError(f"{self.root}: {error}") from None
         self.splits = {split: self._once(names) for split, names in layout.splits.items()}
-        self._class_of = layout.class_of
-        self.classes = sorted(set(layout.class_of.values()))
+        self._class_of, self.classes = layout.class_of, sorted(set(layout.class_of.values()))
         self.left_out = self._describe_left_out(layout.outside)
         self.broken: dict[str, str] = {}
         self._digests: dict[str, bytes] = {}
 
-    def digests(self, names: Sequence[str], *, progress: bool = True) -> dict[str, bytes]:
+    def digests(self, names: Sequence[str]) -> dict[str, bytes]:
         """Return a 16-byte digest of the content of each file; those that cannot be read are added to ``broken``."""
-        missing = [name for name in names if name not in self._digests and name not in self.broken]
-        for name, content in self._contents(missing, progress=progress):
+        for name, content in self._contents([n for n in names if n not in self._digests and n not in self.broken]):
             self._digests[name] = _digest(content)
         return {name: self._digests[name] for name in names if name in self._digests}
 
@@ -114,9 +80,8 @@ class ImageFiles:
         *,
         size: int | tuple[int, int] = 32,
         channels: int = 3,
-        progress: bool = True,
         check: Sequence[str] = (),
-    ) -> tuple[ImageDataset, ImageReport]:
+    ) -> tuple[ImageDataset, list[FileInfo]]:
         """Decode images: crop the center, resize it (bicubic, antialiased), convert to RGB or grayscale.
 
         Files in ``check`` are decoded as well, but only to find broken ones.
@@ -126,9 +91,9 @@ class ImageFiles:
         UsageError for a size outside 1 to 65,535, or channels other than 1 or 3.
         """
         shape = image_shape(size, channels)
-        images = empty_images(len(names), shape)
-        position, infos = {name: i for i, name in enumerate(names)}, dict[str, tuple[tuple[int, int], bool]]()
-        for name, content in self._contents([*names, *check], progress=progress):
+        images, infos = empty_images(len(names), shape), dict[str, FileInfo]()
+        position = {name: i for i, name in enumerate(names)}
+        for name, content in self._contents([*names, *check]):
             try:
                 decoded = decode(content, size=shape[1:], channels=channels)
             except Exception as error:  # decoders may raise anything for a broken file
@@ -136,16 +101,14 @@ class ImageFiles:
                 continue
             self._digests[name] = _digest(content)
             if name in position:
-                images[position[name]], infos[name] = decoded.image, (decoded.size, decoded.transparent)
+                images[position[name]], infos[name] = decoded.image, FileInfo(decoded.size, decoded.transparent)
         if self.broken and not self.skip_broken:
             raise DataError(f"{self.describe_broken()}: remove or replace, or leave out by data.skip_broken=true")
         kept = [name for name in names if name in infos]
         for i, name in enumerate(kept) if len(kept) < len(names) else ():
             images[i] = images[position[name]]
         labels = torch.tensor([self.classes.index(self._class_of[name]) for name in kept], dtype=torch.long)
-        sizes, transparent = [infos[name][0] for name in kept], [infos[name][1] for name in kept]
-        report = ImageReport(printable(self._source.root), shape[1:], sizes, transparent, self.left_out)
-        return ImageDataset(images[: len(kept)], labels, names=kept), report
+        return ImageDataset(images[: len(kept)], labels, names=kept), [infos[name] for name in kept]
 
     def describe_broken(self) -> str:
         """Name up to ten broken files, and count them."""
@@ -155,19 +118,11 @@ class ImageFiles:
         more = f", and {len(self.broken) - len(named)} more" if len(self.broken) > len(named) else ""
         return f"{len(self.broken)} files cannot be used: {', '.join(named)}{more}"
 
-    def _contents(self, names: Sequence[str], *, progress: bool) -> Iterator[tuple[str, bytes]]:
-        bar = tqdm(
-            desc=f"Reading {printable(self._source.root.name)}",
-            total=len(names),
-            unit=" images",
-            delay=2,  # seconds: a short reading needs no bar
-            leave=False,
-            disable=None if progress else True,  # None: only on a terminal
-        )
-        with bar:
-            for item in self._source.read(names, self.broken) if names else ():
-                yield item
-                bar.update()
+    def _contents(self, names: Sequence[str]) -> Iterator[tuple[str, bytes]]:
+        """Contents of files, with a progress bar on a terminal if reading takes more than two seconds."""
+        options = {"unit": " images", "delay": 2, "leave": False, "disable": None if rank() == 0 else True}
+        contents = self._source.read(names, self.broken) if names else iter(())
+        yield from tqdm(contents, f"Reading {printable(self._source.root.name)}", len(names), **options)
 
     def _once(self, names: Iterable[str]) -> list[str]:
         """Return the sorted names without links to other files among them."""
@@ -186,6 +141,23 @@ class ImageFiles:
         return f"{total} file{'s' * (total > 1)} left out ({', '.join(described)})" if total else ""
 
 
+def summary(infos: Sequence[FileInfo], size: tuple[int, int]) -> str:
+    """Describe how images were read to ``size``, (height, width).
+
+    >>> summary([FileInfo((32, 32), False), FileInfo((64, 48), False)], (32, 32))
+    'read 2 images of width 32 to 64 and height 32 to 48; 1 cropped, 1 resized to 32x32'
+    """
+    crops = [center_crop(info.size, size) for info in infos]
+    num_cropped = sum(crop != (0, 0, *info.size) for crop, info in zip(crops, infos, strict=True))
+    num_resized = sum((bottom - top, right - left) != size for left, top, right, bottom in crops)
+    text, num_transparent = f"read {len(infos)} images", sum(info.transparent for info in infos)
+    if num_cropped or num_resized:
+        widths, heights = zip(*(info.size for info in infos), strict=True)
+        text += f" of width {min(widths)} to {max(widths)} and height {min(heights)} to {max(heights)}"
+        text += f"; {num_cropped} cropped, {num_resized} resized to {size[0]}x{size[1]}"
+    return text + (f"; {num_transparent} with transparency, composited onto white" if num_transparent else "")
+
+
 def open_source(root: str | Path) -> ImageSource:
     """List the image files below ``root``: a folder, a tar archive (``.tar``, ``.tar.gz``, …) or a zip archive.
 
@@ -195,17 +167,17 @@ def open_source(root: str | Path) -> ImageSource:
     if not str(root):
         raise DataError(f"root is empty: {EXPECTED}, or . for the current folder")
     try:
-        mode = os.stat(path).st_mode
+        mode, is_zip = os.stat(path).st_mode, False
+        if stat.S_ISREG(mode):
+            with path.open("rb") as file:
+                is_zip = file.read(4) in (b"PK\x03\x04", b"PK\x05\x06")
     except (FileNotFoundError, NotADirectoryError) as error:
         raise DataError(f"{printable(path)} does not exist: {EXPECTED}; correct root") from error
-    except (OSError, ValueError) as error:  # such as a name that is too long, a folder without permission, or NUL
+    except (OSError, ValueError) as error:  # such as a name that is too long, missing permissions, or NUL
         raise DataError(f"{printable(path)} cannot be opened ({error}): correct root") from error
-    if stat.S_ISDIR(mode):
-        source: ImageSource = FolderSource(path)
-    elif stat.S_ISREG(mode):
-        source = ZipSource(path) if _is_zip(path) else TarSource(path)
-    else:
+    if not stat.S_ISDIR(mode) and not stat.S_ISREG(mode):
         raise DataError(f"{printable(path)} is neither a folder nor a regular file: {EXPECTED}")
+    source = FolderSource(path) if stat.S_ISDIR(mode) else ZipSource(path) if is_zip else TarSource(path)
     source.names.sort()
     if not source.names:
         found = f"found {len(source.others)} other files" if source.others else "it is empty"
@@ -230,11 +202,3 @@ def image_shape(size: int | Sequence[int], channels: int) -> tuple[int, int, int
 
 def _digest(content: bytes) -> bytes:
     return blake2b(content, digest_size=16).digest()
-
-
-def _is_zip(path: Path) -> bool:
-    try:
-        with path.open("rb") as file:
-            return file.read(4) in (b"PK\x03\x04", b"PK\x05\x06")
-    except OSError:
-        return False  # an unreadable file is reported as a tar that cannot be opened

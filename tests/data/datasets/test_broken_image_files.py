@@ -6,6 +6,7 @@ import pytest
 from PIL import Image
 
 from lightning_flows.data.datasets import ImageFiles
+from lightning_flows.data.datasets.image_files import summary
 from lightning_flows.errors import DataError
 from tests.data.datasets.test_image_files import pack, save
 
@@ -36,20 +37,20 @@ def test_broken_files_can_be_left_out(tmp_path):
     os.mkfifo(tmp_path / "pipe.png")
     files = ImageFiles(tmp_path, skip_broken=True)
     assert list(files.digests(files.splits[""])) == [f"{i}.png" for i in range(6)]  # of all that have a content
-    dataset, report = files.read(files.splits[""])
+    dataset, infos = files.read(files.splits[""])
     assert dataset.names == ["0.png", "2.png", "3.png", "5.png"]
     assert dataset.images[:, 0, 0, 0].tolist() == [0, 2, 3, 5]
-    assert len(dataset.labels) == len(report.sizes) == 4
+    assert len(dataset.labels) == len(infos) == 4
     assert list(files.broken) == ["pipe.png", "1.png", "4.png"]
 
 
 def test_files_that_are_only_checked_are_not_kept(tmp_path):
     for i in range(4):
         save(tmp_path / f"{i}.png", color=(i, i, i))
-    dataset, report = ImageFiles(tmp_path).read(["3.png", "1.png"], check=["0.png", "2.png"])
+    dataset, infos = ImageFiles(tmp_path).read(["3.png", "1.png"], check=["0.png", "2.png"])
     assert dataset.names == ["3.png", "1.png"]
     assert dataset.images[:, 0, 0, 0].tolist() == [3, 1]
-    assert len(report.sizes) == 2
+    assert len(infos) == 2
 
 
 @pytest.mark.parametrize("num_bytes", [2**29 + 1, 2**40])
@@ -132,8 +133,8 @@ def test_transparency_is_reported(tmp_path):
     Image.new("RGBA", (32, 32), (0, 0, 0, 0)).save(tmp_path / "2.png")
     Image.new("RGBA", (32, 32), (0, 0, 0, 255)).save(tmp_path / "3.png")
     files = ImageFiles(tmp_path)
-    dataset, report = files.read(files.splits[""])
-    assert str(report) == f"{tmp_path}: read 3 images; 1 with transparency, composited onto white"
+    dataset, infos = files.read(files.splits[""])
+    assert summary(infos, (32, 32)) == "read 3 images; 1 with transparency, composited onto white"
     assert dataset.images[:, 0, 0, 0].tolist() == [10, 255, 0]
 
 

@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 from lightning_flows.data.datasets import ImageFiles
+from lightning_flows.data.datasets.image_files import summary
 from lightning_flows.errors import DataError, UsageError
 
 JPEG_TAR = Path(__file__).parents[4] / "shared/data/cifar10-jpeg-10k.tar"
@@ -83,10 +84,7 @@ def test_images_outside_the_splits_are_left_out_and_counted(tmp_path):
     files = ImageFiles(tmp_path)
     assert files.splits == {"train": ["train/cat/1.png"], "test": ["test/cat/1.png"]}
     assert files.classes == ["cat"]
-    assert (
-        str(files.read(files.splits["train"])[1])
-        == f"{tmp_path}: read 1 images; 2 files left out (images in extra/: 1, .txt: 1)"
-    )
+    assert files.left_out == "2 files left out (images in extra/: 1, .txt: 1)"
 
 
 @pytest.mark.parametrize("size", [(64, 48), (48, 64), (20, 30), (40, 40), (33, 32), (32, 100)])
@@ -97,13 +95,13 @@ def test_any_size_is_resized_and_center_cropped(tmp_path, size):
         np.stack([x - width / 2, y - height / 2, 0 * x], axis=-1) * 32 / min(size) * 2 + 128
     )  # slope 2 after resizing
     Image.fromarray(ramp.round().clip(0, 255).astype(np.uint8)).save(tmp_path / "1.png")
-    dataset, report = ImageFiles(tmp_path).read(["1.png"])
+    dataset, infos = ImageFiles(tmp_path).read(["1.png"])
     image = dataset.images[0].float()
     assert image.shape == (3, 32, 32)
     inner = torch.arange(4, 28)
     assert (image[0, 16, 4:28] - (2 * (inner - 16) + 128)).abs().max() <= 3  # centered, to a pixel and a half
     assert (image[1, 4:28, 16] - (2 * (inner - 16) + 128)).abs().max() <= 3
-    assert (report.num_resized, report.num_cropped) == (int(min(size) != 32), int(width != height))
+    assert infos[0].size == size
 
 
 @pytest.mark.parametrize("target", [(32, 48), (48, 32), (8, 64)])
@@ -113,7 +111,7 @@ def test_images_that_are_not_square_keep_their_aspect_ratio(tmp_path, size, targ
     x, y = np.meshgrid(np.arange(width) + 0.5 - width / 2, np.arange(height) + 0.5 - height / 2)
     ramp = np.stack([x + 128, y + 128, 0 * x], axis=-1)
     Image.fromarray(ramp.round().astype(np.uint8)).save(tmp_path / "1.png")
-    dataset, report = ImageFiles(tmp_path).read(["1.png"], size=target)
+    dataset, infos = ImageFiles(tmp_path).read(["1.png"], size=target)
     image = dataset.images[0].float()
     assert image.shape == (3, *target)
     scale = max(new_width / width, new_height / height)
@@ -121,8 +119,9 @@ def test_images_that_are_not_square_keep_their_aspect_ratio(tmp_path, size, targ
     rows = (torch.arange(new_height) + 0.5 - new_height / 2) / scale + 128
     assert (image[0] - columns).abs().max() <= 2  # one level per original pixel: centered, and not stretched
     assert (image[1] - rows[:, None]).abs().max() <= 2
-    cropped = width * new_height != height * new_width
-    assert (report.num_cropped, report.num_resized) == (cropped, scale != 1)
+    num_cropped, num_resized = int(width * new_height != height * new_width), int(scale != 1)
+    counts = f"{num_cropped} cropped, {num_resized} resized to {new_height}x{new_width}"
+    assert summary(infos, target) == "read 1 images" or counts in summary(infos, target)
 
 
 def test_downscaling_is_antialiased(tmp_path):
@@ -132,13 +131,13 @@ def test_downscaling_is_antialiased(tmp_path):
     assert (dataset.images.float() - 127.5).abs().max() < 4
 
 
-def test_report_names_the_range_of_sizes(tmp_path):
+def test_summary_names_the_range_of_sizes(tmp_path):
     for i, size in enumerate([(32, 32), (64, 48), (20, 20)]):
         save(tmp_path / f"{i}.png", size=size)
-    _, report = ImageFiles(tmp_path).read(["0.png", "1.png", "2.png"])
-    assert str(report) == (
-        f"{tmp_path}: read 3 images of width 20 to 64 and height 20 to 48; 1 cropped, 2 resized to 32x32"
-    )
+    _, infos = ImageFiles(tmp_path).read(["0.png", "1.png", "2.png"])
+    text = "read 3 images of width 20 to 64 and height 20 to 48; 1 cropped, 2 resized to 32x32"
+    assert summary(infos, (32, 32)) == text
+    assert summary(infos[:1], (32, 32)) == "read 1 images"
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L", "P", "1", "LA", "RGBA", "CMYK", "I;16"])
@@ -217,8 +216,9 @@ def test_real_tar_of_jpeg_files():
     files = ImageFiles(JPEG_TAR)
     assert {part: len(names) for part, names in files.splits.items()} == {"train": 8000, "test": 2000}
     assert files.classes == ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
-    dataset, report = files.read(files.splits["test"])
+    dataset, infos = files.read(files.splits["test"])
     assert dataset.images.shape == (2000, 3, 32, 32)
     assert dataset.labels.bincount().tolist() == [200] * 10
     assert 100 < dataset.images.float().mean() < 140
-    assert (report.num_resized, report.num_cropped, report.left_out) == (0, 0, "")
+    assert summary(infos, (32, 32)) == "read 2000 images"
+    assert files.left_out == ""

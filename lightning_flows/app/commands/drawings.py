@@ -2,24 +2,30 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import torch
+from lightning.fabric.utilities import move_data_to_device
 from matplotlib.figure import Figure
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
+from torch.utils.data import default_collate
 from tqdm import tqdm
 
 from lightning_flows.app.commands.options import check_fits
 from lightning_flows.app.commands.trained import load_graph_flow, load_image_flow, load_images, load_mixture
 from lightning_flows.data import FashionMNISTDataModule, ImageFolderDataModule
-from lightning_flows.data.datasets import constant_images, images_as, noise_images, sample_photo
+from lightning_flows.data.datasets import ImageDataset, constant_images, images_as, noise_images, sample_photo
 from lightning_flows.errors import CheckpointError, DataError
 from lightning_flows.functional.streams import stream
-from lightning_flows.modules import ImageFlowModule, load_model
+from lightning_flows.modules import FlowModule, ImageFlowModule, load_model
 from lightning_flows.reporting.figures import convolution, graphs, outliers, series
 from lightning_flows.reporting.figures import images as image_figures
 from lightning_flows.transforms import ConvExponential
+
+SAMPLES_AT_ONCE = 64
 
 
 @dataclass(frozen=True)
@@ -55,16 +61,16 @@ def _series_terms(request: Request) -> Figure:
         kernels = [layer.kernel() for layer in model.modules() if isinstance(layer, ConvExponential)]
         if not kernels:
             raise CheckpointError(
-                f"expected a checkpoint with convolution exponentials; got {request.ckpt_path}, whose "
-                f"{type(model).__name__} has none: leave --ckpt_path out for random kernels"
+                f"the flow of {request.ckpt_path} has no convolution exponentials: leave --ckpt_path out to draw those "
+                "of random kernels"
             )
     return series.series_terms_figure(series.series_terms(kernels, seed=request.seed))
 
 
 def _photo() -> Tensor:
     """A gray photograph ``(96, 96)`` of a range of 1 around 0."""
-    grey = sample_photo("china.jpg").double().mean(0)
-    return avg_pool2d(grey[None, :384, 128:512], 4)[0] / 255 - 0.5
+    gray = sample_photo("china.jpg").double().mean(0)
+    return avg_pool2d(gray[None, :384, 128:512], 4)[0] / 255 - 0.5
 
 
 def _samples(request: Request) -> Figure:
@@ -73,18 +79,21 @@ def _samples(request: Request) -> Figure:
 
 def _interpolation(request: Request) -> Figure:
     model, num = _image_flow(request), request.num or 6
-    images = _choose(_images(request, model, "test"), 2 * num, request).to(request.target)
-    if len(images) < 2:
-        raise DataError(f"expected two test images or more; got {len(images)}: give more by --images")
-    half = len(images) // 2
-    first, second = images[:half], images[half : 2 * half]
-    return image_figures.interpolation_figure(image_figures.interpolate(model.model, first, second))
+    dataset = _dataset(request, model, "test")
+    chosen = _choose(torch.arange(len(dataset)), 2 * num, request).tolist()
+    if len(chosen) < 2:
+        raise DataError(f"an interpolation needs two test images or more, not {len(chosen)}: give more by --images")
+    half = len(chosen) // 2
+    pairs = [default_collate([dataset[i] for i in part]) for part in (chosen[:half], chosen[half : 2 * half])]
+    first, second = (move_data_to_device(batch, request.target) for batch in pairs)
+    path = image_figures.interpolate(model, first, second, progress=partial(tqdm, unit="step", desc="decoding"))
+    return image_figures.interpolation_figure(path)
 
 
 def _nearest(request: Request) -> Figure:
     model = _image_flow(request)
-    training = _images(request, model, "train")
-    samples = _draw(model, request, 6).cpu()
+    training = _dataset(request, model, "train").images
+    samples = _draw(model, request, 6)
     return image_figures.neighbors_figure(image_figures.nearest_images(samples, training, min(5, len(training))))
 
 
@@ -102,8 +111,8 @@ def _outliers(request: Request) -> Figure:
         own.setup("predict")
         others[Path(request.outliers).stem] = _choose(own.dataset("predict").images, num, request)
     sets = {
-        "training": _choose(_images(request, model, "train"), num, request),
-        "in distribution": _choose(_images(request, model, "test"), num, request),
+        "training": _choose(_dataset(request, model, "train").images, num, request),
+        "in distribution": _choose(_dataset(request, model, "test").images, num, request),
         **others,
         "constant": constant_images(num, shape, request.seed),
         "noise": noise_images(num, shape, request.seed),
@@ -121,8 +130,7 @@ def _graphs(request: Request) -> Figure:
     num = request.num or 256
     check_fits(num, model.event_shape, "--num")
     data = load_mixture(str(request.ckpt_path), request.data).sample(num, generator=request.generator("graphs"))
-    generator = request.generator("samples", request.target)
-    samples = model.sample(num, temperature=request.temperature, generator=generator).cpu()
+    samples = _draw(model, request, 256)
     return graphs.graph_figure(data, samples, lambda x: model(x.to(request.target)))
 
 
@@ -130,12 +138,12 @@ def _image_flow(request: Request) -> ImageFlowModule:
     return load_image_flow(request.ckpt_path, f"the figure {request.name}", request.model).to(request.target)
 
 
-def _images(request: Request, model: ImageFlowModule, part: str) -> Tensor:
-    """All images of a part, uint8 ``(N, C, H, W)``, without augmentation."""
+def _dataset(request: Request, model: ImageFlowModule, split: Literal["train", "test"]) -> ImageDataset:
+    """All images of a split, without augmentation."""
     data = load_images(str(request.ckpt_path), model, request.images, request.data)
     data.prepare_data()
-    data.setup({"train": "fit", "test": "test"}[part])
-    return data.dataset(part).images
+    data.setup({"train": "fit", "test": "test"}[split])
+    return data.dataset(split)
 
 
 def _choose(images: Tensor, num: int, request: Request) -> Tensor:
@@ -143,10 +151,17 @@ def _choose(images: Tensor, num: int, request: Request) -> Tensor:
     return images[torch.randperm(len(images), generator=request.generator("choice"))[:num]]
 
 
-def _draw(model: ImageFlowModule, request: Request, default: int) -> Tensor:
+def _draw(model: FlowModule, request: Request, default: int) -> Tensor:
+    """Samples of a flow, on the host."""
     generator, num = request.generator("samples", request.target), request.num or default
     check_fits(num, model.event_shape, "--num")
-    return model.sample(num, temperature=request.temperature, generator=generator)
+    drawn = []
+    with tqdm(total=num, unit="sample", desc="sampling") as progress:
+        for start in range(0, num, SAMPLES_AT_ONCE):
+            count = min(SAMPLES_AT_ONCE, num - start)
+            drawn.append(model.sample(count, temperature=request.temperature, generator=generator).cpu())
+            progress.update(count)
+    return torch.cat(drawn)
 
 
 DRAWINGS: dict[str, Callable[[Request], Figure]] = {

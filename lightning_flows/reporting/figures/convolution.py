@@ -82,7 +82,7 @@ def convolution_matrix_figure(data: EquivalentMatrices) -> Figure:
     axes = figure.subplots()
     limit = max(float(values.abs().max()) for values in (data.kernel, data.signal, data.convolved))
     size, place = len(data.matrix), 0.0  # all in the units of one entry of the matrix
-    vector, image = data.signal.reshape(-1, 1), None
+    vector = data.signal.reshape(-1, 1)
     maps = [
         (data.kernel, 3.0, "$m$", r"$\star$"), (data.signal, 3.0, "$x$", "="),
         (data.convolved, 3.0, r"$m \star x$", r"$\Leftrightarrow$"),
@@ -92,13 +92,13 @@ def convolution_matrix_figure(data: EquivalentMatrices) -> Figure:
     for values, scale, name, sign in maps:
         height, width = (scale * n for n in values.shape)
         extent = (place, place + width, (size + height) / 2, (size - height) / 2)
-        image = draw_map(axes, values, limit, extent=extent)
+        draw_map(axes, values, limit, extent=extent)
         axes.text(place + width / 2, -1.2, name, ha="center", va="bottom", fontsize=13)
         place += width + 5
         axes.text(place - 2.5, size / 2, sign, ha="center", va="center", fontsize=24)
     axes.set(xlim=(-0.5, place - 4.5), ylim=(size + 0.5, -4))
     axes.axis("off")
-    figure.colorbar(image, ax=axes, shrink=0.8, label="value")
+    figure.colorbar(axes.images[0], ax=axes, shrink=0.8, label="value")
     return figure
 
 

@@ -1,15 +1,16 @@
 """Images of a trained flow: samples, the way between two images, and samples beside what they may be copies of."""
 
 import math
-from typing import NamedTuple
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
 
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from lightning_flows.dequantization import DequantizedFlow
 from lightning_flows.errors import ShapeError
+from lightning_flows.modules.base import Batch, FlowModule
 from lightning_flows.reporting.figures.style import GAP, draw_tiles
 
 
@@ -22,27 +23,31 @@ class Neighbors(NamedTuple):
 
 
 @torch.no_grad()
-def interpolate(model: DequantizedFlow, first: Tensor, second: Tensor, num_steps: int = 9) -> Tensor:
+def interpolate(
+    module: FlowModule, first: Batch, second: Batch, num_steps: int = 9, progress: Callable[[Any], Iterable[Any]] = iter
+) -> Tensor:
     r"""Images on the way from one to another through the latent space, both ends included.
 
     .. math:: x_t = f^{-1}\big(\cos(\tfrac{\pi t}{2})\, f(x_0) + \sin(\tfrac{\pi t}{2})\, f(x_1)\big),
               \qquad 0 \le t \le 1
 
-    For independent standard normal latents each point of the way is standard normal again; on the straight line the
-    middle would be too short. Both images are dequantized by u = ½, so that the ends are the images themselves.
+    Latents are standardized by their prior. If they are independent and standard normal, so is each point of the way;
+    on the straight line the middle would be too short. Images are dequantized by u = ½ and all is computed in float64,
+    so the ends are the images themselves. ``progress`` wraps the steps, as tqdm does.
 
-    Shapes: uint8 ``(N, C, H, W)`` each, to uint8 ``(N, num_steps, C, H, W)``. Raises: ShapeError if the two differ.
+    Shapes: batches of N images each, to uint8 ``(N, num_steps, C, H, W)``. Raises: ShapeError if the sizes differ.
     """
-    if first.shape != second.shape:
-        raise ShapeError(f"expected two images a pair; got {tuple(first.shape)} and {tuple(second.shape)}")
-    flow = model.flow
-    ends = [flow.encode(image + 0.5, dtype=torch.float64) for image in (first, second)]
-    ends = [(*noise, flow.base.to_noise(last)) for *noise, last in ends]
+    sizes = module.batch_size_of(first), module.batch_size_of(second)
+    if sizes[0] != sizes[1]:
+        raise ShapeError(f"expected two batches of one size; got {sizes[0]} and {sizes[1]} images")
+    ends = [module.encode(batch, dtype=torch.float64) for batch in (first, second)]
+    zeros, ones = (module.standardize([torch.full_like(z, value) for z in ends[0]]) for value in (0.0, 1.0))
+    means = [zero / (zero - one) for zero, one in zip(zeros, ones, strict=True)]  # standardizing is affine
     steps = []
-    for t in torch.linspace(0, 1, num_steps, dtype=torch.float64).tolist():
+    for t in progress(torch.linspace(0, 1, num_steps, dtype=torch.float64).tolist()):
         near, far = math.cos(math.pi * t / 2), math.sin(math.pi * t / 2)
-        *noise, last = (near * z + far * w for z, w in zip(*ends, strict=True))
-        values = flow.decode((*noise, flow.base.from_noise(last)), dtype=torch.float64)
+        latents = [near * z + far * w + (1 - near - far) * m for z, w, m in zip(*ends, means, strict=True)]
+        values = module.decode(latents, first, dtype=torch.float64)
         steps.append(values.nan_to_num(0).floor().clamp(0, 255).to(torch.uint8))
     return torch.stack(steps, dim=1)
 

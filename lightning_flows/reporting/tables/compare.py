@@ -37,7 +37,8 @@ def check_comparable(runs: Sequence[Run], *, free: Callable[[Run], Collection[st
 
 def _settings(run: Run, free: Collection[str]) -> dict[str, Any]:
     trainer = {k: v for k, v in run.config["trainer"].items() if k not in ("logger", "callbacks", "default_root_dir")}
-    trained = _flat({"model": run.config["model"], "data": run.config["data"], "trainer": trainer})
+    given = {key: run.config.get(key) for key in ("model", "data", "optimizer", "lr_scheduler")}
+    trained = _flat({**given, "trainer": trainer})
     tested = _flat({"test": {"num_items": run.test["num_items"], "checkpoint": run.test["checkpoint"]}})
     model = _flat({"model": run.test["model"]})
     settings = {key: value for key, value in trained.items() if _argument(key) not in EVALUATION}

@@ -13,7 +13,8 @@ from lightning_flows.functional.streams import stream
 from lightning_flows.modules import load_model
 from lightning_flows.reporting.figures import convolution, graphs, images, outliers, series
 from lightning_flows.transforms import ConvExponential
-from tests.app.commands.test_sample import graph_flow, save
+from tests.app.commands.test_sample import save
+from tests.small_modules import graph_module
 
 
 @pytest.fixture
@@ -78,7 +79,7 @@ def test_samples_have_number_temperature_and_seed(trained: Path, given: dict[str
 
 
 def test_graphs_are_those_of_mixture_and_flow_by_the_seed(given: dict[str, Any], tmp_path: Path) -> None:
-    module = graph_flow().eval()
+    module = graph_module().eval()
     path = save(module, tmp_path / "graphs.ckpt", mixture="mog4")
     DRAWINGS["graphs"](Request("graphs", path, num=5, temperature=0.5, seed=2, device="cpu"))
     data, samples, log_prob = given["graph_figure"]

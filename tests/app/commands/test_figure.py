@@ -9,8 +9,6 @@ from PIL import Image
 from lightning_flows.app.cli import main
 from lightning_flows.app.commands.drawings import DRAWINGS
 from lightning_flows.app.commands.figure import NUMBERS, OTHERS
-from lightning_flows.data import ImageFolderDataModule
-from lightning_flows.data.datasets import ImageFiles
 from tests.data.test_fashion_mnist import write_idx
 from tests.test_files import full_disk
 
@@ -21,7 +19,8 @@ def trained_graphs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("graphs")
     options = ["--model.flow.width=8", "--data.batch_size=4", "--data.steps_per_epoch=2", "--data.num_val=8"]
     options += ["--trainer.max_epochs=1", "--trainer.enable_progress_bar=false", "--trainer.callbacks=ModelCheckpoint"]
-    main(["fit", "--config=table4/mog4_coupling.yaml", *options, f"--trainer.logger.init_args.save_dir={folder}"])
+    configs = ["--config=model/graph_coupling.yaml", "--config=data/mog.yaml"]
+    main(["fit", *configs, *options, f"--trainer.logger.init_args.save_dir={folder}"])
     return next(folder.rglob("*.ckpt"))
 
 
@@ -99,33 +98,20 @@ def test_fashion_mnist_takes_the_shape_of_the_data(
     assert "| Fashion-MNIST | 4 |" in capsys.readouterr().out
 
 
-def fraction_that_tests(num: int, root: Path) -> float:
-    """The test_fraction by which ``num`` images test."""
-    data, parts = ImageFolderDataModule(str(root)), ImageFiles(root).parts
-    for fraction in torch.arange(0, 1, 0.0005).tolist():
-        data.hparams["test_fraction"] = fraction
-        if len(data.split(parts)["test"]) == num:
-            return fraction
-    raise AssertionError
-
-
 @pytest.mark.parametrize(("num", "rows"), [(3, 1), (1, 0)])
 def test_interpolation_takes_as_many_pairs_as_there_are(
-    num: int, rows: int, trained: Path, image_tar: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    num: int, rows: int, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    checkpoint = torch.load(trained, weights_only=True)
-    data = {"root": str(image_tar), "test_fraction": fraction_that_tests(num, image_tar)}
-    checkpoint["lightning_flows"]["data"] = {
-        "class_path": "lightning_flows.data.ImageFolderDataModule",
-        "init_args": data,
-    }
-    torch.save(checkpoint, tmp_path / "few.ckpt")
-    options = [f"--ckpt_path={tmp_path / 'few.ckpt'}", f"--out={tmp_path / 'figure.png'}", "--num=4", "--dpi=40"]
+    for split, count in {"train": 2, "val": 1, "test": num}.items():
+        (tmp_path / "images" / split).mkdir(parents=True)
+        for i in range(count):
+            Image.effect_noise((32, 32), 80).convert("RGB").save(tmp_path / "images" / split / f"{i}.png")
+    options = [f"--ckpt_path={trained}", f"--images={tmp_path}/images", "--num=4"]
     if rows:
-        main(["figure", "interpolation", *options])
-        assert shows_something(tmp_path / "figure.png")
+        assert shows_something(draw(tmp_path, "interpolation", *options))
     else:
-        assert "expected two test images or more; got 1" in error(capsys, "interpolation", *options)
+        message = error(capsys, "interpolation", f"--out={tmp_path}/figure.png", *options)
+        assert "needs two test images or more, not 1" in message
 
 
 def test_graphs(trained_graphs: Path, tmp_path: Path) -> None:
@@ -138,7 +124,7 @@ def test_a_checkpoint_that_is_missing_or_of_another_kind(
 ) -> None:
     out = f"--out={tmp_path}/figure.png"
     kind, other = ("graphs", trained) if name == "graphs" else ("images", trained_graphs)
-    assert f"expected a checkpoint of {kind} for the figure {name}; got none" in error(capsys, name, out)
+    assert f"the figure {name} needs a checkpoint of {kind}: give --ckpt_path FILE" in error(capsys, name, out)
     message = error(capsys, name, out, f"--ckpt_path={other}")
     assert f"expected a checkpoint of {kind} for the figure {name}; got {other}" in message
     assert not list(tmp_path.iterdir())
@@ -148,7 +134,7 @@ def test_a_flow_without_exponentials_has_no_terms(
     trained_graphs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     message = error(capsys, "4", f"--out={tmp_path}/figure.png", f"--ckpt_path={trained_graphs}")
-    assert "expected a checkpoint with convolution exponentials" in message
+    assert "has no convolution exponentials" in message
 
 
 def test_mistakes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

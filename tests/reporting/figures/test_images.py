@@ -12,31 +12,36 @@ from lightning_flows.reporting.figures.images import (
     samples_figure,
 )
 from lightning_flows.reporting.figures.style import FRAME, GAP
-from tests.reporting.figures.models import SHAPE, small_model, waves
+from tests.reporting.figures.models import SHAPE, small_module, waves
+
+
+def batches(num: int) -> list[dict[str, torch.Tensor]]:
+    """Two batches of ``num`` images."""
+    return [{"image": images, "index": torch.arange(num)} for images in waves(2, num, *SHAPE)]
 
 
 def test_the_ends_of_an_interpolation_are_the_images() -> None:
-    first, second = waves(2, 2, *SHAPE)
-    path = interpolate(small_model(), first, second, num_steps=5)
+    first, second = batches(2)
+    path = interpolate(small_module(), first, second, num_steps=5)
     assert path.shape == (2, 5, *SHAPE)
-    assert torch.equal(path[:, 0], first)
-    assert torch.equal(path[:, -1], second)
-    assert not torch.equal(path[:, 2], first)
-    with pytest.raises(ShapeError, match="two images a pair"):
-        interpolate(small_model(), first, second[:1])
+    assert torch.equal(path[:, 0], first["image"])
+    assert torch.equal(path[:, -1], second["image"])
+    assert not torch.equal(path[:, 2], first["image"])
+    with pytest.raises(ShapeError, match="2 and 1 images"):
+        interpolate(small_module(), first, batches(1)[1])
 
 
 def test_the_middle_is_half_way_on_a_circle() -> None:
-    model = small_model()
-    first, second = waves(2, 1, *SHAPE)
-    middle = interpolate(model, first, second, num_steps=3)[:, 1]
-    (*noise, last), (*others, other) = (model.flow.encode(x + 0.5, dtype=torch.float64) for x in (first, second))
-    base = model.flow.base
+    """In the noise of the prior, whose mean and scale are learned."""
+    module, (first, second) = small_module(), batches(1)
+    base = module.model.flow.base
+    assert base.mean.abs().max() > 0.01
+    assert base.log_scale.abs().max() > 0.01
+    middle = interpolate(module, first, second, num_steps=3)[:, 1]
+    (*noise, last), (*others, other) = (module.encode(batch, dtype=torch.float64) for batch in (first, second))
     last = base.from_noise(math.sqrt(0.5) * (base.to_noise(last) + base.to_noise(other)))
-    values = model.flow.decode(
-        (*(math.sqrt(0.5) * (a + b) for a, b in zip(noise, others, strict=True)), last), dtype=torch.float64
-    )
-    assert torch.equal(middle, values.floor().clamp(0, 255).to(torch.uint8))
+    latents = *(math.sqrt(0.5) * (a + b) for a, b in zip(noise, others, strict=True)), last
+    assert torch.equal(middle, module.decode(latents, first).floor().clamp(0, 255).to(torch.uint8))
 
 
 def test_nearest_images_come_first_with_their_distance_in_levels() -> None:

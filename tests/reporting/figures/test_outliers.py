@@ -14,7 +14,7 @@ from lightning_flows.reporting.figures.outliers import (
     outliers_figure,
     roc,
 )
-from tests.reporting.figures.models import SHAPE, small_model, waves
+from tests.reporting.figures.models import SHAPE, small_module, waves
 
 
 def bits(*flow: float) -> ImageBits:
@@ -25,7 +25,7 @@ DATA = Outliers(bits(4.0, 4.5, 5.0, 5.5), {"dull": bits(1.0, 2.0, 4.7), "noise":
 
 
 def test_bits_are_those_of_the_flow_whatever_the_batches() -> None:
-    model, images = small_model().float(), waves(5, *SHAPE)
+    model, images = small_module().float().model, waves(5, *SHAPE)
     scores = image_bits(model, images, num_draws=2, batch_size=2, seed=3)
     estimate = model.importance_sample(images, 2, seeds=[stream_seed(3, "evaluation noise", i) for i in range(5)])
     torch.testing.assert_close(scores.flow, -estimate.log_likelihood.double() / (192 * math.log(2)))

@@ -50,6 +50,14 @@ def test_runs_of_other_settings_are_not_compared(write_run, tmp_path):
         check_comparable(find_runs(tmp_path), free=lambda run: {"mixing"})
 
 
+def test_other_learning_rates_are_not_compared(write_run, tmp_path):
+    for name, rate in (("a", 0.1), ("b", 0.2)):
+        path = write_run(name) / "config.yaml"
+        path.write_text(path.read_text() + f"optimizer: {{class_path: torch.optim.Adam, init_args: {{lr: {rate}}}}}\n")
+    with pytest.raises(DataError, match=r"optimizer\.init_args\.lr: 0\.1, and .* 0\.2"):
+        check_comparable(find_runs(tmp_path), free=lambda run: set())
+
+
 def test_tests_of_other_settings_are_not_compared(write_run, tmp_path):
     write_run("a")
     write_run("b", seed=1, num_items=8)

@@ -1,6 +1,10 @@
 """Densities with log_prob and sample."""
 
-from lightning_flows.distributions.base import Distribution
-from lightning_flows.distributions.gaussian import DiagonalGaussian, NodeGaussian, standard_normal_log_prob
+from lightning_flows.distributions.gaussian import (
+    DiagonalGaussian,
+    Distribution,
+    NodeGaussian,
+    standard_normal_log_prob,
+)
 
 __all__ = ["DiagonalGaussian", "Distribution", "NodeGaussian", "standard_normal_log_prob"]

@@ -1,13 +1,13 @@
-"""Gaussian base densities."""
+"""Base densities of flows."""
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from lightning_flows.distributions.base import Distribution
 from lightning_flows.errors import ShapeError
 from lightning_flows.functional.graphs import COMPLETE, Graph, check_nodes
 
@@ -19,6 +19,38 @@ def standard_normal_log_prob(z: Tensor) -> Tensor:
     tensor([-1.8379])
     """
     return -0.5 * (z.square() + math.log(2 * math.pi)).flatten(1).sum(1)
+
+
+class Distribution(nn.Module, ABC):
+    """Density of the latents of a flow, or of the last of them; ``context`` is what the flow was given, if anything.
+
+    Shapes: z ``(B, *event_shape)``; log_prob ``(B,)`` in nats.
+    """
+
+    def __init__(self, event_shape: Sequence[int]) -> None:
+        super().__init__()
+        self.event_shape = tuple(event_shape)
+
+    @abstractmethod
+    def log_prob(self, z: Tensor, context: Any = None) -> Tensor:
+        """Log-density ``(B,)`` in nats."""
+
+    @abstractmethod
+    def sample(
+        self, num: int, context: Any = None, *, temperature: float = 1.0, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """Draw ``(num, *event_shape)``; ``temperature`` scales the noise."""
+
+    def from_noise(self, noise: Tensor) -> Tensor:
+        """Map standard normal noise ``(B, *event_shape)`` to latents; the identity by default."""
+        return noise
+
+    def to_noise(self, z: Tensor) -> Tensor:
+        """Inverse of :meth:`from_noise`."""
+        return z
+
+    def extra_repr(self) -> str:
+        return str(self.event_shape)
 
 
 class DiagonalGaussian(Distribution):
@@ -46,12 +78,7 @@ class DiagonalGaussian(Distribution):
         return standard_normal_log_prob(self.to_noise(z)) - log_volume
 
     def sample(
-        self,
-        num: int,
-        context: Any = None,
-        *,
-        temperature: float = 1.0,
-        generator: torch.Generator | None = None,
+        self, num: int, context: Any = None, *, temperature: float = 1.0, generator: torch.Generator | None = None
     ) -> Tensor:
         noise = torch.randn(num, *self.event_shape, generator=generator, device=self.mean.device, dtype=self.mean.dtype)
         return self.from_noise(temperature * noise)

@@ -114,23 +114,13 @@ class Flow(Recorded, nn.Module):
         return x, reports
 
     def sample(
-        self,
-        num: int,
-        context: Any = None,
-        *,
-        temperature: float = 1.0,
-        generator: torch.Generator | None = None,
+        self, num: int, context: Any = None, *, temperature: float = 1.0, generator: torch.Generator | None = None
     ) -> Tensor:
         """Draw ``(num, *event_shape)``; ``temperature`` scales the noise of every level."""
         return self.decode(self.sample_latents(num, context, temperature=temperature, generator=generator), context)
 
     def sample_and_log_prob(
-        self,
-        num: int,
-        context: Any = None,
-        *,
-        temperature: float = 1.0,
-        generator: torch.Generator | None = None,
+        self, num: int, context: Any = None, *, temperature: float = 1.0, generator: torch.Generator | None = None
     ) -> tuple[Tensor, Tensor]:
         """Draw ``(num, *event_shape)``, and its log-density ``(num,)``, in one pass."""
         latents = self.sample_latents(num, context, temperature=temperature, generator=generator)
@@ -143,12 +133,7 @@ class Flow(Recorded, nn.Module):
         return sum(map(standard_normal_log_prob, noises), start=self.base.log_prob(last, context))
 
     def sample_latents(
-        self,
-        num: int,
-        context: Any = None,
-        *,
-        temperature: float = 1.0,
-        generator: torch.Generator | None = None,
+        self, num: int, context: Any = None, *, temperature: float = 1.0, generator: torch.Generator | None = None
     ) -> tuple[Tensor, ...]:
         """Draw latents; the same state of ``generator`` gives the same noise for any parameters."""
         check_sizes(0, num=num)

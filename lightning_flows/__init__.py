@@ -28,7 +28,7 @@ EXPORTS = {
         "SetAutoregressiveFlow",
     ),
     "functional": ("Graph", "bits_per_dim"),
-    "modules": ("FlowModule", "GraphFlowModule", "ImageFlowModule", "load_model"),
+    "modules": ("FlowModule", "GraphFlowModule", "ImageFlowModule", "load_flow", "load_model"),
     "transforms": (
         "ActNorm",
         "AffineCoupling",

@@ -31,6 +31,17 @@ class Solution(NamedTuple):
     report: InverseReport
 
 
+class _Best(NamedTuple):
+    """By sample, the iterate of smallest residual; the number of iterations, and of those since it was found."""
+
+    y: Tensor
+    f: Tensor
+    diagonal: Tensor
+    residual: Tensor
+    iterations: Tensor
+    stalled: Tensor
+
+
 @torch.no_grad()
 def solve_residual(residual_map: ResidualMap, v: Tensor, *, tol: float | None, max_iter: int, name: str) -> Solution:
     r"""Solve y + f(y) = v by the iteration :math:`y \leftarrow y - (y + f(y) - v)/(1 + f'(y))`.
@@ -45,33 +56,32 @@ def solve_residual(residual_map: ResidualMap, v: Tensor, *, tol: float | None, m
     eps = torch.finfo(v.dtype).eps
     target, limit = (2 * eps, 1000 * eps) if tol is None else (tol, tol)
     scale = v.abs().flatten(1).amax(1).clamp(min=1) if v.numel() else v.new_ones(len(v))
-    count, stalled = (torch.zeros_like(scale, dtype=torch.long) for _ in range(2))
-    # by sample: the best y, f(y) and diagonal, its residual, the iterations, and those since the residual last fell
-    found = [v.clone(), torch.zeros_like(v), torch.zeros_like(v), torch.full_like(scale, torch.inf), count, stalled]
-    rows, num_left = torch.arange(len(v), device=v.device), len(v)
-    y, state, active = v, [x.clone() for x in found], torch.ones_like(scale, dtype=torch.bool)
-    for step in range(max_iter + 1):
-        if num_left == 0:
-            break
+    count, zeros = torch.zeros_like(scale, dtype=torch.long), torch.zeros_like(v)
+    best = _Best(v, zeros, zeros, torch.full_like(scale, torch.inf), count, count)
+    result = _Best(*(x.clone() for x in best))
+    y, rows, num_left = v, torch.arange(len(v), device=v.device), len(v)
+    active = torch.ones_like(rows, dtype=torch.bool)
+    for step in range(max_iter + 1 if num_left else 0):
         f, diagonal = residual_map(y)
         error = y + f - v[rows]
         residual = error.abs().flatten(1).amax(1) / scale[rows]
-        better = active & (residual < state[3])
-        for i, new in enumerate((y, f, diagonal, residual)):
-            state[i] = torch.where(_as(better, new), new, state[i])
-        state[4] = torch.where(active, step, state[4])
-        state[5] = torch.where(better, 0, state[5] + 1)
+        better = active & (residual < best.residual)
+        now = zip((y, f, diagonal, residual), best[:4], strict=True)
+        iterations, stalled = torch.where(active, step, best.iterations), torch.where(better, 0, best.stalled + 1)
+        best = _Best(*(torch.where(_as(better, new), new, old) for new, old in now), iterations, stalled)
         # round-off lets a residual stall above the target, the more so the steeper f; NaN counts as not converged
-        active = active & ~((state[3] <= target) | ((state[3] <= limit) & (state[5] > PATIENCE)))
+        reached = (best.residual <= target) | ((best.residual <= limit) & (best.stalled > PATIENCE))
+        active = active & ~reached
         y = torch.where(_as(active, y), y - error / (1 + diagonal), y)
         num_left = int(active.sum())
         if num_left < len(y) and (v.is_cpu or 2 * num_left <= len(y)):
-            for whole, part in zip(found, state, strict=True):
-                whole[rows] = part
-            rows, y, state, active = rows[active], y[active], [x[active] for x in state], active[active]
-    for whole, part in zip(found, state, strict=True):
-        whole[rows] = part
-    report = InverseReport(found[4], found[3])
+            _write(result, rows, best)
+            rows, y, best = rows[active], y[active], _Best(*(x[active] for x in best))
+            active = active[active]
+        if num_left == 0:
+            break
+    _write(result, rows, best)
+    report = InverseReport(result.iterations, result.residual)
     if num_left:
         worst = report.residual.max().item()
         raise ConvergenceError(
@@ -79,7 +89,12 @@ def solve_residual(residual_map: ResidualMap, v: Tensor, *, tol: float | None, m
             f"{worst:.1e} for {num_left} of {len(v)} samples: raise max_iter or tol, or decode in float64",
             residual=worst,
         )
-    return Solution(*found[:3], report)
+    return Solution(*result[:3], report)
+
+
+def _write(result: _Best, rows: Tensor, best: _Best) -> None:
+    for whole, part in zip(result, best, strict=True):
+        whole[rows] = part
 
 
 def _as(mask: Tensor, x: Tensor) -> Tensor:

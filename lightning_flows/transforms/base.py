@@ -147,11 +147,6 @@ def check_dtype(x: Tensor, parameter: Tensor) -> None:
         raise InputTypeError(f"expected a tensor on {parameter.device}, as the flow is; got one on {x.device}")
 
 
-def zero_log_det(x: Tensor) -> Tensor:
-    """Zeros ``(B,)`` of x's dtype and device: the log-determinant of a map that preserves volume."""
-    return x.new_zeros(len(x))
-
-
 def sum_event(x: Tensor) -> Tensor:
     """Sum over all dimensions but the batch: ``(B, *event) -> (B,)``."""
     return x.flatten(1).sum(1)

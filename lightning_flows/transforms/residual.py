@@ -13,7 +13,7 @@ from lightning_flows.functional.fixed_point import InverseReport, attach_gradien
 from lightning_flows.functional.precision import full_precision
 from lightning_flows.functional.streams import stream
 from lightning_flows.nets.spectral_norm import bind
-from lightning_flows.transforms.base import Transform, sum_event
+from lightning_flows.transforms.base import Reported, Result, Transform, sum_event
 
 Function = Callable[[Tensor], Tensor]
 
@@ -47,8 +47,7 @@ class ResidualBlock(Transform):
     The inverse iterates x ← z − g(x), see :func:`solve_residual`; its report is an :class:`InverseReport`. Parameters
     are evaluated once per call. Autocast is disabled: neither the series nor the iteration tolerates low precision.
 
-    Shapes: x, z ``(B, *event)``; log_det ``(B,)`` in nats.
-    Raises: ConvergenceError if a sample needs more than ``max_iter`` iterations.
+    Shapes: x, z ``(B, *event)``. Raises: ConvergenceError if a sample needs more than ``max_iter`` iterations.
     Source: Chen et al., Residual Flows, 2019.
     """
 
@@ -67,7 +66,7 @@ class ResidualBlock(Transform):
         max_iter: int = 1000,
     ) -> None:
         super().__init__()
-        if not (0 < stop_probability < 1 and num_exact_terms >= 1 and eval_terms >= 1 and eval_probes >= 1):
+        if not (0 < stop_probability < 1 and min(num_exact_terms, eval_terms, eval_probes) >= 1):
             raise UsageError(
                 "expected stop_probability between 0 and 1 and at least one term and probe; "
                 f"got {stop_probability}, {num_exact_terms}, {eval_terms} and {eval_probes}"
@@ -76,28 +75,24 @@ class ResidualBlock(Transform):
         self.num_exact_terms, self.stop_probability = num_exact_terms, stop_probability
         self.eval_terms, self.eval_probes, self.exact_dims = eval_terms, eval_probes, exact_dims
         self.probe_seed, self.tol, self.max_iter = probe_seed, tol, max_iter
-        self.log_det_report: Any = None  # goes as soon as no module reads it
 
-    def forward(self, x: Tensor, context: Any = None) -> tuple[Tensor, Tensor]:
-        z, log_det, _ = self.forward_reported(x, context)
-        return z, log_det
+    def forward(self, x: Tensor, context: Any = None) -> Result:
+        return self.forward_reported(x, context)[:2]
 
-    def forward_reported(self, x: Tensor, context: Any = None) -> tuple[Tensor, Tensor, list[NamedTuple]]:
+    def forward_reported(self, x: Tensor, context: Any = None) -> Reported:
         with full_precision(x), _differentiable():
-            g, log_det, report = self._evaluate(bind(self.function, update=True), x)
-        self.log_det_report = report[-1] if report else None
-        return x + g, log_det, report
+            g, log_det, reports = self._evaluate(bind(self.function, update=True), x)
+            return x + g, log_det, reports
 
-    def inverse(self, z: Tensor, context: Any = None) -> tuple[Tensor, Tensor]:
-        x, log_det, _ = self.inverse_reported(z, context)
-        return x, log_det
+    def inverse(self, z: Tensor, context: Any = None) -> Result:
+        return self.inverse_reported(z, context)[:2]
 
-    def inverse_reported(self, z: Tensor, context: Any = None) -> tuple[Tensor, Tensor, list[NamedTuple]]:
+    def inverse_reported(self, z: Tensor, context: Any = None) -> Reported:
         with full_precision(z), _differentiable():
             function = bind(self.function)
             x, report = self._solve(function, z)
-            _, log_det, found = self._evaluate(function, x)
-        return x, -log_det, [report, *found]
+            _, log_det, reports = self._evaluate(function, x)
+            return x, -log_det, [report, *reports]
 
     def decode(self, z: Tensor, context: Any = None) -> Tensor:
         with full_precision(z):
@@ -109,51 +104,35 @@ class ResidualBlock(Transform):
         def residual_map(x: Tensor) -> tuple[Tensor, Tensor]:
             return function(x), torch.zeros_like(x)
 
-        x, *_, report = solve_residual(
-            residual_map, z.detach(), tol=self.tol, max_iter=self.max_iter, name="residual block"
-        )
+        limits = {"tol": self.tol, "max_iter": self.max_iter}
+        x, *_, report = solve_residual(residual_map, z.detach(), **limits, name="residual block")  # type: ignore[arg-type]
         return attach_gradient(residual_map, x, z, max_iter=self.max_iter) if torch.is_grad_enabled() else x, report
 
     def _evaluate(self, function: Function, x: Tensor) -> tuple[Tensor, Tensor, list[NamedTuple]]:
         """g(x), log|det(I + J)| and its report, with a graph only where the caller has one."""
         wanted = torch.is_grad_enabled()
-        with torch.enable_grad():
-            # a log-determinant needs derivatives even where none are wanted of it
+        with torch.enable_grad():  # a log-determinant needs derivatives even where it gets no gradient
             point = x.clone() if x.requires_grad else x.clone().requires_grad_()  # an inverse's x has a hook of its own
             g = function(point)
             small = math.prod(x.shape[1:]) <= self.exact_dims
-            log_det, report = self._exact_log_det(point, g) if small else self._estimate_log_det(point, g, wanted)
-        return (g, log_det, report) if wanted else (g.detach(), log_det.detach(), report)
-
-    def _exact_log_det(self, x: Tensor, g: Tensor) -> tuple[Tensor, list[NamedTuple]]:
-        rows = [
-            torch.autograd.grad(value.sum(), x, create_graph=True)[0].flatten(1) for value in g.flatten(1).unbind(1)
-        ]
-        jacobian = torch.stack(rows, dim=1)
-        identity = torch.eye(jacobian.shape[1], dtype=x.dtype, device=x.device)
-        zeros = jacobian.new_zeros(len(x))
-        return torch.linalg.slogdet(identity + jacobian).logabsdet, [LogDetReport(0, zeros, zeros)]
+            log_det, reports = _exact_log_det(point, g) if small else self._estimate_log_det(point, g, wanted)
+        return (g, log_det, reports) if wanted else (g.detach(), log_det.detach(), reports)
 
     def _estimate_log_det(self, x: Tensor, g: Tensor, wanted: bool) -> tuple[Tensor, list[NamedTuple]]:
         if self.training:
-            weights, probes = self._roulette(), [_signs(x)]
-        else:
-            generator = stream(self.probe_seed, "probes")  # on the host, for the same signs on any device
-            weights = [1.0] * self.eval_terms
-            host = torch.empty(1, *x.shape[1:], dtype=x.dtype)
-            probes = [_signs(host, generator).to(x.device).expand_as(x) for _ in range(self.eval_probes)]
-        estimates, last = (
-            torch.stack(values)
-            for values in zip(*(self._series(x, g, probe, weights, wanted) for probe in probes), strict=True)
-        )
-        if self.training:
-            return estimates.mean(0), []
+            estimate, _ = self._series(x, g, _signs(x), self._roulette(), wanted)
+            return estimate, []
+        generator = stream(self.probe_seed, "probes")  # on the host, for the same signs on any device
+        host, weights = torch.empty(1, *x.shape[1:], dtype=x.dtype), [1.0] * self.eval_terms
+        probes = [_signs(host, generator).to(x.device).expand_as(x) for _ in range(self.eval_probes)]
+        series = [self._series(x, g, probe, weights, wanted) for probe in probes]
+        estimates, last = (torch.stack(values) for values in zip(*series, strict=True))
         num, squares = len(probes), (estimates - estimates.mean(0)).detach().square().sum(0)
         error = (squares / (num * (num - 1))).sqrt() if num > 1 else torch.full_like(squares, math.nan)
-        return estimates.mean(0), [LogDetReport(len(weights), error, 19 * last.mean(0).abs())]
+        return estimates.mean(0), [LogDetReport(self.eval_terms, error, 19 * last.mean(0).abs())]
 
     def _roulette(self) -> list[float]:
-        """Weights of the terms: 1 for those that are always there, then 1/P(N ≥ n) with a geometric N ≥ 1."""
+        """Weights of the terms: 1 for those that are always computed, then 1/P(N ≥ n) with a geometric N ≥ 1."""
         p = self.stop_probability
         num_random = 1 + int(math.log(1 - torch.rand(()).item()) / math.log(1 - p))  # drawn on the host
         return [1.0] * self.num_exact_terms + [(1 - p) ** -n for n in range(num_random)]
@@ -169,14 +148,23 @@ class ResidualBlock(Transform):
             (term,) = torch.autograd.grad(g, x, term, retain_graph=True, create_graph=differentiate)
             sign = 1 if k % 2 else -1
             last = sign * weight / k * sum_event(term * probe)
-            value = value + last
-            solution = solution - sign * weight * term
+            value, solution = value + last, solution - sign * weight * term
         if differentiate or not wanted:
             return value, last.detach()
         # the derivative of log det is tr((I + J)⁻¹ dJ) = E[ sᵀ dJ v ] with s = (I + Jᵀ)⁻¹ v, constant here
         (product,) = torch.autograd.grad(g, x, solution, create_graph=True)
         surrogate = sum_event(product * probe)
         return value + surrogate - surrogate.detach(), last.detach()
+
+    def extra_repr(self) -> str:
+        return f"gradient={self.gradient}, eval_terms={self.eval_terms}, eval_probes={self.eval_probes}"
+
+
+def _exact_log_det(x: Tensor, g: Tensor) -> tuple[Tensor, list[NamedTuple]]:
+    rows = [torch.autograd.grad(value.sum(), x, create_graph=True)[0].flatten(1) for value in g.flatten(1).unbind(1)]
+    jacobian = torch.stack(rows, dim=1)
+    identity, zeros = torch.eye(len(rows), dtype=x.dtype, device=x.device), x.new_zeros(len(x))
+    return torch.linalg.slogdet(identity + jacobian).logabsdet, [LogDetReport(0, zeros, zeros)]
 
 
 @contextmanager
@@ -189,5 +177,4 @@ def _differentiable() -> Iterator[None]:
 
 def _signs(like: Tensor, generator: torch.Generator | None = None) -> Tensor:
     """Random signs of a tensor's shape, dtype and device."""
-    bits = torch.randint(2, like.shape, generator=generator, device=like.device)
-    return (2 * bits - 1).to(like.dtype)
+    return (2 * torch.randint(2, like.shape, generator=generator, device=like.device) - 1).to(like.dtype)

@@ -97,7 +97,7 @@ def trainer(devices: int, *callbacks: Callback, **options) -> Trainer:
 def main(folder: Path) -> None:
     for devices in (1, 2, 4):
         callbacks = [Keep(folder / str(devices)), EqualRanks(), Broadcasts(folder / f"{devices}.txt")]
-        run = trainer(devices, *callbacks, max_steps=STEPS, gradient_clip_val=1.0)
+        run = trainer(devices, *callbacks, max_steps=STEPS, gradient_clip_val=1.0, precision="64-true")
         run.fit(image_flow(), Noise(batch_size=GLOBAL_BATCH // devices, eval_batch_size=5))
     results = {}
     for devices in (1, 2, 3, 4):

@@ -194,7 +194,7 @@ def test_arguments_of_a_resumed_run_are_those_in_its_folder(tiny: list[str]) -> 
     run(["fit", *tiny])
     run(["fit", *tiny, "--ckpt_path=last", "--trainer.max_epochs=2", "--optimizer.lr=0.125"])
     for file in ("config.yaml", "hparams.yaml"):
-        assert "learning_rate: 0.125" in (Path("runs/demo/version_0") / file).read_text()
+        assert "lr: 0.125" in (Path("runs/demo/version_0") / file).read_text()
 
 
 @pytest.mark.parametrize("written", ["~/saved", "$HERE/saved"])

@@ -5,31 +5,62 @@ from pathlib import Path
 import pytest
 import torch
 
-from lightning_flows import modules
 from lightning_flows.app.cli import run
-from lightning_flows.app.commands.table import CONFIGS as CONFIGS_OF
-from lightning_flows.app.configs import CONFIG_DIR, load_configs
-from lightning_flows.reporting.tables.table4 import MODELS as TABLE4_MODELS
+from lightning_flows.app.commands.experiments import EXPERIMENTS, Experiment
+from lightning_flows.app.configs import CONFIG_DIR, find_configs, load_configs
+from lightning_flows.checkpoints import construct
+from lightning_flows.modules import ImageFlowModule
+from tests.parsing import Parsed
 
 CONFIGS = sorted(str(path.relative_to(CONFIG_DIR)) for path in CONFIG_DIR.rglob("*.yaml"))
-OVERLAYS = ["cpu.yaml", "ddp4.yaml", "multinode.yaml"]
-BASES = ["table1/base.yaml", "table2/base.yaml", "table4/base.yaml"]
-BASES += [f"table4/{model}.yaml" for model in TABLE4_MODELS]
-RUNNABLE = [name for name in CONFIGS if not name.startswith("defaults/") and name not in (*OVERLAYS, *BASES)]
-NETS = ["--model.hidden_channels=12", "--model.split_depth=1", "--model.dequantization_steps=1"]
-GRAPHS = [name for name in RUNNABLE if name.startswith("table4/")]
-IMAGES = [name for name in RUNNABLE if name not in GRAPHS]
-ENTROPIES = {"mog4": 3.6324, "mog9": 4.2603, "mog16": 4.7549, "mog_ring": 4.0525}
-SMALL = {
-    "CSF": NETS,
-    "CouplingFlow": NETS,
-    "ResidualFlow": NETS,
-    "MixingFlow": ["--model.width=8", "--model.depth=1", "--model.growth=8", "--model.dequantization_steps=1"],
+OVERLAYS = ["ddp4.yaml", "multinode.yaml"]
+VARIATIONAL = [f"--model.dequantization.{name}" for name in ("num_steps=1", "width=8", "depth=1", "growth=8")]
+FAMILY = ["--model.flow.hidden_channels=12", "--model.flow.split_width=8", "--model.flow.split_depth=1"]
+FAMILY += ["--model.flow.split_growth=8"]
+GLOW = ["--model.flow.width=8", "--model.flow.depth=1", "--model.flow.growth=8", *VARIATIONAL]
+PHOTOS, MIXED = "data/sample_photos.yaml", ["size/cpu_glow.yaml", *GLOW]
+SMALL_NOISE = ["size/cpu_variational.yaml", *FAMILY, *VARIATIONAL]
+RUNS = {
+    "demo": ["demo.yaml", *FAMILY],
+    "csf": ["csf.yaml", *FAMILY],
+    "csf_small": ["csf_small.yaml", *FAMILY],
+    "reference": ["reference.yaml", *FAMILY],
+    "coupling": ["model/coupling.yaml", PHOTOS, "size/cpu.yaml", *FAMILY],
+    "residual": ["model/residual.yaml", PHOTOS, *FAMILY],
+    "variational": [
+        "model/sylvester.yaml",
+        "dequantization/variational.yaml",
+        "size/cpu_variational.yaml",
+        *FAMILY,
+        *VARIATIONAL,
+    ],
+    "glow": ["model/glow.yaml", PHOTOS, *GLOW],
+    **{kind: [f"table1/{kind}.yaml", *MIXED] for kind in EXPERIMENTS[1]},
+    **{
+        kind: [f"model/{kind}.yaml", "data/mog.yaml", "--model.flow.width=8"]
+        for kind in ("graph_coupling", "gnf", "set_autoregressive")
+    },
 }
+"""What trains, small: configs, the last ones on top, and options."""
+QUIET = ["--trainer.max_epochs=1", "--trainer.limit_train_batches=2", "--trainer.enable_progress_bar=false"]
+QUIET += ["--trainer.accelerator=cpu", "--trainer.limit_val_batches=1"]
+IMAGES = ["--model.flow.steps_per_level=1", "--data.num_workers=0", "--data.batch_size=8"]
+GRAPHS = ["--data.batch_size=4", "--data.steps_per_epoch=2", "--data.num_val=8", "--data.num_test=8"]
 
 
-def test_there_are_configs() -> None:
-    assert {"csf.yaml", "csf_small.yaml", "demo.yaml"} <= set(RUNNABLE)
+def arguments(layers: list[str]) -> list[str]:
+    return [layer if layer.startswith("--") else f"--config={layer}" for layer in layers]
+
+
+def parsed(layers: list[str]) -> dict:
+    return Parsed(find_configs(["fit", *arguments(layers)])).config.as_dict()
+
+
+def test_every_config_is_run_here() -> None:
+    layers = {layer for run in RUNS.values() for layer in run if not layer.startswith("--")}
+    read = {value for layer in layers for value in find_configs([f"--config={layer}"])}
+    names = layers | {str(Path(value[9:]).relative_to(CONFIG_DIR)) for value in read if value.endswith(".yaml")}
+    assert names == {name for name in CONFIGS if not name.startswith("defaults/")} - set(OVERLAYS)
 
 
 @pytest.mark.parametrize("name", CONFIGS)
@@ -37,81 +68,94 @@ def test_config_is_explained_in_its_first_line(name: str) -> None:
     assert (CONFIG_DIR / name).read_text().startswith("# ")
 
 
-@pytest.mark.parametrize("name", IMAGES)
+@pytest.mark.parametrize("name", RUNS)
 def test_config_trains_and_tests(name: str, tmp_path: Path, image_tar: Path) -> None:
-    config = load_configs(name)
-    data = config["data"]["class_path"]
-    options = (
-        []
-        if data.endswith("SamplePhotosDataModule")
-        else ["--data=ImageFolderDataModule", f"--data.init_args.root={image_tar}"]
+    layers = RUNS[name]
+    data, graphs = (
+        load_configs(*(layer for layer in layers if not layer.startswith("--")))["data"],
+        "data/mog.yaml" in layers,
     )
-    small = ["--model.steps_per_level=1", "--data.num_workers=0", *SMALL[config["model"]["class_path"].split(".")[-1]]]
-    trainer = run(
-        [
-            "fit", f"--config={name}", *small, *options, "--data.batch_size=8", "--trainer.max_epochs=1",
-            "--trainer.limit_train_batches=2", "--trainer.limit_val_batches=1", "--trainer.enable_progress_bar=false",
-            "--trainer.accelerator=cpu", f"--trainer.logger.init_args.save_dir={tmp_path}",
-        ]
-    ).trainer  # fmt: skip
+    options = [*(GRAPHS if graphs else IMAGES), *QUIET, f"--trainer.logger.init_args.save_dir={tmp_path}"]
+    if not data["class_path"].endswith(("SamplePhotosDataModule", "GraphMoGDataModule")):
+        options += ["--data=ImageFolderDataModule", f"--data.init_args.root={image_tar}"]
+    trainer = run(["fit", *arguments(layers), *options]).trainer
     assert trainer.global_step == 2
     best = trainer.checkpoint_callback.best_model_path
-    tested = run(["test", f"--ckpt_path={best}", "--model.num_importance_samples=2", "--trainer.limit_test_batches=1"])
-    assert tested.trainer.callback_metrics["test/bpd"] > 0
+    draws = "--model.num_test_samples=8" if graphs else "--model.num_importance_samples=2"
+    metrics = run(["test", f"--ckpt_path={best}", draws, "--trainer.limit_test_batches=1"]).trainer.callback_metrics
+    assert metrics["test/loss"] == metrics["test/nll" if graphs else "test/bpd"]
+    assert metrics["test/gap" if graphs else "test/bpd"] > 0
 
 
-@pytest.mark.parametrize("name", GRAPHS)
-def test_config_of_graphs_trains_and_tests(name: str, tmp_path: Path) -> None:
-    trainer = run(
-        [
-            "fit", f"--config={name}", "--model.width=8", "--data.batch_size=4", "--data.steps_per_epoch=2",
-            "--data.num_val=8", "--data.num_test=8", "--trainer.max_epochs=1", "--trainer.enable_progress_bar=false",
-            f"--trainer.logger.init_args.save_dir={tmp_path}",
-        ]
-    ).trainer  # fmt: skip
-    assert trainer.global_step == 2
-    best = trainer.checkpoint_callback.best_model_path
-    metrics = run(["test", f"--ckpt_path={best}", "--model.num_test_samples=8"]).trainer.callback_metrics
-    assert metrics["test/gap"] > 0
-    data = max((key for key in ENTROPIES if f"/{key}_" in name), key=len)
-    assert metrics["test/entropy"].item() == pytest.approx(ENTROPIES[data], abs=0.002)
+SIZES = {  # millions of parameters on 32x32 images: at the paper's size, and reduced
+    "conv1x1": (57.2, 2.70), "emerging": (55.8, 2.70), "woodbury": (55.9, 2.70), "conv_exponential": (55.9, 2.70),
+    "csf_uniform": (39.7, 0.49), "csf_variational": (48.7, None), "coupling_uniform": (None, None),
+}  # fmt: skip
 
 
-@pytest.mark.parametrize("name", [name for name in RUNNABLE if name.startswith("table1/")])
-def test_overlay_reduces_the_model(name: str, tmp_path: Path) -> None:
-    """Composed through the parser as a person would; one step of two images."""
-    fitted = run(
-        [
-            "fit", f"--config={name}", "--config=cpu.yaml", "--data.batch_size=2", "--trainer.max_epochs=1",
-            "--trainer.limit_train_batches=1", "--trainer.limit_val_batches=0", "--trainer.callbacks=[]",
-            "--trainer.enable_checkpointing=false", "--trainer.logger=false", "--trainer.accelerator=cpu",
-            "--trainer.enable_progress_bar=false", f"--trainer.default_root_dir={tmp_path}",
-        ]
-    )  # fmt: skip
-    assert fitted.model.hparams["mixing"] == Path(name).stem
-    assert fitted.model.hparams["steps_per_level"] == 2
-    assert sum(p.numel() for p in fitted.model.parameters()) == pytest.approx(2.70e6, rel=0.02)
+@pytest.mark.parametrize("name", [name for table in (1, 2, 3) for name in EXPERIMENTS[table]])
+def test_experiments_on_images_have_the_papers_sizes_or_small_ones(name: str) -> None:
+    experiment: Experiment = next(EXPERIMENTS[table][name] for table in (1, 2, 3) if name in EXPERIMENTS[table])
+    for reduced, expected in zip((False, True), SIZES.get(name, (None, None)), strict=True):
+        config = parsed([*experiment.layers, *(experiment.reduced if reduced else [])])
+        arguments = config["model"]["init_args"] | {"event_shape": (3, 32, 32)}
+        draws = 0 if name.startswith("residual") else 10 if reduced else 1000
+        assert arguments["num_importance_samples"] == draws
+        assert config["data"]["class_path"].endswith("SamplePhotosDataModule" if reduced else "CIFAR10DataModule")
+        with torch.device("meta"):
+            module = construct(ImageFlowModule, {key: value for key, value in arguments.items() if key != "optimizer"})
+        millions = sum(p.numel() for p in module.parameters()) / 1e6
+        assert millions == pytest.approx(expected, rel=0.02) if expected else millions < (5 if reduced else 100)
 
 
-def test_the_configs_of_table_1_differ_in_one_line() -> None:
-    names = [name for name in RUNNABLE if name.startswith("table1/")]
-    first, *others = [(CONFIG_DIR / name).read_text().splitlines() for name in names]
-    assert len(others) == 3
-    for lines in others:
-        assert len([1 for one, other in zip(first, lines, strict=True) if one != other]) == 1
+def test_residual_flows_of_equal_memory_have_half_the_steps() -> None:
+    def steps(kind: str, reduced: bool) -> int:
+        experiment = EXPERIMENTS[2][f"{kind}_uniform"]
+        layers = [*experiment.layers, *(experiment.reduced if reduced else [])]
+        return parsed(layers)["model"]["init_args"]["flow"]["init_args"]["steps_per_level"]
+
+    found = {
+        kind: [steps(kind, reduced) for reduced in (False, True)] for kind in ("residual", "residual_equal_memory")
+    }
+    assert found == {"residual": [16, 4], "residual_equal_memory": [8, 2]}
 
 
-@pytest.mark.parametrize("name", [name for table in (1, 2, 3) for name in CONFIGS_OF[table]])
-def test_every_run_of_a_table_can_be_reduced(name: str) -> None:
-    """The overlay's keys fit the model's arguments."""
-    config = load_configs(name, "cpu.yaml")
-    kind = getattr(modules, config["model"]["class_path"].rpartition(".")[2])
-    with torch.device("meta"):
-        module = kind((3, 32, 32), **config["model"]["init_args"])
-    assert module.hparams["num_importance_samples"] == (0 if "residual" in name else 10)
-    assert sum(p.numel() for p in module.parameters()) < 5e6
+def test_the_reference_has_the_defaults() -> None:
+    given = {"model": "ImageFlowModule", "model.flow": "ConvSylvesterFlow", "data": "CIFAR10DataModule"}
+    defaults = parsed([f"--{key}={value}" for key, value in given.items()])
+    reference = parsed(["reference.yaml"])
+    assert {key: reference[key] for key in reference if key != "config"} == {
+        key: defaults[key] for key in defaults if key != "config"
+    }
 
 
-@pytest.mark.parametrize("name", ["ddp4.yaml", "multinode.yaml"])
+def test_the_papers_settings() -> None:
+    table1, table2 = parsed(EXPERIMENTS[1]["emerging"].layers), parsed(EXPERIMENTS[2]["csf_variational"].layers)
+    assert table1["optimizer"]["class_path"] == "torch.optim.Adamax"
+    assert table2["optimizer"]["class_path"] == "torch.optim.Adam"
+    for config, power, clip in ((table1, 1.0, None), (table2, 2.0, 1.0)):
+        given = config["optimizer"]["init_args"]
+        assert (given["lr"], tuple(given["betas"]), given["eps"]) == (1e-3, (0.9, 0.99), 1e-7)
+        assert config["lr_scheduler"]["init_args"] | {"last_epoch": -1} == {
+            "warmup_epochs": 10, "power": power, "decay": 0.995, "last_epoch": -1,
+        }  # fmt: skip
+        assert config["trainer"]["gradient_clip_val"] == clip
+        assert (config["trainer"]["max_epochs"], config["data"]["init_args"]["batch_size"]) == (1000, 256)
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS[4])
+def test_experiments_on_graphs(name: str) -> None:
+    config = parsed(list(EXPERIMENTS[4][name].layers))
+    flow = config["model"]["init_args"]["flow"]
+    assert name.startswith(config["data"]["init_args"]["mixture"])
+    assert flow["init_args"].get("exponential", False) == name.endswith("gnf_exponential")
+    ring = "mog_ring_gnf" in name
+    rate = 2e-3 if ring else 1e-3 if "coupling" in name else 3e-3
+    batch_size = 256 if "coupling" in name else 128 if ring else 64
+    assert (config["optimizer"]["init_args"]["lr"], config["data"]["init_args"]["batch_size"]) == (rate, batch_size)
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
 def test_a_rank_that_does_not_answer_ends_the_run_after_ten_minutes(name: str) -> None:
-    assert load_configs(name)["trainer"]["strategy"]["init_args"]["timeout"] == "0:10:00"
+    strategy = parsed(["demo.yaml", name])["trainer"]["strategy"]
+    assert str(strategy["init_args"]["timeout"]) == "0:10:00"

@@ -59,7 +59,7 @@ def find_class(class_path: str, named: Named = None) -> type:
     if not is_trusted(class_path):
         raise not_permitted(class_path, own)
     kind = import_class(class_path)
-    if not inspect.isclass(kind) or not issubclass(kind, COMPONENTS) or public_path(kind) != class_path:
+    if not inspect.isclass(kind) or not issubclass(kind, COMPONENTS) or not is_trusted(public_path(kind)):
         raise CheckpointError(
             f"the checkpoint is of {class_path}, which this version of lightning_flows does not have: use the one that "
             "wrote it, or train again"

@@ -150,7 +150,7 @@ def _typed(kind: type, init_args: Mapping[str, Any], find: Callable[[str], type]
     for key, value in init_args.items():
         if is_component(value):
             inner = find(value["class_path"])
-            typed[key] = partial(inner, **_typed(inner, value["init_args"], find))
+            typed[key] = partial(inner, **_typed(inner, value.get("init_args", {}), find))
     parser = ArgumentParser(exit_on_error=False)
     convertible = {key: value for key, value in init_args.items() if not is_component(value)}
     with warnings.catch_warnings():

@@ -70,7 +70,7 @@ def test_the_file_here_wins_over_the_packaged_one(here: Path) -> None:
 def test_a_config_given_as_text_may_have_a_base(here: Path) -> None:
     (here / "mine.yaml").write_text("a: 1\nb: 2\n")
     found = find_configs(["--config", '{"base": "mine.yaml", "b": 3}'])
-    assert found == [f"--config={here / 'mine.yaml'}", '--config={"b": 3}']
+    assert found == ["--config=mine.yaml", '--config={"b": 3}']
 
 
 def test_a_base_follows_the_parser_s_rules(here: Path) -> None:

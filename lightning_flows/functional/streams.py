@@ -7,6 +7,7 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 
+HOST = torch.device("cpu")
 WORDS = slice(24, 24 + 8 * 624)
 """Where a host generator's state holds the 624 words of its Mersenne twister, 32 bits in 8 bytes each."""
 
@@ -28,7 +29,7 @@ def stream(seed: int, purpose: str, number: int = 0, *, device: torch.device | s
     generator.manual_seed(0)  # an initial state, whose words are replaced below
     state = generator.get_state()
     words = np.frombuffer(_hash(seed, purpose, number, num_bytes=4 * 624), dtype="<u4").astype(np.int64)
-    state[WORDS] = torch.from_numpy(words).view(torch.uint8)
+    state.numpy()[WORDS] = words.view(np.uint8)
     return generator.set_state(state)
 
 
@@ -41,7 +42,7 @@ def stream_seed(seed: int, purpose: str, number: int = 0) -> int:
 
 
 @contextmanager
-def forked(seed: int, purpose: str, number: int = 0, *, device: torch.device) -> Iterator[None]:
+def forked(seed: int, purpose: str, number: int = 0, *, device: torch.device = HOST) -> Iterator[None]:
     """Context manager that seeds torch's global generators of the host and a device, and restores them on exit."""
     devices = [] if device.type in ("cpu", "meta") else [device]
     with torch.random.fork_rng(devices, device_type=device.type if devices else "cuda"):
@@ -49,17 +50,6 @@ def forked(seed: int, purpose: str, number: int = 0, *, device: torch.device) ->
             torch.get_device_module(each).manual_seed(stream_seed(seed, purpose, number))
         torch.set_rng_state(stream(seed, purpose, number).get_state())
         yield
-
-
-@contextmanager
-def seeded(seed: int, purpose: str, number: int = 0) -> Iterator[None]:
-    """Context manager that seeds torch's global host generator with a stream, and restores its state on exit."""
-    state = torch.get_rng_state()
-    torch.set_rng_state(stream(seed, purpose, number).get_state())
-    try:
-        yield
-    finally:
-        torch.set_rng_state(state)
 
 
 def _hash(seed: int, purpose: str, number: int, *, num_bytes: int) -> bytes:

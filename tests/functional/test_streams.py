@@ -5,7 +5,7 @@ import pytest
 import torch
 
 import lightning_flows
-from lightning_flows.functional.streams import seed_all, seeded, stream, stream_seed
+from lightning_flows.functional.streams import forked, stream, stream_seed
 
 PURPOSES = ("training step", "augmentation", "order of an epoch", "evaluation noise", "training graphs")
 PACKAGE = Path(lightning_flows.__file__).parent
@@ -59,25 +59,20 @@ def test_normals_and_uniforms_of_a_stream_have_their_moments() -> None:
     assert abs(normals.std() - 1) < 0.02
 
 
-def test_seeded_leaves_the_random_numbers_behind_it_alone() -> None:
+def test_forked_restores_the_global_generator() -> None:
     torch.manual_seed(0)
     expected = torch.rand(3), torch.rand(3)
     torch.manual_seed(0)
     first = torch.rand(3)
-    with seeded(5, "a", 1):
+    with forked(5, "a", 1):
         inside = torch.rand(3)
     assert torch.equal(first, expected[0])
     assert torch.equal(torch.rand(3), expected[1])
     assert torch.equal(inside, torch.rand(3, generator=stream(5, "a", 1)))
-    with pytest.raises(KeyError), seeded(5, "a"):
+    with pytest.raises(KeyError), forked(5, "a"):
         raise KeyError
     torch.manual_seed(0)
     assert torch.equal(torch.rand(3), expected[0])
-
-
-def test_all_of_torchs_random_numbers_become_those_of_a_stream() -> None:
-    seed_all(3, "a", 4)
-    assert torch.equal(torch.rand(3), torch.rand(3, generator=stream(3, "a", 4)))
 
 
 def test_nothing_else_in_the_package_seeds_a_generator() -> None:
@@ -86,7 +81,7 @@ def test_nothing_else_in_the_package_seeds_a_generator() -> None:
         for node in ast.walk(ast.parse(file.read_text())):
             if isinstance(node, ast.Attribute) and node.attr in ("manual_seed", "manual_seed_all"):
                 found.append(str(file.relative_to(PACKAGE)))
-    assert set(found) <= {"functional/streams.py", "datamodules/image_folder.py"}
+    assert set(found) <= {"functional/streams.py", "data/image_folder.py"}
 
 
 def test_each_purpose_is_named_in_one_place() -> None:
@@ -95,7 +90,7 @@ def test_each_purpose_is_named_in_one_place() -> None:
     for file in PACKAGE.rglob("*.py"):
         for node in ast.walk(ast.parse(file.read_text())):
             called = isinstance(node, ast.Call) and getattr(node.func, "id", getattr(node.func, "attr", ""))
-            if called in ("stream", "stream_seed", "seeded", "seed_all") and len(node.args) > 1:
+            if called in ("stream", "stream_seed", "forked") and len(node.args) > 1:
                 purpose = node.args[1]
                 if isinstance(purpose, ast.Constant):
                     places.setdefault(str(purpose.value), set()).add(f"{file.relative_to(PACKAGE)}:{node.lineno}")

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, DistributedSampler
 
-from lightning_flows.functional.streams import seeded, stream
+from lightning_flows.functional.streams import forked, stream
 
 
 class TrainingItems(Dataset[dict[str, Tensor]]):
@@ -28,7 +28,7 @@ class TrainingItems(Dataset[dict[str, Tensor]]):
         return len(cast(Sized, self.dataset))
 
     def __getitem__(self, k: int) -> dict[str, Tensor]:
-        with seeded(self.seed, "augmentation", k):
+        with forked(self.seed, "augmentation", k):
             return self.dataset[k % len(self)]
 
 

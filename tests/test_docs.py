@@ -80,7 +80,7 @@ def test_command_parses(
         option, equals, value = word.rpartition("=")
         if CHECKPOINT.fullmatch(value):
             value = "demo.yaml" if args[-1] == "--config" else str(trained)
-        if re.match(r"--data\.(init_args\.)?root=", word) and any("--ckpt_path" in arg for arg in args):
+        if re.match(r"--data\.(init_args\.)?root=", word) and any(str(trained) in arg for arg in args):
             args.append("--data=ImageFolderDataModule")  # as in the checkpoint on that page
         args.append(option + equals + PLACEHOLDERS.get(value, value))
     if any(arg.endswith("help") for arg in args):

@@ -8,30 +8,16 @@ import sys
 import textwrap
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from lightning_flows.app.cli import main
+from lightning_flows.modules import ImageFlowModule
 
 ROOT = Path(__file__).parents[2]
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
 ENVIRONMENT.pop("LIGHTNING_FLOWS_PARENT", None)
-
-SLOW = """
-import sys, time
-from lightning_flows.app import cli
-from lightning_flows.modules import ImageFlowModule
-
-def slow(name):
-    def method(*args, **kwargs):
-        print("READY", flush=True)
-        while True:
-            time.sleep(0.01)
-    return method
-
-for name in ("validation_step", "test_step", "predict_step", "sample"):
-    setattr(ImageFlowModule, name, slow(name))
-sys.modules["lightning_flows.app.commands.report"].read_trainings = slow("report")
-cli.main(sys.argv[1:])
-"""
 
 
 def start(code: str, *args: str, **environment: str) -> subprocess.Popen[str]:
@@ -58,30 +44,42 @@ def end(process: subprocess.Popen[str], number: int | None) -> tuple[int, list[s
     return process.returncode, [line for line in errors.splitlines() if line.startswith(("error", "stopped", "Trace"))]
 
 
-@pytest.mark.parametrize(
-    ("command", "number", "status"),
-    [
-        ("validate", signal.SIGTERM, 143),
-        ("test", signal.SIGTERM, 143),
-        ("predict", signal.SIGTERM, 143),
-        ("test", signal.SIGINT, 130),
-        ("sample", signal.SIGTERM, 143),
-        ("report", signal.SIGINT, 130),
-    ],
-)
+OPTIONS = {"predict": ["--out=out.csv"], "sample": ["--out=out.png"]}
+
+
+@pytest.mark.parametrize("command", ["validate", "test", "predict", "sample"])
 def test_commands_that_keep_nothing_end_at_once(
-    command: str, number: int, status: int, trained: Path, tmp_path: Path
+    command: str, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run = tmp_path / "run"
-    shutil.copytree(trained.parents[2], run)
-    options = {"predict": [f"--out={tmp_path}/out.csv"], "sample": [f"--out={tmp_path}/out.png"]}
-    source = [] if command == "report" else [f"--ckpt_path={run}/checkpoints/best.ckpt"]
-    options["report"] = [f"--runs={tmp_path}", f"--out={tmp_path}/out.html"]
-    process = start(SLOW, command, *source, *options.get(command, []))
-    name = "Ctrl-C" if number == signal.SIGINT else "SIGTERM"
-    assert end(process, number) == (status, [f"stopped by {name}: nothing more is written"])
-    assert not list(tmp_path.glob("out*"))
-    assert not (run / "tests.jsonl").exists()
+    def killed(*args: Any, **kwargs: Any) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(60)
+
+    for name in ("validation_step", "test_step", "predict_step", "sample"):
+        monkeypatch.setattr(ImageFlowModule, name, killed)
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(trained.parents[1], "run")
+    with pytest.raises(SystemExit) as info:
+        main([command, "--ckpt_path=run/checkpoints/best.ckpt", *OPTIONS.get(command, [])])
+    assert info.value.code == 143
+    assert capsys.readouterr().err.splitlines()[-1] == "stopped by SIGTERM: nothing more is written"
+    assert not list(Path().glob("out*"))
+    assert not Path("run/tests.jsonl").exists()
+
+
+def test_ctrl_c_ends_a_command_at_once(trained: Path) -> None:
+    code = """
+    import sys, time
+    from lightning_flows.app import cli
+    from lightning_flows.modules import ImageFlowModule
+    def slow(*args):
+        print("READY", flush=True)
+        time.sleep(60)
+    ImageFlowModule.test_step = slow
+    cli.main(sys.argv[1:])
+    """
+    process = start(code, "test", f"--ckpt_path={trained}")
+    assert end(process, signal.SIGINT) == (130, ["stopped by Ctrl-C: nothing more is written"])
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
@@ -90,7 +88,7 @@ def test_imports_take_seconds_and_can_be_ended_as_well(number: int, status: int,
     code = f"""
     import runpy, sys
     sys.path.insert(0, {str(tmp_path)!r})
-    sys.argv = ["lightning_flows", "report"]
+    sys.argv = ["lightning_flows", "fit", "--config=demo.yaml"]
     runpy.run_module("lightning_flows", run_name="__main__")
     """
     name = "Ctrl-C" if number == signal.SIGINT else "SIGTERM"

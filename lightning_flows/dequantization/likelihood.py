@@ -12,9 +12,6 @@ from lightning_flows.errors import UsageError
 ROUND = 64
 """Draws per image between checks of the standard error."""
 
-Draw = Callable[[int, int], Tensor]
-Weigh = Callable[[Tensor, Tensor], Sequence[Tensor]]
-
 
 class LikelihoodEstimate(NamedTuple):
     r"""Estimates from K draws per image, each ``(B,)``, in nats and float64.
@@ -40,8 +37,8 @@ class LikelihoodEstimate(NamedTuple):
 
 
 def importance_weights(
-    draw: Draw,
-    weigh: Weigh,
+    draw: Callable[[int, int], Tensor],
+    weigh: Callable[[Tensor, Tensor], Sequence[Tensor]],
     num: int,
     num_draws: int,
     *,

@@ -59,12 +59,14 @@ class VariationalDequantization(Dequantization):
         self.context_net = ContextNet(event_shape[0], context_channels, depth=context_depth, growth=context_growth)
 
         def mix() -> Transform:
-            options = {"exponential_max_norm": exponential_max_norm, "woodbury_rank": woodbury_rank}
-            return Invert(mixing_layer(mixing, shape, **options))
+            return Invert(
+                mixing_layer(mixing, shape, exponential_max_norm=exponential_max_norm, woodbury_rank=woodbury_rank)
+            )
 
         def couple() -> Transform:
-            sizes = {"width": width, "depth": depth, "growth": growth, "context_channels": context_channels}
-            return AffineCoupling(channels, DenseNet(kept, 2 * (channels - kept), **sizes))
+            sizes = (kept, 2 * (channels - kept))
+            net = DenseNet(*sizes, width=width, depth=depth, growth=growth, context_channels=context_channels)
+            return AffineCoupling(channels, net)
 
         steps = [layer for _ in range(num_steps) for layer in (couple(), mix())]
         self.transforms = Compose([Invert(Sigmoid()), squeeze, mix(), *steps])

@@ -43,10 +43,4 @@ class CouplingFlow(MultiScaleFlow):
             net = ConvNet(kept, 2 * (channels - kept), hidden_channels=hidden_channels)
             return [ActNorm(channels), Conv1x1(channels), AffineCoupling(channels, net, bound=0.5, slope=1.0)]
 
-        super().__init__(
-            event_shape,
-            step,
-            num_levels=num_levels,
-            steps_per_level=steps_per_level,
-            split_sizes=(split_width, split_depth, split_growth),
-        )
+        super().__init__(event_shape, step, num_levels, steps_per_level, (split_width, split_depth, split_growth))

@@ -66,9 +66,11 @@ class Flow(Recorded, nn.Module):
         levels = [levels] if isinstance(levels, Transform) else levels
         if len(splits) != len(levels) - 1:
             raise UsageError(f"expected one split fewer than levels; got {len(splits)} for {len(levels)} levels")
-        if event_shape is None and base is None:
-            raise UsageError("expected an event_shape or a base; got neither")
-        self.event_shape: tuple[int, ...] = tuple(base.event_shape if event_shape is None else event_shape)
+        if event_shape is None:
+            if base is None:
+                raise UsageError("expected an event_shape or a base; got neither")
+            event_shape = base.event_shape
+        self.event_shape = tuple(event_shape)
         self.levels, self.splits = nn.ModuleList(levels), nn.ModuleList(splits)
         self.latent_shapes = self._latent_shapes()
         self.base = DiagonalGaussian(self.latent_shapes[-1]) if base is None else base

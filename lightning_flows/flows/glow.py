@@ -42,14 +42,9 @@ class GlowFlow(MultiScaleFlow):
         woodbury_rank: int = 24,
     ) -> None:
         def mix(shape: tuple[int, ...]) -> list[Transform]:
-            options = {"exponential_max_norm": exponential_max_norm, "woodbury_rank": woodbury_rank}
-            return [mixing_layer(mixing, shape, **options)]
+            return [mixing_layer(mixing, shape, exponential_max_norm=exponential_max_norm, woodbury_rank=woodbury_rank)]
 
-        super().__init__(
-            event_shape,
-            lambda shape: [dense_coupling(shape[0], width, depth, growth), *mix(shape)],
-            num_levels=num_levels,
-            steps_per_level=steps_per_level,
-            split_sizes=(width, depth, growth),
-            start=mix,
-        )
+        def step(shape: tuple[int, ...]) -> list[Transform]:
+            return [dense_coupling(shape[0], width, depth, growth), *mix(shape)]
+
+        super().__init__(event_shape, step, num_levels, steps_per_level, (width, depth, growth), start=mix)

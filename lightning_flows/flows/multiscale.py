@@ -35,10 +35,10 @@ class MultiScaleFlow(Flow):
         self,
         event_shape: Sequence[int],
         step: Step,
-        *,
         num_levels: int,
         steps_per_level: int,
         split_sizes: tuple[int, int, int],
+        *,
         start: Step = lambda shape: [],
     ) -> None:
         width, depth, growth = split_sizes

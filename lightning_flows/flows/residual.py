@@ -56,10 +56,4 @@ class ResidualFlow(MultiScaleFlow):
             )
             return [ActNorm(shape[0]), block]
 
-        super().__init__(
-            event_shape,
-            step,
-            num_levels=num_levels,
-            steps_per_level=steps_per_level,
-            split_sizes=(split_width, split_depth, split_growth),
-        )
+        super().__init__(event_shape, step, num_levels, steps_per_level, (split_width, split_depth, split_growth))

@@ -50,8 +50,8 @@ def test_bound_likelihood_and_exact_value(flow, images):
     few_error = few.std(0) / 100**0.5
     assert (bound < few.mean(0)).all()
     assert (few.mean(0) <= truth + 3 * few_error).all()
-    many = flow.importance_sample(images, 20_000, chunk_size=5000)
-    torch.testing.assert_close(many.log_likelihood, truth, rtol=0, atol=0.02)
+    many = flow.importance_sample(images, 10_000, chunk_size=5000)
+    assert many.error.max() < 0.03
     assert ((many.log_likelihood - truth).abs() < 4 * many.error).all()
     assert (many.bound < many.log_likelihood).all()
 
@@ -71,10 +71,10 @@ class Skewed(Dequantization):
 def test_draws_are_weighted_by_their_density(flow, images):
     truth = exact(flow, images)
     flow.dequantization = Skewed(SHAPE)
-    found = flow.importance_sample(images, 40_000, chunk_size=5000).log_likelihood
-    torch.testing.assert_close(found, truth, rtol=0, atol=0.02)
-    draws = torch.stack([flow.elbo(images) for _ in range(500)])
-    assert (draws.mean(0) < truth).all()
+    found = flow.importance_sample(images, 10_000, chunk_size=5000)
+    assert ((found.log_likelihood - truth).abs() < 4 * found.error).all()
+    assert found.error.max() < 0.03
+    assert (found.bound < truth).all()
 
 
 @torch.no_grad()
@@ -160,7 +160,7 @@ def test_draws_stop_when_the_error_is_small_enough():
 @torch.no_grad()
 def test_probabilities_of_all_levels_sum_to_one(flow):
     levels = torch.cartesian_prod(torch.arange(-8, 16), torch.arange(-8, 16)).reshape(-1, *SHAPE)
-    assert exact(flow, levels, num_points=16).exp().sum().item() == pytest.approx(1, abs=1e-3)
+    assert exact(flow, levels, num_points=12).exp().sum().item() == pytest.approx(1, abs=1e-3)
 
 
 @torch.no_grad()

@@ -2,8 +2,8 @@ import pytest
 import torch
 
 from lightning_flows.flows import ConvSylvesterFlow, sylvester_layer
-from lightning_flows.transforms import ActNorm, ConvSylvester, Flip, Squeeze
-from tests.flows.cases import SPLITS
+from lightning_flows.transforms import ActNorm, ConvSylvester, Flip, InverseReport, Squeeze
+from tests.flows.cases import SPLITS, family
 
 
 def test_the_model_of_the_paper_has_its_layers() -> None:
@@ -39,6 +39,14 @@ def test_every_parameter_has_an_effect() -> None:
     flow.eval().log_prob(x).sum().backward()
     for name, parameter in flow.named_parameters():
         assert parameter.grad.any(), name
+
+
+@torch.no_grad()
+def test_decoding_reports_the_iterations_of_each_layer() -> None:
+    flow, x = family("sylvester")
+    _, reports = flow.decode_reported(flow.encode(x))
+    assert [type(report) for report in reports] == [InverseReport] * 2
+    assert all(report.iterations.shape == (4,) and report.iterations.min() >= 1 for report in reports)
 
 
 def test_wrong_arguments() -> None:

@@ -1,36 +1,28 @@
 """Cost of the graph convolution exponential in a training step: ``python benchmarks/graphs.py``.
 
-Graph normalizing flows of configs/table4 on complete graphs of MoG-4, MoG-9 and MoG-16 take turns: without the
-exponential, with its closed form, and with its power series. A step is forward, backward and the optimiser's step.
+Flows of model/gnf.yaml on complete graphs of MoG-4, MoG-9 and MoG-16 take turns: without the exponential, with its
+closed form, and with its power series. A step is forward, backward and the optimizer's step.
 """
 
 import argparse
 from collections.abc import Callable
+from functools import partial
 
 import torch
-from timing import compare
+from models import build
+from timing import compare, train_step
 
-from lightning_flows.app.configs import load_config
 from lightning_flows.distributions.graph_mixture import graph_mixture
-from lightning_flows.modules import GraphNormalizingFlow
 from lightning_flows.transforms import GraphExponential
 
 
 def training_step(exponential: bool, closed_form: bool, data: torch.Tensor) -> Callable[[], object]:
-    """One step of a flow from configs/table4."""
-    options = load_config("table4/gnf.yaml")["model"]["init_args"] | {"exponential": exponential, "learning_rate": 1e-6}
-    flow = GraphNormalizingFlow(data.shape[1:], **options).train()
-    for module in flow.modules():
-        if isinstance(module, GraphExponential):
-            module.closed_form = closed_form
-    optimizer = flow.build_optimizer()
-
-    def step() -> None:
-        optimizer.zero_grad()
-        (-flow(data)).mean().backward()
-        optimizer.step()
-
-    return step
+    """One step of a graph normalizing flow."""
+    module = build("model/gnf.yaml", event_shape=data.shape[1:], exponential=exponential).train()
+    for layer in module.modules():
+        if isinstance(layer, GraphExponential):
+            layer.closed_form = closed_form
+    return partial(train_step, module, torch.optim.Adam(module.parameters(), lr=1e-6, foreach=True), data)
 
 
 def main() -> None:

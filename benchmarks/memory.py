@@ -1,17 +1,16 @@
 """Peak memory of a training step in the flows of Table 2: ``python benchmarks/memory.py``.
 
-What a forward leaves behind for its backward is what grows with depth; this counts it: the bytes of all tensors that
-autograd saves, parameters aside, each storage once, at the moment when they are most, the derivatives inside of the
-residual flow's log-determinants included. Printed in MiB and as a multiple of the Convolutional Sylvester Flow's.
+Memory that grows with depth is what a forward saves for its backward. This counts the bytes of all tensors that
+autograd saves, except parameters, each storage once, at their peak; derivatives within the residual flow's
+log-determinants are included. Printed in MiB and as a multiple of the Convolutional Sylvester Flow's.
 """
 
 import argparse
 
 import torch
+from models import SHAPE, build
 
-from lightning_flows.modules import CSF, CouplingFlow, FlowModule, ResidualFlow
-
-SHAPE = (3, 32, 32)
+from lightning_flows.modules import FlowModule
 
 
 def saved_bytes(module: FlowModule, images: torch.Tensor, *, seed: int) -> int:
@@ -50,22 +49,22 @@ def saved_bytes(module: FlowModule, images: torch.Tensor, *, seed: int) -> int:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--steps", type=int, default=4, help="steps a level")
+    parser.add_argument("--steps", type=int, default=4, help="steps per level")
     parser.add_argument("--hidden", type=int, default=96, help="hidden channels")
     arguments = parser.parse_args()
     torch.manual_seed(0)
     sizes = {"steps_per_level": arguments.steps, "hidden_channels": arguments.hidden}
     sizes |= {"split_width": 32, "split_depth": 2, "split_growth": 32}
-    models = {
-        "Convolutional Sylvester": CSF(SHAPE, **sizes),
-        "coupling": CouplingFlow(SHAPE, **sizes),
-        "residual, plain autograd": ResidualFlow(SHAPE, gradient="autograd", **sizes),
-        "residual, Neumann gradient": ResidualFlow(SHAPE, gradient="neumann", **sizes),
+    modules = {
+        "Convolutional Sylvester": build("model/sylvester.yaml", **sizes),
+        "coupling": build("model/coupling.yaml", **sizes),
+        "residual, plain autograd": build("model/residual.yaml", gradient="autograd", **sizes),
+        "residual, Neumann gradient": build("model/residual.yaml", gradient="neumann", **sizes),
     }
     images = torch.randint(0, 256, (arguments.batch, *SHAPE), dtype=torch.uint8)
     print(f"batch {arguments.batch} of {SHAPE}; {sizes}; mean over 5 seeds: the residual flow's terms are random")
     first = None
-    for name, module in models.items():
+    for name, module in modules.items():
         size = sum(saved_bytes(module.train(), images, seed=seed) for seed in range(5)) / 5
         first = first or size
         print(f"{name:28} {size / 2**20:8.1f} MiB  {size / first:5.2f}", flush=True)

@@ -1,49 +1,41 @@
 """Runtime of the four mixing layers of Table 1 relative to 1x1: ``python benchmarks/mixing.py [--runs FOLDER]``.
 
-Four flows of equal parameters take turns in one process, so that a busy machine slows all alike. A training step is
-forward, backward and the optimiser's step; sampling draws a batch of images. Medians over the rounds are printed, and
-the median over rounds of the ratio to 1x1 in the same round.
+Four flows with about the same number of parameters take turns in one process, so that a busy machine slows all alike. A
+training step is forward, backward and the optimizer's step; sampling draws a batch of images. Medians over the rounds
+are printed, and the median over rounds of the ratio to 1x1 in the same round.
 
-``--size reduced`` is configs/table1 with cpu.yaml; ``--size full`` has the paper's dense nets (depth 8, growth 64 or
-63) and two steps a level. ``--runs`` takes trained weights from runs that ``table 1 --fit`` made at the reduced size.
+``--size reduced`` is the size of ``table 1 --fit``; ``--size full`` has the paper's dense nets and two steps per level.
+``--runs`` takes trained weights from runs of ``table 1 --fit``.
 """
 
 import argparse
-import importlib
 from functools import partial
 from pathlib import Path
 
 import torch
-from timing import compare
+from models import REDUCED, SHAPE, build
+from timing import compare, train_step
 
-from lightning_flows.app.configs import load_configs
+from lightning_flows.app.commands.experiments import GROWTH
 from lightning_flows.modules import FlowModule, load_model
 from lightning_flows.transforms.image.mixing import MIXINGS
 
-SHAPE = (3, 32, 32)
 
-
-def build(kind: str, size: str) -> FlowModule:
-    """A flow with parameters moved from their start, so that nothing is the identity."""
-    options = load_configs(f"table1/{kind}.yaml", *(["cpu.yaml"] if size == "reduced" else []))["model"]
-    overlay = {"steps_per_level": 2, "dequantization_steps": 2} if size == "full" else {}
-    module, _, name = options["class_path"].rpartition(".")
-    flow = getattr(importlib.import_module(module), name)(SHAPE, **options["init_args"] | overlay)
+def moved(kind: str, size: str) -> FlowModule:
+    """A flow whose parameters are moved from their start, so that nothing is the identity."""
+    growth = {"growth": GROWTH[kind]} if size == "reduced" else {}
+    overlay = growth or {"steps_per_level": 2}
+    configs = [f"table1/{kind}.yaml", *(REDUCED if growth else [])]
+    module = build(*configs, dequantization=growth or {"num_steps": 2}, **overlay)  # type: ignore[arg-type]
     with torch.no_grad():
-        for parameter in flow.parameters():
+        for parameter in module.parameters():
             parameter.add_(0.01 * torch.randn_like(parameter))
-    return flow
+    return module
 
 
 def load(kind: str, folder: Path) -> FlowModule:
     """The first trained flow of a kind."""
     return load_model(sorted(folder.glob(f"{kind}_*/version_*/checkpoints/best.ckpt"))[0])
-
-
-def train_step(flow: FlowModule, optimizer: torch.optim.Optimizer, images: torch.Tensor) -> None:
-    optimizer.zero_grad()
-    (-flow(images)).mean().backward()
-    optimizer.step()
 
 
 def main() -> None:
@@ -54,7 +46,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=11)
     arguments = parser.parse_args()
     torch.manual_seed(0)
-    flows = {kind: load(kind, arguments.runs) if arguments.runs else build(kind, arguments.size) for kind in MIXINGS}
+    flows = {kind: load(kind, arguments.runs) if arguments.runs else moved(kind, arguments.size) for kind in MIXINGS}
     size = f"trained, {arguments.runs}" if arguments.runs else arguments.size
     print(f"{size}; batch {arguments.batch} of {SHAPE}; {torch.get_num_threads()} threads")
     images = torch.randint(0, 256, (arguments.batch, *SHAPE), dtype=torch.uint8)

@@ -12,21 +12,20 @@ import torch
 from lightning.pytorch import Callback, LightningDataModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.profilers import SimpleProfiler
+from models import SHAPE, build
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from lightning_flows.app.configs import load_config
 from lightning_flows.callbacks import BoundMonitor, Dashboard, LatentHistogram, OptimizerMonitor, RoundTrip
-from lightning_flows.modules import CSF
+from lightning_flows.data.datasets import ImageDataset
 
 STEPS, BATCH = 40, 32
 
 
 class Noise(LightningDataModule):
     def train_dataloader(self) -> DataLoader[dict[str, Tensor]]:
-        images = torch.randint(256, (BATCH * STEPS, 3, 32, 32), dtype=torch.uint8)
-        images = [{"image": image, "index": torch.tensor(i)} for i, image in enumerate(images)]
-        return DataLoader(images, batch_size=BATCH)  # type: ignore[arg-type]
+        images = torch.randint(256, (BATCH * STEPS, *SHAPE), dtype=torch.uint8)
+        return DataLoader(ImageDataset(images), batch_size=BATCH)
 
     def val_dataloader(self) -> DataLoader[dict[str, Tensor]]:
         return self.train_dataloader()
@@ -35,7 +34,7 @@ class Noise(LightningDataModule):
 def main() -> None:
     warnings.filterwarnings("ignore")
     callbacks: list[Callback] = [Dashboard(), OptimizerMonitor(), BoundMonitor(), RoundTrip(), LatentHistogram()]
-    module = CSF((3, 32, 32), **load_config("demo.yaml")["model"]["init_args"])
+    module = build("demo.yaml")
     with tempfile.TemporaryDirectory() as folder:
         profiler = SimpleProfiler(folder, "profile")
         trainer = Trainer(

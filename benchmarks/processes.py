@@ -1,4 +1,4 @@
-"""Training images a second on several processes, data loading included, and the share of a step that loading takes.
+"""Training images per second on several processes, with data loading, and the share of a step that loading takes.
 
 Usage: python benchmarks/processes.py [--devices 1 2 4] [--steps 12] [--batch_size 64] [--repeats 3]
 
@@ -16,14 +16,12 @@ import time
 from typing import Any
 
 import torch
-import yaml
 from lightning.pytorch import Callback, LightningModule, Trainer, seed_everything
+from models import SHAPE, build
 
-from lightning_flows.app.configs import CONFIG_DIR
 from lightning_flows.app.default_trainer import default_trainer
 from lightning_flows.data import ImageDataModule
 from lightning_flows.data.datasets import ImageDataset
-from lightning_flows.modules import CSF
 
 WARMUP = 3
 
@@ -33,7 +31,7 @@ class Noise(ImageDataModule):
 
     @property
     def event_shape(self) -> tuple[int, int, int]:
-        return 3, 32, 32
+        return SHAPE
 
     def load_split(self, split: str) -> ImageDataset:
         images = torch.randint(256, (4096 if split == "train" else 8, 3, 32, 32), dtype=torch.uint8)
@@ -62,7 +60,6 @@ class Clock(Callback):
 def train(devices: int, batch_size: int, steps: int) -> None:
     """Train; the first process prints the medians."""
     seed_everything(0, verbose=False)
-    sizes = yaml.safe_load((CONFIG_DIR / "csf_small.yaml").read_text())["model"]["init_args"]
     clock = Clock()
     trainer = default_trainer(
         accelerator="cpu",
@@ -76,7 +73,7 @@ def train(devices: int, batch_size: int, steps: int) -> None:
         enable_progress_bar=False,
         enable_model_summary=False,
     )
-    trainer.fit(CSF((3, 32, 32), **sizes), Noise(batch_size=batch_size // devices))
+    trainer.fit(build("csf_small.yaml"), Noise(batch_size=batch_size // devices))
     if trainer.is_global_zero:
         step = statistics.median(clock.steps[WARMUP:])
         share = sum(clock.loading[WARMUP:]) / sum(clock.steps[WARMUP:])
@@ -106,7 +103,7 @@ def main() -> None:
             ).stdout  # fmt: skip
             found[devices].append(json.loads(output.splitlines()[-1]))
     print(f"{cores} cores, batch {options.batch_size} of all processes together\n")
-    print("| processes | threads each | images a second | loading, % of a step |\n|---|---|---|---|")
+    print("| processes | threads each | images per second | loading, % of a step |\n|---|---|---|---|")
     for devices, results in found.items():
         rate, share = (statistics.median(result[key] for result in results) for key in ("rate", "share"))
         print(f"| {devices} | {max(1, cores // devices)} | {rate:.1f} | {100 * share:.2f} |")

@@ -7,20 +7,23 @@ the iterations of the inverse in each Sylvester layer or residual block.
 
 import sys
 import time
+from typing import Any
 
 import torch
 
-from lightning_flows import data as datamodules
-from lightning_flows.modules import load_model, read_checkpoint
+from lightning_flows.checkpoints import read_checkpoint
+from lightning_flows.data import ImageDataModule
+from lightning_flows.dequantization import DequantizedFlow
+from lightning_flows.modules import load_model
+from lightning_flows.modules.checkpoint import load_component
 
 NUM_IMAGES = 64
 
 
 @torch.no_grad()
 def main(path: str, dtype: str = "float32") -> None:
-    model = load_model(path).model.to(getattr(torch, dtype))
-    record = read_checkpoint(path)["lightning_flows"]["data"]
-    datamodule = getattr(datamodules, record["class_path"].rpartition(".")[2])(**record["init_args"])
+    model: DequantizedFlow = load_model(path).model.to(getattr(torch, dtype))  # type: ignore[assignment]
+    datamodule = load_component(read_checkpoint(path), "data", ImageDataModule)
     datamodule.prepare_data()
     datamodule.setup("test")
     images = datamodule.dataset("test").images[:NUM_IMAGES]
@@ -34,6 +37,7 @@ def main(path: str, dtype: str = "float32") -> None:
         seconds = time.perf_counter() - start
         print(f"layers in {inner}: largest error {error.max():.2e}, mean {error.mean():.2e}; {seconds:.1f} s")
     _, reports = model.flow.decode_reported(model.flow.encode(v))
+    report: Any
     for i, report in enumerate(reports):
         print(f"layer {i:2}: {report.iterations.max():3} iterations at most, residual {report.residual.max():.1e}")
 

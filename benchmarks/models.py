@@ -1,0 +1,23 @@
+"""Modules from configs, without training."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from lightning_flows.app.configs import load_configs
+from lightning_flows.modules import FlowModule
+from lightning_flows.modules.checkpoint import load_component
+
+SHAPE = (3, 32, 32)
+REDUCED = ["size/cpu_glow.yaml"]
+"""What reduces the flows of Table 1 to two CPU cores."""
+
+
+def build(*configs: str, event_shape: Sequence[int] = SHAPE, dequantization: Any = None, **flow: Any) -> FlowModule:
+    """The module of stacked configs; further arguments override those of its dequantization and its flow."""
+    record = load_configs(*configs)["model"]
+    arguments = record["init_args"]
+    arguments["event_shape"] = list(event_shape)
+    arguments["flow"]["init_args"] |= flow
+    if dequantization:
+        arguments["dequantization"]["init_args"] |= dequantization
+    return load_component({"lightning_flows": {"model": record}}, "model", FlowModule)

@@ -32,6 +32,11 @@ class Page:
         parts = re.split(r"^#+ +(.+?) *$", self.text, flags=re.M)
         self.sections = dict(zip(parts[1::2], parts[2::2], strict=True))
 
+    @property
+    def is_worked_example(self) -> bool:
+        """Whether the first line of each block names the file that it belongs to."""
+        return self.path.name.startswith("add-a-")
+
     def code(self, language: str) -> list[str]:
         """The code blocks in a language."""
         return [block.code for block in self.blocks if block.language == language]

@@ -24,9 +24,11 @@ OWN_CONFIGS = {"config.yaml", "hparams.yaml", "mine.yaml", "docker/compose.yaml"
 
 
 def commands() -> Iterator[tuple[Page, tuple[str, ...]]]:
-    """Each command line once, from its subcommand on, with the page it is on."""
+    """Each command line once, from its subcommand on, with the page it is on; test_docs_pages.py runs worked examples."""
     seen = set()
     for page in PAGES:
+        if page.is_worked_example:
+            continue
         for words in page.commands:
             if "lightning_flows" in words:
                 words = words[words.index("lightning_flows") + 1 :]
@@ -110,10 +112,11 @@ def test_named_files_exist(page: Page) -> None:
     """Paths in inline code that begin with a folder of the repository, and names of configs."""
     folders = "|".join(path.name for path in ROOT.iterdir() if path.is_dir() and not path.name.startswith("."))
     configs = {str(path.relative_to(CONFIG_DIR)) for path in CONFIG_DIR.rglob("*.yaml")} | OWN_CONFIGS
+    written = {code.partition("\n")[0].removeprefix("# ") for code in page.code("python") + page.code("yaml")}
+    configs |= {path.removeprefix("configs/") for path in written}
     for code in page.inline + [" ".join(words) for words in page.commands]:
         for path in re.findall(rf"(?:^|(?<= ))(?:{folders})/[\w./-]*(?=$|[ :])", code):
-            written = f"# {path}\n" in page.text  # by the reader
-            assert path.startswith(("runs/", "data/")) or (ROOT / path).exists() or written, path
+            assert path.startswith(("runs/", "data/")) or (ROOT / path).exists() or path in written, path
         for name in re.findall(r"[\w./-]+\.yaml", code):
             assert name.removeprefix("configs/") in configs or (page.path.parent / name).is_file(), name
 
@@ -137,7 +140,7 @@ def test_yaml_loads(page: Page) -> None:
 
 @pytest.mark.parametrize(
     "page",
-    [page for page in PAGES if page.code("python") and not page.path.name.startswith("add-a-")],
+    [page for page in PAGES if page.code("python") and not page.is_worked_example],
     ids=lambda page: page.path.name,
 )
 def test_python_runs(page: Page, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -84,7 +84,7 @@ def run_commands(commands: str, folder: Path) -> subprocess.CompletedProcess[str
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
 
-WORKED = [page for page in PAGES if page.path.name.startswith("add-a-")]
+WORKED = [page for page in PAGES if page.is_worked_example]
 
 
 @pytest.mark.parametrize("page", WORKED, ids=lambda page: page.path.name)

@@ -24,7 +24,7 @@ OWN_CONFIGS = {"config.yaml", "hparams.yaml", "mine.yaml", "docker/compose.yaml"
 
 
 def commands() -> Iterator[tuple[Page, tuple[str, ...]]]:
-    """Each command line once, from its subcommand on, with the page it is on; test_docs_pages.py runs worked examples."""
+    """Each command line once, from its subcommand on, with its page; test_docs_pages.py runs worked examples."""
     seen = set()
     for page in PAGES:
         if page.is_worked_example:

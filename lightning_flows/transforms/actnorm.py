@@ -32,7 +32,7 @@ class DataInitialized(Transform):
 
     def initialize(self, x: Tensor, weights: Tensor | None = None, *, dim: int) -> None:
         """Initialize in train mode unless this is done; ``dim`` holds the features, ``weights`` are 0 at padding."""
-        if self.training and (len(x) or num_ranks() > 1) and not self._is_initialized():
+        if self.training and (x.shape[0] or num_ranks() > 1) and not self._is_initialized():
             values = x.detach().movedim(dim, -1).flatten(0, -2)
             self._initialize(values, values.new_ones(len(values)) if weights is None else weights.flatten())
 

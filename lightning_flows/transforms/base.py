@@ -98,9 +98,9 @@ def _checked(method: Callable[..., Any], *, inverse: bool) -> Callable[..., Any]
             return result
         value, log_det, *reports = result
         if not isinstance(log_det, Tensor):
-            log_det = x.new_full((len(x),), log_det)
+            log_det = x.new_full((x.shape[0],), log_det)
         elif log_det.ndim == 0:
-            log_det = log_det.repeat(len(x))
+            log_det = log_det.repeat(x.shape[0])
         return value, log_det, *reports
 
     return call

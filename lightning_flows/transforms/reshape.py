@@ -27,10 +27,10 @@ class Reshape(Transform):
             raise UsageError(f"expected shapes of equal size; got {self.before} and {self.after}")
 
     def forward(self, x: Tensor, context: Any = None) -> Result:
-        return x.reshape(len(x), *self.after), 0.0
+        return x.reshape(x.shape[0], *self.after), 0.0
 
     def inverse(self, z: Tensor, context: Any = None) -> Result:
-        return z.reshape(len(z), *self.before), 0.0
+        return z.reshape(z.shape[0], *self.before), 0.0
 
     @property
     def latent_shape(self) -> Shape:

@@ -163,7 +163,7 @@ class ResidualBlock(Transform):
 def _exact_log_det(x: Tensor, g: Tensor) -> tuple[Tensor, list[NamedTuple]]:
     rows = [torch.autograd.grad(value.sum(), x, create_graph=True)[0].flatten(1) for value in g.flatten(1).unbind(1)]
     jacobian = torch.stack(rows, dim=1)
-    identity, zeros = torch.eye(len(rows), dtype=x.dtype, device=x.device), x.new_zeros(len(x))
+    identity, zeros = torch.eye(len(rows), dtype=x.dtype, device=x.device), x.new_zeros(x.shape[0])
     return torch.linalg.slogdet(identity + jacobian).logabsdet, [LogDetReport(0, zeros, zeros)]
 
 

@@ -76,7 +76,7 @@ class SetAutoregressiveCoupling(FeatureCoupling):
         order = key.argsort(dim=1, stable=True)
         mask = None if mask is None else mask.gather(1, order)
         if adjacency is not None:
-            adjacency = adjacency.expand(len(x), -1, -1)
+            adjacency = adjacency.expand(x.shape[0], -1, -1)
             adjacency = adjacency.gather(1, order[:, :, None].expand_as(adjacency))
             adjacency = adjacency.gather(2, order[:, None, :].expand_as(adjacency))
         conditioned = conditioned.gather(1, order[..., None].expand_as(conditioned))

@@ -41,13 +41,13 @@ class Squeeze(Transform):
     def forward(self, x: Tensor, context: Any = None) -> Result:
         shape = self.output_shape(x.shape[1:])
         # torch does not reshape an empty batch
-        return F.pixel_unshuffle(x, 2) if len(x) else x.reshape(0, *shape), 0.0
+        return F.pixel_unshuffle(x, 2) if x.shape[0] else x.reshape(0, *shape), 0.0
 
     def inverse(self, z: Tensor, context: Any = None) -> Result:
         channels, height, width = z.shape[1:]
         if channels % 4:
             raise ShapeError(f"expected shape (B, 4C, H, W); got {tuple(z.shape)}")
-        return F.pixel_shuffle(z, 2) if len(z) else z.reshape(0, channels // 4, 2 * height, 2 * width), 0.0
+        return F.pixel_shuffle(z, 2) if z.shape[0] else z.reshape(0, channels // 4, 2 * height, 2 * width), 0.0
 
     def output_shape(self, event_shape: Sequence[int]) -> tuple[int, ...]:
         if len(event_shape) != 3 or event_shape[1] % 2 or event_shape[2] % 2:

@@ -44,36 +44,29 @@ class Dashboard(Callback):
 
     @rank_zero_only
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
-        self._is_laid_out = False
-        if isinstance(logger := trainer.logger, TensorBoardLogger):
+        self._is_laid_out = not isinstance(trainer.logger, TensorBoardLogger)
+        if isinstance(trainer.logger, TensorBoardLogger):
             of_data = getattr(getattr(trainer, "datamodule", None), "hparams", {})
             for summary in hparams(flat(of_data) | flat(pl_module.hparams), {"val/loss": 0.0}):
-                logger.experiment.file_writer.add_summary(summary)
+                trainer.logger.experiment.file_writer.add_summary(summary)
 
     @rank_zero_only
     def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
-        if not trainer.sanity_checking and trainer.state.fn == "fit":
-            self._lay_out(trainer)
-
-    @rank_zero_only
-    def on_train_end(self, trainer: Trainer, pl_module: Any) -> None:
-        self._lay_out(trainer)  # without any validation
-
-    def _lay_out(self, trainer: Trainer) -> None:
-        if self._is_laid_out or not isinstance(trainer.logger, TensorBoardLogger):
+        if self._is_laid_out or trainer.sanity_checking or trainer.state.fn != "fit":
             return
-        self._is_laid_out = True
-
-        def has_content(pattern: str) -> bool:
-            return not pattern.startswith(OF_VALIDATION) or any(
-                re.match(pattern, tag) for tag in trainer.callback_metrics
-            )
-
+        tags = list(trainer.callback_metrics)
         layout = {
-            section: {title: ["Multiline", [pattern]] for title, pattern in charts.items() if has_content(pattern)}
+            section: {
+                title: ["Multiline", [pattern]]
+                for title, pattern in charts.items()
+                if not pattern.startswith(OF_VALIDATION) or any(re.match(pattern, tag) for tag in tags)
+            }
             for section, charts in LAYOUT.items()
         }
-        trainer.logger.experiment.add_custom_scalars(layout)
+        trainer.logger.experiment.add_custom_scalars(layout)  # type: ignore[union-attr]
+        self._is_laid_out = True
+
+    on_train_end = on_validation_end  # of a run without validation
 
 
 def flat(parameters: Mapping[str, Any], prefix: str = "") -> dict[str, bool | int | float | str]:

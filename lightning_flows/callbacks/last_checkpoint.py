@@ -21,7 +21,6 @@ class LastCheckpoint(Checkpoint):
     """
 
     def __init__(self) -> None:
-        self.has_trained = False
         self._num_batches: float | None = None
 
     @property
@@ -43,9 +42,6 @@ class LastCheckpoint(Checkpoint):
                         "ModelCheckpoint has the filename 'last', reserved for LastCheckpoint: choose another"
                     )
                 callback.save_last = None
-
-    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.has_trained = False
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Keep the position within an epoch that was cut short, which Lightning counts as done."""
@@ -71,9 +67,6 @@ class LastCheckpoint(Checkpoint):
                 "checkpoint written at the end of an epoch"
             )
         self._num_batches = now
-
-    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        self.has_trained = True
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write, unless the epoch ends right after."""

@@ -21,46 +21,34 @@ class ProgressLines(Callback):
 
     def __init__(self, seconds: float = 5.0) -> None:
         self.seconds = seconds
-        self._start("fit")
+        self._start()
 
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._start("fit")
-
-    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._start("test", sum(trainer.num_test_batches))
-
-    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._start("predict", sum(trainer.num_predict_batches))
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        self._start()
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        self._tell(trainer, fit_share(trainer, batch_idx + 1))
+        self._tell(trainer, "fit", fit_share(trainer, batch_idx + 1))
 
     def on_test_batch_end(self, trainer: Trainer, *args: Any) -> None:
-        self._count(trainer)
+        self._batches += 1
+        self._tell(trainer, "test", self._batches / sum(trainer.num_test_batches))
 
     def on_predict_batch_end(self, trainer: Trainer, *args: Any) -> None:
-        self._count(trainer)
-
-    def _start(self, name: str, num_batches: float = math.inf) -> None:
-        self._name, self._num_batches, self._batches = name, num_batches, 0
-        self._remaining, self._told, self._percent = Remaining(), -math.inf, -1
-
-    def _count(self, trainer: Trainer) -> None:
         self._batches += 1
-        self._tell(trainer, self._batches / self._num_batches)
+        self._tell(trainer, "predict", self._batches / sum(trainer.num_predict_batches))
 
-    def _tell(self, trainer: Trainer, share: float | None) -> None:
-        if not trainer.is_global_zero:
-            return
+    def _start(self) -> None:
+        self._batches, self._remaining, self._told, self._percent = 0, Remaining(), -math.inf, -1
+
+    def _tell(self, trainer: Trainer, name: str, share: float | None) -> None:
         now = time.monotonic()
         percent = -1 if share is None else int(100 * share)
-        due = percent > self._percent and (now - self._told >= self.seconds or percent == 100)
         left = "" if share is None else self._remaining.text(share)
-        if not due and now - self._told <= 600:
-            return
-        self._told, self._percent = now, percent
-        metrics = [f"{name} {float(value):.3f}" for name, value in trainer.progress_bar_metrics.items() if "/" in name]
-        words = [f"{percent} %" if percent >= 0 else f"step {trainer.global_step}", left, *metrics]
-        print(f"{self._name}: {', '.join(word for word in words if word)}", file=sys.stderr, flush=True)
+        due = percent > self._percent and (now - self._told >= self.seconds or percent == 100)
+        if trainer.is_global_zero and (due or now - self._told > 600):
+            self._told, self._percent = now, percent
+            done = f"{percent} %" if percent >= 0 else f"step {trainer.global_step}"
+            metrics = [f"{key} {float(value):.3f}" for key, value in trainer.progress_bar_metrics.items() if "/" in key]
+            print(f"{name}: {', '.join(filter(None, (done, left, *metrics)))}", file=sys.stderr, flush=True)

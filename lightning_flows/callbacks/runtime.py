@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, Trainer
-from lightning.pytorch.utilities import rank_zero_only
 
 from lightning_flows import __version__
 from lightning_flows.callbacks.base import run_folder
@@ -33,17 +32,13 @@ class RuntimeMonitor(Callback):
 
     def __init__(self, skip_steps: int = 3, num_steps: int = 20) -> None:
         self.skip_steps, self.num_steps = skip_steps, num_steps
-        self._reset()
 
-    def _reset(self) -> None:
+    def on_fit_start(self, trainer: Trainer, pl_module: Any) -> None:
         self._results: dict[str, float] = {}
         self._seconds: list[float] = []
         self._num_seen, self._batch_size = 0, 0
         self._start: float | None = None
         self._cpu_start = time.process_time()
-
-    def on_fit_start(self, trainer: Trainer, pl_module: Any) -> None:
-        self._reset()
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
         timed = self.skip_steps <= self._num_seen < self.skip_steps + self.num_steps
@@ -56,23 +51,18 @@ class RuntimeMonitor(Callback):
             self._batch_size = pl_module.batch_size_of(batch)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
+        device, memory = pl_module.device, _peak_memory(pl_module.device)
+        pl_module.log("runtime/peak_memory_mib", memory / 2**20, rank_zero_only=True)
         if self._seconds:
             step = statistics.median(self._seconds)
             speed = {"train_step_seconds": step, "images_per_second": self._batch_size / step}
             pl_module.log_dict({f"runtime/{name}": value for name, value in speed.items()}, rank_zero_only=True)
             self._results |= speed | {"batch_size": self._batch_size}
             self._seconds = []
-        memory = _peak_memory(pl_module.device)
-        pl_module.log("runtime/peak_memory_mib", memory / 2**20, rank_zero_only=True)
         if (sampling := trainer.callback_metrics.get("runtime/sample_seconds_per_image")) is not None:
             self._results["sample_seconds_per_image"] = float(sampling)
-        self._write(trainer, pl_module, memory)
-
-    @rank_zero_only
-    def _write(self, trainer: Trainer, pl_module: Any, memory: int) -> None:
-        if trainer.fast_dev_run:  # type: ignore[attr-defined]
+        if trainer.fast_dev_run or not trainer.is_global_zero:  # type: ignore[attr-defined]
             return  # a trial run writes no files
-        device = pl_module.device
         on_cpu = f"CPU, {torch.get_num_threads()} threads"
         record = self._results | {
             "num_devices": trainer.world_size,

@@ -18,8 +18,8 @@ PARENT = "LIGHTNING_FLOWS_PARENT"
 GRACE = "LIGHTNING_FLOWS_GRACE"
 """Environment variable: seconds without CPU time after which a signaled process is forced to exit."""
 
-
 RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "NODE_RANK", "GROUP_RANK")
+"""Environment variables with which launchers number the processes of a run."""
 
 
 class Interrupted(SystemExit):

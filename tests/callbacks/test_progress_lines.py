@@ -48,7 +48,7 @@ def told(monkeypatch, capsys, moments: list[tuple[float, float | None]], seconds
     callback = ProgressLines(seconds)
     trainer = SimpleNamespace(is_global_zero=True, global_step=7, progress_bar_metrics={"val/bpd": torch.tensor(2.0)})
     for now, share in moments:  # noqa: B007
-        callback._tell(trainer, share)
+        callback._tell(trainer, "fit", share)
     return lines(capsys.readouterr().err)
 
 
@@ -69,5 +69,5 @@ def test_a_training_without_limits_tells_its_steps(monkeypatch, capsys):
 
 def test_one_process_of_several_tells(capsys):
     trainer = SimpleNamespace(is_global_zero=False, global_step=7, progress_bar_metrics={})
-    ProgressLines(seconds=0)._tell(trainer, 0.5)
+    ProgressLines(seconds=0)._tell(trainer, "fit", 0.5)
     assert capsys.readouterr().err == ""

@@ -10,17 +10,18 @@ from typing import Any
 
 import pytest
 import yaml
-from tests.reporting.tables.conftest import write_run  # noqa: F401 - a fixture
 
+from lightning_flows.app.commands.experiments import EXPERIMENTS
 from lightning_flows.app.commands.sweep import STOPS, Trainings, _differ
 from lightning_flows.app.configs import load_configs
 from lightning_flows.errors import DataError, UsageError
 
-CONFIG = "table4/mog4_gnf.yaml"
+NAME = "mog4_gnf"
 
 
-def trainings(runs: Path, jobs: int = 1, **options) -> Trainings:
-    return Trainings(runs, **{"overlays": [], "images": None, "jobs": jobs, **options})
+def trainings(runs: Path, name: str = NAME, **options) -> Trainings:
+    experiments = EXPERIMENTS[1] | EXPERIMENTS[2] | EXPERIMENTS[4]
+    return Trainings(runs, {name: experiments[name]}, **options)
 
 
 @pytest.fixture
@@ -37,15 +38,17 @@ def write(log: Path, body: str) -> None:
 
 
 def test_other_settings_are_other_runs(tmp_path: Path) -> None:
-    several = trainings(tmp_path, overlays=["cpu.yaml", "my/own.yaml"], images="some/images.tar")
-    assert several.folder("table1/conv1x1.yaml", 3) == tmp_path / "conv1x1_cpu_own_images_seed3"
-    assert trainings(tmp_path).folder(CONFIG, 0) == tmp_path / "mog4_gnf_seed0"
+    several = trainings(tmp_path, "conv1x1", overlays=["size/cpu.yaml", "my/own.yaml"], images="some/images.tar")
+    assert several.folder("conv1x1", 3) == tmp_path / "conv1x1_cpu_own_images_seed3"
+    assert trainings(tmp_path, "csf_variational").folder("csf_variational", 0) == tmp_path / "csf_variational_cpu_seed0"
+    assert trainings(tmp_path, "conv1x1", overlays=[]).folder("conv1x1", 0) == tmp_path / "conv1x1_seed0"
+    assert trainings(tmp_path).folder(NAME, 0) == tmp_path / "mog4_gnf_seed0"
 
 
 def test_a_run_that_fails_stops_those_beside_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     started = []
 
-    def fit_and_test(config: str, seed: int) -> None:
+    def fit_and_test(name: str, seed: int) -> None:
         started.append(seed)
         if seed == 1:
             raise UsageError("it failed")
@@ -54,7 +57,7 @@ def test_a_run_that_fails_stops_those_beside_it(tmp_path: Path, monkeypatch: pyt
     several = trainings(tmp_path, jobs=2)
     monkeypatch.setattr(several, "_fit_and_test", fit_and_test)
     with pytest.raises(UsageError, match="it failed"):
-        several.run([CONFIG], range(30))
+        several.run(range(30))
     assert len(started) < 10
 
 
@@ -62,10 +65,10 @@ def test_lines_of_runs_at_once_begin_with_their_names(tmp_path: Path, log: Path,
     both = f"echo up >&3; while [ $(grep -c up {log}) -lt 2 ]; do sleep 0.01; done"
     write(log, rf"{both}; echo going; printf 'caf\351\n' >&2; exit 3")
     with pytest.raises(UsageError, match=r"`fit` of mog4_gnf_seed\d ended with status 3"):
-        trainings(tmp_path, jobs=2).run([CONFIG], [0, 1])
+        trainings(tmp_path, jobs=2).run([0, 1])
     out, told = capfd.readouterr()
     assert out == ""
-    assert told.count("run 1 of 2: table4/mog4_gnf.yaml, seed 0") == 1
+    assert told.count("run 1 of 2: mog4_gnf, seed 0") == 1
     for seed in (0, 1):
         lines = [line for line in told.splitlines() if line.startswith(f"mog4_gnf_seed{seed}")]
         assert lines == [f"mog4_gnf_seed{seed}: going", f"mog4_gnf_seed{seed}: caf\N{REPLACEMENT CHARACTER}"]
@@ -74,18 +77,19 @@ def test_lines_of_runs_at_once_begin_with_their_names(tmp_path: Path, log: Path,
 def test_one_run_alone_has_the_terminal_and_leaves_the_standard_output_free(tmp_path: Path, log: Path, capfd) -> None:
     write(log, "echo going; exit 3")
     with pytest.raises(UsageError):
-        trainings(tmp_path).run([CONFIG], [0])
+        trainings(tmp_path).run([0])
     out, told = capfd.readouterr()
     assert out == ""
     assert "\ngoing\n" in told
 
 
-SETTINGS = load_configs(CONFIG)
+SETTINGS = load_configs(*(layer for layer in EXPERIMENTS[4][NAME].layers if not layer.startswith("--")))
+SETTINGS["model"]["init_args"]["flow"]["init_args"]["exponential"] = False
 WHOLE = {"model": SETTINGS["model"], "data": SETTINGS["data"], "checkpoint": "best.ckpt"}
 
 
 @pytest.fixture
-def leave(log: Path, write_run) -> Callable[..., Path]:  # noqa: F811
+def leave(log: Path, write_run) -> Callable[..., Path]:
     """Let `fit` leave a run as the config's would, in a state, and `test` its record; return the run's folder."""
 
     def prepare(state: str | None = "finished", **record: Any) -> Path:
@@ -110,8 +114,8 @@ def leave(log: Path, write_run) -> Callable[..., Path]:  # noqa: F811
 @pytest.mark.parametrize("state", ["finished", None])
 def test_each_run_is_made_once_and_tested(state: str | None, tmp_path: Path, log: Path, leave, capfd) -> None:
     leave(state)
-    trainings(tmp_path).run([CONFIG], [0, 0])
-    trainings(tmp_path).run([CONFIG], [0])
+    trainings(tmp_path).run([0, 0])
+    trainings(tmp_path).run([0])
     assert log.read_text().split() == ["fit", "test"]
     assert "1 of 1 runs done, 0:00:00 left" in capfd.readouterr().err
 
@@ -121,37 +125,40 @@ def test_a_training_that_was_stopped_is_not_tested(state: str, tmp_path: Path, l
     """It ends with status 0 where somebody asked it to, and has a best checkpoint so far."""
     leave(state)
     with pytest.raises(UsageError, match=f"`fit` of mog4_gnf_seed0 is {state}, not finished: start the same command"):
-        trainings(tmp_path).run([CONFIG], [0])
+        trainings(tmp_path).run([0])
     assert log.read_text().split() == ["fit"]
 
 
 @pytest.mark.parametrize("what", ["stopped", "last.ckpt", "empty"])
 def test_a_test_of_something_else_is_no_test_of_the_run(what: str, tmp_path: Path, log: Path, leave) -> None:
     folder = leave(checkpoint="last.ckpt" if what == "last.ckpt" else "best.ckpt")
-    trainings(tmp_path).run([CONFIG], [0])
+    trainings(tmp_path).run([0])
     if what == "stopped":
         (folder / "run.json").write_text('{"state": "stopped"}')
     if what == "empty":
         (folder / "tests.jsonl").write_text("")
-    trainings(tmp_path).run([CONFIG], [0])
+    trainings(tmp_path).run([0])
     assert log.read_text().split() == ["fit", "test", "fit", "test"]
 
 
-@pytest.mark.parametrize("key", ["model.init_args.width", "data.init_args.mixture", "seed_everything"])
+@pytest.mark.parametrize(
+    "key", ["model.flow.width", "model.flow.exponential", "optimizer.lr", "data.mixture", "seed_everything"]
+)
 def test_a_run_of_other_settings_is_not_taken_for_the_configs(key: str, tmp_path: Path, log: Path, leave) -> None:
     folder = leave()
-    trainings(tmp_path).run([CONFIG], [0])
+    trainings(tmp_path).run([0])
     config = yaml.safe_load((folder / "config.yaml").read_text())
     *above, last = key.split(".")
     holder = config
     for name in above:
         holder = holder[name]
+        holder = holder.get("init_args", holder)
     holder[last] = "mog9" if last == "mixture" else 7
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
     if last == "mixture":
         (folder / "tests.jsonl").write_text((folder / "tests.jsonl").read_text().replace('"mog4"', '"mog9"'))
-    with pytest.raises(DataError, match=rf"expected a run of {CONFIG} in .*; its {key} is (7|mog9), not "):
-        trainings(tmp_path).run([CONFIG], [0])
+    with pytest.raises(DataError, match=rf"expected a run of {NAME} in .*; its {key} is (7|mog9), not "):
+        trainings(tmp_path).run([0])
 
 
 def stop(runs: Path, log: Path, jobs: int, *numbers: signal.Signals) -> BaseException:
@@ -169,7 +176,7 @@ def stop(runs: Path, log: Path, jobs: int, *numbers: signal.Signals) -> BaseExce
     asking.start()
     try:
         with pytest.raises(BaseException) as error:  # noqa: PT011 - whatever ends it
-            trainings(runs, jobs=jobs).run([CONFIG], range(5))
+            trainings(runs, jobs=jobs).run(range(5))
     finally:
         asking.join()
     assert [signal.getsignal(number) for number in STOPS] == before

@@ -5,11 +5,14 @@ from pathlib import Path
 import pytest
 
 from lightning_flows.app.cli import main
-from lightning_flows.app.commands.table import CONFIGS
+from lightning_flows.app.commands.experiments import EXPERIMENTS
 
 TINY = """# tiny
 model:
-  init_args: {steps_per_level: 1, width: 4, depth: 1, growth: 4, context_depth: 1, num_importance_samples: 2}
+  init_args:
+    flow: {init_args: {steps_per_level: 1, width: 4, depth: 1, growth: 4}}
+    dequantization: {init_args: {num_steps: 1, width: 4, depth: 1, growth: 4, context_depth: 1}}
+    num_importance_samples: 2
 data:
   init_args: {batch_size: 4, stride: 32}
 trainer:
@@ -26,19 +29,18 @@ trainer:
 def test_one_command_trains_what_is_missing_and_prints_the_table(tmp_path, capfd, monkeypatch) -> None:
     overlay = tmp_path / "tiny.yaml"
     overlay.write_text(TINY)
-    configs = CONFIGS
-    monkeypatch.setitem(configs, 1, ["table1/conv1x1.yaml", "table1/emerging.yaml"])
-    options = ["table", "1", f"--runs={tmp_path}/runs", "--seeds=[5]", f'--overlays=["cpu.yaml","{overlay}"]']
+    monkeypatch.setitem(EXPERIMENTS, 1, {name: EXPERIMENTS[1][name] for name in ("conv1x1", "emerging")})
+    options = ["table", "1", f"--runs={tmp_path}/runs", "--seeds=[5]", f'--overlays=["size/cpu_glow.yaml","{overlay}"]']
     main([*options, "--fit=true"])
     first, told = capfd.readouterr()
-    assert "run 2 of 2: table1/emerging.yaml, seed 5" in told
+    assert "run 2 of 2: emerging, seed 5" in told
     assert re.search(r"^1 of 2 runs done, 0:0\d:\d\d left$", told, re.MULTILINE)
     assert "2 of 2 runs done" in told
     assert first.startswith("|")  # what is told goes elsewhere
     assert "| 1x1 | 1 |" in first
     assert "| emerging | 1 |" in first
     tests = list(tmp_path.glob("runs/*/version_0/tests.jsonl"))
-    assert [path.parts[-3] for path in sorted(tests)] == ["conv1x1_cpu_tiny_seed5", "emerging_cpu_tiny_seed5"]
+    assert [path.parts[-3] for path in sorted(tests)] == ["conv1x1_cpu_glow_tiny_seed5", "emerging_cpu_glow_tiny_seed5"]
     times = [path.stat().st_mtime_ns for path in tests]
     main([*options, "--fit=true"])  # everything is there
     assert capfd.readouterr() == (first, "")

@@ -13,6 +13,7 @@ from typing import Any
 
 from lightning_flows.app.commands.experiments import Experiment
 from lightning_flows.app.configs import load_configs
+from lightning_flows.app.yaml_text import load_yaml
 from lightning_flows.errors import DataError, UsageError
 from lightning_flows.reporting.tables.runs import TESTS, Run, read_run
 from lightning_flows.training.eta import Remaining
@@ -175,17 +176,18 @@ class Trainings:
                 return True
         return False
 
-    def _check_settings(self, run: Run, name: str, seed: int) -> None:
-        layers = self.layers(name)
+    def _check_settings(self, run: Run, experiment: str, seed: int) -> None:
+        layers = self.layers(experiment)
         wanted = _settings(load_configs(*(layer for layer in layers if not layer.startswith("--"))))
-        wanted |= {layer[2:].partition("=")[0]: layer.partition("=")[2] for layer in layers if layer.startswith("--")}
+        options = [layer[2:].partition("=") for layer in layers if layer.startswith("--")]
+        wanted |= {name: load_yaml(value, name) for name, _, value in options}
         wanted |= {"seed_everything": seed}
         found = _settings(run.config)
         ignored = ("trainer.logger", "trainer.callbacks", *(["data."] if self.images else []))
         for key, value in wanted.items():
             if not key.startswith(ignored) and _differ(value, found.get(key)):
                 raise DataError(
-                    f"expected a run of {name} in {run.folder}; its {key} is {found.get(key)}, not {value}: move it "
+                    f"expected a run of {experiment} in {run.folder}; its {key} is {found.get(key)}, not {value}: move it "
                     "away, or give another folder with --runs"
                 )
 

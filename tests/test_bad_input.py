@@ -166,7 +166,7 @@ def test_sizes_that_make_no_sense(
     assert message in fails(capsys, ["fit", *tiny, *options, f"--trainer.logger.init_args.save_dir={tmp_path}"])
 
 
-@pytest.mark.parametrize("option", ["model.hidden_channels", "model.betas", "data.batch_size", "data.seed"])
+@pytest.mark.parametrize("option", ["model.flow.hidden_channels", "optimizer.betas", "data.batch_size", "data.seed"])
 def test_null_where_a_value_belongs(option: str, tiny: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert f"{option} is null: give a value" in fails(capsys, ["fit", *tiny, f"--{option}=null"])
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -81,7 +82,10 @@ def test_the_list_above_is_complete() -> None:
         "trainer: {callbacks: [{class_path: subprocess.Popen, init_args: {args: [touch, MADE]}}]}",
         "trainer: {plugins: [{class_path: subprocess.Popen, init_args: {args: [touch, MADE]}}]}",
         "model: !!python/object/apply:subprocess.Popen [[touch, MADE]]",
-        "model: {init_args: {hidden_channels: !!python/object/apply:subprocess.Popen [[touch, MADE]]}}",
+        "optimizer: {class_path: subprocess.Popen, init_args: {args: [touch, MADE]}}",
+        "lr_scheduler: {class_path: subprocess.Popen, init_args: {args: [touch, MADE]}}",
+        "model: {init_args: {flow: {class_path: subprocess.Popen, init_args: {args: [touch, MADE]}}}}",
+        "model: {init_args: {flow: {init_args: {num_levels: !!python/object/apply:subprocess.Popen [[touch, MADE]]}}}}",
     ],
 )
 def test_a_config_builds_nothing_but_what_belongs_there(
@@ -91,6 +95,65 @@ def test_a_config_builds_nothing_but_what_belongs_there(
     path.write_text(config.replace("MADE", str(made)))
     assert refused(["fit", "--config=demo.yaml", f"--config={path}"], capsys)
     assert not made.exists()
+
+
+POPEN = {"class_path": "subprocess.Popen", "init_args": {"args": ["touch", "MADE"]}}
+MODEL = ("model", "init_args")
+FLOW = (*MODEL, "flow")
+RECORDS: list[tuple[tuple[str, ...], Any]] = [
+    (("model",), POPEN),
+    (("data",), POPEN),
+    (FLOW, POPEN),
+    (FLOW, "os.system"),
+    (FLOW, {"class_path": "os.system", "init_args": {"command": "touch MADE"}}),
+    (FLOW, {"class_path": "lightning_flows.trust.os.system", "init_args": {}}),
+    (FLOW, {"class_path": "lightning_flows.app.trainer_cli.TrainerCLI", "init_args": {"args": ["fit"]}}),
+    (FLOW, {"class_path": "lightning_flows.data.SamplePhotosDataModule", "init_args": {}}),
+    (FLOW, {"class_path": ["os.system"], "init_args": {}}),
+    (FLOW, {"class_path": "lightning_flows.flows.ConvSylvesterFlow", "init_args": {"not an identifier": 1}}),
+    ((*FLOW, "init_args", "hidden_channels"), POPEN),
+    ((*FLOW, "init_args", "extra"), [POPEN]),
+    ((*MODEL, "dequantization"), POPEN),
+    ((*MODEL, "optimizer"), POPEN),
+    ((*MODEL, "optimizer"), "os.system"),
+    ((*MODEL, "lr_scheduler"), POPEN),
+    (("data", "init_args", "root"), POPEN),
+]
+
+
+@pytest.mark.parametrize("number", range(len(RECORDS)))
+def test_a_record_builds_no_other_class_at_any_depth(
+    number: int, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Refused by all that build from a record, in a line."""
+    monkeypatch.chdir(tmp_path)
+    (*above, last), value = RECORDS[number]
+    checkpoint = torch.load(trained, weights_only=True)
+    holder = checkpoint["lightning_flows"]
+    for key in above:
+        holder = holder[key]
+    holder[last] = value
+    torch.save(checkpoint, "evil.ckpt")
+    if above[:1] == ["model"] or last == "model":
+        with pytest.raises(CheckpointError) as info:
+            load_model("evil.ckpt")
+        assert "\n" not in str(info.value)
+    for args in (["test"], ["fit", "--config=demo.yaml"], ["fit", "--config=demo.yaml", "--weights_from=evil.ckpt"]):
+        given = args if args[-1].startswith("--weights") else [*args, "--ckpt_path=evil.ckpt"]
+        error, *tip = refused(given, capsys).strip().splitlines()
+        assert error.startswith("error: ")
+        assert all(line.startswith("tip: ") for line in tip)
+    assert not list(tmp_path.glob("MADE*"))
+
+
+def test_a_record_nested_without_end_is_refused(trained: Path, tmp_path: Path) -> None:
+    checkpoint = torch.load(trained, weights_only=True)
+    arguments = checkpoint["lightning_flows"]["model"]["init_args"]
+    for _ in range(100):
+        arguments["flow"] = {"class_path": "lightning_flows.flows.GlowFlow", "init_args": {"flow": arguments["flow"]}}
+    torch.save(checkpoint, tmp_path / "deep.ckpt")
+    with pytest.raises(CheckpointError, match="nested more than 40 levels deep"):
+        load_model(tmp_path / "deep.ckpt")
 
 
 def test_the_folder_of_a_run_is_read_without_running_code(tmp_path: Path) -> None:
@@ -116,7 +179,9 @@ KEYS = [
     "trainer: {strategy: {class_path: MODULE.X}}",
     "trainer: {profiler: {class_path: MODULE.X}}",
     "trainer: {logger: {class_path: CSVLogger, init_args: {save_dir: {class_path: MODULE.X}}}}",
-    "model: {init_args: {hidden_channels: {class_path: MODULE.X}}}",
+    "optimizer: {class_path: MODULE.X}",
+    "model: {init_args: {flow: {class_path: MODULE.X}}}",
+    "model: {init_args: {flow: {init_args: {hidden_channels: {class_path: MODULE.X}}}}}",
 ]
 
 
@@ -219,6 +284,8 @@ def test_modules_of_one_s_own_are_imported_with_all_that_they_import(evil: Path)
         ["--data", "runs.evil.version_0.payload.X"],
         ["--trainer.callbacks+=runs.evil.version_0.payload.X"],
         ["--trainer.logger=runs.evil.version_0.payload.X"],
+        ["--model.flow=runs.evil.version_0.payload.X"],
+        ["--optimizer=runs.evil.version_0.payload.X"],
         ['--model={"class_path": "runs.evil.version_0.payload.X"}'],
     ],
 )

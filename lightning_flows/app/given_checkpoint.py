@@ -38,16 +38,14 @@ def given_checkpoint(args: Sequence[str]) -> dict[str, Any] | None:
         return None
     path, weights = (_last_value(args, name) for name in ("ckpt_path", "weights_from"))
     if path == "last" and args[0] != "fit":
-        raise CheckpointError(
-            f"'last' is for fit alone, which resumes from it: give {args[0]} the path of a checkpoint"
-        )
-    path = None if path in (None, "", "last", "null") else path
-    if path is not None and weights:
+        raise CheckpointError(f"'last' is for fit, which resumes from it: give {args[0]} the path of a checkpoint")
+    path = None if path in (None, "", "last", "null") else str(path)
+    weights = str(weights) if weights and weights != "null" and args[0] == "fit" else None
+    if path and weights:
         raise CheckpointError(
             f"{path} is resumed, so that --weights_from {weights} has no effect: give one of them, or --ckpt_path last"
         )
-    found = path or weights
-    return None if not found else read_checkpoint(str(found))
+    return read_checkpoint(path or weights) if path or weights else None
 
 
 def with_checkpoint_config(args: Sequence[str], checkpoint: Mapping[str, Any] | None) -> list[str]:
@@ -212,7 +210,7 @@ def _given_components(args: Sequence[str]) -> Iterator[tuple[str, str]]:
             given = load_configs(value)
         elif value.lstrip().startswith("{"):
             given = {option: load_configs(value)}
-        elif "." in value and option.partition(".")[0] in ("model", "data", *LINKED):
+        elif option.partition(".")[0] in ("model", "data", *LINKED):
             given = {option: value}
         else:
             continue

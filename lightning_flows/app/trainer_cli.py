@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from contextlib import nullcontext, suppress
 from typing import Any
 
+from jsonargparse import SUPPRESS
 from lightning.pytorch import Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, LRSchedulerCallable, OptimizerCallable
 
@@ -116,12 +117,10 @@ class TrainerCLI(LightningCLI):
             default=False,
             help="accept a checkpoint whose data would be split differently than in its training.",
         )
-        if self.command == "fit":
-            parser.add_argument(
-                "--weights_from",
-                type=str | None,
-                help="checkpoint with the weights to start from, and a new optimizer.",
-            )
+        weights = (
+            "checkpoint with the weights to start from, and a new optimizer." if self.command == "fit" else SUPPRESS
+        )
+        parser.add_argument("--weights_from", type=str | None, help=weights)  # of a config written for fit elsewhere
         if self.command == "predict":
             parser.add_argument("--out", default="predictions.csv", help="CSV file to write.")
             parser.add_argument("--overwrite", type=bool, default=False, help="replace an existing file.")
@@ -173,7 +172,7 @@ class TrainerCLI(LightningCLI):
     def check_checkpoint(self) -> None:
         """Compare model and data with the checkpoint, which is then released."""
         if self.checkpoint is not None:
-            if self.config_init.get("weights_from") and (self.placement is None or self.placement.resumed is None):
+            if self.placement is not None and self.config_init.weights_from and self.placement.resumed is None:
                 load_weights(self.checkpoint, self.model)
             else:
                 allowed = self.config_init.allow_split_change

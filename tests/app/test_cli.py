@@ -20,7 +20,8 @@ def test_fit_leaves_everything_in_the_run_folder(trained: Path) -> None:
     run_folder = trained.parents[1]
     assert (run_folder / "checkpoints/last.ckpt").is_file()
     assert list(run_folder.glob("events.out.tfevents.*"))
-    assert yaml.safe_load((run_folder / "config.yaml").read_text())["model"]["init_args"]["hidden_channels"] == 12
+    model = yaml.safe_load((run_folder / "config.yaml").read_text())["model"]["init_args"]
+    assert model["flow"]["init_args"]["hidden_channels"] == 12
     with Image.open(run_folder / "samples/epoch_0000.png") as grid:
         assert grid.size == (8 * 34 + 2, 8 * 34 + 2)
     runtime = json.loads((run_folder / "runtime.json").read_text())

@@ -39,10 +39,10 @@ HARM = {
     ),
     "groups of another size": lambda w: w["optimizer_states"][0]["param_groups"][0]["params"].pop(),
     "groups of parameters for 1": lambda w: w["optimizer_states"][0]["param_groups"].append({"params": []}),
-    "states of parameters that there are not": lambda w: w["optimizer_states"][0]["state"].update({999: moments(w)}),
+    "states of parameters that do not exist": lambda w: w["optimizer_states"][0]["state"].update({999: moments(w)}),
     "2 optimizers, and the model 1": lambda w: w["optimizer_states"].append(w["optimizer_states"][0]),
-    "schedule of the learning rate is of no LambdaLR": lambda w: w["lr_schedulers"][0].update(step="x"),
-    "loops are of another form": lambda w: w["loops"]["fit_loop"].pop("epoch_progress"),
+    "state of WarmupExponential is malformed": lambda w: w["lr_schedulers"][0].update(step="x"),
+    "loops are malformed": lambda w: w["loops"]["fit_loop"].pop("epoch_progress"),
     "holds weights alone": lambda w: w.pop("optimizer_states"),
 }
 
@@ -59,7 +59,7 @@ def test_a_state_of_another_shape_or_form_never_reaches_the_optimizer(
 
 
 def test_adamax_does_not_go_on_from_adam(states: dict[str, Any], tiny: list[str], tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="no exp_inf, as of another optimizer"):
+    with pytest.raises(CheckpointError, match=r"optimizer is Adam, and this run's Adamax: give --optimizer Adam"):
         resume(tiny, states, tmp_path, "--optimizer=Adamax")
 
 

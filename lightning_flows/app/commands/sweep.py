@@ -187,8 +187,8 @@ class Trainings:
         for key, value in wanted.items():
             if not key.startswith(ignored) and _differ(value, found.get(key)):
                 raise DataError(
-                    f"expected a run of {experiment} in {run.folder}; its {key} is {found.get(key)}, not {value}: move it "
-                    "away, or give another folder with --runs"
+                    f"expected a run of {experiment} in {run.folder}; its {key} is {found.get(key)}, not {value}: move "
+                    "it away, or give another folder with --runs"
                 )
 
 
@@ -217,7 +217,7 @@ def _differ(wanted: Any, found: Any) -> bool:
 def _state(folder: Path) -> str:
     """State of the newest run below a folder."""
     newest = max(folder.glob(f"version_*/{RECORD}"), key=os.path.getmtime, default=None)
-    return "finished" if newest is None else state_of(newest.parent)
+    return "missing" if newest is None else state_of(newest.parent)
 
 
 def _tell(text: str) -> None:

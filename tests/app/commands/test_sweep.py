@@ -111,9 +111,8 @@ def leave(log: Path, write_run) -> Callable[..., Path]:
     return prepare
 
 
-@pytest.mark.parametrize("state", ["finished", None])
-def test_each_run_is_made_once_and_tested(state: str | None, tmp_path: Path, log: Path, leave, capfd) -> None:
-    leave(state)
+def test_each_run_is_made_once_and_tested(tmp_path: Path, log: Path, leave, capfd) -> None:
+    leave()
     trainings(tmp_path).run([0, 0])
     trainings(tmp_path).run([0])
     assert log.read_text().split() == ["fit", "test"]

@@ -1,0 +1,80 @@
+"""Checkpoints with classes of one's own, and trainings that start from weights alone."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from lightning_flows.app.cli import run
+from lightning_flows.app.commands.sample import sample
+from lightning_flows.app.given_checkpoint import with_checkpoint_config
+from lightning_flows.errors import CheckpointError
+from lightning_flows.modules import load_flow, load_model, read_checkpoint
+
+OWN = """from lightning_flows.flows import ConvSylvesterFlow
+
+class Narrow(ConvSylvesterFlow):
+    def __init__(self, event_shape, *, levels: int = 2):
+        super().__init__(event_shape, num_levels=levels, steps_per_level=1, hidden_channels=12, split_width=8,
+                         split_depth=1, split_growth=8)
+"""
+
+
+@pytest.fixture
+def own(tiny: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Checkpoint of a flow of one's own, whose module can be imported."""
+    (tmp_path / "own_flows.py").write_text(OWN)
+    monkeypatch.syspath_prepend(tmp_path)
+    options = [option for option in tiny if not option.startswith("--model.flow")]
+    save = f"--trainer.logger.init_args.save_dir={tmp_path}"
+    run(["fit", *options, save, "--model.flow=own_flows.Narrow", "--model.flow.levels=1"])
+    yield tmp_path / "demo/version_0/checkpoints/best.ckpt"
+    del sys.modules["own_flows"]
+
+
+def test_a_flow_of_one_s_own_is_used_where_it_is_named(own: Path, tmp_path: Path) -> None:
+    for refused in (lambda: load_model(own), lambda: run(["test", f"--ckpt_path={own}"])):
+        with pytest.raises(CheckpointError, match=r"own_flows\.Narrow, a class that is not of .*--model"):
+            refused()
+    (tmp_path / "named.yaml").write_text("model: {init_args: {flow: {class_path: own_flows.Narrow}}}\n")
+    for named in ("--model.flow=own_flows.Narrow", f"--config={tmp_path / 'named.yaml'}"):
+        tested = run(["test", f"--ckpt_path={own}", named, "--trainer.limit_test_batches=1"])
+        assert len(tested.model.model.flow.levels) == 1
+    for names in ("own_flows.Narrow", ["own_flows.Narrow"], sys.modules["own_flows"].Narrow):
+        assert type(load_flow(own, names).flow).__name__ == "Narrow"
+    assert sample(str(own), str(tmp_path / "a.png"), num=1, model="own_flows.Narrow").is_file()
+
+
+def test_another_flow_may_stand_in_for_one_s_own(own: Path) -> None:
+    """Its arguments are dropped with it; the weights are checked later."""
+    args = with_checkpoint_config(["test", "--model.flow=CouplingFlow"], read_checkpoint(own))
+    assert "own_flows" not in args[2]
+    assert "UniformDequantization" in args[2]
+
+
+def test_training_starts_from_weights_alone(
+    trained: Path, image_tar: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    options = ["--data=ImageFolderDataModule", f"--data.init_args.root={image_tar}", "--data.init_args.batch_size=4"]
+    options += ["--optimizer.lr=1e-12", "--trainer.max_epochs=1", "--trainer.limit_train_batches=2"]
+    options += [f"--trainer.logger.init_args.save_dir={tmp_path}", "--trainer.enable_progress_bar=false"]
+    fitted = run(["fit", f"--weights_from={trained}", *options])
+    assert (fitted.trainer.global_step, fitted.trainer.current_epoch) == (2, 1)
+    assert {float(state["step"]) for state in fitted.trainer.optimizers[0].state.values()} == {2.0}
+    weights = torch.load(trained, weights_only=True)["state_dict"]
+    for name, parameter in fitted.model.named_parameters():
+        torch.testing.assert_close(parameter, weights[name], rtol=0, atol=1e-9)
+    best = Path(fitted.trainer.checkpoint_callback.best_model_path)
+    assert best.is_relative_to(tmp_path)
+    assert "optimizer.lr: 0.004 in the checkpoint, 1e-12 given" in caplog.text
+    last = run(["fit", f"--weights_from={trained}", *options, "--ckpt_path=last", "--trainer.max_epochs=2"])
+    assert last.trainer.global_step == 4  # a run that is there is resumed
+
+
+def test_weights_are_not_for_a_training_that_resumes_nor_another_model(trained: Path, tiny: list[str]) -> None:
+    with pytest.raises(CheckpointError, match=r"is resumed, so that --weights_from .* has no effect"):
+        run(["fit", *tiny, f"--ckpt_path={trained}", f"--weights_from={trained}"])
+    with pytest.raises(CheckpointError, match="of another shape"):
+        run(["fit", *tiny, f"--weights_from={trained}", "--model.flow.hidden_channels=24", "--trainer.logger=false"])

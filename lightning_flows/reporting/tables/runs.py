@@ -116,7 +116,11 @@ def read_runs(root: Path, progress: Callable[[list[Path]], Iterable[Path]] = ite
     folders = sorted({path.parent for mark in MARKS for path in root.rglob(mark)})
     if not folders:
         raise DataError(f"there are no runs below {root}: train with `fit`")
-    return [_read(folder, root) for folder in progress(folders)]
+    runs = []
+    for folder in progress(folders):
+        runs.append(_read(folder, root))
+        _ = runs[-1].scalars  # what takes longest
+    return runs
 
 
 def find_runs(folder: str | Path, tell: Callable[[str], object] | None = None) -> list[Run]:

@@ -20,13 +20,11 @@ class Dequantization(Recorded, nn.Module, ABC):
 
     Args:
         event_shape: shape (C, H, W) of the images.
-        noise_shape: shape of the noise of an image; by default ``event_shape``.
     """
 
-    def __init__(self, event_shape: Sequence[int], noise_shape: Sequence[int] | None = None) -> None:
+    def __init__(self, event_shape: Sequence[int]) -> None:
         super().__init__()
-        self.event_shape = tuple(event_shape)
-        self.noise_shape = self.event_shape if noise_shape is None else tuple(noise_shape)
+        self.event_shape = self.noise_shape = tuple(event_shape)
 
     def context(self, x: Tensor) -> Tensor | None:
         """What q needs of images x ``(B, C, H, W)`` in uint8; None if nothing."""

@@ -1,7 +1,5 @@
 """Uniform dequantization."""
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 
@@ -14,9 +12,6 @@ class UniformDequantization(Dequantization):
     >>> UniformDequantization((3, 32, 32))
     UniformDequantization((3, 32, 32))
     """
-
-    def __init__(self, event_shape: Sequence[int]) -> None:
-        super().__init__(event_shape)
 
     def noise(self, num: int, generator: torch.Generator | None, device: torch.device | None) -> Tensor:
         return torch.rand(num, *self.noise_shape, generator=generator, device=device)

@@ -54,7 +54,8 @@ class VariationalDequantization(Dequantization):
     ) -> None:
         squeeze = Squeeze()
         shape = squeeze.output_shape(event_shape)
-        super().__init__(event_shape, shape)
+        super().__init__(event_shape)
+        self.noise_shape = shape
         channels, kept = shape[0], shape[0] // 2
         self.context_net = ContextNet(event_shape[0], context_channels, depth=context_depth, growth=context_growth)
 

@@ -6,7 +6,6 @@ from lightning_flows.flows.glow import GlowFlow
 from lightning_flows.flows.graph import GraphCouplingFlow, GraphFlow, GraphNormalizingFlow, SetAutoregressiveFlow
 from lightning_flows.flows.multiscale import MultiScaleFlow
 from lightning_flows.flows.residual import ResidualFlow
-from lightning_flows.flows.split_prior import SplitPrior
 from lightning_flows.flows.sylvester import Ablation, ConvSylvesterFlow, sylvester_layer
 
 __all__ = [
@@ -21,6 +20,5 @@ __all__ = [
     "MultiScaleFlow",
     "ResidualFlow",
     "SetAutoregressiveFlow",
-    "SplitPrior",
     "sylvester_layer",
 ]

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from lightning_flows.distributions import DiagonalGaussian, Distribution, standard_normal_log_prob
 from lightning_flows.errors import ShapeError, UsageError
-from lightning_flows.flows.split_prior import SplitPrior
 from lightning_flows.functional.recorded import Recorded
 from lightning_flows.transforms.base import Transform, check_dtype, check_floating
 
@@ -31,20 +30,21 @@ class Flow(Recorded, nn.Module):
 
     .. math:: \log p(x) = \log p_Z(z_L) + \sum_{l<L} \log \mathcal N(\varepsilon_l) + \log|\det \partial f/\partial x|
 
-    f is one transform, or L levels of them; after each level but the last, a split prior factors out noise
-    :math:`\varepsilon_l`. Calling a flow returns its log-density. Computations have the dtype of the parameters, which
-    is that of x; ``encode`` and ``decode`` convert to ``dtype`` first, if given: steep layers magnify the round-off of
-    float32.
+    f is one transform, or L levels of them: after each level but the last, the second half of the channels is factored
+    out as noise :math:`\varepsilon_l`. An affine coupling at the end of such a level models that half as a Gaussian given
+    the other (Dinh et al., RealNVP, 2017, section 3.6; Kingma and Dhariwal, Glow, 2018).
+
+    Calling a flow returns its log-density. Computations have the dtype of the parameters, which x must have, too;
+    ``encode`` and ``decode`` convert to ``dtype`` first, if given: steep layers magnify the round-off of float32.
 
     Args:
         levels: a transform, or one per level.
         base: density of the last latent; by default a learned :class:`DiagonalGaussian`.
-        splits: split priors, one fewer than levels.
         event_shape: shape of x without the batch; by default that of ``base``.
 
     Shapes: x ``(B, *event_shape)``; latents :math:`(\varepsilon_1, \dots, \varepsilon_{L-1}, z_L)`, a tuple of
     ``(B, *latent_shapes[l])``; densities ``(B,)`` in nats.
-    Raises: ShapeError, InputTypeError for tensors of another shape or dtype.
+    Raises: ShapeError, InputTypeError for tensors of another shape, dtype or device.
 
     >>> from lightning_flows.transforms import Bias
     >>> flow = Flow(Bias((2,)), DiagonalGaussian((2,)))
@@ -59,19 +59,15 @@ class Flow(Recorded, nn.Module):
         levels: Transform | Sequence[Transform],
         base: Distribution | None = None,
         *,
-        splits: Sequence[SplitPrior] = (),
         event_shape: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
-        levels = [levels] if isinstance(levels, Transform) else levels
-        if len(splits) != len(levels) - 1:
-            raise UsageError(f"expected one split fewer than levels; got {len(splits)} for {len(levels)} levels")
         if event_shape is None:
             if base is None:
                 raise UsageError("expected an event_shape or a base; got neither")
             event_shape = base.event_shape
         self.event_shape = tuple(event_shape)
-        self.levels, self.splits = nn.ModuleList(levels), nn.ModuleList(splits)
+        self.levels = nn.ModuleList([levels] if isinstance(levels, Transform) else levels)
         self.latent_shapes = self._latent_shapes()
         self.base = DiagonalGaussian(self.latent_shapes[-1]) if base is None else base
         if self.base.event_shape != self.latent_shapes[-1]:
@@ -101,10 +97,8 @@ class Flow(Recorded, nn.Module):
         """Latents to data; a flow of one level also takes its latent alone."""
         flow, latents, context = self._converted(dtype, latents, context)
         *noises, x = flow._check_latents(latents, context)
-        for level, split, noise in flow._backwards(noises):
-            if split is not None:
-                x = split.decode(x, noise, context)
-            x = level.decode(x, context)
+        for level, noise in flow._backwards(noises):
+            x = level.decode(x if noise is None else torch.cat([x, noise], dim=1), context)
         return x
 
     def decode_reported(
@@ -162,31 +156,28 @@ class Flow(Recorded, nn.Module):
     def _forward(self, x: Tensor, context: Any) -> tuple[tuple[Tensor, ...], Tensor, list[NamedTuple]]:
         x = self._check(x, self.event_shape, context)
         noises, log_dets, reports = [], [], []
-        for level, split in zip_longest(self.levels, self.splits):
+        for level in self.levels:
             x, log_det, found = level.forward_reported(x, context)
             log_dets.append(log_det)
             reports += found
-            if split is not None:
-                x, noise, log_det = split(x, context)
+            if len(log_dets) < len(self.levels):
+                x, noise = x.tensor_split([x.shape[1] // 2], dim=1)
                 noises.append(noise)
-                log_dets.append(log_det)
         return (*noises, x), _sum(log_dets), reports
 
     def _inverse(self, latents: Sequence[Tensor], context: Any) -> tuple[Tensor, Tensor, list[NamedTuple]]:
         *noises, x = self._check_latents(latents, context)
         log_dets, reports = [], []
-        for level, split, noise in self._backwards(noises):
-            if split is not None:
-                x, log_det = split.inverse(x, noise, context)
-                log_dets.append(log_det)
+        for level, noise in self._backwards(noises):
+            x = x if noise is None else torch.cat([x, noise], dim=1)
             x, log_det, found = level.inverse_reported(x, context)
             log_dets.append(log_det)
             reports += found
         return x, _sum(log_dets), reports
 
     def _backwards(self, noises: Sequence[Tensor]) -> list[Any]:
-        """(level, split, noise), the last level first."""
-        return list(zip_longest(self.levels, self.splits, noises))[::-1]
+        """Each level with the noise that was factored out after it, the last level first."""
+        return list(zip_longest(self.levels, noises))[::-1]
 
     def _check_latents(self, latents: Sequence[Tensor], context: Any) -> list[Tensor]:
         if len(latents) != len(self.latent_shapes):
@@ -216,13 +207,12 @@ class Flow(Recorded, nn.Module):
         return flow, [value.to(dtype) for value in values], context
 
     def _latent_shapes(self) -> list[tuple[int, ...]]:
-        shape, shapes = self.event_shape, []
-        for level, split in zip_longest(self.levels, self.splits):
-            shape = level.output_shape(shape)
-            if split is not None:
-                shape, factored = split.split_shape(shape)
-                shapes.append(factored)
-        return [*shapes, shape]
+        shapes, shape = [], self.event_shape
+        for level in self.levels:
+            channels, *rest = level.output_shape(shape)
+            shape = (channels // 2, *rest)
+            shapes.append((channels - channels // 2, *rest))
+        return [*shapes[:-1], (channels, *rest)]
 
 
 def _sum(log_dets: Sequence[Tensor]) -> Tensor:

@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 
 from lightning_flows.errors import ShapeError
 from lightning_flows.flows.flow import Flow, check_sizes
-from lightning_flows.flows.split_prior import SplitPrior
 from lightning_flows.nets.convnet import DenseNet
 from lightning_flows.transforms import Affine, AffineCoupling, Compose, Squeeze, Transform
 
@@ -51,17 +50,18 @@ class MultiScaleFlow(Flow):
                 f"got {tuple(event_shape)}: resize the images or use fewer levels"
             )
         shape = tuple(event_shape)
-        levels: list[Transform] = []
-        splits: list[SplitPrior] = []
+        levels = []
         for level in range(num_levels):
             squeeze = Squeeze()
             shape = squeeze.output_shape(shape)
-            before = [squeeze] if level else [Affine(shift=128.0, scale=256.0), squeeze, *start(shape)]
-            levels.append(Compose([*before, *(layer for _ in range(steps_per_level) for layer in step(shape))]))
+            layers: list[Transform] = [squeeze] if level else [Affine(shift=128.0, scale=256.0), squeeze, *start(shape)]
+            for _ in range(steps_per_level):
+                layers += step(shape)
             if level < num_levels - 1:
-                splits.append(SplitPrior(dense_coupling(shape[0], *split_sizes)))
-                shape = splits[-1].split_shape(shape)[0]
-        super().__init__(levels, splits=splits, event_shape=event_shape)
+                layers.append(dense_coupling(shape[0], *split_sizes))
+                shape = (shape[0] // 2, *shape[1:])
+            levels.append(Compose(layers))
+        super().__init__(levels, event_shape=event_shape)
 
 
 def dense_coupling(channels: int, width: int, depth: int, growth: int) -> AffineCoupling:

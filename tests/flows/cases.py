@@ -16,7 +16,6 @@ from lightning_flows.flows import (
     GraphNormalizingFlow,
     ResidualFlow,
     SetAutoregressiveFlow,
-    SplitPrior,
 )
 from lightning_flows.nets import ConvNet, DenseNet
 from lightning_flows.transforms import (
@@ -106,8 +105,8 @@ def flow(shape: Shape, *transforms: Transform) -> Flow:
 
 
 def multiscale() -> Flow:
-    levels = [Compose([Conv1x1(2), *steps(CHANNELS, 1)]), Compose([ActNorm(1), ConvSylvester((1, 1, 1), 4)])]
-    return Flow(levels, splits=[SplitPrior(dense_coupling())], event_shape=CHANNELS)
+    first = Compose([Conv1x1(2), *steps(CHANNELS, 1), dense_coupling()])
+    return Flow([first, Compose([ActNorm(1), ConvSylvester((1, 1, 1), 4)])], event_shape=CHANNELS)
 
 
 DENSITIES: dict[str, tuple[Callable[[], Flow], Shape]] = {

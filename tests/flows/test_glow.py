@@ -9,7 +9,7 @@ def test_layers() -> None:
     flow = GlowFlow((3, 32, 32), mixing="conv1x1", steps_per_level=2, width=4, depth=1, growth=2)
     kinds = [[type(layer) for layer in level.transforms] for level in flow.levels]
     step = [AffineCoupling, Conv1x1]
-    assert kinds == [[Affine, Squeeze, Conv1x1, *step, *step], [Squeeze, *step, *step]]
+    assert kinds == [[Affine, Squeeze, Conv1x1, *step, *step, AffineCoupling], [Squeeze, *step, *step]]
     assert flow.latent_shapes == [(6, 16, 16), (24, 8, 8)]
 
 

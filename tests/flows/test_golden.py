@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_flows.distributions import DiagonalGaussian, standard_normal_log_prob
-from lightning_flows.flows import Flow, GlowFlow, SplitPrior
+from lightning_flows.flows import Flow, GlowFlow
 from lightning_flows.functional import bits_per_dim
 from lightning_flows.nets import ConvNet, DenseNet
 from lightning_flows.transforms import ActNorm, AffineCoupling, Compose, Conv1x1, Squeeze
@@ -26,7 +26,7 @@ def dense_coupling(channels: int) -> AffineCoupling:
 def flow_1x1() -> tuple[Flow, list[Entry]]:
     flow = GlowFlow((3, 16, 16), mixing="conv1x1", steps_per_level=2, width=16, depth=3, growth=16)
     entries = [Entry("base.mu", "base.mean"), Entry("base.log_sigma", "base.log_scale")]
-    places = {i: f"levels.0.transforms.{i}" for i in range(7)} | {
+    places = {i: f"levels.0.transforms.{i}" for i in range(8)} | {
         i: f"levels.1.transforms.{i - 8}" for i in range(8, 13)
     }
     for i, ours in places.items():
@@ -34,7 +34,7 @@ def flow_1x1() -> tuple[Flow, list[Entry]]:
             entries.append(Entry(f"transformations.{i}.W", f"{ours}.weight"))
         if i in (3, 5, 9, 11):
             entries += golden.dense_entries(f"transformations.{i}.nn", f"{ours}.net", depth=3, gated=True)
-    entries += golden.dense_entries("transformations.7.transform.nn", "splits.0.coupling.net", depth=3, gated=True)
+    entries += golden.dense_entries("transformations.7.transform.nn", "levels.0.transforms.7.net", depth=3, gated=True)
     return flow, entries
 
 
@@ -65,14 +65,6 @@ def open_model(name: str) -> tuple[nn.Module, dict[str, Tensor], dict[str, Any]]
     return flow.eval(), tensors, config
 
 
-def steps(flow: nn.Module) -> list[nn.Module]:
-    """The layers in the authors' order, split priors among them."""
-    found: list[nn.Module] = []
-    for i, level in enumerate(flow.levels):
-        found += [*level.transforms, *flow.splits[i : i + 1]]
-    return found
-
-
 def test_every_file_is_used():
     known = ELSEWHERE | HERE | layers.LAYERS.keys()
     assert golden.names() <= known
@@ -87,13 +79,18 @@ def test_every_file_is_used():
 @torch.no_grad()
 def test_trace(name):
     flow, tensors, config = open_model(name)
-    x, total = tensors["v"], torch.zeros(len(tensors["v"]))
-    assert len(steps(flow)) == len(config["layers"])
-    for i, layer in enumerate(steps(flow)):
-        x, *noise, log_det = layer(x)
-        total = total + log_det + sum(standard_normal_log_prob(value) for value in noise)
-        torch.testing.assert_close(total, tensors[f"trace/ldj_{i:02d}"], rtol=1e-5, atol=1e-4)
-        torch.testing.assert_close(x.flatten(1).mean(1), tensors[f"trace/mean_{i:02d}"], rtol=1e-5, atol=1e-5)
+    x, total, i = tensors["v"], torch.zeros(len(tensors["v"])), 0
+    for level in flow.levels:
+        for layer in level.transforms:
+            x, log_det = layer(x)
+            total = total + log_det
+            if layer is level.transforms[-1] and level is not flow.levels[-1]:  # what the authors call a split prior
+                x, noise = x.chunk(2, dim=1)
+                total = total + standard_normal_log_prob(noise)
+            torch.testing.assert_close(total, tensors[f"trace/ldj_{i:02d}"], rtol=1e-5, atol=1e-4)
+            torch.testing.assert_close(x.flatten(1).mean(1), tensors[f"trace/mean_{i:02d}"], rtol=1e-5, atol=1e-5)
+            i += 1
+    assert i == len(config["layers"])
     torch.testing.assert_close(x, tensors["trace/z_final"], rtol=0, atol=1e-5)
 
 
@@ -144,18 +141,17 @@ def test_diagonal_gaussian():
 @torch.no_grad()
 def test_split_prior():
     tensors, _ = golden.load("splitprior")
-    split = SplitPrior(dense_coupling(4))
-    entries = golden.dense_entries("transform.nn", "coupling.net", depth=3, gated=True)
-    golden.load_parameters(split, tensors, entries)
-    kept, noise, log_det = split(tensors["x"])
+    coupling = dense_coupling(4)
+    golden.load_parameters(coupling, tensors, golden.dense_entries("transform.nn", "net", depth=3, gated=True))
+    z, log_det = coupling(tensors["x"])
+    kept, noise = z.chunk(2, dim=1)
     torch.testing.assert_close(kept, tensors["z"], rtol=0, atol=1e-5)
-    log_prob = log_det + standard_normal_log_prob(noise)
-    torch.testing.assert_close(log_prob, tensors["log_px2"], rtol=0, atol=1e-4)
-    x, log_det = split.inverse(tensors["z"], tensors["sample/eps"])
+    torch.testing.assert_close(log_det + standard_normal_log_prob(noise), tensors["log_px2"], rtol=0, atol=1e-4)
+    x, log_det = coupling.inverse(torch.cat([tensors["z"], tensors["sample/eps"]], dim=1))
     torch.testing.assert_close(x, tensors["sample/x"], rtol=0, atol=1e-5)
     log_prob = standard_normal_log_prob(tensors["sample/eps"]) - log_det
     torch.testing.assert_close(log_prob, tensors["sample/log_px2"], rtol=0, atol=1e-4)
-    kept, noise, log_det = split.double()(tensors["x"].double())
-    log_prob = log_det + standard_normal_log_prob(noise)
+    z, log_det = coupling.double()(tensors["x"].double())
+    kept, noise = z.chunk(2, dim=1)
     torch.testing.assert_close(kept, tensors["z64"], rtol=0, atol=1e-9)
-    torch.testing.assert_close(log_prob, tensors["log_px2_64"], rtol=0, atol=1e-9)
+    torch.testing.assert_close(log_det + standard_normal_log_prob(noise), tensors["log_px2_64"], rtol=0, atol=1e-9)

@@ -1,11 +1,10 @@
 import pytest
 import torch
-from torch import nn
 
 from lightning_flows.distributions import DiagonalGaussian
 from lightning_flows.errors import ShapeError
-from lightning_flows.flows import ConvSylvesterFlow, Flow, SplitPrior
-from lightning_flows.transforms import Affine, AffineCoupling, Bias, Compose
+from lightning_flows.flows import ConvSylvesterFlow, Flow
+from lightning_flows.transforms import Affine, Bias, Compose
 from tests.flows.cases import SPLITS, conv_coupling
 from tests.transforms.cases import perturb
 
@@ -24,9 +23,8 @@ def test_round_trip(shape, num_levels):
 
 
 def test_context_reaches_each_level_and_split():
-    levels = [conv_coupling(4, context_channels=2), conv_coupling(2, context_channels=2)]
-    splits = [SplitPrior(conv_coupling(4, context_channels=2))]
-    flow = Flow(levels, splits=splits, event_shape=(4, 3, 2)).double()
+    couplings = [conv_coupling(channels, context_channels=2) for channels in (4, 4, 2)]
+    flow = Flow([Compose(couplings[:2]), couplings[2]], event_shape=(4, 3, 2)).double()
     x, context = (torch.randn(3, channels, 3, 2, dtype=torch.float64) for channels in (4, 2))
     perturb(flow, x, context)
     latents, others = flow.encode(x, context), flow.encode(x, context + 1)
@@ -66,21 +64,11 @@ WRONG = {
         for name, message in SIZED.items()
     },
     "split_depth": (ValueError, lambda: ConvSylvesterFlow((3, 8, 8), split_depth=-1), "depth of at least 0; got -1"),
-    "splits": (
-        ValueError,
-        lambda: Flow([Compose([]), Compose([])], event_shape=(1, 1, 1)),
-        "expected one split fewer than levels; got 0 for 2 levels",
-    ),
     "no_shape": (ValueError, lambda: Flow(Compose([])), "expected an event_shape or a base; got neither"),
     "base": (
         ShapeError,
         lambda: Flow(Compose([]), DiagonalGaussian((3,)), event_shape=(2,)),
         r"expected a base of shape \(2,\); got \(3,\)",
-    ),
-    "split_channels": (
-        ShapeError,
-        lambda: SplitPrior(AffineCoupling(4, nn.Identity())).split_shape((6, 2, 2)),
-        "expected 4 channels to split; got 6",
     ),
 }
 

@@ -9,7 +9,7 @@ from tests.flows.cases import SPLITS, family
 def test_the_model_of_the_paper_has_its_layers() -> None:
     flow = ConvSylvesterFlow((3, 32, 32), steps_per_level=2, hidden_channels=16, split_width=8, split_depth=1)
     kinds = [[type(layer) for layer in level.transforms] for level in flow.levels]
-    assert [len(level) for level in kinds] == [1 + 1 + 6, 1 + 6, 1 + 6]
+    assert [len(level) for level in kinds] == [1 + 1 + 6 + 1, 1 + 6 + 1, 1 + 6]
     assert kinds[1][:4] == [Squeeze, ActNorm, ConvSylvester, Flip]
     assert flow.latent_shapes == [(6, 16, 16), (12, 8, 8), (48, 4, 4)]
 

@@ -31,8 +31,8 @@ class Flow(Recorded, nn.Module):
     .. math:: \log p(x) = \log p_Z(z_L) + \sum_{l<L} \log \mathcal N(\varepsilon_l) + \log|\det \partial f/\partial x|
 
     f is one transform, or L levels of them: after each level but the last, the second half of the channels is factored
-    out as noise :math:`\varepsilon_l`. An affine coupling at the end of such a level models that half as a Gaussian given
-    the other (Dinh et al., RealNVP, 2017, section 3.6; Kingma and Dhariwal, Glow, 2018).
+    out as noise :math:`\varepsilon_l`. An affine coupling at the end of such a level models it as a Gaussian given
+    the first half (Dinh et al., RealNVP, 2017, section 3.6; Kingma and Dhariwal, Glow, 2018).
 
     Calling a flow returns its log-density. Computations have the dtype of the parameters, which x must have, too;
     ``encode`` and ``decode`` convert to ``dtype`` first, if given: steep layers magnify the round-off of float32.

@@ -42,27 +42,24 @@ class Run:
 
     @property
     def name(self) -> str:
-        """Path relative to the folder below which it was found."""
+        """Path relative to the folder below which it was found: EXPERIMENT/NAME/version_N."""
         return str(self.folder.relative_to(self.root))
 
     @property
     def short_name(self) -> str:
-        """The run's own name, without experiment and version."""
         return self.folder.relative_to(self.root).parent.name or self.folder.name
 
     @property
     def experiment(self) -> str:
-        """Folder that the runs of an experiment share: the path without the run's own name and version."""
         return str(self.folder.relative_to(self.root).parent.parent)
 
     @property
     def label(self) -> str:
-        """The run's own name without its seed: runs with the same label differ only in their seeds."""
+        """The short name without its seed: runs with the same label differ only in their seeds."""
         return re.sub(r"_seed\d+$", "", self.short_name)
 
     @property
     def seed(self) -> int | None:
-        """Seed of the training."""
         return self.config.get("seed_everything")
 
     @property
@@ -72,7 +69,6 @@ class Run:
 
     @property
     def flow_arguments(self) -> dict[str, Any]:
-        """Arguments of the tested flow."""
         return self._component("flow").get("init_args", {})
 
     @property
@@ -87,7 +83,6 @@ class Run:
 
     @cached_property
     def scalars(self) -> Scalars:
-        """All curves."""
         return read_scalars(self.folder)
 
     def curve(self, tag: str) -> Curve:

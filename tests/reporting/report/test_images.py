@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from lightning_flows.errors import DataError
-from lightning_flows.reporting.report.images import inline
+from lightning_flows.reporting.report.page import inline
 
 
 def test_an_image_becomes_small_and_stays_whole(tmp_path) -> None:

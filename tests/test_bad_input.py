@@ -22,26 +22,96 @@ def fails(capsys: pytest.CaptureFixture[str], args: list[str], *, status: int = 
     return message
 
 
-@pytest.mark.parametrize("option", ["--model.hiden_channels=3", "--trainer.max_epoks=3", "--data.batchsize=3"])
-def test_misspelt_option(option: str, tiny: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    assert option.split(".")[1].split("=")[0] in fails(capsys, ["fit", *tiny, option], status=2)
+MISTAKES = {
+    "--model.flow.hiden_channels=3": "--model.flow.hiden_channels is not an option; did you mean --model.flow.hidden",
+    "--model.hidden_channels=3": "--model.hidden_channels is not an option of the class in use",
+    "--model.flow.hidden_channels=x": "--model.flow.hidden_channels: expected int; got x",
+    "--model.flow.hidden_channels=null": "--model.flow.hidden_channels: expected int; got None",
+    "--model.flow=ConvSylvster": "--model.flow is ConvSylvster, which is not a class; did you mean ConvSylvesterFlow?",
+    "--model.flow=NoSuchThing": "--model.flow is NoSuchThing, which is not a class: give one of ConvSylvesterFlow, ",
+    "--model.dequantization=Variational": "did you mean VariationalDequantization?",
+    "--model=NoSuchThing": "--model is NoSuchThing, which is not a class: give one of GraphFlowModule, ImageFlowModule",
+    "--data=CIFAR-10": "--data is CIFAR-10, which is not a class: give one of CIFAR10DataModule, ",
+    "--data=lightning.pytorch.LightningDataModule": "which is not a subclass of FlowDataModule",
+    "--data=": "--data is empty: give one of",
+    "--data.batchsize=3": "--data.batchsize is not an option; did you mean --data.batch_size?",
+    "--optimizer=Adma": "--optimizer is Adma, which is not a class; did you mean Adam?",
+    "--optimizer.lrr=3": "--optimizer.lrr is not an option; did you mean --optimizer.lr?",
+    "--optimizer.lr=fast": "--optimizer.lr is fast, which is not a value it takes",
+    "--lr_scheduler.warmup_epoch=3": "did you mean --lr_scheduler.warmup_epochs?",
+    "--trainer.max_epoks=3": "--trainer.max_epoks is not an option; did you mean --trainer.max_epochs?",
+    "--trainer.precision=fp16": "--trainer.precision is fp16, which is not among 64, 32, 16, ",
+    "--trainer.logger=wandb": "--trainer.logger is wandb, which is not a class; did you mean WandbLogger?",
+    "--trainer.callbacks+=EarlyStoping": "did you mean EarlyStopping?",
+    "--trainer.callbacks+=EarlyStopping": "monitor is missing and has no default",
+    "--conifg=demo.yaml": "--conifg is not an option; did you mean --config?",
+    "demo.yaml": "demo.yaml is not an option: put --config before it",
+}
 
 
-def test_misspelt_key_in_a_config(tmp_path: Path, tiny: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    config = tmp_path / "wrong.yaml"
-    config.write_text("model:\n  init_args:\n    hiden_channels: 3\n")
-    assert "hiden_channels" in fails(capsys, ["fit", *tiny, f"--config={config}"], status=2)
+@pytest.mark.parametrize(("option", "message"), MISTAKES.items())
+def test_mistyped_options(option: str, message: str, tiny: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert message in fails(capsys, ["fit", *tiny, option], status=2)
 
 
-@pytest.mark.parametrize(("section", "known"), [("model", "ImageFlowModule"), ("data", "ImageFolderDataModule")])
-def test_unknown_class(section: str, known: str, tiny: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    message = fails(capsys, ["fit", *tiny, f"--{section}=NoSuchThing"], status=2)
-    assert "NoSuchThing" in message
-    assert known in message
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("model: {init_args: {flw: 3}}", "model.init_args.flw in wrong.yaml is not an option; did you mean"),
+        (
+            "model: {init_args: {flow: {init_args: {hiden_channels: 3}}}}",
+            "model.init_args.flow.init_args.hiden_channels in wrong.yaml is not an option; did you mean "
+            "model.init_args.flow.init_args.hidden_channels?",
+        ),
+        ("trainer: {max_epoch: 3}", "trainer.max_epoch in wrong.yaml is not an option; did you mean trainer.max_epoc"),
+        ("optimizer: {init_args: {lrr: 3}}", "optimizer.init_args.lrr in wrong.yaml is not an option; did you mean"),
+    ],
+)
+def test_mistyped_keys_of_a_config(
+    text: str,
+    message: str,
+    tmp_path: Path,
+    tiny: list[str],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("wrong.yaml").write_text(text)
+    assert message in fails(capsys, ["fit", *tiny, "--config=wrong.yaml"], status=2)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--trainer.accelerator=cuda"], "accelerator cuda is not available on this machine"),
+        (["--trainer.accelerator=gpu"], "accelerator gpu is not available on this machine"),
+        (["--trainer.devices=99999"], "devices is 99999, and this machine's CPU runs at most"),
+        (["--trainer.precision=bf16-true"], "precision bf16-true is not supported"),
+        (["--trainer.max_time=10m"], "max_time is 10m: give days, hours, minutes and seconds"),
+        (["--model.optimizer=SGD"], "--model.optimizer is not used: give --optimizer"),
+        (['--config={"model": {"init_args": {"lr_scheduler": null}}}'], "model.init_args.lr_scheduler is not used"),
+        (["--trainer.callbacks+=EarlyStopping", "--trainer.callbacks.monitor=val/bdp"], "did you mean val/bpd?"),
+    ],
+)
+@pytest.mark.skipif(torch.cuda.is_available(), reason="of a machine without a GPU")
+def test_refused_before_anything_starts(
+    options: list[str], message: str, tiny: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = f"--trainer.logger.init_args.save_dir={tmp_path / 'runs'}"
+    accelerator = [] if "accelerator" in options[0] else ["--trainer.accelerator=cpu"]
+    assert message in fails(capsys, ["fit", *tiny, folder, *accelerator, *options])
+    assert not list(tmp_path.rglob("*.ckpt"))
+
+
+def test_no_checkpoints_if_none_are_wanted(tiny: list[str], tmp_path: Path) -> None:
+    folder = f"--trainer.logger.init_args.save_dir={tmp_path}"
+    main(["fit", *tiny, folder, "--trainer.enable_checkpointing=false", "--trainer.accelerator=cpu"])
+    assert not list(tmp_path.rglob("*.ckpt"))
 
 
 def test_missing_config(capsys: pytest.CaptureFixture[str]) -> None:
     assert "nope.yaml" in fails(capsys, ["fit", "--config=nope.yaml"], status=2)
+    assert "data is missing: give --data" in fails(capsys, ["fit", "--config=model/sylvester.yaml"], status=2)
 
 
 def folder_options(root: Path, tmp_path: Path) -> list[str]:
@@ -69,7 +139,7 @@ def test_broken_image(tmp_path: Path, tiny: list[str], capsys: pytest.CaptureFix
 
 
 @pytest.mark.parametrize("size", [31, 30])
-def test_size_that_cannot_be_halved(
+def test_sizes_that_cannot_be_halved(
     size: int, tmp_path: Path, tiny: list[str], image_tar: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     options = [option for option in tiny if "stride" not in option]
@@ -99,7 +169,7 @@ def test_truncated_checkpoint(
     assert "truncated" in fails(capsys, [subcommand, f"--ckpt_path={broken}", *options])
 
 
-def test_class_outside_of_the_package_in_a_checkpoint(
+def test_classes_outside_the_package_in_a_checkpoint(
     trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     checkpoint = torch.load(trained, weights_only=True)
@@ -114,7 +184,9 @@ def test_missing_checkpoint(capsys: pytest.CaptureFixture[str]) -> None:
     assert "nowhere.ckpt" in fails(capsys, ["test", "--ckpt_path=nowhere.ckpt"])
 
 
-def test_run_folder_that_cannot_be_written(tmp_path: Path, tiny: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_run_folders_that_cannot_be_written(
+    tmp_path: Path, tiny: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
     obstacle = tmp_path / "file"
     obstacle.write_text("precious")
     for folder in (obstacle / "runs", Path("/sys/runs")):  # no one may make folders there, root neither
@@ -133,7 +205,7 @@ def test_existing_files_are_kept(
     assert existing.read_text() == "precious"
 
 
-def test_loss_that_becomes_non_finite(tmp_path: Path, tiny: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_loss_that_becomes_non_finite(tmp_path: Path, tiny: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     options = [
         f"--trainer.logger.init_args.save_dir={tmp_path}",
         "--optimizer.lr=1e30",
@@ -155,22 +227,22 @@ def test_sampling_options_out_of_range(
     ("option", "message"),
     [
         ("--model.flow.hidden_channels=0", "expected hidden_channels of at least 1; got 0"),
-        ("--model.flow.num_levels=0", "expected at least one level and one step; got 0"),
+        ("--model.flow.num_levels=0", "expected num_levels of at least 1; got 0"),
         ("--trainer.callbacks+=lightning_flows.callbacks.SampleGrid", "every_n_epochs is 0: give at least 1"),
     ],
 )
-def test_sizes_that_make_no_sense(
+def test_sizes_out_of_range(
     option: str, message: str, tiny: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     options = [option, "--trainer.callbacks.every_n_epochs=0"] if "callbacks" in option else [option]
     assert message in fails(capsys, ["fit", *tiny, *options, f"--trainer.logger.init_args.save_dir={tmp_path}"])
 
 
-@pytest.mark.parametrize("option", ["model.flow.hidden_channels", "optimizer.betas", "data.batch_size", "data.seed"])
+@pytest.mark.parametrize("option", ["model.num_importance_samples", "optimizer.betas", "data.batch_size", "data.seed"])
 def test_null_where_a_value_belongs(option: str, tiny: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert f"{option} is null: give a value" in fails(capsys, ["fit", *tiny, f"--{option}=null"])
 
 
-def test_an_empty_root_is_not_the_working_folder(tiny: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_empty_root_is_refused(tiny: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     options = [option for option in tiny if "stride" not in option]
     assert "root is empty" in fails(capsys, ["fit", *options, "--data=ImageFolderDataModule", "--data.root="])

@@ -51,15 +51,14 @@ def with_flags(args: Sequence[str], flags: Sequence[str]) -> list[str]:
     ]
 
 
-def positional_first(args: Sequence[str], name: str) -> list[str]:
-    """Arguments with the value of an option in front, without its name.
+def without(args: Sequence[str], name: str) -> list[str]:
+    """Arguments without an option and its values.
 
-    >>> positional_first(["--num=3", "--ckpt_path", "a.ckpt"], "--ckpt_path")
-    ['a.ckpt', '--num=3']
+    >>> without(["--num=3", "--ckpt_path", "a.ckpt"], "--ckpt_path")
+    ['--num=3']
     """
-    rest, values = list(args), []
+    rest = list(args)
     for option in reversed(list(options(args))):
         if option.name == name:
-            values.append(option.value)
             del rest[option.start : option.stop]
-    return [*values[:1], *rest]
+    return rest

@@ -1,21 +1,65 @@
 """Settings that are refused before anything is built."""
 
 import inspect
-from collections.abc import Mapping
+import os
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jsonargparse import Namespace
+from lightning.pytorch.accelerators import CUDAAccelerator, MPSAccelerator
 
+from lightning_flows.app.arguments import CONFIG, options
+from lightning_flows.app.configs import load_configs
 from lightning_flows.checkpoints.classes import import_class
 from lightning_flows.errors import UsageError
 
+PROCESSES_PER_CORE = 4
+
 
 def check_trainer(options: Mapping[str, Any]) -> None:
-    """Raise UsageError over a count that Lightning accepts and then divides by."""
+    """Check what Lightning would accept and fail on later, or refuse without saying what to do.
+
+    Args:
+        options: arguments of the trainer.
+    Raises: UsageError.
+    """
     for name in ("accumulate_grad_batches", "check_val_every_n_epoch", "val_check_interval"):
         value = options.get(name)
         if isinstance(value, int | float) and value <= 0:
             raise UsageError(f"{name} is {value}: give a number above 0")
+    precision, duration = str(options.get("precision")), options.get("max_time")
+    if precision in ("16-true", "bf16-true") or precision.startswith("transformer-engine"):
+        raise UsageError(
+            f"precision {precision} is not supported, as inverses and log-determinants need 32 bits: give 32-true, "
+            f"{'bf16' if 'b' in precision else '16'}-mixed or 64-true"
+        )
+    if isinstance(duration, str) and not re.fullmatch(r"\d+:\d+:\d+:\d+", duration.strip()):
+        raise UsageError(f"max_time is {duration}: give days, hours, minutes and seconds, such as 00:00:10:00")
+    _check_device(options.get("accelerator"), options.get("devices"))
+
+
+def _check_device(accelerator: Any, devices: Any) -> None:
+    """Check that the accelerator exists, and that a CPU is not to run more processes than it can."""
+    cuda, mps = CUDAAccelerator.is_available(), MPSAccelerator.is_available()
+    if (accelerator == "cuda" and not cuda) or (accelerator == "gpu" and not (cuda or mps)):
+        raise UsageError(f"accelerator {accelerator} is not available on this machine: leave it out, or give cpu")
+    limit = PROCESSES_PER_CORE * (os.cpu_count() or 1)
+    if str(devices).isdecimal() and int(devices) > limit and (accelerator == "cpu" or not cuda):
+        raise UsageError(f"devices is {devices}, and this machine's CPU runs at most {limit} processes: give fewer")
+
+
+def check_linked(args: Sequence[str]) -> None:
+    """Raise UsageError over the model's optimizer or schedule: the options of the same names would override it."""
+    given = list(options(args))
+    configs = load_configs(*(option.value for option in given if option.name in CONFIG))
+    section = configs.get("model")
+    arguments = section.get("init_args") if isinstance(section, dict) else None
+    for name in ("optimizer", "lr_scheduler"):
+        typed = [option.name for option in given if re.match(rf"--model\.(init_args\.)?{name}\b", option.name)]
+        if typed or (isinstance(arguments, dict) and name in arguments):
+            place = typed[0] if typed else f"model.init_args.{name}"
+            raise UsageError(f"{place} is not used: give --{name}, or the key {name} next to model")
 
 
 def refuse_null(config: Namespace, section: str) -> None:

@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from lightning_flows import __version__
-from lightning_flows.app.arguments import positional_first, value_of, with_flags
+from lightning_flows.app.arguments import value_of, with_flags, without
 from lightning_flows.app.commands import COMMANDS, TRAINER_COMMANDS, descriptions, function
 from lightning_flows.app.configs import configs_first, find_configs
 from lightning_flows.app.error_messages import explain, is_first_to_fail, leave, leave_to_main_thread
 from lightning_flows.app.parser import CommandParser, program
 from lightning_flows.app.terminal import print_any_text
-from lightning_flows.errors import ConfigError
+from lightning_flows.errors import ConfigError, UsageError
 from lightning_flows.files import check_new_file
 from lightning_flows.training.signals import Interrupted, end_children, ended_by, ended_by_signals, is_first_process
 
@@ -42,6 +42,9 @@ def main(args: Sequence[str] | None = None) -> None:
                 print(ended_by(ended.number), file=sys.stderr, flush=True)
             end_children()
             raise
+        except BrokenPipeError:  # such as of `--help | head`
+            sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - Python flushes it at exit
+            leave(1)
         except Exception as error:
             text = explain(error, args[0] if args else "")
             if text is not None and os.environ.get("LIGHTNING_FLOWS_DEBUG") != "1":
@@ -62,6 +65,8 @@ def run(args: Sequence[str]) -> Any:
     if name == "--version":
         print(f"lightning_flows {__version__}")
         raise SystemExit(0)
+    if value_of(args, "--ckpt_path") == "":
+        raise UsageError("--ckpt_path is empty: give the path of a checkpoint")
     if name in COMMANDS:
         return _run_function(name, args[1:])
     if name not in TRAINER_COMMANDS:
@@ -100,13 +105,11 @@ def _run_function(name: str, args: Sequence[str]) -> Any:
     command, positional = function(name), COMMANDS[name]
     parameters = inspect.signature(command).parameters.values()
     args = with_flags(args, [f"--{each.name}" for each in parameters if each.default is False])
-    if positional:
-        args = positional_first(args, f"--{positional}")
-    parser = CommandParser(
-        prog=f"{program()} {name}",
+    if positional and (value := value_of(args, f"--{positional}")):
+        args = [value, *without(args, f"--{positional}")]
+    parser = CommandParser.of(name, args)(
         usage=f"%(prog)s {(positional or '').upper()} [--OPTION VALUE]...".replace("  ", " "),
         description=(command.__doc__ or "").splitlines()[0],
     )
-    parser.command, parser.args = name, args
     parser.add_function_arguments(command, as_group=False, as_positional=positional is not None)
     return command(**parser.parse_args(args).as_dict())

@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 from jsonargparse import ArgumentParser
 
-from lightning_flows.app.arguments import CONFIG, options
+from lightning_flows.app.arguments import CONFIG, options, value_of
 from lightning_flows.app.terminal import one_line
 from lightning_flows.app.yaml_text import load_yaml, read_yaml
 from lightning_flows.errors import ConfigError
@@ -44,31 +44,46 @@ def program() -> str:
 
 
 class ShortErrors:
-    """Parser mixin: prints what is wrong in one line and where the options are listed, and exits with status 2."""
+    """Parser mixin: prints what is wrong in one line and where the options are listed, and exits with status 2.
+
+    The command line is an attribute of the class, as jsonargparse creates nested parsers of the same class.
+    """
 
     command = ""
-    args: Sequence[str] = ()
-    """Command line that is parsed; nested parsers, of the same class, find here where a value was given."""
+    command_line: Sequence[str] = ()
+    finder: Any = None
+    """Import finder whose attribute ``refused`` says why a module was not imported, if one was not."""
 
-    refused: Any = None
-    """Object whose attribute ``refused`` holds why a module was not imported, if one was not."""
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **{"prog": f"{program()} {self.command}", **kwargs})  # jsonargparse names none
+
+    @classmethod
+    def of(cls, command: str, args: Sequence[str], finder: Any = None) -> Any:
+        """The class, for parsing this command line."""
+        cls.command, cls.command_line, cls.finder = command, args, finder
+        return cls
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Print and exit."""
-        if text := getattr(self.refused, "refused", None):
+        if text := getattr(self.finder, "refused", None):
             print(f"error: {text}", file=sys.stderr)
             sys.exit(2)
         known = list(self.get_defaults(skip_validation=True).keys())  # type: ignore[attr-defined]
-        text = explained(message, self.command, self.args, known)
-        section = re.match(r"--(model|data|optimizer|lr_scheduler)\.", text) or re.match(
-            r"(model|data)\.init_args", text
-        )
-        help_option = f"--{section[1]}.help CLASS" if section else "--help"
-        print(
-            f"error: {one_line(text)}\ntip: `{program()} {self.command} {help_option}` lists the options",
-            file=sys.stderr,
-        )
+        text = explained(message, self.command, self.command_line, known)
+        print(f"error: {one_line(text)}\ntip: `{self._help_on(text)}` lists the options", file=sys.stderr)
         sys.exit(2)
+
+    def _help_on(self, text: str) -> str:
+        """The command that lists the options that an error is about."""
+        command = f"{program()} {self.command}"
+        found = re.match(
+            r"(?:--)?(model|data|optimizer|lr_scheduler)(?:\.init_args)?(\.flow|\.dequantization)?\.", text
+        )
+        if found is None:
+            return f"{command} --help"
+        if found[2]:  # the parser knows the options of a part once it knows the class of the whole
+            return f"{command} --model ImageFlowModule --model{found[2]}.help CLASS"
+        return f"{command} --{found[1]}.help CLASS"
 
 
 class CommandParser(ShortErrors, ArgumentParser):
@@ -83,35 +98,44 @@ def explained(message: str, command: str, args: Sequence[str], known: Sequence[s
     >>> explained('Parser key "width":\\n  Expected a <class \\'int\\'>. Got value: x', "fit", ["--model.width=x"], [])
     '--model.width: expected int; got x'
     """
-    if "required" in message and (missing := re.search(r"required: (.*)|[Kk]ey \"(.*?)\" is required", message)):
-        return MISSING.get(command, f"{command} needs a checkpoint: give --ckpt_path FILE") if missing else message
+    if required := re.search(r'required: (.*)|[Kk]ey "(.*)" is required', message):
+        missing = re.findall(r"\w+", required[1] or required[2])
+        if not {"model", "data", "ckpt_path", "name", "number"} & set(missing):
+            return f"{' and '.join(missing)} is missing and has no default"
+        if command == "fit" and value_of(args, *CONFIG) is not None:
+            return f"{' and '.join(missing)} is missing: give --{missing[0]}, or a --config that has it"
+        return MISSING.get(command, f"{command} needs a checkpoint: give --ckpt_path FILE")
     if unknown := re.search(r"(?:Option|accept option|unrecognized arguments:) '?(-*)([^\s'=]+)", message):
         return _unknown(unknown[1] + unknown[2], args, known)
-    key = (re.search(r'[Kk]ey "([^"]+)"', message) or [""] * 2)[1]
+    key = (re.search(r'[Kk]ey "([^"]+)"', message) or ["", ""])[1]
     place = _place(key, args)[0] if key else ""
-    if path := re.search(r"Expected a dot import path string: (\S+)", message):
+    if path := re.search(r"Expected a dot import path string: ?(\S*)", message):
         return _unknown_class(place, key, path[1])
     given = (re.search(r"(?:Got|Given) value: (.*)", message, re.DOTALL) or ["", ""])[1].strip()
+    if base := re.search(r"does not correspond to a subclass of (\w+)", message):
+        return f"{place} is {given}, which is not a subclass of {base[1]}"
     if literals := re.findall(r"Literal\[([^]]*)\]", message):
         allowed = dict.fromkeys(each.strip(" '") for group in literals for each in group.split(","))
         return f"{place} is {given}, which is not among {', '.join(allowed)}"
+    message = re.sub(r"Type .* expects a function or a callable class: ", "", message)
     lines = [line.strip().removeprefix("- ") for line in message.splitlines()]
     kept = [re.sub(r"\.? ?Got value: .*", "", line) for line in lines if line and not re.match(NOISE, line)]
     text = " or ".join(dict.fromkeys(re.sub(EXPECTED, r"expected \1", line) for line in kept))
+    text = text.replace(" or expected ", " or ")
     return f"{place}: {text}{f'; got {given}' if given and 'expected' in text else ''}".removeprefix(": ")
 
 
 def _unknown(name: str, args: Sequence[str], known: Sequence[str]) -> str:
     """The error for an option that does not exist: where it was given, and which one may be meant."""
-    if not re.fullmatch(r"-*[\w.+-]+", name) or name.endswith(".ckpt"):
-        return f"{name} is not an option: put the name of one before it, such as --ckpt_path"
+    if not name.startswith("-") and (name in args or not re.fullmatch(r"[\w.+-]+", name)):
+        option = {".yaml": "--config", ".ckpt": "--ckpt_path"}.get(Path(name).suffix)
+        return f"{name} is not an option{f': put {option} before it' if option else ''}"
     place, before = (name, "") if name.startswith("-") else _place(name, args)
     plain = name.lstrip("-")
-    close = difflib.get_close_matches(plain, known, 1) or difflib.get_close_matches(
-        plain.rpartition(".")[2], [each for each in known if "." not in each], 1
-    )
-    if close:
-        return f"{place} is not an option; did you mean {before or name[: -len(plain)]}{close[0]}?"
+    names = [each.removeprefix(before.strip("-")) for each in known]
+    short = [each for each in names if "." not in each]
+    if close := _closest(plain, names) or _closest(plain.rpartition(".")[2], short):
+        return f"{place} is not an option; did you mean {before or name[: -len(plain)]}{close}?"
     return f"{place} is not an option{' of the class in use' if before and not before.startswith('--trainer') else ''}"
 
 
@@ -119,18 +143,33 @@ def _unknown_class(place: str, key: str, name: str) -> str:
     """The error for a class that does not exist, with those that do."""
     section = key.split(".")[-1]
     if section not in BASES:
-        return f"{place} is {name}, which is neither a class nor a path"
+        return f"{place} is {name}, which is not a value it takes"
     module, _, base = BASES[section].rpartition(".")
     names = class_names(getattr(importlib.import_module(module), base))
-    close = difflib.get_close_matches(name, names, 1)
-    if close:
-        return f"{place} is {name}, which is not a class; did you mean {close[0]}?"
-    return f"{place} is {name}, which is not a class: give one of {', '.join(names)}, or the path of your own"
+    what = f"{place} is {name}, which is not a class" if name else f"{place} is empty"
+    if close := _closest(name, names):
+        return f"{what}; did you mean {close}?"
+    return f"{what}: give one of {', '.join(names)}, or the path of your own"
+
+
+def _closest(name: str, names: Sequence[str]) -> str | None:
+    """The name that was probably meant, if any.
+
+    >>> _closest("wandb", ["CSVLogger", "WandbLogger"]), _closest("widht", ["depth", "width"])
+    ('WandbLogger', 'width')
+    >>> _closest("Adma", ["Adamax", "Adam"])
+    'Adam'
+    """
+    lower = {each.lower(): each for each in names}
+    close = difflib.get_close_matches(name.lower(), lower)
+    close.sort(key=lambda each: sorted(each) != sorted(name.lower()))  # swapped letters first
+    within = [each for each in lower if len(name) > 3 and name.lower() in each]
+    return lower[close[0]] if close else lower[within[0]] if len(within) == 1 else None
 
 
 def class_names(base: type) -> list[str]:
     """Names of the concrete classes below a base, in alphabetical order."""
-    names = set() if getattr(base, "__abstractmethods__", None) or base.__name__.startswith("_") else {base.__name__}
+    names = set() if getattr(base, "__abstractmethods__", None) or base.__name__[:1] == "_" else {base.__name__}
     children: list[type] = type.__subclasses__(base)
     for child in children:
         names.update(class_names(child))

@@ -10,8 +10,8 @@ from jsonargparse import SUPPRESS
 from lightning.pytorch import Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, LRSchedulerCallable, OptimizerCallable
 
-from lightning_flows.app.arguments import with_flags
-from lightning_flows.app.checks import check_trainer, refuse_null
+from lightning_flows.app.arguments import value_of, with_flags, without
+from lightning_flows.app.checks import check_linked, check_trainer, refuse_null
 from lightning_flows.app.commands import TRAINER_COMMANDS
 from lightning_flows.app.configs import CONFIG_DIR
 from lightning_flows.app.default_trainer import default_options, with_atomic_checkpoints
@@ -22,7 +22,7 @@ from lightning_flows.app.given_checkpoint import (
     with_checkpoint_config,
     without_run,
 )
-from lightning_flows.app.parser import ShortErrors, program
+from lightning_flows.app.parser import ShortErrors
 from lightning_flows.app.run_config import RunConfig
 from lightning_flows.callbacks import PredictionWriter
 from lightning_flows.data import FlowDataModule
@@ -72,22 +72,21 @@ class TrainerCLI(LightningCLI):
 
     def __init__(self, args: Sequence[str]) -> None:
         _hush()
+        check_linked(args)
         self.command, self.placement = args[0], None
         self.checkpoint = given_checkpoint(args)
         args = without_run(with_checkpoint_config(args, self.checkpoint))
-        args = with_flags(args[1:], ["--allow_split_change", "--overwrite"])
+        args = with_flags(self._with_images(args[1:]), ["--allow_split_change", "--overwrite"])
         defaults = "fit.yaml" if self.command == "fit" else "evaluate.yaml"
         try:
             with vetted_imports(args) as finder:
-                parser = type("Parser", (TrainerParser,), {"command": self.command, "args": args, "refused": finder})
                 super().__init__(
                     FlowModule,
                     FlowDataModule,
                     save_config_callback=RunConfig if self.command == "fit" else None,
                     seed_everything_default=0,
-                    parser_class=parser,
+                    parser_class=TrainerParser.of(self.command, args, finder),
                     parser_kwargs={
-                        "prog": f"{program()} {self.command}",
                         "usage": "%(prog)s [--config FILE]... [--ckpt_path FILE] [--SECTION.OPTION VALUE]...",
                         "description": TRAINER_COMMANDS[self.command],
                         "default_config_files": [str(CONFIG_DIR / "defaults" / defaults)],
@@ -121,6 +120,11 @@ class TrainerCLI(LightningCLI):
             "checkpoint with the weights to start from, and a new optimizer." if self.command == "fit" else SUPPRESS
         )
         parser.add_argument("--weights_from", type=str | None, help=weights)  # of a config written for fit elsewhere
+        parser.add_argument(
+            "--images",
+            type=str | None,
+            help="folder or tar of images to use as data: short for --data ImageFolderDataModule --data.root IMAGES.",
+        )
         if self.command == "predict":
             parser.add_argument("--out", default="predictions.csv", help="CSV file to write.")
             parser.add_argument("--overwrite", type=bool, default=False, help="replace an existing file.")
@@ -129,6 +133,18 @@ class TrainerCLI(LightningCLI):
         """The long list of the trainer's options comes last in the help."""
         parser.add_lightning_class_args(FlowModule, "model", subclass_mode=True)
         parser.add_lightning_class_args(FlowDataModule, "data", subclass_mode=True)
+        parser.add_argument(
+            "--optimizer",
+            type=OptimizerCallable,
+            default="torch.optim.Adam",
+            help="optimizer of the parameters: `--optimizer AdamW --optimizer.lr 1e-3`.",
+        )
+        parser.add_argument(
+            "--lr_scheduler",
+            type=LRSchedulerCallable | None,
+            default=None,
+            help="schedule of the learning rate, or null for a constant one.",
+        )
         parser.add_lightning_class_args(Trainer, "trainer")
         for name, title in TITLES.items():
             parser.groups[name].title = title
@@ -136,10 +152,19 @@ class TrainerCLI(LightningCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """The model learns the shape of images or graphs from the data."""
         parser.link_arguments("data.event_shape", "model.init_args.event_shape", apply_on="instantiate")
-        parser.add_argument("--optimizer", type=OptimizerCallable, default="torch.optim.Adam")
-        parser.add_argument("--lr_scheduler", type=LRSchedulerCallable | None, default=None)
         for name in ("optimizer", "lr_scheduler"):
             parser.link_arguments(name, f"model.init_args.{name}")
+
+    def _with_images(self, args: Sequence[str]) -> list[str]:
+        """Arguments in which ``--images`` is the data module that it stands for, with images of the model's shape."""
+        images = value_of(args, "--images")
+        if images is None:
+            return list(args)
+        data = ["--data=ImageFolderDataModule", f"--data.root={images}"]
+        if self.checkpoint is not None:
+            channels, *size = self.checkpoint["lightning_flows"]["model"]["init_args"]["event_shape"]
+            data += [f"--data.size={size[0] if len(set(size)) == 1 else size}", f"--data.channels={channels}"]
+        return [*without(args, "--images"), *data]
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse without Lightning's remark on arguments given from Python."""

@@ -6,11 +6,6 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import BatchSizeFinder, LearningRateFinder
 from lightning.pytorch.utilities import rank_zero_info
 
-FINDERS: dict[type[Callback], tuple[str, str]] = {
-    LearningRateFinder: ("model", "learning_rate"),
-    BatchSizeFinder: ("data", "batch_size"),
-}
-
 
 class NoSearchOnResume(Callback):
     """Skip Lightning's finders when a run resumes, and keep the value in the checkpoint.
@@ -31,22 +26,20 @@ class NoSearchOnResume(Callback):
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         if not self._resumes:
             return
-        parts = {"model": pl_module, "data": getattr(trainer, "datamodule", None)}
-        record = checkpoint.get("lightning_flows", {})
+        record, data = checkpoint["lightning_flows"], trainer.datamodule  # type: ignore[attr-defined]
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
-            for kind, (section, name) in FINDERS.items():
-                if isinstance(callback, kind) and type(callback).on_fit_start is kind.on_fit_start:
-                    arguments = record.get(section, {}).get("init_args", {})
-                    if kind is LearningRateFinder:
-                        found = ((arguments.get("optimizer") or {}).get("init_args") or {}).get("lr")
-                        if type(found) in (int, float) and found > 0 and hasattr(pl_module, name):
-                            pl_module.learning_rate = found
-                    else:
-                        found = arguments.get(name)
-                        if type(found) is int and found > 0 and name in getattr(parts[section], "hparams", {}):
-                            parts[section].hparams[name] = found  # type: ignore[union-attr]
-                    rank_zero_info(f"{kind.__name__} is skipped, as the run resumes: {section}.{name} stays {found}")
-                    self._skipped.append(callback)
+            if type(callback).on_fit_start is LearningRateFinder.on_fit_start:
+                optimizer = record["model"]["init_args"].get("optimizer") or {}
+                if _is_positive(found := optimizer.get("init_args", {}).get("lr")):
+                    pl_module.learning_rate = found
+            elif type(callback).on_fit_start is BatchSizeFinder.on_fit_start:
+                found = record.get("data", {}).get("init_args", {}).get("batch_size")
+                if _is_positive(found) and "batch_size" in getattr(data, "hparams", {}):
+                    data.hparams["batch_size"] = found
+            else:
+                continue
+            self._skipped.append(callback)
+            rank_zero_info(f"{type(callback).__name__} is skipped, as the run resumes with {found}")
         trainer.callbacks = [each for each in trainer.callbacks if each not in self._skipped]  # type: ignore[attr-defined]
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -54,3 +47,7 @@ class NoSearchOnResume(Callback):
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         self.teardown(trainer, pl_module, "fit")
+
+
+def _is_positive(value: Any) -> bool:
+    return type(value) in (int, float) and value > 0

@@ -1,5 +1,6 @@
 import json
 import shutil
+from functools import reduce
 from pathlib import Path
 
 import pytest
@@ -32,7 +33,7 @@ def test_results_are_recorded_in_the_run_folder(checkpoint: Path) -> None:
         run(["test", f"--ckpt_path={checkpoint}", f"--model.num_importance_samples={draws}"])
     lines = (checkpoint.parents[1] / "tests.jsonl").read_text().splitlines()
     first, second = (json.loads(line) for line in lines[-2:])
-    assert set(first["metrics"]) == {"test/bpd", "test/bpd_standard_error"}
+    assert set(first["metrics"]) == {"test/loss", "test/bpd", "test/bpd_standard_error"}
     assert second["metrics"]["test/importance_samples"] == 2
     assert second["model"]["class_path"].endswith(".ImageFlowModule")
     assert second["model"]["init_args"]["num_importance_samples"] == 2
@@ -58,7 +59,7 @@ def test_fit_prints_the_run_folder_and_the_best_checkpoint(tiny, tmp_path: Path,
     monkeypatch.chdir(tmp_path)
     trainer = run(["fit", *tiny, "--trainer.logger.init_args.save_dir=here"]).trainer
     score = f"{trainer.callback_metrics['val/bpd'].item():.5g}"
-    assert capsys.readouterr().out == f"best: here/demo/version_0/checkpoints/best.ckpt (val/bpd {score})\n"
+    assert capsys.readouterr().out == f"best: here/demo/version_0/checkpoints/best.ckpt (val/loss {score})\n"
     assert "parameters; run: here/demo/version_0" in caplog.text
 
 
@@ -166,13 +167,18 @@ def test_a_count_below_one_is_refused(name: str, value: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("finder", "found"),
+    ("finder", "path", "value"),
     [
-        (LearningRateFinder(num_training_steps=3), ("model", "learning_rate")),
-        (BatchSizeFinder(max_trials=1, steps_per_trial=1), ("data", "batch_size")),
+        (LearningRateFinder(num_training_steps=3), ("model", "init_args", "optimizer", "init_args", "lr"), 0.0005),
+        (BatchSizeFinder(max_trials=1, steps_per_trial=1), ("data", "init_args", "batch_size"), 5),
     ],
 )
-def test_a_resumed_training_searches_nothing(finder: Callback, found: tuple[str, str], tmp_path: Path, caplog) -> None:
+def test_a_resumed_training_searches_nothing(
+    finder: Callback, path: tuple[str, ...], value: float, tmp_path: Path, caplog
+) -> None:
+    def section(checkpoint: dict) -> dict:
+        return reduce(lambda found, key: found[key], path[:-1], checkpoint["lightning_flows"])
+
     def train(**options: object) -> Path:
         best = ModelCheckpoint(tmp_path, filename="best", enable_version_counter=False)
         flow_trainer = plain(default_root_dir=tmp_path, callbacks=[finder, best], enable_checkpointing=True, **options)
@@ -182,11 +188,11 @@ def test_a_resumed_training_searches_nothing(finder: Callback, found: tuple[str,
         return tmp_path / "last.ckpt"
 
     first = torch.load(train(max_epochs=1), weights_only=True)
-    first["lightning_flows"][found[0]]["init_args"][found[1]] = kept = 5 if found[0] == "data" else 0.0005
+    section(first)[path[-1]] = value
     torch.save(first, tmp_path / "last.ckpt")
     second = torch.load(train(max_epochs=2), weights_only=True)
     assert "is skipped, as the run resumes" in caplog.text
-    assert second["lightning_flows"][found[0]]["init_args"][found[1]] == kept
+    assert section(second)[path[-1]] == value
     steps = [each["optimizer_states"][0]["state"][0]["step"] for each in (first, second)]
     assert steps[1] == second["global_step"] > steps[0] == first["global_step"]
 

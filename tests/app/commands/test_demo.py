@@ -8,9 +8,9 @@ from lightning_flows.app.cli import main
 from lightning_flows.app.configs import CONFIG_DIR
 
 
-def test_ends_with_what_a_person_does_next(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_demo(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = yaml.safe_load((CONFIG_DIR / "demo.yaml").read_text())
-    config["model"]["init_args"] |= {"steps_per_level": 1, "hidden_channels": 12, "num_levels": 2}
+    config["model"]["init_args"]["flow"]["init_args"] |= {"steps_per_level": 1, "hidden_channels": 12, "num_levels": 2}
     config["data"]["init_args"] |= {"batch_size": 8, "stride": 32}
     config["trainer"] |= {"max_epochs": 1, "limit_train_batches": 2}
     config["trainer"]["logger"]["init_args"]["save_dir"] = str(tmp_path)

@@ -66,9 +66,12 @@ def solve_residual(residual_map: ResidualMap, v: Tensor, *, tol: float | None, m
         error = y + f - v[rows]
         residual = error.abs().flatten(1).amax(1) / scale[rows]
         better = active & (residual < best.residual)
-        now = zip((y, f, diagonal, residual), best[:4], strict=True)
+        y_best, f_best, diagonal_best, residual_best = (
+            torch.where(_as(better, new), new, old)
+            for new, old in zip((y, f, diagonal, residual), best[:4], strict=True)
+        )
         iterations, stalled = torch.where(active, step, best.iterations), torch.where(better, 0, best.stalled + 1)
-        best = _Best(*(torch.where(_as(better, new), new, old) for new, old in now), iterations, stalled)
+        best = _Best(y_best, f_best, diagonal_best, residual_best, iterations, stalled)
         # round-off lets a residual stall above the target, the more so the steeper f; NaN counts as not converged
         reached = (best.residual <= target) | ((best.residual <= limit) & (best.stalled > PATIENCE))
         active = active & ~reached

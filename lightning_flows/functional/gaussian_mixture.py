@@ -32,8 +32,8 @@ def mixture_to_normal(y: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
     .. math:: z = \Phi^{-1}\Big(\sum_k \pi_k\,\Phi\big((y-\mu_k)/\sigma_k\big)\Big), \qquad
               \log z' = \log \sum_k \pi_k\,\mathcal N(y; \mu_k, \sigma_k^2) - \log \mathcal N(z; 0, 1)
 
-    So a value of that mixture becomes exactly normal. Both tails are resolved: the smaller of the probabilities below
-    and above y is inverted.
+    A value of that mixture becomes exactly normal. Both tails are resolved: the smaller of the probabilities below and
+    above y is inverted.
     Shapes: y, z, log z' ``(...)``; values ``(..., 3K)``. Source: Ho et al., Flow++, 2019, with Gaussians.
 
     >>> z, log_derivative = mixture_to_normal(torch.tensor([0.5]), torch.zeros(1, 3))
@@ -54,9 +54,9 @@ def mixture_to_normal(y: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
 
 @torch.no_grad()
 def _solve(z: Tensor, values: Tensor) -> Tensor:
-    """y by Newton steps inside of a shrinking bracket; a step that leaves it becomes a bisection."""
+    """y by Newton steps inside a shrinking bracket; a step that would leave it becomes a bisection."""
     _, means, log_scales = mixture_parameters(values)
-    # at such a distance from all means each component alone has passed z
+    # at this distance from all means each component by itself has passed z
     reach = (z.abs()[..., None] + 1) * log_scales.exp()
     low, high = (means - reach).amin(-1), (means + reach).amax(-1)
     y = (low + high) / 2
@@ -64,7 +64,7 @@ def _solve(z: Tensor, values: Tensor) -> Tensor:
         value, log_slope = mixture_to_normal(y, values)
         low, high = torch.where(value <= z, y, low), torch.where(value >= z, y, high)
         step = y - (value - z) * torch.exp(-log_slope)
-        # between narrow components Newton creeps, so every third step halves the bracket whatever happens
+        # between narrow components Newton creeps, so every third step halves the bracket
         inside = (step > low) & (step < high) & (i % 3 < 2)
         following = torch.where(inside, step, (low + high) / 2)
         done = (following - y).abs() <= torch.finfo(y.dtype).eps * (1 + y.abs())

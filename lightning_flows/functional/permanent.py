@@ -17,20 +17,20 @@ SMALLEST = -600.0  # nats; far above log 2^-1022, where the round-off of float64
 
 @torch.no_grad()
 def log_permanent(log_matrix: Tensor) -> Tensor:
-    r"""Log of the permanent of positive matrices that are given by their logs.
+    r"""Log of the permanent of positive matrices, given their logs.
 
     .. math:: \log \sum_\pi \prod_{i=1}^n a_{i \pi(i)}, \quad \text{over all injective } \pi: \{1..n\} \to \{1..M\}
 
     The sums over sets S of k columns, :math:`f_k(S) = \sum_{j \in S} a_{kj} f_{k-1}(S \setminus \{j\})`, are all
-    positive, so no digit is lost to cancellation, as it is in Ryser's formula. A matrix with fewer rows than columns
-    gets M − n rows of ones, which multiply its permanent by (M − n)!.
+    positive, so no digits cancel, unlike in Ryser's formula. A matrix with fewer rows than columns is padded with M − n
+    rows of ones, which multiply its permanent by (M − n)!.
 
-    Rows, then columns are first scaled to a sum of 1. With columns that sum to 1 no f exceeds 1, and what underflows
-    changes the permanent by less than 1e-300. Where the permanent of the scaled matrix comes near to that, the sums are
-    done again in logs, some seven times slower; so the result holds for all finite entries, and for zeros.
+    Rows, then columns are scaled to a sum of 1 first. With columns that sum to 1 no f exceeds 1, and underflow changes
+    the permanent by less than 1e-300. Where the permanent of the scaled matrix is nearly that small, the sums are
+    repeated in logs, about seven times slower; so the result is right for all finite entries, and for zeros.
 
     Shapes: log_matrix ``(B, n, M)``, n ≤ M ≤ 20, in nats; result ``(B,)`` in the input's dtype, computed in float64.
-    It takes M 2^(M-1) products a matrix and has no gradient.
+    It takes M 2^(M-1) products per matrix and has no gradient.
     Raises: ShapeError for other shapes.
 
     >>> log_permanent(torch.zeros(1, 3, 3)).exp()  # 3!
@@ -43,7 +43,7 @@ def log_permanent(log_matrix: Tensor) -> Tensor:
     num, rows, columns = log_matrix.shape
     filled = log_matrix.new_zeros(num, columns, columns, dtype=torch.float64)
     filled[:, :rows] = log_matrix
-    # Fewer than 16 matrices at once would waste the vector units, however large a level is.
+    # fewer than 16 matrices at once would waste the vector units
     chunk = max(16, CHUNK // math.comb(columns, columns // 2))
     found = torch.cat([_log_permanent(part) for part in filled.split(chunk)])
     return (found - math.lgamma(columns - rows + 1)).to(log_matrix.dtype)
@@ -63,7 +63,7 @@ def _log_permanent(log_matrix: Tensor) -> Tensor:
 
 
 def _scaled(log_matrix: Tensor) -> tuple[Tensor, Tensor]:
-    """Scale rows, then columns to a sum of 1; also the log of what that took from the permanent, ``(B,)``."""
+    """Scale rows, then columns to a sum of 1; also return the log of the factor that this removes, ``(B,)``."""
     rows = log_matrix.logsumexp(2, keepdim=True)
     columns = (log_matrix - rows).logsumexp(1, keepdim=True)
     return log_matrix - rows - columns, rows.flatten(1).sum(1) + columns.flatten(1).sum(1)
@@ -72,7 +72,7 @@ def _scaled(log_matrix: Tensor) -> tuple[Tensor, Tensor]:
 def _column_sets(matrix: Tensor, *, one: float, accumulate: Callable[[Tensor, Tensor, Tensor], Tensor]) -> Tensor:
     """Permanents ``(B,)`` of ``(B, M, M)``, where ``accumulate(total, x, y)`` adds the product of x and y to total.
 
-    The batch lies last, so that each gather copies whole rows.
+    The batch comes last, so that each gather copies whole rows.
     """
     num, size, _ = matrix.shape
     zero = 0.0 if one else -math.inf
@@ -88,9 +88,9 @@ def _column_sets(matrix: Tensor, *, one: float, accumulate: Callable[[Tensor, Te
 
 @lru_cache(maxsize=2 * MAX_COLUMNS)
 def _tables(size: int, k: int) -> tuple[Tensor, Tensor]:
-    """For each set of k of ``size`` columns its columns, and where the set without that column lies in level k − 1.
+    """For each set of k of ``size`` columns: the positions in level k − 1 of the set without each column, and its columns.
 
-    Both are int32 ``(k, number of sets)``; sets lie in lexicographic order.
+    Both are int32 ``(k, number of sets)``; sets are in lexicographic order.
     """
     position = {smaller: i for i, smaller in enumerate(combinations(range(size), k - 1))}
     sets = list(combinations(range(size), k))

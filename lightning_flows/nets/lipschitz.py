@@ -14,7 +14,7 @@ from lightning_flows.nets.spectral_norm import NormalizedConv2d, bind, default_k
 class LipSwish(nn.Module):
     r"""Swish of slope at most one: :math:`f(y) = y\,\sigma(sy)/1.1`, with :math:`s = \operatorname{softplus}\beta`.
 
-    Its derivatives are written out, so that a graph of derivatives keeps y alone of each. Source: Chen et al., 2019.
+    Its derivatives are explicit, so that a graph of derivatives only saves y. Source: Chen et al., 2019.
     """
 
     def __init__(self) -> None:
@@ -66,11 +66,11 @@ class LipschitzConvNet(nn.Sequential):
 
     .. math:: \operatorname{Lip}(g) \le \prod_i \|W_i\| \le c^3 < 1
 
-    with c = ``max_norm``. Each forward in train mode takes five steps of each power iteration. Where weights move fast
-    these lag behind: at a learning rate of 1e-3 the product stays within the 6 % that c = 0.98 leaves; at 4e-3 it was
-    seen 10 % above c³, which asks for c of at most 0.95.
+    with c = ``max_norm``. Each forward in train mode takes five steps of each power iteration, which lags behind fast
+    weights: at a learning rate of 1e-3 the product stays within the 6 % of margin at c = 0.98; at 4e-3 it exceeded c³
+    by 10 %, which requires c ≤ 0.95.
 
-    Shapes: x ``(B, C, H, W)`` with ``event_shape`` (C, H, W); returns the same shape and dtype.
+    Shapes: x ``(B, *event_shape)`` with event_shape (C, H, W); returns the same shape and dtype.
     Raises: UsageError unless 0 < c < 1. Source: Behrmann et al., 2019; Chen et al., 2019.
     """
 

@@ -44,7 +44,7 @@ class Compose(Transform):
 
     @property
     def latent_shape(self) -> Shape | None:
-        return self.transforms[-1].latent_shape if len(self.transforms) else None
+        return self.transforms[-1].latent_shape if len(self.transforms) else None  # type: ignore[return-value]
 
     def output_shape(self, event_shape: Sequence[int]) -> tuple[int, ...]:
         for transform in self.transforms:

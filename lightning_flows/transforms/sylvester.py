@@ -1,6 +1,6 @@
 """Generalized Sylvester flows."""
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from lightning_flows.functional.fixed_point import Solution, attach_gradient, solve_residual
 from lightning_flows.functional.precision import full_precision
 from lightning_flows.nets.spectral_norm import bind
-from lightning_flows.transforms.base import Transform, sum_event
+from lightning_flows.transforms.base import Reported, Result, Transform, sum_event
 from lightning_flows.transforms.linear import LinearTransform
 
 
@@ -23,7 +23,6 @@ class GeneralizedSylvester(Transform):
     The inverse solves y + f(y) = Wz by Newton steps on the diagonal, see :func:`solve_residual`; its report is an
     :class:`InverseReport`. It is differentiable: its gradient solves the transposed triangular system.
 
-    Shapes: x, z ``(B, *event)``; log_det ``(B,)`` in nats.
     Raises: TypeError if ``basis`` is not linear; ConvergenceError if a sample needs more than ``max_iter`` iterations.
     Source: section 4, theorem 2.
     """
@@ -37,7 +36,7 @@ class GeneralizedSylvester(Transform):
         self.basis, self.function = basis, function
         self.tol, self.max_iter = tol, max_iter
 
-    def forward(self, x: Tensor, context: Any = None) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, context: Any = None) -> Result:
         with full_precision(x):
             basis = self.basis.operator(update=True)
             y = basis.matmul(x)
@@ -45,14 +44,13 @@ class GeneralizedSylvester(Transform):
         with full_precision(x):
             return x + basis.solve(f), sum_event(torch.log1p(diagonal))
 
-    def inverse(self, z: Tensor, context: Any = None) -> tuple[Tensor, Tensor]:
-        x, log_det, _ = self.inverse_reported(z, context)
-        return x, log_det
+    def inverse(self, z: Tensor, context: Any = None) -> Result:
+        return self.inverse_reported(z, context)[:2]
 
     def decode(self, z: Tensor, context: Any = None) -> Tensor:
         return self._solve(z)[0]
 
-    def inverse_reported(self, z: Tensor, context: Any = None) -> tuple[Tensor, Tensor, list[NamedTuple]]:
+    def inverse_reported(self, z: Tensor, context: Any = None) -> Reported:
         x, solution = self._solve(z)
         with full_precision(z):
             return x, -sum_event(torch.log1p(solution.diagonal)), [solution.report]
@@ -66,7 +64,8 @@ class GeneralizedSylvester(Transform):
         solution = solve_residual(function, v.detach(), tol=self.tol, max_iter=self.max_iter, name="Sylvester layer")
         if torch.is_grad_enabled():
             y = attach_gradient(function, solution.y, v, max_iter=self.max_iter)
-            solution = Solution(y, *function(y), solution.report)
+            f, diagonal = function(y)
+            solution = Solution(y, f, diagonal, solution.report)
         with full_precision(z):
             return z - basis.solve(solution.f), solution
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import cast
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +12,7 @@ from lightning_flows.functional.graphs import COMPLETE, Graph, normalized_adjace
 from lightning_flows.functional.norms import matrix_norm_bound
 from lightning_flows.functional.precision import full_precision
 from lightning_flows.functional.series import linear_exponential, matrix_exponential
-from lightning_flows.transforms.base import Result, Transform
+from lightning_flows.transforms.base import Reported, Result, Transform
 from lightning_flows.transforms.graph.base import GraphTransform, keep_padding
 
 NodeMaps = list[Callable[[Tensor], Tensor]]
@@ -27,11 +27,11 @@ class GraphExponential(GraphTransform):
 
     with :math:`S = D^{-1/2} A D^{-1/2}` from :func:`normalized_adjacency`; its trace is 0 without self-loops.
 
-    The inverse is the exponential of −M. Norms are constrained to :math:`\|\theta_0\| \le 1/d`, with d the largest
+    The inverse is the exponential of −M. Norms are bounded by :math:`\|\theta_0\| \le 1/d`, with d the largest
     expected number of neighbors, and :math:`\|\theta_1\| \le 1`, so that the power series converges fast.
 
-    On complete graphs S has two eigenvalues, 1 for the mean over nodes and −1/(N−1) for deviations from it, so that the
-    exponential has a closed form, which is used there:
+    On complete graphs S has two eigenvalues, 1 for the mean over nodes and −1/(N−1) for deviations from it, and the
+    exponential has a closed form:
 
     .. math:: Z = \bar X \exp(\theta_0 + \theta_1) + (X - \bar X) \exp\big(\theta_0 - \tfrac{1}{N-1} \theta_1\big)
 
@@ -43,6 +43,8 @@ class GraphExponential(GraphTransform):
         closed_form: if False, use the series on complete graphs too.
     Source: section 3.1 of the paper.
     """
+
+    limits: Tensor
 
     def __init__(self, features: int, *, max_neighbors: int, closed_form: bool = True) -> None:
         super().__init__((None, features))
@@ -73,8 +75,8 @@ class InterleavedExponentials(GraphTransform):
 
     .. math:: z = f_K(\exp(M_K) \cdots f_1(\exp(M_1)\, x))
 
-    The same as :class:`Compose` of all of them, in less time: the matrices of all exponentials are evaluated in one
-    batch. Shapes, errors: see :class:`GraphTransform`.
+    Faster than :class:`Compose` of all of them, as the matrices of all exponentials are evaluated in one batch.
+    Shapes, errors: see :class:`GraphTransform`.
 
     Args:
         features: F.
@@ -91,18 +93,26 @@ class InterleavedExponentials(GraphTransform):
         self.transforms = nn.ModuleList(transforms)
 
     def forward(self, x: Tensor, context: Graph | None = None) -> Result:
-        maps, log_det = self._maps(x, context, sign=1.0)
-        for exponential, transform in zip(maps, self.transforms, strict=True):
-            x, step = transform(exponential(x), context)
-            log_det = log_det + step
-        return x, log_det
+        return self.forward_reported(x, context)[:2]
 
     def inverse(self, z: Tensor, context: Graph | None = None) -> Result:
-        maps, log_det = self._maps(z, context, sign=-1.0)
+        return self.inverse_reported(z, context)[:2]
+
+    def forward_reported(self, x: Tensor, context: Graph | None = None) -> Reported:
+        maps, total = self._maps(x, context, sign=1.0)
+        reports: list[NamedTuple] = []
+        for exponential, transform in zip(maps, self.transforms, strict=True):
+            x, log_det, found = transform.forward_reported(exponential(x), context)
+            total, reports = total + log_det, reports + found
+        return x, total, reports
+
+    def inverse_reported(self, z: Tensor, context: Graph | None = None) -> Reported:
+        maps, total = self._maps(z, context, sign=-1.0)
+        reports: list[NamedTuple] = []
         for exponential, transform in zip(reversed(maps), reversed(self.transforms), strict=True):
-            z, step = transform.inverse(z, context)
-            z, log_det = exponential(z), log_det + step
-        return z, log_det
+            z, log_det, found = transform.inverse_reported(z, context)
+            z, total, reports = exponential(z), total + log_det, reports + found
+        return z, total, reports
 
     def _maps(self, x: Tensor, context: Graph | None, *, sign: float) -> tuple[NodeMaps, Tensor]:
         return exponentials(cast(Sequence[GraphExponential], self.exponentials), x, context, sign=sign)
@@ -111,9 +121,9 @@ class InterleavedExponentials(GraphTransform):
 def exponentials(
     layers: Sequence[GraphExponential], x: Tensor, context: Graph | None, *, sign: float
 ) -> tuple[NodeMaps, Tensor]:
-    """The maps exp(±M) of several layers of one kind, and the sum of their log-determinants ``(B,)``.
+    """The maps exp(±M) of several layers with equal options, and the sum of their log-determinants ``(B,)``.
 
-    What depends on parameters alone is evaluated for all layers in one batch, since launching an operation on an F×F
+    What depends only on parameters is evaluated for all layers in one batch, since launching an operation on an F×F
     matrix takes much longer than the operation. The maps apply to tensors of x's shape and dtype.
     """
     first = layers[0]
@@ -166,15 +176,12 @@ def _closed_forms(thetas: Tensor, x: Tensor, graph: Graph, weights: Tensor, norm
 
 def _smoothing(x: Tensor, graph: Graph) -> Tensor:
     """S ``(B or 1, N, N)`` in x's dtype, zero at padding."""
-    nodes = x.shape[1]
     if graph.adjacency is None:
-        graph = Graph(1 - torch.eye(nodes, dtype=x.dtype, device=x.device), graph.mask)
-    return normalized_adjacency(cast(Tensor, graph.edges(x.dtype)).reshape(-1, nodes, nodes))
+        graph = Graph(1 - torch.eye(x.shape[1], dtype=x.dtype, device=x.device), graph.mask)
+    return normalized_adjacency(cast(Tensor, graph.edges(x.dtype)).reshape(-1, x.shape[1], x.shape[1]))
 
 
 def _series(thetas: Tensor, smoothing: Tensor, weights: Tensor, norm_bound: float) -> NodeMaps:
-    """On any graph."""
-
     def apply(theta: Tensor, x: Tensor) -> Tensor:
         return linear_exponential(
             lambda term: term @ theta[0] + smoothing @ term @ theta[1], weights[..., None] * x, norm_bound=norm_bound

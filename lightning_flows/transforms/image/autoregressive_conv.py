@@ -16,11 +16,8 @@ class AutoregressiveConv(LinearTransform):
     .. math:: z_{h,w} = L x_{h,w} + A x_{h,w-1} + B x_{h-1,w} + D x_{h-1,w-1}, \qquad
               \log|\det J| = HW \sum_c \log|L_{cc}|
 
-    L is lower triangular over the channels. The inverse solves for one anti-diagonal of pixels after the other:
-    H + W − 1 steps, each over batch and diagonal at once.
-
-    Shapes: x, z ``(B, C, H, W)``; log_det ``(B,)`` in nats.
-    Raises: ShapeError if x has another number of channels. Source: Hoogeboom et al., Emerging Convolutions, 2019.
+    L is lower triangular over the channels. The inverse solves for one anti-diagonal of pixels after the other, in
+    H + W − 1 steps. Shapes: x, z ``(B, C, H, W)``. Source: Hoogeboom et al., Emerging Convolutions, 2019.
     """
 
     mask: Tensor
@@ -45,7 +42,7 @@ class AutoregressiveConv(LinearTransform):
 
 
 def causal_conv(x: Tensor, kernel: Tensor) -> Tensor:
-    """Convolve x ``(B, C, H, W)`` with a 2x2 kernel whose last tap lies on the pixel itself."""
+    """Convolve x ``(B, C, H, W)`` with a 2x2 kernel whose last tap is at the pixel itself."""
     return F.conv2d(F.pad(x, (1, 0, 1, 0)), kernel)
 
 
@@ -78,7 +75,7 @@ def _solve_wavefront(z: Tensor, kernel: Tensor, *, upper: bool) -> Tensor:
     solved = torch.linalg.solve_triangular(kernel[:, :, 1, 1], taps, upper=upper)
     inverse, above_left, above, left = solved.chunk(4, dim=1)
     diagonals = height + width - 1
-    # x[d + 2, :, w + 1] is the pixel in row d − w and column w; two diagonals and a column of zeros lie before
+    # x[d + 2, :, w + 1] is the pixel in row d − w and column w; two diagonals and a column of zeros come first
     x = z.new_zeros(diagonals + 2, channels, width + 1, batch)
     x[2:, :, 1:] = _skew(F.conv2d(z, inverse[:, :, None, None]))
     for d in range(diagonals):
@@ -92,7 +89,7 @@ def _solve_wavefront(z: Tensor, kernel: Tensor, *, upper: bool) -> Tensor:
 
 
 def _skew(x: Tensor) -> Tensor:
-    """Images ``(B, C, H, W)`` to their anti-diagonals ``(H + W - 1, C, W, B)``, by column; else zeros."""
+    """Images ``(B, C, H, W)`` to their anti-diagonals ``(H + W - 1, C, W, B)`` by column, padded with zeros."""
     batch, channels, height, width = x.shape
     columns = F.pad(x.permute(1, 3, 2, 0), (0, 0, 0, width)).flatten(1, 2)  # W columns of length H + W, one after the
     columns = columns[:, : columns.shape[1] - width]  # other; read as if each were one shorter, they shift by one

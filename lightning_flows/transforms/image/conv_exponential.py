@@ -18,12 +18,12 @@ class ConvExponential(LinearTransform):
 
     .. math:: z = m \star_e x = \sum_{i \ge 0} \frac{m \star^i x}{i!}, \qquad \log|\det J| = HW \sum_c m_{c,c,0,0}
 
-    The inverse is the exponential of −m. The kernel's operator norm is held at ``max_norm`` by spectral
-    normalization; the number of terms follows from it and from the round-off of x's dtype (9 in float32, 17 in
-    float64), the same in training and evaluation. ``num_terms`` fixes it instead.
+    The inverse is the exponential of −m. Spectral normalization keeps the kernel's operator norm below ``max_norm``,
+    from which follows the number of terms for the round-off of x's dtype (9 in float32, 17 in float64), in training and
+    evaluation. ``num_terms`` fixes it instead.
 
-    Shapes: x, z ``(B, *event_shape)`` with event_shape (C, H, W); log_det ``(B,)`` in nats.
-    Raises: ShapeError for other channels; ValueError for an even ``kernel_size``. Source: section 3 of the paper.
+    Shapes: x, z ``(B, *event_shape)`` with event_shape (C, H, W).
+    Raises: UsageError for an even ``kernel_size``. Source: section 3 of the paper.
     """
 
     def __init__(
@@ -39,10 +39,9 @@ class ConvExponential(LinearTransform):
             raise UsageError(f"expected an odd kernel size; got {kernel_size}")
         super().__init__(event_shape)
         self.max_norm, self.num_terms = max_norm, num_terms
+        self.center, fan_in = kernel_size // 2, channels * kernel_size**2
         # unusually small, so that the layer starts near the identity (section 6)
-        fan_in = channels * kernel_size**2
         self.weight = nn.Parameter(torch.randn(channels, channels, kernel_size, kernel_size) / fan_in)
-        self.center = kernel_size // 2
         self.spectral_norm = SpectralNorm(self.weight, size, padding=(self.center,) * 4, max_norm=max_norm)
 
     def kernel(self, *, update: bool = False) -> Tensor:

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_flows.errors import ShapeError
-from lightning_flows.transforms.base import Transform, sum_event
+from lightning_flows.transforms.base import Result, Transform, sum_event
 
 
 class AffineCoupling(Transform):
@@ -13,11 +13,10 @@ class AffineCoupling(Transform):
     .. math:: z_1 = x_1, \quad z_2 = x_2\,e^{\ell} + t, \quad \ell = b \tanh(k a), \quad (a, t) = \mathrm{net}(x_1),
               \qquad \log|\det J| = \sum \ell
 
-    The first ⌊C/2⌋ channels stay. The net's output channels alternate between a and t; it has
-    ``2 * (C - C // 2)`` of them. ``bound`` is b, the largest log-scale, and ``slope`` is k.
+    The first ⌊C/2⌋ channels are kept. The net's ``2 * (C - C // 2)`` output channels alternate between a and t.
+    ``bound`` is b, the largest log-scale, and ``slope`` is k.
 
-    Shapes: x, z ``(B, C, H, W)``; log_det ``(B,)`` in nats.
-    Raises: ShapeError if x or the net's output has another number of channels.
+    Shapes: x, z ``(B, C, H, W)``. Raises: ShapeError if the net's output has another number of channels.
     Source: Dinh et al., RealNVP, 2017, section 3.
     """
 
@@ -29,12 +28,12 @@ class AffineCoupling(Transform):
         self.net = net
         self.bound, self.slope = bound, slope
 
-    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, context: Tensor | None = None) -> Result:
         x1, x2 = x[:, : self.kept], x[:, self.kept :]
         log_scale, shift = self._condition(x1, context)
         return torch.cat([x1, x2 * torch.exp(log_scale) + shift], dim=1), sum_event(log_scale)
 
-    def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def inverse(self, z: Tensor, context: Tensor | None = None) -> Result:
         z1, z2 = z[:, : self.kept], z[:, self.kept :]
         log_scale, shift = self._condition(z1, context)
         return torch.cat([z1, (z2 - shift) * torch.exp(-log_scale)], dim=1), -sum_event(log_scale)

@@ -1,4 +1,4 @@
-"""The linear mixing layers that section 6.1 compares."""
+"""The invertible linear layers, called mixing layers, that section 6.1 compares."""
 
 from collections.abc import Sequence
 from typing import Literal, get_args
@@ -28,7 +28,7 @@ def mixing_layer(
     woodbury_rank: int = 24,
     num_reflections: int = 64,
 ) -> Transform:
-    """A layer that mixes the channels of each pixel, and with all kinds but the first also pixels.
+    """Return a layer that mixes the channels of each pixel, and, except for ``conv1x1``, neighboring pixels.
 
     - ``conv1x1``: one matrix over the channels.
     - ``emerging``: a 1x1 convolution, then two autoregressive 2x2 convolutions of opposite direction with biases.

@@ -11,14 +11,13 @@ from lightning_flows.transforms.linear import LinearOperator, LinearTransform
 
 
 class Woodbury(LinearTransform):
-    r"""Low-rank change of the identity over the H·W positions of each channel.
+    r"""Low-rank perturbation of the identity over the H·W positions of each channel.
 
     .. math:: z = (I + UV)\,x, \qquad (I + UV)^{-1} = I - U (I + VU)^{-1} V, \qquad
               \log|\det J| = C \log|\det(I + VU)|
 
-    Shapes: x, z ``(B, *event_shape)`` with event_shape (C, H, W); U ``(HW, rank)``, V ``(rank, HW)``; log_det ``(B,)``
-    in nats. Raises: ShapeError for other events; ValueError for a rank below 1.
-    Source: Lu and Huang, Woodbury Transformations, 2020.
+    Shapes: x, z ``(B, *event_shape)`` with event_shape (C, H, W); U ``(HW, rank)``, V ``(rank, HW)``.
+    Raises: UsageError for a rank below 1. Source: Lu and Huang, Woodbury Transformations, 2020.
     """
 
     def __init__(self, event_shape: Sequence[int], *, rank: int = 24) -> None:

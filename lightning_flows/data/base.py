@@ -105,7 +105,8 @@ class FlowDataModule(LightningDataModule, ABC):
         for split, dataset in self.load_splits(missing).items() if missing else ():
             if len(dataset) == 0:
                 raise DataError(f"{type(self).__name__} has no items in its {split} split: expected at least one")
-            if not isinstance(item := dataset[0], dict) or "index" not in item:
+            item = TrainingItems(dataset, seed=0)[0]  # leaves the global generator as it is
+            if not isinstance(item, dict) or "index" not in item:
                 got = f"a dict with {', '.join(item)}" if isinstance(item, dict) else type(item).__name__
                 raise InputTypeError(f"expected items of {type(self).__name__} that are dicts with 'index'; got {got}")
             self._datasets[split] = dataset
@@ -179,6 +180,7 @@ class FlowDataModule(LightningDataModule, ABC):
             worker_timeout=self.hparams["worker_timeout"],
             persistent_workers=num_workers > 0,
             pin_memory=torch.cuda.is_available(),
+            generator=torch.Generator(),  # seeds workers; the default would advance the global generator
         )
 
     def _source(self, split: str) -> str:

@@ -63,7 +63,6 @@ class GraphMoGDataModule(FlowDataModule):
 
     @property
     def event_shape(self) -> tuple[int, int]:
-        """(M, 2)."""
         return self._mixture.num_means, 2
 
     @property

@@ -61,14 +61,9 @@ class ImageFolderDataModule(ImageDataModule):
 
     @property
     def event_shape(self) -> tuple[int, int, int]:
-        """(channels, height, width)."""
         return self._shape
 
     def split_arguments(self) -> tuple[str, ...]:
-        """Return the arguments that determine the splits, given the layout.
-
-        Raises: DataError for a missing, empty or broken root.
-        """
         if "" in self._files.splits:
             return "seed", "val_fraction", "test_fraction"
         return ("seed",) if self._hashed else ()

@@ -37,7 +37,8 @@ class ImageDataModule(FlowDataModule):
         super().setup(stage)
         for split, dataset in self._datasets.items():
             if not isinstance(dataset, ImageDataset):
-                raise InputTypeError(f"expected an ImageDataset from load_split; got {type(dataset).__name__}")
+                got = type(dataset).__name__
+                raise InputTypeError(f"expected load_split of {type(self).__name__} to give an ImageDataset; got {got}")
             if (shape := tuple(dataset.images.shape[1:])) != tuple(self.event_shape):
                 raise ShapeError(
                     f"expected images of shape {tuple(self.event_shape)}; got {shape} in the {split} split"

@@ -20,12 +20,7 @@ class TimedLoader(DataLoader[dict[str, Tensor]]):
     the wrong batches. DataLoader's own ``timeout`` does not cover the transfer of a batch, in which a stopped worker
     blocks it forever.
 
-    Args:
-        args: arguments of DataLoader.
-        worker_timeout: seconds to wait for a batch from a worker; 0: no limit.
-        kwargs: arguments of DataLoader.
-
-    Raises: DataError if no batch arrives in time.
+    Raises: DataError if no batch arrives within ``worker_timeout`` seconds; 0: no limit.
     """
 
     def __init__(self, *args: Any, worker_timeout: float = 0, **kwargs: Any) -> None:

@@ -33,7 +33,6 @@ class PublishedDataModule(ImageDataModule):
 
     @property
     def event_shape(self) -> tuple[int, int, int]:
-        """The shape after padding."""
         return self.shape
 
     def prepare_data(self) -> None:

@@ -25,7 +25,6 @@ class SamplePhotosDataModule(ImageDataModule):
 
     @property
     def event_shape(self) -> tuple[int, int, int]:
-        """(3, 32, 32)."""
         return 3, 32, 32
 
     def load_split(self, split: str) -> ImageDataset:

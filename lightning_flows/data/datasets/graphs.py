@@ -13,10 +13,9 @@ from lightning_flows.functional.streams import stream
 
 
 class NodeSource(Protocol):
-    """What draws the nodes of graphs: ``(num, M, D)``, in random order."""
+    """Draws the nodes of graphs, ``(num, M, D)``, in random order."""
 
-    def sample(self, num: int, *, generator: torch.Generator) -> Tensor:
-        """Draw ``num`` graphs."""
+    def sample(self, num: int, *, generator: torch.Generator) -> Tensor: ...
 
 
 class GraphSource:
@@ -83,13 +82,7 @@ class GraphSource:
 class FreshGraphs(Dataset[dict[str, Tensor]]):
     """Endless batches: item k is a whole batch, which depends only on the seed and k.
 
-    ``"index"`` int64 ``(batch_size,)`` numbers all graphs of a seed.
-
-    Args:
-        source: draws the graphs.
-        batch_size: graphs per batch.
-        num_batches: batches per epoch over all ranks; larger k are valid as well.
-        seed: seed of all batches.
+    ``"index"`` int64 ``(batch_size,)`` numbers all graphs of a seed; ``num_batches`` is the length of an epoch.
     """
 
     def __init__(self, source: GraphSource, *, batch_size: int, num_batches: int, seed: int) -> None:

@@ -11,14 +11,10 @@ from lightning_flows.functional.streams import forked, stream
 
 
 class TrainingItems(Dataset[dict[str, Tensor]]):
-    """Endless training items: item k is item k mod N of the dataset in epoch k // N.
+    """Endless training items: item k is item k mod N of a dataset of N items in epoch k // N.
 
-    What the dataset draws from torch's global generator depends only on the seed and k, not on the process that loads
-    it nor on what was loaded before. The generator's state is restored.
-
-    Args:
-        dataset: N items, for example images with a random transform.
-        seed: seed of the random numbers.
+    What the dataset draws from torch's global generator, for example by a random transform, depends only on the seed
+    and k. The generator's state is restored.
     """
 
     def __init__(self, dataset: Dataset[dict[str, Tensor]], *, seed: int) -> None:
@@ -39,13 +35,9 @@ class EpochSampler(DistributedSampler[int]):
     It subclasses DistributedSampler so that Lightning calls ``set_epoch`` and does not replace it.
 
     Args:
-        dataset: the N items, which also accept larger numbers.
         batch_size: items per batch and rank.
         shuffle: visit each epoch in a random order that depends only on seed and epoch; otherwise in order.
         drop_last: drop an incomplete last batch; otherwise items are repeated so that all ranks have as many.
-        seed: seed of the orders.
-        num_ranks: number of processes that share the data.
-        rank: index of this process.
         first_step: returns the number of batches of the epoch that are already done when a run is resumed.
     """
 

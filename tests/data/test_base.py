@@ -1,0 +1,113 @@
+"""FlowDataModule: a data module of one's own, by its two methods, and errors for what they return."""
+
+import pytest
+import torch
+from lightning.pytorch import Trainer
+from lightning.pytorch.demos.boring_classes import BoringModel
+from torch.utils.data import Dataset
+
+from lightning_flows.data import FlowDataModule, ImageDataModule
+from lightning_flows.data.datasets import ImageDataset
+from lightning_flows.errors import InputTypeError, ShapeError
+
+
+class Points(Dataset):
+    """Points in the plane, shifted at random when they are accessed."""
+
+    def __init__(self, num: int) -> None:
+        self.num = num
+
+    def __len__(self) -> int:
+        return self.num
+
+    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
+        return {"point": index + torch.rand(2), "index": torch.tensor(index)}
+
+
+class PointsDataModule(FlowDataModule):
+    def __init__(self, num: int = 24, **kwargs) -> None:
+        super().__init__(**kwargs)
+
+    @property
+    def event_shape(self) -> tuple[int]:
+        return (2,)
+
+    def load_split(self, split: str) -> Points:
+        return Points(self.hparams["num"] if split == "train" else 5)
+
+
+def test_two_methods_are_enough():
+    data = PointsDataModule(batch_size=4, eval_batch_size=3)
+    for stage in ("fit", "test", "predict"):
+        data.setup(stage)
+    batches = list(data.train_dataloader())
+    assert sorted(torch.cat([batch["index"] for batch in batches]).tolist()) == list(range(24))
+    for loader in (data.val_dataloader(), data.test_dataloader(), data.predict_dataloader()):
+        assert [batch["index"].tolist() for batch in loader] == [[0, 1, 2], [3, 4]]
+    assert data.predict_names() == ["0", "1", "2", "3", "4"]
+    assert (data.num_items("train"), data.num_items("val")) == (24, 5)
+    assert data.split_arguments() == ()
+
+
+def test_training_items_are_reproducible_and_the_global_generator_is_untouched():
+    torch.manual_seed(5)
+    data = PointsDataModule(batch_size=4)
+    data.setup("fit")
+    first = torch.cat([batch["point"] for batch in data.train_dataloader()])
+    again = torch.cat([batch["point"] for batch in data.train_dataloader()])
+    assert torch.equal(first, again)
+    assert torch.equal(torch.get_rng_state(), torch.Generator().manual_seed(5).get_state())
+
+
+@pytest.mark.parametrize(
+    ("item", "got"),
+    [((torch.zeros(2), 0), "tuple"), ({"point": torch.zeros(2), "label": 1}, "a dict with point, label")],
+)
+def test_items_of_another_kind_are_refused(item, got, monkeypatch):
+    monkeypatch.setattr(Points, "__getitem__", lambda self, index: item)
+    with pytest.raises(InputTypeError, match=f"items of PointsDataModule that are dicts with 'index'; got {got}"):
+        PointsDataModule().setup("fit")
+
+
+@pytest.mark.parametrize(("num", "batch_size", "warned"), [(24, 4, True), (24, 2, False), (3, 64, True)])
+def test_an_epoch_of_few_batches_is_worth_a_warning(num, batch_size, warned, recwarn):
+    class Model(BoringModel):
+        def training_step(self, batch, batch_idx):
+            return super().training_step(torch.ones(1, 32), batch_idx)
+
+        validation_step = None
+
+    options = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "accelerator": "cpu"}
+    data = PointsDataModule(num, batch_size=batch_size)
+    Trainer(max_epochs=1, enable_model_summary=False, **options).fit(Model(), data)
+    text = f"an epoch has only {-(-num // batch_size)} batches ({num} training items, data.batch_size {batch_size})"
+    assert any(text in str(warning.message) for warning in recwarn) is warned
+
+
+class Images(ImageDataModule):
+    """Gray 8x8 images; ``split`` may give something else."""
+
+    given: object = ImageDataset(torch.zeros(3, 1, 8, 8, dtype=torch.uint8))
+
+    @property
+    def event_shape(self) -> tuple[int, int, int]:
+        return 1, 8, 8
+
+    def load_split(self, split: str) -> ImageDataset:
+        return self.given
+
+
+def test_images_without_labels_and_names():
+    data = Images(batch_size=2)
+    data.setup("predict")
+    assert data.predict_names() == ["0", "1", "2"]
+    assert [batch["label"].tolist() for batch in data.predict_dataloader()] == [[0, 0], [0]]
+
+
+def test_images_of_another_kind_or_shape_are_refused(monkeypatch):
+    monkeypatch.setattr(Images, "given", Points(3))
+    with pytest.raises(InputTypeError, match="expected load_split of Images to give an ImageDataset; got Points"):
+        Images().setup("fit")
+    monkeypatch.setattr(Images, "given", ImageDataset(torch.zeros(3, 3, 8, 8, dtype=torch.uint8)))
+    with pytest.raises(ShapeError, match=r"expected images of shape \(1, 8, 8\); got \(3, 8, 8\) in the train split"):
+        Images().setup("fit")

@@ -1,20 +1,23 @@
-"""Errors that a person can act on.
+"""Errors that a user can act on.
 
-The command line prints these as one line and exits with status 1; anything else is a bug and keeps its traceback.
-Each message says what was expected, what came, and what to do.
+The command line prints these as one line and exits with status 1 or 2; anything else is a bug and keeps its traceback.
 """
 
 
 class FlowsError(Exception):
-    """Base of all errors whose message is meant for the person at the keyboard."""
+    """Base of all errors whose message is meant for the user."""
 
 
 class ShapeError(FlowsError, ValueError):
-    """A shape, size or number of channels that a layer or model cannot take."""
+    """A shape, size or number of channels that a layer or model does not accept."""
+
+
+class InputTypeError(FlowsError, TypeError):
+    """A value of the wrong type, such as a tensor of integers where reals are needed."""
 
 
 class UsageError(FlowsError, ValueError):
-    """An option whose value makes no sense."""
+    """An option with an invalid value."""
 
 
 class ConfigError(UsageError):
@@ -38,15 +41,11 @@ class OutputError(FlowsError, OSError):
 
 
 class RankError(FlowsError, RuntimeError):
-    """Processes that train together and hold different models."""
-
-
-class InputTypeError(FlowsError, TypeError):
-    """A tensor of a type that a layer or model cannot take, such as integers where reals are needed."""
+    """Processes of one training that hold different models."""
 
 
 class ConvergenceError(FlowsError, ArithmeticError):
-    """An iterative inverse that did not reach its tolerance; ``residual`` holds what it reached."""
+    """An iterative inverse that did not reach its tolerance; ``residual`` is what it reached."""
 
     def __init__(self, message: str, residual: float) -> None:
         super().__init__(message)

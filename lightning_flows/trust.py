@@ -1,10 +1,9 @@
-"""What a config may import: installed packages and the user's own modules, but nothing from a run's folder.
+"""What a config may import: installed packages and the user's own modules, but nothing from a run folder.
 
 While a config is parsed and its classes are instantiated, :func:`vetted_imports` checks the file of every module before
 it is executed. See ``docs/security.md`` for what is trusted.
 """
 
-import json
 import os
 import re
 import site
@@ -48,18 +47,10 @@ def named_modules(args: Sequence[str]) -> set[str]:
         name, equals, value = arg.partition("=")
         if arg.startswith("-"):
             option = name
-            if not equals:
-                continue
-        else:
-            value = arg
-        if SECTIONS.match(option):
+        value = value if equals and option == name else arg
+        if SECTIONS.match(option) and value != option:
             modules |= {path.rpartition(".")[0] for path in _class_paths(value)}
     return modules
-
-
-def vetting() -> "VettingFinder | None":
-    """The active import finder, which knows what was refused; parsers reword its errors."""
-    return next((finder for finder in sys.meta_path if isinstance(finder, VettingFinder)), None)
 
 
 @contextmanager
@@ -74,18 +65,17 @@ def vetted_imports(args: Sequence[str]) -> Iterator["VettingFinder"]:
 
 
 class VettingFinder(MetaPathFinder):
-    """Delegates to the other finders, and refuses modules in a run's folder or in folders that are not packages.
+    """Delegates to the other finders, and refuses modules in a run folder or in folders that are not packages.
 
     Args:
         args: command line; modules of its class paths, and their submodules, may be imported from anywhere.
     """
 
     def __init__(self, args: Sequence[str]) -> None:
-        self.args = list(args)
         self.permitted = named_modules(args)
         self.refused: str | None = None
-        """What to tell the person, once something was refused."""
-        self._depth = 0  # of the user's modules in execution; whatever these import is permitted
+        """What to tell the user, once something was refused; parsers reword the error."""
+        self._depth = 0  # of the user's modules in execution, which may import anything
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
@@ -93,30 +83,24 @@ class VettingFinder(MetaPathFinder):
         """Raise RefusedImportError if the module may not be imported."""
         if self._depth:
             return None
-        spec = self._found(fullname, path, target)
+        others = (finder for finder in sys.meta_path if finder is not self)
+        spec = next((spec for finder in others if (spec := finder.find_spec(fullname, path, target)) is not None), None)
         if spec is None or not spec.has_location or spec.origin is None:
             return spec
         file = Path(spec.origin).absolute()
-        if not _is_installed(file):
-            if not self._is_permitted(fullname) and (reason := _reason(fullname, file)):
-                self.refused = (
-                    f"{fullname} is not imported: its file {_short(file)} lies in {reason}. If you trust it, name its "
-                    "class on the command line (--model, --data, --trainer.callbacks+=…), or keep it in a package, a "
-                    "folder with __init__.py, outside of runs"
-                )
-                raise RefusedImportError(self.refused, name=fullname)
-            self._watch(spec.loader)
-        return spec
-
-    def _found(self, fullname: str, path: Sequence[str] | None, target: ModuleType | None) -> ModuleSpec | None:
-        for finder in sys.meta_path:
-            if finder is not self and (spec := finder.find_spec(fullname, path, target)) is not None:
-                return spec
-        return None
-
-    def _is_permitted(self, fullname: str) -> bool:
+        if any(file.is_relative_to(folder) for folder in _installed()):
+            return spec
         below = any(fullname == name or fullname.startswith(f"{name}.") for name in self.permitted)
-        return below or any(name.startswith(f"{fullname}.") for name in self.permitted)  # packages that contain one
+        above = any(name.startswith(f"{fullname}.") for name in self.permitted)  # packages that contain one
+        if not (below or above) and (reason := _reason(fullname, file)):
+            self.refused = (
+                f"{fullname} is not imported: its file {_short(file)} is in {reason}. If you trust it, name its class "
+                "on the command line (--model, --data, --trainer.callbacks+=…), or keep it in a package, a folder with "
+                "__init__.py, outside of runs"
+            )
+            raise RefusedImportError(self.refused, name=fullname)
+        self._watch(spec.loader)
+        return spec
 
     def _watch(self, loader: Any) -> None:
         execute: Callable[[ModuleType], None] | None = getattr(loader, "exec_module", None)
@@ -140,18 +124,14 @@ def _reason(fullname: str, file: Path) -> str | None:
         for i, folder in enumerate(each.parents):
             # farther up a project may have a config.yaml of its own
             marks = (*RUN_FILES, "checkpoints") if i < levels else RECORDS
-            if is_run_folder(folder if folder.is_dir() else folder.parent, marks):  # for a zip file, its folder
-                return f"the folder of a run, {_short(folder)}"
+            if is_run_folder(folder if folder.is_dir() else folder.parent, marks):  # of a zip file, its folder
+                return f"a run folder, {_short(folder)}"
     parents = fullname.split(".")[:-1]
     for i in range(1, len(parents) + 1):
         package = sys.modules.get(".".join(parents[:i]))
         if package is not None and getattr(package, "__file__", None) is None:
             return f"{'/'.join(parents[:i])}, a folder without __init__.py"
     return None
-
-
-def _is_installed(file: Path) -> bool:
-    return any(file.is_relative_to(folder) for folder in _installed())
 
 
 def _installed() -> set[Path]:
@@ -164,15 +144,7 @@ def _class_paths(value: str) -> list[str]:
     """Dotted paths in a value: the value itself, or its strings if it is JSON or YAML; none for a file name."""
     if DOTTED.fullmatch(value):
         return [] if os.path.isfile(value) else [value]
-    return DOTTED.findall(value) if value.lstrip().startswith(("{", "[")) or _is_json(value) else []
-
-
-def _is_json(value: str) -> bool:
-    try:
-        json.loads(value)
-    except (ValueError, RecursionError):
-        return False
-    return True
+    return DOTTED.findall(value) if value.lstrip().startswith(("{", "[", '"')) else []
 
 
 def _short(path: Path) -> str:

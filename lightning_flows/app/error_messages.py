@@ -7,13 +7,14 @@ import os
 import re
 import sys
 import threading
+from typing import Any
 from urllib.error import URLError
 
 from lightning_flows.app.terminal import one_line
 from lightning_flows.errors import FlowsError, OutputError
 from lightning_flows.files import AGAIN
 
-RESUME = "start the same command with --ckpt_path=last to go on from the last checkpoint"
+RESUME = "start the same command with --ckpt_path=last to resume from the last checkpoint"
 CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 NO_MEMORY = (
     r"DefaultCPUAllocator|can't allocate memory|std::bad_alloc|[Oo]ut of memory|ALLOC_FAILED|Unable to allocate|"
@@ -43,7 +44,7 @@ def explain(error: BaseException | None, command: str = "") -> str | None:
     """Return a one-line message if the user can act on an error or its cause; None for a bug.
 
     A bug keeps its traceback. An error in an exception handler looks like one, so of the errors that were being handled
-    only those count that are never bugs: a full disk, too little memory, and a process that is gone.
+    only those count that are never bugs: a full disk, no memory, and a process that is gone.
 
     Args:
         error: the exception.
@@ -53,7 +54,7 @@ def explain(error: BaseException | None, command: str = "") -> str | None:
     cause, seen = True, set()
     while error is not None and id(error) not in seen:
         seen.add(id(error))
-        text = _of_the_machine(error, command, again) or (_of_the_person(error, again) if cause else None)
+        text = _environment_error(error, command, again) or (_user_error(error, again) if cause else None)
         if text is not None:
             return one_line(text)
         cause = error.__cause__ is not None
@@ -61,8 +62,8 @@ def explain(error: BaseException | None, command: str = "") -> str | None:
     return None
 
 
-def _of_the_machine(error: BaseException, command: str, again: str) -> str | None:
-    """The message for a full disk, too little memory, or another process that is gone."""
+def _environment_error(error: BaseException, command: str, again: str) -> str | None:
+    """The message for a full disk, no memory, or another process that is gone."""
     text = str(error)
     if isinstance(error, FlowsError):
         return None
@@ -71,10 +72,10 @@ def _of_the_machine(error: BaseException, command: str, again: str) -> str | Non
     if isinstance(error, MemoryError) or (isinstance(error, RuntimeError | ValueError) and re.search(NO_MEMORY, text)):
         where = "device" if "CUDA" in text else "host"
         option = MEMORY_OPTIONS.get(command, "data.batch_size")
-        return f"the {where} has too little memory: use a smaller {option} ({_first_line(text) or 'MemoryError'})"
+        return f"the {where} is out of memory: give a smaller {option} ({_first_line(text) or 'MemoryError'})"
     if (worker := re.search(WORKER, text)) and not re.search(IN_WORKER, text):
         return (
-            f"a process that loads data ended or does not answer ({worker[0]}): the host may have too little memory or "
+            f"a process that loads data ended or does not answer ({worker[0]}): the host may be out of memory or "
             f"/dev/shm; try a smaller data.num_workers, then {again}"
         )
     if isinstance(error, RuntimeError):
@@ -89,7 +90,7 @@ def _of_the_machine(error: BaseException, command: str, again: str) -> str | Non
     return None
 
 
-def _of_the_person(error: BaseException, again: str) -> str | None:
+def _user_error(error: BaseException, again: str) -> str | None:
     """The message for a user error."""
     text = str(error)
     if re.match(IN_WORKER, text) and isinstance(error, FlowsError | OSError):  # preceded by the worker's traceback
@@ -112,7 +113,7 @@ def _of_the_person(error: BaseException, again: str) -> str | None:
     if isinstance(error, AssertionError | RuntimeError) and re.search(NO_DEVICE, text):
         return f"{_first_line(text)}: name a device of this machine, such as cpu"
     if isinstance(error, UnicodeEncodeError) and error.encoding == getattr(sys.stdout, "encoding", None):
-        return f"the terminal's encoding {error.encoding} cannot show {error.object[error.start]!r}: set PYTHONUTF8=1"
+        return f"the encoding {error.encoding} cannot display {error.object[error.start]!r}: set PYTHONUTF8=1"
     if missing := re.search(UNLOGGED, text, re.DOTALL):
         return (
             f"{missing[1] or missing[2]} is monitored, and nothing logs it: monitor one of "
@@ -132,7 +133,7 @@ def _missing_package(error: ModuleNotFoundError) -> str | None:
         installed = importlib.util.find_spec(package) is not None
     except (ImportError, ValueError):
         installed = True
-    return None if installed else f"{package} is not installed, but was asked for: pip install {package}"
+    return None if installed else f"{package} is not installed: pip install {package}"
 
 
 def _is_refused_by_lightning(error: BaseException) -> bool:
@@ -163,8 +164,7 @@ def is_first_to_fail() -> bool:
     Calls are counted in the store of the process group, which the first rank hosts. If that does not answer, the first
     rank reports.
     """
-    distributed = sys.modules.get("torch.distributed")
-    if distributed is None or not distributed.is_initialized() or distributed.get_world_size() == 1:
+    if (distributed := _several_ranks()) is None:
         return True
     try:
         return distributed.distributed_c10d._get_default_store().add("lightning_flows/failures", 1) == 1
@@ -174,9 +174,15 @@ def is_first_to_fail() -> bool:
 
 def leave(status: int = 1) -> None:
     """Exit; without cleanup if there are several processes, as those may wait for each other forever."""
-    distributed = sys.modules.get("torch.distributed")
-    if distributed is not None and distributed.is_initialized() and distributed.get_world_size() > 1:
+    if _several_ranks() is not None:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(status)
     sys.exit(status)
+
+
+def _several_ranks() -> Any:
+    """torch.distributed if this run has several processes; torch is not imported for it."""
+    distributed: Any = sys.modules.get("torch.distributed")
+    several = distributed and distributed.is_available() and distributed.is_initialized()
+    return distributed if several and distributed.get_world_size() > 1 else None

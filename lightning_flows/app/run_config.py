@@ -14,7 +14,7 @@ from lightning_flows.training.run_placement import Placement
 class RunConfig(SaveConfigCallback):
     """Write ``config.yaml`` into the run's folder just before training starts, and nothing if training is refused.
 
-    Passing the file to ``--config`` starts another run: it names neither the folder nor the checkpoint.
+    It names neither the folder nor the checkpoint, so that it can be passed to ``--config`` to start another run.
 
     Args:
         parser: parser of ``fit``.
@@ -39,14 +39,9 @@ class RunConfig(SaveConfigCallback):
         """Do nothing yet: the checkpoint may belong to another model."""
 
     def on_sanity_check_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write."""
-        self._write(trainer)
+        self.on_train_start(trainer, pl_module)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write."""
-        self._write(trainer)
-
-    def _write(self, trainer: Trainer) -> None:
         if self.already_saved or self.placement.run is None or self.placement.folder is None:
             return
         text = self.parser.dump(self.given, skip_none=False)

@@ -180,3 +180,35 @@ def test_a_split_of_an_earlier_version_is_refused_unless_asked_for(
     with pytest.raises(CheckpointError, match=r"of lightning_flows 0\.2\.0, which split images in another way"):
         run(options)
     run([*options, "--allow_split_change=true"])
+
+
+def test_images_are_short_for_an_image_folder(
+    trained: Path, image_tar: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    fitted = run(["predict", f"--ckpt_path={trained}", f"--images={image_tar}"])
+    assert fitted.datamodule.event_shape == fitted.model.event_shape
+    with Path("predictions.csv").open() as file:
+        assert len(list(csv.DictReader(file))) == 40
+    Path("predictions.csv").write_text("old")
+    main(["predict", "--ckpt_path", str(trained), "--images", str(image_tar), "--overwrite"])
+    assert Path("predictions.csv").read_text().startswith("index,name")
+
+
+@pytest.mark.parametrize("order", ["{ckpt} --npy --num=2", "--npy --num 2 {ckpt}", "--num=2 --ckpt_path {ckpt} --npy"])
+def test_sample_takes_its_checkpoint_as_an_argument(
+    order: str, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    main(["sample", *order.format(ckpt=trained).split()])
+    assert {path.name for path in tmp_path.iterdir()} == {"samples.png", "samples.npy"}
+    first = Path("samples.npy").read_bytes()
+    main(["sample", str(trained), "--num=2", "--npy", "--overwrite", "--seed=1"])
+    assert Path("samples.npy").read_bytes() != first
+
+
+def test_early_stopping_says_why(tiny: list[str], tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    stopping = "--trainer.callbacks+=EarlyStopping", "--trainer.callbacks.monitor=val/loss"
+    options = ["--trainer.callbacks.patience=1", "--trainer.callbacks.min_delta=99", "--trainer.max_epochs=5"]
+    run(["fit", *tiny, f"--trainer.logger.init_args.save_dir={tmp_path}", *stopping, *options])
+    assert "early stopping: Monitored metric val/loss did not improve in the last 1 records" in caplog.text

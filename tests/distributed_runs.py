@@ -24,7 +24,7 @@ GLOBAL_BATCH, STEPS = 8, 20
 
 
 class Noise(ImageDataModule):
-    """Random images: 24 steps of training, and 37 to test on, which no number of processes above 1 divides."""
+    """Random images: 24 training steps, and 37 test images, a prime number."""
 
     @property
     def event_shape(self) -> tuple[int, int, int]:
@@ -37,7 +37,7 @@ class Noise(ImageDataModule):
 
 
 class Keep(Callback):
-    """Writes the state of each rank."""
+    """Write the state of each rank."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -48,7 +48,7 @@ class Keep(Callback):
 
 
 class Broadcasts(Callback):
-    """Writes how many bytes DistributedDataParallel broadcast within the training steps of the first rank."""
+    """Write how many bytes DistributedDataParallel broadcast within the training steps of the first rank."""
 
     def __init__(self, file: Path) -> None:
         self.file, self.num_bytes = file, 0

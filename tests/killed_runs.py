@@ -1,8 +1,8 @@
-"""Kill a run without warning, again and again; run by test_interruptible.py in a process that has not used torch.
+"""Kill a run repeatedly; run by test_interruptible.py in a process that has not used torch.
 
-Usage: python -m tests.killed_runs FOLDER NUM. Each time the run goes on until some steps are done and is killed at a
-random moment after them, so that steps, validations and the writing of checkpoints are all hit. Then it may come to its
-end. Prints the steps after which it was killed.
+Usage: python -m tests.killed_runs FOLDER NUM. Each time the run resumes, completes a few steps and is killed at a
+random moment after them, so that steps, validations and checkpoint writes are all hit. Finally it may finish.
+Prints the steps after which it was killed.
 """
 
 import os
@@ -19,7 +19,7 @@ from tests.callbacks.test_interruptible import fit
 
 
 class Tell(Callback):
-    """Writes the number of each step that is done to a pipe."""
+    """Write the number of each completed step to a pipe."""
 
     def __init__(self, pipe: int) -> None:
         self.pipe = pipe
@@ -29,7 +29,7 @@ class Tell(Callback):
 
 
 def start(folder: Path) -> tuple[int, int]:
-    """Go on with the run in a process of its own; returns its id and what it tells its steps to."""
+    """Resume the run in a new process; return its id and the pipe with its steps."""
     read, write = os.pipe()
     if pid := os.fork():
         os.close(write)
@@ -46,7 +46,7 @@ def main(folder: Path, num: int) -> None:
         time.sleep(chance.uniform(0, 0.05))
         os.kill(pid, signal.SIGKILL)
         _, status = os.waitpid(pid, 0)
-        print(*told[-1], "killed" if os.WIFSIGNALED(status) else "came to its end", flush=True)
+        print(*told[-1], "killed" if os.WIFSIGNALED(status) else "finished", flush=True)
         os.close(steps)
     _, status = os.waitpid(start(folder)[0], 0)
     sys.exit(os.waitstatus_to_exitcode(status))

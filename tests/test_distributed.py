@@ -1,4 +1,4 @@
-"""Several processes: the same parameters as one, the same on each, the same test results, and one end for all."""
+"""Several processes train and test like one, hold equal models, and end together."""
 
 import json
 import os
@@ -35,7 +35,7 @@ def state(runs: Path, devices: int, rank: int) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize("devices", [2, 4])
-def test_all_ranks_are_equal_to_the_bit(runs: Path, devices: int) -> None:
+def test_all_ranks_are_equal_bit_for_bit(runs: Path, devices: int) -> None:
     first = state(runs, devices, 0)
     for rank in range(1, devices):
         for name, value in state(runs, devices, rank).items():
@@ -48,7 +48,7 @@ def test_no_step_broadcasts_buffers(runs: Path, devices: int) -> None:
 
 
 @pytest.mark.parametrize("devices", [2, 4])
-def test_twenty_steps_are_those_of_one_process_with_the_whole_batch(runs: Path, devices: int) -> None:
+def test_training_equals_one_process_with_the_whole_batch(runs: Path, devices: int) -> None:
     untrained, alone, together = image_flow().state_dict(), state(runs, 1, 0), state(runs, devices, 0)
     for name, value in alone.items():
         torch.testing.assert_close(together[name], value, rtol=0, atol=1e-12)  # in float64
@@ -56,7 +56,7 @@ def test_twenty_steps_are_those_of_one_process_with_the_whole_batch(runs: Path, 
 
 
 @pytest.mark.parametrize("devices", ["2", "3", "4"])
-def test_a_test_set_that_no_number_of_processes_divides(runs: Path, devices: str) -> None:
+def test_test_results_do_not_depend_on_the_number_of_processes(runs: Path, devices: str) -> None:
     results = json.loads((runs / "tests.json").read_text())
     assert {"test/bpd", "test/nll_bpd", "graphs/test/nll", "graphs/test/gap"} <= results["1"].keys()
     assert results[devices] == pytest.approx(results["1"], rel=0, abs=1e-6)
@@ -84,7 +84,7 @@ def end(process: subprocess.Popen[str]) -> tuple[int, list[str]]:
     return process.returncode, [line for line in errors.splitlines() if line.startswith(("error", "stopped", "Trace"))]
 
 
-def test_one_of_two_processes_is_killed(tiny: list[str], tmp_path: Path) -> None:
+def test_a_killed_process_ends_the_run(tiny: list[str], tmp_path: Path) -> None:
     process = start(tiny, tmp_path)
     (child,) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     os.kill(int(child), signal.SIGKILL)
@@ -95,7 +95,7 @@ def test_one_of_two_processes_is_killed(tiny: list[str], tmp_path: Path) -> None
     read_checkpoint(tmp_path / "demo/version_0/checkpoints/last.ckpt")
 
 
-def test_asked_to_stop_all_processes_do_and_the_same_command_goes_on(tiny: list[str], tmp_path: Path) -> None:
+def test_all_processes_stop_on_a_signal_and_the_same_command_resumes(tiny: list[str], tmp_path: Path) -> None:
     process = start(tiny, tmp_path)
     process.terminate()
     status, (line,) = end(process)
@@ -108,7 +108,7 @@ def test_asked_to_stop_all_processes_do_and_the_same_command_goes_on(tiny: list[
     assert read_checkpoint(tmp_path / "demo/version_0/checkpoints/last.ckpt")["global_step"] == 3 * epochs
 
 
-def test_numbers_that_are_not_finite_are_told_once(tiny: list[str], tmp_path: Path) -> None:
+def test_non_finite_numbers_are_reported_once(tiny: list[str], tmp_path: Path) -> None:
     status, lines = end(start(tiny, tmp_path, "--optimizer.lr=1e30"))
     assert status == 1
     assert len(lines) == 1

@@ -1,7 +1,6 @@
 """Run folders: one per run, with one owner at a time."""
 
 import fcntl
-import itertools
 import json
 import os
 import re
@@ -56,19 +55,15 @@ class RunFolder:
             run.path.mkdir(parents=True, exist_ok=True)
         else:
             numbers = [_number(path) for each in (parent, *beside) for path in _folders(each)]
-            first = 1 + max((number for number in numbers if number is not None), default=-1)
-            run = next(run for number in itertools.count(first) if (run := cls._new(parent, number)))
+            number = 1 + max((each for each in numbers if each is not None), default=-1)
+            while True:
+                run = cls(parent / f"version_{number}", number)
+                with suppress(FileExistsError):
+                    run.path.mkdir()
+                    break
+                number += 1
         run.is_new = True
         run.acquire()
-        return run
-
-    @classmethod
-    def _new(cls, parent: Path, number: int) -> "RunFolder | None":
-        run = cls(parent / f"version_{number}", number)
-        try:
-            run.path.mkdir()
-        except FileExistsError:
-            return None
         return run
 
     def acquire(self) -> None:

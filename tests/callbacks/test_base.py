@@ -12,7 +12,7 @@ from tests.callbacks.test_monitors import events, fit
 
 
 @pytest.mark.parametrize(("steps", "due"), [(1, [0, 1, 2, 3, 4, 5]), (3, [2, 5]), (7, []), (0, [])])
-def test_the_last_of_so_many_steps_is_due(steps: int, due: list[int]) -> None:
+def test_every_nth_step_is_due(steps: int, due: list[int]) -> None:
     trainers = [SimpleNamespace(loggers=["one"], log_every_n_steps=steps, global_step=step) for step in range(6)]
     assert [trainer.global_step for trainer in trainers if is_due(trainer)] == due
 
@@ -22,7 +22,7 @@ def test_without_a_logger_nothing_is_due() -> None:
 
 
 class Asks(Callback):
-    """Note at which steps it is due."""
+    """Record the steps that are due."""
 
     def __init__(self) -> None:
         self.due: list[int] = []
@@ -33,7 +33,7 @@ class Asks(Callback):
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3])
-def test_due_are_the_steps_that_lightning_writes(tmp_path: Path, steps: int) -> None:
+def test_due_steps_are_those_that_lightning_writes(tmp_path: Path, steps: int) -> None:
     asks = Asks()
     fit(tmp_path, "graph", [asks], max_epochs=3, log_every_n_steps=steps)  # six steps
     assert asks.due == [event.step for event in events(tmp_path).Scalars("train/nll")]

@@ -23,7 +23,7 @@ def tensors() -> list[torch.Tensor]:
     ]
 
 
-def test_the_checksum_follows_from_the_bits() -> None:
+def test_the_checksum_depends_on_every_bit() -> None:
     assert checksum(tensors()) == checksum(tensors())
     for which, change in ((0, 1e-7), (3, 0.1)):
         changed = tensors()
@@ -36,7 +36,7 @@ def test_the_checksum_follows_from_the_bits() -> None:
     assert checksum(negative) != checksum([torch.tensor([0.0])])
 
 
-def test_the_checksum_knows_places() -> None:
+def test_the_checksum_depends_on_positions() -> None:
     one, other = torch.tensor([1.0, 2.0]), torch.tensor([2.0, 1.0])
     assert checksum([one]) != checksum([other])
     assert checksum([one, other]) != checksum([other, one])

@@ -1,10 +1,11 @@
-"""Runs that are stopped and go on: equal to one that never was, bit by bit."""
+"""Interrupted and resumed runs equal an uninterrupted one, bit for bit."""
 
 import os
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -25,7 +26,7 @@ STEPS, VAL_BATCHES, EPOCHS = 5, 3, 3
 
 
 class Noise(ImageDataModule):
-    """Random images: 5 batches to train on, augmented, and 3 to validate on, the last one smaller."""
+    """Random images: 5 augmented training batches and 3 validation batches, the last one smaller."""
 
     @property
     def event_shape(self) -> tuple[int, int, int]:
@@ -38,7 +39,7 @@ class Noise(ImageDataModule):
 
 
 class Ask(Callback):
-    """Sends a signal to this process at one moment of a run: in a train step, or in a batch of a validation."""
+    """Send a signal to this process in one training step, or in one validation batch."""
 
     def __init__(self, where: str, epoch: int, batch: int, number: int = signal.SIGTERM) -> None:
         self.moment, self.number = (where, epoch, batch), number
@@ -55,7 +56,7 @@ class Ask(Callback):
 
 
 def fit(folder: Path, *callbacks: Callback, num_workers: int = 0, **options) -> Trainer:
-    """Train in a folder, going on from its last.ckpt where there is one."""
+    """Train in a folder, resuming from its last.ckpt if there is one."""
     seed_everything(0, verbose=False)
     module = image_module(dequantization=SMALL_VARIATIONAL)
     best = ModelCheckpoint(folder, monitor="val/loss", save_last=True, filename="best", enable_version_counter=False)
@@ -83,7 +84,7 @@ def stop(folder: Path, *callbacks: Callback, **options) -> int | None:
 
 
 def curves(folder: Path) -> dict[str, dict[int, float]]:
-    """Curves of all event files of a run; where a step was logged twice, it must be with the same value."""
+    """Curves of all event files of a run; a step logged twice must have the same value."""
     found: dict[str, dict[int, float]] = {}
     for file in sorted((folder / "log").glob("events*")):
         events = EventAccumulator(str(file)).Reload()
@@ -110,7 +111,7 @@ def assert_equal(one: object, other: object, path: str = "") -> None:
 
 
 def assert_same_run(folder: Path, whole: Path) -> None:
-    """The checkpoints hold the same model, optimiser, schedule and counts, and the curves are the same."""
+    """The checkpoints hold the same model, optimizer, schedule and counts, and the curves are the same."""
     for name in ("last.ckpt", "best.ckpt"):
         expected, got = (torch.load(path / name, weights_only=True) for path in (whole, folder))
         for key in ("state_dict", "optimizer_states", "lr_schedulers", "global_step", "epoch"):
@@ -135,7 +136,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("val", 2, VAL_BATCHES - 1),
     ],
 )
-def test_stopped_anywhere_it_goes_on_as_if_never_stopped(
+def test_a_run_stopped_anywhere_resumes_bit_for_bit(
     whole: Path, tmp_path: Path, where: str, epoch: int, batch: int
 ) -> None:
     assert stop(tmp_path, Ask(where, epoch, batch)) == 0
@@ -143,7 +144,7 @@ def test_stopped_anywhere_it_goes_on_as_if_never_stopped(
     assert_same_run(tmp_path, whole)
 
 
-def test_stopped_again_and_again(whole: Path, tmp_path: Path) -> None:
+def test_a_run_stopped_several_times_resumes_bit_for_bit(whole: Path, tmp_path: Path) -> None:
     for where, epoch, batch in (("train", 0, 1), ("train", 0, 2), ("val", 0, 1), ("val", 0, 0), ("train", 1, 4)):
         stop(tmp_path, Ask(where, epoch, batch))
     fit(tmp_path)
@@ -151,13 +152,13 @@ def test_stopped_again_and_again(whole: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("moment", [("train", 1, 2), ("val", 1, 1)])
-def test_processes_that_load_data_make_no_difference(whole: Path, tmp_path: Path, moment: tuple) -> None:
+def test_data_loading_workers_make_no_difference(whole: Path, tmp_path: Path, moment: tuple) -> None:
     stop(tmp_path, Ask(*moment), num_workers=2)
     fit(tmp_path, num_workers=1)
     assert_same_run(tmp_path, whole)
 
 
-def test_killed_it_goes_on_from_the_last_checkpoint_in_the_epoch(whole: Path, tmp_path: Path) -> None:
+def test_a_killed_run_resumes_from_the_last_checkpoint_within_the_epoch(whole: Path, tmp_path: Path) -> None:
     class Die(Callback):
         def on_train_batch_start(self, trainer, pl_module, batch, batch_idx) -> None:
             if (trainer.current_epoch, batch_idx) == (1, 3):
@@ -170,7 +171,7 @@ def test_killed_it_goes_on_from_the_last_checkpoint_in_the_epoch(whole: Path, tm
     assert_same_run(tmp_path, whole)
 
 
-def test_killed_between_a_checkpoint_and_the_log_of_its_step_the_curves_have_no_gap(
+def test_curves_have_no_gap_after_a_kill_between_a_step_and_its_log(
     whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def die(self: ImageFlowModule, outputs: object, batch: object, batch_idx: int) -> None:
@@ -185,7 +186,7 @@ def test_killed_between_a_checkpoint_and_the_log_of_its_step_the_curves_have_no_
     assert_same_run(tmp_path, whole)
 
 
-def test_no_checkpoint_within_an_epoch_before_its_time(tmp_path: Path) -> None:
+def test_checkpoints_within_an_epoch_can_be_turned_off(tmp_path: Path) -> None:
     stop(tmp_path, Ask("train", 0, 1), Interruptible(every_n_minutes=0))
     before = (tmp_path / "last.ckpt").stat().st_mtime_ns
 
@@ -197,14 +198,14 @@ def test_no_checkpoint_within_an_epoch_before_its_time(tmp_path: Path) -> None:
     fit(tmp_path, Look())
 
 
-def test_gradients_that_are_summed_up_over_batches_are_not_cut_off(tmp_path: Path) -> None:
+def test_accumulated_gradients_are_not_lost(tmp_path: Path) -> None:
     stop(tmp_path / "stopped", Ask("train", 1, 0), accumulate_grad_batches=2)
     fit(tmp_path / "stopped", accumulate_grad_batches=2)
     fit(tmp_path / "whole", accumulate_grad_batches=2)
     assert_same_run(tmp_path / "stopped", tmp_path / "whole")
 
 
-def test_a_validation_within_the_epoch_is_not_skipped(tmp_path: Path) -> None:
+def test_a_validation_within_an_epoch_is_not_skipped(tmp_path: Path) -> None:
     options = {"val_check_interval": 2}
     for epoch in (0, 1):
         for batch in range(4):
@@ -228,7 +229,7 @@ def test_averaged_weights_are_those_of_an_uninterrupted_run(tmp_path: Path, mome
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGUSR1, 0), (signal.SIGINT, 130)])
-def test_what_a_cluster_sends_and_ctrl_c_stop_it_too(
+def test_sigusr1_and_ctrl_c_stop_a_run(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], number: int, code: int
 ) -> None:
     before = signal.getsignal(number)
@@ -237,7 +238,7 @@ def test_what_a_cluster_sends_and_ctrl_c_stop_it_too(
     assert signal.getsignal(number) == before
 
 
-def test_ctrl_c_twice_stops_at_once(tmp_path: Path) -> None:
+def test_a_second_ctrl_c_exits_immediately(tmp_path: Path) -> None:
     class Twice(Ask):
         def _ask(self, *moment) -> None:
             super()._ask(*moment)
@@ -250,7 +251,7 @@ def test_ctrl_c_twice_stops_at_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_killed_ten_times_without_warning_it_ends_as_if_never_stopped(whole: Path, tmp_path: Path) -> None:
+def test_a_run_killed_ten_times_ends_bit_for_bit_the_same(whole: Path, tmp_path: Path) -> None:
     root = Path(__file__).parents[2]
     result = subprocess.run(
         [sys.executable, "-m", "tests.killed_runs", str(tmp_path), "10"],
@@ -263,5 +264,35 @@ def test_killed_ten_times_without_warning_it_ends_as_if_never_stopped(whole: Pat
     )
     assert result.returncode == 0, result.stderr[-2000:]
     print(result.stdout)
-    assert result.stdout.count("killed") >= 8  # the last ones may find it at its end already
+    assert result.stdout.count("killed") >= 8  # the last ones may come after its end
     assert_same_run(tmp_path, whole)
+
+
+class Strategy:
+    """Reduce with another rank that has a wish of its own; count the calls."""
+
+    def __init__(self, other: list[float]) -> None:
+        self.other, self.num_calls = torch.tensor(other), 0
+
+    def reduce(self, value: torch.Tensor, reduce_op: str) -> torch.Tensor:
+        assert reduce_op == "max"
+        self.num_calls += 1
+        return torch.maximum(value, self.other)
+
+
+@pytest.mark.parametrize(("seconds", "num_calls"), [(0.02, 2), (0.3, 34), (2.0, 100)])
+def test_ranks_agree_about_once_per_second(seconds: float, num_calls: int) -> None:
+    """The time of a step is that of the slowest rank."""
+    strategy, callback = Strategy([0, 0, seconds]), Interruptible()
+    trainer = SimpleNamespace(world_size=2, strategy=strategy)
+    for step in range(100):
+        callback.on_train_batch_end(trainer, SimpleNamespace(device="cpu"), None, None, step)
+    assert strategy.num_calls == num_calls
+    assert not callback._stop_requested
+
+
+def test_a_signal_on_another_rank_stops_this_one() -> None:
+    trainer = SimpleNamespace(world_size=2, strategy=Strategy([1, 0, 0.5]))
+    callback = Interruptible()
+    callback.on_train_batch_end(trainer, SimpleNamespace(device="cpu"), None, None, 0)
+    assert callback._stop_requested

@@ -1,4 +1,4 @@
-"""last.ckpt is the last step's, whatever validation does, however training ends."""
+"""last.ckpt holds the last step, regardless of validation and of how training ends."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from tests.small_modules import image_module
 
 
 class Scored(ImageFlowModule):
-    """Logs a score of its own after each validation."""
+    """Log given scores after each validation."""
 
     scores: tuple[float, ...] = (3, 2, 4, 5, 6, 7, 8, 9, 10, 11)
 
@@ -51,7 +51,7 @@ def step_of(path: Path) -> int:
 
 
 class StopAt(Callback):
-    """Asks for the end of a training after a step."""
+    """Request the end of training after a step."""
 
     def __init__(self, step: int) -> None:
         self.step = step
@@ -82,7 +82,7 @@ def test_a_metric_that_gets_worse(tmp_path: Path, options: dict, callbacks: list
         assert step_of(tmp_path / "best.ckpt") < steps
 
 
-def test_a_finished_training_says_that_nothing_is_left_and_a_resumed_one_does_not(tmp_path: Path, caplog) -> None:
+def test_only_a_finished_training_says_that_nothing_is_left(tmp_path: Path, caplog) -> None:
     train(tmp_path)
     assert "nothing was" not in caplog.text
     train(tmp_path, ckpt_path=tmp_path / "last.ckpt", max_epochs=6)
@@ -93,7 +93,7 @@ def test_a_finished_training_says_that_nothing_is_left_and_a_resumed_one_does_no
 
 
 @pytest.mark.parametrize("ckpt_path", ["last", "best"])
-def test_checkpoints_named_as_lightning_names_them(tmp_path: Path, ckpt_path: str, monkeypatch) -> None:
+def test_lightnings_names_of_checkpoints(tmp_path: Path, ckpt_path: str, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     trainer = train(tmp_path)
     trainer.fit_loop.max_epochs = 5
@@ -120,7 +120,7 @@ def test_a_training_of_no_step_says_so(tmp_path: Path, options: dict, caplog) ->
     assert "nothing was trained" in caplog.text
 
 
-def test_time_that_is_used_up_says_so(tmp_path: Path, caplog) -> None:
+def test_an_exhausted_time_limit_says_so(tmp_path: Path, caplog) -> None:
     train(tmp_path, Timer({"seconds": 1000}), max_epochs=1)
     state = torch.load(tmp_path / "last.ckpt", weights_only=True)
     state["callbacks"]["Timer"]["time_elapsed"]["train"] = 2000.0
@@ -130,25 +130,25 @@ def test_time_that_is_used_up_says_so(tmp_path: Path, caplog) -> None:
     assert "nothing was left" in caplog.text
 
 
-def test_a_renamed_folder_still_knows_its_best(tmp_path: Path) -> None:
+def test_a_renamed_folder_keeps_its_best_checkpoint(tmp_path: Path) -> None:
     train(tmp_path / "before")
     (tmp_path / "before").rename(tmp_path / "after")
     trainer = train(tmp_path / "after", ckpt_path=tmp_path / "after/last.ckpt", max_epochs=5)
-    # it begins with scores of 3 and 2 again, which the best of before, 2, is not worse than
+    # its scores start with 3 and 2 again, which do not improve on the best so far, 2
     assert trainer.checkpoint_callback.best_model_score == 2
     assert Path(trainer.checkpoint_callback.best_model_path) == tmp_path / "after/best.ckpt"
     assert step_of(tmp_path / "after/best.ckpt") == 2 * STEPS
     assert not (tmp_path / "before").exists()
 
 
-def test_a_run_from_the_checkpoint_of_another_has_a_best_of_its_own(tmp_path: Path) -> None:
+def test_a_run_from_the_checkpoint_of_another_run_has_its_own_best(tmp_path: Path) -> None:
     train(tmp_path / "first")
     trainer = train(tmp_path / "second", ckpt_path=tmp_path / "first/last.ckpt", max_epochs=5)
     assert Path(trainer.checkpoint_callback.best_model_path) == tmp_path / "second/best.ckpt"
     assert step_of(tmp_path / "first/best.ckpt") == 2 * STEPS
 
 
-def test_paths_in_a_checkpoint_lead_nowhere(tmp_path: Path) -> None:
+def test_paths_in_a_checkpoint_are_not_followed(tmp_path: Path) -> None:
     run, victim = tmp_path / "run", tmp_path / "victim"
     train(run)
     victim.mkdir()

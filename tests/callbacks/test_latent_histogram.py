@@ -12,7 +12,7 @@ def test_histograms_hold_the_latents_of_the_items(tmp_path: Path) -> None:
     found = events(tmp_path)
     sizes = {tag: found.Histograms(tag)[0].histogram_value.num for tag in found.Tags()["histograms"]}
     assert sizes == {"latents/level_1": 3 * 32, "latents/level_2": 3 * 32, "latents/normal": 3 * 32}
-    assert [event.step for event in found.Histograms("latents/level_1")] == [2]  # of two epochs the first
+    assert [event.step for event in found.Histograms("latents/level_1")] == [2]  # the first of two epochs
 
 
 def test_latents_are_standardized_by_their_prior(tmp_path: Path, monkeypatch) -> None:
@@ -33,7 +33,7 @@ def test_latents_are_standardized_by_their_prior(tmp_path: Path, monkeypatch) ->
     torch.testing.assert_close(shown[0][-1], expected.detach(), atol=1e-4, rtol=1e-4)
 
 
-def test_of_graphs_only_nodes_that_exist(tmp_path: Path) -> None:
+def test_padding_of_graphs_is_left_out(tmp_path: Path) -> None:
     fit(tmp_path, "graph", [LatentHistogram(num_items=3)], max_epochs=1)
     found = events(tmp_path)
     assert found.Histograms("latents/level_1")[0].histogram_value.num == 3 * 4 * 2

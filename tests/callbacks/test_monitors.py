@@ -55,7 +55,7 @@ def curve(folder: Path, tag: str) -> list[float]:
 
 
 class Modes(Callback):
-    """Note the mode and the power iterations of each training step's beginning."""
+    """Record whether all layers are in train mode when a training step starts."""
 
     def __init__(self) -> None:
         self.modes: list[bool] = []
@@ -65,7 +65,7 @@ class Modes(Callback):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_training_is_bit_by_bit_the_same_with_and_without(tmp_path: Path, kind: str) -> None:
+def test_training_is_bit_for_bit_the_same_with_and_without(tmp_path: Path, kind: str) -> None:
     states = []
     for name, callbacks in (("without", []), ("with", [*monitors(), modes := Modes()])):
         trainer = fit(tmp_path / name, kind, callbacks)
@@ -78,7 +78,7 @@ def test_training_is_bit_by_bit_the_same_with_and_without(tmp_path: Path, kind: 
 
 
 class Random(Callback):
-    """Let a fit begin with a given state of the random numbers."""
+    """Start a fit with a given state of the global generator."""
 
     def __init__(self, state: torch.Tensor) -> None:
         self.state = state
@@ -87,7 +87,7 @@ class Random(Callback):
         torch.set_rng_state(self.state)
 
 
-def test_resuming_with_them_equals_never_stopping_without(tmp_path: Path) -> None:
+def test_resuming_with_them_equals_an_uninterrupted_run_without(tmp_path: Path) -> None:
     whole = fit(tmp_path / "whole", "sylvester", []).lightning_module.state_dict()
     first = fit(tmp_path / "run", "sylvester", monitors(), max_epochs=1)
     state = torch.get_rng_state()
@@ -122,7 +122,7 @@ def test_nothing_is_written_without_a_logger(tmp_path: Path) -> None:
     assert not list(tmp_path.rglob("events*"))
 
 
-def test_the_callbacks_of_the_defaults_need_no_logger(tiny: list[str], tmp_path: Path, monkeypatch) -> None:
+def test_default_callbacks_need_no_logger(tiny: list[str], tmp_path: Path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     trainer = run(["fit", *tiny, "--trainer.logger=false"]).trainer
     assert trainer.global_step == 3

@@ -14,7 +14,7 @@ from tests.small_modules import Stripes, image_module
 
 @pytest.fixture
 def _terminal():
-    """As on a terminal, wide enough for one line."""
+    """A terminal wide enough for one line."""
     reconfigure(force_terminal=True, width=200)
     yield
     reconfigure()
@@ -40,7 +40,7 @@ def test_and_lines_elsewhere(tmp_path):
     assert none.progress_bar_callback is None
 
 
-def test_ways_of_your_own_are_kept(tmp_path):
+def test_given_callbacks_are_kept(tmp_path):
     lines = ProgressLines(seconds=60)
     assert of_kind(default_trainer(callbacks=[lines], default_root_dir=tmp_path, **QUIET), ProgressLines) == [lines]
     bar = RichProgressBar(refresh_rate=3)

@@ -15,7 +15,7 @@ def lines(text: str) -> list[str]:
     return [line for line in text.splitlines() if re.match("(fit|test|predict): ", line)]
 
 
-def test_a_training_tells_share_time_and_metrics(tmp_path, capsys):
+def test_lines_of_a_training_show_share_time_and_metrics(tmp_path, capsys):
     trainer = default_trainer(
         max_epochs=2,
         callbacks=[ProgressLines(seconds=0)],
@@ -31,7 +31,7 @@ def test_a_training_tells_share_time_and_metrics(tmp_path, capsys):
     assert ", 0:00:00 left" in found[3]
 
 
-def test_a_test_tells_of_each_batch(tmp_path, capsys):
+def test_lines_of_a_test_count_batches(tmp_path, capsys):
     trainer = default_trainer(
         callbacks=[ProgressLines(seconds=0)], enable_progress_bar=False, default_root_dir=tmp_path, **QUIET
     )
@@ -58,16 +58,16 @@ def test_a_line_at_each_percent_but_not_too_often(monkeypatch, capsys):
     assert [line[:8] for line in found] == ["fit: 0 %", "fit: 1 %", "fit: 1 %"]
 
 
-def test_the_last_line_always_comes(monkeypatch, capsys):
+def test_the_last_line_is_always_printed(monkeypatch, capsys):
     found = told(monkeypatch, capsys, [(100.0, 0.5), (101.0, 0.75), (102.0, 1.0)])
     assert [line.split(",")[0] for line in found] == ["fit: 50 %", "fit: 100 %"]
 
 
-def test_a_training_without_limits_tells_its_steps(monkeypatch, capsys):
+def test_a_training_without_limits_shows_its_steps(monkeypatch, capsys):
     assert told(monkeypatch, capsys, [(0.0, None), (20.0, None), (601.0, None)]) == ["fit: step 7, val/bpd 2.000"] * 2
 
 
-def test_one_process_of_several_tells(capsys):
+def test_only_the_first_rank_prints(capsys):
     trainer = SimpleNamespace(is_global_zero=False, global_step=7, progress_bar_metrics={})
     ProgressLines(seconds=0)._tell(trainer, "fit", 0.5)
     assert capsys.readouterr().err == ""

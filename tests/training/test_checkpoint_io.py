@@ -1,4 +1,4 @@
-"""Checkpoints that are whole or as they were before."""
+"""Checkpoint files are complete or unchanged."""
 
 import os
 import signal
@@ -36,7 +36,7 @@ def test_round_trip(tmp_path: Path) -> None:
     assert [file.name for file in path.parent.iterdir()] == ["a.ckpt"]
 
 
-def test_killed_while_it_writes_the_file_stays_whole(tmp_path: Path) -> None:
+def test_the_file_survives_a_kill_while_writing(tmp_path: Path) -> None:
     path = tmp_path / "a.ckpt"
     process = subprocess.Popen([sys.executable, "-c", WRITE, str(path)], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
@@ -48,7 +48,7 @@ def test_killed_while_it_writes_the_file_stays_whole(tmp_path: Path) -> None:
     assert (checkpoint["x"] == checkpoint["i"]).all()
 
 
-def test_a_full_disk_keeps_what_was_there(tmp_path: Path) -> None:
+def test_a_full_disk_keeps_the_previous_file(tmp_path: Path) -> None:
     path = tmp_path / "a.ckpt"
     AtomicCheckpointIO().save_checkpoint({"x": torch.zeros(3)}, path)
     result = subprocess.run(
@@ -60,13 +60,13 @@ def test_a_full_disk_keeps_what_was_there(tmp_path: Path) -> None:
     assert [file.name for file in tmp_path.iterdir()] == ["a.ckpt"]
 
 
-def test_a_folder_that_is_none(tmp_path: Path) -> None:
+def test_a_folder_that_is_a_file(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(OutputError, match=r"a\.ckpt could not be written \((Not a dir|File ex)"):
         AtomicCheckpointIO().save_checkpoint({}, tmp_path / "file/a.ckpt")
 
 
-def test_what_cannot_be_pickled_is_no_fault_of_the_disk(tmp_path: Path) -> None:
+def test_a_pickling_error_is_not_a_disk_error(tmp_path: Path) -> None:
     path = tmp_path / "a.ckpt"
     with pytest.raises(Exception, match="pickle") as info:
         AtomicCheckpointIO().save_checkpoint({"x": lambda: 0}, path)

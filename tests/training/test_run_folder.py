@@ -1,4 +1,4 @@
-"""A run's folder: a number of its own, one owner, known by its record when it was renamed or copied."""
+"""A run folder has a unique number and one owner; its record identifies it when renamed or copied."""
 
 import json
 import os
@@ -15,7 +15,7 @@ from lightning_flows.training.run_folder import RunFolder, newest, run_of_checkp
 
 
 def finished(parent: Path, name: str | None = None) -> Path:
-    """A run that came to its end, with a checkpoint."""
+    """A finished run with a checkpoint."""
     run = RunFolder.create(parent, name)
     (run.path / "checkpoints").mkdir()
     (run.path / "checkpoints/last.ckpt").write_text("weights")
@@ -23,13 +23,13 @@ def finished(parent: Path, name: str | None = None) -> Path:
     return run.path
 
 
-def test_runs_that_start_at_once_get_folders_of_their_own(tmp_path: Path) -> None:
+def test_concurrent_runs_get_different_folders(tmp_path: Path) -> None:
     with ThreadPoolExecutor(8) as pool:
         runs = list(pool.map(lambda _: RunFolder.create(tmp_path), range(24)))
     assert {run.path.name for run in runs} == {f"version_{i}" for i in range(24)}
 
 
-def test_a_number_is_above_those_of_renamed_runs_and_of_other_loggers(tmp_path: Path) -> None:
+def test_a_number_is_above_those_of_renamed_runs_and_other_loggers(tmp_path: Path) -> None:
     finished(tmp_path / "a").rename(tmp_path / "a/best")
     (tmp_path / "b/version_6").mkdir(parents=True)
     (tmp_path / "a/version_1_0").mkdir()  # no number
@@ -45,12 +45,12 @@ def test_a_folder_has_one_owner(tmp_path: Path) -> None:
     RunFolder(run.path).acquire()
 
 
-def test_a_dead_process_owns_nothing(tmp_path: Path) -> None:
+def test_a_dead_process_holds_no_lock(tmp_path: Path) -> None:
     code = (
         "import os, sys, time; from pathlib import Path; from lightning_flows.training.run_folder import RunFolder\n"
         "run = RunFolder.create(Path(sys.argv[1]))\n"
         "child = os.fork()\n"
-        "if child == 0: print(os.getpid(), flush=True)\n"  # as a process that loads data; it has let go of the lock
+        "if child == 0: print(os.getpid(), flush=True)\n"  # a data loading worker, which has released the lock
         "time.sleep(60)"
     )
     command = [sys.executable, "-c", code, str(tmp_path)]
@@ -74,7 +74,7 @@ def test_a_folder_of_a_given_name_must_be_empty(tmp_path: Path) -> None:
         RunFolder.create(tmp_path, "mine")
 
 
-def test_links_that_lead_out_are_refused(tmp_path: Path) -> None:
+def test_links_out_of_the_folder_are_refused(tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     for link in ("checkpoints", "samples", "config.yaml", "checkpoints/last.ckpt"):
         path = finished(tmp_path / link.replace("/", "_"))
@@ -88,7 +88,7 @@ def test_links_that_lead_out_are_refused(tmp_path: Path) -> None:
             RunFolder(path).acquire()
 
 
-def test_the_lock_is_no_link(tmp_path: Path) -> None:
+def test_the_lock_must_not_be_a_link(tmp_path: Path) -> None:
     path = finished(tmp_path)
     (path / ".lock").unlink()
     (path / ".lock").symlink_to(path / "checkpoints/last.ckpt")
@@ -106,7 +106,7 @@ def test_the_newest_run(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["version_0_old", "version_0 (copy)", "0_backup", "version_backup", "version_7"])
-def test_a_copy_is_left_alone_and_told(tmp_path: Path, name: str) -> None:
+def test_a_copy_is_skipped_with_a_message(tmp_path: Path, name: str) -> None:
     path = finished(tmp_path)
     shutil.copytree(path, tmp_path / name)
     found, remarks = newest(tmp_path)
@@ -115,7 +115,7 @@ def test_a_copy_is_left_alone_and_told(tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["version_1_good", "good run", "version_1_0", "1"])
-def test_a_renamed_run_is_understood(tmp_path: Path, name: str) -> None:
+def test_a_renamed_run_is_found(tmp_path: Path, name: str) -> None:
     first = finished(tmp_path)
     finished(tmp_path).rename(tmp_path / name)
     assert newest(tmp_path) == (tmp_path / name, [])
@@ -123,7 +123,7 @@ def test_a_renamed_run_is_understood(tmp_path: Path, name: str) -> None:
     assert newest(tmp_path) == (first, [])
 
 
-def test_runs_that_cannot_be_told_apart_are_refused(tmp_path: Path) -> None:
+def test_ambiguous_runs_are_refused(tmp_path: Path) -> None:
     for parent in ("a", "b"):
         finished(tmp_path / parent)
     shutil.copytree(tmp_path / "b/version_0", tmp_path / "a/other")
@@ -131,7 +131,7 @@ def test_runs_that_cannot_be_told_apart_are_refused(tmp_path: Path) -> None:
         newest(tmp_path / "a")
 
 
-def test_a_run_without_number_is_found_alone_and_else_told(tmp_path: Path) -> None:
+def test_a_run_without_number_is_found_only_alone(tmp_path: Path) -> None:
     path = finished(tmp_path).rename(tmp_path / "old")
     (path / "run.json").unlink()
     assert newest(tmp_path) == (path, [])
@@ -154,7 +154,7 @@ def test_a_run_without_number_is_found_alone_and_else_told(tmp_path: Path) -> No
         "9" * 5000,
     ],
 )
-def test_a_record_that_makes_no_sense_counts_for_nothing(tmp_path: Path, record: str) -> None:
+def test_a_malformed_record_is_ignored(tmp_path: Path, record: str) -> None:
     path = finished(tmp_path)
     (path / "run.json").write_text(record)
     assert newest(tmp_path) == (path, [])
@@ -162,7 +162,7 @@ def test_a_record_that_makes_no_sense_counts_for_nothing(tmp_path: Path, record:
     assert RunFolder.create(tmp_path).path.name == "version_1"
 
 
-def test_the_state_of_a_run(tmp_path: Path) -> None:
+def test_state_of_a_run(tmp_path: Path) -> None:
     run = RunFolder.create(tmp_path)
     assert state_of(run.path) == "running"
     first = json.loads((run.path / "run.json").read_text())
@@ -185,7 +185,7 @@ def test_a_run_is_found_by_the_folder_of_its_checkpoints(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("kept", ["checkpoints", "config.yaml", "hparams.yaml"])
-def test_what_others_wrote_is_kept(kept: str, tmp_path: Path) -> None:
+def test_files_of_others_are_kept(kept: str, tmp_path: Path) -> None:
     run = RunFolder.create(tmp_path / "runs")
     (run.path / "events.out.tfevents.0").touch()
     (run.path / kept).mkdir()
@@ -193,7 +193,7 @@ def test_what_others_wrote_is_kept(kept: str, tmp_path: Path) -> None:
     assert (run.path / kept).is_dir()
 
 
-def test_an_empty_run_is_dropped_and_a_resumed_one_never(tmp_path: Path) -> None:
+def test_an_empty_run_is_dropped_but_never_a_resumed_one(tmp_path: Path) -> None:
     run = RunFolder.create(tmp_path / "runs")
     (run.path / "events.out.tfevents.0").touch()
     RunFolder(run.path).drop()
@@ -203,7 +203,7 @@ def test_an_empty_run_is_dropped_and_a_resumed_one_never(tmp_path: Path) -> None
     assert not (tmp_path / "runs").exists()
 
 
-def test_links_in_a_circle_and_pipes_are_refused(tmp_path: Path) -> None:
+def test_circular_links_and_pipes_are_refused(tmp_path: Path) -> None:
     path = finished(tmp_path)
     (path / "hparams.yaml").symlink_to("hparams.yaml")
     with pytest.raises(OutputError, match=r"hparams\.yaml is a link that leads out"):
@@ -214,7 +214,7 @@ def test_links_in_a_circle_and_pipes_are_refused(tmp_path: Path) -> None:
         RunFolder(path).acquire()
 
 
-def test_a_name_that_no_terminal_shows_is_not_resumed(tmp_path: Path) -> None:
+def test_an_unprintable_name_is_not_resumed(tmp_path: Path) -> None:
     finished(tmp_path).rename(tmp_path / "\x1b[31m")
     with pytest.raises(CheckpointError, match="rename it") as info:
         newest(tmp_path)

@@ -1,4 +1,4 @@
-"""Each run has a folder of its own, whatever the logger, and `last` finds it again or says why not."""
+"""Each run has its own folder with any logger, and `last` finds it or says why not."""
 
 import copy
 import os
@@ -15,7 +15,7 @@ from lightning_flows.errors import FlowsError
 
 
 class Shared(Logger):
-    """As W&B's and MLflow's: all runs share ``save_dir``, and the version is an id."""
+    """Like W&B's and MLflow's loggers: all runs share ``save_dir``, and the version is an id."""
 
     def __init__(self, save_dir: str = "shared", project: str = "flows") -> None:
         super().__init__()
@@ -43,7 +43,7 @@ LOGGERS = {
     "shared": (SHARED, "shared/flows"),
     "csv": (CSV, "csv/curves"),
     "two": ([BOARD, CSV], "board/demo"),
-    "two, the other way round": ([CSV, BOARD], "csv/curves"),
+    "two, reversed": ([CSV, BOARD], "csv/curves"),
     "shared and csv": ([SHARED, CSV], "csv/curves"),
 }
 
@@ -87,14 +87,14 @@ def test_no_run_replaces_files_of_another_and_last_finds_the_newest(name: str, t
     assert {path for path, content in before.items() if files().get(path) != content} <= {"logger.yaml"}
 
 
-def test_a_run_without_callbacks_is_found_again(tiny: list[str]) -> None:
+def test_last_finds_a_run_without_callbacks(tiny: list[str]) -> None:
     options = ["fit", *tiny, config(SHARED), "--trainer.callbacks=[]", "--ckpt_path=last"]
     run(options)
     assert run([*options, "--trainer.max_epochs=2"]).trainer.global_step == 6
     assert step_of(Path("shared/flows/version_0")) == 6
 
 
-def test_curves_in_a_csv_file_outlive_a_resumed_run(tiny: list[str]) -> None:
+def test_resuming_keeps_earlier_csv_curves(tiny: list[str]) -> None:
     options = ["fit", *tiny, config(CSV)]
     run(options)
     before = Path("csv/curves/version_0/metrics.csv").read_text()
@@ -103,14 +103,14 @@ def test_curves_in_a_csv_file_outlive_a_resumed_run(tiny: list[str]) -> None:
     assert Path("csv/curves/version_0/metrics.csv").read_text() != before
 
 
-def test_a_trial_run_leaves_nothing_and_resumes_nothing(tiny: list[str]) -> None:
+def test_a_trial_run_writes_and_resumes_nothing(tiny: list[str]) -> None:
     run(["fit", *tiny, "--trainer.fast_dev_run=true"])
     assert not files()
     with pytest.raises(FlowsError, match="neither fast_dev_run nor"):
         run(["fit", *tiny, "--trainer.fast_dev_run=true", "--ckpt_path=last"])
 
 
-def test_the_config_of_a_run_starts_another(tiny: list[str]) -> None:
+def test_the_config_of_a_run_starts_a_new_run(tiny: list[str]) -> None:
     run(["fit", *tiny])
     run(["fit", *tiny, "--ckpt_path=last", "--trainer.max_epochs=2"])
     before = files()
@@ -153,7 +153,7 @@ def test_a_save_dir_with_an_unknown_protocol_is_one_line(tiny: list[str]) -> Non
     assert not files()
 
 
-def test_a_run_that_goes_on_elsewhere_is_not_joined(tiny: list[str]) -> None:
+def test_a_run_in_progress_is_not_resumed(tiny: list[str]) -> None:
     from lightning_flows.training.run_folder import RunFolder
 
     run(["fit", *tiny])
@@ -165,7 +165,7 @@ def test_a_run_that_goes_on_elsewhere_is_not_joined(tiny: list[str]) -> None:
     assert files() == before
 
 
-def test_a_renamed_run_goes_on_and_a_copy_is_told(tiny: list[str], caplog) -> None:
+def test_a_renamed_run_is_resumed_and_a_copy_is_skipped(tiny: list[str], caplog) -> None:
     run(["fit", *tiny])
     Path("runs/demo/version_0").rename("runs/demo/good run")
     shutil.copytree("runs/demo/good run", "runs/demo/zzz")
@@ -190,7 +190,7 @@ def test_a_refused_resume_changes_nothing(tiny: list[str], capsys) -> None:
     assert all(Path(path).name.startswith(("run.json", ".lock", "events.out")) for path in changed)
 
 
-def test_arguments_of_a_resumed_run_are_those_in_its_folder(tiny: list[str]) -> None:
+def test_the_folder_holds_the_arguments_of_the_resumed_run(tiny: list[str]) -> None:
     run(["fit", *tiny])
     run(["fit", *tiny, "--ckpt_path=last", "--trainer.max_epochs=2", "--optimizer.lr=0.125"])
     for file in ("config.yaml", "hparams.yaml"):
@@ -199,7 +199,7 @@ def test_arguments_of_a_resumed_run_are_those_in_its_folder(tiny: list[str]) -> 
 
 @pytest.mark.parametrize("written", ["~/saved", "$HERE/saved"])
 @pytest.mark.parametrize("name", ["none", "shared", "csv", "two"])
-def test_home_and_variables_are_one_folder_for_all(
+def test_home_and_variables_are_expanded_for_every_logger(
     name: str, written: str, tiny: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for variable in ("HOME", "HERE"):

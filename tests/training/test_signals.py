@@ -1,4 +1,4 @@
-"""SIGTERM and Ctrl-C end every subcommand, with one line and a status that says so, and leave no process behind."""
+"""SIGTERM and Ctrl-C end every command with one line and the right status, and leave no process behind."""
 
 import os
 import shutil
@@ -21,7 +21,7 @@ ENVIRONMENT.pop("LIGHTNING_FLOWS_PARENT", None)
 
 
 def start(code: str, *args: str, **environment: str) -> subprocess.Popen[str]:
-    """Run code in a process of its own until it says READY."""
+    """Run code in a new process until it prints READY."""
     process = subprocess.Popen(
         [sys.executable, "-c", textwrap.dedent(code), *args],
         cwd=ROOT,
@@ -37,7 +37,7 @@ def start(code: str, *args: str, **environment: str) -> subprocess.Popen[str]:
 
 
 def end(process: subprocess.Popen[str], number: int | None) -> tuple[int, list[str]]:
-    """Status, and the lines about the end."""
+    """Exit status, and the lines about the exit."""
     if number is not None:
         process.send_signal(number)
     _, errors = process.communicate(timeout=120)
@@ -48,7 +48,7 @@ OPTIONS = {"predict": ["--out=out.csv"], "sample": ["--out=out.png"]}
 
 
 @pytest.mark.parametrize("command", ["validate", "test", "predict", "sample"])
-def test_commands_that_keep_nothing_end_at_once(
+def test_commands_with_nothing_to_save_exit_immediately(
     command: str, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def killed(*args: Any, **kwargs: Any) -> None:
@@ -67,7 +67,7 @@ def test_commands_that_keep_nothing_end_at_once(
     assert not Path("run/tests.jsonl").exists()
 
 
-def test_ctrl_c_ends_a_command_at_once(trained: Path) -> None:
+def test_ctrl_c_exits_immediately(trained: Path) -> None:
     code = """
     import sys, time
     from lightning_flows.app import cli
@@ -83,7 +83,7 @@ def test_ctrl_c_ends_a_command_at_once(trained: Path) -> None:
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_imports_take_seconds_and_can_be_ended_as_well(number: int, status: int, tmp_path: Path) -> None:
+def test_a_signal_during_imports_exits_immediately(number: int, status: int, tmp_path: Path) -> None:
     (tmp_path / "torch.py").write_text("import time\nprint('READY', flush=True)\ntime.sleep(60)\n")
     code = f"""
     import runpy, sys
@@ -95,7 +95,7 @@ def test_imports_take_seconds_and_can_be_ended_as_well(number: int, status: int,
     assert end(start(code), number) == (status, [f"stopped by {name}: nothing more is written"])
 
 
-def test_fit_ends_before_its_data_are_read(tmp_path: Path) -> None:
+def test_fit_exits_before_its_data_is_read(tmp_path: Path) -> None:
     code = """
     import sys, time
     from lightning_flows.app import cli
@@ -126,21 +126,21 @@ with ended_by_signals():
 """
 
 
-def test_a_process_that_hangs_is_ended_by_force() -> None:
+def test_a_hanging_process_is_forced_to_exit() -> None:
     process = start(STUCK, LIGHTNING_FLOWS_GRACE="1")
     status, (line,) = end(process, signal.SIGTERM)
     assert status == 143
     assert line.startswith("error: ended by SIGTERM while waiting for another process of the run")
 
 
-def test_a_second_ctrl_c_ends_it_however_long_the_grace(tmp_path: Path) -> None:
+def test_a_second_ctrl_c_forces_the_exit_regardless_of_the_grace(tmp_path: Path) -> None:
     process = start(STUCK, LIGHTNING_FLOWS_GRACE="1000")
     process.send_signal(signal.SIGINT)
     time.sleep(0.3)  # two signals at once are one
     assert end(process, signal.SIGINT)[0] == 130
 
 
-def test_a_process_at_work_may_finish() -> None:
+def test_a_busy_process_may_finish() -> None:
     code = """
     import signal, time
     from lightning_flows.training.signals import ended_by_signals
@@ -159,7 +159,7 @@ def test_a_process_at_work_may_finish() -> None:
 
 
 def lives(child: int) -> bool:
-    """Whether a process is more than a line in the list of those that nobody has asked after."""
+    """Whether a process runs, and is not a zombie."""
     try:
         return Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
@@ -182,7 +182,7 @@ with ended_by_signals():
 """
 
 
-def test_a_child_follows_its_parent_even_when_it_hangs() -> None:
+def test_a_hanging_child_exits_after_its_parent() -> None:
     process = subprocess.Popen(
         [sys.executable, "-c", PARENT, STUCK],
         cwd=ROOT, env=ENVIRONMENT | {"LIGHTNING_FLOWS_GRACE": "1"}, text=True, stdout=subprocess.PIPE,
@@ -198,7 +198,7 @@ def test_a_child_follows_its_parent_even_when_it_hangs() -> None:
     raise AssertionError("the child outlived its parent")
 
 
-def test_children_of_a_run_are_killed_and_others_are_not() -> None:
+def test_only_children_of_the_run_are_killed() -> None:
     other = subprocess.Popen(["sleep", "60"], env={"PATH": os.environ["PATH"]})
     process = subprocess.Popen(
         [sys.executable, "-c", PARENT, STUCK, "kill"], cwd=ROOT, env=ENVIRONMENT, text=True, stdout=subprocess.PIPE
@@ -209,7 +209,7 @@ def test_children_of_a_run_are_killed_and_others_are_not() -> None:
     other.wait()
 
 
-def test_a_stopped_loader_process_does_not_outlive_a_run_ended_by_force(tmp_path: Path) -> None:
+def test_a_stopped_worker_does_not_outlive_a_forced_exit(tmp_path: Path) -> None:
     loader = f"""
 import multiprocessing, os, pathlib, signal, time
 child = multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,))
@@ -225,10 +225,10 @@ pathlib.Path({str(tmp_path / "pid")!r}).write_text(str(child.pid))
             return
         time.sleep(0.1)
     os.kill(child, signal.SIGKILL)
-    raise AssertionError("the loader's process outlived the run")
+    raise AssertionError("the worker outlived the run")
 
 
-def test_handlers_are_put_back() -> None:
+def test_handlers_are_restored() -> None:
     from lightning_flows.training.signals import PARENT, Interrupted, ended_by_signals
 
     before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
@@ -247,7 +247,7 @@ def test_handlers_are_put_back() -> None:
 
 
 @pytest.mark.slow
-def test_a_rank_that_does_not_answer_ends_the_run_in_the_stated_time(tiny: list[str], tmp_path: Path) -> None:
+def test_a_stopped_rank_ends_the_run_after_the_timeout(tiny: list[str], tmp_path: Path) -> None:
     command = [
         sys.executable, "-m", "lightning_flows", "fit", *tiny, "--config=ddp4.yaml", "--trainer.devices=2",
         f"--trainer.logger.init_args.save_dir={tmp_path}", "--trainer.max_epochs=1000",

@@ -36,7 +36,8 @@ def value_of(args: Sequence[str], *names: str) -> str | None:
     >>> value_of(["--out=a", "--out", "b"], "--out")
     'b'
     """
-    return ([option.value for option in options(args) if option.name in names] or [None])[-1]
+    values = [option.value for option in options(args) if option.name in names]
+    return values[-1] if values else None
 
 
 def with_flags(args: Sequence[str], flags: Sequence[str]) -> list[str]:

@@ -26,7 +26,7 @@ from lightning_flows.app.parser import ShortErrors
 from lightning_flows.app.run_config import RunConfig
 from lightning_flows.callbacks import PredictionWriter
 from lightning_flows.data import FlowDataModule
-from lightning_flows.errors import CheckpointError
+from lightning_flows.errors import CheckpointError, UsageError
 from lightning_flows.modules import FlowModule
 from lightning_flows.modules.checkpoint import no_larger_than, read_checkpoint
 from lightning_flows.training.run_placement import Placement, without_place
@@ -73,7 +73,8 @@ class TrainerCLI(LightningCLI):
     def __init__(self, args: Sequence[str]) -> None:
         _hush()
         check_linked(args)
-        self.command, self.placement = args[0], None
+        self.command = args[0]
+        self.placement: Placement | None = None
         self.checkpoint = given_checkpoint(args)
         args = without_run(with_checkpoint_config(args, self.checkpoint))
         args = with_flags(self._with_images(args[1:]), ["--allow_split_change", "--overwrite"])
@@ -147,7 +148,7 @@ class TrainerCLI(LightningCLI):
         )
         parser.add_lightning_class_args(Trainer, "trainer")
         for name, title in TITLES.items():
-            parser.groups[name].title = title
+            (parser.groups or {})[name].title = title
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """The model learns the shape of images or graphs from the data."""
@@ -163,6 +164,8 @@ class TrainerCLI(LightningCLI):
         data = ["--data=ImageFolderDataModule", f"--data.root={images}"]
         if self.checkpoint is not None:
             channels, *size = self.checkpoint["lightning_flows"]["model"]["init_args"]["event_shape"]
+            if len(size) != 2:
+                raise UsageError("--images is for models of images: leave it out")
             data += [f"--data.size={size[0] if len(set(size)) == 1 else size}", f"--data.channels={channels}"]
         return [*without(args, "--images"), *data]
 
@@ -175,11 +178,10 @@ class TrainerCLI(LightningCLI):
         check_trainer(self.config.trainer)
         if self.command != "fit":
             return
-        given = without_place(self.config)
-        self.placement = Placement(self.config)
-        self.save_config_kwargs = {"placement": self.placement, "given": given}
-        if self.placement.resumed is not None:
-            self.checkpoint = read_checkpoint(self.placement.resumed)
+        given, self.placement = without_place(self.config), (placement := Placement(self.config))
+        self.save_config_kwargs = {"placement": placement, "given": given}
+        if placement.resumed is not None:
+            self.checkpoint = read_checkpoint(placement.resumed)
 
     def instantiate_classes(self) -> None:
         for section in ("model", "data"):

@@ -205,10 +205,3 @@ def test_sample_takes_its_checkpoint_as_an_argument(
     first = Path("samples.npy").read_bytes()
     main(["sample", str(trained), "--num=2", "--npy", "--overwrite", "--seed=1"])
     assert Path("samples.npy").read_bytes() != first
-
-
-def test_early_stopping_says_why(tiny: list[str], tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    stopping = "--trainer.callbacks+=EarlyStopping", "--trainer.callbacks.monitor=val/loss"
-    options = ["--trainer.callbacks.patience=1", "--trainer.callbacks.min_delta=99", "--trainer.max_epochs=5"]
-    run(["fit", *tiny, f"--trainer.logger.init_args.save_dir={tmp_path}", *stopping, *options])
-    assert "early stopping: Monitored metric val/loss did not improve in the last 1 records" in caplog.text

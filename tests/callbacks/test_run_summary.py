@@ -1,0 +1,36 @@
+"""What a training prints."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from lightning_flows.app.cli import run
+
+
+@pytest.fixture
+def checkpoint(trained: Path, tmp_path: Path) -> Path:
+    """A copy of a run folder, to write in."""
+    shutil.copytree(trained.parents[1], tmp_path / "run")
+    return tmp_path / "run/checkpoints/best.ckpt"
+
+
+def test_fit_prints_the_run_folder_and_the_best_checkpoint(tiny, tmp_path: Path, capsys, caplog, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    trainer = run(["fit", *tiny, "--trainer.logger.init_args.save_dir=here"]).trainer
+    score = f"{trainer.callback_metrics['val/bpd'].item():.5g}"
+    assert capsys.readouterr().out == f"best: here/demo/version_0/checkpoints/best.ckpt (val/loss {score})\n"
+    assert "parameters; run: here/demo/version_0" in caplog.text
+
+
+def test_resuming_a_finished_training_says_so(checkpoint: Path, tiny, tmp_path: Path, caplog) -> None:
+    options = [*tiny, f"--trainer.logger.init_args.save_dir={tmp_path}"]
+    run(["fit", *options, f"--ckpt_path={checkpoint.with_name('last.ckpt')}"])
+    assert "nothing was left to train after 3 steps" in caplog.text
+
+
+def test_early_stopping_says_why(tiny: list[str], tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    stopping = "--trainer.callbacks+=EarlyStopping", "--trainer.callbacks.monitor=val/loss"
+    options = ["--trainer.callbacks.patience=1", "--trainer.callbacks.min_delta=99", "--trainer.max_epochs=5"]
+    run(["fit", *tiny, f"--trainer.logger.init_args.save_dir={tmp_path}", *stopping, *options])
+    assert "early stopping: Monitored metric val/loss did not improve in the last 1 records" in caplog.text

@@ -1,0 +1,80 @@
+"""Results of tests in the run folder."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from lightning.pytorch import LightningDataModule
+from lightning.pytorch.callbacks import ModelCheckpoint
+from torch.utils.data import DataLoader
+
+from lightning_flows.app.cli import run
+from tests.app.test_default_trainer import flow, plain
+from tests.callbacks.test_interruptible import Noise
+
+
+@pytest.fixture
+def checkpoint(trained: Path, tmp_path: Path) -> Path:
+    """A copy of a run folder, to write in."""
+    shutil.copytree(trained.parents[1], tmp_path / "run")
+    return tmp_path / "run/checkpoints/best.ckpt"
+
+
+def test_results_are_recorded_in_the_run_folder(checkpoint: Path) -> None:
+    for draws in (0, 2):
+        run(["test", f"--ckpt_path={checkpoint}", f"--model.num_importance_samples={draws}"])
+    lines = (checkpoint.parents[1] / "tests.jsonl").read_text().splitlines()
+    first, second = (json.loads(line) for line in lines[-2:])
+    assert set(first["metrics"]) == {"test/loss", "test/bpd", "test/bpd_standard_error"}
+    assert second["metrics"]["test/importance_samples"] == 2
+    assert second["model"]["class_path"].endswith(".ImageFlowModule")
+    assert second["model"]["init_args"]["num_importance_samples"] == 2
+    assert second["data"]["class_path"].endswith(".SamplePhotosDataModule")
+    assert (second["global_step"], second["num_items"], second["checkpoint"]) == (3, 104, "best.ckpt")
+    assert second["num_parameters"] == sum(
+        value.numel()
+        for name, value in torch.load(checkpoint, weights_only=True)["state_dict"].items()
+        if not name.endswith(("vector", "initialized"))
+    )
+
+
+def test_nothing_is_recorded_for_a_checkpoint_outside_a_run(checkpoint: Path, tmp_path: Path) -> None:
+    alone = tmp_path / "alone/model.ckpt"
+    alone.parent.mkdir()
+    shutil.move(checkpoint, alone)
+    run(["test", f"--ckpt_path={alone}"])
+    assert [path.name for path in alone.parent.iterdir()] == ["model.ckpt"]
+    assert not list(tmp_path.glob("*.jsonl"))
+
+
+class Plain(LightningDataModule):
+    """Of Lightning's own kind: no hyper-parameters, no batch sizes, no count of its items."""
+
+    def test_dataloader(self) -> DataLoader:
+        data = Noise(batch_size=4)
+        data.setup("test")
+        return DataLoader(data.dataset("test"), batch_size=3)
+
+
+def test_results_on_any_data_module_are_recorded(tmp_path: Path) -> None:
+    (tmp_path / "checkpoints").mkdir()
+    trainer, model = plain(), flow()
+    saved = tmp_path / "checkpoints/best.ckpt"
+    fitted = plain(callbacks=[ModelCheckpoint(tmp_path / "checkpoints", filename="best")], enable_checkpointing=True)
+    fitted.fit(model, Noise(batch_size=4))
+    trainer.test(model, datamodule=Plain(), ckpt_path=saved)
+    (record,) = (json.loads(line) for line in (tmp_path / "tests.jsonl").read_text().splitlines())
+    assert record["num_items"] == 10
+    assert record["metrics"]["test/bpd"] > 0
+    plain().test(model, Plain().test_dataloader(), ckpt_path=saved)  # of unknown data
+    assert len((tmp_path / "tests.jsonl").read_text().splitlines()) == 1
+
+
+def test_results_are_printed_if_they_cannot_be_recorded(checkpoint: Path, capsys) -> None:
+    (checkpoint.parents[1] / "tests.jsonl").unlink(missing_ok=True)
+    (checkpoint.parents[1] / "tests.jsonl").mkdir()
+    with pytest.warns(UserWarning, match="were not recorded in the run folder"):
+        run(["test", f"--ckpt_path={checkpoint}", "--trainer.limit_test_batches=1"])
+    assert "test/bpd " in capsys.readouterr().out

@@ -88,7 +88,7 @@ def _column_sets(matrix: Tensor, *, one: float, accumulate: Callable[[Tensor, Te
 
 @lru_cache(maxsize=2 * MAX_COLUMNS)
 def _tables(size: int, k: int) -> tuple[Tensor, Tensor]:
-    """For each set of k of ``size`` columns: the positions in level k − 1 of the set without each column, and its columns.
+    """For each set of k of ``size`` columns: its positions in level k − 1 without each column, and its columns.
 
     Both are int32 ``(k, number of sets)``; sets are in lexicographic order.
     """

@@ -68,6 +68,7 @@ class Flow(Recorded, nn.Module):
             event_shape = base.event_shape
         self.event_shape = tuple(event_shape)
         self.levels = nn.ModuleList([levels] if isinstance(levels, Transform) else levels)
+        check_sizes(levels=len(self.levels))
         self.latent_shapes = self._latent_shapes()
         self.base = DiagonalGaussian(self.latent_shapes[-1]) if base is None else base
         if self.base.event_shape != self.latent_shapes[-1]:

@@ -226,6 +226,15 @@ def test_another_dtype_than_the_flows_is_refused(name: str) -> None:
 
 
 @TABLE
+def test_another_device_than_the_flows_is_refused(name: str) -> None:
+    flow, x = family(name)
+    with pytest.raises(InputTypeError, match="expected a tensor on cpu, as the flow is; got one on meta"):
+        flow.log_prob(x.to("meta"))
+    with pytest.raises(InputTypeError, match="expected a tensor on cpu"):
+        flow.decode([latent.to("meta") for latent in flow.encode(x)])
+
+
+@TABLE
 @pytest.mark.parametrize("dtype", [torch.half, torch.bfloat16])
 def test_a_flow_of_half_precision_is_refused(name: str, dtype: torch.dtype) -> None:
     flow, x = family(name, torch.float32)

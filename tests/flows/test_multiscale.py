@@ -64,6 +64,7 @@ WRONG = {
         for name, message in SIZED.items()
     },
     "split_depth": (ValueError, lambda: ConvSylvesterFlow((3, 8, 8), split_depth=-1), "depth of at least 0; got -1"),
+    "no_levels": (ValueError, lambda: Flow([], DiagonalGaussian((2,))), "expected levels of at least 1; got 0"),
     "no_shape": (ValueError, lambda: Flow(Compose([])), "expected an event_shape or a base; got neither"),
     "base": (
         ShapeError,

@@ -32,6 +32,19 @@ def test_estimated_log_determinants_are_reported_once_per_block() -> None:
     assert all(report.error.shape == (2,) for report in reports)
 
 
+@torch.no_grad()
+def test_sampling_computes_no_log_determinants(monkeypatch) -> None:
+    """They need derivatives, and take most of the time of a residual block."""
+    flow = ResidualFlow((1, 8, 8), **SPLITS).eval()
+    calls, grad = [], torch.autograd.grad
+    monkeypatch.setattr(torch.autograd, "grad", lambda *args, **options: calls.append(1) or grad(*args, **options))
+    flow.decode(flow.sample_latents(2))
+    flow.sample(2)
+    assert not calls
+    flow.sample_and_log_prob(2)
+    assert calls
+
+
 def test_wrong_arguments() -> None:
     with pytest.raises(ValueError, match="expected hidden_channels of at least 1; got 0"):
         ResidualFlow((1, 8, 8), hidden_channels=0)

@@ -29,8 +29,8 @@ Loader = DataLoader[dict[str, Tensor]]
 class FlowDataModule(LightningDataModule, ABC):
     """Data for a flow: a subclass implements :attr:`event_shape` and :meth:`load_split`.
 
-    Constructor arguments must be plain values and be passed on to the base class, which keeps them in ``hparams``: a
-    checkpoint rebuilds the data module from them. Evaluation sees each item exactly once, for any number of devices.
+    Constructor arguments are plain values, kept in ``hparams``, from which a checkpoint rebuilds the data module.
+    Evaluation sees each item exactly once, for any number of devices.
 
     Args:
         batch_size: items per training batch and device.
@@ -78,7 +78,7 @@ class FlowDataModule(LightningDataModule, ABC):
     @property
     @abstractmethod
     def event_shape(self) -> tuple[int, ...]:
-        """Shape of an item without the batch dimension; known before ``setup``."""
+        """Shape of an item; known before ``setup``."""
 
     @abstractmethod
     def load_split(self, split: str) -> Dataset[dict[str, Tensor]]:
@@ -97,10 +97,7 @@ class FlowDataModule(LightningDataModule, ABC):
         return ()
 
     def setup(self, stage: str) -> None:
-        """Load the splits of a stage that are not loaded yet.
-
-        Raises: DataError if a split is empty or cannot be read.
-        """
+        """Load the splits of a stage that are not loaded yet. Raises: DataError if one is empty or cannot be read."""
         missing = [split for split in map(self._source, STAGES[stage]) if split not in self._datasets]
         for split, dataset in self.load_splits(missing).items() if missing else ():
             if len(dataset) == 0:
@@ -119,7 +116,7 @@ class FlowDataModule(LightningDataModule, ABC):
         return self._datasets[source]
 
     def num_items(self, split: str) -> int:
-        """Return the number of items in a split. Raises: RuntimeError if ``setup`` has not loaded it."""
+        """Return the number of items in a split that is loaded."""
         return len(self.dataset(split))
 
     def predict_names(self) -> list[str]:
@@ -145,10 +142,7 @@ class FlowDataModule(LightningDataModule, ABC):
         return loader
 
     def eval_dataloader(self, split: str) -> Loader:
-        """Return the items of val, test or predict in order, each once over all ranks.
-
-        Raises: DataError if there are fewer items than ranks.
-        """
+        """Return val, test or predict in order, each item once over all ranks. Raises: DataError if some have none."""
         dataset, num = self.dataset(split), self.num_items(split)
         if num < num_ranks():
             raise DataError(f"the {split} split has {num} items for {num_ranks()} processes: use fewer devices")

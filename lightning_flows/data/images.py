@@ -26,12 +26,10 @@ class ImageDataModule(FlowDataModule):
 
     @property
     @abstractmethod
-    def event_shape(self) -> tuple[int, int, int]:
-        """Shape (C, H, W) of an image; known before ``setup``."""
+    def event_shape(self) -> tuple[int, int, int]: ...
 
     @abstractmethod
-    def load_split(self, split: str) -> ImageDataset:
-        """Read train, val, test or :attr:`predict_split` into memory; ``setup`` calls it once per split."""
+    def load_split(self, split: str) -> ImageDataset: ...
 
     def setup(self, stage: str) -> None:
         super().setup(stage)

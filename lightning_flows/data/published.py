@@ -54,10 +54,10 @@ class PublishedDataModule(ImageDataModule):
             raise self._damaged(f"has {images.dtype} images of shape {tuple(images.shape[1:])}, not {expected}")
         images = pad(images, [(self.shape[2] - self.image_size[1]) // 2] * 4).contiguous()
         file = "test" if split == "test" else "train"
-        names = [f"{file}/{i:05d}" for i in range(num)]
         num_train = max(0, num - self.num_val)
-        chosen = {"train": range(num_train), "val": range(num_train, num), "test": range(num)}[split]
-        return ImageDataset(images, torch.as_tensor(data.targets), names=names).select(chosen)
+        chosen = {"train": slice(num_train), "val": slice(num_train, num), "test": slice(num)}[split]
+        names = [f"{file}/{i:05d}" for i in range(num)]
+        return ImageDataset(images[chosen], torch.as_tensor(data.targets)[chosen], names=names[chosen])
 
     def _open(self, *, train: bool, download: bool) -> Any:
         timeout = socket.getdefaulttimeout()

@@ -1,4 +1,4 @@
-"""FlowDataModule: a data module of one's own, by its two methods, and errors for what they return."""
+"""FlowDataModule: custom data modules need two methods; wrong return values are errors."""
 
 import pytest
 import torch

@@ -91,7 +91,7 @@ def test_images_of_another_data_set(root, shape):
 @pytest.mark.parametrize(
     "error", [http.client.IncompleteRead(b""), tarfile.ReadError("x"), zlib.error("x"), TimeoutError()]
 )
-def test_whatever_a_download_ends_with_is_one_line(tmp_path, monkeypatch, error):
+def test_any_error_of_a_download_is_one_line(tmp_path, monkeypatch, error):
     def refuse(*args, **kwargs):
         assert socket.getdefaulttimeout() == 60
         raise error

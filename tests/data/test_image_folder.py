@@ -182,9 +182,9 @@ def test_resizing_is_reported_once(tmp_path, caplog):
     with caplog.at_level(logging.INFO):
         data.setup("fit")
         data.setup("fit")
-    told = [record.getMessage() for record in caplog.records if "read" in record.getMessage()]
+    messages = [record.getMessage() for record in caplog.records if "read" in record.getMessage()]
     sizes = "of width 20 to 20 and height 10 to 10"
-    assert told == [
+    assert messages == [
         f"train: {root}: read 2 images {sizes}; 2 cropped, 2 resized to 8x8",
         f"val: {root}: read 1 images {sizes}; 1 cropped, 1 resized to 8x8",
     ]

@@ -107,7 +107,7 @@ def _outliers(request: Request) -> Figure:
         fashion.setup("test")
         others["Fashion-MNIST"] = images_as(_choose(fashion.dataset("test").images, num, request), shape)
     if request.outliers is not None:
-        own = ImageFolderDataModule(request.outliers, size=shape[1], channels=shape[0])
+        own = ImageFolderDataModule(request.outliers, size=(shape[1], shape[2]), channels=shape[0])
         own.setup("predict")
         others[Path(request.outliers).stem] = _choose(own.dataset("predict").images, num, request)
     sets = {

@@ -32,8 +32,8 @@ def load_images(path: str, model: FlowModule, images: str | None = None, data: N
     Raises: CheckpointError if its data is not an image dataset of lightning_flows, or has another shape.
     """
     if images is not None:
-        channels, size, _ = model.event_shape
-        return ImageFolderDataModule(images, size=size, channels=channels)
+        channels, height, width = model.event_shape
+        return ImageFolderDataModule(images, size=(height, width), channels=channels)
     found = _load_data(path, data)
     if not isinstance(found, ImageDataModule) or found.event_shape != model.event_shape:
         raise CheckpointError(

@@ -58,9 +58,3 @@ class ImageDataset(Dataset[dict[str, Tensor]]):
         if self.transform is not None:
             image = self.transform(image)
         return {"image": image, "label": self.labels[index], "index": torch.tensor(index)}
-
-    def select(self, indices: Sequence[int]) -> "ImageDataset":
-        """Return a dataset of the images at ``indices``, in that order, with the same transform."""
-        chosen = torch.as_tensor(indices, dtype=torch.long)
-        names = [self.names[index] for index in chosen.tolist()]
-        return ImageDataset(self.images[chosen], self.labels[chosen], names=names, transform=self.transform)

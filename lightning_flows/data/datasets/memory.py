@@ -27,7 +27,7 @@ def empty_images(num: int, shape: tuple[int, int, int]) -> Tensor:
 
 
 def free_memory() -> int:
-    """Return the bytes that this process may still allocate, as reported by Linux and its cgroup."""
+    """Return the bytes that this process may still allocate according to Linux and its cgroup."""
     free = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
     free += [int(line.split()[1]) * 1024 for line in _lines("/proc/meminfo") if line.startswith("MemAvailable:")]
     free += [int(line) for path in _LIMITS for line in _lines(path) if line.strip().isdigit()]

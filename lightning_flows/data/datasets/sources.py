@@ -39,7 +39,6 @@ class ImageSource(ABC):
         """Yield (name, content) for ``names``, in the order that reads fastest.
 
         Files that cannot be read are skipped, and the reasons stored in ``broken`` by name.
-        Raises: DataError if an archive is damaged.
         """
 
 

@@ -49,7 +49,7 @@ def test_sizes_are_uniform_and_padding_is_zero():
     sizes, counts = mask.sum(1).unique(return_counts=True)
     assert sizes.tolist() == [1, 3]
     assert (counts - 1000).abs().max() < 100
-    assert (mask.int().diff(dim=1) <= 0).all()  # padding lies last
+    assert (mask.int().diff(dim=1) <= 0).all()  # padding comes last
     assert torch.equal(batch["nodes"] != 0, mask.unsqueeze(2))
 
 

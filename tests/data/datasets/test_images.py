@@ -1,4 +1,4 @@
-"""ImageDataset: items, transforms, selections and bad arguments."""
+"""ImageDataset: items, transforms and bad arguments."""
 
 import pytest
 import torch
@@ -32,15 +32,6 @@ def test_transform_is_applied_to_the_image_only():
     assert dataset[3]["image"].unique().tolist() == [252]
     assert dataset.images[3].unique().tolist() == [3]
     assert dataset[3]["label"] == 13
-
-
-def test_select_keeps_order_names_and_transform():
-    chosen = make(transform=lambda image: image + 100).select([3, 1])
-    assert chosen.names == ["3.png", "1.png"]
-    assert chosen.labels.tolist() == [13, 11]
-    assert [int(chosen[i]["image"][0, 0, 0]) for i in range(2)] == [103, 101]
-    assert [int(chosen[i]["index"]) for i in range(2)] == [0, 1]
-    assert len(make().select([])) == 0
 
 
 @pytest.mark.parametrize(

@@ -27,13 +27,13 @@ def test_the_seed_decides(make) -> None:
 
 
 def test_images_take_the_shape_of_others() -> None:
-    grey = torch.arange(64, dtype=torch.uint8).reshape(1, 1, 8, 8)
-    color = images_as(grey, (3, 8, 8))
-    assert torch.equal(color, grey.expand(1, 3, 8, 8))
-    assert torch.equal(images_as(color, (1, 8, 8)), grey)
+    gray = torch.arange(64, dtype=torch.uint8).reshape(1, 1, 8, 8)
+    color = images_as(gray, (3, 8, 8))
+    assert torch.equal(color, gray.expand(1, 3, 8, 8))
+    assert torch.equal(images_as(color, (1, 8, 8)), gray)
     thirds = torch.tensor([10, 11, 11], dtype=torch.uint8).reshape(1, 3, 1, 1)
     assert images_as(thirds, (1, 1, 1)).item() == 11
-    assert images_as(grey, (3, 16, 4)).shape == (1, 3, 16, 4)
+    assert images_as(gray, (3, 16, 4)).shape == (1, 3, 16, 4)
     assert torch.equal(
         images_as(torch.full((1, 1, 28, 28), 9, dtype=torch.uint8), (3, 32, 32)).unique(), torch.tensor([9])
     )

@@ -45,7 +45,8 @@ def given_checkpoint(args: Sequence[str]) -> dict[str, Any] | None:
         raise CheckpointError(
             f"{path} is resumed, so that --weights_from {weights} has no effect: give one of them, or --ckpt_path last"
         )
-    return read_checkpoint(path or weights) if path or weights else None
+    found = path or weights
+    return None if found is None else read_checkpoint(found)
 
 
 def with_checkpoint_config(args: Sequence[str], checkpoint: Mapping[str, Any] | None) -> list[str]:

@@ -107,19 +107,18 @@ def keep_paths_in(checkpoint: dict[str, Any], trainer: Trainer) -> None:
     A run that resumes in its folder finds its files there by name, even if the folder was renamed; a new run starts
     without any. Raises: CheckpointError if the state of a built-in callback is malformed.
     """
-    states = dict(checkpoint.get("callbacks", {}))
+    states = checkpoint["callbacks"] = dict(checkpoint.get("callbacks", {}))
     for callback in trainer.callbacks:  # type: ignore[attr-defined]
         state, keeps = states.get(callback.state_key), isinstance(callback, ModelCheckpoint)
-        ours = type(callback).__module__.partition(".")[0] in ("lightning", "lightning_flows")
-        if state is None or not (ours or keeps):
+        if state is None or not (keeps or type(callback).__module__.startswith(("lightning.", "lightning_flows."))):
             continue
-        if not same_form(callback.state_dict(), state, whole=False) or (keeps and not _is_checkpoint_state(state)):
+        if not same_form(callback.state_dict(), state, whole=False) or (keeps and not _has_scores(state)):
             raise CheckpointError(f"the checkpoint's state of {type(callback).__name__} is malformed: {ADVICE}")
-        if keeps:
-            moved = _moved(state, str(callback.dirpath or "."), trainer.ckpt_path)
-            states = {key: each for key, each in states.items() if key != callback.state_key}
-            states |= {callback.state_key: moved} if moved else {}
-    checkpoint["callbacks"] = states
+        if isinstance(callback, ModelCheckpoint):
+            dirpath, resumed = str(callback.dirpath or "."), trainer.ckpt_path
+            del states[callback.state_key]
+            if state["dirpath"] == dirpath or (resumed and Path(resumed).resolve().parent == Path(dirpath).resolve()):
+                states[callback.state_key] = _relocated(state, dirpath)
 
 
 def guard_optimizers(optimizers: list[Optimizer], *, override: bool) -> None:
@@ -145,7 +144,7 @@ def check_counts(checkpoint: Mapping[str, Any], trainer: Trainer) -> None:
     if num != len(trainer.optimizers):
         raise CheckpointError(f"the checkpoint has {num} optimizers, and the model {len(trainer.optimizers)}: {ADVICE}")
     for config, state in zip(trainer.lr_scheduler_configs, schedules, strict=False):
-        own: dict[str, Any] = config.scheduler.state_dict()  # type: ignore[union-attr]
+        own: dict[str, Any] = config.scheduler.state_dict()
         kind = type(config.scheduler)  # state entries become attributes and must not shadow methods
         if not same_form(own, state) or any(hasattr(kind, key) for key in state.keys() - own.keys()):
             raise CheckpointError(f"the checkpoint's state of {kind.__name__} is malformed: {ADVICE}")
@@ -168,8 +167,8 @@ def rescale_rates(trainer: Trainer, configured: list[list[float]], factor: float
         if hasattr(scheduler, "base_lrs"):
             scheduler.base_lrs = [_initial(group) for group in groups]
         if isinstance(scheduler, LambdaLR):  # the rate follows from the step: options of this run apply at once
-            for group, base, rate in zip(groups, scheduler.base_lrs, scheduler.lr_lambdas, strict=True):
-                group["lr"] = base * rate(scheduler.last_epoch)
+            for group, base, factor_of in zip(groups, scheduler.base_lrs, scheduler.lr_lambdas, strict=True):
+                group["lr"] = base * factor_of(scheduler.last_epoch)
 
 
 def _initial(group: Mapping[str, Any]) -> float:
@@ -228,30 +227,25 @@ def _state_problem(kind: type, state: Any, parameter: Tensor) -> str | None:
     return None
 
 
-def _moved(state: Mapping[str, Any], dirpath: str, resumed: Any) -> dict[str, Any] | None:
-    """State restricted to files in the folder; None unless the run resumes in it."""
-    folder = Path(dirpath)
+def _relocated(state: Mapping[str, Any], dirpath: str) -> dict[str, Any]:
+    """State of a ModelCheckpoint with paths of the files of those names in a folder; empty where there is none."""
 
     def here(path: str) -> str:
         name = path.replace("\\", "/").rpartition("/")[2]
-        own = folder / name
-        return f"{dirpath}/{name}" if name and ("://" in dirpath or (own.is_file() and not own.is_symlink())) else ""
+        own = Path(dirpath) / name
+        there = 0 < len(name) < 256 and ("://" in dirpath or (own.is_file() and not own.is_symlink()))
+        return f"{dirpath}/{name}" if there else ""
 
-    if state["dirpath"] != dirpath and not (resumed and Path(resumed).resolve().parent == folder.resolve()):
-        return None
     scores = {here(path): score for path, score in state["best_k_models"].items() if here(path)}
     moved = {**state, **{key: here(state[key]) for key in PATHS}, "best_k_models": scores, "dirpath": dirpath}
     return moved if moved["best_model_path"] else {**moved, "best_model_score": None}
 
 
-def _is_checkpoint_state(state: Mapping[str, Any]) -> bool:
-    scores = state.get("best_k_models")
-    if not isinstance(scores, Mapping) or not all(isinstance(state.get(key), str) for key in (*PATHS, "dirpath")):
-        return False
-    numbers = [*scores.values(), *(state[k] for k in ("best_model_score", "kth_value") if state.get(k) is not None)]
-    paths = [*scores, *(state[key] for key in PATHS)]
-    return all(same_form(0.0, number) for number in numbers) and all(
-        isinstance(path, str) and "\0" not in path and len(path) < 4096 for path in paths
+def _has_scores(state: Mapping[str, Any]) -> bool:
+    numbers = [*state["best_k_models"].values(), *(state.get(key) for key in ("best_model_score", "kth_value"))]
+    paths = [*state["best_k_models"], state["dirpath"], *(state[key] for key in PATHS)]
+    return all(isinstance(path, str) for path in paths) and all(
+        number is None or same_form(0.0, number) for number in numbers
     )
 
 

@@ -27,17 +27,15 @@ from lightning_flows.checkpoints.training import (
     keep_paths_in,
     rescale_rates,
 )
-from lightning_flows.errors import InputTypeError, ShapeError, UsageError
+from lightning_flows.errors import UsageError
 from lightning_flows.functional.ranks import gather_from_ranks, num_ranks, sum_over_ranks
 from lightning_flows.functional.recorded import Recorded
 from lightning_flows.functional.streams import forked
 from lightning_flows.modules.compiled import keep_names_of_compiled
+from lightning_flows.modules.components import use_fast_kernels
 from lightning_flows.modules.diagnosis import check_finite
 from lightning_flows.modules.metrics import MeanAndError
 from lightning_flows.modules.monitored import check_monitors
-
-PAPER_ADAM = partial(torch.optim.Adam, lr=1e-3, betas=(0.9, 0.99), eps=1e-7)
-"""The paper's optimizer."""
 
 Batch = Mapping[str, Tensor]
 
@@ -136,13 +134,13 @@ class FlowModule(Recorded, LightningModule, ABC):
     @property
     def learning_rate(self) -> float | None:
         """Learning rate of the optimizer, which tuners may set; None if the optimizer takes none."""
-        kind, arguments = described_class(self.optimizer) or (type(None), {})
-        default = getattr(inspect.signature(kind).parameters.get("lr"), "default", None)
-        return arguments.get("lr", default)
+        kind, arguments = described_class(self.optimizer) or (torch.optim.Optimizer, {})
+        default = inspect.signature(kind).parameters.get("lr")
+        return arguments.get("lr", default and default.default)
 
     @learning_rate.setter
     def learning_rate(self, value: float) -> None:
-        self.optimizer = self.init_args["optimizer"] = partial(self.optimizer, lr=value)
+        self.optimizer = self.init_args["optimizer"] = partial(self.optimizer, lr=value)  # type: ignore[call-arg]
 
     @property
     def attached(self) -> Trainer | None:
@@ -153,23 +151,20 @@ class FlowModule(Recorded, LightningModule, ABC):
 
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
         """The mean loss. Its random numbers follow from the run's seed and the step; global generators are not used."""
-        with forked(self.seed, "training step", self.step(batch_idx), device=self.device):
-            terms = self.training_terms(batch, self.step(batch_idx))
+        trainer: Any = self.attached
+        step = batch_idx if trainer is None else trainer.fit_loop.total_batch_idx
+        with forked(self.seed, "training step", step, device=self.device):
+            terms = self.training_terms(batch, step)
         log_prob = torch.stack(list(terms.values())).sum(0)
         self.check_finite(log_prob, batch, "training")
         loss = self.loss_of(log_prob, batch).mean()
-        logged, trainer = loss.detach(), self.attached
+        logged = loss.detach()
         if trainer is not None and (trainer.global_step + 1) % max(1, trainer.log_every_n_steps) == 0:
             logged = sum_over_ranks(logged.clone()) / num_ranks()
         options: dict[str, Any] = {"batch_size": self.batch_size_of(batch)}
         self.log("train/loss", logged, **options)
         self.log(f"train/{self.unit}", logged, prog_bar=True, **options)
         return {"loss": loss, "terms": {name: term.detach() for name, term in terms.items()}}
-
-    def step(self, batch_idx: int) -> int:
-        """Training batches before this one; without a trainer, ``batch_idx``."""
-        trainer = self.attached
-        return batch_idx if trainer is None else trainer.fit_loop.total_batch_idx
 
     def log_loss(self, stage: str, metric: MeanAndError, *, with_error: bool = False, **options: Any) -> None:
         """Log the mean of a metric as ``stage/loss`` and under its unit, and reset it."""
@@ -187,7 +182,7 @@ class FlowModule(Recorded, LightningModule, ABC):
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """The optimizer and its schedule; subclasses may return any form that Lightning accepts."""
         optimizer, trainer = self.optimizer(self.parameters()), self.attached
-        _use_fast_kernels(optimizer, mixed=trainer is not None and "mixed" in trainer.precision)
+        use_fast_kernels(optimizer, mixed=trainer is not None and "mixed" in trainer.precision)
         if self.lr_scheduler is None:
             return optimizer
         scheduler: Any = self.lr_scheduler(optimizer)
@@ -201,19 +196,16 @@ class FlowModule(Recorded, LightningModule, ABC):
         return {"optimizer": optimizer, "lr_scheduler": config}  # type: ignore[return-value]
 
     def on_fit_start(self) -> None:
-        """Fail early on arguments that cannot be saved in a checkpoint and on monitored metrics that are never logged.
-
-        Raises: UsageError; CheckpointError if optimizers or schedules do not match the checkpoint to resume from.
-        """
-        trainer, datamodule = self.trainer, self._datamodule()
+        """Fail early on arguments that no checkpoint could give back, unknown metrics and a state that does not fit."""
         check_describable(self, "model")
-        if datamodule is not None:
+        if (datamodule := self.datamodule) is not None:
             check_describable(datamodule, "data")
-        check_monitors(self, trainer, self.logged)
-        guard_optimizers(trainer.optimizers, override=self._has_own_optimizer())
+        check_monitors(self, self.trainer, self.logged)
+        own = type(self).configure_optimizers is FlowModule.configure_optimizers
+        guard_optimizers(self.trainer.optimizers, override=own)
         if self._resumed is not None:
-            check_counts(self._resumed, trainer)
-            self._rates = initial_rates(trainer)
+            check_counts(self._resumed, self.trainer)
+            self._rates = initial_rates(self.trainer)
 
     def on_train_start(self) -> None:
         """Let the learning rate and the schedule of this run override those of the checkpoint that it resumes from.
@@ -229,15 +221,15 @@ class FlowModule(Recorded, LightningModule, ABC):
         if self._resumed is not None:
             saved = (self._resumed["lightning_flows"]["model"]["init_args"].get("optimizer") or {}).get("init_args", {})
             old, new = saved.get("lr"), self.learning_rate
-            known = all(isinstance(rate, int | float) and rate > 0 for rate in (old, new))
-            rescale_rates(self.trainer, self._rates, new / old if known else 1.0)  # type: ignore[operator]
+            known = isinstance(old, int | float) and isinstance(new, int | float) and old > 0
+            rescale_rates(self.trainer, self._rates, new / old if known else 1.0)
             self._resumed = None
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Save what is needed to rebuild model and data: class paths and plain arguments."""
         record: dict[str, Any] = {"version": __version__, "seed_everything": self.seed, "model": describe(self)}
         checkpoint[self.CHECKPOINT_HYPER_PARAMS_KEY] = record["model"]["init_args"]
-        if (datamodule := self._datamodule()) is not None:
+        if (datamodule := self.datamodule) is not None:
             record["data"] = describe(datamodule)
             checkpoint[datamodule.CHECKPOINT_HYPER_PARAMS_KEY] = record["data"]["init_args"]
         checkpoint["lightning_flows"] = record
@@ -267,15 +259,10 @@ class FlowModule(Recorded, LightningModule, ABC):
         weights_only: Literal[True] | None = True,
         **kwargs: Any,
     ) -> Any:
-        """Rebuild a model of this class from a checkpoint, of which only tensors and plain values are read.
+        """Rebuild a module of this class from a file, on the host or ``map_location``; kwargs override its arguments.
 
-        Args:
-            checkpoint_path: file path; URLs are refused.
-            map_location: device for the model; the host by default.
-            hparams_file: must be None; the arguments are in the checkpoint.
-            strict: whether all names must match; ``strict_loading`` by default.
-            weights_only: True or None.
-            kwargs: override arguments in the checkpoint.
+        Only tensors and plain values are read. Raises: CheckpointError, and UsageError for another ``hparams_file`` or
+        ``weights_only``.
         """
         if hparams_file is not None or weights_only is False:
             raise UsageError("expected hparams_file=None and weights_only=True: a checkpoint has its own arguments")
@@ -287,38 +274,7 @@ class FlowModule(Recorded, LightningModule, ABC):
         model.load_state_dict(checkpoint["state_dict"], strict=strict)
         return model if map_location is None else model.to(map_location)
 
-    def _has_own_optimizer(self) -> bool:
-        return type(self).configure_optimizers is FlowModule.configure_optimizers
-
-    def _datamodule(self) -> Any:
+    @property
+    def datamodule(self) -> Any:
+        """The data that the trainer was given, or None."""
         return getattr(self.attached, "datamodule", None)
-
-
-def built(factory: Any, event_shape: Sequence[int] | None, kind: type) -> Any:
-    """A component: an instance as it is, or what a factory makes of the event shape.
-
-    Raises: InputTypeError if it is no ``kind``, and ShapeError if an instance is of other events.
-    """
-    if isinstance(factory, kind):
-        made, event_shape = factory, factory.event_shape if event_shape is None else event_shape
-    elif event_shape is None:
-        raise ShapeError(f"expected an event_shape for {factory}, which is no {kind.__name__} yet; got None")
-    else:
-        made = factory(tuple(event_shape))
-    if not isinstance(made, kind):
-        raise InputTypeError(f"expected a {kind.__name__}, or a function of the event shape that gives one; got {made}")
-    if tuple(made.event_shape) != tuple(event_shape):
-        raise ShapeError(f"expected a {kind.__name__} of events {tuple(event_shape)}; got one of {made.event_shape}")
-    return made
-
-
-def _use_fast_kernels(optimizer: torch.optim.Optimizer, *, mixed: bool) -> None:
-    """Set the fastest form of the update where the user has chosen none.
-
-    Updating some hundred small tensors one by one would take a quarter of the step of a flow on graphs. Fused Adam
-    would unscale the gradients of 16-mixed itself, so Lightning refuses to clip gradients with it in mixed precision.
-    """
-    form = "fused" if isinstance(optimizer, torch.optim.Adam) and not mixed else "foreach"
-    for group in optimizer.param_groups:
-        if form in group and group.get("fused") is None and group["foreach"] is None:
-            group[form] = True

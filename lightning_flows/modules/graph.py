@@ -12,7 +12,8 @@ from lightning_flows.errors import UsageError
 from lightning_flows.flows import GraphFlow
 from lightning_flows.functional.graphs import Graph
 from lightning_flows.functional.streams import stream
-from lightning_flows.modules.base import PAPER_ADAM, Batch, FlowModule, built
+from lightning_flows.modules.base import Batch, FlowModule
+from lightning_flows.modules.components import PAPER_ADAM, built
 from lightning_flows.modules.metrics import MeanAndError
 from lightning_flows.modules.schedules import WarmupCosine
 
@@ -121,7 +122,7 @@ class GraphFlowModule(FlowModule):
 
     def on_test_epoch_end(self) -> None:
         """Log, and see where samples are."""
-        mixture = getattr(self._datamodule(), "graph_mixture", None)
+        mixture = getattr(self.datamodule, "graph_mixture", None)
         self.log_loss("test", self.test_loss)
         if self.test_gap.update_called:
             gap, error = self.test_gap.compute()
@@ -157,8 +158,8 @@ def scatter_plot(samples: Tensor) -> Tensor:
     figure = Figure(figsize=(4, 4), layout="constrained")
     canvas, axes = FigureCanvasAgg(figure), figure.subplots()
     nodes = samples[..., :2].detach().cpu().float()
-    axes.scatter(*nodes.flatten(0, 1).T, s=2, alpha=0.4, linewidths=0)
-    axes.scatter(*nodes[0].T, s=25, label="one graph")
+    for points, size, options in ((nodes.flatten(0, 1), 2, {"alpha": 0.4}), (nodes[0], 25, {"label": "one graph"})):
+        axes.scatter(points[:, 0], points[:, 1], size, linewidths=0, **options)
     axes.legend(loc="upper right", fontsize="small")
     axes.set(xlabel="first feature", ylabel="second feature", aspect="equal")
     canvas.draw()

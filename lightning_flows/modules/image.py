@@ -16,7 +16,8 @@ from lightning_flows.flows import Flow
 from lightning_flows.functional.bits import bits_per_dim
 from lightning_flows.functional.ranks import num_ranks, rank
 from lightning_flows.functional.streams import stream, stream_seed
-from lightning_flows.modules.base import PAPER_ADAM, Batch, FlowModule, built
+from lightning_flows.modules.base import Batch, FlowModule
+from lightning_flows.modules.components import PAPER_ADAM, built
 from lightning_flows.modules.metrics import MeanAndError
 from lightning_flows.modules.schedules import WarmupExponential
 
@@ -81,7 +82,7 @@ class ImageFlowModule(FlowModule):
             )
         noise = built(dequantization, made.event_shape, Dequantization)
         self.init_args |= {"flow": made, "dequantization": noise}
-        model = DequantizedFlow(made, noise).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        model = DequantizedFlow(made, noise).to(memory_format=torch.channels_last)
         super().__init__(
             model, made.event_shape, optimizer=optimizer, lr_scheduler=lr_scheduler, lr_interval=lr_interval
         )
@@ -160,7 +161,7 @@ class ImageFlowModule(FlowModule):
         if self.num_importance_samples:
             self.test_nll.update(self.loss_of(estimate.log_likelihood, batch))
             self.test_draws.update(estimate.num_draws)
-        if estimate.log_det_error is not None:
+        if estimate.log_det_error is not None and estimate.log_det_remainder is not None:
             self.test_log_det_error.update(-self.loss_of(estimate.log_det_error, batch))
             self.test_log_det_remainder.update(-self.loss_of(estimate.log_det_remainder, batch))
 

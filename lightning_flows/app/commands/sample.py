@@ -54,7 +54,6 @@ def sample(
     from lightning_flows.functional.graphs import Graph
     from lightning_flows.functional.streams import stream
     from lightning_flows.modules import GraphFlowModule, load_model
-    from lightning_flows.reporting.figures.graphs import nodes_figure
 
     target = chosen_device(device)
     flow = load_model(ckpt_path, model).to(target)
@@ -79,10 +78,7 @@ def sample(
         values = values.masked_fill(~structure.mask[..., None], torch.nan)
     shown = values[: max(1, MAX_PIXELS // ((values.shape[-1] + 2) * (values.shape[-2] + 2)))]
     with created_together(files, overwrite=overwrite) as opened:
-        if values.dtype == torch.uint8:
-            save_image(flow.draw(shown) / 255, opened[0], format="png")
-        else:
-            nodes_figure(shown).savefig(opened[0], format="png", dpi=100)
+        save_image(flow.draw(shown) / 255, opened[0], format="png")
         if npy:
             np.save(opened[1], values.numpy())
     if len(shown) < num:

@@ -12,13 +12,6 @@ GRID = 64
 LABELS = {"xlabel": "first feature", "ylabel": "second feature"}
 
 
-def nodes_figure(samples: Tensor) -> Figure:
-    """Nodes of graphs ``(B, N, 2)``, one graph marked."""
-    figure = Figure(figsize=(4, 4), layout="constrained")
-    _scatter(figure.subplots(), samples, "samples")
-    return figure
-
-
 def graph_figure(data: Tensor, samples: Tensor, log_prob: Callable[[Tensor], Tensor]) -> Figure:
     """Nodes of data and of samples, and the learned density of one node of a graph, given its other nodes.
 

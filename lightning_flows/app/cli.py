@@ -24,6 +24,8 @@ from lightning_flows.files import check_new_file
 from lightning_flows.training.signals import Interrupted, end_children, ended_by, ended_by_signals, is_first_process
 
 HELP = ("-h", "--help")
+PRINTING = {*HELP, "--print_config"}
+"""Options with which a command prints and does nothing else."""
 
 
 def main(args: Sequence[str] | None = None) -> None:
@@ -42,10 +44,10 @@ def main(args: Sequence[str] | None = None) -> None:
                 print(ended_by(ended.number), file=sys.stderr, flush=True)
             end_children()
             raise
-        except BrokenPipeError:  # such as of `--help | head`
-            sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - Python flushes it at exit
-            leave(1)
         except Exception as error:
+            if isinstance(error, BrokenPipeError) and (PRINTING & set(args) or args[0] not in TRAINER_COMMANDS):
+                sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - such as of `--help | head`; Python flushes at exit
+                leave(1)
             text = explain(error, args[0] if args else "")
             if text is not None and os.environ.get("LIGHTNING_FLOWS_DEBUG") != "1":
                 if is_first_to_fail():
@@ -78,8 +80,9 @@ def run(args: Sequence[str]) -> Any:
         )
         raise SystemExit(2)
     args = configs_first(find_configs(args))
-    if name == "predict" and not {*HELP, "--print_config"} & {arg.partition("=")[0] for arg in args}:
-        check_new_file(Path(value_of(args, "--out") or "predictions.csv"), overwrite="--overwrite" in args)
+    if name == "predict" and not PRINTING & {arg.partition("=")[0] for arg in args}:
+        overwrite = value_of(args, "--overwrite") in ("", "true", "yes")
+        check_new_file(Path(value_of(args, "--out") or "predictions.csv"), overwrite=overwrite)
     from lightning_flows.app.trainer_cli import TrainerCLI  # imports torch and Lightning, which takes seconds
 
     return TrainerCLI(args)

@@ -32,7 +32,7 @@ def default_trainer(**options: Any) -> Trainer:
     Args:
         options: arguments of the trainer; callbacks and plugins there replace defaults of the same kind.
 
-    Raises: UsageError for a count below 1 or a device that cannot compute in float64.
+    Raises: UsageError for options that Lightning would accept and fail on later.
     """
     check_trainer(options)
     return with_atomic_checkpoints(Trainer(**options | default_options(options)))
@@ -48,11 +48,9 @@ def with_atomic_checkpoints(trainer: Trainer) -> Trainer:
 def default_options(options: Mapping[str, Any]) -> dict[str, Any]:
     """Arguments of the trainer to replace: callbacks, progress and device."""
     callbacks = [NoSearchOnResume(), *_listed(options.get("callbacks")), RunSummary(), ResultTable(), TestRecorder()]
-    progress = options.get("enable_progress_bar") is not False and not _any(callbacks, AnyProgressBar)
-    console = get_console()
-    terminal = console.is_terminal or console.is_jupyter
-    if progress and not _any(callbacks, ProgressLines):
-        callbacks.append(ProgressBar() if terminal else ProgressLines())
+    progress, console = options.get("enable_progress_bar") is not False, get_console()
+    if progress and not _any(callbacks, AnyProgressBar) and not _any(callbacks, ProgressLines):
+        callbacks.append(ProgressBar() if console.is_terminal or console.is_jupyter else ProgressLines())
     if not _any(callbacks, Interruptible):
         callbacks.append(Interruptible())
     if options.get("enable_checkpointing") is False:
@@ -63,7 +61,7 @@ def default_options(options: Mapping[str, Any]) -> dict[str, Any]:
                 callbacks.append(kind())
     return {
         "callbacks": callbacks,
-        "enable_progress_bar": _any(callbacks, AnyProgressBar),
+        "enable_progress_bar": progress and _any(callbacks, AnyProgressBar),
         "accelerator": _accelerator(options.get("accelerator")),
     }
 

@@ -145,7 +145,7 @@ def _unknown_class(place: str, key: str, name: str) -> str:
     if section not in BASES:
         return f"{place} is {name}, which is not a value it takes"
     module, _, base = BASES[section].rpartition(".")
-    names = class_names(getattr(importlib.import_module(module), base))
+    names = [each for each in class_names(getattr(importlib.import_module(module), base)) if each != base]
     what = f"{place} is {name}, which is not a class" if name else f"{place} is empty"
     if close := _closest(name, names):
         return f"{what}; did you mean {close}?"

@@ -87,12 +87,12 @@ def _layers(name: str, inside: tuple[Path, ...] = ()) -> list[tuple[str, Config]
             raise ConfigError(f"{path} has itself as base: take the key base out of one of its configs")
         config = read_yaml(path)
     if config is not None and not isinstance(config, dict):
-        raise ConfigError(f"{path} holds no keys with values: give a YAML file such as {CONFIG_DIR / 'demo.yaml'}")
+        raise ConfigError(f"{path} has no keys with values: give a YAML file such as {CONFIG_DIR / 'demo.yaml'}")
     rest = {key: value for key, value in (config or {}).items() if key != "base"}
     bases = (config or {}).get("base") or []
     bases = [bases] if isinstance(bases, str) else bases
     if not isinstance(bases, list) or not all(isinstance(base, str) for base in bases):
-        raise ConfigError(f"{path} has a base that is no name of a file, nor a list of names: {str(bases)[:80]}")
+        raise ConfigError(f"{path} has a base that is not a file name, nor a list of names: {str(bases)[:80]}")
     below = [layer for base in bases for layer in _layers(base, (*inside, path))]
     return [*below, (json.dumps(rest, default=str) if bases else name, rest)] if rest or not bases else below
 

@@ -21,12 +21,12 @@ def read_yaml(path: Path) -> Any:
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
-            raise ConfigError(f"{path} is no regular file: give a YAML file")
+            raise ConfigError(f"{path} is not a regular file: give a YAML file")
         if status.st_size > MAX_BYTES:
             raise ConfigError(f"{path} has {status.st_size:,} bytes, and a config has at most {MAX_BYTES:,}")
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        raise ConfigError(f"{path} is no text in UTF-8: give a YAML file") from error
+        raise ConfigError(f"{path} is not UTF-8 text: give a YAML file") from error
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path} cannot be read ({getattr(error, 'strerror', None) or error})") from error
     return load_yaml(text, str(path))
@@ -46,7 +46,7 @@ def load_yaml(text: str, name: str) -> Any:
         where = f", line {mark.line + 1}" if mark else ""
         raise ConfigError(f"{name}{where}: {error.problem or error.context}") from error
     except (yaml.YAMLError, ValueError, RecursionError, TypeError) as error:
-        raise ConfigError(f"{name} is no YAML: {' '.join(str(error).split())[:200]}") from error
+        raise ConfigError(f"{name} is not YAML: {' '.join(str(error).split())[:200]}") from error
     _check_size(value, name)
     return value
 

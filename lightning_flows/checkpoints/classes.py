@@ -51,7 +51,7 @@ def find_class(class_path: str, named: Named = None) -> type:
         class_path: the path.
         named: classes that the user names, which may be of any package.
 
-    Raises: CheckpointError if it is neither trusted nor named, or is no class there.
+    Raises: CheckpointError if it is neither trusted nor named, or there is no class.
     """
     own = {public_path(kind): kind for kind in named_classes(named)}
     if class_path in own:

@@ -30,7 +30,7 @@ def read_file(path: str | Path) -> dict[str, Any]:
     """Load a checkpoint of any LightningModule on the host; errors are those of :func:`read_checkpoint`."""
     checkpoint = read_values(path)
     if "state_dict" not in checkpoint:
-        raise CheckpointError(f"{path} is a checkpoint of another program: give one that lightning_flows wrote")
+        raise CheckpointError(f"{path} is not a checkpoint of lightning_flows: give one that lightning_flows wrote")
     check_training(checkpoint, str(path))
     return checkpoint
 
@@ -49,7 +49,7 @@ def read_values(path: str | Path) -> dict[str, Any]:
     except Exception as error:  # a damaged file may raise anything
         raise _truncated(path) from error
     if not isinstance(checkpoint, dict):
-        raise CheckpointError(f"{path} is a checkpoint of another program: give one that lightning_flows wrote")
+        raise CheckpointError(f"{path} is not a checkpoint of lightning_flows: give one that lightning_flows wrote")
     check_values(checkpoint, str(path), size)
     return checkpoint
 
@@ -70,14 +70,14 @@ def _check_file(path: str | Path) -> int:
         best = next((p for p in (Path(path) / "checkpoints/best.ckpt", Path(path) / "best.ckpt") if p.is_file()), None)
         raise CheckpointError(f"{path} is a folder: give {best or 'a checkpoint in it'}")
     if not stat.S_ISREG(status.st_mode):
-        raise CheckpointError(f"{path} is no regular file: give the path of a checkpoint, such as {EXAMPLE}")
+        raise CheckpointError(f"{path} is not a regular file: give the path of a checkpoint, such as {EXAMPLE}")
     try:
         with Path(path).open("rb") as file:
             start = file.read(4)
     except OSError as error:
         raise _unreadable(path, error) from error
     if start != b"PK\x03\x04":
-        raise CheckpointError(f"{path} is no checkpoint: give one that fit wrote, such as {EXAMPLE}")
+        raise CheckpointError(f"{path} is not a checkpoint: give one that fit wrote, such as {EXAMPLE}")
     try:
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
@@ -86,7 +86,7 @@ def _check_file(path: str | Path) -> int:
     plain = sum(member.file_size for member in members if member.filename.endswith(".pkl"))
     if plain > MAX_PLAIN_BYTES or any(member.compress_type or member.file_size > status.st_size for member in members):
         raise CheckpointError(
-            f"{path} unpacks to more than it holds, or has more than {MAX_PLAIN_BYTES // 2**20} MiB beside tensors: "
+            f"{path} unpacks to more than it holds, or has more than {MAX_PLAIN_BYTES // 2**20} MiB besides tensors: "
             "give a checkpoint that fit wrote"
         )
     return status.st_size
@@ -96,7 +96,7 @@ EXAMPLE = "runs/NAME/version_0/checkpoints/best.ckpt"
 
 
 def _truncated(path: str | Path) -> CheckpointError:
-    return CheckpointError(f"{path} is truncated or no checkpoint: give a whole one")
+    return CheckpointError(f"{path} is truncated or not a checkpoint: give a whole one")
 
 
 def _unreadable(path: str | Path, error: OSError) -> CheckpointError:

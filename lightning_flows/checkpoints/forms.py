@@ -66,7 +66,7 @@ def check_training(checkpoint: Mapping[str, Any], path: str = "the checkpoint") 
 def check_record(checkpoint: Mapping[str, Any], path: str = "the checkpoint") -> None:
     """Raise CheckpointError unless a checkpoint describes its model and data as fit does."""
     if "lightning_flows" not in checkpoint:
-        raise CheckpointError(f"{path} is a checkpoint of another program: give one that lightning_flows wrote")
+        raise CheckpointError(f"{path} is not a checkpoint of lightning_flows: give one that lightning_flows wrote")
     record = checkpoint["lightning_flows"]
     strange = next((each for each in _leaves(record, path, MAX_RECORD_VALUES) if not isinstance(each, PLAIN)), None)
     problem = f"a {type(strange).__name__} in its record" if strange is not None else _record_problem(record)
@@ -112,7 +112,7 @@ def same_form(template: Any, value: Any, *, whole: bool = True) -> bool:
 
 def _training_problem(checkpoint: Mapping[str, Any]) -> str | None:
     if not all(isinstance(key, str) for key in checkpoint):
-        return "a key that is no text"
+        return "a key that is not a string"
     state = checkpoint.get("state_dict")
     if not isinstance(state, Mapping) or not all(isinstance(key, str) for key in state):
         return "no state_dict of tensors"
@@ -127,7 +127,7 @@ def _training_problem(checkpoint: Mapping[str, Any]) -> str | None:
             or isinstance(checkpoint.get(key), bool)
             or checkpoint.get(key, 0) < 0
         ):
-            return f"no whole number as {key}"
+            return f"no integer as {key}"
     try:
         if Version(checkpoint.get("pytorch-lightning_version", "2")) < Version("2"):
             return "the form of an older Lightning"
@@ -136,10 +136,10 @@ def _training_problem(checkpoint: Mapping[str, Any]) -> str | None:
     kinds = {"loops": Mapping, "callbacks": Mapping, "optimizer_states": list, "lr_schedulers": list}
     for key, kind in kinds.items():
         if key in checkpoint and not isinstance(checkpoint[key], kind):
-            return f"{key} of another form"
+            return f"a malformed {key}"
     parts = [*checkpoint.get("optimizer_states", []), *checkpoint.get("lr_schedulers", [])]
     if not all(isinstance(part, Mapping) for part in parts):
-        return "optimizer_states or lr_schedulers of another form"
+        return "malformed optimizer_states or lr_schedulers"
     return None
 
 
@@ -150,7 +150,7 @@ def _record_problem(record: Any) -> str | None:
     if not isinstance(version, str) or not re.fullmatch(r"[\w.+!-]{1,40}", version):
         return "no version in its record"
     if not isinstance(record.get("seed_everything"), int | None) or isinstance(record.get("seed_everything"), bool):
-        return "no whole number as seed"
+        return "no integer as seed"
     for name in ("model", "data"):
         if name not in record and name == "data":
             continue

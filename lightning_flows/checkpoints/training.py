@@ -186,7 +186,7 @@ def _shape(value: Any) -> Any:
 def _problem(optimizer: Optimizer, state: Mapping[str, Any]) -> str | None:
     groups, states = state.get("param_groups"), state.get("state")
     if not isinstance(states, Mapping) or not isinstance(groups, list):
-        return "another form"
+        return "a malformed form"
     if len(groups) != len(optimizer.param_groups):
         return f"{len(groups)} groups of parameters for {len(optimizer.param_groups)}"
     parameters: dict[int, Tensor] = {}
@@ -223,7 +223,7 @@ def _state_problem(kind: type, state: Any, parameter: Tensor) -> str | None:
             if torch.empty_like(value, device="meta").stride() != value.stride():  # fused kernels take it to be dense
                 return f"a {key} with gaps, or elements that share memory,"
         if key == "step" and not same_form(0.0, value):
-            return "a step that is no number"
+            return "a step that is not a number"
     return None
 
 

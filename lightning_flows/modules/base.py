@@ -48,7 +48,7 @@ class FlowModule(Recorded, LightningModule, ABC):
     :meth:`sample`, :meth:`draw` and :meth:`batch_size_of`.
 
     ``training_step`` returns ``{"loss": (), "terms": {name: (B,)}}``, the terms of log-probabilities in nats.
-    Logged for all: ``train/loss``, ``val/loss`` and ``test/loss``, beside the same value under its ``unit``.
+    Logged for all: ``train/loss``, ``val/loss`` and ``test/loss``, and the same value under its ``unit``.
 
     Args:
         model: what is trained.

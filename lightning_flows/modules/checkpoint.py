@@ -46,7 +46,9 @@ def load_component(checkpoint: dict[str, Any], section: str, base: type, named: 
     config = checkpoint["lightning_flows"][section]
     kind = find_class(config["class_path"], named)
     if not issubclass(kind, base):
-        raise CheckpointError(f"the checkpoint names {config['class_path']}, which is no {base.__name__}: give another")
+        raise CheckpointError(
+            f"the checkpoint names {config['class_path']}, which is not a {base.__name__}: give another one"
+        )
     return construct(kind, config["init_args"], lambda path: find_class(path, named))
 
 

@@ -15,12 +15,12 @@ PAPER_ADAM = partial(torch.optim.Adam, lr=1e-3, betas=(0.9, 0.99), eps=1e-7)
 def built(factory: Any, event_shape: Sequence[int] | None, kind: Any) -> Any:
     """A component: an instance as it is, or what a factory makes of the event shape.
 
-    Raises: InputTypeError if it is no ``kind``, and ShapeError if an instance is of other events.
+    Raises: InputTypeError if it is not a ``kind``, and ShapeError if an instance is of other events.
     """
     if isinstance(factory, kind):
         made, event_shape = factory, factory.event_shape if event_shape is None else event_shape
     elif event_shape is None:
-        raise ShapeError(f"expected an event_shape for {factory}, which is no {kind.__name__} yet; got None")
+        raise ShapeError(f"expected an event_shape for {factory}, which is not a {kind.__name__}; got None")
     else:
         made = factory(tuple(event_shape))
     if not isinstance(made, kind):

@@ -166,7 +166,7 @@ class ImageFlowModule(FlowModule):
             self.test_log_det_remainder.update(-self.loss_of(estimate.log_det_remainder, batch))
 
     def on_test_epoch_end(self) -> None:
-        """Log the bound and, where asked for, the likelihood with their standard errors."""
+        """Log the bound and, if requested, the likelihood, with their standard errors."""
         self.log_loss("test", self.test_loss, with_error=True)
         if self.num_importance_samples:
             mean, error = self.test_nll.compute()

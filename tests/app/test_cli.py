@@ -114,7 +114,7 @@ def test_a_checkpoint_in_a_config_is_read_as_one_on_the_command_line(
     (tmp_path / "test.yaml").write_text("ckpt_path: /etc/passwd\n")
     with pytest.raises(SystemExit):
         main(["test", f"--config={tmp_path / 'test.yaml'}"])
-    assert "error: /etc/passwd is no checkpoint" in capsys.readouterr().err
+    assert "error: /etc/passwd is not a checkpoint" in capsys.readouterr().err
 
 
 def test_the_last_checkpoint_given_counts_and_no_part_of_the_option_s_name(
@@ -122,7 +122,7 @@ def test_the_last_checkpoint_given_counts_and_no_part_of_the_option_s_name(
 ) -> None:
     with pytest.raises(SystemExit):
         main(["test", f"--ckpt_path={trained}", "--ckpt_path=/etc/passwd"])
-    assert "/etc/passwd is no checkpoint" in capsys.readouterr().err
+    assert "/etc/passwd is not a checkpoint" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         main(["test", f"--ckpt_pat={trained}"])
     assert "--ckpt_pat is not an option; did you mean --ckpt_path?" in capsys.readouterr().err

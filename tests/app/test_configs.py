@@ -124,13 +124,13 @@ BOMB = "a: &a [x, x]\n" + "".join(
         ("a: " + "[" * 3000 + "]" * 3000, "nested more than 40 levels"),
         ("a: " + "{b: " * 60 + "1" + "}" * 60, "nested more than 40 levels"),
         ("a: " + "x" * 2**21, "a config has at most"),
-        ("just text\n", "holds no keys"),
-        ("a: \0\n", "no YAML"),
-        ("base: [1, 2]\n", "a base that is no name of a file"),
+        ("just text\n", "has no keys"),
+        ("a: \0\n", "not YAML"),
+        ("base: [1, 2]\n", "a base that is not a file name"),
         ('base: "one\\0two"\n', "neither next to it nor packaged"),
         (f"base: {'x' * 5000}\n", "neither next to it nor packaged"),
-        ("base: /dev/zero\n", "no regular file"),
-        ("base: fifo\n", "no regular file"),
+        ("base: /dev/zero\n", "not a regular file"),
+        ("base: fifo\n", "not a regular file"),
         ("base: /etc/passwd\n", "passwd"),
     ],
 )
@@ -151,5 +151,5 @@ def test_a_config_made_to_exhaust_is_one_line(
 @pytest.mark.parametrize("name", ["/dev/zero", "fifo"])
 def test_what_is_no_file_is_not_read(name: str, here: Path) -> None:
     os.mkfifo(here / "fifo")
-    with pytest.raises(ConfigError, match="no regular file"):
+    with pytest.raises(ConfigError, match="not a regular file"):
         find_configs(["fit", "--config", name])

@@ -34,7 +34,7 @@ def own(tiny: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
     del sys.modules["own_flows"]
 
 
-def test_a_flow_of_one_s_own_is_used_where_it_is_named(own: Path, tmp_path: Path) -> None:
+def test_a_custom_flow_is_used_only_if_named(own: Path, tmp_path: Path) -> None:
     for refused in (lambda: load_model(own), lambda: run(["test", f"--ckpt_path={own}"])):
         with pytest.raises(CheckpointError, match=r"own_flows\.Narrow, a class that is not of .*--model"):
             refused()
@@ -47,7 +47,7 @@ def test_a_flow_of_one_s_own_is_used_where_it_is_named(own: Path, tmp_path: Path
     assert sample(str(own), str(tmp_path / "a.png"), num=1, model="own_flows.Narrow").is_file()
 
 
-def test_another_flow_may_stand_in_for_one_s_own(own: Path) -> None:
+def test_another_flow_replaces_a_custom_one(own: Path) -> None:
     """Its arguments are dropped with it; the weights are checked later."""
     args = with_checkpoint_config(["test", "--model.flow=CouplingFlow"], read_checkpoint(own))
     assert "own_flows" not in args[2]
@@ -73,7 +73,7 @@ def test_training_starts_from_weights_alone(
     assert last.trainer.global_step == 4  # a run that is there is resumed
 
 
-def test_weights_are_not_for_a_training_that_resumes_nor_another_model(trained: Path, tiny: list[str]) -> None:
+def test_weights_from_is_refused_when_resuming_and_for_another_model(trained: Path, tiny: list[str]) -> None:
     with pytest.raises(CheckpointError, match=r"is resumed, so that --weights_from .* has no effect"):
         run(["fit", *tiny, f"--ckpt_path={trained}", f"--weights_from={trained}"])
     with pytest.raises(CheckpointError, match="of another shape"):

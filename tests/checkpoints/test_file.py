@@ -25,7 +25,7 @@ def saved(checkpoint: Any, path: Path) -> Path:
     return path
 
 
-def test_what_is_no_checkpoint_is_said_in_a_line(
+def test_files_that_are_not_checkpoints_are_refused_in_one_line(
     trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     os.mkfifo(tmp_path / "fifo")
@@ -35,11 +35,11 @@ def test_what_is_no_checkpoint_is_said_in_a_line(
     cases = {
         trained.parents[1]: rf"is a folder: give {trained}",
         tmp_path: "is a folder: give a checkpoint in it",
-        tmp_path / "fifo": "is no regular file",
-        "/dev/zero": "is no regular file",
-        "/etc/passwd": "is no checkpoint",
-        tmp_path / "photo.jpg": "is no checkpoint",
-        tmp_path / "empty.ckpt": "is no checkpoint",
+        tmp_path / "fifo": "is not a regular file",
+        "/dev/zero": "is not a regular file",
+        "/etc/passwd": "is not a checkpoint",
+        tmp_path / "photo.jpg": "is not a checkpoint",
+        tmp_path / "empty.ckpt": "is not a checkpoint",
         tmp_path / "cut.ckpt": "truncated",
         tmp_path / "none.ckpt": "does not exist",
         "best": "does not exist",
@@ -168,7 +168,7 @@ def error_of(function: Callable[[], Any]) -> Exception | None:
 
 @pytest.fixture(scope="module")
 def resumable(tiny: list[str], tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """Model, data and a checkpoint from which a fit goes on; nothing of it is left to train."""
+    """Model, data and a checkpoint to resume from; nothing is left to train."""
     folder = tmp_path_factory.mktemp("resumable")
     cli = run(["fit", *tiny, "--trainer.logger=false", f"--trainer.default_root_dir={folder}"])
     cli.trainer.save_checkpoint(folder / "a.ckpt")

@@ -75,7 +75,7 @@ VALUES = {
 
 
 @pytest.mark.parametrize("name", VALUES)
-def test_arguments_come_back_from_a_checkpoint(name: str, tmp_path: Path) -> None:
+def test_arguments_are_restored_from_a_checkpoint(name: str, tmp_path: Path) -> None:
     made = Kinds(**{name: VALUES[name]})
     check_describable(made, "data")
     torch.save(describe(made)["init_args"], tmp_path / "a")
@@ -85,12 +85,12 @@ def test_arguments_come_back_from_a_checkpoint(name: str, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("value", [Path("a"), torch.nn.Linear(1, 1), lambda: 0, {1, 2}, np.zeros(3), torch.zeros(2)])
-def test_what_would_not_come_back_is_refused_by_name(value: Any) -> None:
+def test_values_that_would_be_lost_are_refused_by_name(value: Any) -> None:
     with pytest.raises(UsageError, match=r"data\.anything is of .*annotate anything with its type"):
         check_describable(Kinds(anything=value), "data")
 
 
-def test_arguments_that_a_subclass_gives_its_base_are_its_own_business() -> None:
+def test_arguments_that_a_subclass_passes_to_its_base_are_not_recorded() -> None:
     class Narrow(Kinds):
         def __init__(self, depth: int = 2) -> None:
             super().__init__(path=Path("fixed"))

@@ -1,4 +1,4 @@
-"""What a resumed fit takes from a hostile checkpoint beside the weights."""
+"""What a resumed fit takes from a hostile checkpoint besides the weights."""
 
 import copy
 from pathlib import Path
@@ -30,7 +30,7 @@ def moments(whole: dict[str, Any]) -> dict[str, Any]:
 HARM = {
     "a exp_avg of shape": lambda w: moments(w).update(exp_avg=torch.zeros(1)),
     "a exp_avg_sq of shape": lambda w: moments(w).update(exp_avg_sq=torch.zeros(10**6)),
-    "a step that is no number": lambda w: moments(w).update(step=torch.zeros(1000)),
+    "a step that is not a number": lambda w: moments(w).update(step=torch.zeros(1000)),
     "no exp_avg, as of another optimizer": lambda w: moments(w).pop("exp_avg"),
     "a exp_avg of torch.int64": lambda w: moments(w).update(exp_avg=torch.zeros_like(moments(w)["exp_avg"]).long()),
     "share memory": lambda w: moments(w).update(exp_avg=torch.zeros(1).expand(moments(w)["exp_avg"].shape)),
@@ -58,7 +58,7 @@ def test_a_state_of_another_shape_or_form_never_reaches_the_optimizer(
     assert "\n" not in str(info.value)
 
 
-def test_adamax_does_not_go_on_from_adam(states: dict[str, Any], tiny: list[str], tmp_path: Path) -> None:
+def test_adamax_does_not_resume_from_adam(states: dict[str, Any], tiny: list[str], tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"optimizer is Adam, and this run's Adamax: give --optimizer Adam"):
         resume(tiny, states, tmp_path, "--optimizer=Adamax")
 

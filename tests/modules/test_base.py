@@ -87,7 +87,7 @@ def test_a_flow_is_a_class_a_partial_or_an_instance() -> None:
     assert describe(by_instance) == describe(by_partial)
 
 
-def test_what_is_no_flow_of_that_shape_is_refused() -> None:
+def test_other_modules_and_shapes_are_refused() -> None:
     with pytest.raises(InputTypeError, match=r"expected a Flow, or a function of the .* that gives one; got Linear"):
         ImageFlowModule((1, 8, 8), lambda shape: nn.Linear(2, 2))
     with pytest.raises(ShapeError, match=r"expected a Flow of events \(1, 4, 4\); got one of \(1, 8, 8\)"):
@@ -276,7 +276,7 @@ def test_another_optimizer_or_schedule_does_not_resume(name: str, options: dict[
         )
 
 
-def test_what_a_checkpoint_could_not_give_back_is_refused_before_training(tmp_path: Path) -> None:
+def test_arguments_that_a_checkpoint_cannot_restore_are_refused_before_training(tmp_path: Path) -> None:
     run = trainer(tmp_path)
     with pytest.raises(UsageError, match=r"model\.optimizer is of .*function.* functools\.partial of a class"):
         run.fit(image_module(optimizer=lambda parameters: torch.optim.Adam(parameters)), Stripes())
@@ -318,7 +318,7 @@ class Logging(ImageFlowModule):
 
 
 @pytest.mark.parametrize("callback", [EarlyStopping, ModelCheckpoint])
-def test_a_metric_that_nobody_logs_is_refused_before_training(callback: type, tmp_path: Path) -> None:
+def test_an_unknown_monitored_metric_is_refused_before_training(callback: type, tmp_path: Path) -> None:
     run = trainer(tmp_path, callbacks=[callback(monitor="val_bpd")])
     with pytest.raises(UsageError, match="monitors val_bpd, which ImageFlowModule does not log: did you mean val/bpd"):
         run.fit(image_module(), Stripes())
@@ -326,7 +326,7 @@ def test_a_metric_that_nobody_logs_is_refused_before_training(callback: type, tm
 
 
 @pytest.mark.parametrize("callback", [EarlyStopping, ModelCheckpoint])
-def test_metrics_of_one_s_own_are_monitored_or_reported(callback: type, tmp_path: Path) -> None:
+def test_custom_metrics_are_monitored_or_reported(callback: type, tmp_path: Path) -> None:
     trainer(tmp_path, callbacks=[callback(monitor="mine")]).fit(image_module(kind=Logging), Stripes())
     with pytest.raises(Exception, match="mime") as info:
         trainer(tmp_path, callbacks=[callback(monitor="mime")]).fit(image_module(kind=Logging), Stripes())
@@ -336,7 +336,7 @@ def test_metrics_of_one_s_own_are_monitored_or_reported(callback: type, tmp_path
     assert "val/bpd" in message
 
 
-def test_each_step_logs_the_mean_of_all_ranks_only_when_due(batch, monkeypatch) -> None:
+def test_ranks_are_averaged_only_in_steps_that_are_logged(batch, monkeypatch) -> None:
     module, logged, reductions = image_module(), [], []
     loop = SimpleNamespace(total_batch_idx=0)
     run = SimpleNamespace(global_step=0, log_every_n_steps=2, fit_loop=loop)

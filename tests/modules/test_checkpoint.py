@@ -21,15 +21,15 @@ def huge(request: pytest.FixtureRequest, trained: Path, tmp_path: Path) -> Path:
 
 
 def test_a_model_far_larger_than_its_weights_is_not_built(huge: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    told = "far larger than the weights|multiples of 18446744073709551616"
-    with pytest.raises(FlowsError, match=told):
+    message = "far larger than the weights|multiples of 18446744073709551616"
+    with pytest.raises(FlowsError, match=message):
         load_model(huge)
     with pytest.raises(SystemExit):
         main(["test", f"--ckpt_path={huge}"])
-    assert re.search(told, capsys.readouterr().err)
+    assert re.search(message, capsys.readouterr().err)
 
 
-def test_an_evaluation_asks_nothing_of_the_loops(trained: Path, tmp_path: Path) -> None:
+def test_an_evaluation_ignores_the_loops_of_a_checkpoint(trained: Path, tmp_path: Path) -> None:
     whole = torch.load(trained, weights_only=True)
     whole["loops"]["test_loop"]["batch_progress"]["total"] = torch.tensor(0.0)
     torch.save(whole, tmp_path / "a.ckpt")

@@ -52,7 +52,7 @@ def like(tensor: Tensor, device: str) -> Tensor:
 
 
 def move(module: nn.Module, device: str) -> None:
-    """Make parameters and buffers, and nothing else, anew on a device, as ``to`` would."""
+    """Replace parameters and buffers, and nothing else, by ones on a device, as ``to`` would."""
     for layer in module.modules():
         for name, parameter in layer._parameters.items():
             if parameter is not None:

@@ -57,12 +57,12 @@ def test_a_flow_of_one_vector_takes_no_padding():
         KINDS["coupling"]().training_step(items(sizes=[2, 4]), 0)
 
 
-def test_images_are_no_graphs():
+def test_images_are_refused_as_graphs():
     with pytest.raises(ShapeError, match=r"expected graphs of shape \(N, F\); got \(3, 8, 8\)"):
         graph_module((3, 8, 8))
 
 
-def test_numbers_that_make_no_sense_are_refused():
+def test_invalid_numbers_are_refused():
     with pytest.raises(UsageError, match="expected num_test_samples of at least 0; got -1"):
         graph_module(num_test_samples=-1)
 
@@ -127,7 +127,7 @@ def test_a_checkpoint_gives_the_flow_back(tmp_path):
     assert np.array_equal(*samples)
 
 
-def test_partials_of_graph_flows_are_flows_too():
+def test_flows_are_given_as_partials():
     assert GraphFlowModule((9, 2), partial(SetAutoregressiveFlow, **GRAPH)).event_shape == (9, 2)
 
 

@@ -124,7 +124,7 @@ def test_a_training_step_is_the_mean_bound_of_its_noise() -> None:
     ("name", "values"),
     [("num_importance_samples", [-1, -5]), ("importance_error", [0.0, torch.nan]), ("eval_chunk_size", [0, -1])],
 )
-def test_numbers_that_make_no_sense_are_refused(name: str, values: list[float]) -> None:
+def test_invalid_numbers_are_refused(name: str, values: list[float]) -> None:
     for value in values:
         with pytest.raises(UsageError, match=f"expected .*{name}.*; got .*{value}"):
             image_module(**{name: value})

@@ -31,7 +31,7 @@ def test_a_cosine_ends_at_zero() -> None:
     assert [found[t] for t in (0, 49, 500, 1000)] == pytest.approx(expected, abs=1e-9)
 
 
-def test_without_a_length_only_the_warmup_is_left() -> None:
+def test_without_total_steps_only_the_warmup_remains() -> None:
     assert rates(WarmupCosine, 5, warmup_steps=2) == [0.5, 1, 1, 1, 1]
 
 
@@ -65,6 +65,6 @@ def test_when_a_schedule_steps() -> None:
         (WarmupExponential, {"decay": 1.1}), (WarmupCosine, {"warmup_steps": -1}), (WarmupCosine, {"total_steps": 0}),
     ],
 )  # fmt: skip
-def test_numbers_that_make_no_sense_are_refused(kind, options) -> None:
+def test_invalid_numbers_are_refused(kind, options) -> None:
     with pytest.raises(UsageError, match=f"expected .*{next(iter(options))}.*; got"):
         rates(kind, 1, **options)

@@ -21,7 +21,7 @@ from lightning_flows.training.run_folder import RECORD, state_of
 
 STOPS = (signal.SIGTERM, signal.SIGINT)
 KILL_AFTER = 15.0
-"""Seconds that runs have to write a checkpoint and end once they are asked to."""
+"""Seconds that runs have to write a checkpoint and exit after a signal."""
 
 
 class Trainings:
@@ -69,7 +69,7 @@ class Trainings:
         """Train and test the missing runs; after a failure no further run starts.
 
         Raises: UsageError or DataError if a run fails or is stopped, or if a folder holds a run with other settings; on
-        a signal, whatever the previous handler raises, or SystemExit.
+        a signal, the exception of the previous handler, or SystemExit.
         """
         every = dict.fromkeys((name, seed) for seed in seeds for name in self.experiments)
         todo = [(name, seed) for name, seed in every if not self._is_tested(name, seed)]
@@ -132,7 +132,7 @@ class Trainings:
         options += [f"--seed_everything={seed}", f"{logger}.save_dir={self.runs}", f"{logger}.name={folder.name}"]
         self._run(folder.name, "fit", *options, "--ckpt_path=last")
         if (state := _state(folder)) != "finished":
-            raise UsageError(f"`fit` of {folder.name} is {state}, not finished: start the same command again to go on")
+            raise UsageError(f"`fit` of {folder.name} is {state}, not finished: run the same command again to resume")
         best = max(folder.glob("version_*/checkpoints/best.ckpt"), key=os.path.getmtime, default=None)
         if best is None:
             raise DataError(f"expected a checkpoint below {folder}; got none: look at what fit printed")
@@ -161,7 +161,7 @@ class Trainings:
         if self._stopped:
             raise UsageError(f"`{args[0]}` of {name} was stopped")
         if process.returncode:
-            raise UsageError(f"`{args[0]}` of {name} ended with status {process.returncode}: what it printed tells why")
+            raise UsageError(f"`{args[0]}` of {name} ended with status {process.returncode}: see its output")
 
     def _is_tested(self, name: str, seed: int) -> bool:
         """Whether the best checkpoint of a finished run is tested.

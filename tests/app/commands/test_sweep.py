@@ -37,7 +37,7 @@ def write(log: Path, body: str) -> None:
     (log.parent / "process").write_text(f"#!/bin/sh\nexec 3>>{log}\n{body}\n")
 
 
-def test_other_settings_are_other_runs(tmp_path: Path) -> None:
+def test_other_settings_have_other_folders(tmp_path: Path) -> None:
     several = trainings(tmp_path, "conv1x1", overlays=["size/cpu.yaml", "my/own.yaml"], images="some/images.tar")
     assert several.folder("conv1x1", 3) == tmp_path / "conv1x1_cpu_own_images_seed3"
     assert trainings(tmp_path, "csf_variational").folder("csf_variational", 0) == tmp_path / "csf_variational_cpu_seed0"
@@ -45,7 +45,7 @@ def test_other_settings_are_other_runs(tmp_path: Path) -> None:
     assert trainings(tmp_path).folder(NAME, 0) == tmp_path / "mog4_gnf_seed0"
 
 
-def test_a_run_that_fails_stops_those_beside_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_that_fails_stops_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     started = []
 
     def fit_and_test(name: str, seed: int) -> None:
@@ -61,26 +61,26 @@ def test_a_run_that_fails_stops_those_beside_it(tmp_path: Path, monkeypatch: pyt
     assert len(started) < 10
 
 
-def test_lines_of_runs_at_once_begin_with_their_names(tmp_path: Path, log: Path, capfd) -> None:
+def test_output_of_parallel_runs_is_prefixed_with_their_names(tmp_path: Path, log: Path, capfd) -> None:
     both = f"echo up >&3; while [ $(grep -c up {log}) -lt 2 ]; do sleep 0.01; done"
     write(log, rf"{both}; echo going; printf 'caf\351\n' >&2; exit 3")
     with pytest.raises(UsageError, match=r"`fit` of mog4_gnf_seed\d ended with status 3"):
         trainings(tmp_path, jobs=2).run([0, 1])
-    out, told = capfd.readouterr()
+    out, err = capfd.readouterr()
     assert out == ""
-    assert told.count("run 1 of 2: mog4_gnf, seed 0") == 1
+    assert err.count("run 1 of 2: mog4_gnf, seed 0") == 1
     for seed in (0, 1):
-        lines = [line for line in told.splitlines() if line.startswith(f"mog4_gnf_seed{seed}")]
+        lines = [line for line in err.splitlines() if line.startswith(f"mog4_gnf_seed{seed}")]
         assert lines == [f"mog4_gnf_seed{seed}: going", f"mog4_gnf_seed{seed}: caf\N{REPLACEMENT CHARACTER}"]
 
 
-def test_one_run_alone_has_the_terminal_and_leaves_the_standard_output_free(tmp_path: Path, log: Path, capfd) -> None:
+def test_a_single_run_writes_to_stderr_only(tmp_path: Path, log: Path, capfd) -> None:
     write(log, "echo going; exit 3")
     with pytest.raises(UsageError):
         trainings(tmp_path).run([0])
-    out, told = capfd.readouterr()
+    out, err = capfd.readouterr()
     assert out == ""
-    assert "\ngoing\n" in told
+    assert "\ngoing\n" in err
 
 
 SETTINGS = load_configs(*(layer for layer in EXPERIMENTS[4][NAME].layers if not layer.startswith("--")))
@@ -111,7 +111,7 @@ def leave(log: Path, write_run) -> Callable[..., Path]:
     return prepare
 
 
-def test_each_run_is_made_once_and_tested(tmp_path: Path, log: Path, leave, capfd) -> None:
+def test_each_run_is_trained_and_tested_once(tmp_path: Path, log: Path, leave, capfd) -> None:
     leave()
     trainings(tmp_path).run([0, 0])
     trainings(tmp_path).run([0])
@@ -120,16 +120,16 @@ def test_each_run_is_made_once_and_tested(tmp_path: Path, log: Path, leave, capf
 
 
 @pytest.mark.parametrize("state", ["stopped", "running", "failed"])
-def test_a_training_that_was_stopped_is_not_tested(state: str, tmp_path: Path, log: Path, leave) -> None:
-    """It ends with status 0 where somebody asked it to, and has a best checkpoint so far."""
+def test_a_stopped_run_is_not_tested(state: str, tmp_path: Path, log: Path, leave) -> None:
+    """It exits with status 0 after a signal, and has a best checkpoint so far."""
     leave(state)
-    with pytest.raises(UsageError, match=f"`fit` of mog4_gnf_seed0 is {state}, not finished: start the same command"):
+    with pytest.raises(UsageError, match=f"`fit` of mog4_gnf_seed0 is {state}, not finished: run the same command"):
         trainings(tmp_path).run([0])
     assert log.read_text().split() == ["fit"]
 
 
 @pytest.mark.parametrize("what", ["stopped", "last.ckpt", "empty"])
-def test_a_test_of_something_else_is_no_test_of_the_run(what: str, tmp_path: Path, log: Path, leave) -> None:
+def test_tests_of_other_checkpoints_do_not_count(what: str, tmp_path: Path, log: Path, leave) -> None:
     folder = leave(checkpoint="last.ckpt" if what == "last.ckpt" else "best.ckpt")
     trainings(tmp_path).run([0])
     if what == "stopped":
@@ -143,7 +143,7 @@ def test_a_test_of_something_else_is_no_test_of_the_run(what: str, tmp_path: Pat
 @pytest.mark.parametrize(
     "key", ["model.flow.width", "model.flow.exponential", "optimizer.lr", "data.mixture", "seed_everything"]
 )
-def test_a_run_of_other_settings_is_not_taken_for_the_configs(key: str, tmp_path: Path, log: Path, leave) -> None:
+def test_a_run_with_other_settings_is_refused(key: str, tmp_path: Path, log: Path, leave) -> None:
     folder = leave()
     trainings(tmp_path).run([0])
     config = yaml.safe_load((folder / "config.yaml").read_text())
@@ -174,7 +174,7 @@ def stop(runs: Path, log: Path, jobs: int, *numbers: signal.Signals) -> BaseExce
     asking = threading.Thread(target=ask)
     asking.start()
     try:
-        with pytest.raises(BaseException) as error:  # noqa: PT011 - whatever ends it
+        with pytest.raises(BaseException) as error:  # noqa: PT011 - any ending
             trainings(runs, jobs=jobs).run(range(5))
     finally:
         asking.join()
@@ -205,14 +205,14 @@ def test_a_second_signal_kills(number: signal.Signals, tmp_path: Path, log: Path
     assert log.read_text().split() == ["up", "deaf"]
 
 
-def test_those_that_do_not_end_are_killed(tmp_path: Path, log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_runs_that_ignore_the_signal_are_killed(tmp_path: Path, log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(log, DEAF)
     monkeypatch.setattr("lightning_flows.app.commands.sweep.KILL_AFTER", 0.2)
     assert isinstance(stop(tmp_path, log, 2, signal.SIGTERM), SystemExit)
     assert log.read_text().split().count("up") == 2
 
 
-def test_a_handler_around_it_says_how_it_ends(tmp_path: Path, log: Path) -> None:
+def test_the_previous_handler_decides_how_it_exits(tmp_path: Path, log: Path) -> None:
     def handler(number: int, frame: object) -> None:
         raise ZeroDivisionError
 
@@ -231,5 +231,5 @@ def test_a_handler_around_it_says_how_it_ends(tmp_path: Path, log: Path) -> None
         ("a.b.CSF", "CSF", False), ("a.CSF", "a.CouplingFlow", True), ([1], [2], False),
     ],
 )  # fmt: skip
-def test_values_are_compared_whatever_their_notation(wanted: object, found: object, differ: bool) -> None:
+def test_values_are_compared_independently_of_notation(wanted: object, found: object, differ: bool) -> None:
     assert _differ(wanted, found) == differ

@@ -32,11 +32,11 @@ def test_one_command_trains_what_is_missing_and_prints_the_table(tmp_path, capfd
     monkeypatch.setitem(EXPERIMENTS, 1, {name: EXPERIMENTS[1][name] for name in ("conv1x1", "emerging")})
     options = ["table", "1", f"--runs={tmp_path}/runs", "--seeds=[5]", f'--overlays=["size/cpu_glow.yaml","{overlay}"]']
     main([*options, "--fit=true"])
-    first, told = capfd.readouterr()
-    assert "run 2 of 2: emerging, seed 5" in told
-    assert re.search(r"^1 of 2 runs done, 0:0\d:\d\d left$", told, re.MULTILINE)
-    assert "2 of 2 runs done" in told
-    assert first.startswith("|")  # what is told goes elsewhere
+    first, err = capfd.readouterr()
+    assert "run 2 of 2: emerging, seed 5" in err
+    assert re.search(r"^1 of 2 runs done, 0:0\d:\d\d left$", err, re.MULTILINE)
+    assert "2 of 2 runs done" in err
+    assert first.startswith("|")  # messages go to stderr
     assert "| 1x1 | 1 |" in first
     assert "| emerging | 1 |" in first
     tests = list(tmp_path.glob("runs/*/version_0/tests.jsonl"))
@@ -66,13 +66,13 @@ def test_a_run_that_fails_stops_the_table(tmp_path: Path, capfd) -> None:
     assert "`fit` of conv1x1_cpu_nowhere_seed0 ended with status 1" in capfd.readouterr().err
 
 
-def test_one_bad_run_is_one_line_and_no_text_drives_the_terminal(write_run, tmp_path: Path, capsys) -> None:
+def test_a_broken_run_is_one_line_and_control_characters_are_escaped(write_run, tmp_path: Path, capsys) -> None:
     write_run("good", torch="2.0\x1b]0;evil\x07")
     os.mkfifo(write_run("bad\x1b[31m", seed=1) / "runtime.json")
     main(["table", "1", f"--runs={tmp_path}"])
-    out, told = capsys.readouterr()
+    out, err = capsys.readouterr()
     assert "| 1x1 | 1 |" in out
     assert r"torch 2.0\x1b]0;evil\x07" in out
-    assert told.startswith(f"left out: the run in {tmp_path}/bad\\x1b[31m/version_0 is broken: ")
-    assert told.count("\n") == 1
-    assert "\x1b" not in out + told
+    assert err.startswith(f"left out: the run in {tmp_path}/bad\\x1b[31m/version_0 is broken: ")
+    assert err.count("\n") == 1
+    assert "\x1b" not in out + err

@@ -36,14 +36,14 @@ def test_given_images_take_the_model_s_shape(trained: Path, image_tar: Path) -> 
 
 
 @pytest.mark.parametrize("class_path", [None, MOG, "lightning_flows.data.FashionMNISTDataModule"])
-def test_data_that_are_no_such_images(class_path: str | None, trained: Path, tmp_path: Path) -> None:
+def test_other_data_are_refused_as_images(class_path: str | None, trained: Path, tmp_path: Path) -> None:
     path = with_data(trained, tmp_path / "other.ckpt", class_path)
     with pytest.raises(CheckpointError, match=r"images of shape \(3, 32, 32\); got .*--images"):
         load_images(path, load_image_flow(path, "a test"))
 
 
 @pytest.mark.parametrize("class_path", ["foreign_data.Images", "lightning_flows.flows.ConvSylvesterFlow"])
-def test_data_of_other_classes_are_neither_made_nor_imported(
+def test_other_classes_are_neither_built_nor_imported(
     class_path: str, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "foreign_data.py").write_text("")
@@ -54,7 +54,7 @@ def test_data_of_other_classes_are_neither_made_nor_imported(
     assert "foreign_data" not in sys.modules
 
 
-def test_mixture_of_complete_graphs_alone(trained: Path, tmp_path: Path) -> None:
+def test_only_complete_graphs_have_a_mixture(trained: Path, tmp_path: Path) -> None:
     assert load_mixture(with_data(trained, tmp_path / "mog9.ckpt", MOG, mixture="mog9")).num_means == 9
     with pytest.raises(CheckpointError, match="complete and drawn from a mixture"):
         load_mixture(with_data(trained, tmp_path / "sizes.ckpt", MOG, sizes=[2, 3]))

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lightning_flows.functional import terms_needed
+from lightning_flows.functional.series import terms_needed
 from lightning_flows.nets.spectral_norm import SLACK, SpectralNorm
 from lightning_flows.transforms import ConvSylvester
 

@@ -1,4 +1,4 @@
-"""The ranks of a distributed run; alone without torch.distributed."""
+"""The ranks of a distributed run; a single one without torch.distributed."""
 
 import torch
 from torch import Tensor, distributed

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from lightning_flows.distributions import DiagonalGaussian, standard_normal_log_prob
 from lightning_flows.flows import Flow, GlowFlow
-from lightning_flows.functional import bits_per_dim
+from lightning_flows.functional.bits import bits_per_dim
 from lightning_flows.nets import ConvNet, DenseNet
 from lightning_flows.transforms import ActNorm, AffineCoupling, Compose, Conv1x1, Squeeze
 from tests import golden

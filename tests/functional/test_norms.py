@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from lightning_flows.functional import conv_norm_bound, matrix_norm_bound
+from lightning_flows.functional.norms import conv_norm_bound, matrix_norm_bound
 from tests.dense import conv_matrix, norm
 
 

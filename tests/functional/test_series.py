@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from lightning_flows.functional import linear_exponential, matrix_exponential, remainder_bound, terms_needed
+from lightning_flows.functional.series import linear_exponential, matrix_exponential, remainder_bound, terms_needed
 from tests.dense import conv_matrix, norm
 
 NORMS = [0.0, 0.5, 0.95, 1.5, 2.0, 2.5, 4.0, 7.0]

@@ -1,4 +1,4 @@
-"""Who sees whom, in float64; zeros are exact, as softmax gives unseen nodes a weight of zero."""
+"""Which nodes attend to which, in float64; zeros are exact, as softmax gives masked nodes a weight of zero."""
 
 import pytest
 import torch
@@ -30,9 +30,9 @@ def depends(function, x: Tensor) -> Tensor:
 @pytest.mark.parametrize("num_blocks", [1, 2])
 def test_each_block_reaches_one_neighbor_further(graph, num_blocks):
     net = GraphAttentionNet(2, 3, width=8, num_blocks=num_blocks, num_heads=2).double()
-    sees = graph.attention_mask()
-    sees = torch.ones(NODES, NODES) if sees is None else sees[0].float()
-    expected = torch.linalg.matrix_power(sees, num_blocks) > 0
+    attn_mask = graph.attention_mask()
+    attn_mask = torch.ones(NODES, NODES) if attn_mask is None else attn_mask[0].float()
+    expected = torch.linalg.matrix_power(attn_mask, num_blocks) > 0
     assert torch.equal(depends(lambda x: net(x, graph), draw(1, NODES, 2)), expected)
 
 
@@ -47,15 +47,15 @@ def test_equivariance(graph):
 
 def test_attention_formula():
     """Each head apart, softmax(Q Kᵀ/√d) V over what is seen; both parts are residual and normalized before."""
-    block, h, sees = AttentionBlock(6, 3).double(), draw(2, NODES, 6), Graph(PATH).attention_mask()
+    block, h, attn_mask = AttentionBlock(6, 3).double(), draw(2, NODES, 6), Graph(PATH).attention_mask()
     queries, keys, values = block.project(block.norm(h)).split(6, dim=-1)
     heads = []
     for head in (slice(0, 2), slice(2, 4), slice(4, 6)):
         scores = queries[..., head] @ keys[..., head].mT / 2**0.5
-        heads.append(scores.masked_fill(~sees, -torch.inf).softmax(-1) @ values[..., head])
+        heads.append(scores.masked_fill(~attn_mask, -torch.inf).softmax(-1) @ values[..., head])
     middle = h + block.join(torch.cat(heads, dim=-1))
     expected = middle + block.net(block.norm_net(middle))
-    torch.testing.assert_close(block(h, sees), expected, rtol=0, atol=1e-14)
+    torch.testing.assert_close(block(h, attn_mask), expected, rtol=0, atol=1e-14)
 
 
 def test_embedding_takes_features_with_their_sines_and_cosines():

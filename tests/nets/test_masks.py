@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from lightning_flows.functional import bits_per_dim
+from lightning_flows.functional.bits import bits_per_dim
 from lightning_flows.nets.masked_conv import causal_mask, channel_mask
 
 

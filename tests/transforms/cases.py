@@ -41,7 +41,7 @@ Module = TypeVar("Module", bound=nn.Module)
 
 SHAPE = (4, 3, 2)  # height and width differ, so that a mistaken axis shows
 
-ONE_CHANNEL = frozenset({"basis.transforms.0.vectors"})  # a reflection of one axis is −1, whatever its vector
+ONE_CHANNEL = frozenset({"basis.transforms.0.vectors"})  # a reflection of one axis is −1 for any vector
 HIDDEN = ("input.weight", "input.bias", "hidden.weight", "hidden.bias", "heads.weight")  # hidden from a lone value
 
 

@@ -17,7 +17,7 @@ SHAPE = (2, 4, 4)
 
 
 def block(dtype=torch.float64, **options) -> ResidualBlock:
-    """The same parameters whatever the options."""
+    """The same parameters for any options."""
     torch.manual_seed(0)
     net = perturb(LipschitzConvNet(SHAPE, 8).to(dtype), torch.randn(4, *SHAPE, dtype=dtype), noise=0.5)
     return ResidualBlock(net, **{"exact_dims": 0, **options}).eval()

@@ -1,4 +1,4 @@
-"""The graph convolution exponential, alone or before each of several transforms."""
+"""The graph convolution exponential, by itself and before each of several transforms."""
 
 from collections.abc import Callable, Sequence
 from functools import partial

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from lightning_flows.functional import conv_norm_bound
+from lightning_flows.functional.norms import conv_norm_bound
 from lightning_flows.reporting.figures.series import NORMS, random_kernels, series_terms, series_terms_figure
 
 

@@ -18,7 +18,7 @@ def batch(seed: int = 0) -> Tensor:
     return x * torch.tensor([0.1, 1, 30]) + torch.tensor([3.0, -1, 100])
 
 
-def started(x: Tensor, graph: Graph | None = None) -> GraphActNorm:
+def initialized(x: Tensor, graph: Graph | None = None) -> GraphActNorm:
     layer = GraphActNorm(3).double()
     layer(x, graph)
     return layer
@@ -39,8 +39,8 @@ def test_nodes_of_the_first_training_batch_are_normalized(mask):
 
 @torch.no_grad()
 def test_padding_counts_for_nothing_in_the_start():
-    layer = started(torch.where(MASK[..., None], batch(), 1e6), Graph(None, MASK))
-    alone = started(batch()[MASK][None])  # as one graph of all nodes
+    layer = initialized(torch.where(MASK[..., None], batch(), 1e6), Graph(None, MASK))
+    alone = initialized(batch()[MASK][None])  # as one graph of all nodes
     torch.testing.assert_close(layer.shift, alone.shift, rtol=0, atol=1e-12)
     torch.testing.assert_close(layer.log_scale, alone.log_scale, rtol=0, atol=1e-12)
 
@@ -73,8 +73,8 @@ def test_a_feature_that_does_not_vary_stays_finite(constant):
 def test_moments_are_those_of_all_ranks(monkeypatch):
     """Two ranks that happen to have the same batch."""
     monkeypatch.setattr(actnorm, "sum_over_ranks", lambda value: 2 * value)
-    layer = started(batch())
+    layer = initialized(batch())
     monkeypatch.undo()
-    alone = started(torch.cat([batch(), batch()]))
+    alone = initialized(torch.cat([batch(), batch()]))
     torch.testing.assert_close(layer.shift, alone.shift, rtol=0, atol=1e-12)
     torch.testing.assert_close(layer.log_scale, alone.log_scale, rtol=0, atol=1e-12)

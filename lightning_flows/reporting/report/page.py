@@ -5,10 +5,11 @@ import io
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 from PIL import Image
 
@@ -42,6 +43,15 @@ def report_page(runs: Sequence[Run], title: str) -> Report:
     by_experiment: dict[str, list[Run]] = {}
     for run in runs:
         by_experiment.setdefault(run.experiment, []).append(run)
+    found = [_experiment(name, group) for name, group in by_experiment.items()]
+    html = _template().render(
+        title=title, date=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC", version=__version__, experiments=found
+    )
+    return Report(html, sum(bool(run["problems"]) for experiment in found for run in experiment["runs"]))
+
+
+@cache
+def _template() -> Template:
     environment = Environment(
         loader=PackageLoader("lightning_flows.reporting.report", "templates"),
         autoescape=True,
@@ -50,11 +60,7 @@ def report_page(runs: Sequence[Run], title: str) -> Report:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    found = [_experiment(name, group) for name, group in by_experiment.items()]
-    html = environment.get_template("report.html").render(
-        title=title, date=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC", version=__version__, experiments=found
-    )
-    return Report(html, sum(bool(run["problems"]) for experiment in found for run in experiment["runs"]))
+    return environment.get_template("report.html")
 
 
 def printable(value: Any) -> Any:

@@ -34,7 +34,8 @@ class SpectralNorm(nn.Module):
     on construction, and steps in train mode where ``update`` asks for it. A 1x1 kernel acts on each pixel separately,
     so its vector has no spatial axes. The gradient flows through σ.
 
-    Several convolutions of one input may share a kernel: its outputs are split into ``groups``, each normalized separately.
+    Several convolutions of one input may share a kernel: its outputs are split into ``groups``, each normalized on its
+    own.
 
     Args:
         kernel: initial kernel ``(groups * C_out, C_in, h, w)``.

@@ -27,7 +27,8 @@ EXPORTS = {
         "ResidualFlow",
         "SetAutoregressiveFlow",
     ),
-    "functional": ("Graph", "bits_per_dim"),
+    "functional.bits": ("bits_per_dim",),
+    "functional.graphs": ("Graph",),
     "modules": ("FlowModule", "GraphFlowModule", "ImageFlowModule", "load_flow", "load_model"),
     "transforms": (
         "ActNorm",
@@ -43,7 +44,7 @@ EXPORTS = {
         "Transform",
     ),
 }
-"""Names that this package exports, by the subpackage that defines them."""
+"""Names that this package exports, by their module or subpackage."""
 
 __all__ = ["__version__", *sorted(name for names in EXPORTS.values() for name in names)]
 

@@ -14,7 +14,6 @@ from lightning.pytorch import Callback, Trainer, seed_everything
 from torch import distributed
 
 from lightning_flows.app.default_trainer import default_trainer
-from lightning_flows.callbacks import EqualRanks
 from lightning_flows.data import GraphMoGDataModule, ImageDataModule
 from lightning_flows.data.datasets import ImageDataset
 from lightning_flows.modules import GraphFlowModule, ImageFlowModule
@@ -96,7 +95,7 @@ def trainer(devices: int, *callbacks: Callback, **options) -> Trainer:
 
 def main(folder: Path) -> None:
     for devices in (1, 2, 4):
-        callbacks = [Keep(folder / str(devices)), EqualRanks(), Broadcasts(folder / f"{devices}.txt")]
+        callbacks = [Keep(folder / str(devices)), Broadcasts(folder / f"{devices}.txt")]
         run = trainer(devices, *callbacks, max_steps=STEPS, gradient_clip_val=1.0, precision="64-true")
         run.fit(image_flow(), Noise(batch_size=GLOBAL_BATCH // devices, eval_batch_size=5))
     results = {}

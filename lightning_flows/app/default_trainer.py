@@ -13,6 +13,7 @@ from rich import get_console
 
 from lightning_flows.app.checks import check_trainer
 from lightning_flows.callbacks import (
+    EqualRanks,
     Interruptible,
     LastCheckpoint,
     NoSearchOnResume,
@@ -51,8 +52,7 @@ def default_options(options: Mapping[str, Any]) -> dict[str, Any]:
     progress, console = options.get("enable_progress_bar") is not False, get_console()
     if progress and not _any(callbacks, AnyProgressBar) and not _any(callbacks, ProgressLines):
         callbacks.append(ProgressBar() if console.is_terminal or console.is_jupyter else ProgressLines())
-    if not _any(callbacks, Interruptible):
-        callbacks.append(Interruptible())
+    callbacks += [kind() for kind in (EqualRanks, Interruptible) if not _any(callbacks, kind)]
     if options.get("enable_checkpointing") is False:
         callbacks = [callback for callback in callbacks if not isinstance(callback, Checkpoint)]
     else:

@@ -53,10 +53,10 @@ def __getattr__(name: str) -> Any:
     for home, names in EXPORTS.items():
         if name in names:
             return getattr(import_module(f"{__name__}.{home}"), name)
-        if name == home:
-            return import_module(f"{__name__}.{home}")
+        if name == home.partition(".")[0]:
+            return import_module(f"{__name__}.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__, *EXPORTS})
+    return sorted({*globals(), *__all__, *(home.partition(".")[0] for home in EXPORTS)})

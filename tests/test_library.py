@@ -33,8 +33,10 @@ def test_names_are_those_of_their_modules(home: str, name: str) -> None:
 
 
 def test_subpackages_are_attributes() -> None:
-    code = "import lightning_flows; print(lightning_flows.transforms.Flip.__name__)"
-    assert run(code) == "Flip\n"
+    code = (
+        "import lightning_flows; print(lightning_flows.transforms.Flip.__name__, lightning_flows.functional.__name__)"
+    )
+    assert run(code) == "Flip lightning_flows.functional\n"
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:

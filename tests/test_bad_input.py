@@ -103,7 +103,7 @@ def test_refused_before_anything_starts(
     assert not list(tmp_path.rglob("*.ckpt"))
 
 
-def test_no_checkpoints_if_none_are_wanted(tiny: list[str], tmp_path: Path) -> None:
+def test_enable_checkpointing_false_writes_none(tiny: list[str], tmp_path: Path) -> None:
     folder = f"--trainer.logger.init_args.save_dir={tmp_path}"
     main(["fit", *tiny, folder, "--trainer.enable_checkpointing=false", "--trainer.accelerator=cpu"])
     assert not list(tmp_path.rglob("*.ckpt"))

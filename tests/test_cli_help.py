@@ -27,7 +27,7 @@ def show(capsys: pytest.CaptureFixture[str], *args: str) -> str:
 
 
 def unexplained(text: str) -> list[str]:
-    """Options with fewer than three words beside them, those on type and default aside."""
+    """Options explained by fewer than three words, without type and default."""
     found = []
     for entry in re.split(r"\n  (?=[-a-z])", text)[1:]:
         line = re.sub(r"\((required, )?type:.*", "", " ".join(entry.split("\n\n")[0].split()))
@@ -38,7 +38,7 @@ def unexplained(text: str) -> list[str]:
     return found
 
 
-def test_an_option_without_help_would_be_found() -> None:
+def test_unexplained_options_are_found() -> None:
     text = "options:\n  -h, --help            Show this help message.\n  --width WIDTH  (type: int,\n   default: 3)\n"
     assert unexplained(text) == ["--width WIDTH "]
 

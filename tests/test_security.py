@@ -88,9 +88,7 @@ def test_the_list_above_is_complete() -> None:
         "model: {init_args: {flow: {init_args: {num_levels: !!python/object/apply:subprocess.Popen [[touch, MADE]]}}}}",
     ],
 )
-def test_a_config_builds_nothing_but_what_belongs_there(
-    config: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_config_builds_only_expected_classes(config: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     made, path = tmp_path / "made", tmp_path / "evil.yaml"
     path.write_text(config.replace("MADE", str(made)))
     assert refused(["fit", "--config=demo.yaml", f"--config={path}"], capsys)
@@ -122,7 +120,7 @@ RECORDS: list[tuple[tuple[str, ...], Any]] = [
 
 
 @pytest.mark.parametrize("number", range(len(RECORDS)))
-def test_a_record_builds_no_other_class_at_any_depth(
+def test_a_record_builds_only_expected_classes_at_any_depth(
     number: int, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Refused by all that build from a record, in a line."""
@@ -146,7 +144,7 @@ def test_a_record_builds_no_other_class_at_any_depth(
     assert not list(tmp_path.glob("MADE*"))
 
 
-def test_a_record_nested_without_end_is_refused(trained: Path, tmp_path: Path) -> None:
+def test_a_deeply_nested_record_is_refused(trained: Path, tmp_path: Path) -> None:
     checkpoint = torch.load(trained, weights_only=True)
     arguments = checkpoint["lightning_flows"]["model"]["init_args"]
     for _ in range(100):
@@ -156,7 +154,7 @@ def test_a_record_nested_without_end_is_refused(trained: Path, tmp_path: Path) -
         load_model(tmp_path / "deep.ckpt")
 
 
-def test_the_folder_of_a_run_is_read_without_running_code(tmp_path: Path) -> None:
+def test_run_folders_are_read_without_running_code(tmp_path: Path) -> None:
     made, run = tmp_path / "made", tmp_path / "runs/evil/version_0"
     (run / "checkpoints").mkdir(parents=True)
     for name in ("checkpoints/best.ckpt", "tests.jsonl", "events.out.tfevents.0", "runtime.json", "config.yaml"):
@@ -201,7 +199,7 @@ def evil(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.parametrize("how", ["file", "base", "inline"])
 @pytest.mark.parametrize("config", KEYS)
-def test_nothing_in_the_folder_of_a_run_is_imported_for_a_config(
+def test_configs_import_nothing_from_run_folders(
     config: str, how: str, evil: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = evil / "runs/evil/version_0/config.yaml"
@@ -226,7 +224,7 @@ def import_refused(module: str, args: list[str] | None = None) -> None:
         __import__(module)
 
 
-def test_where_the_payload_may_lie(evil: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_places_of_a_payload(evil: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run, made = evil / "runs/evil/version_0", evil / "made"
     import_refused("runs.evil.version_0.payload")
     (run / "config.yaml").unlink()
@@ -268,7 +266,7 @@ def test_compiled_and_zipped_modules_are_refused_too(evil: Path, monkeypatch: py
     assert not (evil / "made").exists()
 
 
-def test_modules_of_one_s_own_are_imported_with_all_that_they_import(evil: Path) -> None:
+def test_user_modules_may_import_others(evil: Path) -> None:
     (evil / "mypkg").mkdir()
     (evil / "mypkg/__init__.py").write_text("from mypkg.inner import X\n")
     (evil / "mypkg/inner.py").write_text("import mymod\nclass X: pass\n")
@@ -289,18 +287,18 @@ def test_modules_of_one_s_own_are_imported_with_all_that_they_import(evil: Path)
         ['--model={"class_path": "runs.evil.version_0.payload.X"}'],
     ],
 )
-def test_a_class_path_on_the_command_line_is_the_permission(args: list[str], evil: Path) -> None:
+def test_class_paths_on_the_command_line_are_permitted(args: list[str], evil: Path) -> None:
     with vetted_imports(["fit", *args]):
         __import__("runs.evil.version_0.payload")
     assert (evil / "made").exists()
 
 
 @pytest.mark.parametrize("args", [["--config=runs.evil.version_0.payload.X"], ["--out=runs.evil.version_0.payload.X"]])
-def test_other_options_are_no_permission(args: list[str], evil: Path) -> None:
+def test_class_paths_in_other_options_are_not_permitted(args: list[str], evil: Path) -> None:
     import_refused("runs.evil.version_0.payload", ["fit", *args])
 
 
-def test_a_module_in_the_working_folder_does_not_stand_in_for_an_installed_one(tmp_path: Path) -> None:
+def test_modules_in_the_working_folder_shadow_no_installed_ones(tmp_path: Path) -> None:
     for name in ("yaml", "torch", "sitecustomize", "jsonargparse"):
         (tmp_path / f"{name}.py").write_text(f"open({str(tmp_path / 'made')!r}, 'w').close()\n")
     package = Path(sys.modules["lightning_flows"].__file__).parents[1]
@@ -357,7 +355,7 @@ def test_a_url_is_not_read(number: int, pickled: Path) -> None:
     assert not pickled.with_name("made").exists()
 
 
-def test_a_plain_trainer_reads_no_code_either(pickled: Path) -> None:
+def test_a_plain_trainer_runs_no_code(pickled: Path) -> None:
     model = image_module((3, 32, 32), num_levels=1)
     trainer = Trainer(logger=False, enable_checkpointing=False, enable_progress_bar=False, accelerator="cpu")
     with pytest.raises(Exception, match="eights"):

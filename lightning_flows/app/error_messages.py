@@ -100,8 +100,8 @@ def _user_error(error: BaseException, again: str) -> str | None:
     if isinstance(error, FlowsError):
         return text
     if isinstance(error, OSError):  # a plain OSError without errno may be anything
-        told = error.errno is not None or isinstance(error, URLError) or type(error) is not OSError
-        return (text or type(error).__name__) if told else None
+        known = error.errno is not None or isinstance(error, URLError) or type(error) is not OSError
+        return (text or type(error).__name__) if known else None
     if isinstance(error, ModuleNotFoundError):
         return _missing_package(error)
     if isinstance(error, NotImplementedError) and (

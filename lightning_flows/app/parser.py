@@ -39,7 +39,7 @@ EXPECTED = r"Expected an? (?:<class ')?([\w.]+)(?:'>)?"
 
 
 def program() -> str:
-    """The command that started this process, as a person types it."""
+    """The command that started this process, as a user types it."""
     return "lightning-flows" if Path(sys.argv[0]).name == "lightning-flows" else "python -m lightning_flows"
 
 

@@ -16,7 +16,7 @@ from lightning_flows.errors import CheckpointError
 from lightning_flows.modules import load_model, read_checkpoint
 
 
-def test_fit_leaves_everything_in_the_run_folder(trained: Path) -> None:
+def test_fit_fills_the_run_folder(trained: Path) -> None:
     run_folder = trained.parents[1]
     assert (run_folder / "checkpoints/last.ckpt").is_file()
     assert list(run_folder.glob("events.out.tfevents.*"))
@@ -40,7 +40,7 @@ def test_evaluation_needs_the_checkpoint_alone(
     assert not list(tmp_path.iterdir())  # nothing is left behind
 
 
-def test_options_given_win_over_the_checkpoint_and_are_told(
+def test_options_override_the_checkpoint_and_are_reported(
     trained: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level("INFO"):
@@ -49,7 +49,7 @@ def test_options_given_win_over_the_checkpoint_and_are_told(
     assert "num_importance_samples: 0 in the checkpoint, 4 given; 4 is used" in caplog.text + capsys.readouterr().out
 
 
-def test_predict_writes_a_row_for_each_image(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_predict_writes_one_row_per_image(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     main(["predict", "--ckpt_path", str(trained), "--out", "scores.csv"])
     with Path("scores.csv").open() as file:
@@ -60,7 +60,7 @@ def test_predict_writes_a_row_for_each_image(trained: Path, tmp_path: Path, monk
         assert float(row["bpd"]) == pytest.approx(-float(row["log_likelihood"]) / (3072 * math.log(2)), rel=1e-5)
 
 
-def test_fit_starts_a_new_folder_and_last_goes_on_in_the_newest(tiny: list[str], tmp_path: Path) -> None:
+def test_last_resumes_in_the_newest_folder(tiny: list[str], tmp_path: Path) -> None:
     options = [*tiny, f"--trainer.logger.init_args.save_dir={tmp_path}"]
     first = run(["fit", *options, "--ckpt_path=last"]).trainer  # nothing to resume: starts
     assert first.global_step == 3
@@ -72,7 +72,7 @@ def test_fit_starts_a_new_folder_and_last_goes_on_in_the_newest(tiny: list[str],
     assert sorted(path.name for path in (tmp_path / "demo").iterdir()) == ["version_0", "version_1"]
 
 
-def test_a_given_learning_rate_wins_over_the_resumed_one(trained: Path, tiny: list[str], tmp_path: Path) -> None:
+def test_a_given_learning_rate_overrides_the_resumed_one(trained: Path, tiny: list[str], tmp_path: Path) -> None:
     options = [*tiny, f"--trainer.logger.init_args.save_dir={tmp_path}", "--trainer.max_epochs=2"]
     trainer = run(["fit", *options, f"--ckpt_path={trained}", "--optimizer.lr=0.125"]).trainer
     (group,) = trainer.optimizers[0].param_groups
@@ -80,7 +80,7 @@ def test_a_given_learning_rate_wins_over_the_resumed_one(trained: Path, tiny: li
     assert group["lr"] > 0.05
 
 
-def test_checkpoint_holds_only_tensors_and_plain_values(trained: Path) -> None:
+def test_checkpoints_contain_only_tensors_and_plain_values(trained: Path) -> None:
     record = read_checkpoint(trained)["lightning_flows"]
     assert record["model"]["class_path"] == "lightning_flows.modules.ImageFlowModule"
     assert record["data"]["init_args"]["batch_size"] == 8
@@ -105,9 +105,7 @@ def test_lightning_is_not_needed_for_the_transforms() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_a_checkpoint_in_a_config_is_read_as_one_on_the_command_line(
-    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_config_may_name_the_checkpoint(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "test.yaml").write_text(f"ckpt_path: {trained}\n")
     trainer = run(["test", f"--config={tmp_path / 'test.yaml'}", "--trainer.limit_test_batches=1"]).trainer
     assert "test/bpd" in trainer.callback_metrics
@@ -117,7 +115,7 @@ def test_a_checkpoint_in_a_config_is_read_as_one_on_the_command_line(
     assert "error: /etc/passwd is not a checkpoint" in capsys.readouterr().err
 
 
-def test_the_last_checkpoint_given_counts_and_no_part_of_the_option_s_name(
+def test_the_last_checkpoint_counts_and_options_are_not_abbreviated(
     trained: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit):
@@ -128,7 +126,7 @@ def test_the_last_checkpoint_given_counts_and_no_part_of_the_option_s_name(
     assert "--ckpt_pat is not an option; did you mean --ckpt_path?" in capsys.readouterr().err
 
 
-def test_differences_of_data_and_seed_are_told(trained: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_differences_of_data_and_seed_are_reported(trained: Path, caplog: pytest.LogCaptureFixture) -> None:
     options = ["--data.batch_size=4", "--seed_everything=3", "--trainer.limit_test_batches=1"]
     with caplog.at_level("INFO"):
         run(["test", f"--ckpt_path={trained}", *options])
@@ -136,7 +134,7 @@ def test_differences_of_data_and_seed_are_told(trained: Path, caplog: pytest.Log
     assert "seed_everything: 0 in the checkpoint, 3 given; 3 is used" in caplog.text
 
 
-def test_options_win_over_a_config_that_follows_them(trained: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_options_override_configs_in_any_order(trained: Path, caplog: pytest.LogCaptureFixture) -> None:
     config = trained.parents[1] / "config.yaml"
     options = [f"--ckpt_path={trained}", "--data.batch_size=4", "--trainer.limit_test_batches=1"]
     run(["test", *options, f"--config={config}"])
@@ -149,7 +147,7 @@ def test_an_evaluation_without_a_checkpoint_is_refused(subcommand: str, trained:
         run([subcommand, f"--config={trained.parents[1] / 'config.yaml'}"])
 
 
-def test_another_split_is_refused_unless_asked_for(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_split_is_refused_by_default(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(SamplePhotosDataModule, "split_arguments", lambda self: ("seed",), raising=False)
     options = ["test", f"--ckpt_path={trained}", "--data.seed=5", "--trainer.limit_test_batches=1"]
     with pytest.raises(CheckpointError, match=r"data\.seed is 5 for 0.*--allow_split_change=true"):
@@ -157,7 +155,7 @@ def test_another_split_is_refused_unless_asked_for(trained: Path, monkeypatch: p
     run([*options, "--allow_split_change=true"])
 
 
-def test_another_split_of_a_folder_that_has_moved_is_refused(
+def test_another_split_of_a_moved_folder_is_refused(
     trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(SamplePhotosDataModule, "split_arguments", lambda self: ("seed",), raising=False)
@@ -169,7 +167,7 @@ def test_another_split_of_a_folder_that_has_moved_is_refused(
         compare(read_checkpoint(tmp_path / "moved.ckpt"), model, data)
 
 
-def test_a_split_of_an_earlier_version_is_refused_unless_asked_for(
+def test_splits_of_earlier_versions_are_refused_by_default(
     trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(SamplePhotosDataModule, "split_arguments", lambda self: ("seed",), raising=False)

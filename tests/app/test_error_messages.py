@@ -182,10 +182,10 @@ def test_everyday_mistakes(
     with pytest.raises(SystemExit) as error:
         main(["fit", *tiny, "--trainer.accelerator=cpu", *folder, option])
     assert error.value.code == 1
-    told = capsys.readouterr().err
-    assert message in told
-    assert "Traceback" not in told
-    assert told[told.index("error: ") :].count("\n") == 1
+    output = capsys.readouterr().err
+    assert message in output
+    assert "Traceback" not in output
+    assert output[output.index("error: ") :].count("\n") == 1
 
 
 def test_any_terminal_encoding_prints_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

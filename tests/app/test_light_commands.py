@@ -50,10 +50,10 @@ def test_help_and_mistakes_need_no_torch(tmp_path: Path) -> None:
         env={"PYTHONPATH": str(Path(__file__).parents[2]), "COLUMNS": "120"}, check=False,
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
-    told = result.stdout.split("\0")
-    for (command, (message, status)), text in zip(COMMANDS.items(), told, strict=False):
+    output = result.stdout.split("\0")
+    for (command, (message, status)), text in zip(COMMANDS.items(), output, strict=False):
         assert message in text, (command, text)
         assert text.endswith(f"\n{status}"), (command, text)
         assert "Traceback" not in text, command
-    assert len(told) == len(COMMANDS) + 1
+    assert len(output) == len(COMMANDS) + 1
     assert {path.read_text() for path in tmp_path.glob("there.*")} == {"precious"}

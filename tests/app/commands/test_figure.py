@@ -119,7 +119,7 @@ def test_graphs(trained_graphs: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["samples", "interpolation", "nearest", "outliers", "graphs"])
-def test_a_checkpoint_that_is_missing_or_of_another_kind(
+def test_missing_checkpoints_and_other_kinds(
     name: str, trained: Path, trained_graphs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = f"--out={tmp_path}/figure.png"
@@ -130,7 +130,7 @@ def test_a_checkpoint_that_is_missing_or_of_another_kind(
     assert not list(tmp_path.iterdir())
 
 
-def test_a_flow_without_exponentials_has_no_terms(
+def test_a_flow_without_exponentials_is_refused(
     trained_graphs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     message = error(capsys, "4", f"--out={tmp_path}/figure.png", f"--ckpt_path={trained_graphs}")
@@ -154,9 +154,9 @@ def test_mistakes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 def test_on_a_full_disk_nothing_is_left(suffix: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / f"out/figure.{suffix}"
     with full_disk():
-        told = error(capsys, "2", f"--out={out}")
-    assert "could not be written (" in told
-    assert "start the same command again" in told
+        output = error(capsys, "2", f"--out={out}")
+    assert "could not be written (" in output
+    assert "start the same command again" in output
     assert not list(out.parent.iterdir())
     main(["figure", "2", f"--out={out}"])
     assert [path.name for path in out.parent.iterdir()] == [out.name]
@@ -174,9 +174,9 @@ def test_on_a_full_disk_nothing_is_left(suffix: str, tmp_path: Path, capsys: pyt
 def test_options_out_of_range(
     options: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    told = error(capsys, "2", f"--out={tmp_path}/out/a.png", *options)
-    assert message in told
-    assert told.count("\n") == 1
+    output = error(capsys, "2", f"--out={tmp_path}/out/a.png", *options)
+    assert message in output
+    assert output.count("\n") == 1
     assert not list(tmp_path.glob("out/*"))
 
 

@@ -45,7 +45,7 @@ def page(write_run, tmp_path: Path, capsys) -> str:
     return (tmp_path / "page.html").read_text(encoding="utf-8")
 
 
-def test_what_is_on_the_page(page: str) -> None:
+def test_contents_of_the_page(page: str) -> None:
     for text in ("Table 1", "3.285 ± 0.008", "4.000", "Newest samples", "0.500", "seed_everything: 0", "torch"):
         assert text in page
     assert page.count('<details class="run">') == 4
@@ -55,7 +55,7 @@ def test_what_is_on_the_page(page: str) -> None:
     assert "epoch_0000.png cannot be read as PNG" in missing
 
 
-def test_names_and_configs_are_text(page: str) -> None:
+def test_names_and_configs_are_escaped(page: str) -> None:
     tags = Tags(page).found
     assert not {"script", "iframe", "object", "link", "base", "form"} & {tag for tag, _ in tags}
     assert not [name for _, attributes in tags for name in attributes if name.startswith("on")]
@@ -64,7 +64,7 @@ def test_names_and_configs_are_text(page: str) -> None:
     assert "default-src 'none'" in page
 
 
-def test_nothing_comes_from_elsewhere(page: str) -> None:
+def test_the_page_loads_nothing(page: str) -> None:
     assert not re.search(r"https?://|url\(|@import", page)
     assert {attributes["href"][0] for tag, attributes in Tags(page).found if tag == "a"} <= {"#"}
 
@@ -75,7 +75,7 @@ def test_dark_and_narrow(page: str) -> None:
     assert page.count('<div class="wide"') == page.count("<table>") > 1
 
 
-def test_an_existing_file_is_kept(write_run, tmp_path: Path, capsys) -> None:
+def test_an_existing_file_is_kept_unless_overwritten(write_run, tmp_path: Path, capsys) -> None:
     write_run("a")
     out = tmp_path / "page.html"
     out.write_text("mine")

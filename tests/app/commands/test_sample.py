@@ -122,10 +122,10 @@ def test_on_a_full_disk_nothing_is_left(
     options += ["--num=400", "--npy=true", "--device=cpu", "--batch_size=400"]
     with full_disk(size), pytest.raises(SystemExit):
         main(options)
-    told = capsys.readouterr().err
-    assert "a.npy could not be written (" in told
-    assert "start the same command again" in told
-    assert "last" not in told
+    output = capsys.readouterr().err
+    assert "a.npy could not be written (" in output
+    assert "start the same command again" in output
+    assert "last" not in output
     assert not list((tmp_path / "out").iterdir())
     main(options)  # the same command is not refused then
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.npy", "a.png"]

@@ -6,7 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
-from lightning_flows.app.cli import main
+from lightning_flows.app.cli import main, run
 
 
 def fails(capsys: pytest.CaptureFixture[str], args: list[str], *, status: int = 1) -> str:
@@ -89,6 +89,7 @@ def test_mistyped_keys_of_a_config(
         (["--trainer.precision=bf16-true"], "precision bf16-true is not supported"),
         (["--trainer.max_time=10m"], "max_time is 10m: give days, hours, minutes and seconds"),
         (["--model.optimizer=SGD"], "--model.optimizer is not used: give --optimizer"),
+        (["--model.event_shape=[1, 8, 8]"], "--model.event_shape is not used: it follows from the data"),
         (['--config={"model": {"init_args": {"lr_scheduler": null}}}'], "model.init_args.lr_scheduler is not used"),
         (["--trainer.callbacks+=EarlyStopping", "--trainer.callbacks.monitor=val/bdp"], "did you mean val/bpd?"),
     ],
@@ -101,6 +102,12 @@ def test_refused_before_anything_starts(
     accelerator = [] if "accelerator" in options[0] else ["--trainer.accelerator=cpu"]
     assert message in fails(capsys, ["fit", *tiny, folder, *accelerator, *options])
     assert not list(tmp_path.rglob("*.ckpt"))
+
+
+def test_a_constant_learning_rate(tiny: list[str], tmp_path: Path) -> None:
+    fitted = run(["fit", *tiny, "--lr_scheduler=null", f"--trainer.logger.init_args.save_dir={tmp_path}"])
+    assert fitted.trainer.lr_scheduler_configs == []
+    assert fitted.trainer.optimizers[0].param_groups[0]["lr"] == 4e-3
 
 
 def test_enable_checkpointing_false_writes_none(tiny: list[str], tmp_path: Path) -> None:

@@ -15,6 +15,11 @@ from lightning_flows.checkpoints.classes import import_class
 from lightning_flows.errors import UsageError
 
 PROCESSES_PER_CORE = 4
+LINKED = {
+    "optimizer": "give --optimizer, or the key optimizer next to model",
+    "lr_scheduler": "give --lr_scheduler, or the key lr_scheduler next to model",
+    "event_shape": "it follows from the data",
+}
 
 
 def check_trainer(options: Mapping[str, Any]) -> None:
@@ -50,16 +55,14 @@ def _check_device(accelerator: Any, devices: Any) -> None:
 
 
 def check_linked(args: Sequence[str]) -> None:
-    """Raise UsageError over the model's optimizer or schedule: the options of the same names would override it."""
+    """Raise UsageError over arguments of the model that come from elsewhere: what is given would have no effect."""
     given = list(options(args))
-    configs = load_configs(*(option.value for option in given if option.name in CONFIG))
-    section = configs.get("model")
+    section = load_configs(*(option.value for option in given if option.name in CONFIG)).get("model")
     arguments = section.get("init_args") if isinstance(section, dict) else None
-    for name in ("optimizer", "lr_scheduler"):
+    for name, source in LINKED.items():
         typed = [option.name for option in given if re.match(rf"--model\.(init_args\.)?{name}\b", option.name)]
         if typed or (isinstance(arguments, dict) and name in arguments):
-            place = typed[0] if typed else f"model.init_args.{name}"
-            raise UsageError(f"{place} is not used: give --{name}, or the key {name} next to model")
+            raise UsageError(f"{typed[0] if typed else f'model.init_args.{name}'} is not used: {source}")
 
 
 def refuse_null(config: Namespace, section: str) -> None:
@@ -76,7 +79,7 @@ def refuse_null(config: Namespace, section: str) -> None:
     for name, value in vars(config.get("init_args") or Namespace()).items():
         parameter = parameters.get(name)
         optional = parameter is None or parameter.default in (None, inspect.Parameter.empty)
-        if value is None and not optional and "None" not in str(parameters[name].annotation):
+        if value is None and not optional and not re.search("None|Optional", str(parameters[name].annotation)):
             raise UsageError(f"{section}.{name} is null: give a value, or leave it out for its default")
         if isinstance(value, Namespace) and "class_path" in value:
             refuse_null(value, f"{section}.{name}")

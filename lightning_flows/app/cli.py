@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning_flows import __version__
-from lightning_flows.app.arguments import value_of, with_flags, without
+from lightning_flows.app.arguments import CONFIG, options, value_of, with_flags, without
 from lightning_flows.app.commands import COMMANDS, TRAINER_COMMANDS, descriptions, function
 from lightning_flows.app.configs import configs_first, find_configs
 from lightning_flows.app.error_messages import explain, is_first_to_fail, leave, leave_to_main_thread
@@ -79,6 +79,8 @@ def run(args: Sequence[str]) -> Any:
             file=sys.stderr,
         )
         raise SystemExit(2)
+    if any(not option.value or option.value.startswith("-") for option in options(args) if option.name in CONFIG):
+        raise ConfigError("--config needs a file: give one of yours, or a packaged one such as demo.yaml")
     args = configs_first(find_configs(args))
     if name == "predict" and not PRINTING & {arg.partition("=")[0] for arg in args}:
         overwrite = value_of(args, "--overwrite") in ("", "true", "yes")

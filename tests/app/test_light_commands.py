@@ -22,6 +22,8 @@ COMMANDS = {
     "fti": ("error: fti is not a command; did you mean fit?", 2),
     "fit --config dmeo.yaml": ("did you mean demo.yaml?", 2),
     "fit --config bad.yaml": ("bad.yaml, line 2: ", 2),
+    "fit --config": ("error: --config needs a file", 2),
+    "fit --config --print_config": ("error: --config needs a file", 2),
     "fit --ckpt_path=": ("error: --ckpt_path is empty", 1),
     "sample best.ckpt --out there.png": ("error: there.png exists: choose another --out, or add --overwrite", 1),
     "figure 2 --out there.png": ("error: there.png exists", 1),

@@ -42,7 +42,7 @@ def test_edges_at_padding_count_for_nothing():
     assert Graph().edges(torch.float64) is None
 
 
-def test_neighbors_see_themselves_and_padding_sees_itself_alone():
+def test_nodes_attend_to_neighbors_and_themselves_and_padding_only_to_itself():
     assert Graph().attention_mask() is None
     mask = torch.tensor([[True, True, False, True]])
     expected = torch.tensor([[1, 1, 0, 0], [1, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]], dtype=torch.bool)

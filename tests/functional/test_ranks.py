@@ -3,7 +3,7 @@ import torch
 from lightning_flows.functional import ranks
 
 
-def test_alone_nothing_is_asked() -> None:
+def test_a_single_rank_communicates_nothing() -> None:
     assert (ranks.num_ranks(), ranks.rank()) == (1, 0)
     assert ranks.sum_over_ranks(torch.tensor(2.5)) == 2.5
     assert ranks.gather_from_ranks(torch.tensor(7)) == [7]

@@ -76,7 +76,7 @@ def set_net() -> SetAutoregressiveNet:
     return SetAutoregressiveNet(2, 3, width=8, num_heads=2).double()
 
 
-def test_output_depends_on_the_values_before_it_alone():
+def test_output_depends_only_on_the_values_before_it():
     net, kept = set_net(), draw(1, NODES, 2)
     found = depends(lambda values: net.decode(net.encode(kept), kept, values), draw(1, NODES))
     assert torch.equal(found, torch.ones(NODES, NODES, dtype=torch.bool).tril(-1))

@@ -162,7 +162,7 @@ def test_eval_mode_is_pure(case):
 
 
 @DIRECT
-def test_train_mode_changes_power_iterations_alone(case):
+def test_train_mode_changes_only_power_iterations(case):
     transform, (x, *context) = build(case).train(), draw(case)
     before = copy.deepcopy(transform.state_dict())
     z, _ = transform(x, *context)

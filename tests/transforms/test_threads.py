@@ -80,7 +80,7 @@ def test_a_copy_and_a_second_model_are_independent() -> None:
     assert all(torch.equal(value, state[name]) for name, value in block.state_dict().items())
 
 
-def test_compiled_code_steps_power_iterations_in_a_forward_alone() -> None:
+def test_compiled_code_steps_power_iterations_only_in_a_forward() -> None:
     torch.compiler.reset()
     layer = ConvExponential((2, 3, 3)).train()
     with torch.no_grad():

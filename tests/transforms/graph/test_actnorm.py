@@ -38,7 +38,7 @@ def test_nodes_of_the_first_training_batch_are_normalized(mask):
 
 
 @torch.no_grad()
-def test_padding_counts_for_nothing_in_the_start():
+def test_padding_does_not_enter_the_initialization():
     layer = initialized(torch.where(MASK[..., None], batch(), 1e6), Graph(None, MASK))
     alone = initialized(batch()[MASK][None])  # as one graph of all nodes
     torch.testing.assert_close(layer.shift, alone.shift, rtol=0, atol=1e-12)
@@ -46,7 +46,7 @@ def test_padding_counts_for_nothing_in_the_start():
 
 
 @torch.no_grad()
-def test_it_starts_once_and_neither_in_eval_mode_nor_by_an_inverse():
+def test_it_is_initialized_once_and_neither_in_eval_mode_nor_by_an_inverse():
     layer = GraphActNorm(3).double().eval()
     assert torch.equal(layer(batch())[0], batch())
     assert torch.equal(layer.train().inverse(batch())[0], batch())

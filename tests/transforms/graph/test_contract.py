@@ -162,7 +162,7 @@ def test_one_feature_cannot_be_coupled(kind):
         GraphCoupling(2, 2, torch.nn.Identity()) if kind == "coupling" else SetAutoregressiveCoupling(2, 2)
 
 
-def test_each_node_of_a_set_depends_on_those_before_it_alone():
+def test_each_node_of_a_set_depends_only_on_those_before_it():
     layer, x = build(CASES["set_autoregressive"]), draw(CASES["set_autoregressive"])[:1]
     order = x[0, :, 0].argsort()
     jacobian = torch.autograd.functional.jacobian(

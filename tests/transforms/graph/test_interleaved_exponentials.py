@@ -33,7 +33,7 @@ def test_between_identities_it_is_the_product_of_the_dense_exponentials_the_firs
     assert (z - apply(torch.linalg.matrix_exp(first) @ torch.linalg.matrix_exp(second), x)).abs().max() > 1e-2
 
 
-def test_a_training_forward_starts_its_layers_on_what_comes_to_them():
+def test_a_training_forward_initializes_layers_from_their_own_inputs():
     """The second layer is started on nodes that have passed the first one and both exponentials."""
     layer = InterleavedExponentials(2, [GraphActNorm(2), GraphActNorm(2)], max_neighbors=2).double()
     z, _ = layer(7 + 3 * torch.randn(4, 5, 2, dtype=torch.float64))

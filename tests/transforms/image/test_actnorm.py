@@ -29,7 +29,7 @@ def test_first_training_batch_is_normalized():
 
 
 @torch.no_grad()
-def test_eval_mode_and_inverses_never_start_it():
+def test_eval_mode_and_inverses_never_initialize_it():
     layer = ActNorm(4).eval()
     assert torch.equal(layer(batch())[0], batch())
     layer.train().inverse(batch())
@@ -39,7 +39,7 @@ def test_eval_mode_and_inverses_never_start_it():
 
 
 @torch.no_grad()
-def test_a_loaded_layer_is_not_started_again():
+def test_a_loaded_layer_is_not_initialized_again():
     layer, loaded = Compose([ActNorm(4)]), Compose([ActNorm(4)])
     layer(batch())
     loaded.load_state_dict(layer.state_dict())
@@ -79,7 +79,7 @@ def test_moments_are_those_of_all_ranks(tmp_path: Path):
             torch.testing.assert_close(state[name], value, rtol=1e-5, atol=1e-5)
 
 
-def test_the_start_leaves_no_graph():
+def test_the_initialization_leaves_no_graph():
     layer = ActNorm(4)
     z, log_det = layer(batch().requires_grad_())
     (z.sum() + log_det.sum()).backward()

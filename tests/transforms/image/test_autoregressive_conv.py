@@ -36,7 +36,7 @@ def test_wavefront_solves_the_triangular_system(shape):
 
 @pytest.mark.parametrize("signs", [(-1, 1, 1), (-1, -1, 1), (-1, -1, -1)])
 @torch.no_grad()
-def test_log_determinant_is_right_whatever_the_signs_of_the_diagonal(signs):
+def test_log_determinant_is_right_for_any_signs_of_the_diagonal(signs):
     conv = layer()
     diagonal = conv.weight[:, :, 1, 1].diagonal()
     diagonal.copy_(diagonal.abs() * torch.tensor(signs))

@@ -1,6 +1,7 @@
 """The progress bar on a terminal."""
 
 from collections import defaultdict
+from collections.abc import Callable
 from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
@@ -25,6 +26,7 @@ class ProgressBar(RichProgressBar):
 
     def configure_columns(self, trainer: Trainer) -> list[ProgressColumn]:
         self._clocks.clear()
+        self._epoch = trainer.current_epoch + 1
         return [
             _Rendered(self._describe),
             BarColumn(bar_width=10, complete_style=self.theme.progress_bar, finished_style=self.theme.progress_bar),
@@ -41,7 +43,7 @@ class ProgressBar(RichProgressBar):
         return metrics
 
     def _describe(self, task: Task) -> str:
-        if task.id != self.train_progress_bar_id:
+        if not task.description.startswith("Epoch"):
             return task.description
         num_epochs = self.trainer.max_epochs
         of_all = f"/{num_epochs}" if num_epochs and num_epochs > 0 else ""
@@ -56,9 +58,9 @@ class ProgressBar(RichProgressBar):
 
 
 class _Rendered(ProgressColumn):
-    """A column with what a function says of a task, on one line."""
+    """A column that shows a function of the task, on one line."""
 
-    def __init__(self, text_of: Any) -> None:
+    def __init__(self, text_of: Callable[[Task], str]) -> None:
         super().__init__()
         self.text_of = text_of
 

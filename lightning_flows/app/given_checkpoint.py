@@ -4,12 +4,11 @@ import copy
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.utilities import rank_zero_info
-from packaging.version import InvalidVersion, Version
 
+from lightning_flows.app.arguments import CONFIG, options
 from lightning_flows.app.configs import load_configs
 from lightning_flows.checkpoints import describe, public_path, read_checkpoint
 from lightning_flows.checkpoints.classes import import_class, is_trusted, not_permitted
@@ -19,9 +18,6 @@ from lightning_flows.data import FlowDataModule
 from lightning_flows.errors import CheckpointError
 from lightning_flows.modules import FlowModule
 from lightning_flows.trust import vetted_imports
-
-SPLITS_SINCE = "0.3.0"
-"""The first version in which an image's split depends on its content."""
 
 TRAINER_COMMANDS = ("fit", "validate", "test", "predict")
 LINKED = ("optimizer", "lr_scheduler")
@@ -76,21 +72,18 @@ def with_checkpoint_config(args: Sequence[str], checkpoint: Mapping[str, Any] | 
         config |= {
             name: config["model"]["init_args"].pop(name) for name in LINKED if name in config["model"]["init_args"]
         }
-    return [args[0], "--config", json.dumps(config), *args[1:]]
+    return [args[0], f"--config={json.dumps(config)}", *args[1:]]
 
 
 def without_run(args: Sequence[str]) -> list[str]:
-    """Arguments of an evaluation, which ignores the logger of a config written for ``fit``."""
-    configs = [
-        i for i, arg in enumerate(args) if arg.startswith("--config=") or args[i - 1 : i] in (["--config"], ["-c"])
-    ]
-    own = any(arg.partition("=")[0].startswith("--trainer.logger") for arg in args)
-    if not args or args[0] not in TRAINER_COMMANDS[1:] or not configs or own:
+    """Arguments of an evaluation, which ignores the logger of a config written for ``fit``; configs come first."""
+    last = sum(arg.startswith("--config=") for arg in args) + 1
+    own = any(arg.startswith("--trainer.logger") for arg in args)
+    if not args or args[0] not in TRAINER_COMMANDS[1:] or last == 1 or own:
         return list(args)
-    first, last = configs[0] - ("=" not in args[configs[0]][:9]), configs[-1] + 1
     logger = {"class_path": "lightning.pytorch.loggers.TensorBoardLogger", "init_args": {"save_dir": "runs"}}
-    below = json.dumps({"trainer": {"logger": logger}})
-    return [*args[:first], f"--config={below}", *args[first:last], "--trainer.logger=false", *args[last:]]
+    below = json.dumps({"trainer": {"logger": logger}})  # so that a config may give its arguments alone
+    return [args[0], f"--config={below}", *args[1:last], "--trainer.logger=false", *args[last:]]
 
 
 def compare(
@@ -108,7 +101,7 @@ def compare(
             "data of its shape"
         )
     if "data" in record and not allow_split_change:
-        _check_split(record["data"], now["data"], data, record.get("version"))
+        _check_split(record["data"], now["data"], data)
     check_state_dict(model, checkpoint)
     if record.get("seed_everything") is not None:
         _report("seed_everything", record["seed_everything"], model.seed)
@@ -143,16 +136,11 @@ def _report(name: str, old: Any, new: Any) -> None:
         rank_zero_info(f"{name}: {_short(old)} in the checkpoint, {_short(new)} given; {_short(new)} is used")
 
 
-def _check_split(saved: Mapping[str, Any], used: Mapping[str, Any], data: FlowDataModule, saved_by: Any) -> None:
-    if saved["class_path"] != used["class_path"]:
-        return
+def _check_split(saved: Mapping[str, Any], used: Mapping[str, Any], data: FlowDataModule) -> None:
     before, after = saved["init_args"], used["init_args"]
-    names: Sequence[str] = getattr(data, "split_arguments", tuple)()
-    if names and _is_before(saved_by, SPLITS_SINCE) and _root(before) == _root(after):
-        raise CheckpointError(
-            f"the checkpoint is of lightning_flows {saved_by}, which split images in another way, so that some it was "
-            "trained on would test: train again, or add --allow_split_change=true"
-        )
+    names: Sequence[str] = (
+        getattr(data, "split_arguments", tuple)() if saved["class_path"] == used["class_path"] else ()
+    )
     changed = [name for name in names if name in before and _listed(before[name]) != _listed(after.get(name))]
     if changed:
         each = ", ".join(f"data.{name} is {after.get(name)} for {before[name]}" for name in changed)
@@ -160,18 +148,6 @@ def _check_split(saved: Mapping[str, Any], used: Mapping[str, Any], data: FlowDa
             f"the data would be split in another way than in training, so that items of one split come into another "
             f"({each}): leave that out, or add --allow_split_change=true"
         )
-
-
-def _is_before(version: Any, other: str) -> bool:
-    try:
-        return Version(str(version)) < Version(other)
-    except InvalidVersion:  # not written by fit
-        return False
-
-
-def _root(arguments: Mapping[str, Any]) -> Any:
-    root = arguments.get("root")
-    return Path(root).resolve() if isinstance(root, str) else root
 
 
 def _listed(value: Any) -> Any:
@@ -185,29 +161,22 @@ def _short(value: Any) -> str:
     return text if len(text) <= 200 and text.isprintable() else repr(text)[:200]
 
 
-def _options(args: Sequence[str]) -> Iterator[tuple[str, str]]:
-    for arg, after in zip(args, [*args[1:], ""], strict=True):
-        name, equals, value = arg.partition("=")
-        if name.startswith("-"):
-            yield "--config" if name == "-c" else name, value if equals else after
-
-
 def _last_value(args: Sequence[str], name: str) -> Any:
     """Value of an option from the command line or from a config, whichever comes last; None without one."""
     found = None
-    for option, value in _options(args):
+    for option, value, *_ in options(args):
         if option == f"--{name}":
             found = value
-        elif option == "--config":
+        elif option in CONFIG:
             found = load_configs(value).get(name, found)
     return found
 
 
 def _given_components(args: Sequence[str]) -> Iterator[tuple[str, str]]:
     """Options and the classes that the arguments give them, such as ``("model.flow", "my_package.MyFlow")``."""
-    for name, value in _options(args):
+    for name, value, *_ in options(args):
         option = _option(name.removeprefix("--"))
-        if name == "--config":
+        if name in CONFIG:
             given = load_configs(value)
         elif value.lstrip().startswith("{"):
             given = {option: load_configs(value)}

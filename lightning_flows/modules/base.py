@@ -159,7 +159,8 @@ class FlowModule(Recorded, LightningModule, ABC):
         self.check_finite(log_prob, batch, "training")
         loss = self.loss_of(log_prob, batch).mean()
         logged = loss.detach()
-        if trainer is not None and (trainer.global_step + 1) % max(1, trainer.log_every_n_steps) == 0:
+        every = 0 if trainer is None else trainer.log_every_n_steps
+        if every and (trainer.global_step + 1) % every == 0:
             logged = sum_over_ranks(logged.clone()) / num_ranks()
         options: dict[str, Any] = {"batch_size": self.batch_size_of(batch)}
         self.log("train/loss", logged, **options)

@@ -167,19 +167,6 @@ def test_another_split_of_a_moved_folder_is_refused(
         compare(read_checkpoint(tmp_path / "moved.ckpt"), model, data)
 
 
-def test_splits_of_earlier_versions_are_refused_by_default(
-    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(SamplePhotosDataModule, "split_arguments", lambda self: ("seed",), raising=False)
-    checkpoint = torch.load(trained, weights_only=True)
-    checkpoint["lightning_flows"]["version"] = "0.2.0"
-    torch.save(checkpoint, tmp_path / "old.ckpt")
-    options = ["test", f"--ckpt_path={tmp_path / 'old.ckpt'}", "--trainer.limit_test_batches=1"]
-    with pytest.raises(CheckpointError, match=r"of lightning_flows 0\.2\.0, which split images in another way"):
-        run(options)
-    run([*options, "--allow_split_change=true"])
-
-
 def test_images_are_short_for_an_image_folder(
     trained: Path, image_tar: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -50,8 +50,8 @@ def test_a_custom_flow_is_used_only_if_named(own: Path, tmp_path: Path) -> None:
 def test_another_flow_replaces_a_custom_one(own: Path) -> None:
     """Its arguments are dropped with it; the weights are checked later."""
     args = with_checkpoint_config(["test", "--model.flow=CouplingFlow"], read_checkpoint(own))
-    assert "own_flows" not in args[2]
-    assert "UniformDequantization" in args[2]
+    assert "own_flows" not in args[1]
+    assert "UniformDequantization" in args[1]
 
 
 def test_training_starts_from_weights_alone(

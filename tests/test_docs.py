@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import yaml
 
 from lightning_flows.app.cli import run
 from lightning_flows.app.commands import COMMANDS as PLAIN_COMMANDS
@@ -130,12 +129,6 @@ def test_error_messages_in_the_docs_are_those_of_the_code() -> None:
     for message in messages:
         for text in re.split(r"…|\d+$", message):
             assert text.strip() in code, text
-
-
-@EACH
-def test_yaml_loads(page: Page) -> None:
-    for code in page.code("yaml"):
-        assert isinstance(yaml.safe_load(code), dict)
 
 
 @pytest.mark.parametrize(

@@ -54,7 +54,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.manual_seed(0)
     sizes = {"steps_per_level": arguments.steps, "hidden_channels": arguments.hidden}
-    sizes |= {"split_width": 32, "split_depth": 2, "split_growth": 32}
+    sizes |= {"split": {"width": 32, "depth": 2, "growth": 32}}
     modules = {
         "Convolutional Sylvester": build("model/sylvester.yaml", **sizes),
         "coupling": build("model/coupling.yaml", **sizes),

@@ -23,7 +23,7 @@ from lightning_flows.transforms.image.mixing import MIXINGS
 
 def moved(kind: str, size: str) -> FlowModule:
     """A flow whose parameters are moved from their start, so that nothing is the identity."""
-    growth = {"growth": GROWTH[kind]} if size == "reduced" else {}
+    growth = {"net": {"growth": GROWTH[kind]}} if size == "reduced" else {}
     overlay = growth or {"steps_per_level": 2}
     configs = [f"table1/{kind}.yaml", *(REDUCED if growth else [])]
     module = build(*configs, dequantization=growth or {"num_steps": 2}, **overlay)  # type: ignore[arg-type]

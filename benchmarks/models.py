@@ -17,7 +17,15 @@ def build(*configs: str, event_shape: Sequence[int] = SHAPE, dequantization: Any
     record = load_configs(*configs)["model"]
     arguments = record["init_args"]
     arguments["event_shape"] = list(event_shape)
-    arguments["flow"]["init_args"] |= flow
+    _merge(arguments["flow"]["init_args"], flow)
     if dequantization:
-        arguments["dequantization"]["init_args"] |= dequantization
+        _merge(arguments["dequantization"]["init_args"], dequantization)
     return load_component({"lightning_flows": {"model": record}}, "model", FlowModule)
+
+
+def _merge(into: dict[str, Any], options: dict[str, Any]) -> None:
+    for name, value in options.items():
+        if isinstance(value, dict):
+            _merge(into.setdefault(name, {}), value)
+        else:
+            into[name] = value

@@ -3,13 +3,15 @@
 For images of 3x32x32.
 """
 
+from typing import Any
+
 import torch
 from models import REDUCED, build
 
 from lightning_flows.app.commands.experiments import GROWTH
 
 
-def count(name: str, *configs: str, **options: int) -> int:
+def count(name: str, *configs: str, **options: Any) -> int:
     """Parameters of a model on the meta device."""
     with torch.device("meta"):
         module = build(name, *configs, dequantization=options, **options)  # type: ignore[arg-type]
@@ -19,7 +21,7 @@ def count(name: str, *configs: str, **options: int) -> int:
 def main() -> None:
     for kind, growth in GROWTH.items():
         name = f"table1/{kind}.yaml"
-        full, reduced = count(name), count(name, *REDUCED, growth=growth)
+        full, reduced = count(name), count(name, *REDUCED, net={"growth": growth})
         print(f"{name:30} {full / 1e6:7.3f} million; reduced {reduced / 1e6:.3f} million")
 
 

@@ -54,3 +54,10 @@ class ConvergenceError(FlowsError, ArithmeticError):
 
 class NonFiniteError(FlowsError, ArithmeticError):
     """NaN or infinity where a finite number was expected."""
+
+
+def check_sizes(minimum: int = 1, **sizes: int) -> None:
+    """Raise UsageError unless each size is at least ``minimum``."""
+    for name, size in sizes.items():
+        if size < minimum:
+            raise UsageError(f"expected {name} of at least {minimum}; got {size}")

@@ -13,13 +13,12 @@ from torch.utils.data import DataLoader
 from lightning_flows.dequantization import UniformDequantization, VariationalDequantization
 from lightning_flows.flows import ConvSylvesterFlow, GraphNormalizingFlow
 from lightning_flows.modules import GraphFlowModule, ImageFlowModule, WarmupExponential
+from lightning_flows.nets import DenseSizes
 
-SYLVESTER = {
-    "num_levels": 2, "steps_per_level": 1, "hidden_channels": 12, "split_width": 8, "split_depth": 1, "split_growth": 8,
-}  # fmt: skip
+DENSE = DenseSizes(width=8, depth=1, growth=8)
+SYLVESTER = {"num_levels": 2, "steps_per_level": 1, "hidden_channels": 12, "split": DENSE}
 GRAPH = {"num_steps": 1, "width": 8, "num_blocks": 1, "num_heads": 2}
-CONTEXT = {"context_channels": 2, "context_depth": 1, "context_growth": 2}
-SMALL_VARIATIONAL = partial(VariationalDequantization, num_steps=1, width=8, depth=1, growth=8, **CONTEXT)
+SMALL_VARIATIONAL = partial(VariationalDequantization, num_steps=1, net=DENSE, context=DenseSizes(2, 1, 2))
 OF_MODULE = (
     "optimizer",
     "lr_scheduler",

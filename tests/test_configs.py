@@ -15,10 +15,10 @@ from tests.parsing import Parsed
 
 CONFIGS = sorted(str(path.relative_to(CONFIG_DIR)) for path in CONFIG_DIR.rglob("*.yaml"))
 OVERLAYS = ["ddp4.yaml", "multinode.yaml"]
-VARIATIONAL = [f"--model.dequantization.{name}" for name in ("num_steps=1", "width=8", "depth=1", "growth=8")]
-FAMILY = ["--model.flow.hidden_channels=12", "--model.flow.split_width=8", "--model.flow.split_depth=1"]
-FAMILY += ["--model.flow.split_growth=8"]
-GLOW = ["--model.flow.width=8", "--model.flow.depth=1", "--model.flow.growth=8", *VARIATIONAL]
+SIZES = ("width=8", "depth=1", "growth=8")
+VARIATIONAL = ["--model.dequantization.num_steps=1", *(f"--model.dequantization.net.{size}" for size in SIZES)]
+FAMILY = ["--model.flow.hidden_channels=12", *(f"--model.flow.split.{size}" for size in SIZES)]
+GLOW = [*(f"--model.flow.net.{size}" for size in SIZES), *VARIATIONAL]
 PHOTOS, MIXED = "data/sample_photos.yaml", ["size/cpu_glow.yaml", *GLOW]
 SMALL_NOISE = ["size/cpu_variational.yaml", *FAMILY, *VARIATIONAL]
 RUNS = {

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from lightning_flows.checkpoints import construct, read_checkpoint
 from lightning_flows.data.datasets.samplers import EpochSampler, OnceSampler, TrainingItems
 from lightning_flows.data.loader import TimedLoader
-from lightning_flows.errors import CheckpointError, DataError, InputTypeError, UsageError
+from lightning_flows.errors import CheckpointError, DataError, InputTypeError, UsageError, check_sizes
 from lightning_flows.functional.ranks import num_ranks, rank
 
 STAGES = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",), "predict": ("predict",)}
@@ -190,5 +190,5 @@ class FlowDataModule(LightningDataModule, ABC):
 def check_counts(arguments: Mapping[str, Any], *names: str) -> None:
     """Raise UsageError unless the named arguments are None or at least 1."""
     for name in names:
-        if arguments[name] is not None and arguments[name] < 1:
-            raise UsageError(f"expected {name} of at least 1; got {arguments[name]}")
+        if arguments[name] is not None:
+            check_sizes(**{name: arguments[name]})

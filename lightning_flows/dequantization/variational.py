@@ -7,7 +7,7 @@ from torch import Tensor
 
 from lightning_flows.dequantization.base import Dequantization
 from lightning_flows.distributions import DiagonalGaussian
-from lightning_flows.nets import ContextNet, DenseNet
+from lightning_flows.nets import ContextNet, DenseNet, DenseSizes
 from lightning_flows.transforms import AffineCoupling, Compose, Invert, Sigmoid, Squeeze, Transform, mixing_layer
 from lightning_flows.transforms.image.mixing import Mixing
 
@@ -24,16 +24,12 @@ class VariationalDequantization(Dequantization):
         event_shape: shape (C, H, W) of the images; H and W even.
         mixing: kind of the mixing layers, as in :func:`mixing_layer`.
         num_steps: couplings.
-        width: width of their dense nets.
-        depth: layers of each dense block.
-        growth: channels added by each of them.
-        context_channels: channels of c(x).
-        context_depth: layers of each dense block of the context net.
-        context_growth: channels added by each of them.
+        net: sizes of their dense nets.
+        context: sizes of the context net; its width is the number of channels of c(x).
         exponential_max_norm: largest norm of an exponential's convolution.
         woodbury_rank: rank of a Woodbury layer over positions.
 
-    Shapes: noise ``(B, 4C, H/2, W/2)``, context ``(B, context_channels, H/2, W/2)``.
+    Shapes: noise ``(B, 4C, H/2, W/2)``, context ``(B, context.width, H/2, W/2)``.
     Source: Ho et al., Flow++, 2019, section 3.1; appendix C of the paper.
     """
 
@@ -43,12 +39,8 @@ class VariationalDequantization(Dequantization):
         *,
         mixing: Mixing = "conv1x1",
         num_steps: int = 4,
-        width: int = 64,
-        depth: int = 8,
-        growth: int = 64,
-        context_channels: int = 32,
-        context_depth: int = 4,
-        context_growth: int = 32,
+        net: DenseSizes = DenseSizes(),
+        context: DenseSizes = DenseSizes(width=32, depth=4, growth=32),
         exponential_max_norm: float = 0.95,
         woodbury_rank: int = 24,
     ) -> None:
@@ -57,7 +49,7 @@ class VariationalDequantization(Dequantization):
         super().__init__(event_shape)
         self.noise_shape = shape
         channels, kept = shape[0], shape[0] // 2
-        self.context_net = ContextNet(event_shape[0], context_channels, depth=context_depth, growth=context_growth)
+        self.context_net = ContextNet(event_shape[0], context)
 
         def mix() -> Transform:
             return Invert(
@@ -65,9 +57,8 @@ class VariationalDequantization(Dequantization):
             )
 
         def couple() -> Transform:
-            sizes = (kept, 2 * (channels - kept))
-            net = DenseNet(*sizes, width=width, depth=depth, growth=growth, context_channels=context_channels)
-            return AffineCoupling(channels, net)
+            out_channels = 2 * (channels - kept)
+            return AffineCoupling(channels, DenseNet(kept, out_channels, net, context_channels=context.width))
 
         steps = [layer for _ in range(num_steps) for layer in (couple(), mix())]
         self.transforms = Compose([Invert(Sigmoid()), squeeze, mix(), *steps])

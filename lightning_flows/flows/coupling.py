@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from lightning_flows.flows.flow import check_sizes
+from lightning_flows.errors import check_sizes
 from lightning_flows.flows.multiscale import MultiScaleFlow
-from lightning_flows.nets import ConvNet
+from lightning_flows.nets import ConvNet, DenseSizes
 from lightning_flows.transforms import ActNorm, AffineCoupling, Conv1x1, Transform
 
 
@@ -16,9 +16,7 @@ class CouplingFlow(MultiScaleFlow):
         num_levels: levels; each halves height and width.
         steps_per_level: steps per level.
         hidden_channels: width of the couplings' nets.
-        split_width: width of the dense nets that condition split priors.
-        split_depth: layers of their dense block.
-        split_growth: channels added by each of them.
+        split: sizes of the dense nets that condition split priors.
 
     Shapes: x ``(B, C, H, W)``.
     Raises: as :class:`MultiScaleFlow`.
@@ -32,9 +30,7 @@ class CouplingFlow(MultiScaleFlow):
         num_levels: int = 3,
         steps_per_level: int = 16,
         hidden_channels: int = 528,
-        split_width: int = 64,
-        split_depth: int = 8,
-        split_growth: int = 63,
+        split: DenseSizes = DenseSizes(),
     ) -> None:
         check_sizes(hidden_channels=hidden_channels)
 
@@ -43,4 +39,4 @@ class CouplingFlow(MultiScaleFlow):
             net = ConvNet(kept, 2 * (channels - kept), hidden_channels=hidden_channels)
             return [ActNorm(channels), Conv1x1(channels), AffineCoupling(channels, net, bound=0.5, slope=1.0)]
 
-        super().__init__(event_shape, step, num_levels, steps_per_level, (split_width, split_depth, split_growth))
+        super().__init__(event_shape, step, num_levels, steps_per_level, split)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_flows.distributions import DiagonalGaussian, Distribution, standard_normal_log_prob
-from lightning_flows.errors import ShapeError, UsageError
+from lightning_flows.errors import ShapeError, UsageError, check_sizes
 from lightning_flows.functional.recorded import Recorded
 from lightning_flows.transforms.base import Transform, check_dtype, check_floating
 
@@ -219,10 +219,3 @@ class Flow(Recorded, nn.Module):
 def _sum(log_dets: Sequence[Tensor]) -> Tensor:
     first, *others = log_dets
     return sum(others, start=first)
-
-
-def check_sizes(minimum: int = 1, **sizes: int) -> None:
-    """Raise UsageError unless each size is at least ``minimum``."""
-    for name, size in sizes.items():
-        if size < minimum:
-            raise UsageError(f"expected {name} of at least {minimum}; got {size}")

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from lightning_flows.flows.multiscale import MultiScaleFlow, dense_coupling
+from lightning_flows.nets import DenseSizes
 from lightning_flows.transforms import Transform, mixing_layer
 from lightning_flows.transforms.image.mixing import Mixing
 
@@ -17,9 +18,7 @@ class GlowFlow(MultiScaleFlow):
         mixing: mixing layer: ``conv1x1``, ``emerging``, ``woodbury`` or ``conv_exponential``.
         num_levels: levels; each halves height and width.
         steps_per_level: steps per level.
-        width: width of the dense nets.
-        depth: layers of their dense block.
-        growth: channels added by each of them.
+        net: sizes of the dense nets.
         exponential_max_norm: largest norm of the exponential's convolution.
         woodbury_rank: rank of the Woodbury layer over positions.
 
@@ -35,9 +34,7 @@ class GlowFlow(MultiScaleFlow):
         mixing: Mixing = "conv_exponential",
         num_levels: int = 2,
         steps_per_level: int = 10,
-        width: int = 64,
-        depth: int = 8,
-        growth: int = 64,
+        net: DenseSizes = DenseSizes(),
         exponential_max_norm: float = 0.95,
         woodbury_rank: int = 24,
     ) -> None:
@@ -45,6 +42,6 @@ class GlowFlow(MultiScaleFlow):
             return [mixing_layer(mixing, shape, exponential_max_norm=exponential_max_norm, woodbury_rank=woodbury_rank)]
 
         def step(shape: tuple[int, ...]) -> list[Transform]:
-            return [dense_coupling(shape[0], width, depth, growth), *mix(shape)]
+            return [dense_coupling(shape[0], net), *mix(shape)]
 
-        super().__init__(event_shape, step, num_levels, steps_per_level, (width, depth, growth), start=mix)
+        super().__init__(event_shape, step, num_levels, steps_per_level, net, start=mix)

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from lightning_flows.distributions import NodeGaussian
-from lightning_flows.errors import ShapeError
-from lightning_flows.flows.flow import Flow, check_sizes
+from lightning_flows.errors import ShapeError, check_sizes
+from lightning_flows.flows.flow import Flow
 from lightning_flows.functional.graphs import Graph, check_nodes
 from lightning_flows.nets import MLP, GraphAttentionNet
 from lightning_flows.transforms import (

@@ -2,9 +2,9 @@
 
 from collections.abc import Callable, Sequence
 
-from lightning_flows.errors import ShapeError
-from lightning_flows.flows.flow import Flow, check_sizes
-from lightning_flows.nets.convnet import DenseNet
+from lightning_flows.errors import ShapeError, check_sizes
+from lightning_flows.flows.flow import Flow
+from lightning_flows.nets import DenseNet, DenseSizes
 from lightning_flows.transforms import Affine, AffineCoupling, Compose, Squeeze, Transform
 
 Step = Callable[[tuple[int, ...]], Sequence[Transform]]
@@ -22,7 +22,7 @@ class MultiScaleFlow(Flow):
         step: maps the shape of its events to the transforms of a step.
         num_levels: levels; each halves height and width.
         steps_per_level: steps per level.
-        split_sizes: width, depth and growth of the dense nets.
+        split: sizes of the dense nets.
         start: transforms after the first squeeze.
 
     Raises: ShapeError if height or width cannot be halved ``num_levels`` times; UsageError for sizes below 1.
@@ -36,13 +36,11 @@ class MultiScaleFlow(Flow):
         step: Step,
         num_levels: int,
         steps_per_level: int,
-        split_sizes: tuple[int, int, int],
+        split: DenseSizes,
         *,
         start: Step = lambda shape: [],
     ) -> None:
-        width, depth, growth = split_sizes
-        check_sizes(num_levels=num_levels, steps_per_level=steps_per_level, width=width, growth=growth)
-        check_sizes(0, depth=depth)
+        check_sizes(num_levels=num_levels, steps_per_level=steps_per_level)
         divisor = 2 ** min(num_levels, 64)  # no image is larger
         if len(event_shape) != 3 or event_shape[0] < 1 or event_shape[1] % divisor or event_shape[2] % divisor:
             raise ShapeError(
@@ -58,13 +56,13 @@ class MultiScaleFlow(Flow):
             for _ in range(steps_per_level):
                 layers += step(shape)
             if level < num_levels - 1:
-                layers.append(dense_coupling(shape[0], *split_sizes))
+                layers.append(dense_coupling(shape[0], split))
                 shape = (shape[0] // 2, *shape[1:])
             levels.append(Compose(layers))
         super().__init__(levels, event_shape=event_shape)
 
 
-def dense_coupling(channels: int, width: int, depth: int, growth: int) -> AffineCoupling:
+def dense_coupling(channels: int, sizes: DenseSizes) -> AffineCoupling:
     """Affine coupling conditioned by a gated dense net."""
     kept = channels // 2
-    return AffineCoupling(channels, DenseNet(kept, 2 * (channels - kept), width=width, depth=depth, growth=growth))
+    return AffineCoupling(channels, DenseNet(kept, 2 * (channels - kept), sizes))

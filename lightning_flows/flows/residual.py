@@ -4,9 +4,9 @@ import itertools
 from collections.abc import Sequence
 from typing import Literal
 
-from lightning_flows.flows.flow import check_sizes
+from lightning_flows.errors import check_sizes
 from lightning_flows.flows.multiscale import MultiScaleFlow
-from lightning_flows.nets import LipschitzConvNet
+from lightning_flows.nets import DenseSizes, LipschitzConvNet
 from lightning_flows.transforms import ActNorm, ResidualBlock, Transform
 
 
@@ -22,9 +22,7 @@ class ResidualFlow(MultiScaleFlow):
         gradient: gradient of the log-determinant: ``neumann`` saves memory, ``autograd`` differentiates the series.
         eval_terms: terms of the series in eval mode.
         eval_probes: probes per trace in eval mode; at least two for a standard error.
-        split_width: width of the dense nets that condition split priors.
-        split_depth: layers of their dense block.
-        split_growth: channels added by each of them.
+        split: sizes of the dense nets that condition split priors.
 
     Shapes: x ``(B, C, H, W)``.
     Raises: as :class:`MultiScaleFlow`.
@@ -42,9 +40,7 @@ class ResidualFlow(MultiScaleFlow):
         gradient: Literal["neumann", "autograd"] = "neumann",
         eval_terms: int = 20,
         eval_probes: int = 4,
-        split_width: int = 64,
-        split_depth: int = 8,
-        split_growth: int = 63,
+        split: DenseSizes = DenseSizes(),
     ) -> None:
         check_sizes(hidden_channels=hidden_channels)
         seeds = itertools.count()  # different probes in each block make their errors independent
@@ -56,4 +52,4 @@ class ResidualFlow(MultiScaleFlow):
             )
             return [ActNorm(shape[0]), block]
 
-        super().__init__(event_shape, step, num_levels, steps_per_level, (split_width, split_depth, split_growth))
+        super().__init__(event_shape, step, num_levels, steps_per_level, split)

@@ -5,7 +5,7 @@ from typing import Literal
 
 from lightning_flows.errors import UsageError
 from lightning_flows.flows.multiscale import MultiScaleFlow
-from lightning_flows.nets import AutoregressiveConvNet, LinearSylvesterFunction, SylvesterFunction
+from lightning_flows.nets import AutoregressiveConvNet, DenseSizes, LinearSylvesterFunction, SylvesterFunction
 from lightning_flows.transforms import (
     ActNorm,
     ConvExponential,
@@ -34,9 +34,7 @@ class ConvSylvesterFlow(MultiScaleFlow):
         exponential_max_norm: largest norm of the exponential's convolution.
         net_max_norm: largest norm of each masked convolution; None for no bound.
         ablation: what to leave out of each layer, as in Table 3.
-        split_width: width of the dense nets that condition split priors.
-        split_depth: layers of their dense block.
-        split_growth: channels added by each of them.
+        split: sizes of the dense nets that condition split priors.
 
     Shapes: x ``(B, C, H, W)``.
     Raises: as :class:`MultiScaleFlow`.
@@ -53,9 +51,7 @@ class ConvSylvesterFlow(MultiScaleFlow):
         exponential_max_norm: float = 0.95,
         net_max_norm: float | None = 1.5,
         ablation: Ablation = "none",
-        split_width: int = 64,
-        split_depth: int = 8,
-        split_growth: int = 63,
+        split: DenseSizes = DenseSizes(),
     ) -> None:
         def step(shape: tuple[int, ...]) -> list[Transform]:
             layer = sylvester_layer(
@@ -67,7 +63,7 @@ class ConvSylvesterFlow(MultiScaleFlow):
             )
             return [ActNorm(shape[0]), layer, Flip()]
 
-        super().__init__(event_shape, step, num_levels, steps_per_level, (split_width, split_depth, split_growth))
+        super().__init__(event_shape, step, num_levels, steps_per_level, split)
 
 
 def sylvester_layer(

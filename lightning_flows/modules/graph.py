@@ -8,7 +8,7 @@ import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor
 
-from lightning_flows.errors import UsageError
+from lightning_flows.errors import check_sizes
 from lightning_flows.flows import GraphFlow
 from lightning_flows.functional.graphs import Graph
 from lightning_flows.functional.streams import stream
@@ -54,8 +54,7 @@ class GraphFlowModule(FlowModule):
         lr_interval: Literal["epoch", "step"] | None = None,
         num_test_samples: int = 2048,
     ) -> None:
-        if num_test_samples < 0:
-            raise UsageError(f"expected num_test_samples of at least 0; got {num_test_samples}")
+        check_sizes(0, num_test_samples=num_test_samples)
         model = built(flow, event_shape, GraphFlow)
         self.init_args |= {"flow": model}
         super().__init__(

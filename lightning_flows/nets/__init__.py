@@ -1,6 +1,6 @@
 """Networks that condition flows; they know nothing of log-determinants."""
 
-from lightning_flows.nets.convnet import MLP, ContextNet, ConvNet, DenseBlock, DenseNet
+from lightning_flows.nets.convnet import MLP, ContextNet, ConvNet, DenseBlock, DenseNet, DenseSizes
 from lightning_flows.nets.graph_attention import GraphAttentionNet, SetAutoregressiveNet
 from lightning_flows.nets.lipschitz import LipschitzConvNet
 from lightning_flows.nets.masked_conv import AutoregressiveConvNet, MaskedConv2d
@@ -14,6 +14,7 @@ __all__ = [
     "ConvNet",
     "DenseBlock",
     "DenseNet",
+    "DenseSizes",
     "GraphAttentionNet",
     "LinearSylvesterFunction",
     "LipschitzConvNet",

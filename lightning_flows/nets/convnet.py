@@ -1,12 +1,13 @@
 """Conditioners: plain, dense and fully connected nets, and the encoder of a context."""
 
 import itertools
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from lightning_flows.errors import ShapeError
+from lightning_flows.errors import ShapeError, check_sizes
 
 
 def zero_initialized(layer: nn.Module) -> nn.Module:
@@ -51,20 +52,41 @@ class ConvNet(nn.Sequential):
         return super().forward(with_context(x, context, self.context_channels)).to(x.dtype)
 
 
+@dataclass(frozen=True)
+class DenseSizes:
+    """Sizes of a dense net.
+
+    Args:
+        width: channels between its blocks.
+        depth: layers of each block.
+        growth: channels that each layer appends.
+
+    Raises: UsageError for sizes of no net.
+    """
+
+    width: int = 64
+    depth: int = 8
+    growth: int = 63
+
+    def __post_init__(self) -> None:
+        check_sizes(width=self.width, growth=self.growth)
+        check_sizes(0, depth=self.depth)
+
+
 class DenseBlock(nn.Module):
     """Layers whose input is the output of all before them, then a 1x1 convolution with an optional gate.
 
-    A layer is 1x1, relu, 3x3, relu; its ``growth`` channels are appended to its input. The gate splits the last
-    convolution's output into a, b, c and returns a + b·sigmoid(c).
+    A layer is 1x1, relu, 3x3, relu; its output is appended to its input. The gate splits the last convolution's output
+    into a, b, c and returns a + b·sigmoid(c).
 
     Shapes: x ``(B, in_channels, H, W)``; returns ``(B, out_channels, H, W)``. Source: Huang et al., DenseNet, 2017.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, *, depth: int, growth: int, gated: bool = True) -> None:
+    def __init__(self, in_channels: int, out_channels: int, sizes: DenseSizes, *, gated: bool = True) -> None:
         super().__init__()
-        widths = [in_channels + i * growth for i in range(depth + 1)]
+        widths = [in_channels + i * sizes.growth for i in range(sizes.depth + 1)]
         self.layers = nn.ModuleList(
-            nn.Sequential(nn.Conv2d(n, n, 1), nn.ReLU(), nn.Conv2d(n, growth, 3, padding=1), nn.ReLU())
+            nn.Sequential(nn.Conv2d(n, n, 1), nn.ReLU(), nn.Conv2d(n, sizes.growth, 3, padding=1), nn.ReLU())
             for n in widths[:-1]
         )
         self.gated = gated
@@ -90,21 +112,17 @@ class DenseNet(nn.Module):
         self,
         in_channels: int,
         out_channels: int,
+        sizes: DenseSizes = DenseSizes(),
         *,
-        width: int = 64,
-        depth: int = 8,
-        growth: int = 64,
         num_blocks: int = 1,
         gated: bool = True,
         context_channels: int = 0,
     ) -> None:
         super().__init__()
         self.context_channels = context_channels
-        self.first = nn.Conv2d(in_channels + context_channels, width, 1)
-        self.blocks = nn.ModuleList(
-            DenseBlock(width, width, depth=depth, growth=growth, gated=gated) for _ in range(num_blocks)
-        )
-        self.last = zero_initialized(nn.Conv2d(width, out_channels, 1))
+        self.first = nn.Conv2d(in_channels + context_channels, sizes.width, 1)
+        self.blocks = nn.ModuleList(DenseBlock(sizes.width, sizes.width, sizes, gated=gated) for _ in range(num_blocks))
+        self.last = zero_initialized(nn.Conv2d(sizes.width, out_channels, 1))
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         h = self.first(with_context(x, context, self.context_channels))
@@ -116,14 +134,14 @@ class DenseNet(nn.Module):
 class ContextNet(nn.Sequential):
     """Encoder of an image as the context of a conditional flow: dense block, 2x2 convolution of stride 2, dense block.
 
-    Shapes: x ``(B, in_channels, H, W)`` with even H and W; returns ``(B, out_channels, H/2, W/2)`` in x's dtype.
+    Shapes: x ``(B, in_channels, H, W)`` with even H and W; returns ``(B, sizes.width, H/2, W/2)`` in x's dtype.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, *, depth: int = 4, growth: int = 32) -> None:
+    def __init__(self, in_channels: int, sizes: DenseSizes) -> None:
         super().__init__(
-            DenseBlock(in_channels, out_channels, depth=depth, growth=growth),
-            nn.Conv2d(out_channels, out_channels, 2, stride=2),
-            DenseBlock(out_channels, out_channels, depth=depth, growth=growth),
+            DenseBlock(in_channels, sizes.width, sizes),
+            nn.Conv2d(sizes.width, sizes.width, 2, stride=2),
+            DenseBlock(sizes.width, sizes.width, sizes),
         )
 
     def forward(self, x: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from lightning_flows.errors import ShapeError, UsageError
+from lightning_flows.errors import ShapeError, UsageError, check_sizes
 from lightning_flows.nets.spectral_norm import NormalizedConv2d, default_kernel
 
 
@@ -100,8 +100,7 @@ class AutoregressiveConvNet(nn.Module):
         super().__init__()
         if len(event_shape) != 3:
             raise ShapeError(f"expected events (C, H, W); got {tuple(event_shape)}")
-        if hidden_channels < 1:
-            raise UsageError(f"expected hidden_channels of at least 1; got {hidden_channels}")
+        check_sizes(hidden_channels=hidden_channels)
         channels, *size = event_shape
         conv = partial(MaskedConv2d, size=size, max_norm=max_norm)
         self.num_heads = num_heads

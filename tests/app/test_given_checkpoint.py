@@ -14,11 +14,12 @@ from lightning_flows.errors import CheckpointError
 from lightning_flows.modules import load_flow, load_model, read_checkpoint
 
 OWN = """from lightning_flows.flows import ConvSylvesterFlow
+from lightning_flows.nets import DenseSizes
 
 class Narrow(ConvSylvesterFlow):
     def __init__(self, event_shape, *, levels: int = 2):
-        super().__init__(event_shape, num_levels=levels, steps_per_level=1, hidden_channels=12, split_width=8,
-                         split_depth=1, split_growth=8)
+        super().__init__(event_shape, num_levels=levels, steps_per_level=1, hidden_channels=12,
+                         split=DenseSizes(8, 1, 8))
 """
 
 

@@ -10,6 +10,7 @@ from lightning_flows.dequantization import (
 from lightning_flows.errors import ShapeError
 from lightning_flows.flows import Flow, GlowFlow, ResidualFlow
 from lightning_flows.functional.streams import stream
+from lightning_flows.nets import DenseSizes
 from lightning_flows.transforms import ActNorm, Affine, Compose, Conv1x1, ConvSylvester
 from tests.transforms.cases import perturb
 
@@ -103,9 +104,9 @@ def test_weights_are_averaged(flow, images):
 
 def small_flow() -> tuple[DequantizedFlow, torch.Tensor]:
     """With noise of a conditional flow."""
-    sizes = {"width": 8, "depth": 1, "growth": 4}
-    density = GlowFlow((3, 8, 8), num_levels=1, steps_per_level=1, **sizes)
-    noise = VariationalDequantization((3, 8, 8), num_steps=1, context_channels=2, **sizes)
+    sizes = DenseSizes(8, 1, 4)
+    density = GlowFlow((3, 8, 8), num_levels=1, steps_per_level=1, net=sizes)
+    noise = VariationalDequantization((3, 8, 8), num_steps=1, net=sizes, context=DenseSizes(2, 4, 32))
     x = torch.randint(0, 256, (5, 3, 8, 8), dtype=torch.uint8)
     perturb(density, x.float(), noise=0.02)
     return DequantizedFlow(density, noise).eval(), x
@@ -200,7 +201,7 @@ def test_terms_sum_to_the_bound_and_calls_are_draws_of_it():
 
 @torch.no_grad()
 def test_errors_of_estimated_log_determinants_cover_every_draw():
-    sizes = {"hidden_channels": 4, "split_width": 4, "split_depth": 0, "split_growth": 1, "steps_per_level": 2}
+    sizes = {"hidden_channels": 4, "split": DenseSizes(4, 0, 1), "steps_per_level": 2}
     flow = DequantizedFlow(ResidualFlow((1, 12, 12), num_levels=1, **sizes), UniformDequantization((1, 12, 12)))
     x = torch.randint(0, 256, (3, 1, 12, 12), dtype=torch.uint8)
     perturb(flow.flow, x.float(), noise=0.1)

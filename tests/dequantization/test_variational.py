@@ -3,6 +3,7 @@ import torch
 
 from lightning_flows.dequantization import VariationalDequantization
 from lightning_flows.distributions import standard_normal_log_prob
+from lightning_flows.nets import DenseSizes
 from lightning_flows.transforms import ConvExponential
 from lightning_flows.transforms.image.mixing import MIXINGS
 from tests import golden
@@ -10,7 +11,7 @@ from tests.dense import slogdets
 from tests.golden import Entry
 from tests.transforms.cases import Module
 
-SMALL = {"num_steps": 1, "width": 6, "depth": 1, "growth": 4, "context_channels": 3, "context_depth": 1}
+SMALL = {"num_steps": 1, "net": DenseSizes(6, 1, 4), "context": DenseSizes(3, 1, 32)}
 
 
 @torch.no_grad()
@@ -84,12 +85,8 @@ def test_parity_with_the_authors():
     q = VariationalDequantization(
         (3, 16, 16),
         num_steps=config["dequantize_subflows"],
-        width=config["n_intermediate_channels"],
-        depth=config["densenet_depth"],
-        growth=config["densenet_growth"],
-        context_channels=config["n_context"],
-        context_depth=2,
-        context_growth=8,
+        net=DenseSizes(config["n_intermediate_channels"], config["densenet_depth"], config["densenet_growth"]),
+        context=DenseSizes(config["n_context"], depth=2, growth=8),
     )
     flow = "qu.distribution"
     entries = [Entry(f"{flow}.base.mu", "base.mean"), Entry(f"{flow}.base.log_sigma", "base.log_scale")]

@@ -17,7 +17,7 @@ from lightning_flows.flows import (
     ResidualFlow,
     SetAutoregressiveFlow,
 )
-from lightning_flows.nets import ConvNet, DenseNet
+from lightning_flows.nets import ConvNet, DenseNet, DenseSizes
 from lightning_flows.transforms import (
     ActNorm,
     AffineCoupling,
@@ -37,8 +37,8 @@ Shape = tuple[int, ...]
 CHANNELS, ROW = (2, 1, 1), (1, 1, 2)  # two values as two channels, and as two pixels
 IMAGE, GRAPH, VECTOR = (1, 4, 4), (3, 2), (4, 2, 2)
 LEVELS = {"num_levels": 2, "steps_per_level": 1}
-SPLITS = LEVELS | {"hidden_channels": 6, "split_width": 4, "split_depth": 1, "split_growth": 3}
-DENSE = LEVELS | {"width": 4, "depth": 1, "growth": 2}
+SPLITS = LEVELS | {"hidden_channels": 6, "split": DenseSizes(4, 1, 3)}
+DENSE = LEVELS | {"net": DenseSizes(4, 1, 2)}
 NODES = {"num_steps": 1, "width": 8, "num_blocks": 1, "num_heads": 2}
 
 
@@ -61,7 +61,7 @@ def conv_coupling(channels: int = 2, context_channels: int = 0) -> AffineCouplin
 
 
 def dense_coupling(channels: int = 2, context_channels: int = 0) -> AffineCoupling:
-    net = DenseNet(channels // 2, channels, width=6, depth=2, growth=4, context_channels=context_channels)
+    net = DenseNet(channels // 2, channels, DenseSizes(6, 2, 4), context_channels=context_channels)
     return AffineCoupling(channels, net)
 
 

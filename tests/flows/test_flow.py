@@ -3,7 +3,7 @@ import torch
 
 from lightning_flows.distributions import standard_normal_log_prob
 from lightning_flows.flows import Flow
-from lightning_flows.nets import DenseNet
+from lightning_flows.nets import DenseNet, DenseSizes
 from lightning_flows.transforms import AffineCoupling, Compose
 from tests.transforms.cases import perturb
 
@@ -12,7 +12,7 @@ from tests.transforms.cases import perturb
 @torch.no_grad()
 def test_noise_that_a_coupling_factors_out_is_a_gaussian_given_the_rest(channels: int) -> None:
     kept = channels // 2
-    net = DenseNet(kept, 2 * (channels - kept), width=6, depth=2, growth=3)
+    net = DenseNet(kept, 2 * (channels - kept), DenseSizes(6, 2, 3))
     flow = Flow([AffineCoupling(channels, net), Compose([])], event_shape=(channels, 2, 3)).double()
     x = torch.randn(5, channels, 2, 3, dtype=torch.float64)
     perturb(flow, x)

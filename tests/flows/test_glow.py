@@ -2,11 +2,12 @@ import pytest
 
 from lightning_flows.errors import ShapeError
 from lightning_flows.flows import GlowFlow
+from lightning_flows.nets import DenseSizes
 from lightning_flows.transforms import Affine, AffineCoupling, Conv1x1, Squeeze
 
 
 def test_layers() -> None:
-    flow = GlowFlow((3, 32, 32), mixing="conv1x1", steps_per_level=2, width=4, depth=1, growth=2)
+    flow = GlowFlow((3, 32, 32), mixing="conv1x1", steps_per_level=2, net=DenseSizes(4, 1, 2))
     kinds = [[type(layer) for layer in level.transforms] for level in flow.levels]
     step = [AffineCoupling, Conv1x1]
     assert kinds == [[Affine, Squeeze, Conv1x1, *step, *step, AffineCoupling], [Squeeze, *step, *step]]

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from lightning_flows.distributions import DiagonalGaussian, standard_normal_log_prob
 from lightning_flows.flows import Flow, GlowFlow
 from lightning_flows.functional.bits import bits_per_dim
-from lightning_flows.nets import ConvNet, DenseNet
+from lightning_flows.nets import ConvNet, DenseNet, DenseSizes
 from lightning_flows.transforms import ActNorm, AffineCoupling, Compose, Conv1x1, Squeeze
 from tests import golden
 from tests.golden import Entry
@@ -20,11 +20,11 @@ HERE = {"actnorm_init", "diagonal_gaussian", "splitprior", "flow_1x1", "coupling
 
 
 def dense_coupling(channels: int) -> AffineCoupling:
-    return AffineCoupling(channels, DenseNet(channels // 2, channels, width=16, depth=3, growth=16))
+    return AffineCoupling(channels, DenseNet(channels // 2, channels, DenseSizes(16, 3, 16)))
 
 
 def flow_1x1() -> tuple[Flow, list[Entry]]:
-    flow = GlowFlow((3, 16, 16), mixing="conv1x1", steps_per_level=2, width=16, depth=3, growth=16)
+    flow = GlowFlow((3, 16, 16), mixing="conv1x1", steps_per_level=2, net=DenseSizes(16, 3, 16))
     entries = [Entry("base.mu", "base.mean"), Entry("base.log_sigma", "base.log_scale")]
     places = {i: f"levels.0.transforms.{i}" for i in range(8)} | {
         i: f"levels.1.transforms.{i - 8}" for i in range(8, 13)

@@ -52,8 +52,6 @@ def test_a_latent_alone_is_decoded_by_a_flow_of_one_level():
 SIZED = {
     "num_levels": "expected num_levels of at least 1; got 0",
     "steps_per_level": "expected steps_per_level of at least 1; got 0",
-    "split_width": "expected width of at least 1; got 0",
-    "split_growth": "expected growth of at least 1; got 0",
 }
 WRONG = {
     "odd": (ShapeError, lambda: ConvSylvesterFlow((3, 12, 12)), r"multiples of 8 for 3 levels; got \(3, 12, 12\)"),
@@ -63,7 +61,6 @@ WRONG = {
         name: (ValueError, lambda name=name: ConvSylvesterFlow((3, 8, 8), **{name: 0}), message)
         for name, message in SIZED.items()
     },
-    "split_depth": (ValueError, lambda: ConvSylvesterFlow((3, 8, 8), split_depth=-1), "depth of at least 0; got -1"),
     "no_levels": (ValueError, lambda: Flow([], DiagonalGaussian((2,))), "expected levels of at least 1; got 0"),
     "no_shape": (ValueError, lambda: Flow(Compose([])), "expected an event_shape or a base; got neither"),
     "base": (

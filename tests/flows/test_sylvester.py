@@ -2,12 +2,13 @@ import pytest
 import torch
 
 from lightning_flows.flows import ConvSylvesterFlow, sylvester_layer
+from lightning_flows.nets import DenseSizes
 from lightning_flows.transforms import ActNorm, ConvSylvester, Flip, InverseReport, Squeeze
 from tests.flows.cases import SPLITS, family
 
 
 def test_the_model_of_the_paper_has_its_layers() -> None:
-    flow = ConvSylvesterFlow((3, 32, 32), steps_per_level=2, hidden_channels=16, split_width=8, split_depth=1)
+    flow = ConvSylvesterFlow((3, 32, 32), steps_per_level=2, hidden_channels=16, split=DenseSizes(8, 1))
     kinds = [[type(layer) for layer in level.transforms] for level in flow.levels]
     assert [len(level) for level in kinds] == [1 + 1 + 6 + 1, 1 + 6 + 1, 1 + 6]
     assert kinds[1][:4] == [Squeeze, ActNorm, ConvSylvester, Flip]

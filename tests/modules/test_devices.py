@@ -17,13 +17,14 @@ from lightning_flows import flows
 from lightning_flows.dequantization import VariationalDequantization
 from lightning_flows.functional.fixed_point import InverseReport, Solution
 from lightning_flows.modules import FlowModule, base, image
+from lightning_flows.nets import DenseSizes
 from lightning_flows.transforms import residual, sylvester
 from lightning_flows.transforms.image.mixing import MIXINGS
 from tests.small_modules import graph_module, image_module
 
 IMAGES, GRAPHS = (3, 8, 8), (4, 2)
 DENSE = {"num_levels": 2, "steps_per_level": 1}
-NOISE = partial(VariationalDequantization, num_steps=1, width=8, depth=1, growth=8)
+NOISE = partial(VariationalDequantization, num_steps=1, net=DenseSizes(8, 1, 8))
 CASES = {
     "sylvester": partial(image_module, IMAGES),
     "sylvester, variational": partial(image_module, IMAGES, dequantization=NOISE),

@@ -13,6 +13,7 @@ from lightning_flows.flows import CouplingFlow, GlowFlow, ResidualFlow
 from lightning_flows.functional.streams import stream, stream_seed
 from lightning_flows.modules import ImageFlowModule
 from lightning_flows.modules import image as module_file
+from lightning_flows.nets import DenseSizes
 from tests.small_modules import SMALL_VARIATIONAL, SYLVESTER, Stripes, image_module, trainer
 from tests.transforms.cases import perturb
 
@@ -134,7 +135,7 @@ def test_invalid_numbers_are_refused(name: str, values: list[float]) -> None:
     ("flow", "sizes"),
     [
         (CouplingFlow, SYLVESTER), (ResidualFlow, SYLVESTER),
-        (GlowFlow, {"num_levels": 2, "steps_per_level": 1, "width": 4, "depth": 1, "growth": 6}),
+        (GlowFlow, {"num_levels": 2, "steps_per_level": 1, "net": DenseSizes(4, 1, 6)}),
     ],
 )  # fmt: skip
 def test_any_flow_trains_tests_and_samples(flow: Any, sizes: dict[str, Any], tmp_path) -> None:

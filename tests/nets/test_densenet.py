@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from lightning_flows.nets.convnet import DenseBlock, DenseNet
+from lightning_flows.errors import UsageError
+from lightning_flows.nets.convnet import DenseBlock, DenseNet, DenseSizes
 
 
 def randomized(net: nn.Module) -> nn.Module:
@@ -17,7 +18,10 @@ def randomized(net: nn.Module) -> nn.Module:
 @pytest.mark.parametrize("gated", [True, False])
 @torch.no_grad()
 def test_a_block_is_its_formula(gated: bool) -> None:
-    block, x = randomized(DenseBlock(2, 3, depth=2, growth=4, gated=gated)), torch.randn(2, 2, 4, 4).double()
+    block, x = (
+        randomized(DenseBlock(2, 3, DenseSizes(depth=2, growth=4), gated=gated)),
+        torch.randn(2, 2, 4, 4).double(),
+    )
     h = x
     for layer in block.layers:
         h = torch.cat([h, layer(h)], dim=1)
@@ -29,9 +33,16 @@ def test_a_block_is_its_formula(gated: bool) -> None:
 
 @torch.no_grad()
 def test_a_net_adds_its_blocks_and_takes_the_context_last() -> None:
-    net = randomized(DenseNet(2, 3, width=4, depth=1, growth=2, num_blocks=2, context_channels=1))
+    net = randomized(DenseNet(2, 3, DenseSizes(4, 1, 2), num_blocks=2, context_channels=1))
     x, context = torch.randn(2, 2, 4, 4).double(), torch.randn(2, 1, 4, 4).double()
     h = net.first(torch.cat([x, context], dim=1))
     for block in net.blocks:
         h = h + block(h)
     torch.testing.assert_close(net(x, context), net.last(h), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize(("name", "minimum"), [("width", 1), ("depth", 0), ("growth", 1)])
+def test_sizes_of_no_net_are_refused(name: str, minimum: int) -> None:
+    DenseSizes(**{name: minimum})
+    with pytest.raises(UsageError, match=f"expected {name} of at least {minimum}; got {minimum - 1}"):
+        DenseSizes(**{name: minimum - 1})

@@ -10,6 +10,7 @@ from lightning_flows.nets import (
     AutoregressiveConvNet,
     ConvNet,
     DenseNet,
+    DenseSizes,
     LinearSylvesterFunction,
     LipschitzConvNet,
     SylvesterFunction,
@@ -64,7 +65,7 @@ class Case(NamedTuple):
 def _coupling(channels: int, *, dense: bool, context_channels: int = 0, gated: bool = True) -> AffineCoupling:
     sizes = (channels // 2, 2 * (channels - channels // 2))
     if dense:
-        net = DenseNet(*sizes, width=5, depth=2, growth=3, gated=gated, context_channels=context_channels)
+        net = DenseNet(*sizes, DenseSizes(5, 2, 3), gated=gated, context_channels=context_channels)
         return AffineCoupling(channels, net)
     return AffineCoupling(channels, ConvNet(*sizes, hidden_channels=5, context_channels=context_channels), bound=0.7)
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from lightning_flows.flows import sylvester_layer
-from lightning_flows.nets import ConvNet, DenseNet
+from lightning_flows.nets import ConvNet, DenseNet, DenseSizes
 from lightning_flows.transforms import (
     ActNorm,
     Affine,
@@ -36,9 +36,9 @@ class Layer(NamedTuple):
 
 
 def dense(context_channels: int = 0, *, gated: bool = True) -> Layer:
-    options = {"width": 16, "depth": 3, "growth": 16, "gated": gated, "context_channels": context_channels}
+    options = {"gated": gated, "context_channels": context_channels}
     return Layer(
-        lambda config: AffineCoupling(4, DenseNet(2, 4, **options)),
+        lambda config: AffineCoupling(4, DenseNet(2, 4, DenseSizes(16, 3, 16), **options)),
         golden.dense_entries("nn", "net", depth=3, gated=gated),
     )
 

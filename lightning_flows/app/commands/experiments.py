@@ -49,7 +49,7 @@ EXPERIMENTS: dict[int, dict[str, Experiment]] = {
     1: {
         kind: Experiment(
             [f"table1/{kind}.yaml"],
-            ["size/cpu_glow.yaml", f"--model.flow.growth={growth}", f"--model.dequantization.growth={growth}"],
+            ["size/cpu_glow.yaml", f"--model.flow.net.growth={growth}", f"--model.dequantization.net.growth={growth}"],
         )
         for kind, growth in GROWTH.items()
     },

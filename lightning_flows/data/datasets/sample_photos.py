@@ -8,7 +8,7 @@ from sklearn.datasets import load_sample_images
 from torch import Tensor
 
 from lightning_flows.data.datasets.images import ImageDataset
-from lightning_flows.errors import UsageError
+from lightning_flows.errors import UsageError, check_sizes
 
 CROP = 32  # pixels, height and width of a crop
 BAND = 64  # pixels; ten such bands make the width of a photograph
@@ -32,8 +32,7 @@ def sample_photo_crops(split: str, *, stride: int = 4) -> ImageDataset:
     """
     if split not in BANDS:
         raise UsageError(f"expected split train, val or test; got {split!r}")
-    if stride < 1:
-        raise UsageError(f"expected stride of at least 1; got {stride}")
+    check_sizes(stride=stride)
     step = stride if split == "train" else CROP
     images, labels, names = [], [], []
     for label, (file, photo) in enumerate(_photos().items()):

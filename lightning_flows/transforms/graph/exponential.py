@@ -7,7 +7,7 @@ from typing import NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
-from lightning_flows.errors import UsageError
+from lightning_flows.errors import UsageError, check_sizes
 from lightning_flows.functional.graphs import COMPLETE, Graph, normalized_adjacency
 from lightning_flows.functional.norms import matrix_norm_bound
 from lightning_flows.functional.precision import full_precision
@@ -48,8 +48,7 @@ class GraphExponential(GraphTransform):
 
     def __init__(self, features: int, *, max_neighbors: int, closed_form: bool = True) -> None:
         super().__init__((None, features))
-        if max_neighbors < 1:
-            raise UsageError(f"expected max_neighbors of at least 1; got {max_neighbors}")
+        check_sizes(max_neighbors=max_neighbors)
         self.closed_form, self.max_neighbors = closed_form, max_neighbors
         self.register_buffer("limits", torch.tensor([1 / max_neighbors, 1.0]), persistent=False)
         self.weight = nn.Parameter(0.1 * torch.randn(2, features, features) / features)  # θ₀ and θ₁

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from lightning_flows.errors import UsageError
+from lightning_flows.errors import check_sizes
 from lightning_flows.transforms.base import image_shape
 from lightning_flows.transforms.linear import LinearOperator, LinearTransform
 
@@ -21,8 +21,7 @@ class Woodbury(LinearTransform):
     """
 
     def __init__(self, event_shape: Sequence[int], *, rank: int = 24) -> None:
-        if rank < 1:
-            raise UsageError(f"expected a rank of at least 1; got {rank}")
+        check_sizes(rank=rank)
         _, height, width = image_shape(event_shape)
         super().__init__(event_shape)
         positions = height * width

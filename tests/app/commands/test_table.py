@@ -10,8 +10,8 @@ from lightning_flows.app.commands.experiments import EXPERIMENTS
 TINY = """# tiny
 model:
   init_args:
-    flow: {init_args: {steps_per_level: 1, width: 4, depth: 1, growth: 4}}
-    dequantization: {init_args: {num_steps: 1, width: 4, depth: 1, growth: 4, context_depth: 1}}
+    flow: {init_args: {steps_per_level: 1, net: {width: 4, depth: 1, growth: 4}}}
+    dequantization: {init_args: {num_steps: 1, net: {width: 4, depth: 1, growth: 4}, context: {depth: 1}}}
     num_importance_samples: 2
 data:
   init_args: {batch_size: 4, stride: 32}

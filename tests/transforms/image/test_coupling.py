@@ -2,14 +2,14 @@ import pytest
 import torch
 from torch import nn
 
-from lightning_flows.nets import ConvNet, DenseNet
+from lightning_flows.nets import ConvNet, DenseNet, DenseSizes
 from lightning_flows.transforms import Affine, AffineCoupling, Squeeze
 from tests.transforms.cases import perturb
 
 
 @pytest.mark.parametrize("channels", [2, 3, 4, 5])
 def test_starts_as_the_identity_and_keeps_the_first_half(channels):
-    transform = AffineCoupling(channels, DenseNet(channels // 2, 2 * (channels - channels // 2), width=8, depth=2))
+    transform = AffineCoupling(channels, DenseNet(channels // 2, 2 * (channels - channels // 2), DenseSizes(8, 2)))
     x = torch.randn(2, channels, 3, 4)
     z, log_det = transform(x)
     assert torch.equal(z, x)

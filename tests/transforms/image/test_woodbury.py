@@ -30,7 +30,7 @@ def test_layout_is_kept():
 def test_wrong_arguments():
     with pytest.raises(ShapeError, match=r"expected events \(C, H, W\); got \(4, 4\)"):
         Woodbury((4, 4))
-    with pytest.raises(ValueError, match="a rank of at least 1; got 0"):
+    with pytest.raises(ValueError, match="rank of at least 1; got 0"):
         Woodbury(SHAPE, rank=0)
     with pytest.raises(ShapeError, match=r"expected shape \(B, 2, 3, 4\); got \(1, 2, 4, 3\)"):
         Woodbury(SHAPE)(torch.zeros(1, 2, 4, 3))

@@ -18,10 +18,8 @@ def randomized(net: nn.Module) -> nn.Module:
 @pytest.mark.parametrize("gated", [True, False])
 @torch.no_grad()
 def test_a_block_is_its_formula(gated: bool) -> None:
-    block, x = (
-        randomized(DenseBlock(2, 3, DenseSizes(depth=2, growth=4), gated=gated)),
-        torch.randn(2, 2, 4, 4).double(),
-    )
+    block = randomized(DenseBlock(2, 3, DenseSizes(depth=2, growth=4), gated=gated))
+    x = torch.randn(2, 2, 4, 4).double()
     h = x
     for layer in block.layers:
         h = torch.cat([h, layer(h)], dim=1)

@@ -10,6 +10,7 @@ class MeanAndError(Metric):
 
     All values are kept on their device and summed on the host in float64. The error is NaN for a single value.
 
+    >>> import torch
     >>> metric = MeanAndError()
     >>> metric.update(torch.tensor([1.0, 2.0])), metric.update(torch.tensor([6.0]))
     (None, None)

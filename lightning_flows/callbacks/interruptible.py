@@ -11,10 +11,11 @@ from typing import Any
 import torch
 from lightning.fabric.plugins.environments import SLURMEnvironment
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import WeightAveraging
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_info
 
-from lightning_flows.callbacks.last_checkpoint import averages_weights, last_checkpoint, save_last
+from lightning_flows.callbacks.last_checkpoint import is_resumable_after, last_checkpoint, save_last
 from lightning_flows.training.signals import ENDING, Interrupted, interrupt
 
 SIGNALS = (*ENDING, *([signal.SIGUSR1] if hasattr(signal, "SIGUSR1") else []))
@@ -26,10 +27,11 @@ class Interruptible(Callback):
 
     ``--ckpt_path last`` resumes from it. All ranks stop after the same step, no matter which one received the signal;
     they agree about once per second. A second Ctrl-C exits immediately. Validation is aborted after the current batch
-    and rerun on resume. ``last.ckpt`` is also written every few minutes, in case the process is killed. Evaluation
+    and rerun on resume, unless WeightAveraging has swapped the weights for it. ``last.ckpt`` is also written every few minutes, in case the process is killed. Evaluation
     outside of training has nothing to save and ends immediately.
 
-    Once StochasticWeightAveraging averages, a run stops at the end of an epoch: Lightning cannot resume it within one.
+    A run stops after the next optimizer step where gradients are accumulated, and at the end of an epoch once
+    StochasticWeightAveraging averages: Lightning cannot resume it before.
     Replaces Lightning's handlers while a loop runs, including those of Slurm's automatic requeue.
 
     Args:
@@ -71,8 +73,8 @@ class Interruptible(Callback):
         """Save and stop if requested, now that the last step is logged and any validation after it is done."""
         if not (self._save_requested or self._stop_requested):
             return
-        if batch_idx % trainer.accumulate_grad_batches or (batch_idx and averages_weights(trainer)):
-            return  # accumulated gradients, or the schedule of averaging, would be lost
+        if batch_idx and not is_resumable_after(trainer, batch_idx - 1):
+            return
         if not self._is_saved:
             self._save(trainer, rewind="train")
         self._save_requested = False
@@ -100,13 +102,14 @@ class Interruptible(Callback):
         if not training or trainer.fit_loop.batch_idx < 0 or batch_idx >= self._common_val_batches:
             return
         self._synchronize(trainer, pl_module)
-        if self._stop_requested and (trainer.is_last_batch or not averages_weights(trainer)):
+        swapped = any(isinstance(one, WeightAveraging) for one in trainer.callbacks)  # type: ignore[attr-defined]
+        if self._stop_requested and not swapped and self._is_resumable(trainer):
             self._save(trainer, rewind="validation")
             self._stop(trainer)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._restart_clock()
-        if trainer.state.fn is TrainerFn.FITTING and not trainer.sanity_checking:
+        if trainer.state.fn is TrainerFn.FITTING and not trainer.sanity_checking and self._is_resumable(trainer):
             self._note_saved()
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
@@ -148,6 +151,10 @@ class Interruptible(Callback):
 
     def _restart_clock(self, calls: int = 1) -> None:
         self._calls_between_reductions, self._calls, self._started = calls, 0, time.monotonic()
+
+    def _is_resumable(self, trainer: Trainer) -> bool:
+        """Whether a run can resume after the validation that runs."""
+        return trainer.is_last_batch or is_resumable_after(trainer, trainer.fit_loop.batch_idx)
 
     def _note_saved(self) -> None:
         """Remember that LastCheckpoint writes the current step."""

@@ -71,7 +71,7 @@ class LastCheckpoint(Checkpoint):
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write, unless the epoch ends right after."""
         within = trainer.state.fn is TrainerFn.FITTING and not trainer.sanity_checking
-        if within and not trainer.is_last_batch and not averages_weights(trainer):
+        if within and not trainer.is_last_batch and is_resumable_after(trainer, trainer.fit_loop.batch_idx):
             save_last(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -88,10 +88,14 @@ def _start_next_epoch(trainer: Trainer) -> None:
     loop.epoch_progress.increment_completed()
 
 
-def averages_weights(trainer: Trainer) -> bool:
-    """Whether StochasticWeightAveraging has begun: resumed within an epoch it would lose its schedule."""
+def is_resumable_after(trainer: Trainer, batch_idx: int) -> bool:
+    """Whether a run can resume after a batch within an epoch.
+
+    Accumulated gradients would be lost, and, once it has begun, the schedule of StochasticWeightAveraging.
+    """
     averaging = [one for one in trainer.callbacks if isinstance(one, StochasticWeightAveraging)]  # type: ignore[attr-defined]
-    return any(one.swa_start <= trainer.current_epoch for one in averaging)
+    accumulates = (batch_idx + 1) % trainer.accumulate_grad_batches != 0
+    return not accumulates and not any(one.swa_start <= trainer.current_epoch for one in averaging)
 
 
 def save_last(trainer: Trainer) -> None:

@@ -27,12 +27,15 @@ class RunSummary(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._first_step = trainer.global_step
+        for stopping in trainer.early_stopping_callbacks:
+            if isinstance(stopping, EarlyStopping):
+                stopping.stopping_reason_message = None  # of the run that resumes
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self._first_step in (None, trainer.global_step):
             rank_zero_info(_why_nothing(trainer))
         for stopping in trainer.early_stopping_callbacks:
-            if isinstance(stopping, EarlyStopping) and stopping.stopped_epoch and stopping.stopping_reason_message:
+            if isinstance(stopping, EarlyStopping) and stopping.stopping_reason_message:
                 rank_zero_info(f"early stopping: {' '.join(stopping.stopping_reason_message.split())}")
         for callback in trainer.checkpoint_callbacks if trainer.is_global_zero else []:
             if isinstance(callback, ModelCheckpoint) and callback.best_model_path:

@@ -22,8 +22,8 @@ class RuntimeMonitor(Callback):
     ``num_steps``, and never again. Logs ``runtime/train_step_seconds`` and ``runtime/images_per_second`` of this
     process, medians, and after each epoch ``runtime/peak_memory_mib``. Keeps them in ``runtime.json`` in the run's
     folder, with the time per sample that SampleGrid measured, the batch size, device and versions. Peak memory, there
-    in bytes, is that of tensors on a GPU, and of the process on a CPU; ``cpu_seconds`` is the CPU time of all cores
-    since the run started or resumed, evaluation included.
+    in bytes, is that of tensors on a GPU, and of the process on a CPU; ``cpu_seconds`` is the CPU time of all cores,
+    evaluation included. A resumed run keeps what was measured before it, and adds its CPU time.
 
     Args:
         skip_steps: steps at the start of a run that are not timed.
@@ -32,13 +32,23 @@ class RuntimeMonitor(Callback):
 
     def __init__(self, skip_steps: int = 3, num_steps: int = 20) -> None:
         self.skip_steps, self.num_steps = skip_steps, num_steps
+        self._results: dict[str, float] = {}
+
+    def setup(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
+        self._results = {}
+
+    def state_dict(self) -> dict[str, Any]:
+        return dict(self._results)
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        known = ("train_step_seconds", "images_per_second", "batch_size", "sample_seconds_per_image", "cpu_seconds")
+        self._results = {name: state_dict[name] for name in known if isinstance(state_dict.get(name), int | float)}
 
     def on_fit_start(self, trainer: Trainer, pl_module: Any) -> None:
-        self._results: dict[str, float] = {}
         self._seconds: list[float] = []
         self._num_seen, self._batch_size = 0, 0
         self._start: float | None = None
-        self._cpu_start = time.process_time()
+        self._cpu_start = time.process_time() - self._results.get("cpu_seconds", 0.0)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
         timed = self.skip_steps <= self._num_seen < self.skip_steps + self.num_steps
@@ -61,6 +71,7 @@ class RuntimeMonitor(Callback):
             self._seconds = []
         if (sampling := trainer.callback_metrics.get("runtime/sample_seconds_per_image")) is not None:
             self._results["sample_seconds_per_image"] = float(sampling)
+        self._results["cpu_seconds"] = time.process_time() - self._cpu_start
         if trainer.fast_dev_run or not trainer.is_global_zero:  # type: ignore[attr-defined]
             return  # a trial run writes no files
         on_cpu = f"CPU, {torch.get_num_threads()} threads"
@@ -68,7 +79,6 @@ class RuntimeMonitor(Callback):
             "num_devices": trainer.world_size,
             "device": torch.cuda.get_device_name(device) if device.type == "cuda" else on_cpu,
             "precision": str(trainer.precision),
-            "cpu_seconds": time.process_time() - self._cpu_start,
             "peak_memory_bytes": memory,
             "torch": torch.__version__,
             "lightning_flows": __version__,

@@ -2,11 +2,12 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
-from lightning_flows.callbacks.base import every, is_due, run_folder
+from lightning_flows.callbacks.base import ValidationItems, every, is_due, run_folder
 from lightning_flows.errors import UsageError
 from tests.callbacks.test_monitors import events, fit
 
@@ -62,3 +63,24 @@ def test_curves_in_a_subfolder_do_not_move_the_run(tmp_path: Path) -> None:
     keeper = ModelCheckpoint(tmp_path / "elsewhere")
     trainer = Trainer(logger=logger, callbacks=[keeper], accelerator="cpu")
     assert run_folder(trainer) == tmp_path / "a/version_3"
+
+
+@pytest.mark.parametrize("options", [{"is_global_zero": False}, {"sanity_checking": True}])
+def test_other_ranks_and_the_sanity_check_keep_no_items(options: dict[str, bool]) -> None:
+    callback = ValidationItems(2)
+    look(callback, 1.0, **options)
+    assert callback.take() is None
+
+
+def test_the_first_items_of_a_validation_are_taken_once() -> None:
+    callback = ValidationItems(2)
+    for value in (1.0, 2.0):
+        look(callback, value)
+        look(callback, 9.0, batch_idx=1)
+        assert torch.equal(callback.take()["image"], torch.full((2, 1), value))
+        assert callback.take() is None
+
+
+def look(callback: ValidationItems, value: float, batch_idx: int = 0, **options: bool) -> None:
+    trainer = SimpleNamespace(**{"is_global_zero": True, "sanity_checking": False} | options)
+    callback.on_validation_batch_end(trainer, None, None, {"image": torch.full((3, 1), value)}, batch_idx)

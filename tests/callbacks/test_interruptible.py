@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from lightning.pytorch import Callback, Trainer, seed_everything
-from lightning.pytorch.callbacks import ModelCheckpoint, StochasticWeightAveraging
+from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint, StochasticWeightAveraging
 from lightning.pytorch.loggers import TensorBoardLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -23,6 +23,7 @@ from lightning_flows.modules import ImageFlowModule
 from tests.small_modules import SMALL_VARIATIONAL, image_module
 
 STEPS, VAL_BATCHES, EPOCHS = 5, 3, 3
+CURRENT_AND_AVERAGE = ("current_model_state", "state_dict")  # of a checkpoint with a moving average
 
 
 class Noise(ImageDataModule):
@@ -205,6 +206,24 @@ def test_accumulated_gradients_are_not_lost(tmp_path: Path) -> None:
     assert_same_run(tmp_path / "stopped", tmp_path / "whole")
 
 
+@pytest.mark.parametrize("killed", [False, True])
+def test_gradients_accumulated_before_a_validation_are_not_lost(tmp_path: Path, killed: bool) -> None:
+    class Die(Callback):
+        def on_train_batch_start(self, trainer, pl_module, batch, batch_idx) -> None:
+            if (trainer.current_epoch, batch_idx) == (1, 4):  # the validation was after batch 2 of this epoch
+                raise ZeroDivisionError
+
+    options = {"accumulate_grad_batches": 2, "val_check_interval": 3}
+    if killed:
+        with pytest.raises(ZeroDivisionError):
+            fit(tmp_path / "stopped", Die(), **options)
+    else:
+        stop(tmp_path / "stopped", Ask("val", 1, 1), **options)
+    fit(tmp_path / "stopped", **options)
+    fit(tmp_path / "whole", **options)
+    assert_same_run(tmp_path / "stopped", tmp_path / "whole")
+
+
 def test_a_validation_within_an_epoch_is_not_skipped(tmp_path: Path) -> None:
     options = {"val_check_interval": 2}
     for epoch in (0, 1):
@@ -226,6 +245,16 @@ def test_averaged_weights_are_those_of_an_uninterrupted_run(tmp_path: Path, mome
     fit(tmp_path / "stopped", average())
     fit(tmp_path / "whole", average())
     assert_same_run(tmp_path / "stopped", tmp_path / "whole")
+
+
+@pytest.mark.parametrize("moment", [("train", 1, 2), ("val", 1, 1)])
+def test_a_moving_average_is_that_of_an_uninterrupted_run(tmp_path: Path, moment: tuple) -> None:
+    stop(tmp_path / "stopped", Ask(*moment), EMAWeightAveraging(decay=0.5))
+    fit(tmp_path / "stopped", EMAWeightAveraging(decay=0.5))
+    fit(tmp_path / "whole", EMAWeightAveraging(decay=0.5))
+    assert_same_run(tmp_path / "stopped", tmp_path / "whole")
+    current, average = (torch.load(tmp_path / "whole/last.ckpt", weights_only=True)[key] for key in CURRENT_AND_AVERAGE)
+    assert any(not torch.equal(value, average[name]) for name, value in current.items())
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGUSR1, 0), (signal.SIGINT, 130)])

@@ -4,8 +4,10 @@ import shutil
 from pathlib import Path
 
 import pytest
+from lightning.pytorch.callbacks import EarlyStopping
 
 from lightning_flows.app.cli import run
+from tests.callbacks.test_last_checkpoint import train
 
 
 @pytest.fixture
@@ -34,3 +36,12 @@ def test_early_stopping_says_why(tiny: list[str], tmp_path: Path, caplog: pytest
     options = ["--trainer.callbacks.patience=1", "--trainer.callbacks.min_delta=99", "--trainer.max_epochs=5"]
     run(["fit", *tiny, f"--trainer.logger.init_args.save_dir={tmp_path}", *stopping, *options])
     assert "early stopping: Monitored metric val/loss did not improve in the last 1 records" in caplog.text
+
+
+def test_early_stopping_is_reported_by_the_run_that_it_ends(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    reached = EarlyStopping("val/loss", stopping_threshold=99.0)  # in the first epoch
+    train(tmp_path, reached)
+    assert "early stopping: Stopping threshold reached" in caplog.text
+    caplog.clear()
+    train(tmp_path, EarlyStopping("val/loss", patience=9), ckpt_path=tmp_path / "last.ckpt", max_epochs=2)
+    assert "early stopping" not in caplog.text

@@ -21,6 +21,18 @@ def test_medians_are_logged_and_kept(tmp_path: Path) -> None:
     assert len(curve(tmp_path, "runtime/peak_memory_mib")) == 2  # once per epoch
 
 
+def test_a_resumed_run_keeps_what_was_measured(tmp_path: Path) -> None:
+    monitors = [RuntimeMonitor(skip_steps=1), SampleGrid(num_samples=2)]
+    trainer = fit(tmp_path, "sylvester", monitors)
+    before = record(tmp_path)
+    trainer.save_checkpoint(tmp_path / "last.ckpt")
+    fit(tmp_path, "sylvester", [RuntimeMonitor(skip_steps=9)], tmp_path / "last.ckpt", max_epochs=3)
+    after = record(tmp_path)
+    for name in ("train_step_seconds", "images_per_second", "batch_size", "sample_seconds_per_image"):
+        assert after[name] == before[name]
+    assert after["cpu_seconds"] > before["cpu_seconds"]
+
+
 @pytest.mark.parametrize(("options", "num_timed"), [({}, 1), ({"skip_steps": 0}, 4), ({"num_steps": 0}, 0)])
 def test_the_device_is_synchronized_in_timed_steps_only(
     tmp_path: Path, options: dict, num_timed: int, monkeypatch: pytest.MonkeyPatch

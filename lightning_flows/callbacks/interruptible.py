@@ -27,8 +27,8 @@ class Interruptible(Callback):
 
     ``--ckpt_path last`` resumes from it. All ranks stop after the same step, no matter which one received the signal;
     they agree about once per second. A second Ctrl-C exits immediately. Validation is aborted after the current batch
-    and rerun on resume, unless WeightAveraging has swapped the weights for it. ``last.ckpt`` is also written every few minutes, in case the process is killed. Evaluation
-    outside of training has nothing to save and ends immediately.
+    and rerun on resume, unless WeightAveraging has swapped the weights for it. ``last.ckpt`` is also written every few
+    minutes, in case the process is killed. Evaluation outside of training has nothing to save and ends immediately.
 
     A run stops after the next optimizer step where gradients are accumulated, and at the end of an epoch once
     StochasticWeightAveraging averages: Lightning cannot resume it before.

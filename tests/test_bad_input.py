@@ -25,6 +25,8 @@ def fails(capsys: pytest.CaptureFixture[str], args: list[str], *, status: int = 
 MISTAKES = {
     "--model.flow.hiden_channels=3": "--model.flow.hiden_channels is not an option; did you mean --model.flow.hidden",
     "--model.hidden_channels=3": "--model.hidden_channels is not an option of the class in use",
+    "--model.flow.split.widht=3": "--model.flow.split.widht is not an option; did you mean --model.flow.split.width?",
+    "--model.flow.split.width=x": "--model.flow.split.width: expected int; got x",
     "--model.flow.hidden_channels=x": "--model.flow.hidden_channels: expected int; got x",
     "--model.flow.hidden_channels=null": "--model.flow.hidden_channels: expected int; got None",
     "--model.flow=ConvSylvster": "--model.flow is ConvSylvster, which is not a class; did you mean ConvSylvesterFlow?",
@@ -58,6 +60,10 @@ def test_mistyped_options(option: str, message: str, tiny: list[str], capsys: py
     ("text", "message"),
     [
         ("model: {init_args: {flw: 3}}", "model.init_args.flw in wrong.yaml is not an option; did you mean"),
+        (
+            "model: {init_args: {flow: {init_args: {split: {widht: 3}}}}}",
+            "flow.init_args.split.widht in wrong.yaml is not an option; did you mean model.init_args.flow.init_args.split",
+        ),
         (
             "model: {init_args: {flow: {init_args: {hiden_channels: 3}}}}",
             "model.init_args.flow.init_args.hiden_channels in wrong.yaml is not an option; did you mean "

@@ -105,7 +105,8 @@ def explained(message: str, command: str, args: Sequence[str], known: Sequence[s
         if command == "fit" and value_of(args, *CONFIG) is not None:
             return f"{' and '.join(missing)} is missing: give --{missing[0]}, or a --config that has it"
         return MISSING.get(command, f"{command} needs a checkpoint: give --ckpt_path FILE")
-    if unknown := re.search(r"(?:Option|accept option|unrecognized arguments:) '?(-*)([^\s'=]+)", message):
+    message = re.sub(r"Group '([^']+)' does not accept option '([^']+)'", r"Option '\1.\2' is not accepted", message)
+    if unknown := re.search(r"(?:Option|unrecognized arguments:) '?(-*)([^\s'=]+)", message):
         return _unknown(unknown[1] + unknown[2], args, known)
     key = (re.search(r'[Kk]ey "([^"]+)"', message) or ["", ""])[1]
     place = _place(key, args)[0] if key else ""
@@ -130,8 +131,9 @@ def _unknown(name: str, args: Sequence[str], known: Sequence[str]) -> str:
     if not name.startswith("-") and (name in args or not re.fullmatch(r"[\w.+-]+", name)):
         option = {".yaml": "--config", ".ckpt": "--ckpt_path"}.get(Path(name).suffix)
         return f"{name} is not an option{f': put {option} before it' if option else ''}"
-    place, before = (name, "") if name.startswith("-") else _place(name, args)
     plain = name.lstrip("-")
+    inner = not name.startswith("-") or any(option.name.endswith(f".{plain}") for option in options(args))
+    place, before = _place(plain, args) if inner else (name, "")
     names = [each.removeprefix(before.strip("-")) for each in known]
     short = [each for each in names if "." not in each]
     if close := _closest(plain, names) or _closest(plain.rpartition(".")[2], short):

@@ -13,11 +13,11 @@ from torch.utils.data import DataLoader
 from lightning_flows.dequantization import UniformDequantization, VariationalDequantization
 from lightning_flows.flows import ConvSylvesterFlow, GraphNormalizingFlow
 from lightning_flows.modules import GraphFlowModule, ImageFlowModule, WarmupExponential
-from lightning_flows.nets import DenseSizes
+from lightning_flows.nets import AttentionSizes, DenseSizes
 
 DENSE = DenseSizes(width=8, depth=1, growth=8)
 SYLVESTER = {"num_levels": 2, "steps_per_level": 1, "hidden_channels": 12, "split": DENSE}
-GRAPH = {"num_steps": 1, "width": 8, "num_blocks": 1, "num_heads": 2}
+GRAPH = {"num_steps": 1, "net": AttentionSizes(8, 1, 2)}
 SMALL_VARIATIONAL = partial(VariationalDequantization, num_steps=1, net=DENSE, context=DenseSizes(2, 1, 2))
 OF_MODULE = (
     "optimizer",

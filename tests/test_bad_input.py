@@ -62,7 +62,8 @@ def test_mistyped_options(option: str, message: str, tiny: list[str], capsys: py
         ("model: {init_args: {flw: 3}}", "model.init_args.flw in wrong.yaml is not an option; did you mean"),
         (
             "model: {init_args: {flow: {init_args: {split: {widht: 3}}}}}",
-            "flow.init_args.split.widht in wrong.yaml is not an option; did you mean model.init_args.flow.init_args.split",
+            "flow.init_args.split.widht in wrong.yaml is not an option; did you mean "
+            "model.init_args.flow.init_args.split.width?",
         ),
         (
             "model: {init_args: {flow: {init_args: {hiden_channels: 3}}}}",

@@ -38,8 +38,8 @@ RUNS = {
     "glow": ["model/glow.yaml", PHOTOS, *GLOW],
     **{kind: [f"table1/{kind}.yaml", *MIXED] for kind in EXPERIMENTS[1]},
     **{
-        kind: [f"model/{kind}.yaml", "data/mog.yaml", "--model.flow.width=8"]
-        for kind in ("graph_coupling", "gnf", "set_autoregressive")
+        kind: [f"model/{kind}.yaml", "data/mog.yaml", f"--model.flow.{width}=8"]
+        for kind, width in {"graph_coupling": "width", "gnf": "net.width", "set_autoregressive": "net.width"}.items()
     },
 }
 """What trains, small: configs, the last ones on top, and options."""

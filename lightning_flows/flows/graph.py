@@ -8,7 +8,7 @@ from lightning_flows.distributions import NodeGaussian
 from lightning_flows.errors import ShapeError, check_sizes
 from lightning_flows.flows.flow import Flow
 from lightning_flows.functional.graphs import Graph, check_nodes
-from lightning_flows.nets import MLP, GraphAttentionNet
+from lightning_flows.nets import MLP, AttentionSizes, GraphAttentionNet
 from lightning_flows.transforms import (
     ActNorm,
     AffineCoupling,
@@ -88,9 +88,7 @@ class GraphNormalizingFlow(GraphFlow):
         num_steps: times that each feature is transformed.
         node_map: scale and shift (``affine``), or the distribution function of a mixture (``mixture``).
         components: components of that mixture.
-        width: width of the attention nets.
-        num_blocks: blocks of each.
-        num_heads: heads of each block.
+        net: sizes of the attention nets.
 
     Shapes: x ``(B, N, F)``, for any N.
     Raises: ShapeError for an event_shape other than (N, F), or fewer than two features; UsageError for sizes of no net.
@@ -106,23 +104,15 @@ class GraphNormalizingFlow(GraphFlow):
         num_steps: int = 4,
         node_map: NodeMap = "affine",
         components: int = 8,
-        width: int = 64,
-        num_blocks: int = 2,
-        num_heads: int = 4,
+        net: AttentionSizes = AttentionSizes(),
     ) -> None:
         nodes, features = _nodes_and_features(event_shape, num_steps)
         if max_neighbors is None:
             max_neighbors = max(1, nodes - 1)
         couplings: list[Transform] = []
         for moved in list(range(features)) * num_steps:
-            net = GraphAttentionNet(
-                features - 1,
-                num_parameters(node_map, components),
-                width=width,
-                num_blocks=num_blocks,
-                num_heads=num_heads,
-            )
-            couplings.append(GraphCoupling(features, moved, net, node_map=node_map, components=components))
+            attention = GraphAttentionNet(features - 1, num_parameters(node_map, components), net)
+            couplings.append(GraphCoupling(features, moved, attention, node_map=node_map, components=components))
         if exponential:
             couplings = [InterleavedExponentials(features, couplings, max_neighbors=max_neighbors)]
         super().__init__(Compose([GraphActNorm(features), *couplings]), event_shape)
@@ -135,9 +125,7 @@ class SetAutoregressiveFlow(GraphFlow):
         event_shape: (N, F).
         num_steps: times that each feature is transformed.
         components: components of the mixture whose distribution function transforms a feature.
-        width: width of the attention nets.
-        num_blocks: blocks of each net's encoder and decoder.
-        num_heads: heads of each block.
+        net: sizes of the attention nets.
 
     Shapes: x ``(B, N, F)``, for any N.
     Raises: ShapeError for an event_shape other than (N, F), or fewer than two features; UsageError for sizes of no net.
@@ -149,16 +137,12 @@ class SetAutoregressiveFlow(GraphFlow):
         *,
         num_steps: int = 1,
         components: int = 8,
-        width: int = 64,
-        num_blocks: int = 2,
-        num_heads: int = 4,
+        net: AttentionSizes = AttentionSizes(),
     ) -> None:
         _, features = _nodes_and_features(event_shape, num_steps)
         # the last feature first, so that the first layer orders the nodes by the first feature
         couplings = [
-            SetAutoregressiveCoupling(
-                features, moved, components=components, width=width, num_blocks=num_blocks, num_heads=num_heads
-            )
+            SetAutoregressiveCoupling(features, moved, components=components, sizes=net)
             for moved in list(reversed(range(features))) * num_steps
         ]
         super().__init__(Compose([GraphActNorm(features), *couplings]), event_shape)

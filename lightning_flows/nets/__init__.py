@@ -1,7 +1,7 @@
 """Networks that condition flows; they know nothing of log-determinants."""
 
 from lightning_flows.nets.convnet import MLP, ContextNet, ConvNet, DenseBlock, DenseNet, DenseSizes
-from lightning_flows.nets.graph_attention import GraphAttentionNet, SetAutoregressiveNet
+from lightning_flows.nets.graph_attention import AttentionSizes, GraphAttentionNet, SetAutoregressiveNet
 from lightning_flows.nets.lipschitz import LipschitzConvNet
 from lightning_flows.nets.masked_conv import AutoregressiveConvNet, MaskedConv2d
 from lightning_flows.nets.spectral_norm import NormalizedConv2d, SpectralNorm, bind
@@ -9,6 +9,7 @@ from lightning_flows.nets.sylvester import LinearSylvesterFunction, SylvesterFun
 
 __all__ = [
     "MLP",
+    "AttentionSizes",
     "AutoregressiveConvNet",
     "ContextNet",
     "ConvNet",

@@ -1,13 +1,42 @@
 """Attention over the nodes of a graph."""
 
+from dataclasses import dataclass
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lightning_flows.errors import UsageError
+from lightning_flows.errors import UsageError, check_sizes
 from lightning_flows.functional.graphs import COMPLETE, Graph
 
 FREQUENCIES = (1.0, 2.0, 4.0, 8.0)
+
+
+@dataclass(frozen=True)
+class AttentionSizes:
+    """Sizes of a net of attention blocks.
+
+    Args:
+        width: features of a node between its blocks.
+        num_blocks: blocks, of an encoder and of a decoder each.
+        num_heads: heads of each block.
+
+    Raises: UsageError unless the heads divide the width.
+    """
+
+    width: int = 64
+    num_blocks: int = 2
+    num_heads: int = 4
+
+    def __post_init__(self) -> None:
+        check_sizes(width=self.width, num_heads=self.num_heads)
+        check_sizes(0, num_blocks=self.num_blocks)
+        if self.width % self.num_heads:
+            raise UsageError(f"expected a width that the heads divide; got {self.width} and {self.num_heads} heads")
+
+    def blocks(self) -> nn.ModuleList:
+        """Attention blocks of these sizes."""
+        return nn.ModuleList(AttentionBlock(self.width, self.num_heads) for _ in range(self.num_blocks))
 
 
 class NodeEmbedding(nn.Module):
@@ -30,15 +59,11 @@ class AttentionBlock(nn.Module):
     """Multi-head attention and an MLP per node, both residual and pre-normalized.
 
     Shapes: h ``(B, N, width)``; ``attn_mask`` is bool, broadcast to ``(B, N, N)``, True where a node attends to
-    another; None for all to all. Raises: UsageError unless the heads divide the width. Source: Vaswani et al., 2017.
+    another; None for all to all. Source: Vaswani et al., 2017.
     """
 
     def __init__(self, width: int, num_heads: int) -> None:
         super().__init__()
-        if num_heads < 1 or width < 1 or width % num_heads:
-            raise UsageError(
-                f"expected at least one head and a width that the heads divide; got {num_heads} and {width}"
-            )
         self.num_heads = num_heads
         self.norm, self.norm_net = nn.LayerNorm(width), nn.LayerNorm(width)
         self.project, self.join = nn.Linear(width, 3 * width), nn.Linear(width, width)
@@ -58,13 +83,10 @@ class GraphAttentionNet(nn.Module):
     The last layer starts near zero. Shapes: x ``(B, N, in_features)``; returns ``(B, N, out_features)``.
     """
 
-    def __init__(
-        self, in_features: int, out_features: int, *, width: int = 64, num_blocks: int = 2, num_heads: int = 4
-    ) -> None:
+    def __init__(self, in_features: int, out_features: int, sizes: AttentionSizes = AttentionSizes()) -> None:
         super().__init__()
-        self.embed = NodeEmbedding(in_features, width)
-        self.blocks = nn.ModuleList(AttentionBlock(width, num_heads) for _ in range(num_blocks))
-        self.out = small_initialized(nn.Linear(width, out_features))
+        self.embed, self.blocks = NodeEmbedding(in_features, sizes.width), sizes.blocks()
+        self.out = small_initialized(nn.Linear(sizes.width, out_features))
 
     def forward(self, x: Tensor, graph: Graph = COMPLETE) -> Tensor:
         h, attn_mask = self.embed(x), graph.attention_mask()
@@ -82,14 +104,12 @@ class SetAutoregressiveNet(nn.Module):
     Shapes: conditioned ``(B, N, in_features)``, values ``(B, N)``; returns ``(B, N, out_features)``.
     """
 
-    def __init__(
-        self, in_features: int, out_features: int, *, width: int = 64, num_blocks: int = 2, num_heads: int = 4
-    ) -> None:
+    def __init__(self, in_features: int, out_features: int, sizes: AttentionSizes = AttentionSizes()) -> None:
         super().__init__()
+        width = sizes.width
         self.embed, self.embed_value = NodeEmbedding(in_features, width), NodeEmbedding(in_features + 1, width)
         self.start = nn.Parameter(torch.zeros(width))
-        self.encoder = nn.ModuleList(AttentionBlock(width, num_heads) for _ in range(num_blocks))
-        self.decoder = nn.ModuleList(AttentionBlock(width, num_heads) for _ in range(num_blocks))
+        self.encoder, self.decoder = sizes.blocks(), sizes.blocks()
         self.out = small_initialized(nn.Linear(width, out_features))
 
     def encode(self, conditioned: Tensor, graph: Graph = COMPLETE) -> Tensor:

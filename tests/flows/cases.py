@@ -17,7 +17,7 @@ from lightning_flows.flows import (
     ResidualFlow,
     SetAutoregressiveFlow,
 )
-from lightning_flows.nets import ConvNet, DenseNet, DenseSizes
+from lightning_flows.nets import AttentionSizes, ConvNet, DenseNet, DenseSizes
 from lightning_flows.transforms import (
     ActNorm,
     AffineCoupling,
@@ -39,7 +39,7 @@ IMAGE, GRAPH, VECTOR = (1, 4, 4), (3, 2), (4, 2, 2)
 LEVELS = {"num_levels": 2, "steps_per_level": 1}
 SPLITS = LEVELS | {"hidden_channels": 6, "split": DenseSizes(4, 1, 3)}
 DENSE = LEVELS | {"net": DenseSizes(4, 1, 2)}
-NODES = {"num_steps": 1, "width": 8, "num_blocks": 1, "num_heads": 2}
+NODES = {"num_steps": 1, "net": AttentionSizes(8, 1, 2)}
 
 
 class Family(NamedTuple):

@@ -17,7 +17,7 @@ from lightning_flows import flows
 from lightning_flows.dequantization import VariationalDequantization
 from lightning_flows.functional.fixed_point import InverseReport, Solution
 from lightning_flows.modules import FlowModule, base, image
-from lightning_flows.nets import DenseSizes
+from lightning_flows.nets import AttentionSizes, DenseSizes
 from lightning_flows.transforms import residual, sylvester
 from lightning_flows.transforms.image.mixing import MIXINGS
 from tests.small_modules import graph_module, image_module
@@ -33,7 +33,7 @@ CASES = {
     **{f"glow, {mixing}": partial(image_module, IMAGES, flows.GlowFlow, mixing=mixing, **DENSE) for mixing in MIXINGS},
     "graph coupling": partial(graph_module, GRAPHS, flows.GraphCouplingFlow),
     "gnf": partial(graph_module, GRAPHS),
-    "set autoregressive": partial(graph_module, GRAPHS, flows.SetAutoregressiveFlow, width=8),
+    "set autoregressive": partial(graph_module, GRAPHS, flows.SetAutoregressiveFlow, net=AttentionSizes(8)),
 }
 
 

@@ -158,7 +158,7 @@ TINY = [
 
 def test_train_test_predict_and_sample_through_the_command_line(tmp_path, capsys):
     options = [f"--trainer.logger.init_args.save_dir={tmp_path}", "--data.sizes=[1,3]"]
-    options += ["--model.flow.width=8", "--model.flow.num_blocks=1"]
+    options += ["--model.flow.net.width=8", "--model.flow.net.num_blocks=1"]
     main(["fit", "--config=model/gnf.yaml", "--config=data/mog.yaml", *TINY, *options])
     folder = tmp_path / "gnf/version_0"
     assert (folder / "samples/epoch_0001.png").stat().st_size > 5_000

@@ -5,8 +5,9 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.functional import jacobian
 
+from lightning_flows.errors import UsageError
 from lightning_flows.functional.graphs import Graph
-from lightning_flows.nets import GraphAttentionNet
+from lightning_flows.nets import AttentionSizes, GraphAttentionNet
 from lightning_flows.nets.graph_attention import AttentionBlock, NodeEmbedding, SetAutoregressiveNet
 
 NODES = 5
@@ -29,7 +30,7 @@ def depends(function, x: Tensor) -> Tensor:
 @ON_GRAPHS
 @pytest.mark.parametrize("num_blocks", [1, 2])
 def test_each_block_reaches_one_neighbor_further(graph, num_blocks):
-    net = GraphAttentionNet(2, 3, width=8, num_blocks=num_blocks, num_heads=2).double()
+    net = GraphAttentionNet(2, 3, AttentionSizes(8, num_blocks, num_heads=2)).double()
     attn_mask = graph.attention_mask()
     attn_mask = torch.ones(NODES, NODES) if attn_mask is None else attn_mask[0].float()
     expected = torch.linalg.matrix_power(attn_mask, num_blocks) > 0
@@ -38,7 +39,7 @@ def test_each_block_reaches_one_neighbor_further(graph, num_blocks):
 
 @ON_GRAPHS
 def test_equivariance(graph):
-    net, x = GraphAttentionNet(2, 3, width=8, num_heads=2).double(), draw(1, NODES, 2)
+    net, x = GraphAttentionNet(2, 3, AttentionSizes(8, num_heads=2)).double(), draw(1, NODES, 2)
     order = torch.tensor([3, 0, 4, 2, 1])
     adjacency = None if graph.adjacency is None else graph.adjacency[order][:, order]
     permuted = Graph(adjacency, None if graph.mask is None else graph.mask[:, order])
@@ -67,13 +68,13 @@ def test_embedding_takes_features_with_their_sines_and_cosines():
 
 def test_nets_start_near_zero():
     """A hundredth of a linear layer's usual start, which is uniform within 1/√width."""
-    for net in (GraphAttentionNet(2, 3, width=16), SetAutoregressiveNet(1, 3, width=16)):
+    for net in (GraphAttentionNet(2, 3, AttentionSizes(16)), SetAutoregressiveNet(1, 3, AttentionSizes(16))):
         assert 0.5 * 0.01 / 4 < net.out.weight.abs().max() <= 0.01 / 4
         assert not net.out.bias.any()
 
 
 def set_net() -> SetAutoregressiveNet:
-    return SetAutoregressiveNet(2, 3, width=8, num_heads=2).double()
+    return SetAutoregressiveNet(2, 3, AttentionSizes(8, num_heads=2)).double()
 
 
 def test_output_depends_only_on_the_values_before_it():
@@ -97,3 +98,16 @@ def test_outputs_of_the_first_nodes_need_no_others(num):
     encoded = net.encode(kept)
     found = net.decode(encoded[:, :num], kept[:, :num], values[:, :num])
     torch.testing.assert_close(found, net.decode(encoded, kept, values)[:, :num], rtol=0, atol=1e-14)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "message"),
+    [
+        ({"width": 6}, "expected a width that the heads divide; got 6 and 4 heads"),
+        ({"num_heads": 0}, "expected num_heads of at least 1; got 0"),
+        ({"num_blocks": -1}, "expected num_blocks of at least 0; got -1"),
+    ],
+)
+def test_sizes_of_no_net_are_refused(sizes: dict[str, int], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        AttentionSizes(**sizes)

@@ -1,12 +1,10 @@
 """A coupling layer that is autoregressive over the nodes of a set."""
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
 from lightning_flows.functional.graphs import COMPLETE, Graph
-from lightning_flows.nets.graph_attention import SetAutoregressiveNet
+from lightning_flows.nets.graph_attention import AttentionSizes, SetAutoregressiveNet
 from lightning_flows.transforms.base import Result
 from lightning_flows.transforms.graph.coupling import (
     FeatureCoupling,
@@ -37,14 +35,20 @@ class SetAutoregressiveCoupling(FeatureCoupling):
         transformed_dim: m; nodes are ordered by the first of the other features.
         node_map: the monotone map T.
         components: of its mixture.
-        kwargs: sizes of the net, see :class:`SetAutoregressiveNet`.
+        sizes: sizes of the net, see :class:`SetAutoregressiveNet`.
     """
 
     def __init__(
-        self, features: int, transformed_dim: int, *, node_map: NodeMap = "mixture", components: int = 8, **kwargs: Any
+        self,
+        features: int,
+        transformed_dim: int,
+        *,
+        node_map: NodeMap = "mixture",
+        components: int = 8,
+        sizes: AttentionSizes = AttentionSizes(),
     ) -> None:
         super().__init__(features, transformed_dim, node_map)
-        self.net = SetAutoregressiveNet(features - 1, num_parameters(node_map, components), **kwargs)
+        self.net = SetAutoregressiveNet(features - 1, num_parameters(node_map, components), sizes)
         with torch.no_grad():
             self.net.out.bias.copy_(initial_params(node_map, components))
 

@@ -141,7 +141,7 @@ def test_tests_of_other_checkpoints_do_not_count(what: str, tmp_path: Path, log:
 
 
 @pytest.mark.parametrize(
-    "key", ["model.flow.width", "model.flow.exponential", "optimizer.lr", "data.mixture", "seed_everything"]
+    "key", ["model.flow.net.width", "model.flow.exponential", "optimizer.lr", "data.mixture", "seed_everything"]
 )
 def test_a_run_with_other_settings_is_refused(key: str, tmp_path: Path, log: Path, leave) -> None:
     folder = leave()

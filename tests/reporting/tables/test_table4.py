@@ -19,7 +19,7 @@ def write(folder, kind, *, mixture="mog4", seed=0, gap=0.1, steps=100, width=8, 
     metrics = {"test/gap": gap, "test/nll_from_gap": 3.6324 + gap, "test/gap_standard_error": 0.0002}
     write_run(
         folder, f"{kind}_{mixture}_{seed}", seed=seed, runtime=RUNTIME, trainer={"max_epochs": 1},
-        model=graph_model(flow, width=width, **arguments),
+        model=graph_model(flow, net={"width": width}, **arguments),
         data={"class_path": "lightning_flows.data.GraphMoGDataModule", "init_args": options},
         metrics=metrics | {"test/entropy": 3.6324, "test/valid_share": 0.5},
         num_parameters=1234, num_items=8192, global_step=steps,
@@ -62,7 +62,7 @@ def test_planned_steps(limits, length, tmp_path):
 def test_runs_of_one_row_must_agree(tmp_path):
     write(tmp_path, "gnf", seed=0)
     write(tmp_path, "gnf", seed=1, width=16)
-    with pytest.raises(DataError, match=r"flow\.init_args\.width: 8"):
+    with pytest.raises(DataError, match=r"flow\.init_args\.net\.width: 8"):
         table4(find_runs(tmp_path))
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from lightning_flows.functional.graphs import Graph
-from lightning_flows.nets import GraphAttentionNet
+from lightning_flows.nets import AttentionSizes, GraphAttentionNet
 from lightning_flows.transforms import (
     Compose,
     GraphActNorm,
@@ -18,7 +18,7 @@ from lightning_flows.transforms import (
     Transform,
 )
 
-SIZES = {"width": 8, "num_blocks": 1, "num_heads": 2}
+SIZES = AttentionSizes(8, 1, 2)
 
 
 class GraphCase(NamedTuple):
@@ -29,7 +29,7 @@ class GraphCase(NamedTuple):
 
 
 def _coupling(features: int, moved: int, node_map: Any) -> GraphCoupling:
-    net = GraphAttentionNet(features - 1, 2 if node_map == "affine" else 9, **SIZES)
+    net = GraphAttentionNet(features - 1, 2 if node_map == "affine" else 9, SIZES)
     return GraphCoupling(features, moved, net, node_map=node_map, components=3)
 
 
@@ -44,16 +44,16 @@ CASES = {
     "coupling_affine": GraphCase(lambda: _coupling(2, 0, "affine")),
     "coupling_mixture": GraphCase(lambda: _coupling(2, 1, "mixture")),
     "coupling_3_features": GraphCase(lambda: _coupling(3, 1, "affine"), 3),
-    "set_autoregressive": GraphCase(lambda: SetAutoregressiveCoupling(2, 1, components=3, **SIZES)),
-    "set_autoregressive_first": GraphCase(lambda: SetAutoregressiveCoupling(2, 0, components=2, **SIZES)),
-    "set_autoregressive_affine": GraphCase(lambda: SetAutoregressiveCoupling(3, 1, node_map="affine", **SIZES), 3),
+    "set_autoregressive": GraphCase(lambda: SetAutoregressiveCoupling(2, 1, components=3, sizes=SIZES)),
+    "set_autoregressive_first": GraphCase(lambda: SetAutoregressiveCoupling(2, 0, components=2, sizes=SIZES)),
+    "set_autoregressive_affine": GraphCase(lambda: SetAutoregressiveCoupling(3, 1, node_map="affine", sizes=SIZES), 3),
     "compose": GraphCase(
         lambda: Compose(
             [
                 GraphActNorm(2),
                 GraphExponential(2, max_neighbors=4),
                 _coupling(2, 0, "affine"),
-                SetAutoregressiveCoupling(2, 1, components=3, **SIZES),
+                SetAutoregressiveCoupling(2, 1, components=3, sizes=SIZES),
             ]
         )
     ),

@@ -15,7 +15,7 @@ from lightning_flows.errors import FlowsError, OutputError
 
 NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 EXISTING = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # non-blocking: a named pipe never ends
-AGAIN = "start the same command again"
+AGAIN = "rerun the command"
 ADVICE = f"free some space or make its folder writable, then {AGAIN}"
 
 

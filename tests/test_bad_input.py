@@ -30,19 +30,19 @@ MISTAKES = {
     "--model.flow.hidden_channels=x": "--model.flow.hidden_channels: expected int; got x",
     "--model.flow.hidden_channels=null": "--model.flow.hidden_channels: expected int; got None",
     "--model.flow=ConvSylvster": "--model.flow is ConvSylvster, which is not a class; did you mean ConvSylvesterFlow?",
-    "--model.flow=NoSuchThing": "--model.flow is NoSuchThing, which is not a class: give one of ConvSylvesterFlow, ",
+    "--model.flow=NoSuchThing": "--model.flow is NoSuchThing, which is not a class: choose ConvSylvesterFlow, ",
     "--model.dequantization=Variational": "did you mean VariationalDequantization?",
-    "--model=NoSuchThing": "--model is NoSuchThing, which is not a class: give one of GraphFlowModule, ImageFlowModule",
-    "--data=CIFAR-10": "--data is CIFAR-10, which is not a class: give one of CIFAR10DataModule, ",
+    "--model=NoSuchThing": "--model is NoSuchThing, which is not a class: choose GraphFlowModule, ImageFlowModule",
+    "--data=CIFAR-10": "--data is CIFAR-10, which is not a class: choose CIFAR10DataModule, ",
     "--data=lightning.pytorch.LightningDataModule": "which is not a subclass of FlowDataModule",
-    "--data=": "--data is empty: give one of",
+    "--data=": "--data is empty: choose",
     "--data.batchsize=3": "--data.batchsize is not an option; did you mean --data.batch_size?",
     "--optimizer=Adma": "--optimizer is Adma, which is not a class; did you mean Adam?",
     "--optimizer.lrr=3": "--optimizer.lrr is not an option; did you mean --optimizer.lr?",
-    "--optimizer.lr=fast": "--optimizer.lr is fast, which is not a value it takes",
+    "--optimizer.lr=fast": "--optimizer.lr is fast, which is not a valid value",
     "--lr_scheduler.warmup_epoch=3": "did you mean --lr_scheduler.warmup_epochs?",
     "--trainer.max_epoks=3": "--trainer.max_epoks is not an option; did you mean --trainer.max_epochs?",
-    "--trainer.precision=fp16": "--trainer.precision is fp16, which is not among 64, 32, 16, ",
+    "--trainer.precision=fp16": "--trainer.precision is fp16, which is not one of 64, 32, 16, ",
     "--trainer.logger=wandb": "--trainer.logger is wandb, which is not a class; did you mean WandbLogger?",
     "--trainer.callbacks+=EarlyStoping": "did you mean EarlyStopping?",
     "--trainer.callbacks+=EarlyStopping": "monitor is missing and has no default",
@@ -92,11 +92,11 @@ def test_mistyped_keys_of_a_config(
     [
         (["--trainer.accelerator=cuda"], "accelerator cuda is not available on this machine"),
         (["--trainer.accelerator=gpu"], "accelerator gpu is not available on this machine"),
-        (["--trainer.devices=99999"], "devices is 99999, and this machine's CPU runs at most"),
+        (["--trainer.devices=99999"], "devices is 99999, but this machine's CPU runs at most"),
         (["--trainer.precision=bf16-true"], "precision bf16-true is not supported"),
-        (["--trainer.max_time=10m"], "max_time is 10m: give days, hours, minutes and seconds"),
-        (["--model.optimizer=SGD"], "--model.optimizer is not used: give --optimizer"),
-        (["--model.event_shape=[1, 8, 8]"], "--model.event_shape is not used: it follows from the data"),
+        (["--trainer.max_time=10m"], "max_time is 10m: use days, hours, minutes and seconds"),
+        (["--model.optimizer=SGD"], "--model.optimizer is not used: use --optimizer"),
+        (["--model.event_shape=[1, 8, 8]"], "--model.event_shape is not used: it is determined by the data"),
         (['--config={"model": {"init_args": {"lr_scheduler": null}}}'], "model.init_args.lr_scheduler is not used"),
         (["--trainer.callbacks+=EarlyStopping", "--trainer.callbacks.monitor=val/bdp"], "did you mean val/bpd?"),
     ],
@@ -125,7 +125,7 @@ def test_enable_checkpointing_false_writes_none(tiny: list[str], tmp_path: Path)
 
 def test_missing_config(capsys: pytest.CaptureFixture[str]) -> None:
     assert "nope.yaml" in fails(capsys, ["fit", "--config=nope.yaml"], status=2)
-    assert "data is missing: give --data" in fails(capsys, ["fit", "--config=model/sylvester.yaml"], status=2)
+    assert "data is missing: pass --data" in fails(capsys, ["fit", "--config=model/sylvester.yaml"], status=2)
 
 
 def folder_options(root: Path, tmp_path: Path) -> list[str]:
@@ -242,7 +242,7 @@ def test_sampling_options_out_of_range(
     [
         ("--model.flow.hidden_channels=0", "expected hidden_channels of at least 1; got 0"),
         ("--model.flow.num_levels=0", "expected num_levels of at least 1; got 0"),
-        ("--trainer.callbacks+=lightning_flows.callbacks.SampleGrid", "every_n_epochs is 0: give at least 1"),
+        ("--trainer.callbacks+=lightning_flows.callbacks.SampleGrid", "every_n_epochs is 0: use at least 1"),
     ],
 )
 def test_sizes_out_of_range(
@@ -254,7 +254,7 @@ def test_sizes_out_of_range(
 
 @pytest.mark.parametrize("option", ["model.num_importance_samples", "optimizer.betas", "data.batch_size", "data.seed"])
 def test_null_where_a_value_belongs(option: str, tiny: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    assert f"{option} is null: give a value" in fails(capsys, ["fit", *tiny, f"--{option}=null"])
+    assert f"{option} is null: set a value" in fails(capsys, ["fit", *tiny, f"--{option}=null"])
 
 
 def test_an_empty_root_is_refused(tiny: list[str], capsys: pytest.CaptureFixture[str]) -> None:

@@ -91,7 +91,7 @@ def test_a_killed_process_ends_the_run(tiny: list[str], tmp_path: Path) -> None:
     status, lines = end(process)
     assert status in (1, -signal.SIGKILL)  # Lightning, too, ends the first process where the other is gone
     assert len(lines) <= 1
-    assert all("another process of this run ended or does not answer: start the same" in line for line in lines), lines
+    assert all("another process of this run exited or does not respond: rerun the" in line for line in lines), lines
     read_checkpoint(tmp_path / "demo/version_0/checkpoints/last.ckpt")
 
 

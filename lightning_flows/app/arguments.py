@@ -8,7 +8,7 @@ CONFIG = ("--config", "-c")
 
 
 class Option(NamedTuple):
-    """An option of a command line: ``args[start:stop]`` are its name and its value, which is ``""`` without one."""
+    """An option of a command line: ``args[start:stop]`` are its name and its value, ``""`` if it has none."""
 
     name: str
     value: str
@@ -17,7 +17,7 @@ class Option(NamedTuple):
 
 
 def options(args: Sequence[str]) -> Iterator[Option]:
-    """Options of a command line in order.
+    """Yield the options of a command line, in order.
 
     >>> [(name, value) for name, value, _, _ in options(["fit", "--config", "a.yaml", "--num=3", "--npy", "--dpi=9"])]
     [('--config', 'a.yaml'), ('--num', '3'), ('--npy', ''), ('--dpi', '9')]
@@ -31,7 +31,7 @@ def options(args: Sequence[str]) -> Iterator[Option]:
 
 
 def value_of(args: Sequence[str], *names: str) -> str | None:
-    """Value of the last of these options; None if none is given.
+    """Return the value of the last occurrence of any of these options, or None.
 
     >>> value_of(["--out=a", "--out", "b"], "--out")
     'b'
@@ -41,7 +41,7 @@ def value_of(args: Sequence[str], *names: str) -> str | None:
 
 
 def with_flags(args: Sequence[str], flags: Sequence[str]) -> list[str]:
-    """Arguments in which a flag without a value is true.
+    """Return the arguments with ``=true`` appended to flags that have no value.
 
     >>> with_flags(["--npy", "a.ckpt", "--overwrite", "false"], ["--npy", "--overwrite"])
     ['--npy=true', 'a.ckpt', '--overwrite', 'false']
@@ -53,7 +53,7 @@ def with_flags(args: Sequence[str], flags: Sequence[str]) -> list[str]:
 
 
 def without(args: Sequence[str], name: str) -> list[str]:
-    """Arguments without an option and its values.
+    """Return the arguments without an option and its values.
 
     >>> without(["--num=3", "--ckpt_path", "a.ckpt"], "--ckpt_path")
     ['--num=3']

@@ -1,4 +1,4 @@
-"""Settings that are refused before anything is built."""
+"""Checks of settings before anything is built."""
 
 import inspect
 import os
@@ -16,14 +16,14 @@ from lightning_flows.errors import UsageError
 
 PROCESSES_PER_CORE = 4
 LINKED = {
-    "optimizer": "give --optimizer, or the key optimizer next to model",
-    "lr_scheduler": "give --lr_scheduler, or the key lr_scheduler next to model",
-    "event_shape": "it follows from the data",
+    "optimizer": "use --optimizer, or the key optimizer next to model",
+    "lr_scheduler": "use --lr_scheduler, or the key lr_scheduler next to model",
+    "event_shape": "it is determined by the data",
 }
 
 
 def check_trainer(options: Mapping[str, Any]) -> None:
-    """Check what Lightning would accept and fail on later, or refuse without saying what to do.
+    """Check options that Lightning would accept and fail on later, or reject without a helpful message.
 
     Args:
         options: arguments of the trainer.
@@ -32,30 +32,30 @@ def check_trainer(options: Mapping[str, Any]) -> None:
     for name in ("accumulate_grad_batches", "check_val_every_n_epoch", "val_check_interval"):
         value = options.get(name)
         if isinstance(value, int | float) and value <= 0:
-            raise UsageError(f"{name} is {value}: give a number above 0")
+            raise UsageError(f"{name} is {value}: use a number above 0")
     precision, duration = str(options.get("precision")), options.get("max_time")
     if precision in ("16-true", "bf16-true") or precision.startswith("transformer-engine"):
         raise UsageError(
-            f"precision {precision} is not supported, as inverses and log-determinants need 32 bits: give 32-true, "
+            f"precision {precision} is not supported, because inverses and log-determinants need 32 bits: use 32-true, "
             f"{'bf16' if 'b' in precision else '16'}-mixed or 64-true"
         )
     if isinstance(duration, str) and not re.fullmatch(r"\d+:\d+:\d+:\d+", duration.strip()):
-        raise UsageError(f"max_time is {duration}: give days, hours, minutes and seconds, such as 00:00:10:00")
+        raise UsageError(f"max_time is {duration}: use days, hours, minutes and seconds, such as 00:00:10:00")
     _check_device(options.get("accelerator"), options.get("devices"))
 
 
 def _check_device(accelerator: Any, devices: Any) -> None:
-    """Check that the accelerator exists, and that a CPU is not to run more processes than it can."""
+    """Check that the accelerator exists, and that the CPU can run as many processes."""
     cuda, mps = CUDAAccelerator.is_available(), MPSAccelerator.is_available()
     if (accelerator == "cuda" and not cuda) or (accelerator == "gpu" and not (cuda or mps)):
-        raise UsageError(f"accelerator {accelerator} is not available on this machine: leave it out, or give cpu")
+        raise UsageError(f"accelerator {accelerator} is not available on this machine: omit it, or use cpu")
     limit = PROCESSES_PER_CORE * (os.cpu_count() or 1)
     if str(devices).isdecimal() and int(devices) > limit and (accelerator == "cpu" or not cuda):
-        raise UsageError(f"devices is {devices}, and this machine's CPU runs at most {limit} processes: give fewer")
+        raise UsageError(f"devices is {devices}, but this machine's CPU runs at most {limit} processes: use fewer")
 
 
 def check_linked(args: Sequence[str]) -> None:
-    """Raise UsageError over arguments of the model that come from elsewhere: what is given would have no effect."""
+    """Raise UsageError for arguments of the model that are set elsewhere, so that a value here would have no effect."""
     given = list(options(args))
     section = load_configs(*(option.value for option in given if option.name in CONFIG)).get("model")
     arguments = section.get("init_args") if isinstance(section, dict) else None
@@ -66,11 +66,11 @@ def check_linked(args: Sequence[str]) -> None:
 
 
 def refuse_null(config: Namespace, section: str) -> None:
-    """Refuse null for an argument that does not take it, at any depth; the parser accepts it anywhere.
+    """Refuse null for an argument that does not accept it, at any depth; the parser accepts null everywhere.
 
     Args:
         config: class path and arguments.
-        section: where they are in the whole config.
+        section: their location in the complete config.
     Raises: UsageError.
     """
     parameters: dict[str, inspect.Parameter] = {}
@@ -80,6 +80,6 @@ def refuse_null(config: Namespace, section: str) -> None:
         parameter = parameters.get(name)
         optional = parameter is None or parameter.default in (None, inspect.Parameter.empty)
         if value is None and not optional and not re.search("None|Optional", str(parameters[name].annotation)):
-            raise UsageError(f"{section}.{name} is null: give a value, or leave it out for its default")
+            raise UsageError(f"{section}.{name} is null: set a value, or omit it to use the default")
         if isinstance(value, Namespace) and "class_path" in value:
             refuse_null(value, f"{section}.{name}")

@@ -1,6 +1,6 @@
 """The command line: ``python -m lightning_flows COMMAND``.
 
-What needs no model is decided before torch is imported: help, misspelt commands, missing configs, files that exist.
+Before torch is imported, the command line handles help, misspelled commands, missing configs and existing files.
 """
 
 import difflib
@@ -25,13 +25,13 @@ from lightning_flows.training.signals import Interrupted, end_children, ended_by
 
 HELP = ("-h", "--help")
 PRINTING = {*HELP, "--print_config"}
-"""Options with which a command prints and does nothing else."""
+"""Options that make a command print something and exit."""
 
 
 def main(args: Sequence[str] | None = None) -> None:
-    """Run a command. Errors meant for the user are one line on stderr and exit status 1 or 2.
+    """Run a command; an error meant for the user prints one line to stderr and exits with status 1 or 2.
 
-    The environment variable LIGHTNING_FLOWS_DEBUG=1 shows the traceback.
+    Set the environment variable LIGHTNING_FLOWS_DEBUG=1 to see the traceback.
     """
     args = list(sys.argv[1:] if args is None else args)
     print_any_text()
@@ -46,7 +46,7 @@ def main(args: Sequence[str] | None = None) -> None:
             raise
         except Exception as error:
             if isinstance(error, BrokenPipeError) and (PRINTING & set(args) or args[0] not in TRAINER_COMMANDS):
-                sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - such as of `--help | head`; Python flushes at exit
+                sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - as in `--help | head`; Python flushes it at exit
                 leave(1)
             text = explain(error, args[0] if args else "")
             if text is not None and os.environ.get("LIGHTNING_FLOWS_DEBUG") != "1":
@@ -59,7 +59,7 @@ def main(args: Sequence[str] | None = None) -> None:
 
 
 def run(args: Sequence[str]) -> Any:
-    """Run a command; return what its function returns or, of one with a trainer, its ``TrainerCLI``."""
+    """Run a command and return the result of its function, or the ``TrainerCLI`` of a command with a trainer."""
     name = args[0] if args else "--help"
     if name in (*HELP, "help"):
         print(overview())
@@ -68,7 +68,7 @@ def run(args: Sequence[str]) -> Any:
         print(f"lightning_flows {__version__}")
         raise SystemExit(0)
     if value_of(args, "--ckpt_path") == "":
-        raise UsageError("--ckpt_path is empty: give the path of a checkpoint")
+        raise UsageError("--ckpt_path is empty: pass the path of a checkpoint")
     if name in COMMANDS:
         return _run_function(name, args[1:])
     if name not in TRAINER_COMMANDS:
@@ -80,7 +80,7 @@ def run(args: Sequence[str]) -> Any:
         )
         raise SystemExit(2)
     if any(not option.value or option.value.startswith("-") for option in options(args) if option.name in CONFIG):
-        raise ConfigError("--config needs a file: give one of yours, or a packaged one such as demo.yaml")
+        raise ConfigError("--config requires a file: pass your own, or a packaged one such as demo.yaml")
     args = configs_first(find_configs(args))
     if name == "predict" and not PRINTING & {arg.partition("=")[0] for arg in args}:
         overwrite = value_of(args, "--overwrite") in ("", "true", "yes")
@@ -91,7 +91,7 @@ def run(args: Sequence[str]) -> Any:
 
 
 def overview() -> str:
-    """What ``--help`` prints."""
+    """Return the text of ``--help``."""
     commands = "\n".join(f"  {name:10}{text}" for name, text in descriptions().items())
     return f"""usage: {program()} COMMAND [--OPTION VALUE]...
 

@@ -1,4 +1,4 @@
-"""Configs: those that come with the package, found by name, and configs that build on others."""
+"""Configs: the packaged ones, found by name, and configs with a base."""
 
 import difflib
 import json
@@ -16,10 +16,10 @@ Config = dict[str, Any]
 
 
 def find_configs(args: Sequence[str]) -> list[str]:
-    """Replace the value of each ``--config`` by the configs that the parser is to read, in order.
+    """Replace the value of each ``--config`` by the configs that the parser reads, in order.
 
-    A file is looked for here, then among the packaged configs. The files of its key ``base``, one or a list, come
-    before it, each as one more ``--config``: the parser stacks them by its own rules. Raises: ConfigError.
+    A name is searched for in the working directory, then among the packaged configs. The files that its key ``base``
+    lists come first, each as one more ``--config``, so that the parser merges them. Raises: ConfigError.
     """
     found: list[str] = []
     for i, arg in enumerate(args):
@@ -34,7 +34,7 @@ def find_configs(args: Sequence[str]) -> list[str]:
 
 
 def configs_first(args: Sequence[str]) -> list[str]:
-    """Arguments with each ``--config`` before all options, which win over configs wherever they stand.
+    """Move each ``--config`` before all options, which then override configs regardless of their position.
 
     >>> configs_first(["fit", "--ckpt_path=last", "--config", "a.yaml", "--config=b.yaml"])
     ['fit', '--config', 'a.yaml', '--config=b.yaml', '--ckpt_path=last']
@@ -48,7 +48,7 @@ def configs_first(args: Sequence[str]) -> list[str]:
 
 
 def load_configs(*names: str | Path) -> Config:
-    """Configs and their bases as one dictionary, for comparison and for reading; the last one wins.
+    """Load configs and their bases as one dictionary; later ones take precedence.
 
     Raises: ConfigError if one is missing, malformed, or its own base.
     """
@@ -60,7 +60,7 @@ def load_configs(*names: str | Path) -> Config:
 
 
 def _merged(below: Config, above: Config) -> Config:
-    """Merge key by key; another class drops the arguments of the one below, as in the parser.
+    """Merge key by key; a different class drops the arguments of the previous one, as in the parser.
 
     >>> _merged({"a": {"b": 1, "c": 2}}, {"a": {"c": [3]}})
     {'a': {'b': 1, 'c': [3]}}
@@ -78,27 +78,27 @@ def _merged(below: Config, above: Config) -> Config:
 
 
 def _layers(name: str, inside: tuple[Path, ...] = ()) -> list[tuple[str, Config]]:
-    """A config after its bases: what the parser reads of each, and its content; ``inside`` are the files above."""
+    """Return the bases of a config, then the config: names for the parser, and contents; ``inside`` includes it."""
     if name.lstrip().startswith("{") and not inside:
         path, config = Path("--config"), load_yaml(name, "--config")
     else:
         path, name = _find(name, inside)
         if path in inside:
-            raise ConfigError(f"{path} has itself as base: take the key base out of one of its configs")
+            raise ConfigError(f"{path} is its own base: remove the key base from one of these configs")
         config = read_yaml(path)
     if config is not None and not isinstance(config, dict):
-        raise ConfigError(f"{path} has no keys with values: give a YAML file such as {CONFIG_DIR / 'demo.yaml'}")
+        raise ConfigError(f"{path} has no keys with values: use a YAML file such as {CONFIG_DIR / 'demo.yaml'}")
     rest = {key: value for key, value in (config or {}).items() if key != "base"}
     bases = (config or {}).get("base") or []
     bases = [bases] if isinstance(bases, str) else bases
     if not isinstance(bases, list) or not all(isinstance(base, str) for base in bases):
-        raise ConfigError(f"{path} has a base that is not a file name, nor a list of names: {str(bases)[:80]}")
+        raise ConfigError(f"{path} has a base that is neither a file name nor a list of file names: {str(bases)[:80]}")
     below = [layer for base in bases for layer in _layers(base, (*inside, path))]
     return [*below, (json.dumps(rest, default=str) if bases else name, rest)] if rest or not bases else below
 
 
 def _find(name: str, inside: tuple[Path, ...]) -> tuple[Path, str]:
-    """The file of a config's name, absolute and as it is given to the parser. Raises: ConfigError without one."""
+    """Find the file of a config: its absolute path, and its name for the parser. Raises: ConfigError."""
     for folder in (inside[-1].parent if inside else Path(), CONFIG_DIR):
         try:
             if name.strip() and "\0" not in name and (folder / name).exists() and not (folder / name).is_dir():
@@ -113,6 +113,6 @@ def _find(name: str, inside: tuple[Path, ...]) -> tuple[Path, str]:
     what = (
         f"{inside[-1]} has the base {name[:200]!r}, which is neither next to it nor packaged"
         if inside
-        else f"{name[:200]!r} does not exist here, nor among the packaged configs"
+        else f"{name[:200]!r} does not exist here or among the packaged configs"
     )
-    raise ConfigError(f"{what}: {meant}packaged are {top} and those of {folders}")
+    raise ConfigError(f"{what}: {meant}the packaged configs are {top} and those in {folders}")

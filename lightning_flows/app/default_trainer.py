@@ -1,4 +1,4 @@
-"""The trainer's defaults: what every run records, prints and refuses."""
+"""Defaults of the trainer: what every run records, prints and refuses."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -28,10 +28,10 @@ from lightning_flows.training.checkpoint_io import AtomicCheckpointIO
 
 
 def default_trainer(**options: Any) -> Trainer:
-    """Lightning's trainer with the callbacks and the checkpoint writer of the command line.
+    """Build Lightning's trainer with the callbacks and the checkpoint writer of the command line.
 
     Args:
-        options: arguments of the trainer; callbacks and plugins there replace defaults of the same kind.
+        options: arguments of the trainer; callbacks and plugins replace defaults of the same kind.
 
     Raises: UsageError for options that Lightning would accept and fail on later.
     """
@@ -40,14 +40,14 @@ def default_trainer(**options: Any) -> Trainer:
 
 
 def with_atomic_checkpoints(trainer: Trainer) -> Trainer:
-    """The trainer, writing checkpoints atomically unless it has a checkpoint writer of another kind."""
+    """Make a trainer write checkpoints atomically, unless it has a custom checkpoint writer."""
     if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
         trainer.strategy.checkpoint_io = AtomicCheckpointIO()
     return trainer
 
 
 def default_options(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Arguments of the trainer to replace: callbacks, progress and device."""
+    """Return replacements for arguments of the trainer: callbacks, progress and device."""
     callbacks = [NoSearchOnResume(), *_listed(options.get("callbacks")), RunSummary(), ResultTable(), TestRecorder()]
     progress, console = options.get("enable_progress_bar") is not False, get_console()
     if progress and not _any(callbacks, AnyProgressBar) and not _any(callbacks, ProgressLines):
@@ -69,7 +69,7 @@ def default_options(options: Mapping[str, Any]) -> dict[str, Any]:
 def _accelerator(chosen: Any) -> Any:
     """Avoid Apple GPUs, which lack float64, used for sums and likelihoods."""
     if chosen == "mps" or isinstance(chosen, MPSAccelerator):
-        raise UsageError("mps has no float64, in which likelihoods are summed: give --trainer.accelerator=cpu")
+        raise UsageError("mps has no float64, in which likelihoods are summed: use --trainer.accelerator=cpu")
     if chosen in (None, "auto", "gpu") and MPSAccelerator.is_available() and not CUDAAccelerator.is_available():
         rank_zero_info("training on the CPU: Apple's GPU has no float64, in which likelihoods are summed")
         return "cpu"

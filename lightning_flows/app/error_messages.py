@@ -1,4 +1,4 @@
-"""Turn the exception that ended a run into a one-line message, and exit."""
+"""Turn the exception that ended a run into a one-line message and exit."""
 
 import errno
 import importlib.util
@@ -14,7 +14,7 @@ from lightning_flows.app.terminal import one_line
 from lightning_flows.errors import FlowsError, OutputError
 from lightning_flows.files import AGAIN
 
-RESUME = "start the same command with --ckpt_path=last to resume from the last checkpoint"
+RESUME = "rerun the command with --ckpt_path=last to resume from the last checkpoint"
 CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 NO_MEMORY = (
     r"DefaultCPUAllocator|can't allocate memory|std::bad_alloc|[Oo]ut of memory|ALLOC_FAILED|Unable to allocate|"
@@ -43,12 +43,12 @@ LOGGED = r"[`']([\w./-]*[/_][\w./-]+)[`']"
 def explain(error: BaseException | None, command: str = "") -> str | None:
     """Return a one-line message if the user can act on an error or its cause; None for a bug.
 
-    A bug keeps its traceback. An error in an exception handler looks like one, so of the errors that were being handled
-    only those count that are never bugs: a full disk, no memory, and a process that is gone.
+    A bug keeps its traceback. An error raised in an exception handler may be a bug, so an error that was being handled
+    only counts if it cannot be one: a full disk, no memory, or a process that is gone.
 
     Args:
         error: the exception.
-        command: the subcommand that it ended, which determines the advice.
+        command: the subcommand that it ended, on which the advice depends.
     """
     again = RESUME if command == "fit" else AGAIN
     cause, seen = True, set()
@@ -63,35 +63,35 @@ def explain(error: BaseException | None, command: str = "") -> str | None:
 
 
 def _environment_error(error: BaseException, command: str, again: str) -> str | None:
-    """The message for a full disk, no memory, or another process that is gone."""
+    """Return the message for a full disk, no memory, or another process that is gone."""
     text = str(error)
     if isinstance(error, FlowsError):
         return None
     if isinstance(error, OSError) and error.errno in CANNOT_WRITE:
-        return f"the run could not write {error.filename or 'its files'} ({error.strerror}): make room, then {again}"
+        return f"the run could not write {error.filename or 'its files'} ({error.strerror}): free space, then {again}"
     if isinstance(error, MemoryError) or (isinstance(error, RuntimeError | ValueError) and re.search(NO_MEMORY, text)):
         where = "device" if "CUDA" in text else "host"
         option = MEMORY_OPTIONS.get(command, "data.batch_size")
-        return f"the {where} is out of memory: give a smaller {option} ({_first_line(text) or 'MemoryError'})"
+        return f"the {where} is out of memory: use a smaller {option} ({_first_line(text) or 'MemoryError'})"
     if (worker := re.search(WORKER, text)) and not re.search(IN_WORKER, text):
         return (
-            f"a process that loads data ended or does not answer ({worker[0]}): the host may be out of memory or "
+            f"a data loading worker exited or does not respond ({worker[0]}): the host may be out of memory or "
             f"/dev/shm; try a smaller data.num_workers, then {again}"
         )
     if isinstance(error, RuntimeError):
         if "EADDRINUSE" in text or "address already in use" in text.lower():
             port = re.search(r"port: (\d+)", text)
             return (
-                f"the port {port[1] if port else 'of MASTER_PORT'} is in use by another process: name another in "
-                "MASTER_PORT, or leave it out on one machine"
+                f"the port {port[1] if port else 'of MASTER_PORT'} is in use by another process: set another in "
+                "MASTER_PORT, or unset it on a single machine"
             )
         if re.search(LOST_PEER, text, re.DOTALL):
-            return f"another process of this run ended or does not answer: {again}"
+            return f"another process of this run exited or does not respond: {again}"
     return None
 
 
 def _user_error(error: BaseException, again: str) -> str | None:
-    """The message for a user error."""
+    """Return the message for a user error."""
     text = str(error)
     if re.match(IN_WORKER, text) and isinstance(error, FlowsError | OSError):  # preceded by the worker's traceback
         return text.strip().splitlines()[-1].partition(": ")[2]
@@ -107,17 +107,15 @@ def _user_error(error: BaseException, again: str) -> str | None:
     if isinstance(error, NotImplementedError) and (
         kind := re.search(r"not implemented for '(B?Float8?\w*|Half)'", text)
     ):
-        return (
-            f"this device cannot compute with {kind[1]} throughout: choose another --trainer.precision, such as 32-true"
-        )
+        return f"this device lacks operations in {kind[1]}: choose another --trainer.precision, such as 32-true"
     if isinstance(error, AssertionError | RuntimeError) and re.search(NO_DEVICE, text):
-        return f"{_first_line(text)}: name a device of this machine, such as cpu"
+        return f"{_first_line(text)}: choose a device of this machine, such as cpu"
     if isinstance(error, UnicodeEncodeError) and error.encoding == getattr(sys.stdout, "encoding", None):
         return f"the encoding {error.encoding} cannot display {error.object[error.start]!r}: set PYTHONUTF8=1"
     if missing := re.search(UNLOGGED, text, re.DOTALL):
         return (
-            f"{missing[1] or missing[2]} is monitored, and nothing logs it: monitor one of "
-            f"{', '.join(re.findall(LOGGED, text[missing.end() :])) or 'those that training logs'}"
+            f"{missing[1] or missing[2]} is monitored but never logged: monitor one of "
+            f"{', '.join(re.findall(LOGGED, text[missing.end() :])) or 'the metrics that training logs'}"
         )
     if type(error).__name__ == "MisconfigurationException" or _is_refused_by_lightning(error):
         return text
@@ -125,7 +123,7 @@ def _user_error(error: BaseException, again: str) -> str | None:
 
 
 def _missing_package(error: ModuleNotFoundError) -> str | None:
-    """The message for a package that is not installed; None for a missing module of an installed package."""
+    """Return the message for a package that is not installed; None for a missing module of an installed package."""
     if error.name is None:  # from Lightning, whose message says how to install the package
         return str(error) if "pip install" in str(error) else None
     package = error.name.partition(".")[0]
@@ -133,7 +131,7 @@ def _missing_package(error: ModuleNotFoundError) -> str | None:
         installed = importlib.util.find_spec(package) is not None
     except (ImportError, ValueError):
         installed = True
-    return None if installed else f"{package} is not installed: pip install {package}"
+    return None if installed else f"{package} is not installed: run `pip install {package}`"
 
 
 def _is_refused_by_lightning(error: BaseException) -> bool:
@@ -159,10 +157,10 @@ def leave_to_main_thread(args: threading.ExceptHookArgs) -> None:
 
 
 def is_first_to_fail() -> bool:
-    """Whether this process is the first of its run to call this: if one exits, the others lose connection.
+    """Whether this process is the first of its run to call this: if one exits, the others lose their connection.
 
-    Calls are counted in the store of the process group, which the first rank hosts. If that does not answer, the first
-    rank reports.
+    Calls are counted in the store of the process group, which the first rank hosts. If the store does not respond, the
+    first rank reports.
     """
     if (distributed := _several_ranks()) is None:
         return True
@@ -173,7 +171,7 @@ def is_first_to_fail() -> bool:
 
 
 def leave(status: int = 1) -> None:
-    """Exit; without cleanup if there are several processes, as those may wait for each other forever."""
+    """Exit, without cleanup if there are several processes, which might wait for each other forever."""
     if _several_ranks() is not None:
         sys.stdout.flush()
         sys.stderr.flush()
@@ -182,7 +180,7 @@ def leave(status: int = 1) -> None:
 
 
 def _several_ranks() -> Any:
-    """torch.distributed if this run has several processes; torch is not imported for it."""
+    """Return torch.distributed if this run has several processes; does not import torch."""
     distributed: Any = sys.modules.get("torch.distributed")
     several = distributed and distributed.is_available() and distributed.is_initialized()
     return distributed if several and distributed.get_world_size() > 1 else None

@@ -21,25 +21,25 @@ from lightning_flows.trust import vetted_imports
 
 TRAINER_COMMANDS = ("fit", "validate", "test", "predict")
 LINKED = ("optimizer", "lr_scheduler")
-"""Arguments of the model that are options of their own on the command line."""
+"""Arguments of the model that are top-level options of the command line."""
 
 
 def given_checkpoint(args: Sequence[str]) -> dict[str, Any] | None:
-    """The checkpoint that a trainer command takes model and data from; None without one.
+    """Read the checkpoint that a trainer command takes model and data from; None without one.
 
-    It is that of the last ``--ckpt_path`` or ``ckpt_path`` in a config, or of ``--weights_from`` for ``fit``.
+    Its path is the last ``--ckpt_path``, or ``ckpt_path`` in a config; for ``fit`` also ``--weights_from``.
     Raises: CheckpointError if it cannot be read, or both are given.
     """
     if not args or args[0] not in TRAINER_COMMANDS:
         return None
     path, weights = (_last_value(args, name) for name in ("ckpt_path", "weights_from"))
     if path == "last" and args[0] != "fit":
-        raise CheckpointError(f"'last' is for fit, which resumes from it: give {args[0]} the path of a checkpoint")
+        raise CheckpointError(f"'last' only works with fit: pass {args[0]} the path of a checkpoint")
     path = None if path in (None, "", "last", "null") else str(path)
     weights = str(weights) if weights and weights != "null" and args[0] == "fit" else None
     if path and weights:
         raise CheckpointError(
-            f"{path} is resumed, so that --weights_from {weights} has no effect: give one of them, or --ckpt_path last"
+            f"{path} is resumed, so --weights_from {weights} has no effect: pass only one of them, or --ckpt_path last"
         )
     found = path or weights
     return None if found is None else read_checkpoint(found)
@@ -48,8 +48,8 @@ def given_checkpoint(args: Sequence[str]) -> dict[str, Any] | None:
 def with_checkpoint_config(args: Sequence[str], checkpoint: Mapping[str, Any] | None) -> list[str]:
     """Prepend the checkpoint's model and data to the arguments, as the first config.
 
-    Raises: CheckpointError if it names a class that is neither of lightning_flows or torch.optim, nor given in the
-    arguments, at any depth.
+    Raises: CheckpointError if it names, at any depth, a class that is neither from lightning_flows or torch.optim nor
+    named in the arguments.
     """
     if checkpoint is None:
         return list(args)
@@ -67,7 +67,7 @@ def with_checkpoint_config(args: Sequence[str], checkpoint: Mapping[str, Any] | 
         if other == recorded or _is_same(other, recorded, args):
             component["class_path"] = other  # type: ignore[index]
         else:
-            _holder(config, place).pop(place.rpartition(".")[2])  # another class, with other arguments
+            _holder(config, place).pop(place.rpartition(".")[2])  # a different class has different arguments
     if "model" in config:
         config |= {
             name: config["model"]["init_args"].pop(name) for name in LINKED if name in config["model"]["init_args"]
@@ -76,13 +76,13 @@ def with_checkpoint_config(args: Sequence[str], checkpoint: Mapping[str, Any] | 
 
 
 def without_run(args: Sequence[str]) -> list[str]:
-    """Arguments of an evaluation, which ignores the logger of a config written for ``fit``; configs come first."""
+    """Return the arguments of an evaluation, which ignores the logger of a config for ``fit``; configs come first."""
     last = sum(arg.startswith("--config=") for arg in args) + 1
     own = any(arg.startswith("--trainer.logger") for arg in args)
     if not args or args[0] not in TRAINER_COMMANDS[1:] or last == 1 or own:
         return list(args)
     logger = {"class_path": "lightning.pytorch.loggers.TensorBoardLogger", "init_args": {"save_dir": "runs"}}
-    below = json.dumps({"trainer": {"logger": logger}})  # so that a config may give its arguments alone
+    below = json.dumps({"trainer": {"logger": logger}})  # so that a config may set its arguments alone
     return [args[0], f"--config={below}", *args[1:last], "--trainer.logger=false", *args[last:]]
 
 
@@ -97,8 +97,8 @@ def compare(
     shape = tuple(record["model"]["init_args"]["event_shape"])
     if shape != tuple(model.event_shape):
         raise CheckpointError(
-            f"the checkpoint was trained on data of shape {shape}, and these have {tuple(model.event_shape)}: give "
-            "data of its shape"
+            f"the checkpoint was trained on data of shape {shape}, but these have {tuple(model.event_shape)}: use "
+            "data of the same shape"
         )
     if "data" in record and not allow_split_change:
         _check_split(record["data"], now["data"], data)
@@ -111,7 +111,7 @@ def compare(
 
 
 def load_weights(checkpoint: Mapping[str, Any], model: FlowModule) -> None:
-    """Start from the weights of a checkpoint, whose data may have been others. Raises: CheckpointError."""
+    """Load the weights of a checkpoint, which may be of other data. Raises: CheckpointError."""
     check_state_dict(model, checkpoint)
     model.load_state_dict(checkpoint["state_dict"])
     _compare("model", checkpoint["lightning_flows"]["model"], describe(model))
@@ -133,7 +133,7 @@ def _compare(name: str, old: Any, new: Any) -> None:
 
 def _report(name: str, old: Any, new: Any) -> None:
     if old != new:
-        rank_zero_info(f"{name}: {_short(old)} in the checkpoint, {_short(new)} given; {_short(new)} is used")
+        rank_zero_info(f"{name}: {_short(new)} overrides {_short(old)} in the checkpoint")
 
 
 def _check_split(saved: Mapping[str, Any], used: Mapping[str, Any], data: FlowDataModule) -> None:
@@ -143,10 +143,10 @@ def _check_split(saved: Mapping[str, Any], used: Mapping[str, Any], data: FlowDa
     )
     changed = [name for name in names if name in before and _listed(before[name]) != _listed(after.get(name))]
     if changed:
-        each = ", ".join(f"data.{name} is {after.get(name)} for {before[name]}" for name in changed)
+        each = ", ".join(f"data.{name} is {after.get(name)} instead of {before[name]}" for name in changed)
         raise CheckpointError(
-            f"the data would be split in another way than in training, so that items of one split come into another "
-            f"({each}): leave that out, or add --allow_split_change=true"
+            f"the data would be split differently than in training, so that items of one split end up in another "
+            f"({each}): omit that, or add --allow_split_change=true"
         )
 
 
@@ -173,7 +173,7 @@ def _last_value(args: Sequence[str], name: str) -> Any:
 
 
 def _given_components(args: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """Options and the classes that the arguments give them, such as ``("model.flow", "my_package.MyFlow")``."""
+    """Yield options and the classes that the arguments set for them, such as ``("model.flow", "my_flows.MyFlow")``."""
     for name, value, *_ in options(args):
         option = _option(name.removeprefix("--"))
         if name in CONFIG:
@@ -192,7 +192,7 @@ def _given_components(args: Sequence[str]) -> Iterator[tuple[str, str]]:
 
 
 def _places(value: Any, name: str) -> Iterator[tuple[str, str]]:
-    """Class paths, and texts that may be class paths, in a plain value."""
+    """Yield class paths, and strings that may be class paths, in a plain value."""
     if isinstance(value, Mapping):
         if isinstance(path := value.get("class_path"), str):
             yield name, path
@@ -203,7 +203,7 @@ def _places(value: Any, name: str) -> Iterator[tuple[str, str]]:
 
 
 def _option(place: str) -> str:
-    """An option's short name.
+    """Return an option's short name.
 
     >>> _option("model.init_args.flow.class_path"), _option("model.optimizer")
     ('model.flow', 'optimizer')
@@ -213,7 +213,7 @@ def _option(place: str) -> str:
 
 
 def _holder(config: dict[str, Any], place: str) -> dict[str, Any]:
-    """The dictionary that has a component of a config, as named by :func:`components`; empty if that was dropped."""
+    """Return the dictionary around a component of a config, by the names of :func:`components`; empty if dropped."""
     holder: Any = config
     for key in place.split(".")[:-1]:
         holder = holder.get(key, {})

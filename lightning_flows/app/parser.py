@@ -1,4 +1,4 @@
-"""Parsers whose errors are one or two lines: the fact first, then what to do."""
+"""Parsers with errors of one or two lines: the fact first, then what to do."""
 
 import difflib
 import importlib
@@ -25,11 +25,11 @@ BASES = {
     "logger": "lightning.pytorch.loggers.Logger",
     "callbacks": "lightning.pytorch.Callback",
 }
-"""Base class of the classes that an option names, by the last part of the option."""
+"""Base class of an option's classes, by the last component of the option's name."""
 
 MISSING = {
-    "fit": "fit needs a config: give --config demo.yaml, or another one that the README lists",
-    "sample": "sample needs a checkpoint: give the path of one",
+    "fit": "fit needs a config: pass --config demo.yaml, or another one that the README lists",
+    "sample": "sample needs a checkpoint: pass its path",
     "figure": "figure needs the name of a figure, such as 1 or samples",
     "table": "table needs the number of a table: 1, 2, 3 or 4",
 }
@@ -39,27 +39,27 @@ EXPECTED = r"Expected an? (?:<class ')?([\w.]+)(?:'>)?"
 
 
 def program() -> str:
-    """The command that started this process, as a user types it."""
+    """Return the command that started this process, as a user types it."""
     return "lightning-flows" if Path(sys.argv[0]).name == "lightning-flows" else "python -m lightning_flows"
 
 
 class ShortErrors:
-    """Parser mixin: prints what is wrong in one line and where the options are listed, and exits with status 2.
+    """Parser mixin that prints what is wrong in one line, and where options are listed, and exits with status 2.
 
-    The command line is an attribute of the class, as jsonargparse creates nested parsers of the same class.
+    The command line is an attribute of the class, because jsonargparse creates nested parsers of the same class.
     """
 
     command = ""
     command_line: Sequence[str] = ()
     finder: Any = None
-    """Import finder whose attribute ``refused`` says why a module was not imported, if one was not."""
+    """Import finder whose attribute ``refused`` explains why a module was not imported, if any."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **{"prog": f"{program()} {self.command}", **kwargs})  # jsonargparse names none
+        super().__init__(*args, **{"prog": f"{program()} {self.command}", **kwargs})  # jsonargparse sets none
 
     @classmethod
     def of(cls, command: str, args: Sequence[str], finder: Any = None) -> Any:
-        """The class, for parsing this command line."""
+        """Return the class for parsing this command line."""
         cls.command, cls.command_line, cls.finder = command, args, finder
         return cls
 
@@ -74,14 +74,14 @@ class ShortErrors:
         sys.exit(2)
 
     def _help_on(self, text: str) -> str:
-        """The command that lists the options that an error is about."""
+        """Return the command that lists the options that an error is about."""
         command = f"{program()} {self.command}"
         found = re.match(
             r"(?:--)?(model|data|optimizer|lr_scheduler)(?:\.init_args)?(\.flow|\.dequantization)?\.", text
         )
         if found is None:
             return f"{command} --help"
-        if found[2]:  # the parser knows the options of a part once it knows the class of the whole
+        if found[2]:  # the parser knows a component's options only once it knows the class of the model
             return f"{command} --model ImageFlowModule --model{found[2]}.help CLASS"
         return f"{command} --{found[1]}.help CLASS"
 
@@ -91,7 +91,7 @@ class CommandParser(ShortErrors, ArgumentParser):
 
 
 def explained(message: str, command: str, args: Sequence[str], known: Sequence[str]) -> str:
-    """A parser's error in one line.
+    """Reword a parser's error in one line.
 
     >>> explained("Option 'hiden' is not accepted", "fit", ["--model.hiden=3"], ["hidden", "depth"])
     '--model.hiden is not an option; did you mean --model.hidden?'
@@ -103,8 +103,8 @@ def explained(message: str, command: str, args: Sequence[str], known: Sequence[s
         if not {"model", "data", "ckpt_path", "name", "number"} & set(missing):
             return f"{' and '.join(missing)} is missing and has no default"
         if command == "fit" and value_of(args, *CONFIG) is not None:
-            return f"{' and '.join(missing)} is missing: give --{missing[0]}, or a --config that has it"
-        return MISSING.get(command, f"{command} needs a checkpoint: give --ckpt_path FILE")
+            return f"{' and '.join(missing)} is missing: pass --{missing[0]}, or a --config that sets it"
+        return MISSING.get(command, f"{command} needs a checkpoint: pass --ckpt_path FILE")
     message = re.sub(r"Group '([^']+)' does not accept option '([^']+)'", r"Option '\1.\2' is not accepted", message)
     if unknown := re.search(r"(?:Option|unrecognized arguments:) '?(-*)([^\s'=]+)", message):
         return _unknown(unknown[1] + unknown[2], args, known)
@@ -117,7 +117,7 @@ def explained(message: str, command: str, args: Sequence[str], known: Sequence[s
         return f"{place} is {given}, which is not a subclass of {base[1]}"
     if literals := re.findall(r"Literal\[([^]]*)\]", message):
         allowed = dict.fromkeys(each.strip(" '") for group in literals for each in group.split(","))
-        return f"{place} is {given}, which is not among {', '.join(allowed)}"
+        return f"{place} is {given}, which is not one of {', '.join(allowed)}"
     message = re.sub(r"Type .* expects a function or a callable class: ", "", message)
     lines = [line.strip().removeprefix("- ") for line in message.splitlines()]
     kept = [re.sub(r"\.? ?Got value: .*", "", line) for line in lines if line and not re.match(NOISE, line)]
@@ -127,7 +127,7 @@ def explained(message: str, command: str, args: Sequence[str], known: Sequence[s
 
 
 def _unknown(name: str, args: Sequence[str], known: Sequence[str]) -> str:
-    """The error for an option that does not exist: where it was given, and which one may be meant."""
+    """Return the error for an option that does not exist: where it was set, and which one may be meant."""
     if not name.startswith("-") and (name in args or not re.fullmatch(r"[\w.+-]+", name)):
         option = {".yaml": "--config", ".ckpt": "--ckpt_path"}.get(Path(name).suffix)
         return f"{name} is not an option{f': put {option} before it' if option else ''}"
@@ -142,20 +142,20 @@ def _unknown(name: str, args: Sequence[str], known: Sequence[str]) -> str:
 
 
 def _unknown_class(place: str, key: str, name: str) -> str:
-    """The error for a class that does not exist, with those that do."""
+    """Return the error for a class that does not exist, with those that do."""
     section = key.split(".")[-1]
     if section not in BASES:
-        return f"{place} is {name}, which is not a value it takes"
+        return f"{place} is {name}, which is not a valid value"
     module, _, base = BASES[section].rpartition(".")
     names = [each for each in class_names(getattr(importlib.import_module(module), base)) if each != base]
     what = f"{place} is {name}, which is not a class" if name else f"{place} is empty"
     if close := _closest(name, names):
         return f"{what}; did you mean {close}?"
-    return f"{what}: give one of {', '.join(names)}, or the path of your own"
+    return f"{what}: choose {', '.join(names)}, or the path of your own class"
 
 
 def _closest(name: str, names: Sequence[str]) -> str | None:
-    """The name that was probably meant, if any.
+    """Return the name that was probably meant, if any.
 
     >>> _closest("wandb", ["CSVLogger", "WandbLogger"]), _closest("widht", ["depth", "width"])
     ('WandbLogger', 'width')
@@ -170,7 +170,7 @@ def _closest(name: str, names: Sequence[str]) -> str | None:
 
 
 def class_names(base: type) -> list[str]:
-    """Names of the concrete classes below a base, in alphabetical order."""
+    """Return the names of the concrete subclasses of a base, in alphabetical order."""
     names = set() if getattr(base, "__abstractmethods__", None) or base.__name__[:1] == "_" else {base.__name__}
     children: list[type] = type.__subclasses__(base)
     for child in children:
@@ -179,7 +179,7 @@ def class_names(base: type) -> list[str]:
 
 
 def _place(name: str, args: Sequence[str]) -> tuple[str, str]:
-    """Where an argument was given, and what precedes its name there: the option as typed, or a key and its file."""
+    """Return where an argument was set, the option as typed or a key and its file, and what precedes its name there."""
     given = list(options(args))
     for option in reversed(given):
         if option.name == f"--{name}" or option.name.endswith(f".{name}"):
@@ -194,7 +194,7 @@ def _place(name: str, args: Sequence[str]) -> tuple[str, str]:
 def _read(value: str) -> Any:
     try:
         return load_yaml(value, "") if value.lstrip().startswith("{") else read_yaml(Path(value))
-    except ConfigError:  # was reported already
+    except ConfigError:  # reported already
         return None
 
 

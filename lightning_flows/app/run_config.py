@@ -14,7 +14,7 @@ from lightning_flows.training.run_placement import Placement
 class RunConfig(SaveConfigCallback):
     """Write ``config.yaml`` into the run's folder just before training starts, and nothing if training is refused.
 
-    It names neither the folder nor the checkpoint, so that it can be passed to ``--config`` to start another run.
+    It contains neither the folder nor the checkpoint, so that passing it to ``--config`` starts another run.
 
     Args:
         parser: parser of ``fit``.

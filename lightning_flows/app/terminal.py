@@ -5,7 +5,7 @@ import sys
 from io import TextIOWrapper
 
 CONTROLS = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
-"""All but the end of a line: a terminal would obey some of them, and the others turn text around."""
+"""Control characters except the newline: terminals execute some of them, and others reverse text."""
 
 
 def plain(text: str) -> str:
@@ -18,11 +18,11 @@ def plain(text: str) -> str:
 
 
 def one_line(text: str) -> str:
-    """Text on one line; see :func:`plain`."""
+    """Join lines and escape control characters; see :func:`plain`."""
     return plain(" ".join(text.split()))
 
 
 def print_any_text() -> None:
-    """Make ``print`` escape what the terminal's encoding lacks, such as the − of a table, instead of failing."""
+    """Make ``print`` escape characters that the terminal's encoding lacks, such as − in a table, instead of failing."""
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")

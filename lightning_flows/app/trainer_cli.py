@@ -34,12 +34,12 @@ from lightning_flows.training.signals import Interrupted
 from lightning_flows.trust import vetted_imports
 
 CKPT_PATH = {
-    "fit": "checkpoint to resume from, or `last` for that of the newest run of this name, if there is one.",
-    "validate": "checkpoint of a trained model, which needs no other options.",
+    "fit": "checkpoint to resume from, or `last` for the newest run of this name, if any.",
+    "validate": "checkpoint of a trained model; no other options are needed.",
 }
 TITLES = {
-    "model": "model: `--model.help CLASS` lists the options of one",
-    "data": "data: `--data.help CLASS` lists the options of one",
+    "model": "model: `--model.help CLASS` lists the options of a class",
+    "data": "data: `--data.help CLASS` lists the options of a class",
     "trainer": "trainer: Lightning's options",
 }
 MESSAGES = (
@@ -47,12 +47,12 @@ MESSAGES = (
     ".*does not have many workers.*",  # images are in memory already
     ".*callbacks used to create the checkpoint.*",  # evaluation needs none of them
     ".*is not resumable.*",  # training graphs follow from the step; shuffled images from the epoch
-    ".*It is recommended to use `self.log.*sync_dist.*",  # callbacks log values of the first process on purpose
-    ".*Grad strides do not match bucket view.*",  # of 1x1 kernels, whose two layouts are the same
+    ".*It is recommended to use `self.log.*sync_dist.*",  # callbacks intentionally log values of the first process
+    ".*Grad strides do not match bucket view.*",  # 1x1 kernels have the same layout either way
     ".*Checkpoint directory .* exists and is not empty.*",  # of a resumed run
     ".*number of training batches.*smaller than the logging interval.*",
 )
-"""Lightning's warnings that a user can do nothing about."""
+"""Warnings of Lightning that require no action."""
 
 
 class TrainerParser(ShortErrors, LightningArgumentParser):
@@ -60,9 +60,9 @@ class TrainerParser(ShortErrors, LightningArgumentParser):
 
 
 class TrainerCLI(LightningCLI):
-    """One command: builds model, data and the stock trainer from configs and options, and runs the trainer.
+    """Build model, data and the stock trainer from configs and options, and run one command.
 
-    A checkpoint given as ``--ckpt_path FILE`` supplies model and data as if they were the first config; options on the
+    A checkpoint given as ``--ckpt_path FILE`` supplies model and data as if it were the first config; options on the
     command line override it, and each difference is reported. ``fit --ckpt_path last`` resumes in the folder of the
     newest run of that name, or starts the first.
 
@@ -115,12 +115,10 @@ class TrainerCLI(LightningCLI):
             "--allow_split_change",
             type=bool,
             default=False,
-            help="accept a checkpoint whose data would be split differently than in its training.",
+            help="accept a checkpoint whose data would be split differently than in training.",
         )
-        weights = (
-            "checkpoint with the weights to start from, and a new optimizer." if self.command == "fit" else SUPPRESS
-        )
-        parser.add_argument("--weights_from", type=str | None, help=weights)  # of a config written for fit elsewhere
+        weights = "checkpoint whose weights to start from, with a new optimizer." if self.command == "fit" else SUPPRESS
+        parser.add_argument("--weights_from", type=str | None, help=weights)  # configs for fit may set it
         parser.add_argument(
             "--images",
             type=str | None,
@@ -131,7 +129,7 @@ class TrainerCLI(LightningCLI):
             parser.add_argument("--overwrite", type=bool, default=False, help="replace an existing file.")
 
     def add_core_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """The long list of the trainer's options comes last in the help."""
+        """Add the arguments; the long list of the trainer's options comes last in the help."""
         parser.add_lightning_class_args(FlowModule, "model", subclass_mode=True)
         parser.add_lightning_class_args(FlowDataModule, "data", subclass_mode=True)
         parser.add_argument(
@@ -151,13 +149,13 @@ class TrainerCLI(LightningCLI):
             (parser.groups or {})[name].title = title
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """The model learns the shape of images or graphs from the data."""
+        """Link the model's event_shape to that of the data."""
         parser.link_arguments("data.event_shape", "model.init_args.event_shape", apply_on="instantiate")
         for name in ("optimizer", "lr_scheduler"):
             parser.link_arguments(name, f"model.init_args.{name}")
 
     def _with_images(self, args: Sequence[str]) -> list[str]:
-        """Arguments in which ``--images`` is the data module that it stands for, with images of the model's shape."""
+        """Replace ``--images`` by the data module that it stands for, with images of the model's shape."""
         images = value_of(args, "--images")
         if images is None:
             return list(args)
@@ -165,12 +163,12 @@ class TrainerCLI(LightningCLI):
         if self.checkpoint is not None:
             channels, *size = self.checkpoint["lightning_flows"]["model"]["init_args"]["event_shape"]
             if len(size) != 2:
-                raise UsageError("--images is for models of images: leave it out")
+                raise UsageError("--images only works with models of images: omit it")
             data += [f"--data.size={size[0] if len(set(size)) == 1 else size}", f"--data.channels={channels}"]
         return [*without(args, "--images"), *data]
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
-        """Parse without Lightning's remark on arguments given from Python."""
+        """Parse without Lightning's warning about arguments passed from Python."""
         self.config = parser.parse_args(args)
 
     def before_instantiate_classes(self) -> None:
@@ -190,14 +188,14 @@ class TrainerCLI(LightningCLI):
             super().instantiate_classes()
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
-        """Lightning's trainer, with the callbacks that every run has."""
+        """Build Lightning's trainer with the callbacks of every run."""
         options = default_options(self.config_init.trainer)
         if self.command == "predict":
             options["callbacks"].append(PredictionWriter(self.config_init.out, overwrite=self.config_init.overwrite))
         return with_atomic_checkpoints(super().instantiate_trainer(**options | kwargs))
 
     def check_checkpoint(self) -> None:
-        """Compare model and data with the checkpoint, which is then released."""
+        """Compare model and data with the checkpoint, then release it."""
         if self.checkpoint is not None:
             if self.placement is not None and self.config_init.weights_from and self.placement.resumed is None:
                 load_weights(self.checkpoint, self.model)
@@ -207,7 +205,7 @@ class TrainerCLI(LightningCLI):
             self.checkpoint = None
         elif self.command != "fit":
             raise CheckpointError(
-                f"{self.command} needs a checkpoint, or it would score an untrained model: give --ckpt_path FILE"
+                f"{self.command} needs a checkpoint, or it would score an untrained model: pass --ckpt_path FILE"
             )
 
     def start(self) -> None:
@@ -237,7 +235,7 @@ def _is_no_tip(record: logging.LogRecord) -> bool:
 
 
 def _hush() -> None:
-    """Drop Lightning's messages that a user can do nothing about."""
+    """Suppress Lightning's messages that require no action."""
     logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_is_no_tip)
     for message in MESSAGES:
         warnings.filterwarnings("ignore", message)

@@ -1,4 +1,4 @@
-"""YAML as jsonargparse reads it, only from regular files and within limits."""
+"""Read YAML as jsonargparse does, but only from regular files and within limits."""
 
 import stat
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from lightning_flows.errors import ConfigError
 MAX_BYTES = 2**20
 MAX_DEPTH = 40
 MAX_VALUES = 100_000
-"""Limits of a config: size of its file, levels of nesting, and values, each alias counted as what it stands for."""
+"""Limits of a config: file size, levels of nesting, and number of values after expanding aliases."""
 
 
 def read_yaml(path: Path) -> Any:
@@ -21,12 +21,12 @@ def read_yaml(path: Path) -> Any:
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
-            raise ConfigError(f"{path} is not a regular file: give a YAML file")
+            raise ConfigError(f"{path} is not a regular file: use a YAML file")
         if status.st_size > MAX_BYTES:
-            raise ConfigError(f"{path} has {status.st_size:,} bytes, and a config has at most {MAX_BYTES:,}")
+            raise ConfigError(f"{path} has {status.st_size:,} bytes, but a config may have at most {MAX_BYTES:,}")
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        raise ConfigError(f"{path} is not UTF-8 text: give a YAML file") from error
+        raise ConfigError(f"{path} is not UTF-8 text: use a YAML file") from error
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path} cannot be read ({getattr(error, 'strerror', None) or error})") from error
     return load_yaml(text, str(path))
@@ -57,7 +57,7 @@ def _check_size(value: Any, name: str) -> None:
         each, depth = waiting.pop()
         count += 1
         if count > MAX_VALUES or depth > MAX_DEPTH:
-            raise ConfigError(f"{name} stands for more than {MAX_VALUES:,} values, or {MAX_DEPTH} levels of them")
+            raise ConfigError(f"{name} expands to more than {MAX_VALUES:,} values or {MAX_DEPTH} levels")
         if isinstance(each, Mapping):
             waiting += [(item, depth + 1) for pair in each.items() for item in pair]
         elif isinstance(each, list | tuple | set):

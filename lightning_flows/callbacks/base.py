@@ -1,4 +1,4 @@
-"""What several callbacks share: when and at which items they look, and where they write."""
+"""Shared by several callbacks: when they run, on which items, and where they write."""
 
 from pathlib import Path
 from typing import Any
@@ -14,23 +14,23 @@ from lightning_flows.training.run_folder import LAST
 
 
 def is_due(trainer: Trainer) -> bool:
-    """Whether the logger will write what is logged in the current step; ask before the optimizer's step is counted."""
+    """Whether the logger writes the current step; call this before the optimizer's step is counted."""
     steps = trainer.log_every_n_steps  # type: ignore[attr-defined]
     return bool(trainer.loggers) and steps > 0 and (trainer.global_step + 1) % steps == 0
 
 
 def every(num: int) -> int:
-    """Return a number of epochs between two looks of a callback. Raises: UsageError if it is below 1."""
+    """Return a callback's interval in epochs. Raises: UsageError if it is below 1."""
     if num < 1:
-        raise UsageError(f"every_n_epochs is {num}: give at least 1, or leave the callback out")
+        raise UsageError(f"every_n_epochs is {num}: use at least 1, or remove the callback")
     return num
 
 
 def run_folder(trainer: Trainer) -> Path:
     """Folder of a trainer's run: that of a logger that writes files, or else the parent of ``checkpoints``.
 
-    ``save_dir`` of other loggers, such as W&B's, is shared by all runs. Lightning's ``trainer.log_dir`` is a collective
-    call, so a callback that used it on the first rank alone would wait for the others forever.
+    The ``save_dir`` of other loggers, such as W&B's, is shared by all runs. Lightning's ``trainer.log_dir`` is a
+    collective call, so a callback that used it on the first rank alone would wait for the others forever.
     """
     logger = trainer.logger
     if isinstance(logger, TensorBoardLogger | CSVLogger):
@@ -44,9 +44,10 @@ def run_folder(trainer: Trainer) -> Path:
 
 
 class ValidationItems(Callback):
-    """Base of callbacks that look at the first items of each validation, on the first rank.
+    """Base of callbacks that process the first items of each validation, on the first rank.
 
-    Lightning validates in eval mode and without gradients, where a flow changes no state; nothing is drawn at random.
+    Lightning validates in eval mode and without gradients, so the flow's state does not change; no random numbers are
+    used.
 
     Args:
         num_items: number of items.
@@ -63,6 +64,6 @@ class ValidationItems(Callback):
             self._batch = apply_to_collection(batch, Tensor, lambda value: value[: self.num_items])
 
     def take(self) -> Any:
-        """The batch of items of this validation, once; None without any."""
+        """Return the items of this validation as a batch and forget them; None if there are none."""
         batch, self._batch = self._batch, None
         return batch

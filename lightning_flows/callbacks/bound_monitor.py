@@ -13,7 +13,7 @@ class BoundMonitor(Callback):
     .. math:: -\log p(z) - \log|\det J| + \log q(u \mid x)
 
     ``bound/latents``, ``bound/log_det`` and, for images, ``bound/dequantization``: means over the batch of this
-    process, as the training step returned them, without another pass through the flow or a device synchronization.
+    process. They are outputs of the training step, so no second pass or device synchronization is needed.
     """
 
     def __init__(self) -> None:

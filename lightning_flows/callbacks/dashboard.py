@@ -28,13 +28,13 @@ LAYOUT = {
         "peak memory, MiB": "^runtime/peak_memory_mib$",
     },
 }
-"""Sections of the tab Custom Scalars: titles, and patterns of tags."""
+"""Sections of the Custom Scalars tab: titles and tag patterns."""
 OF_VALIDATION = ("^val/", "^inverse/")
-"""Patterns that a chart is left out for if the first validation logged nothing that matches."""
+"""Tag patterns of charts that are omitted if the first validation logged no matching tag."""
 
 
 class Dashboard(Callback):
-    """Lay out TensorBoard's tab Custom Scalars after the first validation, and put the run into the tab HParams.
+    """Lay out TensorBoard's Custom Scalars tab after the first validation, and add the run to the HParams tab.
 
     Hyperparameters are those of model and data; the metric is the last ``val/loss``.
     """
@@ -66,11 +66,11 @@ class Dashboard(Callback):
         trainer.logger.experiment.add_custom_scalars(layout)  # type: ignore[union-attr]
         self._is_laid_out = True
 
-    on_train_end = on_validation_end  # of a run without validation
+    on_train_end = on_validation_end  # for runs without validation
 
 
 def flat(parameters: Mapping[str, Any], prefix: str = "") -> dict[str, bool | int | float | str]:
-    """Hyperparameters by dotted names; a component is the name of its class, and its arguments.
+    """Flatten hyperparameters to dotted names; a component becomes the name of its class, and its arguments.
 
     >>> flat({"flow": {"class_path": "flows.Glow", "init_args": {"num_levels": 2}}, "shape": (1, 2)})
     {'flow': 'Glow', 'flow.num_levels': 2, 'shape': '(1, 2)'}

@@ -16,10 +16,10 @@ CHAIN, OFFSET, STEP = 0x5851F42D4C957F2D, 0x1E3779B9, 0x2545F491
 class EqualRanks(Callback):
     """After each epoch, compare the parameters and buffers of all ranks bit for bit, by a checksum.
 
-    Ranks that differ, as after a fault of the network or of a device, would otherwise train different models silently.
-    A checksum costs one pass over the parameters. In return, DistributedDataParallel need not broadcast the buffers
-    before each step: they are constants, or functions of parameters that are equal on all ranks. A single process has
-    nothing to compare.
+    Ranks that differ, for example after a network or device fault, would otherwise silently train different models.
+    A checksum costs one pass over the parameters. In return, DistributedDataParallel does not broadcast the buffers
+    before each step: they are constants, or functions of parameters that are equal on all ranks. Does nothing in a
+    single process.
 
     Raises: RankError if they differ.
     """
@@ -53,8 +53,8 @@ def checksum(tensors: list[Tensor]) -> Tensor:
 
     .. math:: c_i = a\,c_{i-1} + \sum_n \left((b + 2dn)\,\mathrm{word}_n(x_i) \bmod 2^{32}\right) \mod 2^{64}
 
-    with odd a and b. The change of a single word always changes it, any other change almost certainly. Tensors of
-    another number of bytes than a multiple of four count bytes as words.
+    with odd a and b. Changing a single word always changes the checksum; any other change almost certainly does. If the
+    size of a tensor is not a multiple of four bytes, its bytes count as words.
     """
     total = torch.zeros((), dtype=torch.long, device=tensors[0].device if tensors else None)
     for tensor in tensors:

@@ -1,4 +1,4 @@
-"""Stop a run so that it can resume where it was."""
+"""Stop a run so that it can resume from the same step."""
 
 import signal
 import sys
@@ -25,17 +25,17 @@ SECONDS_BETWEEN_REDUCTIONS = 1.0
 class Interruptible(Callback):
     """On SIGTERM, SIGUSR1 or Ctrl-C finish the current step, write ``last.ckpt`` and exit. Requires a LastCheckpoint.
 
-    ``--ckpt_path last`` resumes from it. All ranks stop after the same step, no matter which one received the signal;
-    they agree about once per second. A second Ctrl-C exits immediately. Validation is aborted after the current batch
-    and rerun on resume, unless WeightAveraging has swapped the weights for it. ``last.ckpt`` is also written every few
-    minutes, in case the process is killed. Evaluation outside of training has nothing to save and ends immediately.
+    ``--ckpt_path last`` resumes from it. All ranks stop after the same step, regardless of which one received the
+    signal; they synchronize about once per second. A second Ctrl-C exits immediately. Validation is aborted after the
+    current batch and rerun on resume, unless WeightAveraging has swapped the weights for it. ``last.ckpt`` is also
+    written every few minutes, in case the process is killed. Evaluation outside of training exits immediately.
 
-    A run stops after the next optimizer step where gradients are accumulated, and at the end of an epoch once
-    StochasticWeightAveraging averages: Lightning cannot resume it before.
+    With accumulated gradients, a run stops after the next optimizer step; once StochasticWeightAveraging has started,
+    it stops at the end of an epoch. Lightning could not resume it earlier.
     Replaces Lightning's handlers while a loop runs, including those of Slurm's automatic requeue.
 
     Args:
-        every_n_minutes: time between two checkpoints within an epoch; 0 for none.
+        every_n_minutes: minutes between checkpoints within an epoch; 0 for none.
     """
 
     def __init__(self, every_n_minutes: float = 10.0) -> None:
@@ -48,7 +48,7 @@ class Interruptible(Callback):
         self._saved_at = time.monotonic()
         self._is_saved = False  # whether last.ckpt holds the current step
         self._common_val_batches = 0
-        self._rewind: str | None = None  # what the checkpoint being written must count as not yet begun
+        self._rewind: str | None = None  # what the checkpoint being written must count as not yet started
         self._restart_clock()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -70,7 +70,7 @@ class Interruptible(Callback):
         self._synchronize(trainer, pl_module)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """Save and stop if requested, now that the last step is logged and any validation after it is done."""
+        """Save and stop if requested: the last step is logged, and any validation after it is done."""
         if not (self._save_requested or self._stop_requested):
             return
         if batch_idx and not is_resumable_after(trainer, batch_idx - 1):
@@ -113,7 +113,7 @@ class Interruptible(Callback):
             self._note_saved()
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Count a batch that was fetched, or a validation that was aborted, as not yet begun."""
+        """Count a batch that was fetched, or a validation that was aborted, as not yet started."""
         loops = checkpoint["loops"]["fit_loop"]
         if self._rewind == "train":
             progress = loops["epoch_loop.batch_progress"]
@@ -136,7 +136,7 @@ class Interruptible(Callback):
         self._signal = number
 
     def _synchronize(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Decide whether to save or stop; several ranks reduce their wishes after equal numbers of calls."""
+        """Decide whether to save or stop; multiple ranks reduce their requests after equal numbers of calls."""
         wishes = [self._signal is not None, 0 < 60 * self.every_n_minutes < time.monotonic() - self._saved_at]
         self._calls += 1
         if trainer.world_size > 1:
@@ -169,6 +169,6 @@ class Interruptible(Callback):
     def _stop(self, trainer: Trainer) -> None:
         if trainer.is_global_zero:
             path = last_checkpoint(trainer)
-            kept = f"{path} is written; --ckpt_path=last resumes there" if path else "the run keeps no checkpoints"
+            kept = f"--ckpt_path=last resumes from {path}" if path else "the run keeps no checkpoints"
             print(f"stopped after step {trainer.global_step}, as requested: {kept}", file=sys.stderr, flush=True)
         raise Interrupted(self._signal or signal.SIGTERM, 130 if self._signal == signal.SIGINT else 0)

@@ -13,8 +13,8 @@ from lightning_flows.errors import UsageError
 class LastCheckpoint(Checkpoint):
     """Write ``last.ckpt`` next to the best checkpoint after each validation and each epoch, regardless of the metric.
 
-    Lightning's ``save_last`` copies the last *best* checkpoint instead; it is turned off. Requires a ModelCheckpoint.
-    An epoch that max_steps, max_time or a callback cut short is completed on resume.
+    Lightning's ``save_last`` copies the last *best* checkpoint instead, and is disabled. Requires a ModelCheckpoint.
+    An epoch that max_steps, max_time or a callback ended early is completed on resume.
 
     Raises: UsageError if a run resumes within an epoch whose number of batches has changed, or if a ModelCheckpoint
         has the file name ``last``.
@@ -44,7 +44,7 @@ class LastCheckpoint(Checkpoint):
                 callback.save_last = None
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Keep the position within an epoch that was cut short, which Lightning counts as done."""
+        """Keep the position within an epoch that ended early, which Lightning counts as done."""
         batches = trainer.fit_loop.epoch_loop.batch_progress
         if batches.is_last_batch or not 0 < batches.current.ready < trainer.num_training_batches:
             return
@@ -62,14 +62,14 @@ class LastCheckpoint(Checkpoint):
         done = trainer.fit_loop.epoch_loop.batch_progress.current.ready
         if isinstance(before, int | float) and 0 < done < before and now != before:
             raise UsageError(
-                f"the checkpoint was written after {done} of {before:g} batches of an epoch, which now has {now:g}, so "
+                f"the checkpoint was written after {done} of {before:g} batches of an epoch that now has {now:g}, so "
                 "its position in the data is lost: resume with the same batch size, devices and data, or from a "
                 "checkpoint written at the end of an epoch"
             )
         self._num_batches = now
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write, unless the epoch ends right after."""
+        """Write ``last.ckpt``, unless the epoch ends right after."""
         within = trainer.state.fn is TrainerFn.FITTING and not trainer.sanity_checking
         if within and not trainer.is_last_batch and is_resumable_after(trainer, trainer.fit_loop.batch_idx):
             save_last(trainer)
@@ -79,7 +79,7 @@ class LastCheckpoint(Checkpoint):
 
 
 def _start_next_epoch(trainer: Trainer) -> None:
-    """Continue after a whole epoch: with max_steps, Lightning would count another one, without batches."""
+    """Continue after a complete epoch: with max_steps, Lightning would count another one without batches."""
     loop = trainer.fit_loop
     max_steps, loop.epoch_loop.max_steps = loop.epoch_loop.max_steps, -1
     loop.restarting = False  # has no effect while there are max_steps
@@ -91,7 +91,7 @@ def _start_next_epoch(trainer: Trainer) -> None:
 def is_resumable_after(trainer: Trainer, batch_idx: int) -> bool:
     """Whether a run can resume after a batch within an epoch.
 
-    Accumulated gradients would be lost, and, once it has begun, the schedule of StochasticWeightAveraging.
+    Accumulated gradients would be lost, as would the schedule of StochasticWeightAveraging once it has started.
     """
     averaging = [one for one in trainer.callbacks if isinstance(one, StochasticWeightAveraging)]  # type: ignore[attr-defined]
     accumulates = (batch_idx + 1) % trainer.accumulate_grad_batches != 0

@@ -1,4 +1,4 @@
-"""Latents compared with the normal distribution that they should follow."""
+"""Compare latents with the standard normal distribution."""
 
 from typing import Any
 
@@ -15,13 +15,13 @@ from lightning_flows.reporting.figures.latents import latents_figure
 class LatentHistogram(ValidationItems):
     """Show the distribution of the latents of a few items after validations, in TensorBoard only.
 
-    Histograms ``latents/level_1`` … of what each level factors out, standardized by its prior, beside
-    ``latents/normal``, as many quantiles of the standard normal distribution; and a figure ``latents`` with all of them
-    and the normal density.
+    Histograms ``latents/level_1`` … show what each level factors out, standardized by its prior, and ``latents/normal``
+    as many quantiles of the standard normal distribution; a figure ``latents`` shows all of them and the normal
+    density.
 
     Args:
-        num_items: validation items that are encoded.
-        every_n_epochs: epochs between two looks.
+        num_items: number of validation items to encode.
+        every_n_epochs: interval in epochs.
     """
 
     def __init__(self, num_items: int = 32, every_n_epochs: int = 1) -> None:

@@ -1,4 +1,4 @@
-"""Resuming without another search for a learning rate or batch size."""
+"""Resume without searching for a learning rate or batch size again."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from lightning.pytorch.utilities import rank_zero_info
 class NoSearchOnResume(Callback):
     """Skip Lightning's finders when a run resumes, and keep the value in the checkpoint.
 
-    A search ends by restoring a state of its own instead of the one that the run resumes from.
+    A search ends by restoring its own initial state instead of the one that the run resumes from.
     """
 
     def __init__(self) -> None:

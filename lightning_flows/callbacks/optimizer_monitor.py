@@ -1,4 +1,4 @@
-"""What the optimiser is given."""
+"""Learning rate and gradient norm."""
 
 from typing import Any
 
@@ -12,12 +12,12 @@ from lightning_flows.callbacks.base import is_due
 class OptimizerMonitor(Callback):
     r"""Log ``optimizer/learning_rate`` and ``optimizer/gradient_norm``, every ``log_every_n_steps`` steps.
 
-    The norm is :math:`\sqrt{\sum_p \|\partial L/\partial p\|^2}` over all parameters, before clipping, in units of the
-    loss; the same on all ranks, as their gradients are. The device is not waited for.
+    The norm is :math:`\sqrt{\sum_p \|\partial L/\partial p\|^2}` over all parameters, before clipping. Gradients are
+    the same on all ranks. The device is not synchronized.
     """
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
-        """Log, before the gradient is clipped."""
+        """Log before the gradient is clipped."""
         if not is_due(trainer):
             return
         gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]

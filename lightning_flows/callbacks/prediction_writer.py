@@ -15,7 +15,7 @@ class PredictionWriter(Callback):
     """Write a CSV file with one row per image: index, name, log_likelihood (nats) and bpd (bits per dimension).
 
     For graphs the last column is nll (nats per node). Rows are in the order of the data for any number of devices. The
-    file appears at the end, complete.
+    file is written atomically at the end.
 
     Args:
         path: file to write.

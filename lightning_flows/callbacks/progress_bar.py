@@ -13,7 +13,7 @@ from lightning_flows.training.eta import Remaining, fit_share
 
 
 class ProgressBar(RichProgressBar):
-    """Lightning's bar in 80 columns, with the time left of the whole training instead of the epoch.
+    """Lightning's bar in 80 columns, with the time remaining for the whole training instead of the epoch.
 
     Args:
         kwargs: see Lightning's RichProgressBar.

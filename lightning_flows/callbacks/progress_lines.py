@@ -11,12 +11,13 @@ from lightning_flows.training.eta import Remaining, fit_share
 
 
 class ProgressLines(Callback):
-    """Print a line to standard error now and then, in place of a bar: for the log of a cluster job, or a file.
+    """Print lines to standard error instead of a progress bar, for logs of cluster jobs and files.
 
-    For example ``fit: 25 %, 0:12:30 left, train/bpd 4.312``, at each percent and after ten minutes without a line.
+    A line such as ``fit: 25 %, 0:12:30 left, train/bpd 4.312`` appears at each percent and after ten minutes without
+    one.
 
     Args:
-        seconds: minimum time between two lines, except for the last.
+        seconds: minimum time between lines, except for the last.
     """
 
     def __init__(self, seconds: float = 5.0) -> None:
@@ -29,20 +30,20 @@ class ProgressLines(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        self._tell(trainer, "fit", fit_share(trainer, batch_idx + 1))
+        self._print(trainer, "fit", fit_share(trainer, batch_idx + 1))
 
     def on_test_batch_end(self, trainer: Trainer, *args: Any) -> None:
         self._batches += 1
-        self._tell(trainer, "test", self._batches / sum(trainer.num_test_batches))
+        self._print(trainer, "test", self._batches / sum(trainer.num_test_batches))
 
     def on_predict_batch_end(self, trainer: Trainer, *args: Any) -> None:
         self._batches += 1
-        self._tell(trainer, "predict", self._batches / sum(trainer.num_predict_batches))
+        self._print(trainer, "predict", self._batches / sum(trainer.num_predict_batches))
 
     def _start(self) -> None:
         self._batches, self._remaining, self._told, self._percent = 0, Remaining(), -math.inf, -1
 
-    def _tell(self, trainer: Trainer, name: str, share: float | None) -> None:
+    def _print(self, trainer: Trainer, name: str, share: float | None) -> None:
         now = time.monotonic()
         percent = -1 if share is None else int(100 * share)
         left = "" if share is None else self._remaining.text(share)

@@ -14,12 +14,13 @@ from lightning_flows.functional.fixed_point import InverseReport
 class RoundTrip(ValidationItems):
     r"""Log :math:`\max |f^{-1}(f(x)) - x|` of a few items after each validation, in the precision of the model.
 
-    ``inverse/round_trip_error`` is in pixel levels, or in units of the node features. Where layers are inverted by
-    iteration, ``inverse/iterations`` is the mean number of iterations over layers and items, and
-    ``inverse/most_iterations`` the largest. An inverse that does not converge gives a warning and is not logged.
+    ``inverse/round_trip_error`` is in pixel levels, or in units of the node features. If layers have iterative
+    inverses, ``inverse/iterations`` is the mean number of iterations over layers and items, and
+    ``inverse/most_iterations`` the largest. If an inverse does not converge, a warning is printed and nothing is
+    logged.
 
     Args:
-        num_items: validation items that are encoded and decoded.
+        num_items: number of validation items to encode and decode.
     """
 
     def __init__(self, num_items: int = 8) -> None:

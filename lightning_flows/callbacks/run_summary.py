@@ -1,4 +1,4 @@
-"""What a training prints at its start and end."""
+"""Messages at the start and end of training."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from lightning_flows.callbacks.base import run_folder
 class RunSummary(Callback):
     """Print the model's class and size and the run folder at the start, the best checkpoint at the end.
 
-    Also says why training ended early, or why nothing was trained.
+    It also explains why training ended early, or why nothing was trained.
     """
 
     def __init__(self) -> None:
@@ -48,7 +48,7 @@ def _why_nothing(trainer: Trainer) -> str:
     if trainer.ckpt_path:
         return (
             f"nothing was left to train after {trainer.global_step} steps: max_epochs, max_steps and max_time count "
-            "the whole training; raise or drop the one that is reached"
+            "the whole training; raise or omit the one that is reached"
         )
     return "nothing was trained: max_epochs, max_steps, max_time or limit_train_batches allow no step"
 

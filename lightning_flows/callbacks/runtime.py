@@ -16,18 +16,18 @@ from lightning_flows.files import replaced
 
 
 class RuntimeMonitor(Callback):
-    """Measure a training step once per run, without data loading and warm-up, and memory after each epoch.
+    """Time training steps once per run, without data loading and warm-up, and measure memory after each epoch.
 
     The first ``skip_steps`` steps are not timed; the device is synchronized before and after each of the next
-    ``num_steps``, and never again. Logs ``runtime/train_step_seconds`` and ``runtime/images_per_second`` of this
-    process, medians, and after each epoch ``runtime/peak_memory_mib``. Keeps them in ``runtime.json`` in the run's
-    folder, with the time per sample that SampleGrid measured, the batch size, device and versions. Peak memory, there
+    ``num_steps``, and not after that. Logs ``runtime/train_step_seconds`` and ``runtime/images_per_second`` of this
+    process, medians, and after each epoch ``runtime/peak_memory_mib``. Saves them in ``runtime.json`` in the run's
+    folder, with the time per sample measured by SampleGrid, the batch size, device and versions. Peak memory, there
     in bytes, is that of tensors on a GPU, and of the process on a CPU; ``cpu_seconds`` is the CPU time of all cores,
-    evaluation included. A resumed run keeps what was measured before it, and adds its CPU time.
+    evaluation included. A resumed run keeps earlier measurements and adds its CPU time.
 
     Args:
         skip_steps: steps at the start of a run that are not timed.
-        num_steps: steps that are timed.
+        num_steps: number of steps to time.
     """
 
     def __init__(self, skip_steps: int = 3, num_steps: int = 20) -> None:
@@ -94,7 +94,7 @@ def _peak_memory(device: torch.device) -> int:
 
 
 def _now(device: torch.device) -> float:
-    """Seconds on a clock, once the device has finished its work."""
+    """Synchronize the device, then return the time in seconds."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return time.perf_counter()

@@ -15,15 +15,15 @@ from lightning_flows.functional.streams import stream
 
 
 class SampleGrid(Callback):
-    """Draw samples from the same noise after validations: for TensorBoard, and as PNG in the run's folder ``samples``.
+    """Draw samples from the same noise after validation, for TensorBoard and as PNG in the run's folder ``samples``.
 
     Images are laid out in a grid, graphs are a scatter plot of their nodes. Logs ``runtime/sample_seconds_per_image``,
     the time that sampling took, per image or graph.
 
     Args:
         num_samples: number of samples.
-        every_n_epochs: epochs between two drawings; the last epoch is always drawn.
-        temperature: factor on the noise.
+        every_n_epochs: interval in epochs; samples of the last epoch are always drawn.
+        temperature: scale of the noise.
         seed: seed of the noise.
     """
 

@@ -19,8 +19,8 @@ from lightning_flows.reporting.tables.runs import TESTS
 class TestRecorder(Callback):
     """Append the results of ``test`` to ``tests.jsonl`` in the run folder of the checkpoint.
 
-    Writes nothing for a checkpoint outside of a folder ``checkpoints``, or for data without a data module. If writing
-    fails, the results are still printed.
+    Nothing is written for a checkpoint outside of a folder ``checkpoints``, or for data without a data module. If
+    writing fails, the results are still printed.
     """
 
     __test__ = False  # for pytest
@@ -44,7 +44,7 @@ class TestRecorder(Callback):
         self._num_items = (self._num_items or 0) + len(batch["index"]) if known else None
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if self._num_items is not None:  # batches of all ranks are of one kind
+        if self._num_items is not None:  # batches of all ranks have the same type
             self._num_items = int(sum_over_ranks(torch.tensor(self._num_items, device=pl_module.device)))
         path, data = Path(trainer.ckpt_path or "").resolve(), trainer.datamodule  # type: ignore[attr-defined]
         if path.parent.name != "checkpoints" or data is None or not trainer.is_global_zero:

@@ -1,4 +1,4 @@
-"""LightningModules: training, evaluation and logging of a flow that is handed in."""
+"""LightningModules: training, evaluation and logging of any flow."""
 
 from lightning_flows.checkpoints import read_checkpoint
 from lightning_flows.modules.base import FlowModule

@@ -1,4 +1,4 @@
-"""Training of flows: what the modules of images and graphs have in common."""
+"""Training of flows: the base of the modules for images and graphs."""
 
 import inspect
 import os
@@ -51,17 +51,17 @@ class FlowModule(Recorded, LightningModule, ABC):
     Logged for all: ``train/loss``, ``val/loss`` and ``test/loss``, and the same value under its ``unit``.
 
     Args:
-        model: what is trained.
+        model: module to train.
         event_shape: shape of an item.
-        optimizer: optimizer of the parameters, as a function of them.
-        lr_scheduler: schedule of the learning rate, as a function of the optimizer; None for a constant rate.
-        lr_interval: when the schedule steps: by default, its own attribute ``interval``, or else each epoch.
+        optimizer: function from parameters to an optimizer.
+        lr_scheduler: function from the optimizer to a schedule; None for a constant learning rate.
+        lr_interval: when the schedule steps; default: its own attribute ``interval``, or else each epoch.
     """
 
     unit: Literal["bpd", "nll"]
     """Unit of the loss: bits per dimension of images, or nats per node of graphs."""
 
-    _resumed: dict[str, Any] | None = None  # parts of the checkpoint, until training starts
+    _resumed: dict[str, Any] | None = None  # entries of the checkpoint, until training starts
 
     def __init__(
         self,
@@ -84,7 +84,7 @@ class FlowModule(Recorded, LightningModule, ABC):
 
     @abstractmethod
     def log_prob(self, batch: Batch) -> Tensor:
-        """Log-probabilities ``(B,)`` in nats; of images a lower bound, with noise that follows from their indices."""
+        """Log-probabilities ``(B,)`` in nats; for images a lower bound, whose noise depends on their indices."""
 
     @abstractmethod
     def loss_of(self, log_prob: Tensor, batch: Batch) -> Tensor:
@@ -92,23 +92,23 @@ class FlowModule(Recorded, LightningModule, ABC):
 
     @abstractmethod
     def values(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """What :meth:`encode` starts from ``(B, *event)``, and which of these values are not padding."""
+        """The input of :meth:`encode` ``(B, *event)``, and a mask of the values that are not padding."""
 
     @abstractmethod
     def encode(self, batch: Batch, *, dtype: torch.dtype | None = None) -> tuple[Tensor, ...]:
-        """Latents of the items, one per level, computed in ``dtype``, by default that of the flow."""
+        """Latents of the items, one tensor per level, computed in ``dtype`` (default: that of the flow)."""
 
     def standardize(self, latents: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        """Latents under which the prior is a standard normal distribution."""
+        """Transform latents so that their prior is a standard normal distribution."""
         return tuple(latents)
 
     @abstractmethod
     def decode(self, latents: Sequence[Tensor], batch: Batch, *, dtype: torch.dtype | None = None) -> Tensor:
-        """The items of latents, with the structure of a batch, computed in ``dtype``."""
+        """Items with these latents and the graph structure of ``batch``, if any, computed in ``dtype``."""
 
     @abstractmethod
     def decode_reported(self, latents: Sequence[Tensor], batch: Batch) -> tuple[Tensor, list[Any]]:
-        """:meth:`decode`, with a report for each layer that was inverted by iteration."""
+        """As :meth:`decode`, also returning a report for each layer with an iterative inverse."""
 
     @abstractmethod
     def sample(self, num: int, *, temperature: float = 1.0, generator: torch.Generator | None = None) -> Tensor:
@@ -120,7 +120,7 @@ class FlowModule(Recorded, LightningModule, ABC):
 
     @abstractmethod
     def training_terms(self, batch: Batch, step: int) -> dict[str, Tensor]:
-        """The terms ``(B,)`` of which log-probabilities are the sum, in a training step."""
+        """Terms ``(B,)`` of a training step that sum to the log-probabilities."""
 
     def batch_size_of(self, batch: Batch) -> int:
         """Number of items in a batch."""
@@ -128,12 +128,12 @@ class FlowModule(Recorded, LightningModule, ABC):
 
     @property
     def seed(self) -> int:
-        """Seed of the run, as passed to ``seed_everything``; 0 if that was not called."""
+        """Seed of the run, as passed to ``seed_everything``; 0 if it was not called."""
         return int(os.environ.get("PL_GLOBAL_SEED", 0))
 
     @property
     def learning_rate(self) -> float | None:
-        """Learning rate of the optimizer, which tuners may set; None if the optimizer takes none."""
+        """Learning rate of the optimizer, which tuners may set; None if the optimizer has none."""
         kind, arguments = described_class(self.optimizer) or (torch.optim.Optimizer, {})
         default = inspect.signature(kind).parameters.get("lr")
         return arguments.get("lr", default and default.default)
@@ -150,7 +150,7 @@ class FlowModule(Recorded, LightningModule, ABC):
         return None
 
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
-        """The mean loss. Its random numbers follow from the run's seed and the step; global generators are not used."""
+        """Return the loss and its terms; random numbers depend only on the run's seed and the step."""
         trainer: Any = self.attached
         step = batch_idx if trainer is None else trainer.fit_loop.total_batch_idx
         with forked(self.seed, "training step", step, device=self.device):
@@ -197,7 +197,7 @@ class FlowModule(Recorded, LightningModule, ABC):
         return {"optimizer": optimizer, "lr_scheduler": config}  # type: ignore[return-value]
 
     def on_fit_start(self) -> None:
-        """Fail early on arguments that no checkpoint could give back, unknown metrics and a state that does not fit."""
+        """Fail early on arguments that a checkpoint cannot restore, unknown metrics and a state that does not fit."""
         check_describable(self, "model")
         if (datamodule := self.datamodule) is not None:
             check_describable(datamodule, "data")
@@ -216,8 +216,8 @@ class FlowModule(Recorded, LightningModule, ABC):
         found = sorted(set(gather_from_ranks(torch.tensor(self.global_step, device=self.device))))
         if len(found) > 1:
             raise UsageError(
-                f"expected all processes to start at one step; got {', '.join(map(str, found))}: all hosts must see "
-                "the same folder of runs"
+                f"expected all processes to start at the same step; got {', '.join(map(str, found))}: hosts must share "
+                "the folder of runs"
             )
         if self._resumed is not None:
             saved = (self._resumed["lightning_flows"]["model"]["init_args"].get("optimizer") or {}).get("init_args", {})
@@ -227,7 +227,7 @@ class FlowModule(Recorded, LightningModule, ABC):
             self._resumed = None
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Save what is needed to rebuild model and data: class paths and plain arguments."""
+        """Save the class paths and plain arguments that rebuild model and data."""
         record: dict[str, Any] = {"version": __version__, "seed_everything": self.seed, "model": describe(self)}
         checkpoint[self.CHECKPOINT_HYPER_PARAMS_KEY] = record["model"]["init_args"]
         if (datamodule := self.datamodule) is not None:
@@ -260,10 +260,10 @@ class FlowModule(Recorded, LightningModule, ABC):
         weights_only: Literal[True] | None = True,
         **kwargs: Any,
     ) -> Any:
-        """Rebuild a module of this class from a file, on the host or ``map_location``; kwargs override its arguments.
+        """Rebuild a module of this class from a file, on the CPU or ``map_location``; kwargs override its arguments.
 
-        Only tensors and plain values are read. Raises: CheckpointError, and UsageError for another ``hparams_file`` or
-        ``weights_only``.
+        Only tensors and plain values are read. Raises: CheckpointError; UsageError for other values of ``hparams_file``
+        and ``weights_only``.
         """
         if hparams_file is not None or weights_only is False:
             raise UsageError("expected hparams_file=None and weights_only=True: a checkpoint has its own arguments")
@@ -277,5 +277,5 @@ class FlowModule(Recorded, LightningModule, ABC):
 
     @property
     def datamodule(self) -> Any:
-        """The data that the trainer was given, or None."""
+        """The trainer's data module, or None."""
         return getattr(self.attached, "datamodule", None)

@@ -20,8 +20,8 @@ def load_model(path: str | Path, model: Named = None) -> FlowModule:
 
     Args:
         path: checkpoint.
-        model: your own classes that the checkpoint names, or their paths: module, flow, dequantization. Classes of
-            lightning_flows and torch.optim need not be named.
+        model: your own classes that the checkpoint names, or their paths: module, flow, dequantization. Classes from
+            lightning_flows and torch.optim do not need to be named.
 
     Raises: CheckpointError if it cannot be read or names another class.
     """
@@ -47,16 +47,16 @@ def load_component(checkpoint: dict[str, Any], section: str, base: type, named: 
     kind = find_class(config["class_path"], named)
     if not issubclass(kind, base):
         raise CheckpointError(
-            f"the checkpoint names {config['class_path']}, which is not a {base.__name__}: give another one"
+            f"the checkpoint names {config['class_path']}, which is not a {base.__name__}: use another checkpoint"
         )
     return construct(kind, config["init_args"], lambda path: find_class(path, named))
 
 
 @contextmanager
 def no_larger_than(checkpoint: dict[str, Any]) -> Iterator[None]:
-    """Stop a model that is built for a checkpoint as soon as it is far larger than the weights there.
+    """Raise as soon as a model that is built for a checkpoint is far larger than its weights.
 
-    A parameter is counted before its values are drawn, and so before its memory is taken.
+    A parameter is counted before its values are drawn, and therefore before its memory is used.
 
     Raises: CheckpointError.
     """
@@ -70,8 +70,8 @@ def no_larger_than(checkpoint: dict[str, Any]) -> Iterator[None]:
             number, size = number - 1, size - parameter.numel() * parameter.element_size()
         if number < 0 or size < 0:
             raise CheckpointError(
-                "the model is far larger than the weights in the checkpoint: leave out the model's arguments to take "
-                "them from there, or give a checkpoint that fit wrote"
+                "the model is far larger than the weights in the checkpoint: omit the model's arguments to take "
+                "them from there, or use a checkpoint written by fit"
             )
 
     handle = register_module_parameter_registration_hook(count)

@@ -1,4 +1,4 @@
-"""What a module is given: flows and dequantizations as instances or functions of the event shape, and optimizers."""
+"""Components of a module: flows and dequantizations as instances or functions of the event shape, and optimizers."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -13,9 +13,9 @@ PAPER_ADAM = partial(torch.optim.Adam, lr=1e-3, betas=(0.9, 0.99), eps=1e-7)
 
 
 def built(factory: Any, event_shape: Sequence[int] | None, kind: Any) -> Any:
-    """A component: an instance as it is, or what a factory makes of the event shape.
+    """Return a component that is an instance, or build it by calling a factory with the event shape.
 
-    Raises: InputTypeError if it is not a ``kind``, and ShapeError if an instance is of other events.
+    Raises: InputTypeError if it is not a ``kind``, and ShapeError if an instance has a different event shape.
     """
     if isinstance(factory, kind):
         made, event_shape = factory, factory.event_shape if event_shape is None else event_shape
@@ -24,16 +24,16 @@ def built(factory: Any, event_shape: Sequence[int] | None, kind: Any) -> Any:
     else:
         made = factory(tuple(event_shape))
     if not isinstance(made, kind):
-        raise InputTypeError(f"expected a {kind.__name__}, or a function of the event shape that gives one; got {made}")
+        raise InputTypeError(f"expected a {kind.__name__}, or a function of event_shape that returns one; got {made}")
     if tuple(made.event_shape) != tuple(event_shape):
-        raise ShapeError(f"expected a {kind.__name__} of events {tuple(event_shape)}; got one of {made.event_shape}")
+        raise ShapeError(f"expected a {kind.__name__} with event_shape {tuple(event_shape)}; got {made.event_shape}")
     return made
 
 
 def use_fast_kernels(optimizer: torch.optim.Optimizer, *, mixed: bool) -> None:
-    """Set the fastest form of the update where the user has chosen none.
+    """Select the fastest implementation of the update unless the user has chosen one.
 
-    Updating some hundred small tensors one by one would take a quarter of the step of a flow on graphs. Fused Adam
+    Updating hundreds of small tensors one by one would take a quarter of a training step of a graph flow. Fused Adam
     would unscale the gradients of 16-mixed itself, so Lightning refuses to clip gradients with it in mixed precision.
     """
     form = "fused" if isinstance(optimizer, torch.optim.Adam) and not mixed else "foreach"

@@ -1,4 +1,4 @@
-"""Find the layer at which numbers stop being finite."""
+"""Find the first layer whose output is not finite."""
 
 from collections.abc import Callable
 

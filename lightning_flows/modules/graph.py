@@ -24,21 +24,21 @@ class GraphFlowModule(FlowModule):
     Logs, in nats per node: ``train/nll``, ``val/nll`` and ``test/nll``; if batches contain the exact log-density
     (``true_log_prob``), also the gap ``val/gap`` and ``test/gap``, the mean over graphs of
     :math:`(\log p_{true} - \log p_{model})/N`, with ``test/gap_standard_error``. The gap's standard error is far below
-    that of the NLL, as both densities are of the same graphs; the entropy plus the gap is the better estimate of the
+    that of the NLL, because both densities are of the same graphs; the entropy plus the gap is a better estimate of the
     NLL, ``test/nll_from_gap``. If the data are complete graphs with a known mixture, ``test/entropy`` and
-    ``test/valid_share``, the fraction of ``num_test_samples`` samples with each node at a different mean, are logged
-    too.
+    ``test/valid_share``, the fraction of ``num_test_samples`` samples with each node at a different mean, are also
+    logged.
 
     A batch is a mapping with ``nodes`` ``(B, N, F)``, ``index`` ``(B,)`` and optionally ``mask`` ``(B, N)``
     and ``adjacency`` ``(B, N, N)``.
 
     Args:
-        event_shape: (N, F); on the command line that of the data, and None for that of a flow given as an instance.
-        flow: flow, as a function of ``event_shape``, such as a class or a partial of it, or an instance.
+        event_shape: (N, F); on the command line that of the data; None takes it from a flow passed as an instance.
+        flow: flow, as an instance or a function of ``event_shape``, such as a class or a partial of one.
         optimizer: optimizer of the parameters; the paper's by default.
         lr_scheduler: schedule of the learning rate; by default warm-up and a cosine, None for a constant rate.
-        lr_interval: when the schedule steps: by default, its own attribute ``interval``, or else each epoch.
-        num_test_samples: samples for ``test/valid_share``; 0 leaves it out.
+        lr_interval: when the schedule steps; default: its own attribute ``interval``, or else each epoch.
+        num_test_samples: samples for ``test/valid_share``; 0 omits it.
     """
 
     unit = "nll"
@@ -100,11 +100,11 @@ class GraphFlowModule(FlowModule):
         generator: torch.Generator | None = None,
         graph: Graph | None = None,
     ) -> Tensor:
-        """Draw node features ``(num, N, F)``; of complete graphs unless ``graph`` says which, zeros at its padding."""
+        """Draw node features ``(num, N, F)``, by default of complete graphs; zero at the padding of ``graph``."""
         return self.model.sample(num, graph, temperature=temperature, generator=generator)
 
     def draw(self, samples: Tensor) -> Tensor:
-        """A scatter plot of the first two features of all nodes, one graph marked."""
+        """A scatter plot of the first two features of all nodes, with one graph highlighted."""
         return scatter_plot(samples)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
@@ -120,7 +120,7 @@ class GraphFlowModule(FlowModule):
         self.val_gap.reset()
 
     def on_test_epoch_end(self) -> None:
-        """Log, and see where samples are."""
+        """Log the results and, if requested, the share of valid samples."""
         mixture = getattr(self.datamodule, "graph_mixture", None)
         self.log_loss("test", self.test_loss)
         if self.test_gap.update_called:
@@ -150,8 +150,8 @@ class GraphFlowModule(FlowModule):
 
 
 def scatter_plot(samples: Tensor) -> Tensor:
-    """Nodes of graphs ``(B, N, F)`` in the plane of their first two features: an image ``(3, 400, 400)`` in uint8."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg  # of use here alone
+    """Plot nodes ``(B, N, F)`` by their first two features, as an image ``(3, 400, 400)`` in uint8."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # only needed here
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(4, 4), layout="constrained")

@@ -23,31 +23,31 @@ from lightning_flows.modules.schedules import WarmupExponential
 
 
 class ImageFlowModule(FlowModule):
-    r"""Maximize the evidence lower bound of images in uint8.
+    r"""Maximize the evidence lower bound of uint8 images.
 
     Logs, in bits per dimension: ``train/bpd``, ``val/bpd`` (the bound, one noise draw per image), ``test/bpd`` (the
-    bound, mean of all draws) and ``test/nll_bpd`` (importance-weighted with ``num_importance_samples`` draws; 0 leaves
-    it out), each test value with its standard error over images; ``test/importance_samples`` is the mean number of
-    draws. For flows that estimate log-determinants, ``test`` also logs the uncertainty that this adds to the bound,
-    averaged over the draws of each image and then over images: ``test/log_det_error_bpd``, a standard error, and
-    ``test/log_det_remainder_bpd``, what truncating the series may omit. Probes are shared by all images, so the error
-    of their mean may be as large.
+    bound, mean of all draws) and ``test/nll_bpd`` (importance-weighted with ``num_importance_samples`` draws; 0 omits
+    it), each test value with its standard error over images; ``test/importance_samples`` is the mean number of draws.
+    For flows that estimate log-determinants, ``test`` also logs the uncertainty that this adds to the bound, averaged
+    over the draws of each image and then over images: ``test/log_det_error_bpd``, a standard error, and
+    ``test/log_det_remainder_bpd``, a bound on the truncated remainder of the series. Probes are shared by all images,
+    so the error of their mean may be as large.
 
     A batch is a mapping with ``image`` ``(B, *event_shape)`` in uint8 and ``index`` ``(B,)``. In evaluation the noise
     of an image depends only on its index and the run's seed, and in training on its place in the batch of all devices,
     the step and the seed, so results do not depend on batches or devices.
 
     Args:
-        event_shape: shape (C, H, W) of the images; on the command line that of the data, and None for that of a flow
-            that is given as an instance.
-        flow: flow over the reals, as a function of ``event_shape``, such as a class or a partial of it, or an instance.
-        dequantization: noise between whole-numbered and real pixels, likewise.
+        event_shape: shape (C, H, W) of the images; on the command line that of the data; None takes it from a flow
+            passed as an instance.
+        flow: flow over real values, as an instance or a function of ``event_shape``, such as a class or a partial.
+        dequantization: noise added to integer pixel values, in the same forms.
         optimizer: optimizer of the parameters; the paper's by default.
         lr_scheduler: schedule of the learning rate; the paper's by default, None for a constant rate.
-        lr_interval: when the schedule steps: by default, its own attribute ``interval``, or else each epoch.
+        lr_interval: when the schedule steps; default: its own attribute ``interval``, or else each epoch.
         num_importance_samples: draws per image for ``test/nll_bpd``.
-        importance_error: standard error of an image's likelihood, in bits per dimension, at which its draws end.
-        eval_chunk_size: number of images times draws that go through the flow at once in evaluation.
+        importance_error: stop drawing for an image at this standard error of its likelihood, in bits per dimension.
+        eval_chunk_size: number of images times draws evaluated at once.
 
     Raises: UsageError for arguments out of range.
     """
@@ -93,7 +93,7 @@ class ImageFlowModule(FlowModule):
         self.test_log_det_error, self.test_log_det_remainder = MeanAndError(), MeanAndError()
 
     def forward(self, images: Tensor) -> Tensor:
-        """One draw of the bound on log P of images ``(B, C, H, W)`` in uint8: ``(B,)`` in nats."""
+        """One draw of the bound on log P of uint8 images ``(B, C, H, W)``: ``(B,)`` in nats."""
         return self.model.elbo(images)
 
     def training_terms(self, batch: Batch, step: int) -> dict[str, Tensor]:
@@ -106,7 +106,7 @@ class ImageFlowModule(FlowModule):
         return self.importance_sample(batch, 1).bound
 
     def importance_sample(self, batch: Batch, num_draws: int) -> LikelihoodEstimate:
-        """Bound and likelihood of the images of a batch from ``num_draws`` draws: see ``importance_error``."""
+        """Bound and likelihood of the images from ``num_draws`` draws, or fewer with ``importance_error``."""
         error = self.importance_error
         return self.model.importance_sample(
             batch["image"],
@@ -120,7 +120,7 @@ class ImageFlowModule(FlowModule):
         return bits_per_dim(log_prob, self.num_dims)
 
     def values(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """The middle of each level, and ones."""
+        """The midpoint of each pixel level, and a mask of ones."""
         x = (batch["image"] + 0.5).contiguous(memory_format=torch.channels_last)
         return x, torch.ones_like(x, dtype=torch.bool)
 
@@ -139,11 +139,11 @@ class ImageFlowModule(FlowModule):
 
     @torch.no_grad()
     def sample(self, num: int, *, temperature: float = 1.0, generator: torch.Generator | None = None) -> Tensor:
-        """Draw images ``(num, C, H, W)`` in uint8; values that are not finite are warned of and drawn as 0."""
+        """Draw images ``(num, C, H, W)`` in uint8; non-finite values are drawn as 0, with a warning."""
         return self.model.sample(num, temperature=temperature, generator=generator)
 
     def draw(self, samples: Tensor) -> Tensor:
-        """Lay images ``(num, C, H, W)`` in uint8 out in a square."""
+        """Arrange uint8 images ``(num, C, H, W)`` in a square grid."""
         return make_grid(samples, nrow=max(1, math.ceil(len(samples) ** 0.5)))
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:

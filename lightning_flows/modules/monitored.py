@@ -1,4 +1,4 @@
-"""Metrics that callbacks monitor: names that are never logged are refused before training."""
+"""Metrics that callbacks monitor: refuse names that are never logged, before training."""
 
 import difflib
 
@@ -14,8 +14,8 @@ BY_CALLBACKS = ("bound/", "optimizer/", "inverse/", "runtime/", "epoch", "step")
 def check_monitors(module: LightningModule, trainer: Trainer, known: list[str]) -> None:
     """Raise UsageError if a callback monitors a metric that is not logged, which Lightning notices after an epoch.
 
-    This is only known before training if module and callbacks are part of lightning_flows or Lightning; metrics of
-    others are known after the first validation.
+    The check requires that module and callbacks are part of lightning_flows or Lightning; metrics of others are only
+    known after the first validation.
     """
     callbacks = trainer.callbacks  # type: ignore[attr-defined]
     if not all(_is_own(each) for each in (module, *callbacks)):

@@ -13,7 +13,7 @@ class WarmupExponential(LambdaLR):
     r"""Warm-up, then exponential decay, per epoch e: :math:`\eta\,\min(1, (e+1)/w)^p\,d^e`.
 
     Args:
-        optimizer: η is its learning rate.
+        optimizer: optimizer with the learning rate η.
         warmup_epochs: w, epochs during which the learning rate rises.
         power: p, exponent of the warm-up.
         decay: d, factor per epoch.
@@ -34,9 +34,9 @@ class WarmupCosine(LambdaLR):
     r"""Warm-up, and a cosine to zero, per step t of T: :math:`\eta\,\min(1, (t+1)/w)\,\tfrac12 (1+\cos \pi t/T)`.
 
     Args:
-        optimizer: η is its learning rate.
+        optimizer: optimizer with the learning rate η.
         warmup_steps: w, steps during which the learning rate rises.
-        total_steps: T; the length of training by default, and no cosine if that is unlimited.
+        total_steps: T; by default the length of training, or no cosine if that is unlimited.
     """
 
     interval = "step"

@@ -1,1 +1,1 @@
-"""What surrounds a training: signals, run folders, checkpoint files, time remaining."""
+"""Around the trainer: signals, run folders, checkpoint files, time remaining."""

@@ -1,4 +1,4 @@
-"""Checkpoint files of which there is always one that loads."""
+"""Atomic checkpoint files: an interrupted write never damages a checkpoint."""
 
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
-        """Write a checkpoint; one with a URL, such as of an object store, as Lightning does."""
+        """Write a checkpoint; URLs, such as of an object store, are left to Lightning."""
         if "://" in str(path) or storage_options is not None:
             super().save_checkpoint(checkpoint, path, storage_options)
             return
@@ -37,14 +37,14 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         if not file.exists() and not file.is_symlink():
             return
         if file.suffix != ".ckpt" or ".." in file.parts or not (file.is_symlink() or file.is_file()):
-            raise CheckpointError(f"{path} is not a checkpoint file and is not removed: start a new run instead")
+            raise CheckpointError(f"{path} is not a checkpoint file and is not removed: start a new run")
         file.unlink()
 
     def load_checkpoint(self, path: str | Path, map_location: Any = None, weights_only: bool | None = None) -> Any:
         """Read tensors and plain values onto the host, regardless of the arguments. Raises: CheckpointError."""
-        if Path(path).name == ".temp.ckpt":  # weights alone, returned by processes that Lightning forks
+        if Path(path).name == ".temp.ckpt":  # only weights, returned by processes that Lightning forks
             return read_values(path)
         checkpoint = read_file(path)
         if "pytorch-lightning_version" not in checkpoint:
-            raise CheckpointError(f"{path} was not written by a trainer: give a checkpoint written by fit")
+            raise CheckpointError(f"{path} was not written by a trainer: use a checkpoint written by fit")
         return checkpoint

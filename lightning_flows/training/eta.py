@@ -1,4 +1,4 @@
-"""Progress of a run and the time it has left."""
+"""Progress of a run and the time remaining."""
 
 import time
 from collections.abc import Callable
@@ -9,9 +9,9 @@ from lightning.pytorch.callbacks import Timer
 
 
 class Remaining:
-    """Time left of some work as text, extrapolated from its pace since the first call.
+    """Time remaining as text, extrapolated from the pace since the first call.
 
-    Empty at the first call, and as long as nothing progresses.
+    Empty at the first call, and until there is progress.
 
     >>> clock = Remaining(now=lambda: 100.0)
     >>> clock.text(0.2)
@@ -26,7 +26,7 @@ class Remaining:
         self._first: tuple[float, float] | None = None
 
     def text(self, share: float) -> str:
-        """Time left when a share is done."""
+        """Time remaining when ``share`` of the work is done."""
         if self._first is None:
             self._first = self.now(), share
         start, done_before = self._first
@@ -37,16 +37,16 @@ class Remaining:
 
 
 def fit_share(trainer: Trainer, batches: int) -> float | None:
-    """Share of a training that is done, by whichever of its limits on epochs, steps and time comes first.
+    """Share of a training that is done, by the first of its limits on epochs, steps and time that will be reached.
 
     None without such a limit.
 
     Args:
-        batches: batches of the current epoch that are done.
+        batches: number of batches done in the current epoch.
     """
     shares = []
     if trainer.max_epochs and trainer.max_epochs > 0:
-        of_epoch = batches / trainer.num_training_batches  # 0 for an endless stream
+        of_epoch = batches / trainer.num_training_batches  # 0 for an infinite loader
         shares.append((trainer.current_epoch + of_epoch) / trainer.max_epochs)
     if trainer.max_steps > 0:
         shares.append(trainer.global_step / trainer.max_steps)

@@ -15,7 +15,7 @@ from lightning_flows.errors import CheckpointError, OutputError
 from lightning_flows.files import check_writable, replaced
 
 LOCK, RECORD = ".lock", "run.json"
-"""Files in a run folder: held open by its owner, and what this module records about the run."""
+"""Files in a run folder: the lock of its owner, and the record of the run."""
 
 LAST = Path("checkpoints/last.ckpt")
 LARGEST_RECORD = 65536  # bytes
@@ -25,9 +25,9 @@ class RunFolder:
     """A folder ``version_N``, owned by one process at a time.
 
     N is one above all existing numbers, and the folder is created atomically, so that two runs never share one. The
-    owner holds a lock on the file ``.lock`` until its process exits. ``run.json`` records the number, a random id, by
-    which copies are recognized, the state (running, stopped, failed or finished), and the folder of the checkpoints
-    where that is elsewhere.
+    owner holds a lock on the file ``.lock`` until its process exits. ``run.json`` records the number, a random id that
+    identifies copies, the state (running, stopped, failed or finished), and the folder of the checkpoints
+    if that is elsewhere.
 
     Args:
         path: the folder; see :meth:`create` for a new one.
@@ -39,22 +39,22 @@ class RunFolder:
         self._lock: IO[str] | None = None
 
     @classmethod
-    def create(cls, parent: Path, name: str | None = None, *, beside: Iterable[Path] = ()) -> "RunFolder":
-        """Create and own a new folder in ``parent``: ``name``, or ``version_N`` with N unused there and in ``beside``.
+    def create(cls, parent: Path, name: str | None = None, *, others: Iterable[Path] = ()) -> "RunFolder":
+        """Create and own a new folder in ``parent``: ``name``, or ``version_N`` with N unused there and in ``others``.
 
-        Raises: OutputError if it cannot be created, or if ``name`` already holds files.
+        Raises: OutputError if it cannot be created, or if ``name`` already contains files.
         """
         check_writable(parent)
         if name is not None:
             run = cls(parent / name, _number_of(name))
             if run.path.exists() and any(run.path.iterdir()):
                 raise OutputError(
-                    f"{run.path} holds files of another run: choose another version of trainer.logger, or resume with "
+                    f"{run.path} contains files of another run: choose another version of the logger, or resume with "
                     "--ckpt_path=last"
                 )
             run.path.mkdir(parents=True, exist_ok=True)
         else:
-            numbers = [_number(path) for each in (parent, *beside) for path in _folders(each)]
+            numbers = [_number(path) for each in (parent, *others) for path in _folders(each)]
             number = 1 + max((each for each in numbers if each is not None), default=-1)
             while True:
                 run = cls(parent / f"version_{number}", number)
@@ -69,8 +69,8 @@ class RunFolder:
     def acquire(self) -> None:
         """Own the folder until :meth:`release` or until the process exits.
 
-        Raises: OutputError if another process owns it, if a link in it leads outside, or if something in it is neither
-            a file nor a folder: a run would write to it.
+        Raises: OutputError if another process owns it, if a link in it leads outside, or if an entry is neither a file
+            nor a folder: a run would write to it.
         """
         inside = self.path.resolve()
         for path in (*self.path.iterdir(), *self.path.glob("*/*")):
@@ -113,7 +113,7 @@ class RunFolder:
             self._lock = None
 
     def drop(self) -> None:
-        """Remove the folder of a run that ended before its data was read, unless it holds more than empty curves."""
+        """Remove the folder of a run that ended before its data was loaded, unless there is more than empty curves."""
         files = list(self.path.iterdir()) if self.path.is_dir() else []
         empty = ("events.out.tfevents", "hparams.yaml", "metrics.csv", LOCK, RECORD)
         if self.is_new and all(file.name.startswith(empty) and not file.is_dir() for file in files):
@@ -125,7 +125,7 @@ class RunFolder:
 
 
 def newest(parent: Path) -> tuple[Path | None, list[str]]:
-    """The newest run below a folder with a ``last.ckpt``, and a message for each run that is skipped.
+    """Find the newest run below a folder with a ``last.ckpt``, and return a message for each run that is skipped.
 
     A renamed run is recognized by its record; a copy, which has the id of another run, is skipped.
 
@@ -142,18 +142,18 @@ def newest(parent: Path) -> tuple[Path | None, list[str]]:
         return None, []
     *others, last = sorted(by_id.values(), key=_order)
     if not last.name.isprintable():
-        raise CheckpointError(f"the newest run below {parent} is {last.name!r}, which no terminal shows: rename it")
+        raise CheckpointError(f"the newest run below {parent} is {last.name!r}, which is not printable: rename it")
     if same := [path for path in others if _number(path) == _number(last)]:
         raise CheckpointError(
-            f"it is ambiguous which of {' and '.join(map(str, (*same, last)))} is the newest run: name its checkpoint "
+            f"it is ambiguous which of {' and '.join(map(str, (*same, last)))} is the newest run: pass its checkpoint "
             "with --ckpt_path FILE"
         )
-    skipped = "has no number and is skipped: name its checkpoint with --ckpt_path FILE to resume it"
+    skipped = "has no number and is skipped: pass its checkpoint with --ckpt_path FILE to resume it"
     return last, remarks + [f"{path} {skipped}" for path in others if _number(path) is None]
 
 
 def run_of_checkpoints(checkpoints: Path, parent: Path) -> Path | None:
-    """The newest run below ``parent`` that keeps its checkpoints in a folder elsewhere."""
+    """Find the newest run below ``parent`` whose checkpoints are in ``checkpoints``, a folder elsewhere."""
     here = str(checkpoints.resolve())
     return max(
         (path for path in _folders(parent) if _record(path).get("checkpoints") == here), key=_order, default=None

@@ -1,4 +1,4 @@
-"""Where a training run puts its files, and what it resumes: derived from the config, before anything is built."""
+"""Derive from the config, before anything is built, where a run writes its files and what it resumes."""
 
 import importlib
 import itertools
@@ -17,7 +17,7 @@ from lightning_flows.training.run_folder import LAST, RunFolder, newest, run_of_
 from lightning_flows.training.signals import is_first_process
 
 SHARED = "LIGHTNING_FLOWS_RUN"
-"""Environment variable with which the first process of a run passes its folder to the processes it starts."""
+"""Environment variable that passes the run's folder from the first process to the processes it starts."""
 
 CHECKPOINT = "lightning.pytorch.callbacks.ModelCheckpoint"
 TENSORBOARD = "lightning.pytorch.loggers.TensorBoardLogger"
@@ -29,8 +29,8 @@ class Placement:
     With a logger that writes files (TensorBoard or CSV) the folder is ``save_dir/name/version``. Other loggers share
     their ``save_dir`` among runs. With these, or without a logger, the folder is ``ROOT/NAME/version_N``: ROOT is
     ``save_dir``, ``default_root_dir`` or ``runs``, and NAME the logger's name or project, or ``flow``. The config is
-    modified so that all files go there. Checkpoints with a ``dirpath`` of their own stay there, and the run's record
-    names it.
+    modified so that all files go there. If checkpoints have their own ``dirpath``, they stay there, and the run's
+    record contains it.
 
     Args:
         config: config of ``fit``.
@@ -59,8 +59,8 @@ class Placement:
         if self.trainer.fast_dev_run or any(map(_is_url, parents)):
             if resumes:
                 raise UsageError(
-                    "ckpt_path=last resumes a run from a local folder, and neither fast_dev_run nor a save_dir with a "
-                    "URL has one: give --ckpt_path FILE"
+                    "ckpt_path=last resumes a run from a local folder, but neither fast_dev_run nor a save_dir with a "
+                    "URL has one: pass --ckpt_path FILE"
                 )
             return
         version = self.writers[0].init_args.get("version") if self.writers else None
@@ -72,7 +72,7 @@ class Placement:
             self._place(Path(shared))
 
     def _find(self, parent: Path, name: str | None) -> Path | None:
-        """The folder to resume in; None if there is nothing to resume, or only checkpoints elsewhere."""
+        """Find the folder to resume in; None if there is nothing to resume, or only checkpoints elsewhere."""
         for checkpoints in self.elsewhere:
             if (checkpoints / LAST.name).is_file():
                 self._resume(checkpoints / LAST.name)
@@ -101,10 +101,10 @@ class Placement:
             for checkpoints in self.elsewhere:
                 if self.resumed is None and any(checkpoints.glob("*.ckpt")):
                     raise OutputError(
-                        f"{checkpoints} holds checkpoints of another run: choose another dirpath, or resume with "
+                        f"{checkpoints} contains checkpoints of another run: choose another dirpath, or resume with "
                         "--ckpt_path=last"
                     )
-            self.run = RunFolder.create(parents[0], name, beside=parents[1:])
+            self.run = RunFolder.create(parents[0], name, others=parents[1:])
             for checkpoints in self.elsewhere[:1]:
                 self.run.note("running", checkpoints)
         self._place(self.run.path)
@@ -120,7 +120,7 @@ class Placement:
             ):  # its logger would overwrite it
                 numbered = (curves.with_name(f"metrics_{i}.csv") for i in itertools.count())
                 kept = curves.rename(next(path for path in numbered if not path.exists()))
-                rank_zero_info(f"the curves so far are kept in {kept}")
+                rank_zero_info(f"earlier curves are kept in {kept}")
         if not self.writers:
             self.trainer.default_root_dir = str(folder)
             if not self.keepers and self.trainer.enable_checkpointing is not False:  # Lightning's saves elsewhere
@@ -138,7 +138,7 @@ class Placement:
 
 
 def without_place(config: Namespace) -> Namespace:
-    """A copy of the config that starts another run: without version and checkpoint."""
+    """Copy a config without version and checkpoint, so that it starts another run."""
     config = config.clone()
     config.ckpt_path = None
     for logger in _listed(config.trainer.logger):
@@ -160,7 +160,7 @@ def _parent(init: Namespace) -> str:
 
 
 def _shared_parent(trainer: Namespace, loggers: list[Namespace]) -> str:
-    """Parent of the folders of runs whose loggers write no files."""
+    """Parent of the folders of runs whose loggers do not write files."""
 
     def first(*keys: str, default: str) -> str:
         found = (logger.get(key) for logger in loggers for key in keys)

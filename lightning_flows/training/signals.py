@@ -42,7 +42,7 @@ def end_at_once(number: int, frame: FrameType | None = None) -> None:
 
 
 def ended_by(number: int) -> str:
-    """The message for a process that exits on a signal."""
+    """Return the message for a process that exits on a signal."""
     return f"stopped by {name_of(number)}: nothing more is written"
 
 
@@ -51,7 +51,7 @@ def ended_by_signals() -> Iterator[None]:
     """Make SIGTERM and Ctrl-C end the block with :class:`Interrupted`, even if it hangs.
 
     Python runs signal handlers between two bytecodes of the main thread, which may block in a collective or a data
-    loader and never reach the next one. So a second thread watches for signals too. It exits the process with status
+    loader and never get there. So a second thread watches for signals too. It exits the process with status
     128 + number and one line if, after a signal, the process uses no CPU time for ``LIGHTNING_FLOWS_GRACE`` seconds
     (an environment variable; default: 15), or if a second Ctrl-C is ignored for two seconds. A process whose parent in
     the same run has exited sends itself SIGTERM. Does nothing outside the main thread.

@@ -46,7 +46,7 @@ def test_options_override_the_checkpoint_and_are_reported(
     with caplog.at_level("INFO"):
         trainer = run(["test", "--ckpt_path", str(trained), "--model.num_importance_samples=4"]).trainer
     assert trainer.callback_metrics["test/nll_bpd"] <= trainer.callback_metrics["test/bpd"]
-    assert "num_importance_samples: 0 in the checkpoint, 4 given; 4 is used" in caplog.text + capsys.readouterr().out
+    assert "num_importance_samples: 4 overrides 0 in the checkpoint" in caplog.text + capsys.readouterr().out
 
 
 def test_predict_writes_one_row_per_image(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -130,15 +130,15 @@ def test_differences_of_data_and_seed_are_reported(trained: Path, caplog: pytest
     options = ["--data.batch_size=4", "--seed_everything=3", "--trainer.limit_test_batches=1"]
     with caplog.at_level("INFO"):
         run(["test", f"--ckpt_path={trained}", *options])
-    assert "data.batch_size: 8 in the checkpoint, 4 given; 4 is used" in caplog.text
-    assert "seed_everything: 0 in the checkpoint, 3 given; 3 is used" in caplog.text
+    assert "data.batch_size: 4 overrides 8 in the checkpoint" in caplog.text
+    assert "seed_everything: 3 overrides 0 in the checkpoint" in caplog.text
 
 
 def test_options_override_configs_in_any_order(trained: Path, caplog: pytest.LogCaptureFixture) -> None:
     config = trained.parents[1] / "config.yaml"
     options = [f"--ckpt_path={trained}", "--data.batch_size=4", "--trainer.limit_test_batches=1"]
     run(["test", *options, f"--config={config}"])
-    assert "data.batch_size: 8 in the checkpoint, 4 given; 4 is used" in caplog.text
+    assert "data.batch_size: 4 overrides 8 in the checkpoint" in caplog.text
 
 
 @pytest.mark.parametrize("subcommand", ["validate", "test", "predict"])
@@ -150,7 +150,7 @@ def test_an_evaluation_without_a_checkpoint_is_refused(subcommand: str, trained:
 def test_another_split_is_refused_by_default(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(SamplePhotosDataModule, "split_arguments", lambda self: ("seed",), raising=False)
     options = ["test", f"--ckpt_path={trained}", "--data.seed=5", "--trainer.limit_test_batches=1"]
-    with pytest.raises(CheckpointError, match=r"data\.seed is 5 for 0.*--allow_split_change=true"):
+    with pytest.raises(CheckpointError, match=r"data\.seed is 5 instead of 0.*--allow_split_change=true"):
         run(options)
     run([*options, "--allow_split_change=true"])
 
@@ -163,7 +163,7 @@ def test_another_split_of_a_moved_folder_is_refused(
     checkpoint["lightning_flows"]["data"]["init_args"]["root"] = "where/they/were"
     torch.save(checkpoint, tmp_path / "moved.ckpt")
     model, data = load_model(trained), SamplePhotosDataModule(seed=5)
-    with pytest.raises(CheckpointError, match=r"data\.seed is 5 for 0"):
+    with pytest.raises(CheckpointError, match=r"data\.seed is 5 instead of 0"):
         compare(read_checkpoint(tmp_path / "moved.ckpt"), model, data)
 
 

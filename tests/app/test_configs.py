@@ -48,12 +48,12 @@ def test_mistakes(here: Path) -> None:
     ):
         find_configs(["--config=one.yaml"])
     (here / "two.yaml").write_text("base: [one.yaml]\n")
-    with pytest.raises(UsageError, match=r"one\.yaml has itself as base"):
+    with pytest.raises(UsageError, match=r"one\.yaml is its own base"):
         find_configs(["--config=one.yaml"])
     (here / "sub").mkdir()
     (here / "sub/far.yaml").write_text("base: ../near.yaml\n")
     (here / "near.yaml").write_text("base: sub/far.yaml\n")
-    with pytest.raises(UsageError, match=r"near\.yaml has itself as base"):
+    with pytest.raises(UsageError, match=r"near\.yaml is its own base"):
         find_configs(["--config=near.yaml"])
     with pytest.raises(UsageError, match=r"'dmo\.yaml' does not exist here.*did you mean demo\.yaml"):
         find_configs(["--config=dmo.yaml"])
@@ -120,13 +120,13 @@ BOMB = "a: &a [x, x]\n" + "".join(
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (BOMB, "stands for more than 100,000 values"),
+        (BOMB, "expands to more than 100,000 values"),
         ("a: " + "[" * 3000 + "]" * 3000, "nested more than 40 levels"),
         ("a: " + "{b: " * 60 + "1" + "}" * 60, "nested more than 40 levels"),
-        ("a: " + "x" * 2**21, "a config has at most"),
+        ("a: " + "x" * 2**21, "a config may have at most"),
         ("just text\n", "has no keys"),
         ("a: \0\n", "not YAML"),
-        ("base: [1, 2]\n", "a base that is not a file name"),
+        ("base: [1, 2]\n", "a base that is neither a file name"),
         ('base: "one\\0two"\n', "neither next to it nor packaged"),
         (f"base: {'x' * 5000}\n", "neither next to it nor packaged"),
         ("base: /dev/zero\n", "not a regular file"),

@@ -79,7 +79,7 @@ def test_a_device_without_float64_is_not_chosen(accelerator: str | None, monkeyp
 @pytest.mark.parametrize("name", ["accumulate_grad_batches", "check_val_every_n_epoch", "val_check_interval"])
 @pytest.mark.parametrize("value", [0, -1])
 def test_a_count_below_one_is_refused(name: str, value: int) -> None:
-    with pytest.raises(UsageError, match=f"{name} is {value}: give a number above 0"):
+    with pytest.raises(UsageError, match=f"{name} is {value}: use a number above 0"):
         default_trainer(accelerator="cpu", logger=False, **{name: value})
 
 

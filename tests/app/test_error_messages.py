@@ -37,21 +37,21 @@ def raised(error: BaseException, *, while_handling: BaseException | None = None,
         return found
 
 
-GONE = "another process of this run ended or does not answer: "
+GONE = "another process of this run exited or does not respond: "
 ENVIRONMENT = [
     (OSError(errno.ENOSPC, "No space left on device"), r"could not write its files \(No space left on device\)"),
-    (OSError(errno.EDQUOT, "Disk quota exceeded", "a/b"), r"could not write a/b \(Disk quota exceeded\): make room"),
-    (torch.OutOfMemoryError("CUDA out of memory. Tried"), "the device is out of memory: give a smaller data.batch"),
+    (OSError(errno.EDQUOT, "Disk quota exceeded", "a/b"), r"could not write a/b \(Disk quota exceeded\): free space"),
+    (torch.OutOfMemoryError("CUDA out of memory. Tried"), "the device is out of memory: use a smaller data.batch"),
     (RuntimeError("CUDA error: out of memory\nCUDA kernel errors"), "the device is out of memory"),
-    (MemoryError(), r"the host is out of memory: give a smaller data.batch_size \(MemoryError\)"),
+    (MemoryError(), r"the host is out of memory: use a smaller data.batch_size \(MemoryError\)"),
     (MemoryError("Unable to allocate 1 TiB"), r"the host .*\(Unable to allocate 1 TiB\)"),
     (
         RuntimeError("[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory: you"),
         "the host is out of memory",
     ),
-    (RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed."), r"data ended .*worker \(pid 7\)"),
-    (RuntimeError("DataLoader worker (pid(s) 7, 8) exited unexpectedly"), r"data ended .*worker \(pid\(s\) 7, 8\)"),
-    (RuntimeError("DataLoader timed out after 30 seconds"), "does not answer .*timed out after 30 seconds"),
+    (RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed."), r"worker exited .*worker \(pid 7\)"),
+    (RuntimeError("DataLoader worker (pid(s) 7, 8) exited unexpectedly"), r"worker exited .*worker \(pid\(s\) 7, 8\)"),
+    (RuntimeError("DataLoader timed out after 30 seconds"), "does not respond .*timed out after 30 seconds"),
     (RuntimeError("[pair.cc:553] Connection closed by peer [127.0.0.1]:1"), GONE),
     (RuntimeError("[unbound_buffer.cc] Timed out waiting 1800000ms for recv operation to complete"), GONE),
     (RuntimeError("Gloo connectFullMesh failed with [pair.cc] no error"), GONE),
@@ -62,7 +62,7 @@ ENVIRONMENT = [
     (distributed.DistBackendError("Watchdog caught collective operation timeout: WorkNCCL(SeqNum=1)"), GONE),
     (
         distributed.DistNetworkError("The server socket has failed to listen. port: 29777, code: -98, EADDRINUSE"),
-        "the port 29777 is in use by another process: name another in MASTER_PORT",
+        "the port 29777 is in use by another process: set another in MASTER_PORT",
     ),
 ]
 USER = [
@@ -77,16 +77,16 @@ USER = [
     (MisconfigurationException("No supported gpu backend found!"), "No supported gpu"),
     (
         ModuleNotFoundError("No module named 'wandbx'", name="wandbx.sdk"),
-        "wandbx is not installed: pip install",
+        "wandbx is not installed: run `pip install",
     ),
     (ModuleNotFoundError("Requirement 'wandb' not met. HINT: Try running `pip install wandb`"), "pip install wandb"),
     (
         NotImplementedError("\"triangular_solve_cpu\" not implemented for 'Half'"),
-        "Half throughout: choose another --tr",
+        "operations in Half: choose another --tr",
     ),
-    (NotImplementedError("\"x\" not implemented for 'BFloat16'"), "BFloat16 throughout"),
-    (AssertionError(NOT_COMPILED), f"{NOT_COMPILED}: name a device of this machine"),
-    (RuntimeError("Invalid device string: 'xx'"), "'xx': name a device"),
+    (NotImplementedError("\"x\" not implemented for 'BFloat16'"), "BFloat16"),
+    (AssertionError(NOT_COMPILED), f"{NOT_COMPILED}: choose a device of this machine"),
+    (RuntimeError("Invalid device string: 'xx'"), "'xx': choose a device"),
 ]
 
 
@@ -148,7 +148,7 @@ def test_advice_depends_on_the_command() -> None:
     assert "--ckpt_path=last" in str(explain(OutputError(f"expected to write x: {ADVICE}"), "fit"))
     for command in ("sample", "figure", "predict", "test", "report", "table"):
         for error in (full, OutputError(f"expected to write x: {ADVICE}"), RuntimeError("Connection closed by peer")):
-            assert str(explain(error, command)).endswith(" start the same command again")
+            assert str(explain(error, command)).endswith(" rerun the command")
     assert "smaller --batch_size or --num (" in str(explain(MemoryError(), "sample"))
     assert "smaller --num or --dpi (" in str(explain(MemoryError(), "figure"))
 

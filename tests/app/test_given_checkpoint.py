@@ -69,13 +69,13 @@ def test_training_starts_from_weights_alone(
         torch.testing.assert_close(parameter, weights[name], rtol=0, atol=1e-9)
     best = Path(fitted.trainer.checkpoint_callback.best_model_path)
     assert best.is_relative_to(tmp_path)
-    assert "optimizer.lr: 0.004 in the checkpoint, 1e-12 given" in caplog.text
+    assert "optimizer.lr: 1e-12 overrides 0.004 in the checkpoint" in caplog.text
     last = run(["fit", f"--weights_from={trained}", *options, "--ckpt_path=last", "--trainer.max_epochs=2"])
     assert last.trainer.global_step == 4  # a run that is there is resumed
 
 
 def test_weights_from_is_refused_when_resuming_and_for_another_model(trained: Path, tiny: list[str]) -> None:
-    with pytest.raises(CheckpointError, match=r"is resumed, so that --weights_from .* has no effect"):
+    with pytest.raises(CheckpointError, match=r"is resumed, so --weights_from .* has no effect"):
         run(["fit", *tiny, f"--ckpt_path={trained}", f"--weights_from={trained}"])
     with pytest.raises(CheckpointError, match="of another shape"):
         run(["fit", *tiny, f"--weights_from={trained}", "--model.flow.hidden_channels=24", "--trainer.logger=false"])

@@ -43,7 +43,7 @@ def test_due_steps_are_those_that_lightning_writes(tmp_path: Path, steps: int) -
 def test_a_number_of_epochs() -> None:
     assert [every(1), every(7)] == [1, 7]
     for num in (0, -1):
-        with pytest.raises(UsageError, match=f"every_n_epochs is {num}: give at least 1"):
+        with pytest.raises(UsageError, match=f"every_n_epochs is {num}: use at least 1"):
             every(num)
 
 

@@ -68,5 +68,5 @@ def test_processes_that_start_at_different_steps(monkeypatch: pytest.MonkeyPatch
     gather(monkeypatch, [0, 0])
     FlowModule.on_train_start(module)
     gather(monkeypatch, [0, -5])
-    with pytest.raises(UsageError, match="start at one step; got 0, 5: all hosts must see the same folder"):
+    with pytest.raises(UsageError, match="start at the same step; got 0, 5: hosts must share the folder"):
         FlowModule.on_train_start(module)

@@ -166,7 +166,7 @@ def test_paths_in_a_checkpoint_are_not_followed(tmp_path: Path) -> None:
 
 def test_another_number_of_batches_within_an_epoch_is_refused(tmp_path: Path) -> None:
     train(tmp_path, max_steps=STEPS + 3)
-    with pytest.raises(UsageError, match="after 3 of 5 batches of an epoch, which now has 1"):
+    with pytest.raises(UsageError, match="after 3 of 5 batches of an epoch that now has 1"):
         train(tmp_path, ckpt_path=tmp_path / "last.ckpt", batch_size=20)
 
 

@@ -83,5 +83,5 @@ def test_no_file_is_written_through_a_link(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", [LatentHistogram, SampleGrid])
 def test_never_is_not_a_number_of_epochs(kind: type) -> None:
-    with pytest.raises(UsageError, match="every_n_epochs is 0: give at least 1, or leave the callback out"):
+    with pytest.raises(UsageError, match="every_n_epochs is 0: use at least 1, or remove the callback"):
         kind(every_n_epochs=0)

@@ -34,7 +34,7 @@ def test_a_number_is_above_those_of_renamed_runs_and_other_loggers(tmp_path: Pat
     (tmp_path / "b/version_6").mkdir(parents=True)
     (tmp_path / "a/version_1_0").mkdir()  # no number
     assert RunFolder.create(tmp_path / "a").path.name == "version_1"
-    assert RunFolder.create(tmp_path / "a", beside=[tmp_path / "b"]).path.name == "version_7"
+    assert RunFolder.create(tmp_path / "a", others=[tmp_path / "b"]).path.name == "version_7"
 
 
 def test_a_folder_has_one_owner(tmp_path: Path) -> None:
@@ -70,7 +70,7 @@ def test_a_dead_process_holds_no_lock(tmp_path: Path) -> None:
 def test_a_folder_of_a_given_name_must_be_empty(tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     assert RunFolder.create(tmp_path, "mine").path == tmp_path / "mine"
-    with pytest.raises(OutputError, match="mine holds files of another run"):
+    with pytest.raises(OutputError, match="mine contains files of another run"):
         RunFolder.create(tmp_path, "mine")
 
 
@@ -136,7 +136,7 @@ def test_a_run_without_number_is_found_only_alone(tmp_path: Path) -> None:
     (path / "run.json").unlink()
     assert newest(tmp_path) == (path, [])
     run = finished(tmp_path)
-    assert newest(tmp_path) == (run, [f"{path} has no number and is skipped: name its checkpoint with "
+    assert newest(tmp_path) == (run, [f"{path} has no number and is skipped: pass its checkpoint with "
                                       "--ckpt_path FILE to resume it"])  # fmt: skip
 
 

@@ -124,7 +124,7 @@ def test_a_given_version_is_one_run(tiny: list[str]) -> None:
     options = ["fit", *tiny, "--trainer.logger.init_args.version=mine"]
     run([*options, "--ckpt_path=last"])
     before = files()
-    with pytest.raises(FlowsError, match="runs/demo/mine holds files of another run"):
+    with pytest.raises(FlowsError, match="runs/demo/mine contains files of another run"):
         run(options)
     assert files() == before
     run([*options, "--ckpt_path=last", "--trainer.max_epochs=2"])
@@ -140,7 +140,7 @@ def test_a_given_folder_of_checkpoints_is_one_run(tiny: list[str]) -> None:
     options = ["fit", *tiny, "--config=own.yaml"]
     run(options)
     before = Path("kept/best.ckpt").read_bytes()
-    with pytest.raises(FlowsError, match="kept holds checkpoints of another run"):
+    with pytest.raises(FlowsError, match="kept contains checkpoints of another run"):
         run(options)
     assert Path("kept/best.ckpt").read_bytes() == before
     assert run([*options, "--ckpt_path=last", "--trainer.max_epochs=2"]).trainer.global_step == 6

@@ -1,4 +1,4 @@
-"""Subcommands, one per file: functions of modules that import torch only where they compute."""
+"""Subcommands, one per file; their modules import torch only when they compute."""
 
 import importlib
 from collections.abc import Callable
@@ -8,7 +8,7 @@ TRAINER_COMMANDS = {
     "fit": "Train a flow from a config, into a run folder.",
     "validate": "Evaluate a checkpoint on the validation split.",
     "test": "Evaluate a checkpoint on the test split and record the results in its run folder.",
-    "predict": "Score images or graphs: a CSV file with the log-likelihood of each.",
+    "predict": "Write the log-likelihood of each image or graph to a CSV file.",
 }
 COMMANDS = {
     "sample": "ckpt_path",
@@ -21,11 +21,11 @@ COMMANDS = {
 
 
 def function(name: str) -> Callable[..., Any]:
-    """The function of a command without a trainer."""
+    """Return the function of a command without a trainer."""
     found: Callable[..., Any] = getattr(importlib.import_module(f"lightning_flows.app.commands.{name}"), name)
     return found
 
 
 def descriptions() -> dict[str, str]:
-    """What each command does, in one line."""
+    """Return a one-line description of each command."""
     return TRAINER_COMMANDS | {name: (function(name).__doc__ or "").splitlines()[0] for name in COMMANDS}

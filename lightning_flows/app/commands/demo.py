@@ -1,4 +1,4 @@
-"""``demo``: train a small flow on photographs, test it and show what to look at next."""
+"""``demo``: train a small flow on photographs, test it and print what to look at next."""
 
 import time
 from pathlib import Path

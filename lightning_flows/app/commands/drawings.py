@@ -1,4 +1,4 @@
-"""The figures of the command ``figure`` by name: what each takes from a checkpoint and data, and how it is drawn."""
+"""The figures of the command ``figure``, by name: their inputs from a checkpoint and data, and how to draw them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -46,7 +46,7 @@ class Request:
 
     @property
     def target(self) -> torch.device:
-        """Where the model computes."""
+        """Device of the model."""
         return torch.device(self.device or ("cuda" if torch.cuda.is_available() else "cpu"))
 
     def generator(self, purpose: str, device: torch.device | str = "cpu") -> torch.Generator:
@@ -61,14 +61,14 @@ def _series_terms(request: Request) -> Figure:
         kernels = [layer.kernel() for layer in model.modules() if isinstance(layer, ConvExponential)]
         if not kernels:
             raise CheckpointError(
-                f"the flow of {request.ckpt_path} has no convolution exponentials: leave --ckpt_path out to draw those "
+                f"the flow of {request.ckpt_path} has no convolution exponentials: omit --ckpt_path to draw those "
                 "of random kernels"
             )
     return series.series_terms_figure(series.series_terms(kernels, seed=request.seed))
 
 
 def _photo() -> Tensor:
-    """A gray photograph ``(96, 96)`` of a range of 1 around 0."""
+    """A grayscale photograph ``(96, 96)`` with values in a range of 1 around 0."""
     gray = sample_photo("china.jpg").double().mean(0)
     return avg_pool2d(gray[None, :384, 128:512], 4)[0] / 255 - 0.5
 
@@ -82,7 +82,7 @@ def _interpolation(request: Request) -> Figure:
     dataset = _dataset(request, model, "test")
     chosen = _choose(torch.arange(len(dataset)), 2 * num, request).tolist()
     if len(chosen) < 2:
-        raise DataError(f"an interpolation needs two test images or more, not {len(chosen)}: give more by --images")
+        raise DataError(f"an interpolation needs at least two test images, not {len(chosen)}: pass more with --images")
     half = len(chosen) // 2
     pairs = [default_collate([dataset[i] for i in part]) for part in (chosen[:half], chosen[half : 2 * half])]
     first, second = (move_data_to_device(batch, request.target) for batch in pairs)
@@ -147,7 +147,7 @@ def _dataset(request: Request, model: ImageFlowModule, split: Literal["train", "
 
 
 def _choose(images: Tensor, num: int, request: Request) -> Tensor:
-    """So many of the images at random, or all of them."""
+    """Choose ``num`` of the images at random, or all of them if there are fewer."""
     return images[torch.randperm(len(images), generator=request.generator("choice"))[:num]]
 
 

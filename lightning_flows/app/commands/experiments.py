@@ -1,30 +1,30 @@
-"""The runs behind the paper's tables: configs and options at the paper's size, and what reduces them."""
+"""The runs behind the paper's tables: configs and options at the paper's size, and the ones that reduce it."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
 
 class Experiment(NamedTuple):
-    """A run: configs and options of ``fit``, and further ones that reduce it to minutes on two CPU cores, if any do."""
+    """A run: configs and options of ``fit``, and those that reduce it to minutes on two CPU cores, if any."""
 
     layers: Sequence[str]
     reduced: Sequence[str] = ()
 
 
 GROWTH = {"conv1x1": 72, "emerging": 71, "woodbury": 70, "conv_exponential": 70}
-"""Growth of the reduced dense nets of Table 1, for which all have about the parameters of conv1x1."""
+"""Growth of the reduced dense nets of Table 1, which gives every model about as many parameters as conv1x1."""
 ONES = {"csf": "sylvester", "coupling": "coupling", "residual": "residual", "residual_equal_memory": "residual"}
 STEPS = {"residual_equal_memory": (8, 2)}
-"""Steps per level at the paper's size and reduced, for about the memory of the other models."""
+"""Steps per level, at the paper's size and reduced, that need about as much memory as the other models."""
 
 
 def _residual(kind: str, noise: str, *options: str) -> Experiment:
-    """A run of Table 2; in Table 3 options leave something out."""
+    """A run of Table 2, or with ``options`` an ablation of Table 3."""
     variational = noise == "variational"
     layers = [f"model/{ONES[kind]}.yaml", "data/cifar10.yaml", *options]
     layers[1:1] = ["dequantization/variational.yaml"] if variational else []
     reduced = ["size/cpu_variational.yaml" if variational else "size/cpu.yaml"]
-    if ONES[kind] == "residual":  # the series is computed again for each draw; the paper gives no likelihood either
+    if ONES[kind] == "residual":  # each draw would compute the series again; the paper reports no likelihood either
         reduced.append("--model.num_importance_samples=0")
     for steps, target in zip(STEPS.get(kind, ()), (layers, reduced), strict=False):
         target.append(f"--model.flow.steps_per_level={steps}")

@@ -1,4 +1,4 @@
-"""``figure``: the paper's figures, and ours, as image files."""
+"""``figure``: figures of the paper, and additional ones, as image files."""
 
 from pathlib import Path
 
@@ -34,11 +34,11 @@ def figure(
     data: str | None = None,
     overwrite: bool = False,
 ) -> Path:
-    """Draw a figure of the paper, 1 to 5, or another one, into an image file.
+    """Draw a figure of the paper, 1 to 5, or an additional one to an image file.
 
     Args:
-        name: exponential_matrix (1), convolution_matrix (2), feature_maps (3), series_terms (4; for the layers
-            of a checkpoint if given); from a checkpoint of images: samples (5), interpolation (in latent space, of
+        name: exponential_matrix (1), convolution_matrix (2), feature_maps (3), series_terms (4; with a
+            checkpoint, of its layers); from a checkpoint of images: samples (5), interpolation (in latent space, of
             test images), nearest (training images next to samples), outliers (likelihoods and ROC curves; prints a
             table); from a checkpoint of graphs: graphs (data, samples, learned density).
         out: file to write, .png, .svg or .pdf. Default: figure_NAME.png.
@@ -53,13 +53,13 @@ def figure(
         device: device such as cpu or cuda; by default an accelerator if available.
         dpi: pixels per inch of a PNG, which is limited to 67 million pixels.
         model: class path of your own model, if the checkpoint names it.
-        data: class path of your own data, likewise.
+        data: class path of your own data module, if the checkpoint names it.
         overwrite: replace an existing file.
     """
     known = NUMBERS.get(name, name)
     if known not in (*NUMBERS.values(), *OTHERS):
         numbered = ", ".join(f"{number} ({each})" for number, each in NUMBERS.items())
-        raise UsageError(f"{name} is not a figure: give one of {numbered}, {', '.join(OTHERS)}")
+        raise UsageError(f"{name} is not a figure: choose {numbered}, {', '.join(OTHERS)}")
     path = Path(out or f"figure_{known}.png")
     if path.suffix.lower() not in SUFFIXES:
         raise UsageError(f"{path} is not an image file: choose an --out that ends in {', '.join(SUFFIXES)}")
@@ -73,7 +73,7 @@ def figure(
     width, height = (round(inches * dpi) for inches in drawn.get_size_inches())
     if kind == "png" and width * height > MAX_PIXELS:
         raise UsageError(
-            f"a PNG of {width} x {height} pixels is above the limit of {MAX_PIXELS / 1e6:.0f} million: give a smaller "
+            f"a PNG of {width} x {height} pixels exceeds the limit of {MAX_PIXELS / 1e6:.0f} million: use a smaller "
             "--num or --dpi"
         )
     with created(path, overwrite=overwrite) as file:

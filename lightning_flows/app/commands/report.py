@@ -9,12 +9,12 @@ from lightning_flows.files import check_new_file, created
 def report(runs: str = "runs", out: str = "report.html", title: str | None = None, overwrite: bool = False) -> Path:
     """Write one HTML page about runs: tables next to the paper's, curves, samples, runtimes, configs and versions.
 
-    The page needs no network and runs no script. Runs that are broken or untested are named on it.
+    The page needs no network and runs no scripts. It lists the runs that are damaged or not tested.
 
     Args:
         runs: folder of the runs, such as the logger's save_dir.
         out: HTML file to write.
-        title: title of the page; by default it names the folder.
+        title: title of the page; by default, it contains the name of the folder.
         overwrite: replace an existing file.
     """
     path = Path(out)

@@ -21,22 +21,22 @@ def sample(
     data: str | None = None,
     overwrite: bool = False,
 ) -> Path:
-    """Draw samples from a checkpoint into a PNG: a grid of images, or the nodes of graphs.
+    """Draw samples from a checkpoint and save them as a PNG: a grid of images, or a plot of the nodes of graphs.
 
-    Graphs have sizes and edges like those of training.
+    Sizes and edges of graphs are drawn as in training.
 
     Args:
         ckpt_path: checkpoint of a trained model.
         out: PNG file to write.
         num: number of samples; a PNG is limited to 67 million pixels and shows only the first ones beyond that.
-        temperature: scale of the noise; below 1 gives likelier, less varied samples.
+        temperature: scale of the noise; values below 1 give more likely but less varied samples.
         seed: seed of the noise; the same seed, batch size, checkpoint and device give the same samples.
-        npy: also write the images as uint8 (num, C, H, W), or the nodes (num, N, F) with NaN for missing nodes, next
-            to it, with suffix .npy.
-        batch_size: samples drawn at once.
+        npy: also write the images as uint8 (num, C, H, W), or the nodes (num, N, F) with NaN for padding, to a file
+            of the same name with the suffix .npy.
+        batch_size: number of samples drawn at once.
         device: device such as cpu or cuda; by default an accelerator if available.
         model: class path of your own model, if the checkpoint names it.
-        data: class path of your own data, likewise.
+        data: class path of your own data module, if the checkpoint names it.
         overwrite: replace existing files.
     """
     check_numbers(seed, temperature, num=num, batch_size=batch_size)
@@ -84,6 +84,6 @@ def sample(
     if len(shown) < num:
         print(f"{files[0]} shows the first {len(shown)} of {num} samples")
     if non_finite:
-        print(f"{non_finite} sampled values are not finite; they are not drawn")
+        print(f"{non_finite} sampled values are not finite and are not drawn")
     print(f"{num} samples: {', '.join(map(str, files))}")
     return files[0]

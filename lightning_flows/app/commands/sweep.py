@@ -1,4 +1,4 @@
-"""Many trainings and their tests, each in a process of its own."""
+"""Train and test many runs, each in its own process."""
 
 import os
 import signal
@@ -21,20 +21,20 @@ from lightning_flows.training.run_folder import RECORD, state_of
 
 STOPS = (signal.SIGTERM, signal.SIGINT)
 KILL_AFTER = 15.0
-"""Seconds that runs have to write a checkpoint and exit after a signal."""
+"""Seconds after a signal within which runs must write a checkpoint and exit."""
 
 
 class Trainings:
     """Trains and tests experiments with several seeds; runs that are already tested are skipped.
 
     Each run has its own process, so that runs share neither memory nor random state. All output goes to standard error.
-    SIGTERM and Ctrl-C stop all processes, each with a checkpoint from which the next call resumes; those still alive
+    SIGTERM and Ctrl-C stop all processes; each writes a checkpoint from which the next call resumes. Those still alive
     after 15 seconds, or at a second signal, are killed.
 
     Args:
         runs: folder of the runs.
-        experiments: what to train, by name.
-        overlays: configs on top of each experiment; by default those that reduce it, if any do.
+        experiments: experiments to train, by name.
+        overlays: configs on top of each experiment; by default those that reduce it, if any.
         images: folder or archive of images to train on instead of the experiment's.
         jobs: parallel runs, which share the CPU cores.
     """
@@ -60,7 +60,7 @@ class Trainings:
         return [*experiment.layers, *(experiment.reduced if self.overlays is None else self.overlays)]
 
     def folder(self, name: str, seed: int) -> Path:
-        """Folder of a run; each combination of settings has its own."""
+        """Folder of a run, unique to its settings."""
         reduced = ["cpu"] if self.experiments[name].reduced else []
         parts = [*(reduced if self.overlays is None else self.overlays), *([self.images] if self.images else [])]
         return self.runs / f"{'_'.join([name, *(Path(part).stem for part in parts)])}_seed{seed}"
@@ -80,7 +80,7 @@ class Trainings:
             name, seed = todo[i]
             if self._stopped:
                 return
-            _tell(f"run {i + 1} of {len(todo)}: {name}, seed {seed}")
+            _print(f"run {i + 1} of {len(todo)}: {name}, seed {seed}")
             self._fit_and_test(name, seed)
 
         main = threading.current_thread() is threading.main_thread()
@@ -91,7 +91,7 @@ class Trainings:
                 try:
                     for done, future in enumerate(as_completed(started), 1):
                         future.result()
-                        _tell(f"{done} of {len(todo)} runs done, {remaining.text(done / len(todo))}")
+                        _print(f"{done} of {len(todo)} runs done, {remaining.text(done / len(todo))}")
                 finally:
                     pool.shutdown(wait=False, cancel_futures=True)
         finally:
@@ -99,7 +99,7 @@ class Trainings:
                 signal.signal(number, handler if handler is not None else signal.SIG_DFL)
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
-        """Terminate all processes, then exit; at a second signal, or after a timeout, kill those that are left.
+        """Terminate all processes, then exit; at a second signal, or after a timeout, kill those still alive.
 
         They always get SIGTERM: Ctrl-C in a terminal reaches them too, and a second one would lose their checkpoint.
         """
@@ -125,21 +125,21 @@ class Trainings:
     def _fit_and_test(self, name: str, seed: int) -> None:
         folder = self.folder(name, seed)
         if self._is_tested(name, seed):
-            return  # meanwhile, by another process
+            return  # another process did it in the meantime
         logger = "--trainer.logger.init_args"
         options = [layer if layer.startswith("--") else f"--config={layer}" for layer in self.layers(name)]
         options += ["--data=ImageFolderDataModule", f"--data.init_args.root={self.images}"] if self.images else []
         options += [f"--seed_everything={seed}", f"{logger}.save_dir={self.runs}", f"{logger}.name={folder.name}"]
         self._run(folder.name, "fit", *options, "--ckpt_path=last")
         if (state := _state(folder)) != "finished":
-            raise UsageError(f"`fit` of {folder.name} is {state}, not finished: run the same command again to resume")
+            raise UsageError(f"`fit` of {folder.name} is {state}, not finished: rerun the command to resume")
         best = max(folder.glob("version_*/checkpoints/best.ckpt"), key=os.path.getmtime, default=None)
         if best is None:
-            raise DataError(f"expected a checkpoint below {folder}; got none: look at what fit printed")
+            raise DataError(f"there is no checkpoint below {folder}: see the output of fit")
         self._run(folder.name, "test", f"--ckpt_path={best}")
 
     def _run(self, name: str, *args: str) -> None:
-        """A single process uses the terminal directly; the output of parallel ones is prefixed with the run's name."""
+        """Run a command: a single one uses the terminal, the output of parallel ones is prefixed with the run."""
         if self._stopped:  # a thread may take the next run before the rest are canceled
             raise UsageError(f"`{args[0]}` of {name} was not started")
         threads = {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // self.jobs))} if self.jobs > 1 else {}
@@ -156,7 +156,7 @@ class Trainings:
             if self._stopped:  # between two processes
                 process.kill() if self._killed else process.terminate()
             for line in process.stdout or ():
-                _tell(f"{name}: {line.rstrip()}")
+                _print(f"{name}: {line.rstrip()}")
         self._processes.discard(process)
         if self._stopped:
             raise UsageError(f"`{args[0]}` of {name} was stopped")
@@ -164,10 +164,10 @@ class Trainings:
             raise UsageError(f"`{args[0]}` of {name} ended with status {process.returncode}: see its output")
 
     def _is_tested(self, name: str, seed: int) -> bool:
-        """Whether the best checkpoint of a finished run is tested.
+        """Whether a run is finished and its best checkpoint is tested.
 
-        Raises: DataError if the run there is broken or was trained with other settings: its results would be attributed
-        to the experiment.
+        Raises: DataError if the run is damaged, or was trained with other settings, so that its results would be
+        attributed to the wrong experiment.
         """
         for path in sorted(self.folder(name, seed).glob(f"version_*/{TESTS}")):
             run = read_run(path.parent) if state_of(path.parent) == "finished" else None
@@ -187,8 +187,8 @@ class Trainings:
         for key, value in wanted.items():
             if not key.startswith(ignored) and _differ(value, found.get(key)):
                 raise DataError(
-                    f"expected a run of {experiment} in {run.folder}; its {key} is {found.get(key)}, not {value}: move "
-                    "it away, or give another folder with --runs"
+                    f"{run.folder} is not a run of {experiment}: its {key} is {found.get(key)}, not {value}; move "
+                    "it, or choose another folder with --runs"
                 )
 
 
@@ -205,7 +205,7 @@ def _settings(config: Any, key: str = "") -> dict[str, Any]:
 
 
 def _differ(wanted: Any, found: Any) -> bool:
-    """Whether two plain values differ, irrespective of notation; False for any other values."""
+    """Whether two plain values differ, regardless of notation; False for other values."""
     if not (isinstance(wanted, int | float | str) and isinstance(found, int | float | str)):
         return False
     try:
@@ -220,6 +220,6 @@ def _state(folder: Path) -> str:
     return "missing" if newest is None else state_of(newest.parent)
 
 
-def _tell(text: str) -> None:
+def _print(text: str) -> None:
     sys.stderr.write(f"{text}\n")  # in one write: several threads print
     sys.stderr.flush()

@@ -26,25 +26,26 @@ def table(
     Args:
         number: number of the table, 1 to 4.
         runs: folder of the runs, several seeds each.
-        fit: first train and test the missing runs; running it again resumes.
+        fit: first train and test the missing runs; rerunning the command resumes.
         seeds: training seeds; 0, 1 and 2 by default.
-        overlays: configs on top of the table's own; by default tables 1 to 3 are reduced to two CPU cores, [] for none.
-        images: folder or archive of images to train on instead.
-        only: train only the runs whose name contains this.
-        jobs: parallel runs, which share the CPU cores; their runtimes are then those of a busy machine.
+        overlays: configs on top of the table's own; by default those that reduce tables 1 to 3 to two CPU cores; [] for
+            none.
+        images: folder or archive of images to train on instead of the default data.
+        only: train only runs whose name contains this string.
+        jobs: number of parallel runs, which share the CPU cores, so that their runtimes are longer.
     """
     if number not in TABLES:
-        raise UsageError(f"expected a table among {', '.join(map(str, TABLES))}; got {number}")
+        raise UsageError(f"{number} is not a table: choose {', '.join(map(str, TABLES))}")
     if number == 4 and images:
-        raise UsageError("expected no images for table 4, whose data are graphs; leave --images out")
+        raise UsageError("--images does not apply to table 4, whose data are graphs: omit it")
     if fit:
         from lightning_flows.app.commands.sweep import Trainings
 
         chosen = {name: each for name, each in EXPERIMENTS[number].items() if only in name}
         if not chosen or jobs < 1:
             raise UsageError(
-                f"expected only to be part of one of {', '.join(EXPERIMENTS[number])} and at least one job; "
-                f"got {only!r} and {jobs}"
+                f"--only {only!r} matches none of {', '.join(EXPERIMENTS[number])}, or --jobs {jobs} is below 1: "
+                "correct one of them"
             )
         Trainings(Path(runs), chosen, overlays=overlays, images=images, jobs=jobs).run(
             SEEDS if seeds is None else seeds

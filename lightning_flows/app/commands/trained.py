@@ -1,4 +1,4 @@
-"""What a checkpoint holds: a flow over images or graphs, and the data that it was trained on."""
+"""Load what a checkpoint holds: a flow over images or graphs, and the data that it was trained on."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from lightning_flows.modules.checkpoint import load_component
 
 
 def load_image_flow(path: str | None, subject: str, model: Named = None) -> ImageFlowModule:
-    """The image flow of a checkpoint, in eval mode, on the host; error messages say that it is for ``subject``.
+    """Load the image flow of a checkpoint, in eval mode, on the host; ``subject`` names its use in error messages.
 
     ``model`` names the user's own classes in the checkpoint, as in :func:`load_model`.
     Raises: UsageError without a path; CheckpointError if it cannot be read or is a flow over graphs.
@@ -21,7 +21,7 @@ def load_image_flow(path: str | None, subject: str, model: Named = None) -> Imag
 
 
 def load_graph_flow(path: str | None, subject: str, model: Named = None) -> GraphFlowModule:
-    """The flow over graphs of a checkpoint; see :func:`load_image_flow`."""
+    """Load the graph flow of a checkpoint; see :func:`load_image_flow`."""
     return _load(path, GraphFlowModule, "graphs", subject, model)
 
 
@@ -29,7 +29,7 @@ def load_images(path: str, model: FlowModule, images: str | None = None, data: N
     """The data that a checkpoint was trained on, or a folder or archive of images instead; nothing is read yet.
 
     ``data`` names the user's own class, if the checkpoint has one.
-    Raises: CheckpointError if its data is not an image dataset of lightning_flows, or has another shape.
+    Raises: CheckpointError if its data is not an image dataset of lightning_flows, or has a different shape.
     """
     if images is not None:
         channels, height, width = model.event_shape
@@ -37,26 +37,25 @@ def load_images(path: str, model: FlowModule, images: str | None = None, data: N
     found = _load_data(path, data)
     if not isinstance(found, ImageDataModule) or found.event_shape != model.event_shape:
         raise CheckpointError(
-            f"expected a checkpoint whose data are images of shape {model.event_shape}; got {path} with "
-            f"{type(found).__name__}: give --images FOLDER_OR_TAR"
+            f"{path} does not record images of shape {model.event_shape} but {_kind(found)}: use --images FOLDER_OR_TAR"
         )
     return found
 
 
 def load_mixture(path: str, data: Named = None) -> GraphMixture:
-    """The mixture that the graphs of a checkpoint were drawn from. Raises: CheckpointError if it names none."""
+    """Load the mixture that the graphs of a checkpoint were drawn from. Raises: CheckpointError if there is none."""
     found = _load_data(path, data)
     mixture = found.graph_mixture if isinstance(found, GraphMoGDataModule) else None
     if mixture is None:
         raise CheckpointError(
-            f"expected a checkpoint whose graphs are complete and drawn from a mixture; got {path} with "
-            f"{type(found).__name__}: give one that was trained with data/mog.yaml"
+            f"{path} does not record complete graphs drawn from a mixture but {_kind(found)}: use a checkpoint trained "
+            "with data/mog.yaml"
         )
     return mixture
 
 
 def load_graphs(path: str, data: Named = None) -> GraphMoGDataModule | None:
-    """The graphs that a checkpoint was trained on; None if they are of a class of your own, or not recorded."""
+    """Load the graphs that a checkpoint was trained on; None if their class is your own, or not recorded."""
     record = read_checkpoint(path)["lightning_flows"].get("data", {"class_path": ""})
     found = _load_data(path, data) if data or is_trusted(record["class_path"]) else None
     return found if isinstance(found, GraphMoGDataModule) else None
@@ -64,12 +63,12 @@ def load_graphs(path: str, data: Named = None) -> GraphMoGDataModule | None:
 
 def _load(path: str | None, kind: Any, items: str, subject: str, named: Named) -> Any:
     if path is None:
-        raise UsageError(f"{subject} needs a checkpoint of {items}: give --ckpt_path FILE")
+        raise UsageError(f"{subject} needs a checkpoint of {items}: pass --ckpt_path FILE")
     model = load_model(path, named)
     if not isinstance(model, kind):
         raise CheckpointError(
-            f"expected a checkpoint of {items} for {subject}; got {path}, whose {type(model).__name__} has events of "
-            f"shape {model.event_shape}: name another --ckpt_path"
+            f"{subject} needs a checkpoint of {items}, and the {type(model).__name__} of {path} has events of shape "
+            f"{model.event_shape}: choose another --ckpt_path"
         )
     return model
 
@@ -79,3 +78,7 @@ def _load_data(path: str, named: Named) -> Any:
     if "data" not in checkpoint["lightning_flows"]:
         return None
     return load_component(checkpoint, "data", FlowDataModule, named)
+
+
+def _kind(data: Any) -> str:
+    return "no data" if data is None else type(data).__name__

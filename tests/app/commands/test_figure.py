@@ -111,7 +111,7 @@ def test_interpolation_takes_as_many_pairs_as_there_are(
         assert shows_something(draw(tmp_path, "interpolation", *options))
     else:
         message = error(capsys, "interpolation", f"--out={tmp_path}/figure.png", *options)
-        assert "needs two test images or more, not 1" in message
+        assert "needs at least two test images, not 1" in message
 
 
 def test_graphs(trained_graphs: Path, tmp_path: Path) -> None:
@@ -124,9 +124,10 @@ def test_missing_checkpoints_and_other_kinds(
 ) -> None:
     out = f"--out={tmp_path}/figure.png"
     kind, other = ("graphs", trained) if name == "graphs" else ("images", trained_graphs)
-    assert f"the figure {name} needs a checkpoint of {kind}: give --ckpt_path FILE" in error(capsys, name, out)
+    assert f"the figure {name} needs a checkpoint of {kind}: pass --ckpt_path FILE" in error(capsys, name, out)
     message = error(capsys, name, out, f"--ckpt_path={other}")
-    assert f"expected a checkpoint of {kind} for the figure {name}; got {other}" in message
+    assert f"the figure {name} needs a checkpoint of {kind}, and the " in message
+    assert f"of {other} has events" in message
     assert not list(tmp_path.iterdir())
 
 
@@ -156,7 +157,7 @@ def test_on_a_full_disk_nothing_is_left(suffix: str, tmp_path: Path, capsys: pyt
     with full_disk():
         output = error(capsys, "2", f"--out={out}")
     assert "could not be written (" in output
-    assert "start the same command again" in output
+    assert "rerun the command" in output
     assert not list(out.parent.iterdir())
     main(["figure", "2", f"--out={out}"])
     assert [path.name for path in out.parent.iterdir()] == [out.name]
@@ -165,9 +166,9 @@ def test_on_a_full_disk_nothing_is_left(suffix: str, tmp_path: Path, capsys: pyt
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--seed=1180591620717411303424"], "more than 64 bits"),
+        (["--seed=1180591620717411303424"], "exceeds 64 bits"),
         (["--device=xx"], "--device xx is not available"),
-        (["--dpi=100000"], "above the limit of 67 million"),
+        (["--dpi=100000"], "exceeds the limit of 67 million"),
         (["--temperature=-1"], "--temperature -1.0 is not allowed"),
     ],
 )
@@ -186,4 +187,4 @@ def test_more_than_fits_into_memory(
 ) -> None:
     checkpoint = trained_graphs if name == "graphs" else trained
     options = [f"--ckpt_path={checkpoint}", f"--out={tmp_path}/a.png", "--num=1000000000000"]
-    assert "give a smaller --num" in error(capsys, name, *options)
+    assert "use a smaller --num" in error(capsys, name, *options)

@@ -94,7 +94,7 @@ def test_existing_files_are_kept(suffix: str, graphs: str, tmp_path: Path) -> No
 
 @pytest.mark.parametrize("options", [{"num": 0}, {"batch_size": 0}, {"temperature": -0.1}])
 def test_numbers_are_checked_before_anything_is_read(options: dict[str, Any], tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"--\w+ \S+ is not allowed: give a number of at least [01]"):
+    with pytest.raises(UsageError, match=r"--\w+ \S+ is not allowed: use a number of at least [01]"):
         sample("nowhere.ckpt", str(tmp_path / "a.png"), **options)
 
 
@@ -124,7 +124,7 @@ def test_on_a_full_disk_nothing_is_left(
         main(options)
     output = capsys.readouterr().err
     assert "a.npy could not be written (" in output
-    assert "start the same command again" in output
+    assert "rerun the command" in output
     assert "last" not in output
     assert not list((tmp_path / "out").iterdir())
     main(options)  # the same command is not refused then
@@ -147,14 +147,14 @@ def test_nothing_is_left_if_stopped_while_writing(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"seed": 2**70}, "--seed 1180591620717411303424 has more than 64 bits"),
-        ({"seed": -(2**64)}, "--seed -.* has more than 64 bits"),
+        ({"seed": 2**70}, "--seed 1180591620717411303424 exceeds 64 bits"),
+        ({"seed": -(2**64)}, "--seed -.* exceeds 64 bits"),
         ({"temperature": float("nan")}, "--temperature nan is not allowed"),
-        ({"device": "xx"}, r"--device xx is not available \(.*\): leave it out, or give cpu"),
+        ({"device": "xx"}, r"--device xx is not available \(.*\): omit it, or use cpu"),
         ({"device": "cuda:99"}, "--device cuda:99 is not available"),
         ({"device": "meta"}, "--device meta is not available"),
-        ({"num": 10**15}, r"10{15} samples of shape \(4, 2\) take at least .* GiB, .*: give a smaller --num"),
-        ({"num": 10**15, "batch_size": 10**15}, r"10{15} .*: give a smaller --batch_size"),
+        ({"num": 10**15}, r"10{15} samples of shape \(4, 2\) need at least .* GiB, .*: use a smaller --num"),
+        ({"num": 10**15, "batch_size": 10**15}, r"10{15} .*: use a smaller --batch_size"),
     ],
 )
 def test_options_out_of_range(options: dict[str, Any], message: str, graphs: str, tmp_path: Path) -> None:

@@ -51,7 +51,7 @@ def test_unknown_table(capsys) -> None:
     with pytest.raises(SystemExit) as error:
         main(["table", "9"])
     assert error.value.code == 1
-    assert "expected a table among 1, 2, 3, 4; got 9" in capsys.readouterr().err
+    assert "9 is not a table: choose 1, 2, 3, 4" in capsys.readouterr().err
 
 
 def test_empty_folder(tmp_path: Path, capsys) -> None:

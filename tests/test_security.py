@@ -62,7 +62,7 @@ def test_a_checkpoint_with_code_is_refused_by_every_subcommand(
     assert made.exists()  # loaded without care it would
     made.unlink()
     options = [option.format(folder=tmp_path) for option in READS_A_CHECKPOINT[subcommand]]
-    assert "pickled code: not run" in refused([subcommand, *options, f"--ckpt_path={evil}"], capsys)
+    assert "pickled code, which was not run" in refused([subcommand, *options, f"--ckpt_path={evil}"], capsys)
     assert not made.exists()
 
 
@@ -333,7 +333,7 @@ def calls(path: str) -> list:
 
 @pytest.mark.parametrize("number", range(8))
 def test_the_library_reads_checkpoints_without_running_code(number: int, pickled: Path) -> None:
-    with pytest.raises(CheckpointError, match="pickled code: not run"):
+    with pytest.raises(CheckpointError, match="pickled code, which was not run"):
         calls(str(pickled))[number]()
     assert not pickled.with_name("made").exists()
 

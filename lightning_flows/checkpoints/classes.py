@@ -1,4 +1,4 @@
-"""Classes that a checkpoint may name: those of lightning_flows and torch.optim, and others that the user names."""
+"""Classes that a checkpoint may name: from lightning_flows and torch.optim, and those that the user names."""
 
 import importlib
 import inspect
@@ -18,11 +18,11 @@ COMPONENTS = (nn.Module, LightningDataModule, Optimizer, LRScheduler)
 TRUSTED = ("lightning_flows.", "torch.optim.", "lightning.pytorch.cli.ReduceLROnPlateau")
 
 Named = str | type | Iterable[str | type] | None
-"""Classes that the user names, as such or as their paths; a text may hold several paths, separated by commas."""
+"""Classes that the user names, as classes or paths; a string may contain several paths, separated by commas."""
 
 
 def public_path(kind: type) -> str:
-    """Import path of a class: its package if that exports it, so that checkpoints survive a moved file."""
+    """Import path of a class, from its package if that exports it, so that checkpoints survive moved files."""
     package = ".".join(kind.__module__.split(".")[:2])
     exported = getattr(sys.modules.get(package), kind.__qualname__, None) is kind
     return f"{package if exported else kind.__module__}.{kind.__qualname__}"
@@ -49,9 +49,9 @@ def find_class(class_path: str, named: Named = None) -> type:
 
     Args:
         class_path: the path.
-        named: classes that the user names, which may be of any package.
+        named: classes that the user names, from any package.
 
-    Raises: CheckpointError if it is neither trusted nor named, or there is no class.
+    Raises: CheckpointError if it is neither trusted nor named, or does not exist.
     """
     own = {public_path(kind): kind for kind in named_classes(named)}
     if class_path in own:
@@ -61,8 +61,8 @@ def find_class(class_path: str, named: Named = None) -> type:
     kind = import_class(class_path)
     if not inspect.isclass(kind) or not issubclass(kind, COMPONENTS) or not is_trusted(public_path(kind)):
         raise CheckpointError(
-            f"the checkpoint is of {class_path}, which this version of lightning_flows does not have: use the one that "
-            "wrote it, or train again"
+            f"the checkpoint contains {class_path}, which this version of lightning_flows lacks: use the version that "
+            "wrote it, or retrain"
         )
     return kind
 
@@ -75,15 +75,15 @@ def named_classes(named: Named) -> list[type]:
             with vetted_imports([f"--model={path}"]):
                 kind = import_class(path.strip()) if isinstance(path, str) else path
             if not inspect.isclass(kind):
-                raise CheckpointError(f"{path} cannot be imported: give the path of a class, such as my_package.MyFlow")
+                raise CheckpointError(f"{path} cannot be imported: pass the path of a class, such as my_package.MyFlow")
             found.append(kind)
     return found
 
 
 def not_permitted(class_path: str, named: Iterable[str] = (), option: str = "model") -> CheckpointError:
-    """The error for a checkpoint that names a user's class, with the option to add."""
-    others = f", not of {', '.join(named)}" if named else ""
+    """Return the error for a checkpoint that names a user's class, with the option to add."""
+    others = f", not {', '.join(named)}" if named else ""
     return CheckpointError(
-        f"the checkpoint is of {class_path}{others}, a class that is not of lightning_flows: if you trust it, add "
+        f"the checkpoint contains {class_path}{others}, a class from outside lightning_flows: if you trust it, add "
         f"--{option}={class_path} (in Python, {option.partition('.')[0]}={class_path.rpartition('.')[2]})"
     )

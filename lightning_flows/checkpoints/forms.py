@@ -30,7 +30,7 @@ def is_component(value: Any) -> bool:
 
 
 def components(value: Any, name: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """All components in a plain value, outer ones first, with names such as ``model.flow``."""
+    """Yield all components in a plain value, outer ones first, with names such as ``model.flow``."""
     if is_component(value):
         yield name, value
         value = value.get("init_args")
@@ -40,19 +40,19 @@ def components(value: Any, name: str) -> Iterator[tuple[str, Mapping[str, Any]]]
 
 
 def check_values(checkpoint: Mapping[str, Any], path: str, file_size: int) -> None:
-    """Raise CheckpointError unless all tensors are dense, on the host and no larger than the file or the limit."""
+    """Raise CheckpointError unless all tensors are dense, on the CPU and no larger than the file or the limit."""
     largest = max(file_size, MAX_TENSOR_BYTES)
     for value in _leaves(checkpoint, path, MAX_VALUES):
         if not isinstance(value, Tensor):
             continue
         if value.layout != torch.strided or value.is_quantized or value.device.type != "cpu" or value.is_nested:
             raise CheckpointError(
-                f"{path} holds a tensor that is sparse, quantized or empty of data: only dense ones load"
+                f"{path} contains a tensor that is sparse, quantized or without data: only dense tensors can be loaded"
             )
         if value.numel() * value.element_size() > largest:
             raise CheckpointError(
-                f"{path} claims a tensor of {value.numel() * value.element_size():,} bytes, more than the file has: "
-                "give a checkpoint that fit wrote"
+                f"{path} claims a tensor of {value.numel() * value.element_size():,} bytes, more than the file: "
+                "use a checkpoint that fit wrote"
             )
 
 
@@ -60,22 +60,22 @@ def check_training(checkpoint: Mapping[str, Any], path: str = "the checkpoint") 
     """Raise CheckpointError unless the entries that Lightning reads have the structure it writes."""
     problem = _training_problem(checkpoint)
     if problem:
-        raise CheckpointError(f"{path} has {problem}: give a checkpoint that fit wrote")
+        raise CheckpointError(f"{path} has {problem}: use a checkpoint that fit wrote")
 
 
 def check_record(checkpoint: Mapping[str, Any], path: str = "the checkpoint") -> None:
     """Raise CheckpointError unless a checkpoint describes its model and data as fit does."""
     if "lightning_flows" not in checkpoint:
-        raise CheckpointError(f"{path} is not a checkpoint of lightning_flows: give one that lightning_flows wrote")
+        raise CheckpointError(f"{path} was not written by lightning_flows: use a checkpoint that fit wrote")
     record = checkpoint["lightning_flows"]
     strange = next((each for each in _leaves(record, path, MAX_RECORD_VALUES) if not isinstance(each, PLAIN)), None)
     problem = f"a {type(strange).__name__} in its record" if strange is not None else _record_problem(record)
     if problem:
-        raise CheckpointError(f"{path} has {problem}: give a checkpoint that fit wrote")
+        raise CheckpointError(f"{path} has {problem}: use a checkpoint that fit wrote")
 
 
 def same_form(template: Any, value: Any, *, whole: bool = True) -> bool:
-    """Whether a value has the keys and types of the template; extra keys, and values where that has None, may be any.
+    """Whether a value has the keys and types of the template; extra keys, and values where it has None, may be any.
 
     With ``whole=False``, a float may take the place of an int in the template.
 
@@ -127,10 +127,10 @@ def _training_problem(checkpoint: Mapping[str, Any]) -> str | None:
             or isinstance(checkpoint.get(key), bool)
             or checkpoint.get(key, 0) < 0
         ):
-            return f"no integer as {key}"
+            return f"no integer {key}"
     try:
         if Version(checkpoint.get("pytorch-lightning_version", "2")) < Version("2"):
-            return "the form of an older Lightning"
+            return "the format of an older Lightning"
     except (TypeError, InvalidVersion):
         return "no version of Lightning"
     kinds = {"loops": Mapping, "callbacks": Mapping, "optimizer_states": list, "lr_schedulers": list}
@@ -150,7 +150,7 @@ def _record_problem(record: Any) -> str | None:
     if not isinstance(version, str) or not re.fullmatch(r"[\w.+!-]{1,40}", version):
         return "no version in its record"
     if not isinstance(record.get("seed_everything"), int | None) or isinstance(record.get("seed_everything"), bool):
-        return "no integer as seed"
+        return "no integer seed"
     for name in ("model", "data"):
         if name not in record and name == "data":
             continue
@@ -177,14 +177,14 @@ def _record_problem(record: Any) -> str | None:
 
 
 def _leaves(value: Any, path: str, most: int) -> Iterator[Any]:
-    """All values other than containers; shared containers are counted each time they occur."""
+    """Yield all values other than containers; shared containers are visited each time they occur."""
     waiting, count = [(value, 0)], 0
     while waiting:
         each, depth = waiting.pop()
         count += 1
         if depth > MAX_DEPTH or count > most:
             raise CheckpointError(
-                f"{path} is nested more than {MAX_DEPTH} levels deep or holds more than {most:,} values: give a "
+                f"{path} is nested more than {MAX_DEPTH} levels deep or contains more than {most:,} values: use a "
                 "checkpoint that fit wrote"
             )
         if isinstance(each, Mapping):

@@ -1,4 +1,4 @@
-"""Components described by class paths and plain values, as in a config, and rebuilt from such descriptions."""
+"""Describe components by class paths and plain values, as in a config, and rebuild them."""
 
 import base64
 import dataclasses
@@ -26,12 +26,12 @@ for kind, back in ((torch.device, torch.device), (datetime, datetime.fromisoform
 
 
 def describe(component: Any) -> dict[str, Any]:
-    """Class path and constructor arguments of a module, a flow or data, as in a config."""
+    """Return class path and constructor arguments of a module, a flow or data, as in a config."""
     return {"class_path": public_path(type(component)), "init_args": plain(arguments_of(component))}
 
 
 def arguments_of(component: Any) -> dict[str, Any]:
-    """Arguments of a component's constructor, without those that a subclass gives its base but does not take."""
+    """Return the arguments of a component's constructor, without those that a subclass sets for its base."""
     if isinstance(component, Recorded):
         return component.init_args
     names, is_open = _named_arguments(type(component))
@@ -39,7 +39,7 @@ def arguments_of(component: Any) -> dict[str, Any]:
 
 
 def described_class(value: Any) -> tuple[type, dict[str, Any]] | None:
-    """The class that a factory builds, and its arguments so far; None unless it is a class, or a partial of one."""
+    """Return the class that a factory builds, and bound arguments; None unless it is a class or a partial of one."""
     if isinstance(value, type):
         return value, {}
     kinds = [each for each in (value.func, *value.args) if isinstance(each, type)] if isinstance(value, partial) else []
@@ -50,7 +50,7 @@ def plain(value: Any) -> Any:
     """Convert a value to numbers, strings, lists and dicts, from which the constructor's annotation restores it.
 
     Flows, dequantizations, classes and partials of classes become their class path and arguments, without the
-    ``event_shape`` that the module gives them.
+    ``event_shape`` that the module passes to them.
 
     >>> plain({"size": (3, torch.float16), "where": torch.device("cpu")})
     {'size': [3, 'torch.float16'], 'where': 'cpu'}
@@ -92,7 +92,7 @@ def construct(kind: type, init_args: Mapping[str, Any], find: Callable[[str], ty
     Args:
         kind: class to build.
         init_args: its arguments, as in :func:`describe`.
-        find: returns the class of a class path in the arguments, or refuses it.
+        find: returns the class at a class path in the arguments, or raises an error.
 
     Raises: CheckpointError if they do not fit the class.
     """
@@ -103,12 +103,12 @@ def construct(kind: type, init_args: Mapping[str, Any], find: Callable[[str], ty
     except Exception as error:
         reason = " ".join(str(error).split())[:200]
         raise CheckpointError(
-            f"the arguments in the checkpoint do not fit {kind.__name__} ({reason}): give one of this version"
+            f"the arguments in the checkpoint do not fit {kind.__name__} ({reason}): use a checkpoint of this version"
         ) from error
 
 
 def check_describable(component: Any, name: str) -> None:
-    """Raise UsageError unless all arguments of a module or data survive the conversion to plain values and back."""
+    """Raise UsageError unless all arguments of a module or data survive conversion to plain values and back."""
     _check_arguments(type(component), arguments_of(component), name)
 
 
@@ -125,14 +125,14 @@ def _check_arguments(kind: type, arguments: Mapping[str, Any], name: str) -> Non
                 same = False
             if not same:
                 raise UsageError(
-                    f"{name}.{key} is of {type(value).__module__}.{type(value).__name__}, which {kind.__name__} would "
-                    f"not get back from a checkpoint: annotate {key} with its type, give a class or functools.partial "
-                    "of a class for a function, or let it take numbers, text, lists, dicts"
+                    f"{name}.{key} is of {type(value).__module__}.{type(value).__name__}, which {kind.__name__} cannot "
+                    f"restore from a checkpoint: annotate {key} with its type, pass a class or functools.partial "
+                    "of a class instead of a function, or use numbers, strings, lists, dicts"
                 )
 
 
 def _named_arguments(kind: type) -> tuple[set[str], bool]:
-    """Names of a constructor's arguments, including those of its bases, and whether it accepts others too."""
+    """Return names of a constructor's arguments, including those of its bases, and whether it accepts any others."""
     names: set[str] = set()
     for each in kind.__mro__:
         if "__init__" not in vars(each):
@@ -145,7 +145,7 @@ def _named_arguments(kind: type) -> tuple[set[str], bool]:
 
 
 def _typed(kind: type, init_args: Mapping[str, Any], find: Callable[[str], type] = find_class) -> dict[str, Any]:
-    """Arguments converted according to the constructor's annotations; unannotated ones are unchanged."""
+    """Convert arguments according to the constructor's annotations; unannotated ones are unchanged."""
     typed: dict[str, Any] = dict(init_args)
     for key, value in init_args.items():
         if is_component(value):
@@ -172,7 +172,7 @@ def _is_plain(value: Any) -> bool:
 
 
 def _canonical(value: Any) -> Any:
-    """Replace plain tuples by lists, as a constructor that accepts one accepts the other."""
+    """Replace plain tuples by lists: a constructor that accepts one accepts the other."""
     if type(value) in (tuple, list, torch.Size):
         return [_canonical(each) for each in value]
     if type(value) is dict:

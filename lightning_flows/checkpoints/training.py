@@ -1,4 +1,4 @@
-"""What resumed training takes from a checkpoint, validated before it is used."""
+"""Validate what resumed training takes from a checkpoint."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -32,7 +32,7 @@ LIKE_PARAMETERS = frozenset(
         "ax",
     ]
 )
-"""Names of the states of torch's optimizers that have their parameter's shape."""
+"""Names of optimizer states that have their parameter's shape."""
 
 NEEDED = {
     torch.optim.Adam: {"step", "exp_avg", "exp_avg_sq"},
@@ -42,7 +42,7 @@ NEEDED = {
 FREE = ("params", "initial_lr", "fused", "foreach", "capturable", "differentiable")
 """Options of a parameter group that depend on precision or device."""
 PATHS = ("best_model_path", "kth_best_model_path", "last_model_path")
-ADVICE = "give a checkpoint that this model's fit wrote, or take its weights alone with --weights_from"
+ADVICE = "use a checkpoint of this model that fit wrote, or only its weights with --weights_from"
 
 
 def check_state_dict(model: torch.nn.Module, checkpoint: Mapping[str, Any]) -> None:
@@ -52,15 +52,15 @@ def check_state_dict(model: torch.nn.Module, checkpoint: Mapping[str, Any]) -> N
     reshaped = {key for key in own.keys() & state_dict.keys() if _shape(own[key]) != _shape(state_dict[key])}
     problems = [
         f"{len(keys)} {what}, such as {min(keys)}"
-        for what, keys in (("missing", missing), ("unknown", unknown), ("of another shape", reshaped))
+        for what, keys in (("missing", missing), ("unknown", unknown), ("of a different shape", reshaped))
         if keys
     ]
     if problems:
         version = checkpoint.get("lightning_flows", {}).get("version", __version__)
         advice = (
-            "Leave out the model's arguments to take them from the checkpoint"
+            "Omit the model's arguments to take them from the checkpoint"
             if version == __version__
-            else f"lightning_flows {version} wrote it, and this is {__version__}: use that version, or train again"
+            else f"lightning_flows {version} wrote it, but this is {__version__}: use that version, or retrain"
         )
         raise CheckpointError(
             f"expected a checkpoint of this {type(model).__name__}; got one of another model: {'; '.join(problems)}. "
@@ -78,23 +78,23 @@ def without_compiled(state: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def check_resumable(checkpoint: Mapping[str, Any], trainer: Trainer, now: Mapping[str, Any]) -> None:
-    """Raise CheckpointError unless training can resume: all entries are there, with this optimizer and schedule.
+    """Raise CheckpointError unless training can resume: all entries exist, with this optimizer and schedule.
 
     ``now`` are the plain arguments of the module that resumes.
     """
     missing = [key for key in ("optimizer_states", "lr_schedulers", "loops") if key not in checkpoint]
     if missing:
         raise CheckpointError(
-            f"the checkpoint holds weights alone, without {' and '.join(missing)} (save_weights_only), so fit cannot "
-            "resume from it: give last.ckpt, or start from its weights with --weights_from"
+            f"the checkpoint only contains weights, without {' and '.join(missing)} (save_weights_only), so fit cannot "
+            "resume from it: use last.ckpt, or start from its weights with --weights_from"
         )
     before = checkpoint["lightning_flows"]["model"]["init_args"]
     for name in ("optimizer", "lr_scheduler"):
         old, new = (_class_name(arguments.get(name)) for arguments in (before, now))
         if old != new:
             raise CheckpointError(
-                f"the checkpoint's {name} is {old}, and this run's {new}: give --{name} {old}, or take the weights "
-                "alone with --weights_from"
+                f"the checkpoint's {name} is {old}, but this run's is {new}: use --{name} {old}, or only take the "
+                "weights with --weights_from"
             )
     loops = {"fit_loop": trainer.fit_loop.state_dict()}
     if not same_form(_without_data(loops), checkpoint["loops"]):
@@ -142,7 +142,7 @@ def check_counts(checkpoint: Mapping[str, Any], trainer: Trainer) -> None:
     """Raise CheckpointError unless number and structure of optimizers and schedules match the checkpoint."""
     num, schedules = len(checkpoint["optimizer_states"]), checkpoint["lr_schedulers"]
     if num != len(trainer.optimizers):
-        raise CheckpointError(f"the checkpoint has {num} optimizers, and the model {len(trainer.optimizers)}: {ADVICE}")
+        raise CheckpointError(f"the checkpoint has {num} optimizers, but the model {len(trainer.optimizers)}: {ADVICE}")
     for config, state in zip(trainer.lr_scheduler_configs, schedules, strict=False):
         own: dict[str, Any] = config.scheduler.state_dict()
         kind = type(config.scheduler)  # state entries become attributes and must not shadow methods
@@ -151,7 +151,7 @@ def check_counts(checkpoint: Mapping[str, Any], trainer: Trainer) -> None:
 
 
 def initial_rates(trainer: Trainer) -> list[list[float]]:
-    """The learning rate at which each parameter group starts."""
+    """Return the initial learning rate of each parameter group."""
     return [[_initial(group) for group in optimizer.param_groups] for optimizer in trainer.optimizers]
 
 
@@ -166,7 +166,7 @@ def rescale_rates(trainer: Trainer, configured: list[list[float]], factor: float
         groups = scheduler.optimizer.param_groups
         if hasattr(scheduler, "base_lrs"):
             scheduler.base_lrs = [_initial(group) for group in groups]
-        if isinstance(scheduler, LambdaLR):  # the rate follows from the step: options of this run apply at once
+        if isinstance(scheduler, LambdaLR):  # the rate depends on the step: options of this run apply at once
             for group, base, factor_of in zip(groups, scheduler.base_lrs, scheduler.lr_lambdas, strict=True):
                 group["lr"] = base * factor_of(scheduler.last_epoch)
 
@@ -186,7 +186,7 @@ def _shape(value: Any) -> Any:
 def _problem(optimizer: Optimizer, state: Mapping[str, Any]) -> str | None:
     groups, states = state.get("param_groups"), state.get("state")
     if not isinstance(states, Mapping) or not isinstance(groups, list):
-        return "a malformed form"
+        return "malformed entries"
     if len(groups) != len(optimizer.param_groups):
         return f"{len(groups)} groups of parameters for {len(optimizer.param_groups)}"
     parameters: dict[int, Tensor] = {}
@@ -213,14 +213,14 @@ def _state_problem(kind: type, state: Any, parameter: Tensor) -> str | None:
         return "no state"
     needed = NEEDED.get(kind, set())
     if missing := needed - state.keys():
-        return f"no {min(missing)}, as of another optimizer,"
+        return f"no {min(missing)}, as if from another optimizer,"
     for key, value in state.items():
         if key in LIKE_PARAMETERS and (value is not None or key in needed):
             if not isinstance(value, Tensor) or value.shape != parameter.shape:
                 return f"a {key} of shape {tuple(getattr(value, 'shape', ()))} for {tuple(parameter.shape)}"
             if not value.is_floating_point() and not parameter.is_complex():
                 return f"a {key} of {value.dtype}"
-            if torch.empty_like(value, device="meta").stride() != value.stride():  # fused kernels take it to be dense
+            if torch.empty_like(value, device="meta").stride() != value.stride():  # fused kernels require dense memory
                 return f"a {key} with gaps, or elements that share memory,"
         if key == "step" and not same_form(0.0, value):
             return "a step that is not a number"
@@ -228,7 +228,7 @@ def _state_problem(kind: type, state: Any, parameter: Tensor) -> str | None:
 
 
 def _relocated(state: Mapping[str, Any], dirpath: str) -> dict[str, Any]:
-    """State of a ModelCheckpoint with paths of the files of those names in a folder; empty where there is none."""
+    """Replace paths in the state of a ModelCheckpoint by those of files with the same names in a folder, or by ""."""
 
     def here(path: str) -> str:
         name = path.replace("\\", "/").rpartition("/")[2]

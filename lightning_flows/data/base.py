@@ -1,4 +1,4 @@
-"""The base of all data modules: stages, loaders, and what the command line needs of any data."""
+"""The base of all data modules: stages, loaders, and what the command line needs."""
 
 import math
 from abc import ABC, abstractmethod
@@ -21,7 +21,7 @@ STAGES = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",), "pre
 """The splits that each stage needs."""
 
 MAX_WORKERS = 256  # each is a process; a checkpoint from an untrusted source may ask for any number
-FEW_STEPS = 10  # fewer batches than this in an epoch are worth a warning
+FEW_STEPS = 10  # epochs with fewer batches than this cause a warning
 
 Loader = DataLoader[dict[str, Tensor]]
 
@@ -29,7 +29,7 @@ Loader = DataLoader[dict[str, Tensor]]
 class FlowDataModule(LightningDataModule, ABC):
     """Data for a flow: a subclass implements :attr:`event_shape` and :meth:`load_split`.
 
-    Constructor arguments are plain values, kept in ``hparams``, from which a checkpoint rebuilds the data module.
+    Constructor arguments are plain values, stored in ``hparams``, from which a checkpoint rebuilds the data module.
     Evaluation sees each item exactly once, for any number of devices.
 
     Args:
@@ -56,7 +56,7 @@ class FlowDataModule(LightningDataModule, ABC):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        # includes the arguments of subclasses; loggers record only the model's, as names may coincide
+        # includes the arguments of subclasses; loggers only record the model's, because names may coincide
         self.save_hyperparameters(logger=False)
         check_counts(self.hparams, "batch_size", "eval_batch_size")
         if not 0 <= num_workers <= MAX_WORKERS:
@@ -102,7 +102,7 @@ class FlowDataModule(LightningDataModule, ABC):
         for split, dataset in self.load_splits(missing).items() if missing else ():
             if len(dataset) == 0:
                 raise DataError(f"{type(self).__name__} has no items in its {split} split: expected at least one")
-            item = TrainingItems(dataset, seed=0)[0]  # leaves the global generator as it is
+            item = TrainingItems(dataset, seed=0)[0]  # does not advance the global generator
             if not isinstance(item, dict) or "index" not in item:
                 got = f"a dict with {', '.join(item)}" if isinstance(item, dict) else type(item).__name__
                 raise InputTypeError(f"expected items of {type(self).__name__} that are dicts with 'index'; got {got}")
@@ -116,7 +116,7 @@ class FlowDataModule(LightningDataModule, ABC):
         return self._datasets[source]
 
     def num_items(self, split: str) -> int:
-        """Return the number of items in a split that is loaded."""
+        """Return the number of items in a loaded split."""
         return len(self.dataset(split))
 
     def predict_names(self) -> list[str]:
@@ -124,10 +124,10 @@ class FlowDataModule(LightningDataModule, ABC):
         return getattr(self.dataset("predict"), "names", None) or list(map(str, range(self.num_items("predict"))))
 
     def train_dataloader(self) -> Loader:
-        """Return shuffled batches; an incomplete last batch is dropped if two full ones per device remain.
+        """Return shuffled batches; an incomplete last batch is dropped if at least two full ones per device remain.
 
-        Order and random transforms depend only on ``seed``, epoch and item. So a resumed run sees exactly the batches
-        that it would have seen, and all devices together see those of a single one.
+        Order and random transforms depend only on ``seed``, epoch and item. A resumed run therefore sees exactly the
+        batches of an uninterrupted one, and all devices together see those of a single device.
         """
         batch_size, seed = self.hparams["batch_size"], self.hparams["seed"]
         items = TrainingItems(self.dataset("train"), seed=seed)
@@ -142,7 +142,7 @@ class FlowDataModule(LightningDataModule, ABC):
         return loader
 
     def eval_dataloader(self, split: str) -> Loader:
-        """Return val, test or predict in order, each item once over all ranks. Raises: DataError if some have none."""
+        """Return val, test or predict in order, each item once over all ranks. Raises: DataError if a rank has none."""
         dataset, num = self.dataset(split), self.num_items(split)
         if num < num_ranks():
             raise DataError(f"the {split} split has {num} items for {num_ranks()} processes: use fewer devices")
@@ -174,7 +174,7 @@ class FlowDataModule(LightningDataModule, ABC):
             worker_timeout=self.hparams["worker_timeout"],
             persistent_workers=num_workers > 0,
             pin_memory=torch.cuda.is_available(),
-            generator=torch.Generator(),  # seeds workers; the default would advance the global generator
+            generator=torch.Generator(),  # seeds the workers; the default would advance the global generator
         )
 
     def _source(self, split: str) -> str:

@@ -1,4 +1,4 @@
-"""Graphs whose nodes are the means of a mixture of Gaussians: their density is known exactly."""
+"""Graphs whose nodes are near the means of a mixture of Gaussians, with an exactly known density."""
 
 from typing import Any, Literal
 
@@ -15,17 +15,17 @@ from lightning_flows.functional.streams import stream
 
 
 class GraphMoGDataModule(FlowDataModule):
-    """Graphs drawn from a :class:`GraphMixture`: fresh ones at each training step, fixed ones for evaluation.
+    """Graphs drawn from a :class:`GraphMixture`: new ones at each training step, fixed ones for evaluation.
 
-    Batches are ``{"nodes": float32 (B, M, 2), "index": int64 (B,)}``, with sizes also ``"mask"`` bool (B, M), False at
-    padding, and with an adjacency ``"adjacency"`` float32 (B, M, M); all are zero at padding. Evaluation batches also
-    have ``"true_log_prob"`` float64 (B,), the exact log-density in nats given the number of nodes. A training graph
-    depends only on the seed, epoch, step and rank, and none is repeated, within a split or across splits.
+    Batches are ``{"nodes": float32 (B, M, 2), "index": int64 (B,)}``, with ``sizes`` also ``"mask"`` bool (B, M), False
+    at padding, and with ``adjacency`` ``"adjacency"`` float32 (B, M, M); all are zero at padding. Evaluation batches
+    also have ``"true_log_prob"`` float64 (B,), the exact log-density in nats given the number of nodes. A training
+    graph depends only on the seed, epoch, step and rank; no graph is repeated, within a split or across splits.
 
     Args:
-        mixture: locations of the nodes: a square grid of 4, 9 or 16 means, or four that are rotated by a random angle.
+        mixture: locations of the nodes: a square grid of 4, 9 or 16 means, or four means rotated by a random angle.
         means: your own points in the plane instead of ``mixture``, ``(M, 2)``, at most 20.
-        max_angle: with your own means: rotate each graph by an angle uniform in [0, max_angle) radians.
+        max_angle: with ``means``, rotate each graph by an angle uniform in [0, max_angle) radians.
         sizes: numbers of nodes, one of which is drawn uniformly for each graph; default: one node per mean.
         adjacency: zeros and ones, ``(M, M)``, symmetric, the same for all graphs; default: complete graphs.
         batch_size: graphs per training batch and device.
@@ -35,7 +35,7 @@ class GraphMoGDataModule(FlowDataModule):
         num_test: number of test graphs, which ``predict`` scores as well.
         kwargs: other arguments of :class:`FlowDataModule`.
 
-    Raises: UsageError for a number below 1, an unknown mixture, sizes outside 1 to M, or an angle without means;
+    Raises: UsageError for a number below 1, an unknown mixture, sizes outside 1 to M, or a ``max_angle`` without means;
     ShapeError or DataError for invalid means; ShapeError for an invalid adjacency.
     """
 
@@ -67,7 +67,7 @@ class GraphMoGDataModule(FlowDataModule):
 
     @property
     def graph_mixture(self) -> GraphMixture | None:
-        """Density and entropy of these graphs; None with sizes or an adjacency, which the mixture does not cover."""
+        """Density and entropy of these graphs; None with ``sizes`` or ``adjacency``, which it does not cover."""
         return self._mixture if self._graphs.sizes is None and self._graphs.adjacency is None else None
 
     def draw_structure(self, num: int, generator: torch.Generator) -> Graph:
@@ -84,7 +84,7 @@ class GraphMoGDataModule(FlowDataModule):
         return GraphDataset(graphs | {"true_log_prob": self._true_log_prob(graphs["nodes"], graphs.get("mask"))})
 
     def train_dataloader(self) -> Loader:
-        """Return ``steps_per_epoch`` batches of graphs that were never seen before."""
+        """Return ``steps_per_epoch`` batches of new graphs."""
         batches = self.load_split("train")
         return self.loader(batches, batch_size=None, sampler=self.sampler(batches, shuffle=False))
 

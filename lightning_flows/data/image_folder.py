@@ -16,15 +16,16 @@ SPLITS = ("train", "val", "test")
 
 
 class ImageFolderDataModule(ImageDataModule):
-    """Images of any size, flat or by class, of which the central part is cropped and resized.
+    """Images of any size, in one folder or by class; their center is cropped and resized.
 
-    Subfolders ``train/ val/ test/`` define the splits. With train and test but no val, half of test is used for
-    validation and the other half for testing, so that all training images are used for training. Without such
-    subfolders, fractions of the images are. ``predict`` scores the test folder if there is one, otherwise all images.
+    Subfolders ``train/ val/ test/`` define the splits. With train and test but no val, about half of test is used
+    for validation and the rest for testing, so that all training images are used for training. Without such subfolders,
+    fractions of the images are used. ``predict`` scores the test folder if there is one, otherwise all images.
 
     The split of an image depends only on its file's content and the seed: u, a hash of both, is uniform in [0, 1). The
-    image is in test if u < test_fraction, and in val if u ≥ 1 - val_fraction. So adding, removing or renaming other
-    images does not affect it, copies of a file share a split, and the sizes of the splits vary about the fractions.
+    image is in test if u < test_fraction, and in val if u ≥ 1 - val_fraction. Therefore adding, removing or renaming
+    other images does not affect it, copies of a file share a split, and split sizes only match the fractions on
+    average.
 
     Args:
         root: folder, .tar (.tar.gz) or .zip of images; for layouts see docs/own-images.md.
@@ -32,10 +33,10 @@ class ImageFolderDataModule(ImageDataModule):
         channels: 3 for RGB, 1 for grayscale.
         val_fraction: fraction of the images for validation, if there are no subfolders.
         test_fraction: fraction of the images for testing, if there are no subfolders.
-        skip_broken: leave out files that are no readable image, with a warning, instead of ending with an error.
+        skip_broken: skip files that are not readable images, with a warning, instead of raising an error.
         kwargs: arguments of :class:`ImageDataModule`.
 
-    Raises: UsageError for an impossible size or number of channels, or fractions outside [0, 1].
+    Raises: UsageError for an invalid size or number of channels, or fractions outside [0, 1].
     """
 
     predict_split = "predict"
@@ -72,7 +73,7 @@ class ImageFolderDataModule(ImageDataModule):
         return self.load_splits([split])[split]
 
     def load_splits(self, splits: Sequence[str]) -> dict[str, ImageDataset]:
-        """Read several splits at once; before training the test images are checked as well, but not kept.
+        """Read several splits at once; before training, the test images are also checked, but not kept.
 
         Raises: DataError for a missing, empty or broken root, broken images, an empty split, or more images than fit in
         memory.
@@ -85,7 +86,7 @@ class ImageFolderDataModule(ImageDataModule):
         wanted = [] if empty else [name for split in splits for name in names[split]]
         dataset, infos = files.read(wanted, size=self._shape[1:], channels=self._shape[0], check=check)
         if files.broken:
-            rank_zero_warn(f"left out: {files.describe_broken()}")
+            rank_zero_warn(f"skipped: {files.describe_broken()}")
         if empty:
             raise self._no_images(empty)
         datasets, start = {}, 0
@@ -101,7 +102,7 @@ class ImageFolderDataModule(ImageDataModule):
         return datasets
 
     def names(self, split: str) -> list[str]:
-        """Return the sorted names of the images in train, val, test or predict, broken ones included if readable."""
+        """Return the sorted names of the images in train, val, test or predict, including broken ones if readable."""
         folders = self._files.splits
         if split == "predict":
             return folders.get("test") or [name for names in folders.values() for name in names]
@@ -116,7 +117,7 @@ class ImageFolderDataModule(ImageDataModule):
 
     @property
     def _hashed(self) -> dict[str, float]:
-        """The splits that follow from hashes, and their fractions; empty if folders define all splits."""
+        """The splits determined by hashes, and their fractions; empty if folders define all splits."""
         folders = self._files.splits
         if "" in folders:
             val, test = self.hparams["val_fraction"], self.hparams["test_fraction"]
@@ -141,15 +142,15 @@ class ImageFolderDataModule(ImageDataModule):
         return DataError(f"{self.hparams['root']} has no images for {split} (images found: {found}): {advice}")
 
     def _report_copies(self, names: dict[str, list[str]]) -> None:
-        """Warn of files of val and test that are in train as well, which only folders that define splits allow."""
+        """Warn about files in val or test that are also in train, which only folders that define splits allow."""
         digests = {split: self._files.digests(found) for split, found in names.items()}
         training = {digest: name for name, digest in digests["train"].items()}
         for split in ("val", "test"):
             copies = [(name, training[digest]) for name, digest in digests[split].items() if digest in training]
             if copies:
                 rank_zero_warn(
-                    f"{len(copies)} of {len(names[split])} {split} images are in train as well, such as {copies[0][0]} "
-                    f"as {copies[0][1]}: {split}/bpd looks better than it is; remove one of each"
+                    f"{len(copies)} of {len(names[split])} {split} images are also in train, such as {copies[0][0]} "
+                    f"as {copies[0][1]}: {split}/bpd will be too low; remove one copy of each"
                 )
 
 

@@ -36,7 +36,7 @@ class ImageDataModule(FlowDataModule):
         for split, dataset in self._datasets.items():
             if not isinstance(dataset, ImageDataset):
                 got = type(dataset).__name__
-                raise InputTypeError(f"expected load_split of {type(self).__name__} to give an ImageDataset; got {got}")
+                raise InputTypeError(f"expected {type(self).__name__}.load_split to return an ImageDataset; got {got}")
             if (shape := tuple(dataset.images.shape[1:])) != tuple(self.event_shape):
                 raise ShapeError(
                     f"expected images of shape {tuple(self.event_shape)}; got {shape} in the {split} split"

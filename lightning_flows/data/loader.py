@@ -1,4 +1,4 @@
-"""A DataLoader for resumable runs, with a time limit that also holds for stopped workers."""
+"""A DataLoader for resumable runs, whose time limit also applies to stopped workers."""
 
 import threading
 import time
@@ -17,8 +17,8 @@ class TimedLoader(DataLoader[dict[str, Tensor]]):
     """DataLoader that starts sampling when the first batch is requested, and kills workers that time out.
 
     When a run is resumed, Lightning creates the iterator before it restores epoch and batch, and workers would prefetch
-    the wrong batches. DataLoader's own ``timeout`` does not cover the transfer of a batch, in which a stopped worker
-    blocks it forever.
+    the wrong batches. DataLoader's own ``timeout`` does not cover the transfer of a batch, where a stopped worker
+    would block it forever.
 
     Raises: DataError if no batch arrives within ``worker_timeout`` seconds; 0: no limit.
     """
@@ -45,7 +45,7 @@ class TimedLoader(DataLoader[dict[str, Tensor]]):
         def end() -> None:
             late.set()
             for worker in self.workers:
-                worker.kill()  # a stopped process reacts to nothing else; its exit wakes the main thread
+                worker.kill()  # a stopped process ignores other signals; its exit wakes the main thread
 
         timer = threading.Timer(self.worker_timeout, end)
         timer.daemon = True
@@ -57,14 +57,14 @@ class TimedLoader(DataLoader[dict[str, Tensor]]):
                 raise
             self._wait_for_end()
             raise DataError(
-                f"DataLoader timed out after {self.worker_timeout:g} seconds: try fewer data.num_workers, or a larger "
+                f"DataLoader timed out after {self.worker_timeout:g} seconds: use fewer data.num_workers, or a larger "
                 "data.worker_timeout (0: no limit)"
             ) from error
         finally:
             timer.cancel()
 
     def _wait_for_end(self) -> None:
-        """Wait until the killed processes are gone and torch, which raises when it notices, has noticed."""
+        """Wait until the killed processes are gone and torch has noticed, for which it raises an error."""
         for _ in self.workers:
             try:
                 for worker in self.workers:

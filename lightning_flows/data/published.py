@@ -1,4 +1,4 @@
-"""Data sets that torchvision downloads: CIFAR-10 and Fashion-MNIST."""
+"""Data sets downloaded by torchvision: CIFAR-10 and Fashion-MNIST."""
 
 import socket
 from typing import Any, ClassVar
@@ -13,17 +13,17 @@ from lightning_flows.data.images import ImageDataModule
 from lightning_flows.errors import DataError
 
 NO_ANSWER = 60.0
-"""Seconds after which a download that receives nothing has failed."""
+"""Timeout of a download in seconds."""
 
 
 class PublishedDataModule(ImageDataModule):
-    """A data set of torchvision with ``train=True`` and ``False``; the last ``num_val`` of the first validate.
+    """A data set of torchvision with ``train=True`` and ``False``; the last ``num_val`` training images validate.
 
     Images are padded with zeros, evenly on all sides, to ``shape``.
     """
 
     source: ClassVar[type[datasets.VisionDataset]]
-    archives: ClassVar[str]  # for the error message: which files belong into which folder of root
+    archives: ClassVar[str]  # for the error message: the files, and their folder in root
     shape: ClassVar[tuple[int, int, int]]
     image_size: ClassVar[tuple[int, int]]  # as published
     num_val: ClassVar[int] = 10_000
@@ -36,13 +36,13 @@ class PublishedDataModule(ImageDataModule):
         return self.shape
 
     def prepare_data(self) -> None:
-        """Download the data set unless it is there. Raises: DataError saying what is missing and what to do."""
+        """Download the data set unless it exists. Raises: DataError with what is missing and what to do."""
         self._open(train=False, download=True)
 
     def load_split(self, split: str) -> ImageDataset:
         """Read a split; images are named by position in the published files: ``train/00000``, ``test/00000``, ….
 
-        Raises: DataError saying what is missing or damaged and what to do.
+        Raises: DataError with what is missing or damaged and what to do.
         """
         data = self._open(train=split != "test", download=False)
         images = torch.as_tensor(np.asarray(data.data))
@@ -82,7 +82,7 @@ class CIFAR10DataModule(PublishedDataModule):
     """CIFAR-10, 32x32 RGB: the first 40,000 training images train, the last 10,000 validate, 10,000 test.
 
     Args:
-        root: folder of ``cifar-10-python.tar.gz``, which is downloaded if it is missing.
+        root: folder of ``cifar-10-python.tar.gz``, downloaded if missing.
         kwargs: arguments of :class:`ImageDataModule`.
     """
 
@@ -92,10 +92,10 @@ class CIFAR10DataModule(PublishedDataModule):
 
 
 class FashionMNISTDataModule(PublishedDataModule):
-    """Fashion-MNIST, 28x28 gray padded with zeros to 32x32: 50,000 train, the last 10,000 validate, 10,000 test.
+    """Fashion-MNIST, 28x28 grayscale, padded with zeros to 32x32: 50,000 train, the last 10,000 validate, 10,000 test.
 
     Args:
-        root: folder of ``FashionMNIST/raw/*-ubyte.gz``, which are downloaded if they are missing.
+        root: folder of ``FashionMNIST/raw/*-ubyte.gz``, downloaded if missing.
         kwargs: arguments of :class:`ImageDataModule`.
     """
 

@@ -13,7 +13,8 @@ class SamplePhotosDataModule(ImageDataModule):
 
     Args:
         stride: pixels between neighboring training crops.
-        augment: flip training crops at random and shift them; off by default, as overlapping crops are shifts already.
+        augment: flip training crops at random and shift them; off by default, because overlapping crops are already
+            shifted.
         kwargs: other arguments of :class:`ImageDataModule`.
 
     Raises: UsageError if the stride is below 1.

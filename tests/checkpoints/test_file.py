@@ -34,7 +34,7 @@ def test_files_that_are_not_checkpoints_are_refused_in_one_line(
     (tmp_path / "empty.ckpt").write_bytes(b"")
     cases = {
         trained.parents[1]: rf"is a folder: give {trained}",
-        tmp_path: "is a folder: give a checkpoint in it",
+        tmp_path: "is a folder: pass a checkpoint in it",
         tmp_path / "fifo": "is not a regular file",
         "/dev/zero": "is not a regular file",
         "/etc/passwd": "is not a checkpoint",
@@ -86,7 +86,7 @@ def test_values_beyond_the_limits(checkpoint: dict[str, Any], tmp_path: Path) ->
 def test_a_file_that_unpacks_to_more_than_it_holds(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "a.ckpt", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("a/data.pkl", b"\x80\x02" + b"N0" * 50_000_000 + b"N.")
-    with pytest.raises(CheckpointError, match="unpacks to more than it holds"):
+    with pytest.raises(CheckpointError, match="unpacks to more than its size"):
         read_checkpoint(tmp_path / "a.ckpt")
 
 

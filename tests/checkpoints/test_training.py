@@ -31,7 +31,7 @@ HARM = {
     "a exp_avg of shape": lambda w: moments(w).update(exp_avg=torch.zeros(1)),
     "a exp_avg_sq of shape": lambda w: moments(w).update(exp_avg_sq=torch.zeros(10**6)),
     "a step that is not a number": lambda w: moments(w).update(step=torch.zeros(1000)),
-    "no exp_avg, as of another optimizer": lambda w: moments(w).pop("exp_avg"),
+    "no exp_avg, as if from another optimizer": lambda w: moments(w).pop("exp_avg"),
     "a exp_avg of torch.int64": lambda w: moments(w).update(exp_avg=torch.zeros_like(moments(w)["exp_avg"]).long()),
     "share memory": lambda w: moments(w).update(exp_avg=torch.zeros(1).expand(moments(w)["exp_avg"].shape)),
     "a exp_avg_sq with gaps": lambda w: moments(w).update(
@@ -40,10 +40,10 @@ HARM = {
     "groups of another size": lambda w: w["optimizer_states"][0]["param_groups"][0]["params"].pop(),
     "groups of parameters for 1": lambda w: w["optimizer_states"][0]["param_groups"].append({"params": []}),
     "states of parameters that do not exist": lambda w: w["optimizer_states"][0]["state"].update({999: moments(w)}),
-    "2 optimizers, and the model 1": lambda w: w["optimizer_states"].append(w["optimizer_states"][0]),
+    "2 optimizers, but the model 1": lambda w: w["optimizer_states"].append(w["optimizer_states"][0]),
     "state of WarmupExponential is malformed": lambda w: w["lr_schedulers"][0].update(step="x"),
     "loops are malformed": lambda w: w["loops"]["fit_loop"].pop("epoch_progress"),
-    "holds weights alone": lambda w: w.pop("optimizer_states"),
+    "only contains weights": lambda w: w.pop("optimizer_states"),
 }
 
 
@@ -59,7 +59,7 @@ def test_a_state_of_another_shape_or_form_never_reaches_the_optimizer(
 
 
 def test_adamax_does_not_resume_from_adam(states: dict[str, Any], tiny: list[str], tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match=r"optimizer is Adam, and this run's Adamax: give --optimizer Adam"):
+    with pytest.raises(CheckpointError, match=r"optimizer is Adam, but this run's is Adamax: use --optimizer Adam"):
         resume(tiny, states, tmp_path, "--optimizer=Adamax")
 
 

@@ -106,7 +106,7 @@ def test_images_without_labels_and_names():
 
 def test_images_of_another_kind_or_shape_are_refused(monkeypatch):
     monkeypatch.setattr(Images, "given", Points(3))
-    with pytest.raises(InputTypeError, match="expected load_split of Images to give an ImageDataset; got Points"):
+    with pytest.raises(InputTypeError, match=r"expected Images\.load_split to return an ImageDataset; got Points"):
         Images().setup("fit")
     monkeypatch.setattr(Images, "given", ImageDataset(torch.zeros(3, 3, 8, 8, dtype=torch.uint8)))
     with pytest.raises(ShapeError, match=r"expected images of shape \(1, 8, 8\); got \(3, 8, 8\) in the train split"):

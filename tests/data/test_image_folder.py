@@ -129,7 +129,7 @@ def test_broken_images_can_be_left_out(tmp_path, layout):
     for name in broken:
         (root / name).write_bytes(b"no image")
     changed = ImageFolderDataModule(str(root), size=8, skip_broken=True)
-    with pytest.warns(UserWarning, match="left out: 3 files cannot be used") as caught:
+    with pytest.warns(UserWarning, match="skipped: 3 files cannot be used") as caught:
         changed.setup("fit")
     assert len(caught) == 1
     assert all(str(root / name) in str(caught[0].message) for name in broken)

@@ -150,7 +150,7 @@ def test_state_of_another_model_is_refused() -> None:
         check_state_dict(image_module(hidden_channels=16), small)
     with pytest.raises(CheckpointError, match=r"missing, such as model\.flow"):
         check_state_dict(image_module(steps_per_level=2), small)
-    with pytest.raises(CheckpointError, match=rf"lightning_flows 0\.0\.1 wrote it, and this is {__version__}"):
+    with pytest.raises(CheckpointError, match=rf"lightning_flows 0\.0\.1 wrote it, but this is {__version__}"):
         check_state_dict(image_module(steps_per_level=2), small | {"lightning_flows": {"version": "0.0.1"}})
 
 
@@ -270,7 +270,7 @@ def test_another_optimizer_or_schedule_does_not_resume(name: str, options: dict[
     run = trainer(tmp_path)
     run.fit(image_module(), Stripes())
     run.save_checkpoint(tmp_path / "a.ckpt")
-    with pytest.raises(CheckpointError, match=f"the checkpoint's {name} is .*give --{name} .*--weights_from"):
+    with pytest.raises(CheckpointError, match=f"the checkpoint's {name} is .*use --{name} .*--weights_from"):
         trainer(tmp_path, max_epochs=2).fit(
             image_module(**options), Stripes(), ckpt_path=tmp_path / "a.ckpt", weights_only=True
         )

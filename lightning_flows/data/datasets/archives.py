@@ -27,13 +27,13 @@ _COMPRESSIONS: dict[bytes, Any] = {
 
 
 class ArchiveSource(ImageSource):
-    """The image files of an archive. Links, devices and paths that lead out of it are left out."""
+    """The image files of an archive; links, devices and paths that lead out of it are skipped."""
 
     kind: ClassVar[str]
 
     def __init__(self, root: Path) -> None:
         super().__init__(root)
-        self._members: dict[str, tuple[int, int, Any]] = {}  # offset, size, and what the library calls a member
+        self._members: dict[str, tuple[int, int, Any]] = {}  # offset, size, and the library's object for a member
         try:
             with self._open() as archive:
                 self._list(archive)
@@ -129,7 +129,7 @@ class TarSource(ArchiveSource):
 
 
 class _Bounded:
-    """A file whose reads are bounded by MAX_FILE_BYTES, and its positions by ``limit``, if given."""
+    """A file whose reads are limited to MAX_FILE_BYTES, and its positions to ``limit``, if any."""
 
     def __init__(self, file: IO[bytes], limit: int | None) -> None:
         self.file, self.limit = file, limit

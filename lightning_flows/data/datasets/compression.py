@@ -1,4 +1,4 @@
-"""Bits per dimension of lossless image files: the baseline that a density model has to beat."""
+"""Bits per dimension of lossless image files: a baseline for density models."""
 
 from io import BytesIO
 from typing import Any
@@ -15,7 +15,7 @@ def png_bits_per_dim(images: Tensor) -> float:
     .. math:: \\frac{1}{N} \\sum_n \\frac{8 \\cdot \\text{bytes}_n}{C H W}
 
     Shapes: images uint8 ``(N, C, H, W)`` with 1 or 3 channels.
-    Raises: ShapeError for another shape or no images; TypeError if the images are not uint8.
+    Raises: ShapeError for other shapes or no images; TypeError if the images are not uint8.
     """
     return _bits_per_dim(images, format="PNG", optimize=True)
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional as F
 
 FORMATS = ("BMP", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
-"""Formats that are decoded, for any file name. Pillow's other decoders stay disabled: one starts Ghostscript."""
+"""Formats that are decoded, regardless of the file name. Pillow's other decoders are disabled: one runs Ghostscript."""
 
 MAX_SIDE = 65_535
 """Largest height or width in pixels, that of JPEG. Pillow limits the area, to 2 · ``Image.MAX_IMAGE_PIXELS``."""
@@ -30,10 +30,10 @@ class Decoded:
 def decode(content: bytes, *, size: tuple[int, int], channels: int) -> Decoded:
     """Decode the first frame upright, crop its center, composite onto white, and resize (bicubic, antialiased).
 
-    The crop is the largest of the aspect ratio of ``size``, (height, width). Levels: 16 bits are scaled by 255 / 65535,
-    TIFFs of b bits by 255 / (2^b - 1), floating point from [0, 1] by 255. Signed and 32-bit integers, and floats
-    outside [0, 1], are refused, as the file does not define their white level.
-    Raises: any error of Pillow for a broken file; ValueError for the above, NaN, or sides above ``MAX_SIDE``.
+    The crop is the largest one with the aspect ratio of ``size``, (height, width). Levels: 16 bits are scaled by 255 /
+    65535, TIFFs of b bits by 255 / (2^b - 1), floating point from [0, 1] by 255. Signed and 32-bit integers, and floats
+    outside [0, 1], are refused, because the file does not define their white level.
+    Raises: any error from Pillow for a damaged file; ValueError for the above, NaN, or sides above ``MAX_SIDE``.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # Pillow reads images of up to twice its limit
@@ -71,7 +71,7 @@ def center_crop(whole: tuple[int, int], size: tuple[int, int]) -> tuple[int, int
 
 
 def reason(error: BaseException) -> str:
-    """Return in a few words why an image cannot be decoded."""
+    """Return a short reason why an image cannot be decoded."""
     if isinstance(error, UnidentifiedImageError):
         return "unknown or damaged format"
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
@@ -83,7 +83,7 @@ def _levels(image: Image.Image, tags: dict[int, object], is_ppm: bool) -> Image.
     if image.mode == "F":
         if not (values.min() >= -1e-6 and values.max() <= 1 + 1e-6):  # False for NaN
             raise ValueError(
-                f"floating-point values from {values.min():g} to {values.max():g}, where 0 is black and 1 is white"
+                f"floating-point values from {values.min():g} to {values.max():g}, outside 0 (black) to 1 (white)"
             )
         white = 1.0
     elif image.mode.startswith("I;16") or is_ppm:  # Pillow scales every PPM of more than 8 bits to 16

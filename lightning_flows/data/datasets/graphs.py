@@ -1,4 +1,4 @@
-"""Graphs: endless fresh batches for training, and graphs in memory for evaluation."""
+"""Graphs: an infinite stream of new batches for training, and graphs in memory for evaluation."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -29,7 +29,7 @@ class GraphSource:
         sizes: numbers of nodes, one of which is drawn uniformly for each graph; None: all graphs have M nodes.
         adjacency: zeros and ones, ``(M, M)``, symmetric, without self-loops; None: complete graphs.
 
-    Raises: UsageError for sizes outside 1 to M, or an empty list of them; ShapeError for another adjacency.
+    Raises: UsageError for sizes outside 1 to M, or an empty list of them; ShapeError for an invalid adjacency.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class GraphSource:
 
 
 class FreshGraphs(Dataset[dict[str, Tensor]]):
-    """Endless batches: item k is a whole batch, which depends only on the seed and k.
+    """Infinite batches: item k is a complete batch, which depends only on the seed and k.
 
     ``"index"`` int64 ``(batch_size,)`` numbers all graphs of a seed; ``num_batches`` is the length of an epoch.
     """
@@ -97,7 +97,7 @@ class FreshGraphs(Dataset[dict[str, Tensor]]):
 
 
 class GraphDataset(Dataset[dict[str, Tensor]]):
-    """Graphs in memory: item i holds entry i of each tensor and ``"index"``, its number.
+    """Graphs in memory: item i contains entry i of each tensor, and i as ``"index"``.
 
     Raises: ShapeError if the tensors have different lengths.
 
@@ -108,7 +108,7 @@ class GraphDataset(Dataset[dict[str, Tensor]]):
     def __init__(self, tensors: dict[str, Tensor]) -> None:
         if len({len(tensor) for tensor in tensors.values()}) != 1:
             lengths = {key: len(tensor) for key, tensor in tensors.items()}
-            raise ShapeError(f"expected tensors of one length; got {lengths}")
+            raise ShapeError(f"expected tensors of equal length; got {lengths}")
         self.tensors = tensors
 
     def __len__(self) -> int:

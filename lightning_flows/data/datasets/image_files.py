@@ -32,17 +32,17 @@ class ImageFiles:
     """The image files of a folder or archive: listed immediately, read on demand, names sorted.
 
     For layouts see :func:`~lightning_flows.data.datasets.layouts.find_layout`. With splits, files outside of them are
-    left out, and so are links to files that are already included. Nothing is written to disk.
+    skipped, as are links to files that are already included. Nothing is written to disk.
 
     Args:
         root: a folder, a tar archive (compressed or not) or a zip archive.
-        skip_broken: leave out files that are not readable images, instead of raising an error.
+        skip_broken: skip files that are not readable images, instead of raising an error.
 
     Attributes:
         root: printable form of the root.
         splits: names of the images in each split; a single key ``""`` if there are no splits.
         classes: sorted class names; an image outside of class folders has the class ``""``.
-        left_out: describes the files that are not read, if any.
+        left_out: description of the skipped files, if any.
         broken: reasons why files could not be read or decoded, by name.
 
     Raises: DataError if root is missing, is neither folder nor archive, cannot be read, contains no images, or has a
@@ -56,7 +56,7 @@ class ImageFiles:
             if split_of(link.name) or (is_image(link) and any(map(split_of, link.parts))):
                 raise DataError(
                     f"{self.root} has a link {printable(link)!r}, which is not followed: put the images themselves "
-                    "there (by tar --dereference --hard-dereference, if it is an archive)"
+                    "there (for an archive, with tar --dereference --hard-dereference)"
                 )
         try:
             layout = find_layout({name: PurePosixPath(name).parts for name in self._source.names})
@@ -103,7 +103,7 @@ class ImageFiles:
             if name in position:
                 images[position[name]], infos[name] = decoded.image, FileInfo(decoded.size, decoded.transparent)
         if self.broken and not self.skip_broken:
-            raise DataError(f"{self.describe_broken()}: remove or replace, or leave out by data.skip_broken=true")
+            raise DataError(f"{self.describe_broken()}: remove or replace them, or add --data.skip_broken=true")
         kept = [name for name in names if name in infos]
         for i, name in enumerate(kept) if len(kept) < len(names) else ():
             images[i] = images[position[name]]
@@ -111,7 +111,7 @@ class ImageFiles:
         return ImageDataset(images[: len(kept)], labels, names=kept), [infos[name] for name in kept]
 
     def describe_broken(self) -> str:
-        """Name up to ten broken files, and count them."""
+        """Name up to ten broken files, and count the others."""
         named = [f"{printable(self._source.root / name)} {self.broken[name]}" for name in sorted(self.broken)[:10]]
         if len(self.broken) == 1:
             return named[0]
@@ -138,11 +138,11 @@ class ImageFiles:
         kinds |= {"links to images": num_links} if num_links else {}
         described = [f"{printable(kind)}: {num}" for kind, num in [*kinds.items(), *suffixes.most_common(5)]]
         total = sum(kinds.values()) + suffixes.total()
-        return f"{total} file{'s' * (total > 1)} left out ({', '.join(described)})" if total else ""
+        return f"{total} file{'s' * (total > 1)} skipped ({', '.join(described)})" if total else ""
 
 
 def summary(infos: Sequence[FileInfo], size: tuple[int, int]) -> str:
-    """Describe how images were read to ``size``, (height, width).
+    """Describe how images were converted to ``size``, (height, width).
 
     >>> summary([FileInfo((32, 32), False), FileInfo((64, 48), False)], (32, 32))
     'read 2 images of width 32 to 64 and height 32 to 48; 1 cropped, 1 resized to 32x32'

@@ -18,7 +18,7 @@ class ImageDataset(Dataset[dict[str, Tensor]]):
         images: uint8, ``(N, C, H, W)``, values 0 to 255.
         labels: integers, ``(N,)``; default: zeros.
         names: N names, for example relative paths; default: numbers.
-        transform: applied to each uint8 image when it is accessed; for example a torchvision v2 transform.
+        transform: transform of uint8 images, applied on access, such as a torchvision v2 transform.
 
     Raises: TypeError if the images are not uint8; ShapeError if the shapes or lengths do not match.
 

@@ -1,4 +1,4 @@
-"""Splits and classes from the folders of a data set: recognized or refused, but never guessed."""
+"""Splits and classes from the folders of a data set: recognized or refused, never guessed."""
 
 import re
 from collections import Counter
@@ -9,7 +9,7 @@ from lightning_flows.data.datasets.sources import printable
 from lightning_flows.errors import DataError
 
 SYNONYMS = {"train": ("train", "training"), "val": ("val", "valid", "validation"), "test": ("test", "testing")}
-"""Folder names of each split, in any case."""
+"""Folder names of each split; case does not matter."""
 
 _SPLITS = {synonym: split for split, synonyms in SYNONYMS.items() for synonym in synonyms}
 _OTHER_WORDS = {"trn": "train", "dev": "val", "eval": "val", "evaluation": "val", "holdout": "test", "tst": "test"}
@@ -78,7 +78,7 @@ def find_layout(paths: dict[str, tuple[str, ...]]) -> Layout:
         folder = _quoted(chosen.values())
         others = [f"{printable(name) or 'loose images'} ({num})" for name, num in sorted(outside.items())[:10]]
         raise DataError(
-            f"{folder} may be a split or a class, as it is next to {', '.join(others)}: add the other splits, rename "
+            f"{folder} may be a split or a class: it is next to {', '.join(others)}; add the other splits, rename "
             f"{folder} if it is a class, or move it away"
         )
     splits = {
@@ -102,10 +102,10 @@ def _num_wrappers(paths: Sequence[tuple[str, ...]]) -> int:
 
 
 def _refuse_resemblances(folders: list[str], chosen: dict[str, str], *, alone: bool) -> None:
-    """Refuse folders whose names contain a split among other words, unless one such folder holds everything."""
+    """Refuse folders whose names contain a split among other words, unless one such folder contains everything."""
     others = [folder for folder in folders if folder not in chosen.values()]
     mentioned = {folder: {_WORDS[word] for word in _words(folder) if word in _WORDS} for folder in others}
-    several = chosen or len(set().union(*mentioned.values())) > 1  # as seg_train, seg_test; "test tube" is a class
+    several = chosen or len(set().union(*mentioned.values())) > 1  # such as seg_train, seg_test; "test tube" is a class
     alike = [folder for folder in others if resembled_split(folder) or (several and mentioned[folder])]
     if alike and not (alone and len(folders) == 1):
         raise DataError(f"{_quoted(alike)} may be a split or a class: {_ADVICE}")

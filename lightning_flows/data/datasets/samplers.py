@@ -1,4 +1,4 @@
-"""Samplers for training that can be resumed anywhere, and for evaluation that sees each item once."""
+"""Samplers: resumable anywhere for training, each item once for evaluation."""
 
 from collections.abc import Callable, Iterator, Sized
 from typing import Any, cast
@@ -11,7 +11,7 @@ from lightning_flows.functional.streams import forked, stream
 
 
 class TrainingItems(Dataset[dict[str, Tensor]]):
-    """Endless training items: item k is item k mod N of a dataset of N items in epoch k // N.
+    """Infinite training items: item k is item k mod N of a dataset of N items, in epoch k // N.
 
     What the dataset draws from torch's global generator, for example by a random transform, depends only on the seed
     and k. The generator's state is restored.
@@ -29,15 +29,15 @@ class TrainingItems(Dataset[dict[str, Tensor]]):
 
 
 class EpochSampler(DistributedSampler[int]):
-    """Numbers k of endless items, N per epoch; epoch e visits ``e·N + order``, an order of its own.
+    """Indices k of infinite items, N per epoch; epoch e visits ``e·N + order``, with its own order.
 
-    Batch i of all ranks together holds the same items for any number of ranks: item j of it goes to rank j mod ranks.
+    Batch i of all ranks together holds the same items for any number of ranks: item j goes to rank j mod ranks.
     It subclasses DistributedSampler so that Lightning calls ``set_epoch`` and does not replace it.
 
     Args:
         batch_size: items per batch and rank.
         shuffle: visit each epoch in a random order that depends only on seed and epoch; otherwise in order.
-        drop_last: drop an incomplete last batch; otherwise items are repeated so that all ranks have as many.
+        drop_last: drop an incomplete last batch; otherwise items are repeated so that all ranks have equally many.
         first_step: returns the number of batches of the epoch that are already done when a run is resumed.
     """
 
@@ -59,7 +59,7 @@ class EpochSampler(DistributedSampler[int]):
         self.num_samples = num // (batch_size * num_ranks) * batch_size if drop_last else -(-num // num_ranks)
 
     def __iter__(self) -> Iterator[int]:
-        # a generator, as Lightning creates the iterator of a resumed run before it sets the epoch
+        # a generator function, because Lightning creates the iterator of a resumed run before it sets the epoch
         num = len(cast(Sized, self.dataset))
         generator = stream(self.seed, "order of an epoch", self.epoch)
         order = torch.randperm(num, generator=generator) if self.shuffle else torch.arange(num)

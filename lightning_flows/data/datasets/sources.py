@@ -1,4 +1,4 @@
-"""Where image files are: sources that list and read them, and folders."""
+"""Sources of image files: the base class, and folders."""
 
 import os
 from abc import ABC, abstractmethod
@@ -10,7 +10,7 @@ from lightning_flows.errors import DataError
 SUFFIXES = (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 
 MAX_FILE_BYTES = 2**29
-"""Largest image file that is read, and largest header of an archive: 512 MiB."""
+"""Size limit of image files and of archive headers: 512 MiB."""
 
 EXPECTED = "expected a folder, a .tar or a .zip of images"
 
@@ -21,7 +21,7 @@ class ImageSource(ABC):
     Attributes:
         root: the folder or archive.
         names: relative names of the image files, sorted.
-        others: names of entries that are left out: other files, links in archives, folders reached again by a link.
+        others: names of skipped entries: other files, links in archives, folders reached again by a link.
         links: the links among ``others``.
         real: resolved paths of the images in a folder; ``file_links`` are the names that are links.
     """
@@ -38,7 +38,7 @@ class ImageSource(ABC):
     def read(self, names: Iterable[str], broken: dict[str, str]) -> Iterator[tuple[str, bytes]]:
         """Yield (name, content) for ``names``, in the order that reads fastest.
 
-        Files that cannot be read are skipped, and the reasons stored in ``broken`` by name.
+        Files that cannot be read are skipped, and the reasons are stored in ``broken`` by name.
         """
 
 
@@ -69,7 +69,7 @@ class FolderSource(ImageSource):
         super().__init__(root)
         folders, linked, seen = [str(root)], list[str](), set[str]()
         here = os.path.join(os.path.realpath(root), "")
-        while folders or linked:  # links last, as their targets may be in the folder itself
+        while folders or linked:  # links last, because their targets may be in the folder itself
             folder = folders.pop() if folders else linked.pop(0)
             real = os.path.realpath(folder)
             if real in seen or (seen and here.startswith(os.path.join(real, ""))):  # already listed, or a cycle
@@ -107,7 +107,7 @@ class FolderSource(ImageSource):
             path = self.root / name
             try:
                 if not path.is_file():
-                    broken[name] = "is not a regular file, or a link to nothing"
+                    broken[name] = "is not a regular file, or is a dangling link"
                 elif reason := too_large(path.stat().st_size):
                     broken[name] = reason
                 else:
@@ -117,7 +117,7 @@ class FolderSource(ImageSource):
 
 
 def too_large(num_bytes: int) -> str | None:
-    """Return why a file of this size is not read; None if it is."""
+    """Return why a file of this size is refused; None if it is not."""
     if num_bytes <= MAX_FILE_BYTES:
         return None
-    return f"has {num_bytes:,} bytes, more than the {MAX_FILE_BYTES:,} of an image that is read"
+    return f"has {num_bytes:,} bytes, more than the limit of {MAX_FILE_BYTES:,}"

@@ -73,6 +73,6 @@ def test_a_broken_run_is_one_line_and_control_characters_are_escaped(write_run, 
     out, err = capsys.readouterr()
     assert "| 1x1 | 1 |" in out
     assert r"torch 2.0\x1b]0;evil\x07" in out
-    assert err.startswith(f"left out: the run in {tmp_path}/bad\\x1b[31m/version_0 is broken: ")
+    assert err.startswith(f"skipped: the run in {tmp_path}/bad\\x1b[31m/version_0 is broken: ")
     assert err.count("\n") == 1
     assert "\x1b" not in out + err

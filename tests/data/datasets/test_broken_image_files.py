@@ -22,10 +22,10 @@ def test_all_broken_files_are_named_at_once(tmp_path):
     message = str(caught.value)
     assert message.startswith(f"13 files cannot be used: {tmp_path}/00.png is not a readable image (unknown or damaged")
     assert message.endswith(
-        "09.png is not a readable image (unknown or damaged format), and 3 more: remove or replace, or leave out by "
+        "09.png is not a readable image (unknown or damaged format), and 3 more: remove or replace them, or add --"
         "data.skip_broken=true"
     )
-    with pytest.raises(DataError, match=r"pipe\.png is not a regular file, or a link to nothing: remove or replace"):
+    with pytest.raises(DataError, match=r"pipe\.png is not a regular file, or is a dangling link: remove or replace"):
         ImageFiles(tmp_path).read(["good.png"], check=["pipe.png"])
 
 
@@ -93,7 +93,7 @@ def test_a_link_to_an_image_that_is_there_counts_once(tmp_path):
     (tmp_path / "elsewhere.png").symlink_to("/nowhere/1.png")
     files = ImageFiles(tmp_path)
     assert files.splits == {"": ["b/real.png", "elsewhere.png"]}
-    assert files.left_out == "2 files left out (links to images: 2)"
+    assert files.left_out == "2 files skipped (links to images: 2)"
 
 
 def test_splits_of_links_are_read(tmp_path):
@@ -103,7 +103,7 @@ def test_splits_of_links_are_read(tmp_path):
         (tmp_path / split / f"{i}.png").symlink_to(f"../all/{i}.png")
     files = ImageFiles(tmp_path)
     assert files.splits == {"train": ["train/0.png", "train/2.png"], "test": ["test/1.png"]}
-    assert files.left_out == "3 files left out (images in all/: 3)"
+    assert files.left_out == "3 files skipped (images in all/: 3)"
 
 
 def test_splits_that_cannot_be_followed_are_refused(tmp_path):

@@ -79,7 +79,10 @@ def test_more_than_eight_bits_are_scaled(content, levels):
 @pytest.mark.parametrize(
     ("pixels", "message"),
     [
-        (np.full((8, 8), 255.0, np.float32), "floating-point values from 255 to 255, where 0 is black and 1 is white"),
+        (
+            np.full((8, 8), 255.0, np.float32),
+            r"floating-point values from 255 to 255, outside 0 \(black\) to 1 \(white\)",
+        ),
         (np.full((8, 8), -0.1, np.float32), r"from -0\.1 to -0\.1"),
         (np.full((8, 8), np.nan, np.float32), "from nan to nan"),
         (np.full((8, 8), np.inf, np.float32), "from inf to inf"),

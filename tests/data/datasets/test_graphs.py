@@ -75,7 +75,7 @@ def test_graphs_in_memory():
     assert (item["nodes"].tolist(), item["index"].item()) == ([2.0, 3.0], 1)
     assert item["index"].dtype == torch.int64
     assert item["true_log_prob"].dtype == torch.float64
-    with pytest.raises(ShapeError, match=r"expected tensors of one length; got \{'a': 3, 'b': 2\}"):
+    with pytest.raises(ShapeError, match=r"expected tensors of equal length; got \{'a': 3, 'b': 2\}"):
         GraphDataset({"a": torch.zeros(3), "b": torch.zeros(2)})
 
 

@@ -84,7 +84,7 @@ def test_images_outside_the_splits_are_left_out_and_counted(tmp_path):
     files = ImageFiles(tmp_path)
     assert files.splits == {"train": ["train/cat/1.png"], "test": ["test/cat/1.png"]}
     assert files.classes == ["cat"]
-    assert files.left_out == "2 files left out (images in extra/: 1, .txt: 1)"
+    assert files.left_out == "2 files skipped (images in extra/: 1, .txt: 1)"
 
 
 @pytest.mark.parametrize("size", [(64, 48), (48, 64), (20, 30), (40, 40), (33, 32), (32, 100)])

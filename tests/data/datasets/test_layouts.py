@@ -61,8 +61,8 @@ def test_folders_like_splits_are_refused(folders, pattern):
     [
         (["val/1.png", "valid/2.png", "train/3.png"], "'val' and 'valid' are both val: merge or rename them"),
         (["Train/1.png", "train/2.png"], "'Train' and 'train' are both train"),
-        (["car/1.png", "train/2.png", "bus/3.png"], r"'train' may be a split or a class, as it is next to bus/ \(1\)"),
-        (["1.png", "2.png", "test/3.png"], r"'test' may be a split or a class, as it is next to loose images \(2\)"),
+        (["car/1.png", "train/2.png", "bus/3.png"], r"'train' may be a split or a class: it is next to bus/ \(1\)"),
+        (["1.png", "2.png", "test/3.png"], r"'test' may be a split or a class: it is next to loose images \(2\)"),
         (["cat/test/1.png", "dog/2.png"], "'cat/test' looks like a split inside 'cat'"),
         (["pets/cover.png", "pets/train/1.png", "pets/test/2.png"], "'pets/train' looks like a split inside"),
         (["train/test/1.png", "val/2.png"], "'train/test' looks like a split inside 'train'"),

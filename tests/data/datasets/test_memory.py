@@ -14,7 +14,7 @@ def test_there_is_room():
 
 def test_more_than_the_memory_is_refused_before_it_is_taken(monkeypatch):
     monkeypatch.setattr(torch, "empty", lambda *args, **kwargs: pytest.fail("taken"))
-    with pytest.raises(DataError, match=r"1000 images of 1000000x1000000 pixels with 3 channels take 2793967\.7 GiB"):
+    with pytest.raises(DataError, match=r"1000 images of 1000000x1000000 pixels with 3 channels need 2793967\.7 GiB"):
         memory.empty_images(1000, (3, 10**6, 10**6))
 
 

@@ -220,7 +220,7 @@ def test_unreadable_files(tmp_path):
     source = open_source(tmp_path)
     broken: dict[str, str] = {}
     assert list(source.read(source.names, broken)) == []
-    assert broken == dict.fromkeys(source.names, "is not a regular file, or a link to nothing")
+    assert broken == dict.fromkeys(source.names, "is not a regular file, or is a dangling link")
 
 
 def test_missing_permissions(tmp_path, monkeypatch):  # simulated, as the superuser may read everything

@@ -1,6 +1,6 @@
-"""Size of a checkpoint without the optimizer against that of the parameters: ``python benchmarks/checkpoint_size.py``.
+"""Size of a checkpoint without optimizer, relative to its parameters: ``python benchmarks/checkpoint_size.py``.
 
-Without an argument the paper's model is built; with one, the checkpoint of that name is measured.
+Measures the checkpoint passed as an argument; by default, builds the paper's model.
 """
 
 import os

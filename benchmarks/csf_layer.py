@@ -1,8 +1,8 @@
-"""Time of one Convolutional Sylvester layer against a plain version: ``python benchmarks/csf_layer.py``.
+"""Compare a Convolutional Sylvester layer with a plain implementation: ``python benchmarks/csf_layer.py``.
 
 The plain version has 3x3 masked kernels, four separate heads, the contiguous layout, both vectors of each power
-iteration, and the reflections one after the other. Both compute the same numbers, which is asserted first. A run is one
-forward and backward in train mode; runs alternate in one process, and medians are printed.
+iteration, and the reflections one after the other. An assertion checks that both compute the same numbers. A run
+is one forward and backward pass in train mode; runs alternate in one process. Prints medians.
 """
 
 import argparse
@@ -22,7 +22,7 @@ SHAPE = (12, 16, 16)
 
 
 def unit(x: Tensor) -> Tensor:
-    """x, of norm one."""
+    """x scaled to norm one."""
     return x / torch.linalg.vector_norm(x).clamp(min=1e-12)
 
 
@@ -56,7 +56,7 @@ class PlainConv(nn.Module):
 
 
 class PlainLayer(nn.Module):
-    """The layer as it is written down, with the weights of ``layer``."""
+    """A direct implementation of the layer, with the weights of ``layer``."""
 
     def __init__(self, layer: Any) -> None:
         super().__init__()
@@ -72,7 +72,7 @@ class PlainLayer(nn.Module):
 
     @staticmethod
     def convs(conv: Any) -> list[PlainConv]:
-        """Separate convolutions, with the rows above the center put back."""
+        """Separate convolutions, with the rows above the center restored."""
         above, spectral = (0, 0, conv.weight.shape[2] - 1, 0), conv.spectral_norm
         groups = [F.pad(conv.weight, above), conv.bias, F.pad(conv.mask, above)]
         vectors = spectral.vector.clone().chunk(spectral.groups, dim=1)

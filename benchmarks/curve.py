@@ -1,4 +1,4 @@
-"""Curve of a run: ``python benchmarks/curve.py RUN_FOLDER`` prints a scalar's value at the end of each epoch."""
+"""Print a scalar's value at the end of each epoch of a run: ``python benchmarks/curve.py RUN_FOLDER``."""
 
 import sys
 

@@ -1,7 +1,7 @@
-"""What the graph convolution exponential gains at equal time: ``python benchmarks/equal_time.py --runs RUNS``.
+"""Gain from the graph convolution exponential at equal time: ``python benchmarks/equal_time.py --runs RUNS``.
 
-Reads finished runs of `table 4`. The flow with exponentials is evaluated at its last validation within the CPU time
-that the flow without them trains in all. That is to its disadvantage: its learning rate has not decayed to zero yet.
+Reads finished runs of `table 4`. The flow with exponentials is evaluated at its last validation within the total
+CPU time of the flow without them. This puts it at a disadvantage: its learning rate has not decayed to zero yet.
 """
 
 import argparse
@@ -16,7 +16,7 @@ HEADER = ["data", "seeds", "CPU seconds, %", "gap without", "gap with, equal ste
 
 
 def gaps(runs: list[Run], share: float = 1.0) -> list[float]:
-    """Validation gaps, in nats a node, when a share of the steps is done."""
+    """Validation gaps, in nats per node, after a share of the steps."""
     curves = [run.curve("val/gap") for run in runs]
     return [[gap for step, gap in curve if step + 1 <= share * (curve[-1][0] + 1)][-1] for curve in curves]
 

@@ -1,7 +1,7 @@
 """Cost of the graph convolution exponential in a training step: ``python benchmarks/graphs.py``.
 
-Flows of model/gnf.yaml on complete graphs of MoG-4, MoG-9 and MoG-16 take turns: without the exponential, with its
-closed form, and with its power series. A step is forward, backward and the optimizer's step.
+Flows of model/gnf.yaml on complete graphs of MoG-4, MoG-9 and MoG-16 alternate: without the exponential, with its
+closed form, and with its power series. A step consists of forward, backward and the optimizer step.
 """
 
 import argparse

@@ -1,8 +1,8 @@
 """Draws per second of the importance-weighted likelihood, relative to plain evaluations of the bound.
 
 ``python benchmarks/importance.py [CHECKPOINT]``, by default the reduced Glow of Table 1. The bound is evaluated at
-several batch sizes; the best of them takes turns with the likelihood of a few images at several numbers of draws K,
-with the same number of images times draws at once. Medians of the rates and of the ratios in a round are printed.
+several batch sizes; the best one alternates with the likelihood of a few images for several numbers of draws K, with
+the same number of images times draws at once. Prints medians of the rates and of the ratios within a round.
 """
 
 import statistics

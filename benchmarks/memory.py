@@ -1,8 +1,8 @@
 """Peak memory of a training step in the flows of Table 2: ``python benchmarks/memory.py``.
 
-Memory that grows with depth is what a forward saves for its backward. This counts the bytes of all tensors that
-autograd saves, except parameters, each storage once, at their peak; derivatives within the residual flow's
-log-determinants are included. Printed in MiB and as a multiple of the Convolutional Sylvester Flow's.
+The memory that grows with depth holds the tensors that autograd saves for the backward pass. Prints the peak of their
+bytes, each storage counted once and parameters excluded, including derivatives within the residual flow's
+log-determinants, in MiB and as a multiple of the Convolutional Sylvester Flow's.
 """
 
 import argparse
@@ -14,13 +14,13 @@ from lightning_flows.modules import FlowModule
 
 
 def saved_bytes(module: FlowModule, images: torch.Tensor, *, seed: int) -> int:
-    """Bytes of the distinct storages that the graph of the loss keeps."""
+    """Bytes of the distinct storages that the graph of the loss holds."""
     own = {p.untyped_storage().data_ptr() for p in module.parameters()}
     alive: dict[int, int] = {}
     peak = 0
 
     class Saved:
-        """A saved tensor, counted as long as the graph holds it."""
+        """A saved tensor, counted while the graph holds it."""
 
         def __init__(self, tensor: torch.Tensor) -> None:
             nonlocal peak

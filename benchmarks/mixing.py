@@ -1,11 +1,11 @@
 """Runtime of the four mixing layers of Table 1 relative to 1x1: ``python benchmarks/mixing.py [--runs FOLDER]``.
 
-Four flows with about the same number of parameters take turns in one process, so that a busy machine slows all alike. A
-training step is forward, backward and the optimizer's step; sampling draws a batch of images. Medians over the rounds
-are printed, and the median over rounds of the ratio to 1x1 in the same round.
+Four flows with about the same number of parameters alternate in one process, so that a busy machine slows all equally.
+A training step consists of forward, backward and the optimizer step; sampling draws a batch of images. Prints medians
+over rounds, and the median over rounds of the ratio to 1x1 in the same round.
 
 ``--size reduced`` is the size of ``table 1 --fit``; ``--size full`` has the paper's dense nets and two steps per level.
-``--runs`` takes trained weights from runs of ``table 1 --fit``.
+``--runs`` loads trained weights from runs of ``table 1 --fit``.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from lightning_flows.transforms.image.mixing import MIXINGS
 
 
 def moved(kind: str, size: str) -> FlowModule:
-    """A flow whose parameters are moved from their start, so that nothing is the identity."""
+    """A flow with perturbed parameters, so that no layer is the identity."""
     growth = {"net": {"growth": GROWTH[kind]}} if size == "reduced" else {}
     overlay = growth or {"steps_per_level": 2}
     configs = [f"table1/{kind}.yaml", *(REDUCED if growth else [])]

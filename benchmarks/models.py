@@ -9,11 +9,11 @@ from lightning_flows.modules.checkpoint import load_component
 
 SHAPE = (3, 32, 32)
 REDUCED = ["size/cpu_glow.yaml"]
-"""What reduces the flows of Table 1 to two CPU cores."""
+"""Options that reduce the flows of Table 1 for two CPU cores."""
 
 
 def build(*configs: str, event_shape: Sequence[int] = SHAPE, dequantization: Any = None, **flow: Any) -> FlowModule:
-    """The module of stacked configs; further arguments override those of its dequantization and its flow."""
+    """Build the module of stacked configs; further arguments override those of its dequantization and flow."""
     record = load_configs(*configs)["model"]
     arguments = record["init_args"]
     arguments["event_shape"] = list(event_shape)

@@ -1,7 +1,7 @@
-"""Cost of the callbacks that watch training: ``python benchmarks/monitoring.py`` prints their share of the time.
+"""Cost of the callbacks that monitor training: ``python benchmarks/monitoring.py`` prints their share of the time.
 
-The demo's flow takes 40 steps of 32 random images, everything logged in each step, then validates one batch. Time in
-the callbacks' hooks, as Lightning's profiler measures it within the same run, is divided by that of the steps.
+The demo's flow takes 40 steps of 32 random images, logging everything in each step, then validates one batch. The time
+in the callbacks' hooks, measured by Lightning's profiler in the same run, is divided by that of the steps.
 """
 
 import statistics

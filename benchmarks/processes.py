@@ -1,9 +1,9 @@
-"""Training images per second on several processes, with data loading, and the share of a step that loading takes.
+"""Training images per second on several processes, and the share of a step that data loading takes.
 
 Usage: python benchmarks/processes.py [--devices 1 2 4] [--steps 12] [--batch_size 64] [--repeats 3]
 
-The flow of csf_small.yaml on images of 3x32x32, augmented, in memory; batch_size is that of all processes together.
-Each run is a process of its own, in turn; medians over repeats. A step is timed from the end of the last one.
+The flow of csf_small.yaml on augmented 3x32x32 images in memory; batch_size is the total over all processes. Each run
+is a separate process, one at a time; medians over repeats. A step is timed from the end of the previous one.
 """
 
 import argparse
@@ -39,7 +39,7 @@ class Noise(ImageDataModule):
 
 
 class Clock(Callback):
-    """Times steps, and within them what comes before the model gets its batch."""
+    """Times steps, and the time within them until the model receives its batch."""
 
     def __init__(self) -> None:
         self.steps: list[float] = []
@@ -86,7 +86,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=12)
     parser.add_argument("--batch_size", type=int, default=64)
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--train", type=int, default=0, help="train once on so many processes: what this starts")
+    parser.add_argument("--train", type=int, default=0, help="used internally: train once on this many processes")
     options = parser.parse_args()
     if options.train:
         train(options.train, options.batch_size, options.steps)

@@ -1,7 +1,7 @@
-"""Time and size of a report: ``python benchmarks/report.py`` writes 30 runs into a temporary folder, then their report.
+"""Time and size of a report: ``python benchmarks/report.py`` writes 30 runs to a temporary folder, then their report.
 
-Each run has 1,000 logged steps of twelve curves, 50 validations, and ten grids of 64 images of noise, in its event
-file and as PNG: noise compresses worst.
+Each run has 1,000 logged steps of twelve curves, 50 validations, and ten grids of 64 images of noise, which compresses
+worst, in its event file and as PNG.
 """
 
 import json

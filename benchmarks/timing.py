@@ -1,4 +1,4 @@
-"""Functions that take turns in one process, so that a busy machine slows all alike."""
+"""Time functions alternately in one process, so that a busy machine slows all equally."""
 
 import statistics
 import time
@@ -11,14 +11,14 @@ from lightning_flows.modules import FlowModule
 
 
 def train_step(module: FlowModule, optimizer: torch.optim.Optimizer, x: torch.Tensor) -> None:
-    """Forward, backward and the optimizer's step."""
+    """Forward, backward and the optimizer step."""
     optimizer.zero_grad()
     (-module(x)).mean().backward()
     optimizer.step()
 
 
 def compare(title: str, functions: Mapping[Any, Callable[[], object]], repeats: int) -> None:
-    """Time functions in turns; print medians and ratios to the first."""
+    """Time functions alternately; print medians and ratios to the first."""
     for function in functions.values():
         function()
     rounds = []

@@ -1,6 +1,6 @@
 """Normalizing flows with convolution exponentials and generalized Sylvester transforms, in PyTorch and Lightning.
 
-What is used most is imported from here, and loaded when it is first used:
+The most common names are exported here, and loaded on first use:
 
 >>> import lightning_flows
 >>> lightning_flows.ResidualFlow.__module__

@@ -9,10 +9,10 @@ from lightning_flows.training.signals import ENDING, end_at_once
 for number in ENDING:  # the imports below take seconds
     signal.signal(number, end_at_once)
 
-# torch's C++ parts print a stack trace where a process only learns that another one ended; read when torch is imported
+# torch's C++ code prints a stack trace when another process exits; this variable is read when torch is imported
 os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
 
-# `python -m` searches the working directory first, where a file torch.py or yaml.py would shadow an installed package
+# `python -m` searches the working directory first, where a torch.py or yaml.py would shadow an installed package
 if sys.path and sys.path[0] in ("", os.getcwd()):
     sys.path.append(sys.path.pop(0))
 

@@ -13,7 +13,7 @@ class ShapeError(FlowsError, ValueError):
 
 
 class InputTypeError(FlowsError, TypeError):
-    """A value of the wrong type, such as a tensor of integers where reals are needed."""
+    """A value of the wrong type, such as an integer tensor instead of a floating-point one."""
 
 
 class UsageError(FlowsError, ValueError):
@@ -29,7 +29,7 @@ class DataError(FlowsError, ValueError):
 
 
 class CheckpointError(FlowsError, ValueError):
-    """A checkpoint that is truncated, unsafe, or of another model."""
+    """A checkpoint that is truncated, unsafe, or from another model."""
 
 
 class RefusedImportError(FlowsError, ImportError):
@@ -41,11 +41,11 @@ class OutputError(FlowsError, OSError):
 
 
 class RankError(FlowsError, RuntimeError):
-    """Processes of one training that hold different models."""
+    """Processes of one run that hold different models."""
 
 
 class ConvergenceError(FlowsError, ArithmeticError):
-    """An iterative inverse that did not reach its tolerance; ``residual`` is what it reached."""
+    """An iterative inverse that did not reach its tolerance; ``residual`` is the value reached."""
 
     def __init__(self, message: str, residual: float) -> None:
         super().__init__(message)

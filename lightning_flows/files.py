@@ -1,4 +1,4 @@
-"""Atomic file writes: nothing is lost, and no partial file is left behind."""
+"""Atomic file writes: no data is lost, and no partial file is left behind."""
 
 import fcntl
 import io
@@ -22,11 +22,11 @@ ADVICE = f"free some space or make its folder writable, then {AGAIN}"
 def check_new_file(path: Path, *, overwrite: bool = False) -> None:
     """Create the folder of a file to write.
 
-    Raises: OutputError if it cannot be created, or if the file exists and is not to be replaced.
+    Raises: OutputError if it cannot be created, or if the file exists and ``overwrite`` is False.
     """
     check_writable(path.parent)
     try:
-        os.lstat(path)  # a dangling link exists, too
+        os.lstat(path)  # a dangling link exists as well
     except FileNotFoundError:
         return
     except (OSError, ValueError) as error:  # such as a name that is too long or contains NUL
@@ -38,20 +38,20 @@ def check_new_file(path: Path, *, overwrite: bool = False) -> None:
 
 
 def check_writable(folder: Path) -> None:
-    """Create a folder and try to write into it. Raises: OutputError with the reason if that fails."""
+    """Create a folder and try to write to it. Raises: OutputError with the reason if that fails."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):  # a unique name: several processes may try at once
             pass
     except (OSError, ValueError) as error:
-        raise OutputError(f"{folder} is not a folder to write to ({_reason(error)}): choose another") from error
+        raise OutputError(f"{folder} is not a writable folder ({_reason(error)}): choose another") from error
 
 
 def folder_inside(folder: Path, name: str) -> Path:
     """Create the folder ``name`` inside another. Raises: OutputError if it is a link, which may lead outside."""
     path = folder / name
     if path.is_symlink():
-        raise OutputError(f"{path} is a link and is not followed: move it away")
+        raise OutputError(f"{path} is a link, which is not followed: move it")
     check_writable(path)
     return path
 
@@ -78,8 +78,8 @@ def created_together(paths: Sequence[Path], *, overwrite: bool = False) -> Itera
 
     Args:
         paths: files to write.
-        overwrite: replace existing files; of a link, the link is replaced and its target left untouched. Otherwise
-            none is replaced, even if it appears in the meantime.
+        overwrite: replace existing files; a link is replaced, and its target left untouched. Otherwise no file is
+            replaced, even if it appears in the meantime.
 
     Raises: OutputError if a file exists, or with the reason if they cannot be written.
     """
@@ -101,7 +101,7 @@ def created_together(paths: Sequence[Path], *, overwrite: bool = False) -> Itera
 def appended_line(path: Path, text: str) -> None:
     """Append a line to a file, which is created if needed: atomically, even with concurrent writers.
 
-    An unfinished last line, left by an earlier process, is terminated first.
+    An incomplete last line, left by an earlier process, is terminated first.
 
     Raises: OutputError with the reason if that fails, or if ``path`` is a link or not a regular file.
     """
@@ -111,7 +111,7 @@ def appended_line(path: Path, text: str) -> None:
         raise OutputError(f"{path} cannot be appended to ({_reason(error)})") from error
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise OutputError(f"{path} is not a regular file: move it away")
+            raise OutputError(f"{path} is not a regular file: move it")
         _lock(descriptor)
         size = os.fstat(descriptor).st_size
         unfinished = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
@@ -132,7 +132,7 @@ def appended_line(path: Path, text: str) -> None:
 
 
 class _File(io.FileIO):
-    """A file that remembers a write error: a library that closes an incomplete file may raise its own after it."""
+    """A file that remembers a write error: a library that closes the incomplete file may raise another one."""
 
     error: OSError | None = None
 
@@ -146,7 +146,7 @@ class _File(io.FileIO):
 
 @contextmanager
 def _parts(paths: Sequence[Path]) -> Iterator[list[tuple[BinaryIO, str]]]:
-    """Temporary files next to ``paths``, with their names; none of them is left behind."""
+    """Open temporary files next to ``paths``, and remove them at the end; yields files and names."""
     parts: list[tuple[BinaryIO, str]] = []
     try:
         for path in paths:
@@ -170,7 +170,7 @@ def _parts(paths: Sequence[Path]) -> Iterator[list[tuple[BinaryIO, str]]]:
 
 
 def _open_part(path: Path) -> tuple[BinaryIO, str]:
-    """A new hidden file next to ``path``, locked while this process has it open."""
+    """Open a new hidden file next to ``path``, locked while this process has it open."""
     while True:
         part = os.path.join(path.parent, f"{_prefix(path)}{secrets.token_hex(4)}.part")
         file = io.BufferedWriter(_File(part, "xb"))
@@ -181,7 +181,7 @@ def _open_part(path: Path) -> tuple[BinaryIO, str]:
 
 
 def _remove_leftovers(path: Path) -> None:
-    """Remove files that dead writers of ``path`` left behind: nobody holds a lock on them."""
+    """Remove files that killed writers of ``path`` left behind: those that no process has locked."""
     prefix = _prefix(path)
     with suppress(OSError):
         for name in [each for each in os.listdir(path.parent) if each.startswith(prefix) and each.endswith(".part")]:

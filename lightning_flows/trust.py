@@ -1,4 +1,4 @@
-"""What a config may import: installed packages and the user's own modules, but nothing from a run folder.
+"""Control what a config may import: installed packages and the user's own modules, but nothing from a run folder.
 
 While a config is parsed and its classes are instantiated, :func:`vetted_imports` checks the file of every module before
 it is executed. See ``docs/security.md`` for what is trusted.
@@ -27,7 +27,7 @@ DOTTED = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)+")
 
 
 def is_run_folder(folder: Path, marks: Sequence[str] = (*RUN_FILES, "checkpoints")) -> bool:
-    """Whether a folder contains one of the files that a run writes."""
+    """Whether a folder contains a file that a run writes."""
     try:
         if any((folder / name).exists() for name in marks):
             return True
@@ -37,7 +37,7 @@ def is_run_folder(folder: Path, marks: Sequence[str] = (*RUN_FILES, "checkpoints
 
 
 def named_modules(args: Sequence[str]) -> set[str]:
-    """Modules of the class paths named on the command line itself, by any of its options; configs are ignored.
+    """Return the modules of class paths on the command line itself, in any option; configs are ignored.
 
     >>> sorted(named_modules(["fit", "--config=a.b.C", "--model=x.y.Flow", "--trainer.callbacks+", "z.Callback"]))
     ['x.y', 'z']
@@ -74,8 +74,8 @@ class VettingFinder(MetaPathFinder):
     def __init__(self, args: Sequence[str]) -> None:
         self.permitted = named_modules(args)
         self.refused: str | None = None
-        """What to tell the user, once something was refused; parsers reword the error."""
-        self._depth = 0  # of the user's modules in execution, which may import anything
+        """Message for the user once a module was refused, since parsers reword the error."""
+        self._depth = 0  # number of the user's modules in execution, which may import anything
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
@@ -94,8 +94,8 @@ class VettingFinder(MetaPathFinder):
         above = any(name.startswith(f"{fullname}.") for name in self.permitted)  # packages that contain one
         if not (below or above) and (reason := _reason(fullname, file)):
             self.refused = (
-                f"{fullname} is not imported: its file {_short(file)} is in {reason}. If you trust it, name its class "
-                "on the command line (--model, --data, --trainer.callbacks+=…), or keep it in a package, a folder with "
+                f"{fullname} is not imported: its file {_short(file)} is in {reason}. If you trust it, pass its class "
+                "on the command line (--model, --data, --trainer.callbacks+=…), or move it to a package, a folder with "
                 "__init__.py, outside of runs"
             )
             raise RefusedImportError(self.refused, name=fullname)
@@ -118,7 +118,7 @@ class VettingFinder(MetaPathFinder):
 
 
 def _reason(fullname: str, file: Path) -> str | None:
-    """Why one of the user's modules may not be imported; None if it may."""
+    """Return why one of the user's modules may not be imported; None if it may."""
     levels = fullname.count(".") + 1 + (file.stem == "__init__")  # up to its entry of sys.path
     for each in {file, file.resolve()}:
         for i, folder in enumerate(each.parents):
@@ -141,7 +141,7 @@ def _installed() -> set[Path]:
 
 
 def _class_paths(value: str) -> list[str]:
-    """Dotted paths in a value: the value itself, or its strings if it is JSON or YAML; none for a file name."""
+    """Return the dotted paths in a value: itself, or its strings if it is JSON or YAML; none for a file name."""
     if DOTTED.fullmatch(value):
         return [] if os.path.isfile(value) else [value]
     return DOTTED.findall(value) if value.lstrip().startswith(("{", "[", '"')) else []

@@ -73,9 +73,9 @@ def test_names_that_no_file_can_have(name: str, tmp_path: Path) -> None:
 
 def test_file_in_the_way(tmp_path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(OutputError, match="is not a folder to write to"):
+    with pytest.raises(OutputError, match="is not a writable folder"):
         check_writable(tmp_path / "file/folder")
-    with pytest.raises(OutputError, match="is not a folder to write to"):
+    with pytest.raises(OutputError, match="is not a writable folder"):
         check_new_file(tmp_path / "file/folder/a.csv")
 
 

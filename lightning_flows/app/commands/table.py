@@ -50,5 +50,5 @@ def table(
         Trainings(Path(runs), chosen, overlays=overlays, images=images, jobs=jobs).run(
             SEEDS if seeds is None else seeds
         )
-    found = find_runs(runs, tell=lambda text: print(f"skipped: {one_line(text)}", file=sys.stderr))
+    found = find_runs(runs, report=lambda text: print(f"skipped: {one_line(text)}", file=sys.stderr))
     print(plain(TABLES[number](found).markdown()))

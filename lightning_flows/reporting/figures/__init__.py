@@ -1,4 +1,4 @@
-"""Figures, each in two steps: a function from a model or numbers to data, and one from data to a matplotlib figure.
+"""Figures, each in two steps: one function computes data, another one draws a matplotlib figure from it.
 
-Nothing here needs a screen or pyplot.
+No display or pyplot is needed.
 """

@@ -13,7 +13,7 @@ from lightning_flows.functional.streams import stream
 from lightning_flows.reporting.figures.style import draw_map
 
 KERNEL = ((0.1, 0.3, -0.2), (0.4, 0.5, 0.0), (-0.3, 0.2, -0.1))
-"""The kernel m of figures 1 and 2; the paper does not give the values of its own."""
+"""The kernel m of figures 1 and 2; the paper does not list its values."""
 EDGE_FILTER = ((0.6, 0.0, -0.6),)
 """The filter of figure 3."""
 
@@ -29,7 +29,7 @@ class EquivalentMatrices(NamedTuple):
 
 
 class FeatureMaps(NamedTuple):
-    """The terms m ⋆ⁱ x / i! and their sum z, ``(T + 2, H, W)``; and of the inverse, (−m) ⋆ⁱ z / i! and their sum x."""
+    """The terms m ⋆ⁱ x / i! and their sum z, ``(T + 2, H, W)``; for the inverse, (−m) ⋆ⁱ z / i! and their sum x."""
 
     forward: Tensor
     inverse: Tensor
@@ -43,7 +43,7 @@ def equivalent_matrices(size: int = 5, seed: int = 0) -> EquivalentMatrices:
 
     Args:
         size: height and width of the signal.
-        seed: of the signal, uniform on [−1, 1].
+        seed: seed of the signal, which is uniform on [−1, 1].
     Source: section 2.2 and equation 4 of the paper.
     """
     kernel = torch.tensor(KERNEL, dtype=torch.float64)
@@ -55,7 +55,7 @@ def equivalent_matrices(size: int = 5, seed: int = 0) -> EquivalentMatrices:
 
 
 def feature_maps(image: Tensor, num_terms: int = 5) -> FeatureMaps:
-    """The maps of both directions for a gray image ``(H, W)``, terms up to T = ``num_terms``; the sums are of all."""
+    """The maps of both directions for a grayscale image ``(H, W)``: terms up to T = ``num_terms``, and full sums."""
     kernel, x = torch.tensor(EDGE_FILTER, dtype=torch.float64), image.double()[None, None]
     z = _exponential(kernel, x)
     forward = [*_terms(kernel, x, num_terms), z]
@@ -64,7 +64,7 @@ def feature_maps(image: Tensor, num_terms: int = 5) -> FeatureMaps:
 
 
 def exponential_matrix_figure(data: EquivalentMatrices) -> Figure:
-    """Figure 1: M and exp(M), each on a color scale of its own."""
+    """Figure 1: M and exp(M), each with its own color scale."""
     figure = Figure(figsize=(9, 4.2), layout="constrained")
     trace = float(data.matrix.trace())
     titles = "$M$, equivalent to a convolution", rf"$\exp(M)$,  log det = tr $M$ = {trace:.1f} nats"
@@ -77,11 +77,11 @@ def exponential_matrix_figure(data: EquivalentMatrices) -> Figure:
 
 
 def convolution_matrix_figure(data: EquivalentMatrices) -> Figure:
-    """Figure 2: a convolution of a signal, and the same as a product of a matrix and a vector."""
+    """Figure 2: a convolution of a signal, and the same as the product of a matrix and a vector."""
     figure = Figure(figsize=(11, 3.3), layout="constrained")
     axes = figure.subplots()
     limit = max(float(values.abs().max()) for values in (data.kernel, data.signal, data.convolved))
-    size, place = len(data.matrix), 0.0  # all in the units of one entry of the matrix
+    size, place = len(data.matrix), 0.0  # in units of a matrix entry
     vector = data.signal.reshape(-1, 1)
     maps = [
         (data.kernel, 3.0, "$m$", r"$\star$"), (data.signal, 3.0, "$x$", "="),
@@ -103,7 +103,7 @@ def convolution_matrix_figure(data: EquivalentMatrices) -> Figure:
 
 
 def feature_maps_figure(data: FeatureMaps) -> Figure:
-    """Figure 3: forward, z = m ⋆ₑ x, above the inverse, x = (−m) ⋆ₑ z; each map on a gray scale of its own."""
+    """Figure 3: forward, z = m ⋆ₑ x, above the inverse, x = (−m) ⋆ₑ z; each map with its own gray scale."""
     columns = len(data.forward)
     figure = Figure(figsize=(1.6 * columns, 4.1), layout="constrained")
     rows = zip(figure.subplots(2, columns), data, (("m", "x", "z"), ("(-m)", "z", "x")), strict=True)

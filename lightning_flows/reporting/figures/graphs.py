@@ -1,4 +1,4 @@
-"""Graphs in the plane: where nodes lie, and what density a flow gives to a node."""
+"""Graphs in the plane: locations of nodes, and the density that a flow assigns to a node."""
 
 from collections.abc import Callable
 
@@ -8,12 +8,12 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 GRID = 64
-"""Points a side at which a density is drawn."""
+"""Points per side of the grid on which a density is drawn."""
 LABELS = {"xlabel": "first feature", "ylabel": "second feature"}
 
 
 def graph_figure(data: Tensor, samples: Tensor, log_prob: Callable[[Tensor], Tensor]) -> Figure:
-    """Nodes of data and of samples, and the learned density of one node of a graph, given its other nodes.
+    """Nodes of data and of samples, and the learned density of one node of a graph given the others.
 
     Shapes: data, samples ``(B, N, 2)``; ``log_prob`` maps such graphs to ``(B,)``, in nats.
     """
@@ -36,9 +36,9 @@ def graph_figure(data: Tensor, samples: Tensor, log_prob: Callable[[Tensor], Ten
 def node_density(
     graph: Tensor, log_prob: Callable[[Tensor], Tensor], xlim: tuple[float, float], ylim: tuple[float, float]
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Unnormalized log-density of the first node over a grid, the others of ``graph`` ``(N, 2)`` where they are.
+    """Unnormalized log-density of the first node of ``graph`` ``(N, 2)`` over a grid, given the other nodes.
 
-    Returns the grid's x and y, ``(G,)`` each, and the values ``(G, G)``, rows by y.
+    Returns the grid's x and y, each ``(G,)``, and the values ``(G, G)``, one row per y.
     """
     x, y = torch.linspace(*xlim, GRID), torch.linspace(*ylim, GRID)
     points = torch.cartesian_prod(y, x).flip(1)
@@ -57,7 +57,7 @@ def _scatter(axes: Axes, graphs: Tensor, title: str) -> None:
 
 
 def _limits(graphs: Tensor) -> dict[str, tuple[float, float]]:
-    """A square around almost all nodes, whatever a few of them do."""
+    """A square that contains almost all nodes, regardless of outliers."""
     nodes = graphs.flatten(0, 1)
     nodes = nodes[torch.isfinite(nodes).all(1)]
     if not len(nodes):

@@ -1,4 +1,4 @@
-"""Images of a trained flow: samples, the way between two images, and samples beside what they may be copies of."""
+"""Images from a trained flow: samples, interpolations, and samples with their nearest training images."""
 
 import math
 from collections.abc import Callable, Iterable
@@ -26,20 +26,20 @@ class Neighbors(NamedTuple):
 def interpolate(
     module: FlowModule, first: Batch, second: Batch, num_steps: int = 9, progress: Callable[[Any], Iterable[Any]] = iter
 ) -> Tensor:
-    r"""Images on the way from one to another through the latent space, both ends included.
+    r"""Interpolate between images in the latent space, endpoints included.
 
     .. math:: x_t = f^{-1}\big(\cos(\tfrac{\pi t}{2})\, f(x_0) + \sin(\tfrac{\pi t}{2})\, f(x_1)\big),
               \qquad 0 \le t \le 1
 
-    Latents are standardized by their prior. If they are independent and standard normal, so is each point of the way;
-    on the straight line the middle would be too short. Images are dequantized by u = ½ and all is computed in float64,
-    so the ends are the images themselves. ``progress`` wraps the steps, as tqdm does.
+    Latents are standardized by their prior. If they are independent and standard normal, so is each point of this path;
+    the midpoint of a straight line would have too small a norm. Images are dequantized with u = ½, and everything is
+    computed in float64, so the endpoints equal the images. ``progress`` wraps the steps, as tqdm does.
 
     Shapes: batches of N images each, to uint8 ``(N, num_steps, C, H, W)``. Raises: ShapeError if the sizes differ.
     """
     sizes = module.batch_size_of(first), module.batch_size_of(second)
     if sizes[0] != sizes[1]:
-        raise ShapeError(f"expected two batches of one size; got {sizes[0]} and {sizes[1]} images")
+        raise ShapeError(f"expected two batches of equal size; got {sizes[0]} and {sizes[1]} images")
     ends = [module.encode(batch, dtype=torch.float64) for batch in (first, second)]
     zeros, ones = (module.standardize([torch.full_like(z, value) for z in ends[0]]) for value in (0.0, 1.0))
     means = [zero / (zero - one) for zero, one in zip(zeros, ones, strict=True)]  # standardizing is affine
@@ -53,11 +53,11 @@ def interpolate(
 
 
 def nearest_images(samples: Tensor, images: Tensor, num: int = 5) -> Neighbors:
-    r"""The images nearest to each sample, by the root mean square of the differences, in pixel levels.
+    r"""Find the images nearest to each sample, by the root mean square difference in pixel levels.
 
     .. math:: d(x, y) = \sqrt{\tfrac1D \textstyle\sum_i (x_i - y_i)^2}
 
-    Shapes: samples uint8 ``(N, C, H, W)``, images uint8 ``(M, C, H, W)`` with M of at least ``num``.
+    Shapes: samples uint8 ``(N, C, H, W)``, images uint8 ``(M, C, H, W)`` with M ≥ ``num``.
     """
     x, y = samples.flatten(1).float(), images.flatten(1).float()
     distances = torch.cdist(x, y, compute_mode="donot_use_mm_for_euclid_dist") / math.sqrt(x.shape[1])
@@ -66,7 +66,7 @@ def nearest_images(samples: Tensor, images: Tensor, num: int = 5) -> Neighbors:
 
 
 def samples_figure(images: Tensor) -> Figure:
-    """Samples uint8 ``(N, C, H, W)`` in a square."""
+    """Samples uint8 ``(N, C, H, W)`` in a square grid."""
     columns = max(1, math.ceil(len(images) ** 0.5))
     figure, axes = _figure(columns, math.ceil(len(images) / columns))
     draw_tiles(axes, images, columns=columns)

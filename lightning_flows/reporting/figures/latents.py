@@ -13,7 +13,7 @@ LIMIT, NUM_BINS = 4.0, 80
 
 
 def latents_figure(levels: Sequence[Tensor]) -> Figure:
-    """Density of the values ``(num,)`` of each level's latents over that of the standard normal."""
+    """Density of each level's latents ``(num,)``, with that of the standard normal distribution."""
     figure = Figure(figsize=(5, 3.6), layout="constrained")
     axes = figure.subplots()
     edges = torch.linspace(-LIMIT, LIMIT, NUM_BINS + 1)

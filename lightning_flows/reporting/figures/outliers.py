@@ -27,7 +27,7 @@ class ImageBits(NamedTuple):
 
 
 class Outliers(NamedTuple):
-    """Images of the data, sets of others by name, and the mean bits per dimension of training images."""
+    """Images of the data, other sets by name, and the mean bits per dimension of training images."""
 
     inliers: ImageBits
     outliers: dict[str, ImageBits]
@@ -39,18 +39,18 @@ SCORES: dict[str, Callable[[ImageBits, float], Tensor]] = {
     "typicality": lambda bits, typical: (bits.flow - typical).abs(),
     "bpd − PNG": lambda bits, typical: bits.flow - bits.png,
 }
-r"""What is large for outliers, of each image x, in bits per dimension.
+r"""Scores of each image x that should be higher for outliers, in bits per dimension.
 
 bpd(x) itself; the distance from the typical set, :math:`|\text{bpd}(x) - \text{mean}_{train}\,\text{bpd}|` (Nalisnick
-et al., 2019, for one image); and :math:`\text{bpd}(x) - \text{PNG}(x)`, which takes off what an image's complexity
-alone explains (Serrà et al., 2020).
+et al., 2019, for one image); and :math:`\text{bpd}(x) - \text{PNG}(x)`, which subtracts what the complexity of
+the image explains (Serrà et al., 2020).
 """
 
 
 def image_bits(
     model: DequantizedFlow, images: Tensor, *, num_draws: int = 1, batch_size: int = 64, seed: int = 0
 ) -> ImageBits:
-    """Bits per dimension of images uint8 ``(N, C, H, W)``; the noise of each follows from its place and the seed."""
+    """Bits per dimension of images uint8 ``(N, C, H, W)``; the noise of each depends on its index and the seed."""
     device = model.flow.device
     log_likelihood = []
     for start in range(0, len(images), batch_size):
@@ -72,7 +72,7 @@ def auroc(inliers: Tensor, outliers: Tensor) -> float:
 
 
 def roc(inliers: Tensor, outliers: Tensor) -> tuple[Tensor, Tensor]:
-    """Shares of inliers and of outliers with a score above a threshold, from the highest threshold to the lowest."""
+    """Shares of inliers and outliers with scores above each threshold, from the highest threshold to the lowest."""
     false, true, _ = binary_roc(*_ranks(inliers, outliers))
     return false, true
 
@@ -86,7 +86,7 @@ def outlier_table(data: Outliers) -> Table:
 
 
 def outliers_figure(data: Outliers) -> Figure:
-    """A histogram of bits per dimension, and the ROC curves of each score."""
+    """A histogram of bits per dimension, and ROC curves of each score."""
     figure = Figure(figsize=(9.5, 9.5), layout="constrained")
     histogram, *panels = figure.subplots(2, 2).flat
     _draw_histogram(histogram, data)
@@ -96,7 +96,7 @@ def outliers_figure(data: Outliers) -> Figure:
             axes.plot(*roc(*scores), linewidth=2, label=f"{outlier}: {auroc(*scores):.3f}", **line(i))
         axes.plot([0, 1], [0, 1], color="gray", linewidth=0.8, label="chance: 0.500")
         axes.set(title=f"ROC by {name}", xlabel="false positive rate", ylabel="true positive rate", box_aspect=1)
-        axes.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03))  # curves of a perfect score lie on the border
+        axes.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03))  # curves of a perfect score run along the border
         axes.grid(alpha=0.3)
         axes.legend(title="AUROC", fontsize="small", loc="lower right")
     return figure
@@ -106,7 +106,7 @@ def _draw_histogram(axes: Axes, data: Outliers) -> None:
     sets = {"in distribution": data.inliers, **data.outliers}
     values = torch.cat([bits.flow for bits in sets.values()])
     low, high = (math.log10(max(0.1, float(value))) for value in (values.min(), values.max()))
-    bins = torch.logspace(low, high, 61).tolist()  # outliers may be several times as unlikely
+    bins = torch.logspace(low, high, 61).tolist()  # outliers may be several times less likely
     for i, (name, bits) in enumerate(sets.items()):
         shares = torch.full_like(bits.flow, 1 / len(bits.flow))
         axes.hist(bits.flow, bins, weights=shares, color=line(i)["color"], alpha=0.35)
@@ -130,7 +130,7 @@ def _means(bits: ImageBits) -> tuple[str, str, str]:
 
 
 def _ranks(inliers: Tensor, outliers: Tensor) -> tuple[Tensor, Tensor]:
-    """Scores as ranks in [0, 1], for torchmetrics puts others through a sigmoid, which makes large ones equal."""
+    """Scores as ranks in [0, 1]: torchmetrics applies a sigmoid to others, which makes large ones equal."""
     ranks = torch.cat([inliers, outliers]).unique(return_inverse=True)[1].double()
     labels = torch.cat([torch.zeros(len(inliers)), torch.ones(len(outliers))]).long()
     return ranks / ranks.max().clamp(min=1), labels

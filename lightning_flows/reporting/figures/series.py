@@ -17,13 +17,13 @@ from lightning_flows.functional.streams import stream
 from lightning_flows.reporting.figures.style import line
 
 NORMS = (0.5, 0.9, 2.0, 4.0)
-"""Norms of the kernels of figure 4, the paper's 0.9 among them."""
+"""Norms of the kernels of figure 4, including the paper's 0.9."""
 
 
 class SeriesTerms(NamedTuple):
     """Bounds b on the norms of K convolutions ``(K,)``, and the largest and mean relative size of term i ``(K, T+1)``.
 
-    Sizes are ‖Mⁱx‖₂/(i! ‖x‖₂), the largest and the mean of them over inputs x; float64.
+    The size is ‖Mⁱx‖₂/(i! ‖x‖₂); its maximum and mean are over inputs x, in float64.
     """
 
     norms: Tensor
@@ -56,8 +56,8 @@ def series_terms(
         kernels: m, ``(C, C, h, w)`` with odd h and w.
         size: height and width of the inputs.
         num_terms: T.
-        num_inputs: normal inputs over which sizes are measured.
-        seed: of the inputs.
+        num_inputs: number of normal inputs over which sizes are averaged.
+        seed: seed of the inputs.
     Source: section 3 of the paper; b is :func:`conv_norm_bound`.
     """
     norms, largest, mean = [], [], []
@@ -75,7 +75,7 @@ def series_terms(
 
 
 def series_terms_figure(data: SeriesTerms) -> Figure:
-    """Bounds as lines, measured means as points; of more than four convolutions a color bar shows b."""
+    """Bounds as lines, measured means as points; a color bar shows b if there are more than four convolutions."""
     figure = Figure(figsize=(6.4, 4.4), layout="constrained")
     axes = figure.subplots()
     few, scale = len(data.norms) <= 4, Normalize(float(data.norms.min()), float(data.norms.max()))

@@ -1,4 +1,4 @@
-"""What all figures share: lines that differ for color-blind eyes and in gray, maps of values, and tiles of images."""
+"""Shared style: lines distinguishable with color blindness and in grayscale, maps of values, tiles of images."""
 
 from typing import Any
 
@@ -9,11 +9,11 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-"""Hues of Okabe and Ito, 2008."""
+"""Colors of Okabe and Ito, 2008."""
 DASHES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1)))
 """A dash pattern for each color."""
 FRAME, WHITE, GAP = 160, 255, 2
-"""Gray of the frame of an image, which is one pixel wide, and the white pixels between two frames."""
+"""Gray level of the one-pixel frame of an image, and white pixels between frames."""
 
 
 def line(number: int) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Line charts: where everything is drawn. The template of the page draws it, in the colors of the page."""
+"""Layout of line charts; the template of the page draws them in its colors."""
 
 import math
 from collections.abc import Sequence
@@ -8,13 +8,13 @@ WIDTH, HEIGHT, LEFT, TOP, RIGHT, BOTTOM = 460, 270, 62, 10, 12, 38
 MAX_POINTS, MAX_MARKS = 200, 40
 NUM_COLORS = 8
 LARGEST = 1e30
-"""Values that have a place in a chart are smaller; differences and means of those are finite."""
+"""Limit on the absolute values in a chart, so that differences and means are finite."""
 
 Points = Sequence[tuple[float, float]]
 
 
 class Curve(NamedTuple):
-    """A curve of the data: its name, points (step, value), number of its color, and whether it is noisy."""
+    """A curve: name, points (step, value), number of its color, and whether it is noisy."""
 
     name: str
     points: Points
@@ -31,7 +31,7 @@ class Line(NamedTuple):
 
 
 class Chart(NamedTuple):
-    """A drawn chart: ticks as positions and labels, lines, the class and name of each color, and all of it in words."""
+    """A drawn chart: ticks as positions and labels, lines, class and name of each color, and a text alternative."""
 
     title: str
     y_label: str
@@ -46,7 +46,7 @@ class Chart(NamedTuple):
 
 
 def line_chart(curves: Sequence[Curve], *, title: str, y_label: str, legend: Sequence[str]) -> Chart | None:
-    """A chart of curves by step; None if no point has a finite value.
+    """Lay out a chart of curves by step; None if no value is finite.
 
     Noisy curves are averaged over bins down to 200 points. Values far above the bulk, such as at the start of training,
     extend beyond the top of the frame.
@@ -71,7 +71,7 @@ def line_chart(curves: Sequence[Curve], *, title: str, y_label: str, legend: Seq
         path = "L".join(f"{x_of(x):g} {y_of(y):g}" for x, y in thin_out(curve.points))
         shown = [(x, y) for x, y in thin_out(curve.points, MAX_MARKS) if low <= y <= high]
         marks = [(x_of(x), y_of(y), f"{curve.name}, step {x:.0f}: {y:.4g}") for x, y in shown]
-        few = " few" if len(curve.points) <= 12 else ""  # few enough to be told apart
+        few = " few" if len(curve.points) <= 12 else ""  # few enough to show each point
         return Line(f"{color_class(curve.color)}{' thin' if curve.thin else ''}{few}", f"M{path}", marks)
 
     return Chart(
@@ -84,12 +84,12 @@ def line_chart(curves: Sequence[Curve], *, title: str, y_label: str, legend: Seq
 
 
 def color_class(number: int) -> str:
-    """CSS classes of a color; beyond those of the page, lines are dashed."""
+    """CSS classes of a color; once the colors of the page are used up, lines are dashed."""
     return f"c{number % NUM_COLORS}{' dashed' if number >= NUM_COLORS else ''}"
 
 
 def thin_out(points: Points, most: int = MAX_POINTS) -> list[tuple[float, float]]:
-    """Means over equal bins of neighbors, so that at most ``most`` points are left.
+    """Average over equal bins of neighbors, so that at most ``most`` points remain.
 
     >>> thin_out([(0, 1.0), (1, 3.0), (2, 5.0), (3, 5.0)], most=2)
     [(0.5, 2.0), (2.5, 5.0)]
@@ -111,11 +111,11 @@ def ticks(low: float, high: float, most: int = 5) -> list[float]:
 
 
 def _limits(values: Sequence[float]) -> tuple[float, float]:
-    """Range that shows the bulk; at most twice as far up as 95 % of the values reach."""
+    """Range that shows the bulk of the values: at most twice as high as their 95 % quantile."""
     ordered = sorted(values)
     low, bulk = ordered[0], ordered[int(0.95 * (len(ordered) - 1))]
     high = min(ordered[-1], low + 2 * (bulk - low)) if bulk > low else ordered[-1]
-    margin = max(0.05 * (high - low), 1e-3 * max(abs(low), abs(high)), 1e-12)  # a constant needs a range, too
+    margin = max(0.05 * (high - low), 1e-3 * max(abs(low), abs(high)), 1e-12)  # a constant needs a range as well
     return low - margin, high + margin
 
 

@@ -1,4 +1,4 @@
-"""What the runs of one experiment have in common: results, tables beside the paper's, curves, runtimes."""
+"""Summaries of the runs of one experiment: results, tables next to the paper's, curves, runtimes."""
 
 import math
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from lightning_flows.reporting.tables.table import NONE
 from lightning_flows.reporting.tables.table2 import kinds_of
 
 UNITS = {"bpd": "bits per dimension", "nll": "nats per node"}
-"""What flows of images and of graphs log, and its unit."""
+"""Metrics that image and graph flows log, and their units."""
 RESULTS = ["run", "flow", "dequantization", "data", "test", "NLL", "parameters (M)", "steps", "tested (UTC)"]
 RUNTIMES = [
     "run", "training step (s)", "items per second", "sampling (ms per item)", "peak memory (MiB)", "CPU (s)", "batch",
@@ -24,7 +24,7 @@ GRAPHS = {"GraphCouplingFlow", "GraphNormalizingFlow", "SetAutoregressiveFlow"}
 
 
 def results(runs: Sequence[Run]) -> Table:
-    """Results of tested runs, the best first: bound or likelihood of each unit, parameters, steps, date."""
+    """Results of tested runs, the best one first: bound or likelihood, parameters, steps, date."""
     tested = sorted((run for run in runs if headline(run)), key=lambda run: _headline(run)[::-1])
     rows = [
         [
@@ -35,7 +35,7 @@ def results(runs: Sequence[Run]) -> Table:
         ]
         for run in tested
     ]  # fmt: skip
-    return Table(RESULTS, rows, "The best first. NLL: from importance samples, where the test drew any.")
+    return Table(RESULTS, rows, "Best run first. NLL: from importance samples, if the test drew any.")
 
 
 def runtimes(runs: Sequence[Run]) -> Table:
@@ -54,7 +54,7 @@ def runtimes(runs: Sequence[Run]) -> Table:
 
 
 def table_numbers(runs: Sequence[Run]) -> list[int]:
-    """Tables that runs belong to. Sylvester flows are of Table 3 where an ablation is among them, else of Table 2."""
+    """Tables that runs belong to. Sylvester flows belong to Table 3 if there are ablations, otherwise to Table 2."""
     flows = {run.flow for run in runs}
     ablated = bool(set(kinds_of(runs).values()) & {"no_autoregressive", "no_basis"})
     belongs = {
@@ -67,9 +67,9 @@ def table_numbers(runs: Sequence[Run]) -> list[int]:
 
 
 def tables(runs: Sequence[Run]) -> dict[int, Table]:
-    """Tables of the paper for which there are runs; one that cannot be built has no rows and says why.
+    """Tables of the paper for which there are runs; one that cannot be built has no rows and states the reason.
 
-    Runs of one flow with different settings, such as the demo and another run, are no experiment of the paper.
+    Runs of a single flow with different settings, such as the demo and your own, are not an experiment of the paper.
     """
     tested, found = [run for run in runs if run.test], {}
     for number in table_numbers(tested):
@@ -82,7 +82,7 @@ def tables(runs: Sequence[Run]) -> dict[int, Table]:
 
 
 def validation_charts(runs: Sequence[Run]) -> list[Chart]:
-    """Validation curves of all runs on the same data, one color per label."""
+    """Validation charts, one per dataset, of all runs on it, with one color per label."""
     charts = []
     for unit, name in UNITS.items():
         logged = [run for run in runs if run.curve(f"val/{unit}")]
@@ -95,7 +95,7 @@ def validation_charts(runs: Sequence[Run]) -> list[Chart]:
 
 
 def training_chart(run: Run) -> Chart | None:
-    """Training and validation curve of a run; None if it logged none."""
+    """Chart of a run's training and validation curves; None if it logged none."""
     for unit, name in UNITS.items():
         names = {"training": f"train/{unit}", "validation": f"val/{unit}"}
         curves = [Curve(each, run.curve(tag), i, thin=not i) for i, (each, tag) in enumerate(names.items())]
@@ -106,7 +106,7 @@ def training_chart(run: Run) -> Chart | None:
 
 
 def headline(run: Run) -> str:
-    """The test's bound or likelihood with its unit; empty without one."""
+    """The bound or likelihood of the test with its unit; empty without a test."""
     value, unit = _headline(run)
     return f"{value:.3f} {UNITS[unit]}" if unit else ""
 
@@ -131,5 +131,5 @@ def _number(record: dict[str, Any], key: str, *, scale: float = 1.0, digits: int
 def _date(seconds: float) -> str:
     try:
         return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M}"
-    except (ValueError, OverflowError, OSError):  # beyond the calendar
+    except (ValueError, OverflowError, OSError):  # out of range
         return NONE

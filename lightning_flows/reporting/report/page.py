@@ -1,4 +1,4 @@
-"""The page: everything in one file, nothing that runs, nothing from elsewhere."""
+"""The page: a single file without scripts or external resources."""
 
 import base64
 import io
@@ -21,24 +21,24 @@ from lightning_flows.reporting.tables.runs import CONFIG, TESTS, Run
 
 MAX_SIDE, QUALITY = 640, 70
 MAX_PIXELS = 2**26
-"""Of an image in a run's folder: 67 million."""
+"""Pixel limit of an image in a run's folder: 67 million."""
 
 
 class Report(NamedTuple):
-    """A page, and how many of its runs lack something."""
+    """A page, and the number of incomplete runs."""
 
     html: str
     num_incomplete: int
 
 
 def report_page(runs: Sequence[Run], title: str) -> Report:
-    """HTML about runs: results, tables of the paper, curves, samples, runtimes, configs, and what is missing or broken.
+    """Write HTML about runs: results, the paper's tables, curves, samples, runtimes, configs, missing and broken files.
 
-    Names and configs are text, whatever they contain: the template escapes them, and the page forbids scripts.
+    Names and configs are always text: the template escapes them, and the page forbids scripts.
 
     Args:
         runs: the runs, see :func:`read_runs`.
-        title: of the page.
+        title: title of the page.
     """
     by_experiment: dict[str, list[Run]] = {}
     for run in runs:
@@ -64,7 +64,7 @@ def _template() -> Template:
 
 
 def printable(value: Any) -> Any:
-    r"""Escape what would control a terminal or turn text around, such as names with ``\x1b`` or ``\u202e``."""
+    r"""Escape characters that control a terminal or reverse text, such as ``\x1b`` or ``\u202e``."""
     if not isinstance(value, str) or isinstance(value, Markup) or value.isprintable():
         return value
     return "".join(c if c.isprintable() or c in "\t\n\xa0" else c.encode("unicode_escape").decode() for c in value)
@@ -82,13 +82,13 @@ def _experiment(name: str, runs: Sequence[Run]) -> dict[str, Any]:
 
 
 def _details(run: Run) -> dict[str, Any]:
-    """What the page shows of a run; ``problems`` are sentences on what is missing or broken."""
+    """Contents of the page about a run; ``problems`` are sentences on what is missing or broken."""
     problems, image, config = [run.error] if run.error else [], None, ""
     if not run.error and not run.test:
         tests = run.folder / TESTS
         untested = not tests.exists() or tests.stat().st_size == 0
-        advice = "no test: run `test --ckpt_path RUN/checkpoints/best.ckpt` to have it in a table"
-        problems.append(advice if untested else "its tests are on other data than its training")
+        advice = "not tested: run `test --ckpt_path RUN/checkpoints/best.ckpt` to include it in a table"
+        problems.append(advice if untested else "tested on other data than it was trained on")
     if not run.scalars.curves and not run.scalars.problems:
         problems.append("no curves: there is no event file with scalars")
     problems += run.scalars.problems
@@ -97,7 +97,7 @@ def _details(run: Run) -> dict[str, Any]:
         image = inline(newest, run.folder) if newest else None
     except DataError as error:
         problems.append(str(error))
-    with suppress(DataError):  # which is among the problems already
+    with suppress(DataError):  # already one of the problems
         config = read_text(run.folder / CONFIG, run.folder, MAX_CONFIG)
     return {
         "name": run.name,
@@ -113,7 +113,7 @@ def _details(run: Run) -> dict[str, Any]:
 
 
 class Inlined(NamedTuple):
-    """An image as a ``data:`` address, with its file's name and its size in pixels."""
+    """An image as a ``data:`` URL, with its file name and its size in pixels."""
 
     name: str
     uri: str
@@ -122,9 +122,9 @@ class Inlined(NamedTuple):
 
 
 def inline(path: Path, folder: Path) -> Inlined:
-    """An image of a run for a page, as lossy WebP of at most 640 pixels wide or high: tens of kilobytes.
+    """Convert an image of a run to lossy WebP, at most 640 pixels wide or high, for inlining.
 
-    Only PNG is decoded, regardless of the content: other formats may invoke programs such as Ghostscript. Raises:
+    Only PNG is decoded, regardless of the suffix: other formats may run programs such as Ghostscript. Raises:
     DataError if the file is not a PNG, too large, or a link out of ``folder``.
     """
     content = read_bytes(path, folder, MAX_IMAGE)

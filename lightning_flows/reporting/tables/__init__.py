@@ -7,6 +7,6 @@ from lightning_flows.reporting.tables.table2 import table2, table3
 from lightning_flows.reporting.tables.table4 import table4
 
 TABLES = {1: table1, 2: table2, 3: table3, 4: table4}
-"""Tables by number: each takes runs, of which it uses those of its experiment."""
+"""Tables by number: functions of runs, which select those of their experiment."""
 
 __all__ = ["TABLES", "Run", "Table", "find_runs", "table1", "table2", "table3", "table4"]

@@ -1,4 +1,4 @@
-"""Which runs may stand in one table, and what they were measured on."""
+"""Check that runs are comparable, and describe what they were measured on."""
 
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
@@ -8,7 +8,7 @@ from lightning_flows.errors import DataError
 from lightning_flows.reporting.tables.runs import Run
 
 EVALUATION = {"num_importance_samples", "importance_error", "eval_terms", "eval_probes", "eval_chunk_size"}
-"""Arguments, of the module or the flow, that matter for the test alone: they are taken from its record."""
+"""Arguments of the module or the flow that only affect the test: they are taken from its record."""
 NOT_COMPARED = {"importance_error"}
 PAPER_IMAGES = "Paper: CIFAR-10, four GTX 1080 Ti; compare with its numbers only at its settings."
 
@@ -20,8 +20,8 @@ class DifferError(DataError):
 def check_comparable(runs: Sequence[Run], *, free: Callable[[Run], Collection[str]]) -> None:
     """Raise DifferError unless runs agree in all settings of model, data, training and test that they share.
 
-    The seed and the arguments ``free(run)``, of the module, the flow or the dequantization, may differ; of a component
-    among them, its class.
+    The seed and the arguments ``free(run)``, of the module, the flow or the dequantization, may differ; for a
+    component, its class may differ.
     """
     seen: dict[str, tuple[Any, Path]] = {}
     for run in runs:
@@ -30,7 +30,7 @@ def check_comparable(runs: Sequence[Run], *, free: Callable[[Run], Collection[st
             if other != value:
                 names = ", ".join([*sorted(free(run)), "the seed"])
                 raise DifferError(
-                    f"runs of a table may differ only in {names}; {folder} has {key}: {other}, and {run.folder} "
+                    f"runs of a table may only differ in {names}; {folder} has {key}: {other}, but {run.folder} "
                     f"{value}: keep them in separate folders"
                 )
 
@@ -47,7 +47,7 @@ def _settings(run: Run, free: Collection[str]) -> dict[str, Any]:
 
 
 def _argument(key: str) -> str:
-    """Name of an argument; of the component for its class path.
+    """Name of an argument; for a class path, that of its component.
 
     >>> _argument("model.init_args.flow.class_path"), _argument("model.init_args.flow.init_args.mixing")
     ('flow', 'mixing')
@@ -56,7 +56,7 @@ def _argument(key: str) -> str:
 
 
 def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
-    """Leaves of nested mappings by their dotted path."""
+    """Leaves of nested mappings by dotted path."""
     if not isinstance(value, dict):
         return {prefix: value}
     return {
@@ -65,18 +65,18 @@ def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
 
 
 def newest_by_seed(runs: Sequence[Run]) -> list[Run]:
-    """Of the runs with the same seed the one that was tested last."""
+    """Keep the most recently tested of the runs with the same seed."""
     return list({run.seed: run for run in sorted(runs, key=lambda run: run.test["time"])}.values())
 
 
 def metric(runs: Sequence[Run], name: str) -> list[float]:
-    """Results of runs; empty unless all of them have it."""
+    """A metric of runs; empty unless all of them have it."""
     values = [run.metrics.get(name) for run in runs]
     return [] if None in values else values  # type: ignore[return-value]
 
 
 def runtime(runs: Sequence[Run], name: str, *, scale: float = 1.0) -> list[float]:
-    """An entry of the runtime records, of the runs that have it."""
+    """An entry of the runtime records, for runs that have it."""
     return [scale * run.runtime[name] for run in runs if name in run.runtime]
 
 
@@ -87,7 +87,7 @@ def measured_on(runs: Sequence[Run], paper: str = PAPER_IMAGES) -> str:
     root = f" ({Path(data['root']).name})" if data.get("root") else ""
     steps = ", ".join(sorted({str(run.test["global_step"]) for run in runs}))
     draws = test["metrics"].get("test/importance_samples", 0)
-    batch = f", batch {record['batch_size']}" if "batch_size" in record else ""  # only timed steps tell it
+    batch = f", batch {record['batch_size']}" if "batch_size" in record else ""  # only recorded with timed steps
     parts = [
         f"Measured here: {test['num_items']} test {'graphs' if 'mixture' in data else 'images'} of "
         f"{test['data']['class_path'].rpartition('.')[2]}{root}, checkpoint {test['checkpoint']} after {steps} steps",

@@ -11,12 +11,12 @@ from tensorboard.compat.proto.event_pb2 import Event
 from lightning_flows.reporting.tables.run_files import open_file
 
 MAX_BYTES, MAX_EVENTS = 2**28, 1_000_000
-"""Limits per file: about half a minute each."""
+"""Limits per file, each about half a minute of reading."""
 FRAME, MAX_SCALAR = 16, 1024
-"""Bytes around an event, and of the largest event that is parsed: scalars take a tenth of that, images more."""
+"""Bytes around an event, and of the largest event that is parsed: scalars need a tenth of that, images more."""
 
 Curve = list[tuple[int, float]]
-"""Steps and values, by increasing step."""
+"""Steps and values, in increasing order of steps."""
 
 
 @dataclass(frozen=True)
@@ -28,9 +28,9 @@ class Scalars:
 
 
 def read_scalars(folder: Path) -> Scalars:
-    """Scalars of the event files in a folder; of a step that was logged twice, as after resuming, the later value.
+    """Read scalars of the event files in a folder; if a step was logged twice, the later value counts.
 
-    What precedes the damage in a broken file is kept.
+    In a damaged file, everything before the damage is kept.
     """
     found: dict[str, dict[int, float]] = {}
     problems = []
@@ -50,7 +50,7 @@ def read_scalars(folder: Path) -> Scalars:
             size = -1
         if end != size:  # the loader ends silently at a damaged record
             problems.append(
-                f"{path.name} is broken after {count} events, still being written, or larger than {MAX_EVENTS} events "
+                f"{path.name} is damaged after {count} events, still being written, or larger than {MAX_EVENTS} events "
                 f"or {MAX_BYTES // 2**20} MiB: its curves end there"
             )
     return Scalars({tag: sorted(points.items()) for tag, points in found.items()}, problems)

@@ -1,4 +1,4 @@
-"""Check the config and records of a run, so that all other code can rely on their form."""
+"""Check the config and records of a run, so that other code can rely on their structure."""
 
 import math
 from pathlib import Path
@@ -14,7 +14,7 @@ CONFIG = {
     "data": COMPONENT | {"init_args": {"steps_per_epoch?": int | None}},
     "trainer": {"max_steps?": int | None, "max_epochs?": int | None},
 }
-"""Config of a run. Here and below: names of mappings, of which those with ? may be absent, and types of values."""
+"""Config of a run. Here and below: keys of mappings, which are optional if they end with ?, and types of values."""
 TEST = {
     "metrics": {},
     "model": MODEL,
@@ -38,9 +38,9 @@ RUNTIME = {
 
 
 def check(value: Any, schema: Any, path: Path, key: str = "") -> Any:
-    """Return a record if it has the form of ``schema``, with components as mappings of class path and arguments.
+    """Return a record if it matches ``schema``, with components as mappings of class path and arguments.
 
-    Raises: DataError that names the file and the first entry of another form. ``float`` stands for a finite number.
+    Raises: DataError that names the file and the first entry that does not match. ``float`` means a finite number.
     """
     if isinstance(schema, dict):
         if "class_path" in schema:
@@ -67,7 +67,7 @@ def check_test(test: Any, path: Path) -> dict[str, Any]:
 
 
 def _component(value: Any) -> Any:
-    """A class path alone, or one without arguments, as a mapping of both."""
+    """Convert a class path without arguments to a mapping of both."""
     value = {"class_path": value} if isinstance(value, str) else value
     if isinstance(value, dict) and value.get("init_args") is None:
         return {**value, "init_args": {}}

@@ -1,4 +1,4 @@
-"""Read the files of an untrusted run folder: within limits, and nothing outside of it."""
+"""Read the files of an untrusted run folder, within limits, and none outside of it."""
 
 import json
 import os
@@ -11,9 +11,9 @@ import yaml
 from lightning_flows.errors import DataError
 
 MAX_CONFIG, MAX_RECORDS, MAX_IMAGE = 2**18, 2**22, 2**25
-"""Maximum bytes of a config, of a file of records and of an image."""
+"""Size limits of a config, a file of records and an image, in bytes."""
 MAX_DEPTH, MAX_VALUES = 64, 100_000
-"""Limits of a config or record: levels, and values after expanding aliases."""
+"""Limits of a config or record: levels of nesting, and values after expanding aliases."""
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -54,11 +54,11 @@ def read_text(path: Path, folder: Path, limit: int) -> str:
     try:
         return read_bytes(path, folder, limit).decode("utf-8")
     except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not text in UTF-8: {error}") from error
+        raise DataError(f"{path} is not UTF-8 text: {error}") from error
 
 
 def parse_yaml(text: str, name: str | Path) -> Any:
-    """Parse a config to plain values. Raises: DataError if it is broken, too deep, or too large when expanded."""
+    """Parse a config to plain values. Raises: DataError if it is malformed, too deep, or too large when expanded."""
     try:
         return _checked(yaml.load(text, Loader=LOADER))
     except Exception as error:  # crafted YAML may raise anything in its constructors
@@ -66,7 +66,7 @@ def parse_yaml(text: str, name: str | Path) -> Any:
 
 
 def parse_json(text: str, name: str | Path) -> Any:
-    """Parse a record to plain values. Raises: DataError if it is broken or too deep, or has numbers beyond 64 bits."""
+    """Parse a record to plain values. Raises: DataError if it is malformed, too deep, or has numbers beyond 64 bits."""
     try:
         return _checked(json.loads(text))
     except (ValueError, RecursionError) as error:
@@ -76,8 +76,8 @@ def parse_json(text: str, name: str | Path) -> Any:
 def _checked(value: Any) -> Any:
     """Return the value if it is within limits. Raises: DataError otherwise.
 
-    YAML shares the values that aliases stand for, but any code that visits them expands them, as here: a few lines can
-    stand for billions of values.
+    YAML shares the values of aliases, but any code that visits them expands them, as here: a few lines can expand to
+    billions of values.
     """
     waiting, count = [(value, 1)], 0
     while waiting:

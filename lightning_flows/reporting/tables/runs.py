@@ -1,4 +1,4 @@
-"""Run folders: what they hold of a training and its tests, complete or not."""
+"""Run folders: the records of a training run and its tests, complete or not."""
 
 import re
 from collections.abc import Callable, Iterable
@@ -15,9 +15,9 @@ from lightning_flows.reporting.tables.records import check, check_test
 from lightning_flows.reporting.tables.run_files import MAX_CONFIG, MAX_RECORDS, parse_json, parse_yaml, read_text
 
 CONFIG, TESTS, RUNTIME = "config.yaml", "tests.jsonl", "runtime.json"
-"""Files in a run folder: the whole config, a line for each ``test`` of one of its checkpoints, and runtimes."""
+"""Files in a run folder: the complete config, a line for each ``test`` of a checkpoint, and runtimes."""
 MARKS = (CONFIG, TESTS, RUNTIME, "events.out.tfevents.*")
-"""A folder with one of these is a run."""
+"""A folder that contains one of these is a run."""
 
 
 @dataclass(frozen=True)
@@ -26,11 +26,11 @@ class Run:
 
     Args:
         folder: the run folder.
-        root: the folder below which it was found.
-        config: the config that it was trained with; empty if it is broken.
-        test: record of its last test on the data that it was trained on; empty without one.
-        runtime: what RuntimeMonitor measured; empty without it.
-        error: the sentence that says which file is broken; empty if none is.
+        root: folder below which it was found.
+        config: config that it was trained with; empty if that is broken.
+        test: record of its last test on the data that it was trained on; empty if there is none.
+        runtime: record of RuntimeMonitor; empty if there is none.
+        error: sentence that names the broken file; empty if there is none.
     """
 
     folder: Path
@@ -73,7 +73,7 @@ class Run:
 
     @property
     def dequantization(self) -> str:
-        """``uniform`` or ``variational``; the class name of another dequantization; empty for graphs."""
+        """``uniform``, ``variational`` or the class name of another dequantization; empty for graphs."""
         return _class_of(self._component("dequantization")).removesuffix("Dequantization").lower()
 
     @property
@@ -94,7 +94,7 @@ class Run:
 
 
 def read_run(folder: Path, root: Path | None = None) -> Run:
-    """The run in a folder. Raises: DataError if a file is broken."""
+    """Read the run in a folder. Raises: DataError if a file is broken."""
     run = _read(folder, root or folder)
     if run.error:
         raise DataError(run.error)
@@ -102,36 +102,36 @@ def read_run(folder: Path, root: Path | None = None) -> Run:
 
 
 def read_runs(root: Path, progress: Callable[[list[Path]], Iterable[Path]] = iter) -> list[Run]:
-    """All runs below a folder, sorted by name, incomplete ones too; ``progress`` wraps the folders, as tqdm does.
+    """Read all runs below a folder, sorted by name, also incomplete ones; ``progress`` wraps the folders, like tqdm.
 
-    Raises: DataError if there is no such folder, or no run in it.
+    Raises: DataError if the folder does not exist or contains no run.
     """
     if not root.is_dir():
-        raise DataError(f"{root} is not a folder: give the save_dir of your runs")
+        raise DataError(f"{root} is not a folder: use the save_dir of your runs")
     folders = sorted({path.parent for mark in MARKS for path in root.rglob(mark)})
     if not folders:
         raise DataError(f"there are no runs below {root}: train with `fit`")
     runs = []
     for folder in progress(folders):
         runs.append(_read(folder, root))
-        _ = runs[-1].scalars  # what takes longest
+        _ = runs[-1].scalars  # the slowest part
     return runs
 
 
-def find_runs(folder: str | Path, tell: Callable[[str], object] | None = None) -> list[Run]:
-    """Tested runs anywhere below a folder, sorted by name; unfinished runs and tests on other data are left out.
+def find_runs(folder: str | Path, report: Callable[[str], object] | None = None) -> list[Run]:
+    """Tested runs anywhere below a folder, sorted by name; unfinished runs and tests on other data are skipped.
 
     Args:
         folder: folder to search.
-        tell: called with a message for each broken run, which is then skipped.
-    Raises: DataError if there are no runs, or, without ``tell``, if one is broken.
+        report: called with a message for each broken run, which is then skipped.
+    Raises: DataError if there are no runs, or, without ``report``, if one is broken.
     """
     root = Path(folder)
     runs = [_read(path.parent, root) for path in sorted(root.rglob(TESTS))]
     for error in (run.error for run in runs if run.error):
-        if tell is None:
+        if report is None:
             raise DataError(error)
-        tell(error)
+        report(error)
     if tested := [run for run in runs if run.test]:
         return tested
     raise DataError(
@@ -151,13 +151,13 @@ def _read(folder: Path, root: Path) -> Run:
         lines = enumerate(_text(path).splitlines(), 1)
         tests = [check_test(parse_json(line, f"line {i} of {path}"), path) for i, line in lines]
     except (DataError, OSError) as error:
-        return Run(folder, root, config, error=f"the run in {folder} is broken: {error}; move it away or test it again")
+        return Run(folder, root, config, error=f"the run in {folder} is broken: {error}; move it or rerun the test")
     own = [test for test in tests if _source(test["data"]) == _source(config["data"])]
     return Run(folder, root, config, own[-1] if own else {}, runtime)
 
 
 def _text(path: Path) -> str:
-    """Text of a file that a run may lack."""
+    """Text of an optional file."""
     there = path.is_symlink() or path.exists()
     return read_text(path, path.parent, MAX_RECORDS) if there else ""
 

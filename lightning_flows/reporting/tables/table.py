@@ -1,11 +1,11 @@
-"""A table as plain cells; Markdown here, HTML in the template of a report."""
+"""Tables of plain cells, printed as Markdown, or as HTML by the template of a report."""
 
 import statistics
 from collections.abc import Sequence
 from typing import NamedTuple
 
 NONE = "–"
-"""Cell of what is not known."""
+"""Cell of a missing value."""
 
 
 class Table(NamedTuple):
@@ -42,7 +42,7 @@ def mean_and_deviation(values: Sequence[float], *, digits: int = 3) -> str:
 
 
 def median(values: Sequence[float], *, digits: int = 0) -> str:
-    """Median of what is known.
+    """Median; a dash without values.
 
     >>> median([1.0, 3.0, 8.0]), median([])
     ('3', '–')

@@ -11,7 +11,7 @@ from lightning_flows.reporting.tables.table import NONE, Table, mean_and_deviati
 
 
 class PaperRow(NamedTuple):
-    """What the paper reports: bits per dimension on CIFAR-10, runtimes in % of 1x1, millions of parameters."""
+    """The paper's results: bits per dimension on CIFAR-10, runtimes in % of 1x1, millions of parameters."""
 
     name: str
     bound: str
@@ -34,14 +34,14 @@ HEADER = [
 
 
 def table1(runs: Sequence[Run]) -> Table:
-    """Table 1, with what it was measured on.
+    """Table 1, with a note on what it was measured on.
 
     Bounds and NLL in bits per dimension, mean ± standard deviation over seeds; runtimes in % of those with 1x1
-    convolutions, medians over seeds. Raises: DataError if no run is of this experiment, or they cannot be compared.
+    convolutions, medians over seeds. Raises: DataError if no run belongs to it, or runs are not comparable.
     """
     runs = [run for run in runs if run.flow == "GlowFlow" and _kind(run) in PAPER and "test/bpd" in run.metrics]
     if not runs:
-        raise DataError("no run is of table1/*.yaml: none has a GlowFlow and a test/bpd")
+        raise DataError("no run belongs to table 1: none has a GlowFlow and a test/bpd")
     check_comparable(runs, free=lambda run: {"mixing", "growth"})
     by_kind = {kind: newest_by_seed([run for run in runs if _kind(run) == kind]) for kind in PAPER}
     base = by_kind["conv1x1"]

@@ -13,7 +13,7 @@ from lightning_flows.reporting.tables.table import NONE, Table, mean_and_deviati
 
 
 class PaperRow(NamedTuple):
-    """What the paper reports, in bits per dimension on CIFAR-10: bound and NLL, by dequantization."""
+    """The paper's results in bits per dimension on CIFAR-10: bound and NLL, by dequantization."""
 
     name: str
     numbers: Mapping[str, tuple[str, str]]
@@ -35,7 +35,7 @@ TABLE3 = {
 }
 DEQUANTIZATIONS = ("uniform", "variational")
 EQUAL_MEMORY_STEPS = 8
-"""Steps per level of residual flows that take as much memory as the paper's others, which have 16."""
+"""Steps per level of residual flows that need as much memory as the paper's other flows, which have 16."""
 FREE = {"flow", "dequantization", "ablation", "num_importance_samples"}
 HEADER = [
     "model", "dequantization", "seeds", "−ELBO", "paper", "NLL", "paper", "parameters (M)",
@@ -47,14 +47,14 @@ def table2(runs: Sequence[Run]) -> Table:
     """Table 2: coupling, residual and Sylvester flows.
 
     Bounds and NLL in bits per dimension, mean ± standard deviation over seeds; seconds and memory are medians. The last
-    column is the training time, in seconds without evaluation, until the validation bpd is as low as the best of the
-    model that ends highest. Raises: DataError if no run is of this experiment, or they cannot be compared.
+    column is the training time, in seconds without evaluation, until the validation bpd falls to the best value of the
+    weakest model. Raises: DataError if no run belongs to it, or runs are not comparable.
     """
     return _table(runs, TABLE2)
 
 
 def table3(runs: Sequence[Run]) -> Table:
-    """Table 3: the Sylvester layer without a component of it. For columns and errors see :func:`table2`."""
+    """Table 3: ablations of the Sylvester layer. For columns and errors see :func:`table2`."""
     return _table(runs, TABLE3)
 
 
@@ -63,7 +63,7 @@ def _table(runs: Sequence[Run], paper: Mapping[str, PaperRow]) -> Table:
     kinds = kinds_of(runs)
     runs = [run for run in runs if kinds.get(run.folder) in paper]
     if not runs:
-        raise DataError(f"no run is of {', '.join(paper)} with a test/bpd")
+        raise DataError(f"no run belongs to the table: none is of {', '.join(paper)} and has a test/bpd")
     halved = {"steps_per_level"}
     check_comparable(runs, free=lambda r: FREE | (halved if kinds[r.folder] == "residual_equal_memory" else set()))
     rows, targets = [], []
@@ -91,10 +91,10 @@ def _table(runs: Sequence[Run], paper: Mapping[str, PaperRow]) -> Table:
 
 
 def kinds_of(runs: Sequence[Run]) -> dict[Path, str]:
-    """Row of each run, by folder, of those that belong to a table.
+    """Row of each run that belongs to a table, by folder.
 
-    A residual flow has equal memory if it has fewer steps per level than another run or, where there are residual flows
-    alone, the paper's number of steps.
+    A residual flow has equal memory if it has fewer steps per level than another run or, if there are only residual
+    flows, the paper's number of steps.
     """
     names = {"CouplingFlow": "coupling", "ResidualFlow": "residual", "ConvSylvesterFlow": "csf"}
     ours = {run.folder: run for run in runs if run.flow in names}
@@ -126,7 +126,7 @@ def _best(group: Sequence[Run]) -> float | None:
 
 
 def _time_to(group: Sequence[Run], target: float | None) -> str:
-    """Median over seeds; one that never gets there counts as infinite."""
+    """Median time over seeds; infinite for a seed that never reaches the target."""
     seconds = []
     for run in group:
         reached = [step for step, value in run.curve("val/bpd") if target is not None and value <= target]

@@ -20,7 +20,7 @@ PAPER = {
     "gnf_exponential": ("3.68 ± 0.017", "4.52 ± 0.047", "5.26 ± 0.047", "4.19 ± 0.036"),
     "set_autoregressive": (NONE,) * 4,
 }
-"""What the paper reports: nats per node, in the order of the data."""
+"""The paper's results in nats per node, in the order of the data."""
 PAPER_ENTROPY = ("3.63 ± 0.000", "4.26 ± 0.013", NONE, "4.05 ± 0.001")
 METRICS = ("test/nll_from_gap", "test/gap", "test/gap_standard_error", "test/entropy")
 HEADER = [
@@ -32,10 +32,10 @@ HEADER = [
 def table4(runs: Sequence[Run]) -> Table:
     """Table 4: nats per node, mean ± standard deviation over seeds.
 
-    The NLL is the entropy plus the gap, the mean of (log p_true − log p_model)/N over the same graphs, of which the
-    latter is far more precise. Trainings of another length have rows of their own. Runs on other means, sizes or edges
-    are left out. Steps and seconds are medians.
-    Raises: DataError if no run is of this experiment, or those of one row cannot be compared.
+    The NLL is the entropy plus the gap, the mean of (log p_true − log p_model)/N over the same graphs, which is far
+    more precise than the NLL itself. Runs of different lengths have separate rows. Runs on other means, sizes or edges
+    are skipped. Steps and seconds are medians.
+    Raises: DataError if no run belongs to it, or the runs of a row are not comparable.
     """
     groups: dict[tuple[int, int, int], list[Run]] = {}
     for run in runs:
@@ -45,7 +45,7 @@ def table4(runs: Sequence[Run]) -> Table:
             key = list(DATA).index(options["mixture"]), list(MODELS).index(model), planned_steps(run)
             groups.setdefault(key, []).append(run)
     if not groups:
-        raise DataError("no run is of a graph flow on MoG-4, MoG-9, MoG-16 or MoG-Ring")
+        raise DataError("no run belongs to table 4: none has a graph flow on MoG-4, MoG-9, MoG-16 or MoG-Ring")
     rows = []
     for i, data in enumerate(DATA.values()):
         present = sorted(key for key in groups if key[0] == i)
@@ -58,7 +58,7 @@ def table4(runs: Sequence[Run]) -> Table:
             rows.append([data, "entropy", "", f"{entropy:.4f}", PAPER_ENTROPY[i], *[""] * (len(HEADER) - 5)])
     error = max(value for group in groups.values() for value in metric(group, "test/gap_standard_error"))
     note = f"Standard error of a run's gap over test graphs: at most {error:.4f}."
-    paper = "Paper: its own training lengths and sizes, which it does not give."
+    paper = "The paper does not state its training lengths and net sizes."
     return Table(HEADER, rows, f"{note} {measured_on(next(iter(groups.values())), paper)}")
 
 
@@ -77,7 +77,7 @@ def _row(group: Sequence[Run], paper: str) -> list[str]:
 
 
 def planned_steps(run: Run) -> int:
-    """Planned steps of the training, 0 if it has no limit; a best checkpoint may be of an earlier step."""
+    """Planned steps of the training, 0 if unlimited; the best checkpoint may be from an earlier step."""
     trainer, steps_per_epoch = run.config["trainer"], run.config["data"]["init_args"].get("steps_per_epoch") or 0
     limits = (trainer.get("max_steps") or -1, (trainer.get("max_epochs") or -1) * steps_per_epoch)
     return min((limit for limit in limits if limit > 0), default=0)

@@ -26,7 +26,7 @@ def test_models_that_cannot_be_compared_say_why(write_run, tmp_path) -> None:
     write_run("b", model=image_model("CouplingFlow"), trainer={"max_epochs": 5})
     (table,) = tables(read_runs(tmp_path)).values()
     assert table.rows == []
-    assert "runs of a table may differ only in ablation, dequantization" in table.note
+    assert "runs of a table may only differ in ablation, dequantization" in table.note
 
 
 def test_one_model_with_different_settings_is_no_experiment_of_the_paper(write_run, tmp_path) -> None:

@@ -57,12 +57,14 @@ def test_each_thing_that_a_run_lacks_is_a_sentence(write_run, tmp_path) -> None:
 def test_a_table_that_cannot_be_made_says_why_without_alarm(write_run, tmp_path) -> None:
     write_run("a", model=image_model("CouplingFlow"))
     write_run("b", model=image_model("ResidualFlow"), trainer={"max_epochs": 5})
-    assert re.search(r'<p class="note">Table 2 of the paper is left out: runs of a table may differ', page(tmp_path))
+    assert re.search(
+        r'<p class="note">Table 2 of the paper is omitted: runs of a table may only differ', page(tmp_path)
+    )
 
 
 @pytest.mark.parametrize(
     ("damage", "message"),
-    [("no test", "no test: run"), ("image", "epoch_0.png cannot be read"), ("curve", "is broken")],
+    [("no test", "not tested: run"), ("image", "epoch_0.png cannot be read"), ("curve", "is broken")],
 )
 def test_problems_are_listed_at_the_end(write_run, tmp_path, damage: str, message: str) -> None:
     folder = write_run("a")

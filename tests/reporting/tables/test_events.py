@@ -36,7 +36,7 @@ def test_what_precedes_damage_is_kept_and_the_file_is_named(tmp_path: Path, dama
     assert 30 < len(scalars.curves["val/bpd"]) < 70
     (problem,) = scalars.problems
     assert path.name in problem
-    assert "broken after" in problem
+    assert "damaged after" in problem
 
 
 def test_a_changed_value_is_not_taken(tmp_path: Path) -> None:
@@ -80,7 +80,7 @@ def test_a_record_that_claims_to_be_huge(tmp_path: Path, length: int) -> None:
         file.write(head + masked_crc32c(head).to_bytes(4, "little") + bytes(100))
     scalars = read_scalars(tmp_path)
     assert scalars.curves == {"val/bpd": [(1, 1.0)]}
-    assert "broken after 2 events" in scalars.problems[0]
+    assert "damaged after 2 events" in scalars.problems[0]
 
 
 @pytest.mark.parametrize("limit", ["MAX_EVENTS", "MAX_BYTES"])

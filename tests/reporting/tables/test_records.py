@@ -58,7 +58,7 @@ def use(folder: Path) -> None:
     """All that is done with runs; nothing but a DataError leaves it."""
     report_page(read_runs(folder), "Runs")
     try:
-        runs = find_runs(folder, tell=lambda text: None)
+        runs = find_runs(folder, report=lambda text: None)
     except DataError:
         return
     for table in TABLES.values():
@@ -118,7 +118,7 @@ def test_a_bad_file_is_one_sentence_and_stops_no_other_run(kind: str, name: str,
     else:
         path.symlink_to({"zero": "/dev/zero", "secret": secret}[kind])
     told: list[str] = []
-    (run,) = [run for run in find_runs(runs, tell=told.append) if run.seed == 1]
+    (run,) = [run for run in find_runs(runs, report=told.append) if run.seed == 1]
     assert table1([run]).rows
     broken, whole = read_runs(runs)
     assert whole.test

@@ -45,7 +45,7 @@ def test_metrics_must_be_a_mapping(write_run, tmp_path) -> None:
 
 
 def test_no_runs(tmp_path) -> None:
-    with pytest.raises(DataError, match=r".*nowhere is not a folder: give the save_dir"):
+    with pytest.raises(DataError, match=r".*nowhere is not a folder: use the save_dir"):
         read_runs(tmp_path / "nowhere")
     with pytest.raises(DataError, match=r"there are no runs below .*: train with `fit`"):
         read_runs(tmp_path)

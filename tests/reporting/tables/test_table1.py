@@ -30,5 +30,5 @@ def test_a_seed_counts_once(write_run, tmp_path):
 
 def test_runs_of_another_experiment_are_refused(write_run, tmp_path):
     write_run("a", model=image_model("ConvSylvesterFlow"))
-    with pytest.raises(DataError, match=r"no run is of table1/\*\.yaml"):
+    with pytest.raises(DataError, match=r"no run belongs to table 1"):
         table1(find_runs(tmp_path))

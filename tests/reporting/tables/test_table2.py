@@ -60,5 +60,5 @@ def test_table_3(write_run, tmp_path):
 
 def test_other_runs_are_refused(write_run, tmp_path):
     write_run("a")
-    with pytest.raises(DataError, match="no run is of csf, no_autoregressive, no_basis"):
+    with pytest.raises(DataError, match="none is of csf, no_autoregressive, no_basis"):
         table3(find_runs(tmp_path))

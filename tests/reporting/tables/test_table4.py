@@ -69,11 +69,11 @@ def test_runs_of_one_row_must_agree(tmp_path):
 @pytest.mark.parametrize("options", [{"means": [[0.0, 0.0]]}, {"sizes": [2, 3]}, {"adjacency": [[0]]}])
 def test_runs_on_other_graphs_are_left_out(tmp_path, options):
     write(tmp_path, "gnf", **options)
-    with pytest.raises(DataError, match="no run is of a graph flow"):
+    with pytest.raises(DataError, match="none has a graph flow"):
         table4(find_runs(tmp_path))
 
 
 def test_other_runs_alone(tmp_path):
     write_run(tmp_path, "a")
-    with pytest.raises(DataError, match="no run is of a graph flow"):
+    with pytest.raises(DataError, match="none has a graph flow"):
         table4(find_runs(tmp_path))

@@ -1,4 +1,4 @@
-"""From whole-numbered pixel values to the reals."""
+"""Dequantization: from integer to real pixel values."""
 
 from lightning_flows.dequantization.base import Dequantization
 from lightning_flows.dequantization.dequantized_flow import BoundTerms, DequantizedFlow

@@ -1,4 +1,4 @@
-"""The contract of dequantizations."""
+"""The base class of dequantizations."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from lightning_flows.functional.recorded import Recorded
 
 Generators = torch.Generator | Sequence[torch.Generator] | None
-"""A generator for all images of a batch, or one per image; None stands for torch's global generator."""
+"""A generator for all images of a batch, or one per image; None means torch's global generator."""
 
 
 class Dequantization(Recorded, nn.Module, ABC):
@@ -27,11 +27,11 @@ class Dequantization(Recorded, nn.Module, ABC):
         self.event_shape = self.noise_shape = tuple(event_shape)
 
     def context(self, x: Tensor) -> Tensor | None:
-        """What q needs of images x ``(B, C, H, W)`` in uint8; None if nothing."""
+        """Encode uint8 images x ``(B, C, H, W)`` for q; None if q does not depend on them."""
         return None
 
     def draw_noise(self, num: int, generator: Generators = None, *, device: torch.device | None = None) -> Tensor:
-        """Noise ``(num, *noise_shape)`` on the generator's device, by default on ``device``.
+        """Draw noise ``(num, *noise_shape)`` on the generator's device, by default on ``device``.
 
         With one generator per image, the noise of an image does not depend on the others in its batch.
         """
@@ -51,7 +51,7 @@ class Dequantization(Recorded, nn.Module, ABC):
         """Map noise to u ``(B, C, H, W)`` in [0, 1), with log q(u | x) ``(B,)`` in nats."""
 
     def sample(self, x: Tensor, *, generator: Generators = None) -> tuple[Tensor, Tensor]:
-        """Draw u ``(B, C, H, W)`` in [0, 1) for images x (uint8), with log q(u | x) ``(B,)`` in nats."""
+        """Draw u ``(B, C, H, W)`` in [0, 1) for uint8 images x, with log q(u | x) ``(B,)`` in nats."""
         noise = self.draw_noise(len(x), generator, device=x.device).to(x.device)
         return self.transform(noise, self.context(x))
 

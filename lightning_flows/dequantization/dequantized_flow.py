@@ -1,4 +1,4 @@
-"""Flows over images of whole-numbered values."""
+"""Flows over images of integer values."""
 
 import warnings
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from lightning_flows.transforms.residual import LogDetReport
 class BoundTerms(NamedTuple):
     """Terms ``(B,)`` in nats whose sum is the bound: of the latents, the log-determinant, and −log q(u | x).
 
-    ``reports`` holds what the flow's layers measured, such as :class:`LogDetReport`.
+    ``reports`` contains reports of the flow's layers, such as :class:`LogDetReport`.
     """
 
     latents: Tensor
@@ -32,17 +32,17 @@ class DequantizedFlow(nn.Module):
 
     .. math:: \log P(x) \ge \mathbb E_{u\sim q}\big[\log p(x + u) - \log q(u\mid x)\big]
 
-    Calling it returns a draw of the bound.
+    Calling it returns one draw of the bound.
 
-    Shapes: x ``(B, C, H, W)`` in uint8; values ``(B,)`` in nats.
-    Raises: InputTypeError, ShapeError for images of another dtype or shape.
+    Shapes: x uint8 ``(B, C, H, W)``; values ``(B,)`` in nats.
+    Raises: InputTypeError, ShapeError for images of a different dtype or shape.
     """
 
     def __init__(self, flow: Flow, dequantization: Dequantization) -> None:
         super().__init__()
         if dequantization.event_shape != flow.event_shape:
             raise ShapeError(
-                f"expected a dequantization of shape {flow.event_shape}, that of the flow; got "
+                f"expected a dequantization with the flow's event_shape {flow.event_shape}; got "
                 f"{dequantization.event_shape}"
             )
         self.flow, self.dequantization = flow, dequantization
@@ -56,18 +56,18 @@ class DequantizedFlow(nn.Module):
         return self.elbo(x, noise)
 
     def elbo(self, x: Tensor, noise: Tensor | None = None, *, generator: Generators = None) -> Tensor:
-        """A draw of log p(x + u) − log q(u | x), in expectation a lower bound of log P(x): ``(B,)``.
+        """One draw of log p(x + u) − log q(u | x), in expectation a lower bound on log P(x): ``(B,)``.
 
         Args:
             x: images.
-            noise: output of the dequantization's ``draw_noise``; drawn here by default.
-            generator: for that draw.
+            noise: output of the dequantization's ``draw_noise``; by default, drawn here.
+            generator: generator for that draw.
         """
         terms = self.elbo_terms(x, noise, generator=generator)
         return terms.latents + terms.log_det + terms.dequantization
 
     def elbo_terms(self, x: Tensor, noise: Tensor | None = None, *, generator: Generators = None) -> BoundTerms:
-        """The terms of :meth:`elbo`, and reports."""
+        """Terms of :meth:`elbo`, and reports."""
         self._check(x)
         if noise is None:
             noise = self.dequantization.draw_noise(len(x), generator, device=x.device)
@@ -85,15 +85,15 @@ class DequantizedFlow(nn.Module):
     ) -> LikelihoodEstimate:
         r"""Bound and importance-weighted likelihood :math:`\log \frac1K \sum_k p(x+u_k)/q(u_k\mid x)` per image.
 
-        The context is computed once per image; activations do not grow with the number of draws.
+        The context is computed once per image; memory does not grow with the number of draws.
 
         Args:
             x: images.
             num_draws: K.
-            seeds: seed of the noise per image, which makes its noise independent of batches, chunks, devices and the
-                number of devices; random by default.
-            chunk_size: draws that pass through the flow at once.
-            target_error: standard error of the likelihood, in nats, below which an image needs no more draws.
+            seeds: one seed per image, which makes its noise independent of batches, chunks and devices; random by
+                default.
+            chunk_size: number of draws evaluated at once.
+            target_error: stop drawing for an image at this standard error of its likelihood, in nats.
 
         Raises: UsageError if ``num_draws`` or ``chunk_size`` is below 1, ``target_error`` is not positive, or there is
         not one seed per image.
@@ -129,12 +129,12 @@ class DequantizedFlow(nn.Module):
     def sample(self, num: int, *, temperature: float = 1.0, generator: torch.Generator | None = None) -> Tensor:
         """Draw uint8 images ``(num, C, H, W)``: values are rounded down and clamped to 0 … 255.
 
-        Warns if values are not finite; they become 0.
+        Warns about non-finite values, which become 0.
         """
         values = self.flow.sample(num, temperature=temperature, generator=generator)
         finite = values.isfinite()
         if not_finite := int((~finite).sum()):
-            warnings.warn(f"{not_finite} sampled values are not finite and drawn as 0", stacklevel=2)
+            warnings.warn(f"{not_finite} sampled values are not finite and were set to 0", stacklevel=2)
         return torch.where(finite, values, 0.0).floor().clamp(0, 255).to(torch.uint8)
 
     def _terms(self, x: Tensor, noise: Tensor, context: Tensor | None) -> BoundTerms:
@@ -145,6 +145,6 @@ class DequantizedFlow(nn.Module):
 
     def _check(self, x: Tensor) -> None:
         if x.dtype != torch.uint8:
-            raise InputTypeError(f"expected images in uint8; got {x.dtype}")
+            raise InputTypeError(f"expected uint8 images; got {x.dtype}")
         if x.shape[1:] != self.event_shape:
             raise ShapeError(f"expected images of shape {self.event_shape}; got {tuple(x.shape[1:])}")

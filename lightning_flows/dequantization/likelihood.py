@@ -22,10 +22,10 @@ class LikelihoodEstimate(NamedTuple):
         bound: mean of log w, an estimate of the evidence lower bound.
         log_likelihood: log of the mean of w; at least ``bound``, and in expectation at most log P(x).
         error: standard error of ``log_likelihood`` from the draws, by the delta method; infinite for a single draw. It
-            is too small where few draws carry the weight.
+            is too small if a few draws dominate.
         num_draws: K.
         log_det_error: standard error of estimated log-determinants, averaged over draws; None if they are exact.
-        log_det_remainder: what truncating their series may omit, averaged over draws; None if they are exact.
+        log_det_remainder: bound on the truncated remainder of their series, averaged over draws; None if exact.
     """
 
     bound: Tensor
@@ -50,13 +50,13 @@ def importance_weights(
 
     Args:
         draw: ``draw(image, count)`` returns the noise of the next ``count`` draws of an image, ``(count, …)``.
-        weigh: ``weigh(images, noise)`` returns log w, and the error and the remainder of its log-determinant if that is
-            estimated, for images given by their indices, which may repeat.
+        weigh: ``weigh(images, noise)`` returns log w, with the error and remainder of its log-determinant if that is
+            estimated, for image indices, which may repeat.
         num: number of images.
         num_draws: largest number of draws per image.
-        chunk_size: draws given to ``weigh`` at once.
+        chunk_size: number of draws per call of ``weigh``.
         device: device of the images.
-        target_error: an image is done once its standard error after a round of draws is at most this, in nats.
+        target_error: an image is done once its standard error in nats is at most this after a round of draws.
     """
     if num_draws < 1 or chunk_size < 1:
         raise UsageError(f"expected num_draws and chunk_size of at least 1; got {num_draws} and {chunk_size}")

@@ -17,13 +17,14 @@ class VariationalDequantization(Dequantization):
 
     .. math:: \log q(u\mid x) = \log p_E(\varepsilon) - \log|\det \partial u/\partial\varepsilon|
 
-    Towards ε the flow is a squeeze, then ``num_steps`` affine couplings conditioned by c, with mixing layers around
-    them. These are inverted, so that drawing noise, all that training does, takes their cheap direction.
+    Toward ε, the flow is a squeeze, then ``num_steps`` affine couplings conditioned on c, with mixing layers around
+    them. The mixing layers are inverted, so that drawing noise, which is all that training does, is their cheap
+    direction.
 
     Args:
         event_shape: shape (C, H, W) of the images; H and W even.
         mixing: kind of the mixing layers, as in :func:`mixing_layer`.
-        num_steps: couplings.
+        num_steps: number of couplings.
         net: sizes of their dense nets.
         context: sizes of the context net; its width is the number of channels of c(x).
         exponential_max_norm: largest norm of an exponential's convolution.

@@ -22,7 +22,7 @@ def standard_normal_log_prob(z: Tensor) -> Tensor:
 
 
 class Distribution(nn.Module, ABC):
-    """Density of the latents of a flow, or of the last of them; ``context`` is what the flow was given, if anything.
+    """Density of the latents of a flow, or of the last of them; ``context`` is that of the flow, if any.
 
     Shapes: z ``(B, *event_shape)``; log_prob ``(B,)`` in nats.
     """
@@ -54,12 +54,12 @@ class Distribution(nn.Module, ABC):
 
 
 class DiagonalGaussian(Distribution):
-    r"""Independent normals with a learned mean and scale per channel.
+    r"""Independent normal distributions with a learned mean and scale per channel.
 
     .. math:: \log p(z) = \sum_i \log \mathcal N\big((z_i - \mu_{c(i)})\,e^{-s_{c(i)}}\big) - s_{c(i)}
 
     Shapes: z ``(B, *event_shape)`` with the channels first; log_prob ``(B,)`` in nats.
-    Raises: ShapeError for events of another shape.
+    Raises: ShapeError for events of a different shape.
 
     >>> DiagonalGaussian((3, 8, 8))
     DiagonalGaussian((3, 8, 8))
@@ -91,13 +91,13 @@ class DiagonalGaussian(Distribution):
 
 
 class NodeGaussian(Distribution):
-    r"""Standard normals at the nodes that exist in a graph.
+    r"""Standard normal distributions at the nodes that exist in a graph.
 
     .. math:: \log p(Z) = \sum_n \log \mathcal N(z_n; 0, I)
 
-    Shapes: z ``(B, N, F)``, for any N; log_prob ``(B,)`` in nats; event_shape (N, F) is that of samples. Samples are 0
-    at padding.
-    Raises: ShapeError if ``graph`` has another number of nodes, or of samples.
+    Shapes: z ``(B, N, F)``, for any N; log_prob ``(B,)`` in nats; event_shape (N, F) is the shape of samples, which
+    are 0 at padding.
+    Raises: ShapeError if ``graph`` has a different number of nodes or samples.
     """
 
     like: Tensor

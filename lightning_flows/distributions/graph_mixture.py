@@ -32,15 +32,16 @@ class GraphMixture:
     .. math:: p(X) = \frac{(M-N)!}{M!} \sum_\pi \prod_{i=1}^N \mathcal N(x_i; \mu_{\pi(i)}, I)
               = \frac{(M-N)!}{M!} \operatorname{perm} P, \qquad P_{ij} = \mathcal N(x_i; \mu_j, I)
 
-    over all injective π: a graph of fewer nodes than means takes a random subset of them. With ``max_angle`` all means
+    over all injective π: a graph with fewer nodes than means has a random subset of them. With ``max_angle`` all means
     are rotated about the origin by one angle, uniform in [0, max_angle), over which the density is averaged by
-    Gauss-Legendre quadrature, with as many nodes as means far from the origin need. Computed in float64.
+    Gauss-Legendre quadrature, with more nodes the farther the means are from the origin. Computed in float64.
 
     Args:
         means: M points in the plane, ``(M, 2)``, M ≤ 20, in standard deviations of a node.
         max_angle: largest angle in radians.
 
-    Raises: ShapeError if the means are not (M, 2) or too many; DataError if a value is not finite or an angle negative.
+    Raises: ShapeError if the means are not (M, 2) or too many; DataError if a value is not finite or the angle is
+    negative.
     Source: section 6.3 of the paper; the exact density is ours.
 
     >>> GraphMixture([[0, 0]]).log_prob(torch.zeros(1, 1, 2)).item() == -LOG_2PI
@@ -57,7 +58,7 @@ class GraphMixture:
                 f"expected means of shape (M, 2) with 1 <= M <= {MAX_COLUMNS}; got {tuple(self.means.shape)}"
             )
         if not self.means.isfinite().all():
-            raise DataError(f"expected means that are finite; got {means}")
+            raise DataError(f"expected finite means; got {means}")
         if not 0 <= max_angle < math.inf:
             raise DataError(f"expected a max_angle of at least 0 radians; got {max_angle}")
         self.max_angle = float(max_angle)
@@ -83,7 +84,7 @@ class GraphMixture:
         return (_rotate(self.means[order], angle) + noise).float()
 
     def log_prob(self, x: Tensor) -> Tensor:
-        """Exact log-density ``(B,)`` in nats and float64 of graphs ``(B, N, 2)``, given their size.
+        """Exact log-density ``(B,)``, in nats and float64, of graphs ``(B, N, 2)`` given their size.
 
         Raises: ShapeError unless 1 ≤ N ≤ M.
         """
@@ -92,7 +93,7 @@ class GraphMixture:
     def is_valid(self, x: Tensor) -> Tensor:
         """Whether each node is near a different mean: ``(B, N, 2) -> (B,)`` bool.
 
-        Near: within half of the smallest distance between two means, rotated by one of the angles of the quadrature.
+        Near means within half of the smallest distance between two means, for one of the angles of the quadrature.
         Raises: ShapeError unless 1 ≤ N ≤ M.
         """
         return torch.cat([self._at_different_means(chunk).any(1) for chunk in self._chunks(x)])
@@ -144,7 +145,7 @@ class GraphMixture:
         return near.any(3).all(2) & (near.sum(2) <= 1).all(2)
 
     def _squared_distances(self, x: Tensor) -> Tensor:
-        """From nodes ``(B, N, 2)``, rotated back by each of K angles, to the means: ``(B, K, N, M)``."""
+        """Squared distances ``(B, K, N, M)`` of nodes ``(B, N, 2)``, rotated back by K angles, to the means."""
         rotated = _rotate(x.double().unsqueeze(1), -self.angles.to(x.device).unsqueeze(1))
         return (rotated.unsqueeze(3) - self.means.to(x.device)).square().sum(-1)
 
@@ -156,19 +157,19 @@ class GraphMixture:
         num = max(256, math.ceil(1.5 * math.pi * self.max_angle * self.means.norm().item()))
         if num > MAX_ANGLES:
             raise DataError(
-                f"expected means whose angles {MAX_ANGLES} nodes of a quadrature resolve; max_angle {self.max_angle:g} "
-                f"needs {num}: move the means nearer to the origin or make the angle smaller"
+                f"expected means that need at most {MAX_ANGLES} quadrature nodes; max_angle {self.max_angle:g} "
+                f"needs {num}: move the means closer to the origin or reduce the angle"
             )
         nodes, weights = np.polynomial.legendre.leggauss(num)
         return self.max_angle * torch.from_numpy(nodes + 1) / 2, torch.from_numpy(weights / 2).log()
 
     def _check_num_nodes(self, num_nodes: int) -> None:
         if not 1 <= num_nodes <= self.num_means:
-            raise ShapeError(f"expected 1 to {self.num_means} nodes, as there are as many means; got {num_nodes}")
+            raise ShapeError(f"expected 1 to {self.num_means} nodes, the number of means; got {num_nodes}")
 
 
 def graph_mixture(name: str) -> GraphMixture:
-    """One of the paper's mixtures: mog4, mog9, mog16 (square grids, 10 apart) or mog_ring (mog4, rotated).
+    """Return one of the paper's mixtures: mog4, mog9, mog16 (square grids, 10 apart) or mog_ring (mog4, rotated).
 
     Raises: DataError for another name.
 
@@ -176,7 +177,9 @@ def graph_mixture(name: str) -> GraphMixture:
     [[-5.0, -5.0], [-5.0, 5.0], [5.0, -5.0], [5.0, 5.0]]
     """
     if name not in PRESETS:
-        raise DataError(f"expected a mixture among {', '.join(PRESETS)}; got {name!r}: give means of your own instead")
+        raise DataError(
+            f"expected a mixture among {', '.join(PRESETS)}; got {name!r}: choose one, or pass your own means"
+        )
     coordinates, max_angle = PRESETS[name]
     return GraphMixture([list(mean) for mean in product(coordinates, repeat=2)], max_angle=max_angle)
 

@@ -1,4 +1,4 @@
-"""Flows: a transform and a base density."""
+"""Flows: transforms and a base density."""
 
 from lightning_flows.flows.coupling import CouplingFlow
 from lightning_flows.flows.flow import Flow

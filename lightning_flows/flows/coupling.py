@@ -13,8 +13,8 @@ class CouplingFlow(MultiScaleFlow):
 
     Args:
         event_shape: shape (C, H, W) of the images.
-        num_levels: levels; each halves height and width.
-        steps_per_level: steps per level.
+        num_levels: number of levels; each halves height and width.
+        steps_per_level: number of steps per level.
         hidden_channels: width of the couplings' nets.
         split: sizes of the dense nets that condition split priors.
 

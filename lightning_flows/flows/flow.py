@@ -17,7 +17,7 @@ from lightning_flows.transforms.base import Transform, check_dtype, check_floati
 class DensityTerms(NamedTuple):
     """Terms ``(B,)`` in nats whose sum is a log-density: of the latents, and the log-determinant.
 
-    ``reports`` holds what the layers measured, such as :class:`LogDetReport`.
+    ``reports`` contains reports of the layers, such as :class:`LogDetReport`.
     """
 
     latents: Tensor
@@ -34,8 +34,8 @@ class Flow(Recorded, nn.Module):
     out as noise :math:`\varepsilon_l`. An affine coupling at the end of such a level models it as a Gaussian given
     the first half (Dinh et al., RealNVP, 2017, section 3.6; Kingma and Dhariwal, Glow, 2018).
 
-    Calling a flow returns its log-density. Computations have the dtype of the parameters, which x must have, too;
-    ``encode`` and ``decode`` convert to ``dtype`` first, if given: steep layers magnify the round-off of float32.
+    Calling a flow returns its log-density. Computations use the dtype of the parameters, which x must have as well.
+    ``encode`` and ``decode`` first convert to ``dtype``, if given: steep layers amplify the round-off of float32.
 
     Args:
         levels: a transform, or one per level.
@@ -44,7 +44,7 @@ class Flow(Recorded, nn.Module):
 
     Shapes: x ``(B, *event_shape)``; latents :math:`(\varepsilon_1, \dots, \varepsilon_{L-1}, z_L)`, a tuple of
     ``(B, *latent_shapes[l])``; densities ``(B,)`` in nats.
-    Raises: ShapeError, InputTypeError for tensors of another shape, dtype or device.
+    Raises: ShapeError, InputTypeError for tensors of a different shape, dtype or device.
 
     >>> from lightning_flows.transforms import Bias
     >>> flow = Flow(Bias((2,)), DiagonalGaussian((2,)))
@@ -83,19 +83,19 @@ class Flow(Recorded, nn.Module):
         return terms.latents + terms.log_det
 
     def log_prob_terms(self, x: Tensor, context: Any = None) -> DensityTerms:
-        """The terms of the log-density, and reports."""
+        """Terms of the log-density, and reports."""
         latents, log_det, reports = self._forward(x, context)
         return DensityTerms(self.latent_log_prob(latents, context), log_det, reports)
 
     def encode(self, x: Tensor, context: Any = None, *, dtype: torch.dtype | None = None) -> tuple[Tensor, ...]:
-        """Data to latents."""
+        """Map data to latents."""
         flow, (x,), context = self._converted(dtype, (x,), context)
         return flow._forward(x, context)[0]
 
     def decode(
         self, latents: Tensor | Sequence[Tensor], context: Any = None, *, dtype: torch.dtype | None = None
     ) -> Tensor:
-        """Latents to data; a flow of one level also takes its latent alone."""
+        """Map latents to data; a flow with one level also accepts its latent as a tensor."""
         flow, latents, context = self._converted(dtype, latents, context)
         *noises, x = flow._check_latents(latents, context)
         for level, noise in flow._backwards(noises):
@@ -105,7 +105,7 @@ class Flow(Recorded, nn.Module):
     def decode_reported(
         self, latents: Tensor | Sequence[Tensor], context: Any = None, *, dtype: torch.dtype | None = None
     ) -> tuple[Tensor, list[NamedTuple]]:
-        """Latents to data, and reports such as the iterations of an inverse."""
+        """Map latents to data, and return reports such as the iterations of an inverse."""
         flow, latents, context = self._converted(dtype, latents, context)
         x, _, reports = flow._inverse(latents, context)
         return x, reports
@@ -132,7 +132,7 @@ class Flow(Recorded, nn.Module):
     def sample_latents(
         self, num: int, context: Any = None, *, temperature: float = 1.0, generator: torch.Generator | None = None
     ) -> tuple[Tensor, ...]:
-        """Draw latents; the same state of ``generator`` gives the same noise for any parameters."""
+        """Draw latents; the noise depends only on ``generator``, not on the parameters."""
         check_sizes(0, num=num)
         *shapes, _ = self.latent_shapes
         noises = [
@@ -177,7 +177,7 @@ class Flow(Recorded, nn.Module):
         return x, _sum(log_dets), reports
 
     def _backwards(self, noises: Sequence[Tensor]) -> list[Any]:
-        """Each level with the noise that was factored out after it, the last level first."""
+        """Pair each level with the noise that was factored out after it, the last level first."""
         return list(zip_longest(self.levels, noises))[::-1]
 
     def _check_latents(self, latents: Sequence[Tensor], context: Any) -> list[Tensor]:
@@ -192,17 +192,17 @@ class Flow(Recorded, nn.Module):
             raise ShapeError(f"expected shape (B, {', '.join(map(str, shape))}); got {tuple(x.shape)}")
         if context is not None and not self.accepts_context:
             got = tuple(context.shape) if isinstance(context, Tensor) else type(context).__name__
-            raise ShapeError(f"expected no context, as {type(self).__name__} takes none; got {got}")
+            raise ShapeError(f"expected no context for {type(self).__name__}; got {got}")
         return x
 
     def _converted(
         self, dtype: torch.dtype | None, values: Tensor | Sequence[Tensor], context: Any
     ) -> tuple[Self, Sequence[Tensor], Any]:
-        """The flow, values and context in a dtype; the flow itself keeps its own."""
+        """Convert the flow, values and context to a dtype; the flow itself is unchanged."""
         values = (values,) if isinstance(values, Tensor) else values
         if dtype is None:
             return self, values, context
-        with torch.inference_mode(False):  # residual blocks differentiate, which parameters of inference mode forbid
+        with torch.inference_mode(False):  # residual blocks differentiate, which inference mode forbids
             flow = self if dtype == self.dtype else copy.deepcopy(self).to(dtype)
         context = context.to(dtype) if isinstance(context, Tensor) else context
         return flow, [value.to(dtype) for value in values], context

@@ -16,8 +16,8 @@ class GlowFlow(MultiScaleFlow):
     Args:
         event_shape: shape (C, H, W) of the images.
         mixing: mixing layer: ``conv1x1``, ``emerging``, ``woodbury`` or ``conv_exponential``.
-        num_levels: levels; each halves height and width.
-        steps_per_level: steps per level.
+        num_levels: number of levels; each halves height and width.
+        steps_per_level: number of steps per level.
         net: sizes of the dense nets.
         exponential_max_norm: largest norm of the exponential's convolution.
         woodbury_rank: rank of the Woodbury layer over positions.

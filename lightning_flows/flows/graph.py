@@ -30,12 +30,12 @@ class GraphFlow(Flow):
 
     .. math:: \log p(X) = \sum_n \log \mathcal N(z_n; 0, I) + \log|\det \partial Z/\partial X|
 
-    The context is a :class:`Graph`, or None for complete graphs without padding. Padding is ignored, NaN included, and
-    is 0 in latents and samples. A graph with an edge that is not finite gets NaN.
+    The context is a :class:`Graph`, or None for complete graphs without padding. Padding is ignored, even if it is
+    NaN, and is 0 in latents and samples. The density of a graph with a non-finite edge is NaN.
 
     Args:
         transform: bijection of node features.
-        event_shape: (N, F); N is that of samples.
+        event_shape: (N, F), where N is the number of nodes of samples.
 
     Shapes: x and its latent ``(B, N, F)``; densities ``(B,)`` in nats.
     """
@@ -48,23 +48,23 @@ class GraphFlow(Flow):
         graph = check_nodes(x, shape[-1], context)
         if graph.mask is not None:
             x = x.masked_fill(~graph.mask[..., None], 0)
-        edges = graph.edges(x.dtype)  # attention would take NaN for an edge; values stay on the device
+        edges = graph.edges(x.dtype)  # attention would treat NaN as an edge; values stay on the device
         return x if edges is None else x + 0 * edges.sum((-2, -1)).reshape(-1, 1, 1)
 
 
 class GraphCouplingFlow(GraphFlow):
-    """Baseline that sees all nodes as one vector: [actnorm, linear layer, affine coupling] steps.
+    """Baseline that treats all nodes as one vector: [actnorm, linear layer, affine coupling] steps.
 
-    Neither equivariant nor able to take graphs of another size.
+    It is not equivariant, and only supports graphs of one size.
 
     Args:
         event_shape: (N, F).
-        num_steps: couplings, one after the other.
-        width: of their nets.
-        depth: hidden layers of each.
+        num_steps: number of couplings.
+        width: width of their nets.
+        depth: number of hidden layers.
 
     Shapes: x ``(B, N, F)``.
-    Raises: ShapeError for an event_shape other than (N, F), and in use for graphs with a mask.
+    Raises: ShapeError for an event_shape other than (N, F), and for graphs with a mask.
     Source: section 6.3 of the paper.
     """
 
@@ -83,15 +83,16 @@ class GraphNormalizingFlow(GraphFlow):
 
     Args:
         event_shape: (N, F).
-        exponential: put a graph convolution exponential before every coupling.
-        max_neighbors: bounds the exponential's norm; by default N − 1, for complete graphs.
-        num_steps: times that each feature is transformed.
+        exponential: insert a graph convolution exponential before every coupling.
+        max_neighbors: largest number of neighbors, which bounds the exponential's norm; default: N − 1.
+        num_steps: number of times that each feature is transformed.
         node_map: scale and shift (``affine``), or the distribution function of a mixture (``mixture``).
-        components: components of that mixture.
+        components: number of components of that mixture.
         net: sizes of the attention nets.
 
     Shapes: x ``(B, N, F)``, for any N.
-    Raises: ShapeError for an event_shape other than (N, F), or fewer than two features; UsageError for sizes of no net.
+    Raises: ShapeError for an event_shape other than (N, F), or fewer than two features; UsageError for invalid net
+    sizes.
     Source: Liu et al., 2019; section 6.3 of the paper.
     """
 
@@ -123,12 +124,13 @@ class SetAutoregressiveFlow(GraphFlow):
 
     Args:
         event_shape: (N, F).
-        num_steps: times that each feature is transformed.
-        components: components of the mixture whose distribution function transforms a feature.
+        num_steps: number of times that each feature is transformed.
+        components: number of components of the mixture whose distribution function transforms a feature.
         net: sizes of the attention nets.
 
     Shapes: x ``(B, N, F)``, for any N.
-    Raises: ShapeError for an event_shape other than (N, F), or fewer than two features; UsageError for sizes of no net.
+    Raises: ShapeError for an event_shape other than (N, F), or fewer than two features; UsageError for invalid net
+    sizes.
     """
 
     def __init__(
@@ -149,10 +151,10 @@ class SetAutoregressiveFlow(GraphFlow):
 
 
 def _nodes_and_features(event_shape: Sequence[int], num_steps: int) -> tuple[int, int]:
-    """N and F of events (N, F). Raises: ShapeError for other events, such as images; UsageError for no steps."""
+    """Return N and F. Raises: ShapeError for other events, such as images; UsageError for ``num_steps`` below 1."""
     if len(event_shape) != 2:
         raise ShapeError(
-            f"expected graphs of shape (N, F); got {tuple(event_shape)}: give data of graphs, as GraphMoGDataModule has"
+            f"expected graphs of shape (N, F); got {tuple(event_shape)}: use data of graphs, such as GraphMoGDataModule"
         )
     check_sizes(num_steps=num_steps)
     nodes, features = event_shape

@@ -1,4 +1,4 @@
-"""Flows of several levels over images."""
+"""Multi-scale flows over images."""
 
 from collections.abc import Callable, Sequence
 
@@ -12,16 +12,16 @@ Step = Callable[[tuple[int, ...]], Sequence[Transform]]
 
 
 class MultiScaleFlow(Flow):
-    """Levels of a squeeze and equal steps.
+    """Levels that consist of a squeeze and repeated steps.
 
     Pixel values in [0, 256] are normalized first. After each level but the last, half of the channels is factored out
     to a Gaussian conditioned by a gated dense net.
 
     Args:
         event_shape: shape (C, H, W) of the images.
-        step: maps the shape of its events to the transforms of a step.
-        num_levels: levels; each halves height and width.
-        steps_per_level: steps per level.
+        step: maps an event shape to the transforms of a step.
+        num_levels: number of levels; each halves height and width.
+        steps_per_level: number of steps per level.
         split: sizes of the dense nets.
         start: transforms after the first squeeze.
 

@@ -15,11 +15,11 @@ class ResidualFlow(MultiScaleFlow):
 
     Args:
         event_shape: shape (C, H, W) of the images.
-        num_levels: levels; each halves height and width.
-        steps_per_level: steps per level.
+        num_levels: number of levels; each halves height and width.
+        steps_per_level: number of steps per level.
         hidden_channels: width of the residual nets.
         max_norm: largest norm of each convolution, below 1.
-        gradient: gradient of the log-determinant: ``neumann`` saves memory, ``autograd`` differentiates the series.
+        gradient: gradient of the log-determinant; ``neumann`` saves memory, ``autograd`` differentiates the series.
         eval_terms: terms of the series in eval mode.
         eval_probes: probes per trace in eval mode; at least two for a standard error.
         split: sizes of the dense nets that condition split priors.

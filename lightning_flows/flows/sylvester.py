@@ -18,7 +18,7 @@ from lightning_flows.transforms import (
 )
 
 Ablation = Literal["none", "no_autoregressive", "no_basis"]
-"""What Table 3 leaves out of a Sylvester layer: its autoregressive function, or its change of basis."""
+"""Ablations of Table 3: no autoregressive function, or no change of basis."""
 
 
 class ConvSylvesterFlow(MultiScaleFlow):
@@ -28,12 +28,12 @@ class ConvSylvesterFlow(MultiScaleFlow):
 
     Args:
         event_shape: shape (C, H, W) of the images.
-        num_levels: levels; each halves height and width.
-        steps_per_level: steps per level.
+        num_levels: number of levels; each halves height and width.
+        steps_per_level: number of steps per level.
         hidden_channels: width of the autoregressive nets.
         exponential_max_norm: largest norm of the exponential's convolution.
         net_max_norm: largest norm of each masked convolution; None for no bound.
-        ablation: what to leave out of each layer, as in Table 3.
+        ablation: component to remove from each layer, as in Table 3.
         split: sizes of the dense nets that condition split priors.
 
     Shapes: x ``(B, C, H, W)``.

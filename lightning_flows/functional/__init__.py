@@ -1,1 +1,1 @@
-"""Stateless mathematics on tensors, in a module per subject."""
+"""Stateless math on tensors, one module per subject."""

@@ -9,10 +9,10 @@ from torch import Tensor
 from lightning_flows.errors import ConvergenceError
 
 PATIENCE = 5
-"""Iterations without a smaller residual after which a sample is as close as round-off allows."""
+"""Iterations without improvement after which a sample is considered as accurate as round-off permits."""
 
 ResidualMap = Callable[[Tensor], tuple[Tensor, Tensor]]
-"""A function f and what is known of its Jacobian's diagonal, zeros where nothing is known: both of y's shape."""
+"""Returns f(y) and the known diagonal of its Jacobian, zeros where it is unknown: both of y's shape."""
 
 
 class InverseReport(NamedTuple):
@@ -32,7 +32,7 @@ class Solution(NamedTuple):
 
 
 class _Best(NamedTuple):
-    """By sample, the iterate of smallest residual; the number of iterations, and of those since it was found."""
+    """The iterate with the smallest residual of each sample, the number of iterations, and of those since then."""
 
     y: Tensor
     f: Tensor
@@ -47,11 +47,11 @@ def solve_residual(residual_map: ResidualMap, v: Tensor, *, tol: float | None, m
     r"""Solve y + f(y) = v by the iteration :math:`y \leftarrow y - (y + f(y) - v)/(1 + f'(y))`.
 
     Each sample is iterated until its residual is at most ``tol`` relative to its largest value; by default, until
-    round-off stops it, which must happen below 1000 units of round-off. Then it stays as it is, and leaves the batch
-    at once on a CPU, or, to save synchronizations, with half of the batch on other devices.
+    round-off stops it, which must happen below 1000 units of round-off. It is then fixed, and leaves the batch
+    immediately on a CPU or, to save synchronizations, together with half of the batch on other devices.
 
     Shapes: v, y ``(B, *event)``.
-    Raises: ConvergenceError if a sample needs more than ``max_iter`` iterations; ``name`` is what is inverted.
+    Raises: ConvergenceError if a sample needs more than ``max_iter`` iterations; ``name`` describes the layer.
     """
     eps = torch.finfo(v.dtype).eps
     target, limit = (2 * eps, 1000 * eps) if tol is None else (tol, tol)
@@ -72,7 +72,7 @@ def solve_residual(residual_map: ResidualMap, v: Tensor, *, tol: float | None, m
         )
         iterations, stalled = torch.where(active, step, best.iterations), torch.where(better, 0, best.stalled + 1)
         best = _Best(y_best, f_best, diagonal_best, residual_best, iterations, stalled)
-        # round-off lets a residual stall above the target, the more so the steeper f; NaN counts as not converged
+        # round-off may stall a residual above the target, especially for steep f; NaN counts as not converged
         reached = (best.residual <= target) | ((best.residual <= limit) & (best.stalled > PATIENCE))
         active = active & ~reached
         y = torch.where(_as(active, y), y - error / (1 + diagonal), y)
@@ -88,8 +88,8 @@ def solve_residual(residual_map: ResidualMap, v: Tensor, *, tol: float | None, m
     if num_left:
         worst = report.residual.max().item()
         raise ConvergenceError(
-            f"the inverse of a {name} expected to converge within {max_iter} iterations; got a residual of "
-            f"{worst:.1e} for {num_left} of {len(v)} samples: raise max_iter or tol, or decode in float64",
+            f"the inverse of a {name} did not converge within {max_iter} iterations: it has a residual of "
+            f"{worst:.1e} for {num_left} of {len(v)} samples; raise max_iter or tol, or decode in float64",
             residual=worst,
         )
     return Solution(*result[:3], report)

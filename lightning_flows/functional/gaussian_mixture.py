@@ -1,4 +1,4 @@
-"""Monotone maps of single values onto a standard normal, by the distribution function of a Gaussian mixture."""
+"""Monotone maps of values to a standard normal, by the distribution function of a Gaussian mixture."""
 
 import math
 
@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 WIDE_WEIGHT, WIDE_SCALE = 1e-6, 4.0
-"""A fixed component below the learned ones: it bounds the latent of values far from all of them."""
+"""A fixed wide component next to the learned ones: it bounds the latents of values far from all of them."""
 LOG_SCALE_BOUND = 5.0
 
 
@@ -27,13 +27,13 @@ def mixture_parameters(values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def mixture_to_normal(y: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-    r"""Map each value to the normal of equal probability.
+    r"""Map each value to the normal value of equal cumulative probability.
 
     .. math:: z = \Phi^{-1}\Big(\sum_k \pi_k\,\Phi\big((y-\mu_k)/\sigma_k\big)\Big), \qquad
               \log z' = \log \sum_k \pi_k\,\mathcal N(y; \mu_k, \sigma_k^2) - \log \mathcal N(z; 0, 1)
 
-    A value of that mixture becomes exactly normal. Both tails are resolved: the smaller of the probabilities below and
-    above y is inverted.
+    Values drawn from the mixture become exactly normal. Both tails are resolved: the smaller of the probabilities below
+    and above y is inverted.
     Shapes: y, z, log z' ``(...)``; values ``(..., 3K)``. Source: Ho et al., Flow++, 2019, with Gaussians.
 
     >>> z, log_derivative = mixture_to_normal(torch.tensor([0.5]), torch.zeros(1, 3))
@@ -54,7 +54,7 @@ def mixture_to_normal(y: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
 
 @torch.no_grad()
 def _solve(z: Tensor, values: Tensor) -> Tensor:
-    """y by Newton steps inside a shrinking bracket; a step that would leave it becomes a bisection."""
+    """Solve for y by Newton steps inside a shrinking bracket; a step that would leave it becomes a bisection."""
     _, means, log_scales = mixture_parameters(values)
     # at this distance from all means each component by itself has passed z
     reach = (z.abs()[..., None] + 1) * log_scales.exp()
@@ -64,7 +64,7 @@ def _solve(z: Tensor, values: Tensor) -> Tensor:
         value, log_slope = mixture_to_normal(y, values)
         low, high = torch.where(value <= z, y, low), torch.where(value >= z, y, high)
         step = y - (value - z) * torch.exp(-log_slope)
-        # between narrow components Newton creeps, so every third step halves the bracket
+        # between narrow components Newton steps are tiny, so every third step halves the bracket
         inside = (step > low) & (step < high) & (i % 3 < 2)
         following = torch.where(inside, step, (low + high) / 2)
         done = (following - y).abs() <= torch.finfo(y.dtype).eps * (1 + y.abs())

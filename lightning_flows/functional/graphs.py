@@ -21,7 +21,7 @@ class Graph(NamedTuple):
     mask: Tensor | None = None
 
     def node_weights(self, x: Tensor) -> Tensor:
-        """One for each node that exists and zero for padding, ``(B, N)`` of x's dtype."""
+        """Ones for nodes that exist and zeros for padding, ``(B, N)`` in x's dtype."""
         return x.new_ones(x.shape[:2]) if self.mask is None else self.mask.to(x.dtype)
 
     def edges(self, dtype: torch.dtype) -> Tensor | None:
@@ -32,7 +32,7 @@ class Graph(NamedTuple):
         return edges if self.mask is None else edges.masked_fill(~_pairs(self.mask), 0)
 
     def attention_mask(self) -> Tensor | None:
-        """Which node attends to which, itself included, ``(B or 1, N, N)`` bool; padding to itself; None for all."""
+        """Bool mask ``(B or 1, N, N)`` of neighbors and the node itself; for padding, only itself; None for all."""
         found = None if self.mask is None else _pairs(self.mask)
         if self.adjacency is not None:
             edges = self.adjacency.bool() if self.adjacency.ndim == 3 else self.adjacency.bool()[None]
@@ -41,7 +41,7 @@ class Graph(NamedTuple):
 
 
 def _pairs(mask: Tensor) -> Tensor:
-    """Which pairs of nodes exist, ``(B, N, N)``."""
+    """Mask of the pairs of nodes that exist, ``(B, N, N)``."""
     return mask[:, :, None] & mask[:, None, :]
 
 
@@ -56,7 +56,7 @@ def check_nodes(x: Tensor, features: int, graph: Graph | None) -> Graph:
     ShapeError if shapes do not match, or x has no nodes.
     """
     if graph is not None and not isinstance(graph, Graph):
-        raise InputTypeError(f"expected a Graph as context; got {type(graph).__name__}: give Graph(adjacency, mask)")
+        raise InputTypeError(f"expected a Graph as context; got {type(graph).__name__}: pass Graph(adjacency, mask)")
     if not x.is_floating_point():
         raise InputTypeError(f"expected a floating tensor; got {x.dtype}")
     if x.ndim != 3 or x.shape[2] != features or x.shape[1] < 1:
@@ -66,7 +66,7 @@ def check_nodes(x: Tensor, features: int, graph: Graph | None) -> Graph:
     if mask is not None and mask.shape != x.shape[:2]:
         raise ShapeError(f"expected a mask of shape {(batch, nodes)}; got {tuple(mask.shape)}")
     if mask is not None and mask.dtype != torch.bool:
-        raise InputTypeError(f"expected a mask of bool, False at padding; got {mask.dtype}")
+        raise InputTypeError(f"expected a bool mask, False at padding; got {mask.dtype}")
     if adjacency is not None:
         if adjacency.shape[-2:] != (nodes, nodes):
             raise ShapeError(f"expected an adjacency matrix for {nodes} nodes; got shape {tuple(adjacency.shape)}")
@@ -81,14 +81,14 @@ def check_nodes(x: Tensor, features: int, graph: Graph | None) -> Graph:
 def check_adjacency(adjacency: Tensor) -> None:
     """Raise ShapeError unless a matrix, or each of a batch, is square, symmetric, of zeros and ones, without loops.
 
-    A node without neighbors is allowed. This reads values from the device: call it on data, not in a forward.
+    A node without neighbors is allowed. This reads values from the device: call it on data, not in a forward pass.
     """
     if adjacency.ndim not in (2, 3) or adjacency.shape[-1] != adjacency.shape[-2]:
         raise ShapeError(f"expected a square adjacency matrix; got shape {tuple(adjacency.shape)}")
     if not ((adjacency == 0) | (adjacency == 1)).all():
         raise ShapeError("expected an adjacency matrix of zeros and ones; got other values")
     if not torch.equal(adjacency, adjacency.mT):
-        raise ShapeError("expected a symmetric adjacency matrix: edges have no direction here; got another")
+        raise ShapeError("expected a symmetric adjacency matrix; got directed edges")
     if adjacency.diagonal(dim1=-2, dim2=-1).any():
         raise ShapeError("expected no node to be its own neighbor; got ones on the adjacency matrix's diagonal")
 

@@ -7,14 +7,14 @@ from torch import Tensor
 
 
 def conv_norm_bound(kernel: Tensor, grid_size: int = 32) -> Tensor:
-    r"""Certified upper bound on the operator norm ‖M‖₂ of a zero-padded convolution of images of any size.
+    r"""Certified upper bound on the operator norm ‖M‖₂ of a zero-padded convolution, for images of any size.
 
     .. math:: \|M\|_2 \le \sup_\omega \|\hat K(\omega)\|_2
               \le \frac{\max_{\omega\in\text{grid}} \|\hat K(\omega)\|_2}{\cos(\pi d_h/n)\,\cos(\pi d_w/n)}
 
     A zero-padded convolution is a compression of the one on the infinite plane, whose norm is the supremum over
     frequencies of the norm of the transfer matrix. On a grid of n points per direction, a trigonometric polynomial of
-    degree d exceeds its largest value on the grid by 1/cos(π d/n) at most (Ehlich and Zeller, 1964).
+    degree d exceeds its largest value on the grid by a factor of at most 1/cos(π d/n) (Ehlich and Zeller, 1964).
 
     Shapes: kernel ``(C_out, C_in, h, w)`` with odd h, w; returns a scalar.
     Raises: ValueError if ``grid_size`` is at most twice the degree.
@@ -28,12 +28,12 @@ def conv_norm_bound(kernel: Tensor, grid_size: int = 32) -> Tensor:
 
 
 def matrix_norm_bound(matrix: Tensor) -> Tensor:
-    r"""Upper bound ``(...)`` on the spectral norm of small matrices ``(..., G, F)``, without the sync of an SVD.
+    r"""Upper bound ``(...)`` on the spectral norm of small matrices ``(..., G, F)``; unlike an SVD, it does not synchronize.
 
     .. math:: \|A\|_2 \le \big(\operatorname{tr} (A^\top A)^8\big)^{1/16} \le F^{1/16}\, \|A\|_2
 
-    The trace sums the sixteenth powers of all singular values, among which the largest dominates: the bound is at most
-    4.5 % above the norm of 2x2 matrices, 19 % above that of 16x16 ones. Its gradient is finite at zero.
+    The trace sums the sixteenth powers of all singular values, of which the largest dominates: the bound exceeds the
+    norm by at most 4.5 % for 2x2 matrices and 19 % for 16x16 ones. Its gradient is finite at zero.
 
     >>> matrix_norm_bound(torch.tensor([[3.0, 0.0], [0.0, -1.0]]))
     tensor(3.)

@@ -11,8 +11,8 @@ from torch import Tensor
 from lightning_flows.errors import ShapeError
 
 MAX_COLUMNS = 20  # 2^20 sets of columns
-CHUNK = 2**16  # sums of a level that are held at once, times 8 bytes: they fit a cache
-SMALLEST = -600.0  # nats; far above log 2^-1022, where the round-off of float64 starts to grow
+CHUNK = 2**16  # sums of a level in memory at once, 8 bytes each: they fit into a cache
+SMALLEST = -600.0  # nats; far above log 2^-1022, where float64 loses precision
 
 
 @torch.no_grad()
@@ -27,10 +27,10 @@ def log_permanent(log_matrix: Tensor) -> Tensor:
 
     Rows, then columns are scaled to a sum of 1 first. With columns that sum to 1 no f exceeds 1, and underflow changes
     the permanent by less than 1e-300. Where the permanent of the scaled matrix is nearly that small, the sums are
-    repeated in logs, about seven times slower; so the result is right for all finite entries, and for zeros.
+    repeated in logs, about seven times slower; so the result is accurate for all finite entries, and for zeros.
 
     Shapes: log_matrix ``(B, n, M)``, n ≤ M ≤ 20, in nats; result ``(B,)`` in the input's dtype, computed in float64.
-    It takes M 2^(M-1) products per matrix and has no gradient.
+    It requires M 2^(M-1) products per matrix and has no gradient.
     Raises: ShapeError for other shapes.
 
     >>> log_permanent(torch.zeros(1, 3, 3)).exp()  # 3!
@@ -70,7 +70,7 @@ def _scaled(log_matrix: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _column_sets(matrix: Tensor, *, one: float, accumulate: Callable[[Tensor, Tensor, Tensor], Tensor]) -> Tensor:
-    """Permanents ``(B,)`` of ``(B, M, M)``, where ``accumulate(total, x, y)`` adds the product of x and y to total.
+    """Permanents ``(B,)`` of matrices ``(B, M, M)``, where ``accumulate(total, x, y)`` adds x times y to total.
 
     The batch comes last, so that each gather copies whole rows.
     """

@@ -22,7 +22,7 @@ def sum_over_ranks(value: Tensor) -> Tensor:
 
 
 def gather_from_ranks(value: Tensor) -> list[int]:
-    """Return the integer ``()`` that each rank holds, in the order of the ranks."""
+    """Gather an integer ``()`` from each rank, in the order of the ranks."""
     found = [value]
     if num_ranks() > 1:
         found = [torch.empty_like(value) for _ in range(num_ranks())]

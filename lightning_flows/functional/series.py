@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 def remainder_bound(norm: float, num_terms: int) -> float:
-    r"""Bound on the rest of the power series of the exponential after term T = ``num_terms``.
+    r"""Bound on the remainder of the exponential's power series after term T = ``num_terms``.
 
     .. math:: \Big\|\sum_{i>T} \frac{M^i x}{i!}\Big\| \le \frac{b^{T+1}}{(T+1)!}\,\frac{1}{1-b/(T+2)}\,\|x\|,
               \qquad b \ge \|M\|
@@ -44,13 +44,13 @@ def terms_needed(norm: float, tol: float) -> int:
 @lru_cache
 def _steps_and_terms(norm_bound: float, tol: float) -> tuple[int, int]:
     num_steps = max(1, math.ceil(norm_bound / 2))
-    growth = math.exp(norm_bound * (1 - 1 / num_steps))  # of a step's remainder in the other steps
+    growth = math.exp(norm_bound * (1 - 1 / num_steps))  # factor of a step's remainder in the other steps
     return num_steps, terms_needed(norm_bound / num_steps, tol / (num_steps * growth))
 
 
-@torch.compiler.assume_constant_result  # which does not apply to a cached function
+@torch.compiler.assume_constant_result  # does not apply to a cached function
 def steps_and_terms(norm_bound: float, tol: float) -> tuple[int, int]:
-    """Steps n of exp(M) = exp(M/n)ⁿ, each of norm at most 2, and terms per step, for a remainder of at most ``tol``.
+    """Steps n of exp(M) = exp(M/n)ⁿ with ‖M/n‖ ≤ 2, and terms per step, for a remainder of at most ``tol``.
 
     >>> steps_and_terms(0.95, 1e-12), steps_and_terms(4.0, 1e-12)[0]
     ((1, 14), 2)
@@ -68,11 +68,11 @@ def linear_exponential(
 ) -> Tensor:
     r"""Apply the exponential of a linear map, :math:`\exp(M)\,x = \sum_i M^i x / i!`, with ``linear(x)`` = M x.
 
-    The number of terms follows from ``norm_bound`` ≥ ‖M‖₂ and ``tol``, the largest remainder relative to ‖x‖
+    The number of terms is determined by ``norm_bound`` ≥ ‖M‖₂ and ``tol``, the largest remainder relative to ‖x‖
     (default: four units of round-off of x's dtype). Above a norm of 2, where the series loses digits to cancellation,
-    the map is split: exp(M) = exp(M/n)ⁿ. ``num_terms`` fixes the number of terms per step instead.
+    the map is split: exp(M) = exp(M/n)ⁿ. ``num_terms`` overrides the number of terms per step.
 
-    Shapes: any; ``linear`` keeps shape and dtype. Source: section 3 of the paper, algorithm 2.
+    Shapes: any; ``linear`` preserves shape and dtype. Source: section 3 of the paper, algorithm 2.
 
     >>> linear_exponential(lambda x: 0.5 * x, torch.ones(1), norm_bound=0.5)
     tensor([1.6487])
@@ -92,7 +92,7 @@ def matrix_exponential(matrix: Tensor, *, norm_bound: float) -> Tensor:
 
     .. math:: \exp A \approx I + A\big(I + \tfrac12 A(I + \tfrac13 A(\dots))\big)
 
-    Reads no value from the device, unlike ``torch.linalg.matrix_exp``. For the number of terms and large norms see
+    Reads no value from the device, unlike ``torch.linalg.matrix_exp``. For the number of terms and large norms, see
     :func:`linear_exponential`.
 
     >>> matrix_exponential(torch.tensor([[0.0, 1.0], [0.0, 0.0]]), norm_bound=1.0)

@@ -9,14 +9,14 @@ import torch
 
 HOST = torch.device("cpu")
 WORDS = slice(24, 24 + 8 * 624)
-"""Where a host generator's state holds the 624 words of its Mersenne twister, 32 bits in 8 bytes each."""
+"""Position of the 624 words of the Mersenne twister in a CPU generator's state, 32 bits in 8 bytes each."""
 
 
 def stream(seed: int, purpose: str, number: int = 0, *, device: torch.device | str | int = "cpu") -> torch.Generator:
     """Return the generator of stream ``number`` of a purpose, on ``device``.
 
-    On the host the full generator state is a hash of (seed, purpose, number), since ``manual_seed`` only uses 32 bits
-    of a seed there, with which collisions would be expected after about 2^16 streams. Other devices use 64 bits.
+    On the CPU the full generator state is a hash of (seed, purpose, number), since ``manual_seed`` only uses 32 bits of
+    a seed there, so that collisions would be expected after about 2^16 streams. Other devices use 64 bits.
 
     >>> torch.rand(1, generator=stream(0, "a")).equal(torch.rand(1, generator=stream(0, "a")))
     True
@@ -36,14 +36,14 @@ def stream(seed: int, purpose: str, number: int = 0, *, device: torch.device | s
 def stream_seed(seed: int, purpose: str, number: int = 0) -> int:
     """Return the 63-bit seed of stream ``number`` of a purpose, for generators that use all bits of a seed.
 
-    ``manual_seed`` on the host does not: use :func:`stream` there.
+    ``manual_seed`` on the CPU does not: use :func:`stream` there.
     """
     return int.from_bytes(_hash(seed, purpose, number, num_bytes=8), "little") >> 1
 
 
 @contextmanager
 def forked(seed: int, purpose: str, number: int = 0, *, device: torch.device = HOST) -> Iterator[None]:
-    """Context manager that seeds torch's global generators of the host and a device, and restores them on exit."""
+    """Context manager that seeds torch's global generators of the CPU and a device, and restores them on exit."""
     devices = [] if device.type in ("cpu", "meta") else [device]
     with torch.random.fork_rng(devices, device_type=device.type if devices else "cuda"):
         for each in devices:

@@ -1,4 +1,4 @@
-"""Networks that condition flows; they know nothing of log-determinants."""
+"""Conditioner networks of flows, independent of log-determinants."""
 
 from lightning_flows.nets.convnet import MLP, ContextNet, ConvNet, DenseBlock, DenseNet, DenseSizes
 from lightning_flows.nets.graph_attention import AttentionSizes, GraphAttentionNet, SetAutoregressiveNet

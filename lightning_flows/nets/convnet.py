@@ -1,4 +1,4 @@
-"""Conditioners: plain, dense and fully connected nets, and the encoder of a context."""
+"""Conditioner nets: plain, dense and fully connected, and the encoder of a context."""
 
 import itertools
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from lightning_flows.errors import ShapeError, check_sizes
 
 
 def zero_initialized(layer: nn.Module) -> nn.Module:
-    """Set weight and bias to zero: a transform conditioned by this last layer starts as the identity."""
+    """Set weight and bias to zero, so that a transform conditioned by this last layer is initially the identity."""
     for parameter in layer.parameters():
         nn.init.zeros_(parameter)
     return layer
@@ -20,7 +20,7 @@ def zero_initialized(layer: nn.Module) -> nn.Module:
 def with_context(x: Tensor, context: Tensor | None, channels: int) -> Tensor:
     """Concatenate x ``(B, C, H, W)`` and a context ``(B, channels, H, W)``, or None if it has no channels.
 
-    Raises: ShapeError if the context has another shape, is missing, or is given to a net without context.
+    Raises: ShapeError if the context has a different shape, is missing, or is passed to a net without context.
     """
     expected = (x.shape[0], channels, *x.shape[2:])
     if context is None and channels == 0:
@@ -32,7 +32,7 @@ def with_context(x: Tensor, context: Tensor | None, channels: int) -> Tensor:
 
 
 class ConvNet(nn.Sequential):
-    """3x3, 1x1, 3x3 convolutions with ReLU; the last is initialized to zero, so that a coupling starts as identity.
+    """3x3, 1x1, 3x3 convolutions with ReLU; the last is initialized to zero, so that a coupling is the identity.
 
     Shapes: x ``(B, in_channels, H, W)``, context ``(B, context_channels, H, W)`` or None; returns
     ``(B, out_channels, H, W)`` in x's dtype. Raises: ShapeError if the context does not match.
@@ -74,10 +74,10 @@ class DenseSizes:
 
 
 class DenseBlock(nn.Module):
-    """Layers whose input is the output of all before them, then a 1x1 convolution with an optional gate.
+    """Layers that take the outputs of all previous layers, then a 1x1 convolution with an optional gate.
 
-    A layer is 1x1, relu, 3x3, relu; its output is appended to its input. The gate splits the last convolution's output
-    into a, b, c and returns a + b·sigmoid(c).
+    A layer is a 1x1 convolution, ReLU, a 3x3 convolution, ReLU; its output is appended to its input. The gate splits
+    the last convolution's output into a, b, c and returns a + b·sigmoid(c).
 
     Shapes: x ``(B, in_channels, H, W)``; returns ``(B, out_channels, H, W)``. Source: Huang et al., DenseNet, 2017.
     """
@@ -103,7 +103,7 @@ class DenseBlock(nn.Module):
 
 
 class DenseNet(nn.Module):
-    """1x1 convolution, dense blocks with residual connections, 1x1 convolution that is initialized to zero.
+    """1x1 convolution, dense blocks with residual connections, and a 1x1 convolution that is initialized to zero.
 
     Shapes, errors: as :class:`ConvNet`.
     """
@@ -149,7 +149,7 @@ class ContextNet(nn.Sequential):
 
 
 class MLP(nn.Module):
-    """Linear layers with SiLU between; the last starts at zero, so that a coupling starts as the identity.
+    """Linear layers with SiLU between them; the last is initialized to zero, so that a coupling is the identity.
 
     Shapes: x ``(B, in_channels, 1, 1)``, as in couplings; returns ``(B, out_channels, 1, 1)`` in x's dtype. ``context``
     is ignored.

@@ -17,11 +17,11 @@ class AttentionSizes:
     """Sizes of a net of attention blocks.
 
     Args:
-        width: features of a node between its blocks.
-        num_blocks: blocks, of an encoder and of a decoder each.
-        num_heads: heads of each block.
+        width: number of features per node.
+        num_blocks: number of blocks; an encoder and a decoder have this many each.
+        num_heads: number of heads per block.
 
-    Raises: UsageError unless the heads divide the width.
+    Raises: UsageError unless the number of heads divides the width.
     """
 
     width: int = 64
@@ -32,15 +32,15 @@ class AttentionSizes:
         check_sizes(width=self.width, num_heads=self.num_heads)
         check_sizes(0, num_blocks=self.num_blocks)
         if self.width % self.num_heads:
-            raise UsageError(f"expected a width that the heads divide; got {self.width} and {self.num_heads} heads")
+            raise UsageError(f"expected a width divisible by num_heads; got {self.width} and {self.num_heads} heads")
 
     def blocks(self) -> nn.ModuleList:
-        """Attention blocks of these sizes."""
+        """Build attention blocks of these sizes."""
         return nn.ModuleList(AttentionBlock(self.width, self.num_heads) for _ in range(self.num_blocks))
 
 
 class NodeEmbedding(nn.Module):
-    """Each node's features, with their sines and cosines, through a small net: ``(B, N, F) -> (B, N, width)``."""
+    """A small net of each node's features, their sines and cosines: ``(B, N, F) -> (B, N, width)``."""
 
     frequencies: Tensor
 
@@ -56,10 +56,10 @@ class NodeEmbedding(nn.Module):
 
 
 class AttentionBlock(nn.Module):
-    """Multi-head attention and an MLP per node, both residual and pre-normalized.
+    """Multi-head attention and an MLP per node, both with residual connections and pre-normalization.
 
     Shapes: h ``(B, N, width)``; ``attn_mask`` is bool, broadcast to ``(B, N, N)``, True where a node attends to
-    another; None for all to all. Source: Vaswani et al., 2017.
+    another; None if all attend to all. Source: Vaswani et al., 2017.
     """
 
     def __init__(self, width: int, num_heads: int) -> None:
@@ -80,7 +80,7 @@ class AttentionBlock(nn.Module):
 class GraphAttentionNet(nn.Module):
     """Outputs for each node from the features of all nodes that it is connected to; equivariant to their order.
 
-    The last layer starts near zero. Shapes: x ``(B, N, in_features)``; returns ``(B, N, out_features)``.
+    The last layer is initialized near zero. Shapes: x ``(B, N, in_features)``; returns ``(B, N, out_features)``.
     """
 
     def __init__(self, in_features: int, out_features: int, sizes: AttentionSizes = AttentionSizes()) -> None:
@@ -98,8 +98,8 @@ class GraphAttentionNet(nn.Module):
 class SetAutoregressiveNet(nn.Module):
     """Outputs for each node from the conditioning features of all nodes and the values of the nodes before it.
 
-    The conditioning features are encoded by attention over the graph; then each node attends to those up to itself,
-    with the value of the one before it: output i depends on ``values[:, :i]``, in the order of the nodes.
+    The conditioning features are encoded by attention over the graph; then each node attends to the nodes up to itself,
+    with the value of the previous one: output i depends on ``values[:, :i]``, in the order of the nodes.
 
     Shapes: conditioned ``(B, N, in_features)``, values ``(B, N)``; returns ``(B, N, out_features)``.
     """
@@ -120,7 +120,7 @@ class SetAutoregressiveNet(nn.Module):
         return h
 
     def decode(self, encoded: Tensor, conditioned: Tensor, values: Tensor) -> Tensor:
-        """Return the outputs, given the encoded nodes and the values before each."""
+        """Return the outputs given the encoded nodes and the values before each."""
         before = self.embed_value(torch.cat([conditioned, values[..., None]], dim=-1))[:, :-1]
         h = encoded + torch.cat([self.start.expand(len(encoded), 1, -1), before], dim=1)
         attn_mask = torch.ones(1, *values.shape[1:] * 2, dtype=torch.bool, device=values.device).tril()

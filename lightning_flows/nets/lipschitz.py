@@ -12,9 +12,9 @@ from lightning_flows.nets.spectral_norm import NormalizedConv2d, bind, default_k
 
 
 class LipSwish(nn.Module):
-    r"""Swish of slope at most one: :math:`f(y) = y\,\sigma(sy)/1.1`, with :math:`s = \operatorname{softplus}\beta`.
+    r"""Swish with slope at most one: :math:`f(y) = y\,\sigma(sy)/1.1`, with :math:`s = \operatorname{softplus}\beta`.
 
-    Its derivatives are explicit, so that a graph of derivatives only saves y. Source: Chen et al., 2019.
+    Its derivatives are explicit, so that a graph of derivatives saves only y. Source: Chen et al., 2019.
     """
 
     def __init__(self) -> None:
@@ -26,7 +26,7 @@ class LipSwish(nn.Module):
 
 
 class _Swish(torch.autograd.Function):
-    """y σ(sy); s has one value."""
+    """y σ(sy); s is a scalar."""
 
     @staticmethod
     def forward(ctx: Any, y: Tensor, s: Tensor) -> Tensor:
@@ -62,13 +62,13 @@ class _SwishBackward(torch.autograd.Function):
 
 
 class LipschitzConvNet(nn.Sequential):
-    r"""3x3, 1x1, 3x3 convolutions with LipSwish between; a contraction.
+    r"""3x3, 1x1, 3x3 convolutions with LipSwish between them; a contraction.
 
     .. math:: \operatorname{Lip}(g) \le \prod_i \|W_i\| \le c^3 < 1
 
     with c = ``max_norm``. Each forward in train mode takes five steps of each power iteration, which lags behind fast
-    weights: at a learning rate of 1e-3 the product stays within the 6 % of margin at c = 0.98; at 4e-3 it exceeded c³
-    by 10 %, which requires c ≤ 0.95.
+    weight updates: at a learning rate of 1e-3 the product stays within the margin of 6 % at c = 0.98; at 4e-3 it
+    exceeded c³ by 10 %, which requires c ≤ 0.95.
 
     Shapes: x ``(B, *event_shape)`` with event_shape (C, H, W); returns the same shape and dtype.
     Raises: UsageError unless 0 < c < 1. Source: Behrmann et al., 2019; Chen et al., 2019.
@@ -92,7 +92,7 @@ class LipschitzConvNet(nn.Sequential):
         )
 
     def bind(self, *, update: bool = False) -> Callable[[Tensor], Tensor]:
-        """Return the net as a function with its kernels evaluated once."""
+        """Return the net as a function whose kernels are evaluated once."""
         layers = [bind(layer, update=update) for layer in self]
 
         def apply(x: Tensor) -> Tensor:

@@ -11,11 +11,11 @@ from lightning_flows.nets.spectral_norm import NormalizedConv2d, default_kernel
 
 
 def channel_mask(out_channels: int, in_channels: int, *, strict: bool) -> Tensor:
-    r"""Mask ``(out_channels, in_channels)`` in bool of the inputs that each output channel depends on.
+    r"""Bool mask ``(out_channels, in_channels)`` of the inputs that each output channel depends on.
 
     Both are ordered from low to high. The longer of the two is split into as many consecutive groups as the shorter one
-    has channels; output group a depends on the input groups b ≤ a, or b < a where ``strict``. A chain of such masks
-    with one inner width, of any size, is strictly autoregressive if its first or its last mask is strict.
+    has channels; output group a depends on the input groups b ≤ a, or b < a if ``strict``. A chain of such masks
+    with equal inner widths, of any size, is strictly autoregressive if its first or last mask is strict.
 
     >>> channel_mask(4, 2, strict=False).int().tolist()
     [[1, 0], [1, 0], [1, 1], [1, 1]]
@@ -29,10 +29,10 @@ def channel_mask(out_channels: int, in_channels: int, *, strict: bool) -> Tensor
 
 
 def causal_mask(out_channels: int, in_channels: int, *, kernel_size: int, strict: bool) -> Tensor:
-    """Mask of a causal kernel that looks to the right and down: ``(out_channels, in_channels, rows, kernel_size)``.
+    """Bool mask ``(out_channels, in_channels, rows, kernel_size)`` of a causal kernel, for pixels to the right and below.
 
-    In bool, with only the rows that a causal kernel uses: the center row and those below, of a 3x3 kernel ``rows = 2``.
-    Left of the center it is False, the center follows :func:`channel_mask`, the rest is True.
+    It only contains the rows that a causal kernel uses, the center row and those below: two for a 3x3 kernel. Left of
+    the center it is False, the center is :func:`channel_mask`, the rest is True.
 
     Raises: UsageError if ``kernel_size`` is even.
 
@@ -51,12 +51,12 @@ def causal_mask(out_channels: int, in_channels: int, *, kernel_size: int, strict
 class MaskedConv2d(NormalizedConv2d):
     r"""Convolution in which a pixel depends on the pixels to its right and below, and on its own lower channels.
 
-    A causal 3x3 kernel has nothing above its center, so two rows are kept: 2x3, padded on one side, with two thirds of
-    the multiplications. ``heads`` convolutions of one input are computed as one; each is normalized separately.
+    A causal 3x3 kernel is zero above its center, so only two rows are stored: 2x3, padded on one side, with two thirds
+    of the multiplications. ``heads`` convolutions of one input are computed as one; each is normalized separately.
 
     Shapes: x ``(B, in_channels, H, W)``; returns ``(B, heads * out_channels, H, W)``, the first head's channels first.
-    Args: ``strict`` hides the output's own channel group too; ``max_norm`` bounds each head's operator norm at
-    ``size`` = (H, W), None leaves it free.
+    Args: ``strict`` also masks the output's own channel group; ``max_norm`` bounds each head's operator norm at
+    ``size`` = (H, W); None for no bound.
     Source: van den Oord et al., 2016; section 4.1 of the paper.
     """
 
@@ -109,7 +109,7 @@ class AutoregressiveConvNet(nn.Module):
         self.heads = conv(hidden_channels, channels, kernel_size=3, strict=True, heads=num_heads, init_scale=head_scale)
 
     def bind(self, *, update: bool = False) -> Callable[[Tensor], tuple[Tensor, ...]]:
-        """Return the net as a function with its kernels evaluated once."""
+        """Return the net as a function whose kernels are evaluated once."""
         first, hidden, heads = (conv.bind(update=update) for conv in (self.input, self.hidden, self.heads))
 
         def apply(y: Tensor) -> tuple[Tensor, ...]:

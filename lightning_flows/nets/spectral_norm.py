@@ -14,13 +14,13 @@ from lightning_flows.functional.precision import full_precision
 Padding = tuple[int, int, int, int]
 """Zeros on the left, right, top and bottom."""
 SLACK = 1.1
-"""How far the norm of a normalized kernel may exceed ``max_norm``: a power iteration approaches from below."""
+"""Slack for the norm of a normalized kernel above ``max_norm``: power iterations approach it from below."""
 
 
 def bind(net: nn.Module, *, update: bool = False) -> Callable[..., Any]:
     """Return a net as a function whose effective parameters, such as normalized kernels, are evaluated once.
 
-    A net without a ``bind(*, update)`` method is returned as it is. ``update`` steps power iterations in train mode.
+    A net without a ``bind(*, update)`` method is returned unchanged. ``update`` steps power iterations in train mode.
     """
     return net.bind(update=update) if hasattr(net, "bind") else net
 
@@ -31,19 +31,19 @@ class SpectralNorm(nn.Module):
     .. math:: \bar K = \frac{K}{\max(1, \sigma/c) + \epsilon}, \qquad \sigma = \max_{\|x\|=1} \|K \star x\|
 
     σ comes from a power iteration whose vector is kept between calls, on the operator's smaller side. It is warmed up
-    on construction, and steps in train mode where ``update`` asks for it. A 1x1 kernel acts on each pixel separately,
+    on construction, and steps in train mode if ``update`` is True. A 1x1 kernel acts on each pixel separately,
     so its vector has no spatial axes. The gradient flows through σ.
 
-    Several convolutions of one input may share a kernel: its outputs are split into ``groups``, each normalized on its
-    own.
+    Several convolutions of one input may share a kernel: its outputs are split into ``groups``, each normalized
+    separately.
 
     Args:
         kernel: initial kernel ``(groups * C_out, C_in, h, w)``.
         size: height and width of its input images.
-        padding: zeros that keep the size.
+        padding: zeros that preserve the size.
         max_norm: c.
         margin: ε.
-        num_steps: steps of the power iteration per update.
+        num_steps: number of power-iteration steps per update.
     Source: Miyato et al., 2018; Gouk et al., 2018.
     """
 
@@ -78,7 +78,7 @@ class SpectralNorm(nn.Module):
                 self._step(kernel.detach(), self._image(kernel.detach()))
 
     def forward(self, kernel: Tensor, *, update: bool = False) -> Tensor:
-        """Return the normalized kernel, same shape."""
+        """Return the normalized kernel."""
         with full_precision(kernel):
             image = self._image(kernel)
             sigma = torch.linalg.vector_norm(image.reshape(self.groups, -1), dim=1)
@@ -118,7 +118,8 @@ class NormalizedConv2d(nn.Module):
     """Convolution whose kernel, initially ``weight``, is masked and normalized: the effective one is ``kernel()``.
 
     Shapes: x ``(B, C_in, H, W)``; returns ``(B, C_out, H, W)``.
-    Args: ``mask`` of the weight's shape; ``max_norm`` None for no normalization; for the others see SpectralNorm.
+    Args: ``mask`` of the weight's shape; ``max_norm`` None for no normalization; for the other arguments see
+    SpectralNorm.
     """
 
     mask: Tensor | None
@@ -135,7 +136,7 @@ class NormalizedConv2d(nn.Module):
     ) -> None:
         super().__init__()
         self.weight, self.bias = nn.Parameter(weight), nn.Parameter(torch.zeros(len(weight)))
-        self.register_buffer("mask", mask, persistent=False)  # follows from the shape: no need for it in a checkpoint
+        self.register_buffer("mask", mask, persistent=False)  # determined by the shape: not needed in a checkpoint
         self.padding, self.spectral_norm = padding, None
         if max_norm is not None:
             self.spectral_norm = SpectralNorm(self.kernel(), size, padding=padding, max_norm=max_norm, **options)
@@ -146,7 +147,7 @@ class NormalizedConv2d(nn.Module):
         return kernel if self.spectral_norm is None else self.spectral_norm(kernel, update=update)
 
     def bind(self, *, update: bool = False) -> Callable[[Tensor], Tensor]:
-        """Return the convolution as a function with its kernel evaluated once."""
+        """Return the convolution as a function whose kernel is evaluated once."""
         kernel = self.kernel(update=update).contiguous(memory_format=torch.channels_last)
         if len(set(self.padding)) == 1:
             return lambda x: F.conv2d(x, kernel, self.bias, padding=self.padding[0])
@@ -160,6 +161,6 @@ class NormalizedConv2d(nn.Module):
 
 
 def default_kernel(out_channels: int, in_channels: int, *kernel_size: int) -> Tensor:
-    """Uniform in ±1/√fan-in, as in torch's convolutions: ``(out_channels, in_channels, *kernel_size)``."""
+    """Draw a kernel uniform in ±1/√fan-in, like torch's convolutions: ``(out_channels, in_channels, *kernel_size)``."""
     bound = 1 / math.sqrt(in_channels * math.prod(kernel_size))
     return nn.init.uniform_(torch.empty(out_channels, in_channels, *kernel_size), -bound, bound)

@@ -21,7 +21,7 @@ class SylvesterFunction(nn.Module):
               \partial f_i/\partial y_i = \gamma\, s_2 s_1 (1 - \tanh^2(y\, s_1 + t_1)) \in (-\gamma, \gamma)
 
     t₁, t₂ and the arguments a₁, a₂ of s = tanh(a) are strictly autoregressive functions of y: ``net(y)`` returns the
-    four tensors (t₁, a₁, t₂, a₂), each of y's shape. f(y) and the diagonal have y's shape too.
+    four tensors (t₁, a₁, t₂, a₂), each of y's shape. f(y) and the diagonal also have y's shape.
     """
 
     def __init__(self, net: nn.Module, *, gamma: float = 0.5) -> None:
@@ -80,7 +80,7 @@ class LinearSylvesterFunction(nn.Module):
         r2 = self._kernel(self.weight.permute(1, 0, 3, 2), d2)
 
         def apply(y: Tensor) -> Pair:
-            with full_precision(y):  # there is no net: all of it enters the inverse or the log-determinant
+            with full_precision(y):  # all of it enters the inverse or the log-determinant
                 h = torch.tanh(_convolve(y + self.bias[:, None, None], r1))
                 return _convolve(h, r2), (d1 * d2)[:, None, None] * (1 - h * h)
 

@@ -1,4 +1,4 @@
-"""Activation normalization: a shift and a scale per feature that the first training batch sets."""
+"""Activation normalization: a shift and a scale per feature, initialized by the first training batch."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -18,7 +18,7 @@ class DataInitialized(Transform):
     The moments are those of the batch over all ranks. Constant features, as in a batch of one value, keep scale 1:
     dividing by a standard deviation of nearly zero would blow up the next batch. Empty batches initialize nothing.
 
-    The buffer ``initialized`` is the only record of it, so a loaded, copied or averaged layer is not set again. It is
+    The buffer ``initialized`` is the only record, so a loaded, copied or averaged layer is not initialized again. It is
     read from the device once, and again after it has changed.
     """
 
@@ -31,7 +31,7 @@ class DataInitialized(Transform):
         self._seen: tuple[int, int] | None = None
 
     def initialize(self, x: Tensor, weights: Tensor | None = None, *, dim: int) -> None:
-        """Initialize in train mode unless this is done; ``dim`` holds the features, ``weights`` are 0 at padding."""
+        """Initialize in train mode, once; ``dim`` is the feature dimension, ``weights`` are 0 at padding."""
         if self.training and (x.shape[0] or num_ranks() > 1) and not self._is_initialized():
             values = x.detach().movedim(dim, -1).flatten(0, -2)
             self._initialize(values, values.new_ones(len(values)) if weights is None else weights.flatten())

@@ -23,13 +23,13 @@ class Transform(nn.Module, ABC):
 
     A subclass implements ``forward(x) -> (z, log_det)`` with
     :math:`\text{log\_det} = \log|\det \partial z/\partial x|`, and ``inverse(z) -> (x, log_det)`` with the
-    log-determinant of the inverse map, which is minus the forward one at the same point. It may return a log_det of
-    ``(B,)``, a scalar tensor or a float; callers always get ``(B,)``. In eval mode all methods are pure; in train mode
-    an inverse changes no state either.
+    log-determinant of the inverse map, which is minus the forward one at the same point. Implementations may return a
+    log_det of shape ``(B,)``, a scalar tensor or a float; callers always get ``(B,)``. In eval mode all methods are
+    pure; in train mode an inverse does not change state either.
 
-    Shapes: x, z ``(B, *event)``, floating; log_det ``(B,)`` in nats, x's dtype, storage of its own.
+    Shapes: x, z ``(B, *event)``, floating; log_det ``(B,)`` in nats and x's dtype, with its own storage.
     Args: ``event_shape`` is the shape of x without its batch, with None for an axis of any length; None for any shape.
-    Raises: ShapeError for another shape; InputTypeError for a dtype or device that is not that of the parameters.
+    Raises: ShapeError for a different shape; InputTypeError if dtype or device differ from those of the parameters.
     """
 
     volume_preserving = False
@@ -58,16 +58,16 @@ class Transform(nn.Module, ABC):
         return self.inverse(z, context)[0]
 
     def forward_reported(self, x: Tensor, context: Any = None) -> Reported:
-        """Return ``(z, log_det, reports)``: what layers measured, such as a LogDetReport, in the order they ran."""
+        """Return ``(z, log_det, reports)``, with layers' reports, such as a LogDetReport, in order of execution."""
         return *self(x, context), []
 
     def inverse_reported(self, z: Tensor, context: Any = None) -> Reported:
-        """Return ``(x, log_det, reports)``: what layers measured, such as an InverseReport, in the order they ran."""
+        """Return ``(x, log_det, reports)``, with layers' reports, such as an InverseReport, in order of execution."""
         return *self.inverse(z, context), []
 
     @property
     def latent_shape(self) -> Shape | None:
-        """The shape of z without its batch, as ``event_shape`` is that of x."""
+        """Shape of z without its batch, as ``event_shape`` is that of x."""
         return self.event_shape
 
     def output_shape(self, event_shape: Sequence[int]) -> tuple[int, ...]:
@@ -75,7 +75,7 @@ class Transform(nn.Module, ABC):
         return tuple(event_shape)
 
     def check(self, x: Tensor, context: Any, shape: Shape | None) -> None:
-        """Raise an error unless x has the shape, and the dtype and device of the parameters."""
+        """Raise an error unless x has ``shape``, and the dtype and device of the parameters."""
         parameter = next(self.parameters(), None)
         check_floating(x) if parameter is None else check_dtype(x, parameter)
         if shape is not None and (
@@ -88,7 +88,7 @@ class Transform(nn.Module, ABC):
 
 
 def _checked(method: Callable[..., Any], *, inverse: bool) -> Callable[..., Any]:
-    """A method that checks its input before and expands its log-determinant to ``(B,)`` after."""
+    """Wrap a method to check its input first, and then expand its log-determinant to ``(B,)``."""
 
     @functools.wraps(method)
     def call(self: Transform, x: Tensor, context: Any = None) -> Any:
@@ -117,7 +117,7 @@ def _named(shape: Shape) -> str:
 
 
 def image_shape(event_shape: Sequence[int]) -> tuple[int, int, int]:
-    """Return (C, H, W). Raises: ShapeError for events of another kind."""
+    """Return (C, H, W). Raises: ShapeError for other events."""
     if len(event_shape) != 3:
         raise ShapeError(f"expected events (C, H, W); got {tuple(event_shape)}")
     channels, height, width = event_shape
@@ -137,14 +137,14 @@ def check_dtype(x: Tensor, parameter: Tensor) -> None:
     if parameter.dtype not in (torch.float32, torch.float64):
         raise InputTypeError(
             f"expected a flow in float32 or float64; got {parameter.dtype}, which has no inverse: use autocast for "
-            "less precision, such as --trainer.precision=bf16-mixed"
+            "lower precision, such as --trainer.precision=bf16-mixed"
         )
     if x.dtype != parameter.dtype:
         raise InputTypeError(
             f"expected {parameter.dtype}, the dtype of the flow; got {x.dtype}: convert one to the other"
         )
     if x.device != parameter.device:
-        raise InputTypeError(f"expected a tensor on {parameter.device}, as the flow is; got one on {x.device}")
+        raise InputTypeError(f"expected a tensor on {parameter.device}, the device of the flow; got one on {x.device}")
 
 
 def sum_event(x: Tensor) -> Tensor:

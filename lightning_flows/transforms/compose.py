@@ -65,9 +65,9 @@ def _reported(steps: Iterable[Any], x: Tensor, context: Any) -> Reported:
 
 
 class Invert(Transform):
-    r"""The inverse of a transform that keeps the shape, as a transform: :math:`z = f^{-1}(x)`.
+    r"""The inverse of a transform that preserves the shape: :math:`z = f^{-1}(x)`.
 
-    Useful where the cheap direction of a layer should be the one that samples.
+    Useful if sampling should be the cheap direction of a layer.
     """
 
     def __init__(self, transform: Transform) -> None:
@@ -93,7 +93,7 @@ class Invert(Transform):
 
     def output_shape(self, event_shape: Sequence[int]) -> tuple[int, ...]:
         if self.transform.output_shape(event_shape) != tuple(event_shape):
-            raise UsageError(f"expected a transform that keeps the shape; got {type(self.transform).__name__}")
+            raise UsageError(f"expected a transform that preserves the shape; got {type(self.transform).__name__}")
         return tuple(event_shape)
 
     def extra_repr(self) -> str:

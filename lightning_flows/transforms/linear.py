@@ -45,7 +45,7 @@ class LinearTransform(Transform):
 
 
 class LinearCompose(LinearTransform):
-    """Product of linear maps that keep the shape, the first applied first: z = Wₙ … W₁ x.
+    """Product of linear maps that preserve the shape: z = Wₙ … W₁ x.
 
     Raises: TypeError if one of them is not linear; ShapeError if their shapes differ.
     """
@@ -78,7 +78,7 @@ class LinearCompose(LinearTransform):
 
 
 def _common_shape(shapes: Sequence[Shape]) -> Shape | None:
-    """The axes that any of several shapes fixes; None without shapes."""
+    """Merge shapes, with None only for axes that none of them fixes; None without shapes."""
     axes = [set(axis) - {None} for axis in zip(*shapes, strict=True)]
     if any(len(axis) > 1 for axis in axes):
         raise ShapeError(f"expected transforms of the same shape; got {', '.join(map(str, shapes))}")

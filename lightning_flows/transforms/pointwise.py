@@ -13,11 +13,11 @@ from lightning_flows.transforms.base import Result, Transform, sum_event
 
 
 class Affine(Transform):
-    r"""Normalize by two fixed numbers.
+    r"""Normalize by a constant shift and scale.
 
     .. math:: z = (x - b)/s, \qquad \log|\det J| = -D \log s
 
-    Pixels of 0 to 256 are mapped near the unit interval by ``Affine(shift=128, scale=256)``.
+    Pixel values from 0 to 256 are mapped to near the unit interval by ``Affine(shift=128, scale=256)``.
     Shapes: any ``(B, *event)`` with D values per event. Raises: UsageError if s ≤ 0.
     """
 
@@ -38,7 +38,7 @@ class Affine(Transform):
 
 
 class Bias(Transform):
-    """Add a learned value at each place: z = x + b, log-determinant 0.
+    """Add a learned bias: z = x + b, log-determinant 0.
 
     Axes of length one in ``event_shape`` share their value: ``(C, 1, 1)`` is a bias per channel.
     Shapes: x, z ``(B, *event_shape)``, shared axes of any length.
@@ -58,11 +58,11 @@ class Bias(Transform):
 
 
 class Sigmoid(Transform):
-    r"""From the reals to (0, 1).
+    r"""Map real values to (0, 1).
 
     .. math:: z = \sigma(x) = \frac{1}{1 + e^{-x}}, \qquad \log|\det J| = \sum \log\sigma(x) + \log\sigma(-x)
 
-    The inverse expects values in (0, 1); at the borders it is infinite.
+    The inverse expects values in (0, 1) and is infinite at the boundary.
     """
 
     def forward(self, x: Tensor, context: Any = None) -> Result:

@@ -1,4 +1,4 @@
-"""Events in another shape."""
+"""Reshaping of events."""
 
 import math
 from collections.abc import Sequence
@@ -12,9 +12,9 @@ from lightning_flows.transforms.base import Result, Shape, Transform
 
 
 class Reshape(Transform):
-    """Events of one shape to events of another, in row-major order; log-determinant 0.
+    """Reshape events in row-major order; log-determinant 0.
 
-    Raises: UsageError if the shapes differ in size; ShapeError for graphs with padding, which another shape would mix
+    Raises: UsageError if the shapes differ in size; ShapeError for graphs with padding, which reshaping would mix
     with values.
     """
 
@@ -43,7 +43,7 @@ class Reshape(Transform):
         super().check(x, context, shape)
         if isinstance(context, Graph) and context.mask is not None:
             raise ShapeError(
-                "expected graphs of one size, as this flow treats all nodes as one vector; got a mask: remove sizes or "
+                "expected graphs of one size, since this flow treats nodes as one vector; got a mask: remove sizes or "
                 "use an equivariant flow"
             )
 

@@ -21,8 +21,8 @@ Function = Callable[[Tensor], Tensor]
 class LogDetReport(NamedTuple):
     """Accuracy of an estimated log-determinant: ``num_terms`` of the series, and two errors ``(B,)`` in nats.
 
-    ``error`` is the standard error over the probes; ``remainder`` a bound on the rest of the series: 19 times its last
-    term, for a spectral radius of up to 0.95. All are zero for an exact log-determinant.
+    ``error`` is the standard error over the probes; ``remainder`` bounds the rest of the series by 19 times its last
+    term, which holds for a spectral radius of up to 0.95. All are zero for an exact log-determinant.
     """
 
     num_terms: int
@@ -35,14 +35,14 @@ class ResidualBlock(Transform):
 
     .. math:: z = x + g(x), \qquad \log|\det J| = \sum_{k \ge 1} \frac{(-1)^{k+1}}{k} \operatorname{tr} J_g^k
 
-    Events of up to ``exact_dims`` values get the determinant of the whole Jacobian. Otherwise traces are estimated with
-    random signs v, tr A = E[vᵀAv]. In train mode the series ends at random, each later term weighted by the inverse of
-    the probability that it is reached (a Russian roulette), so that value and gradient are unbiased. In eval mode it
+    Events of up to ``exact_dims`` values use the determinant of the full Jacobian. Otherwise traces are estimated with
+    random signs v, tr A = E[vᵀAv]. In train mode the series ends at random, and each term is weighted by the inverse of
+    the probability of reaching it (Russian roulette), so that value and gradient are unbiased. In eval mode it
     has ``eval_terms`` terms and ``eval_probes`` fixed probes, the same for all images and set by ``probe_seed``, and
     the report is a :class:`LogDetReport`.
 
-    The gradient of the estimate comes from the Neumann series of (I + J)⁻¹, which keeps the graph of one product with
-    the Jacobian for any number of terms; ``gradient="autograd"`` differentiates the series itself.
+    The gradient of the estimate comes from the Neumann series of (I + J)⁻¹, which keeps the graph of a single product
+    with the Jacobian for any number of terms; ``gradient="autograd"`` differentiates the series itself.
 
     The inverse iterates x ← z − g(x), see :func:`solve_residual`; its report is an :class:`InverseReport`. Parameters
     are evaluated once per call. Autocast is disabled: neither the series nor the iteration tolerates low precision.
@@ -99,7 +99,7 @@ class ResidualBlock(Transform):
             return self._solve(bind(self.function), z)[0]
 
     def _solve(self, function: Function, z: Tensor) -> tuple[Tensor, InverseReport]:
-        """x with x + g(x) = z."""
+        """Solve x + g(x) = z for x."""
 
         def residual_map(x: Tensor) -> tuple[Tensor, Tensor]:
             return function(x), torch.zeros_like(x)
@@ -109,9 +109,9 @@ class ResidualBlock(Transform):
         return attach_gradient(residual_map, x, z, max_iter=self.max_iter) if torch.is_grad_enabled() else x, report
 
     def _evaluate(self, function: Function, x: Tensor) -> tuple[Tensor, Tensor, list[NamedTuple]]:
-        """g(x), log|det(I + J)| and its report, with a graph only where the caller has one."""
+        """Return g(x), log|det(I + J)| and its report, with a graph only if the caller needs one."""
         wanted = torch.is_grad_enabled()
-        with torch.enable_grad():  # a log-determinant needs derivatives even where it gets no gradient
+        with torch.enable_grad():  # a log-determinant needs derivatives even without a gradient
             point = x.clone() if x.requires_grad else x.clone().requires_grad_()  # an inverse's x has a hook of its own
             g = function(point)
             small = math.prod(x.shape[1:]) <= self.exact_dims

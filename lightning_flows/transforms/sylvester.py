@@ -13,7 +13,7 @@ from lightning_flows.transforms.linear import LinearTransform
 
 
 class GeneralizedSylvester(Transform):
-    r"""Residual flow in a changed basis, with an autoregressive function.
+    r"""Residual flow with an autoregressive function in another basis.
 
     .. math:: z = x + W^{-1} f(Wx), \qquad \log|\det J| = \sum_i \log(1 + \partial f_i/\partial y_i), \quad y = Wx
 

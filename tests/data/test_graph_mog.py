@@ -240,7 +240,7 @@ def test_hyperparameters_rebuild_it():
         ({"max_angle": 1.0}, UsageError, "expected a max_angle only with means; got 1.0 for mog4: set means as well"),
         ({"means": []}, ShapeError, r"expected means of shape \(M, 2\)"),
         ({"means": [[1.0], [2.0]]}, ShapeError, r"expected means of shape \(M, 2\) .*; got \(2, 1\)"),
-        ({"means": [[math.nan, 0.0]]}, DataError, "expected means that are finite"),
+        ({"means": [[math.nan, 0.0]]}, DataError, "expected finite means"),
         ({"means": MEANS, "max_angle": -1.0}, DataError, "expected a max_angle of at least 0 radians; got -1.0"),
         ({"sizes": [4, 5]}, UsageError, r"expected sizes from 1 to 4, the number of means; got \[4, 5\]"),
         ({"sizes": []}, UsageError, r"expected sizes from 1 to 4, the number of means; got \[\]"),

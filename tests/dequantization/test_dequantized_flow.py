@@ -179,7 +179,7 @@ def test_samples_are_images(flow):
 def test_sampled_values_are_clamped_and_others_warned_about(flow, monkeypatch):
     values = torch.tensor([[-3.0, 300.0], [float("nan"), float("inf")], [255.99, 0.0]]).reshape(3, *SHAPE)
     monkeypatch.setattr(flow.flow, "sample", lambda *_, **__: values)
-    with pytest.warns(UserWarning, match="2 sampled values are not finite and drawn as 0"):
+    with pytest.warns(UserWarning, match="2 sampled values are not finite and were set to 0"):
         images = flow.sample(3)
     assert images.flatten().tolist() == [0, 255, 0, 0, 255, 0]
 
@@ -230,7 +230,7 @@ def test_the_bound_has_gradients(flow, images):
 
 def test_wrong_arguments(flow, images):
     for function in (flow.elbo, lambda x: flow.importance_sample(x, 2)):
-        with pytest.raises(TypeError, match=r"expected images in uint8; got torch.float32"):
+        with pytest.raises(TypeError, match=r"expected uint8 images; got torch.float32"):
             function(images.float())
         with pytest.raises(ShapeError, match=r"expected images of shape \(2, 1, 1\); got \(2, 1\)"):
             function(images[..., 0])
@@ -242,5 +242,5 @@ def test_wrong_arguments(flow, images):
         flow.importance_sample(images, 2, chunk_size=0)
     with pytest.raises(ValueError, match="one seed per image; got 2 for 5"):
         flow.importance_sample(images, 2, seeds=[0, 1])
-    with pytest.raises(ShapeError, match=r"expected a dequantization of shape \(2, 1, 1\).*; got \(1, 2, 1\)"):
+    with pytest.raises(ShapeError, match=r"dequantization with the flow's event_shape \(2, 1, 1\).*; got \(1, 2, 1\)"):
         DequantizedFlow(flow.flow, UniformDequantization((1, 2, 1)))

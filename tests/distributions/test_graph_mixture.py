@@ -260,11 +260,11 @@ def test_presets():
         ([[1.0, 2.0], [3.0]], 0.0, ShapeError, r"expected means as a list of \[x, y\]"),
         ([["a", "b"]], 0.0, ShapeError, r"expected means as a list of \[x, y\]"),
         ([[0.0, 0.0]] * 21, 0.0, ShapeError, r"got \(21, 2\)"),
-        ([[math.nan, 0.0]], 0.0, DataError, "expected means that are finite"),
-        ([[math.inf, 0.0]], 0.0, DataError, "expected means that are finite"),
+        ([[math.nan, 0.0]], 0.0, DataError, "expected finite means"),
+        ([[math.inf, 0.0]], 0.0, DataError, "expected finite means"),
         ([[0.0, 0.0]], -1.0, DataError, "expected a max_angle of at least 0 radians; got -1.0"),
         ([[0.0, 0.0]], math.nan, DataError, "expected a max_angle of at least 0 radians; got nan"),
-        ([[900.0, 0.0]], 3.0, DataError, "move the means nearer to the origin or make the angle smaller"),
+        ([[900.0, 0.0]], 3.0, DataError, "move the means closer to the origin or reduce the angle"),
     ],
 )
 def test_wrong_arguments(means, max_angle, error, message):
@@ -277,9 +277,9 @@ def test_wrong_graphs():
     for call in (mixture.log_prob, mixture.is_valid):
         with pytest.raises(ShapeError, match=r"expected graphs of shape \(B, N, 2\); got \(3, 4, 3\)"):
             call(torch.zeros(3, 4, 3))
-        with pytest.raises(ShapeError, match="expected 1 to 4 nodes, as there are as many means; got 5"):
+        with pytest.raises(ShapeError, match="expected 1 to 4 nodes, the number of means; got 5"):
             call(torch.zeros(3, 5, 2))
         assert call(torch.zeros(0, 4, 2)).shape == (0,)
     for num_nodes in (0, 5):
-        with pytest.raises(ShapeError, match=f"expected 1 to 4 nodes, as there are as many means; got {num_nodes}"):
+        with pytest.raises(ShapeError, match=f"expected 1 to 4 nodes, the number of means; got {num_nodes}"):
             mixture.sample(1, num_nodes=num_nodes)

@@ -230,7 +230,7 @@ def test_another_dtype_than_the_flows_is_refused(name: str) -> None:
 @TABLE
 def test_another_device_than_the_flows_is_refused(name: str) -> None:
     flow, x = family(name)
-    with pytest.raises(InputTypeError, match="expected a tensor on cpu, as the flow is; got one on meta"):
+    with pytest.raises(InputTypeError, match="expected a tensor on cpu, the device of the flow; got one on meta"):
         flow.log_prob(x.to("meta"))
     with pytest.raises(InputTypeError, match="expected a tensor on cpu"):
         flow.decode([latent.to("meta") for latent in flow.encode(x)])
@@ -293,7 +293,7 @@ def test_a_context_is_refused_where_no_layer_takes_one(name: str) -> None:
     context = torch.zeros(4, 10, dtype=x.dtype)
     kind = type(flow).__name__
     for call in (lambda: flow.log_prob(x, context), lambda: flow.encode(x, context), lambda: flow.sample(4, context)):
-        with pytest.raises(ShapeError, match=rf"expected no context, as {kind} takes none; got \(4, 10\)"):
+        with pytest.raises(ShapeError, match=rf"expected no context for {kind}; got \(4, 10\)"):
             call()
 
 

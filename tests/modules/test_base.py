@@ -146,7 +146,7 @@ def test_checkpoint_weighs_little_more_than_its_parameters() -> None:
 
 def test_state_of_another_model_is_refused() -> None:
     small = {"state_dict": image_module().state_dict()}
-    with pytest.raises(CheckpointError, match=r"of another shape, such as model\.flow"):
+    with pytest.raises(CheckpointError, match=r"of a different shape, such as model\.flow"):
         check_state_dict(image_module(hidden_channels=16), small)
     with pytest.raises(CheckpointError, match=r"missing, such as model\.flow"):
         check_state_dict(image_module(steps_per_level=2), small)
@@ -155,7 +155,7 @@ def test_state_of_another_model_is_refused() -> None:
 
 
 def test_images_of_another_dtype_are_refused() -> None:
-    with pytest.raises(InputTypeError, match=r"expected images in uint8; got torch\.float32"):
+    with pytest.raises(InputTypeError, match=r"expected uint8 images; got torch\.float32"):
         image_module().training_step({"image": torch.full((2, 1, 8, 8), torch.nan), "index": torch.arange(2)}, 0)
 
 

@@ -239,7 +239,7 @@ def test_weights_do_not_change_in_eval_mode():
 def test_an_expansion_is_an_error():
     layer = ResidualBlock(torch.nn.Linear(3, 3, bias=False), max_iter=50).double()
     layer.function.weight.copy_(2 * torch.eye(3))
-    with pytest.raises(ConvergenceError, match="the inverse of a residual block expected to converge within 50"):
+    with pytest.raises(ConvergenceError, match="the inverse of a residual block did not converge within 50"):
         layer.inverse(torch.ones(2, 3, dtype=torch.float64))
 
 

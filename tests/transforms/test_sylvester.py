@@ -101,7 +101,7 @@ def test_iterations_are_bounded_and_counted():
     torch.testing.assert_close(transform.inverse(z)[0], x, rtol=0, atol=0)
     transform.max_iter = needed - 1
     with pytest.raises(
-        ConvergenceError, match=f"within {needed - 1} iterations; got a residual of .* of 4 samples"
+        ConvergenceError, match=f"within {needed - 1} iterations: it has a residual of .* of 4 samples"
     ) as error:
         transform.inverse(z)
     assert 8 * torch.finfo(z.dtype).eps < error.value.residual < 1

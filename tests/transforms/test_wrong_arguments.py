@@ -83,7 +83,7 @@ WRONG = {
     ),
     "gamma": (ValueError, lambda: SylvesterFunction(nn.Identity(), gamma=1.0), "gamma between 0 and 1; got 1.0"),
     "hidden": (UsageError, lambda: ConvSylvester(SHAPE, 0), "expected hidden_channels of at least 1; got 0"),
-    "invert": (ValueError, lambda: Invert(Squeeze()).output_shape((1, 2, 2)), "keeps the shape; got Squeeze"),
+    "invert": (ValueError, lambda: Invert(Squeeze()).output_shape((1, 2, 2)), "preserves the shape; got Squeeze"),
 }
 
 

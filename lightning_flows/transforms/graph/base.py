@@ -1,4 +1,4 @@
-"""What transforms of node features have in common."""
+"""The base class of transforms of node features."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,8 +14,8 @@ from lightning_flows.transforms.base import Shape, Transform
 class GraphTransform(Transform):
     """A bijection of node features; ``context`` is their :class:`Graph`, None for complete graphs without padding.
 
-    Padding stays as it is and counts for nothing. Shapes: x, z ``(B, N, features)``; log_det ``(B,)`` in nats.
-    Raises: ShapeError if x has another number of features, no nodes, or does not fit the graph.
+    Padding is unchanged and does not contribute. Shapes: x, z ``(B, N, features)``; log_det ``(B,)`` in nats.
+    Raises: ShapeError if x has a different number of features, no nodes, or does not match the graph.
     """
 
     def __init__(self, event_shape: Sequence[int | None]) -> None:

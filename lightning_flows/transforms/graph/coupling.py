@@ -32,7 +32,7 @@ def initial_params(kind: NodeMap, components: int) -> Tensor:
 
 
 def apply_map(kind: NodeMap, y: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
-    """z and log z' of each value y ``(...)`` for parameters ``(..., P)``."""
+    """Map each value y ``(...)`` to z and log z' for parameters ``(..., P)``."""
     if kind == "mixture":
         return mixture_to_normal(y, params)
     log_scale = LOG_SCALE_BOUND * torch.tanh(params[..., 0] / LOG_SCALE_BOUND)
@@ -40,7 +40,7 @@ def apply_map(kind: NodeMap, y: Tensor, params: Tensor) -> tuple[Tensor, Tensor]
 
 
 def invert_map(kind: NodeMap, z: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
-    """y and log y' of each value z; the inverse of :func:`apply_map`."""
+    """Map each value z to y and log y'; the inverse of :func:`apply_map`."""
     if kind == "mixture":
         return mixture_from_normal(z, params)
     log_scale = LOG_SCALE_BOUND * torch.tanh(params[..., 0] / LOG_SCALE_BOUND)
@@ -76,7 +76,7 @@ class FeatureCoupling(GraphTransform):
 
 
 class GraphCoupling(FeatureCoupling):
-    r"""Transform one feature of each node, given the other features of all nodes.
+    r"""Transform one feature of each node, conditioned on the other features of all nodes.
 
     .. math:: z_{n,m} = T\big(x_{n,m};\, \mathrm{net}(x_{\cdot,\ne m}, A)_n\big), \qquad
               \log|\det J| = \sum_n \log T'(x_{n,m})

@@ -1,4 +1,4 @@
-"""The graph convolution exponential, by itself and before each of several transforms."""
+"""The graph convolution exponential, alone and before each of several transforms."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -40,7 +40,7 @@ class GraphExponential(GraphTransform):
     Args:
         features: F.
         max_neighbors: d.
-        closed_form: if False, use the series on complete graphs too.
+        closed_form: if False, use the series on complete graphs as well.
     Source: section 3.1 of the paper.
     """
 
@@ -54,7 +54,7 @@ class GraphExponential(GraphTransform):
         self.weight = nn.Parameter(0.1 * torch.randn(2, features, features) / features)  # θ₀ and θ₁
 
     def matrices(self) -> Tensor:
-        """Return θ₀ and θ₁ ``(2, F, F)``, each scaled down to its limit if the bound on its norm is above."""
+        """Return θ₀ and θ₁ ``(2, F, F)``, each scaled down if the bound on its norm exceeds its limit."""
         return _bounded(self.weight, self.limits)
 
     def forward(self, x: Tensor, context: Graph | None = None) -> Result:
@@ -74,12 +74,12 @@ class InterleavedExponentials(GraphTransform):
 
     .. math:: z = f_K(\exp(M_K) \cdots f_1(\exp(M_1)\, x))
 
-    Faster than :class:`Compose` of all of them, as the matrices of all exponentials are evaluated in one batch.
+    Faster than a :class:`Compose` of all of them, because the matrices of all exponentials are evaluated in one batch.
     Shapes, errors: see :class:`GraphTransform`.
 
     Args:
         features: F.
-        transforms: the f, which keep the number of features.
+        transforms: the f, which preserve the number of features.
         max_neighbors: see :class:`GraphExponential`.
     Source: section 6.3 of the paper, where exponentials precede couplings.
     """
@@ -120,10 +120,10 @@ class InterleavedExponentials(GraphTransform):
 def exponentials(
     layers: Sequence[GraphExponential], x: Tensor, context: Graph | None, *, sign: float
 ) -> tuple[NodeMaps, Tensor]:
-    """The maps exp(±M) of several layers with equal options, and the sum of their log-determinants ``(B,)``.
+    """Return the maps exp(±M) of layers with equal options, and the sum of their log-determinants ``(B,)``.
 
-    What depends only on parameters is evaluated for all layers in one batch, since launching an operation on an F×F
-    matrix takes much longer than the operation. The maps apply to tensors of x's shape and dtype.
+    Terms that depend only on parameters are evaluated for all layers in one batch, since launching an operation on an
+    F×F matrix takes much longer than the operation itself. The maps apply to tensors of x's shape and dtype.
     """
     first = layers[0]
     graph = context or COMPLETE
@@ -147,12 +147,12 @@ def exponentials(
 
 
 def _bounded(weight: Tensor, limits: Tensor) -> Tensor:
-    """Matrices ``(..., 2, F, F)``, each scaled down to its limit if the bound on its norm is above."""
+    """Matrices ``(..., 2, F, F)``, each scaled down if the bound on its norm exceeds its limit."""
     return weight * (limits / torch.maximum(matrix_norm_bound(weight), limits))[..., None, None]
 
 
 def _closed_forms(thetas: Tensor, x: Tensor, graph: Graph, weights: Tensor, norm_bound: float) -> NodeMaps:
-    """On complete graphs; with padding, a matrix per graph, for its own number of nodes."""
+    """Closed forms on complete graphs; with padding, one matrix per graph, for its number of nodes."""
     count = weights.sum(1) if graph.mask is not None else weights.new_full((1,), x.shape[1])
     count, others = count.clamp(min=1), count - 1
     eigenvalues = torch.stack([(others > 0).to(x.dtype), -1 / others.clamp(min=1)], dim=-1)[..., None, None]

@@ -17,18 +17,18 @@ from lightning_flows.transforms.graph.coupling import (
 
 
 class SetAutoregressiveCoupling(FeatureCoupling):
-    r"""Transform one feature of the nodes one after the other, in the order of another feature, which is kept.
+    r"""Transform one feature of the nodes one by one, in the order of another feature, which is unchanged.
 
     .. math:: z_{\sigma(i),m} = T\big(x_{\sigma(i),m};\, \mathrm{net}(x_{\cdot,\ne m},
               x_{\sigma(1),m}, \dots, x_{\sigma(i-1),m})_i\big), \qquad x_{\sigma(1),k} \le x_{\sigma(2),k} \le \dots
 
-    The order σ is a function of the set, so the layer is exactly equivariant to the order of the nodes; nodes that tie
-    in feature k, which has probability zero, keep their order. A coupling treats nodes as independent given the
-    conditioning features; here each node also depends on the values of those before it. Two layers, with the features
-    in turn, can express any density of sets.
+    The order σ is a function of the set, so the layer is exactly equivariant to the order of the nodes; nodes with
+    equal values of feature k, which have probability zero, keep their order. A coupling treats nodes as independent
+    given the conditioning features; here each node also depends on the values of those before it. Two layers, one per
+    feature, can represent any density of sets.
 
-    The inverse takes as many passes of the net as there are nodes. The order runs over all nodes that exist; only the
-    encoding of the conditioning features follows the adjacency. Shapes: see :class:`GraphTransform`.
+    The inverse takes one pass of the net per node. The order includes all nodes that exist; only the encoding of the
+    conditioning features depends on the adjacency. Shapes: see :class:`GraphTransform`.
 
     Args:
         features: F.
@@ -73,7 +73,7 @@ class SetAutoregressiveCoupling(FeatureCoupling):
         return self._result(z, torch.stack(known, 1), torch.stack(log_derivatives, 1), order, graph)
 
     def _sort(self, x: Tensor, graph: Graph) -> tuple[Tensor, Tensor, Tensor, Graph]:
-        """The order; the conditioning features, the values and the graph in that order. Padding comes last."""
+        """Return the order, and the conditioning features, values and graph in that order; padding comes last."""
         conditioned, values = self.split(x)
         adjacency, mask = graph
         key = conditioned[..., 0] if mask is None else conditioned[..., 0].where(mask, torch.inf)
@@ -87,7 +87,7 @@ class SetAutoregressiveCoupling(FeatureCoupling):
         return order, conditioned, values.gather(1, order), Graph(adjacency, mask)
 
     def _result(self, x: Tensor, values: Tensor, log_derivative: Tensor, order: Tensor, graph: Graph) -> Result:
-        """x with sorted values put back, and the sum of their log-derivatives; ``graph`` is sorted."""
+        """Put sorted values back into x, and sum their log-derivatives; ``graph`` is sorted."""
         weights = graph.node_weights(x)
         unsorted, weights_unsorted = (torch.zeros_like(a).scatter(1, order, a) for a in (values, weights))
         return self.replace(x, unsorted, weights_unsorted), (weights * log_derivative).sum(1)

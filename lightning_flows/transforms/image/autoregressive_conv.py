@@ -16,7 +16,7 @@ class AutoregressiveConv(LinearTransform):
     .. math:: z_{h,w} = L x_{h,w} + A x_{h,w-1} + B x_{h-1,w} + D x_{h-1,w-1}, \qquad
               \log|\det J| = HW \sum_c \log|L_{cc}|
 
-    L is lower triangular over the channels. The inverse solves for one anti-diagonal of pixels after the other, in
+    L is lower triangular over the channels. The inverse solves for one anti-diagonal of pixels after another, in
     H + W − 1 steps. Shapes: x, z ``(B, C, H, W)``. Source: Hoogeboom et al., Emerging Convolutions, 2019.
     """
 
@@ -89,7 +89,7 @@ def _solve_wavefront(z: Tensor, kernel: Tensor, *, upper: bool) -> Tensor:
 
 
 def _skew(x: Tensor) -> Tensor:
-    """Images ``(B, C, H, W)`` to their anti-diagonals ``(H + W - 1, C, W, B)`` by column, padded with zeros."""
+    """Convert images ``(B, C, H, W)`` to their anti-diagonals ``(H + W - 1, C, W, B)`` by column, padded with zeros."""
     batch, channels, height, width = x.shape
     columns = F.pad(x.permute(1, 3, 2, 0), (0, 0, 0, width)).flatten(1, 2)  # W columns of length H + W, one after the
     columns = columns[:, : columns.shape[1] - width]  # other; read as if each were one shorter, they shift by one
@@ -97,7 +97,7 @@ def _skew(x: Tensor) -> Tensor:
 
 
 def _unskew(x: Tensor, height: int) -> Tensor:
-    """Anti-diagonals back to images, in the layout channels_last."""
+    """Convert anti-diagonals back to images, in channels_last layout."""
     diagonals, channels, width, batch = x.shape
     columns = F.pad(x.permute(1, 2, 0, 3).flatten(1, 2), (0, 0, 0, width)).view(channels, width, diagonals + 1, batch)
     return columns[:, :, :height].permute(3, 0, 2, 1).contiguous(memory_format=torch.channels_last)

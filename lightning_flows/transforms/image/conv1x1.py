@@ -9,7 +9,7 @@ from lightning_flows.transforms.linear import LinearOperator, LinearTransform
 
 
 class Conv1x1(LinearTransform):
-    r"""Multiply the channels of each pixel by one matrix, which starts as a random orthogonal one.
+    r"""Multiply the channels of each pixel by one matrix, initialized to a random orthogonal one.
 
     .. math:: z_{:,h,w} = W x_{:,h,w}, \qquad \log|\det J| = HW \log|\det W|
 
@@ -70,5 +70,5 @@ def householder_matrix(vectors: Tensor) -> Tensor:
 
 
 def multiply_channels(matrix: Tensor, x: Tensor) -> Tensor:
-    """Matrix ``(C, C)`` times the channels of each pixel of x ``(B, C, H, W)``."""
+    """Multiply the channels of each pixel of x ``(B, C, H, W)`` by a matrix ``(C, C)``."""
     return F.conv2d(x, matrix[:, :, None, None])

@@ -19,8 +19,8 @@ class ConvExponential(LinearTransform):
     .. math:: z = m \star_e x = \sum_{i \ge 0} \frac{m \star^i x}{i!}, \qquad \log|\det J| = HW \sum_c m_{c,c,0,0}
 
     The inverse is the exponential of −m. Spectral normalization keeps the kernel's operator norm below ``max_norm``,
-    from which follows the number of terms for the round-off of x's dtype (9 in float32, 17 in float64), in training and
-    evaluation. ``num_terms`` fixes it instead.
+    which determines the number of terms for the round-off of x's dtype (9 in float32, 17 in float64), in training and
+    evaluation. ``num_terms`` overrides it.
 
     Shapes: x, z ``(B, *event_shape)`` with event_shape (C, H, W).
     Raises: UsageError for an even ``kernel_size``. Source: section 3 of the paper.

@@ -16,7 +16,7 @@ class ConvSylvester(GeneralizedSylvester):
     .. math:: z = x + Q^T\big((-m) \star_e f(m \star_e Qx)\big)
 
     M is a convolution whose norm is at most ``exponential_max_norm``, Q a product of C Householder reflections over
-    the channels, f the function of section 4.1 on masked convolutions of ``hidden_channels``, each normalized to
+    the channels, f the function of section 4.1 with masked convolutions of ``hidden_channels``, each normalized to
     ``net_max_norm``. Shapes: x, z ``(B, *event_shape)`` with event_shape (C, H, W). Source: section 4.2.
     """
 

@@ -12,7 +12,7 @@ from lightning_flows.transforms.linear import LinearOperator, LinearTransform
 
 
 class Flip(LinearTransform):
-    """Reverse both spatial axes, so that the next causal layer looks the other way; its own inverse, log-determinant 0.
+    """Reverse both spatial axes, and thus the direction of the next causal layer; its own inverse, log-determinant 0.
 
     Shapes: x, z ``(B, C, H, W)``.
     """

@@ -31,10 +31,10 @@ def mixing_layer(
     """Return a layer that mixes the channels of each pixel, and, except for ``conv1x1``, neighboring pixels.
 
     - ``conv1x1``: one matrix over the channels.
-    - ``emerging``: a 1x1 convolution, then two autoregressive 2x2 convolutions of opposite direction with biases.
-    - ``woodbury``: a 1x1 convolution, then a change of the identity of rank ``woodbury_rank`` over the positions.
+    - ``emerging``: a 1x1 convolution, then two autoregressive 2x2 convolutions in opposite directions with biases.
+    - ``woodbury``: a 1x1 convolution, then the identity plus a matrix of rank ``woodbury_rank`` over the positions.
     - ``conv_exponential``: a 1x1 convolution (above 64 channels ``num_reflections`` Householder reflections), then the
-      convolution exponential; a bias at each place before and after.
+      convolution exponential; with a bias per value before and after.
 
     Shapes: x, z ``(B, *event_shape)`` with event_shape (C, H, W). Raises: UsageError for another kind.
     """

@@ -64,7 +64,7 @@ def test_a_table_that_cannot_be_made_says_why_without_alarm(write_run, tmp_path)
 
 @pytest.mark.parametrize(
     ("damage", "message"),
-    [("no test", "not tested: run"), ("image", "epoch_0.png cannot be read"), ("curve", "is broken")],
+    [("no test", "not tested: run"), ("image", "epoch_0.png cannot be read"), ("curve", "is damaged")],
 )
 def test_problems_are_listed_at_the_end(write_run, tmp_path, damage: str, message: str) -> None:
     folder = write_run("a")

@@ -137,7 +137,7 @@ def test_wrong_arguments(case):
         transform(x[..., :1])
     with pytest.raises(ShapeError, match="expected a mask of shape"):
         transform(x, Graph(None, MASK[:2]))
-    with pytest.raises(TypeError, match="expected a mask of bool, False at padding; got"):
+    with pytest.raises(TypeError, match="expected a bool mask, False at padding; got"):
         transform(x, Graph(None, MASK.float()))
     with pytest.raises(ShapeError, match="expected an adjacency matrix for 5 nodes"):
         transform(x, Graph(torch.zeros(4, 4)))

@@ -28,7 +28,7 @@ def conv_norm_bound(kernel: Tensor, grid_size: int = 32) -> Tensor:
 
 
 def matrix_norm_bound(matrix: Tensor) -> Tensor:
-    r"""Upper bound ``(...)`` on the spectral norm of small matrices ``(..., G, F)``; unlike an SVD, it does not synchronize.
+    r"""Upper bound ``(...)`` on the spectral norm of small matrices ``(..., G, F)``, without device synchronization.
 
     .. math:: \|A\|_2 \le \big(\operatorname{tr} (A^\top A)^8\big)^{1/16} \le F^{1/16}\, \|A\|_2
 

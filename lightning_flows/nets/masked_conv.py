@@ -29,7 +29,7 @@ def channel_mask(out_channels: int, in_channels: int, *, strict: bool) -> Tensor
 
 
 def causal_mask(out_channels: int, in_channels: int, *, kernel_size: int, strict: bool) -> Tensor:
-    """Bool mask ``(out_channels, in_channels, rows, kernel_size)`` of a causal kernel, for pixels to the right and below.
+    """Bool mask ``(out_channels, in_channels, rows, kernel_size)`` of a causal kernel: pixels to the right and below.
 
     It only contains the rows that a causal kernel uses, the center row and those below: two for a 3x3 kernel. Left of
     the center it is False, the center is :func:`channel_mask`, the rest is True.

@@ -85,7 +85,7 @@ def test_a_folder_inside_is_not_a_link(tmp_path) -> None:
     with pytest.raises(OutputError, match="link is a link"):
         folder_inside(tmp_path, "link")
     (tmp_path / "file").touch()
-    with pytest.raises(OutputError, match="file is not a folder"):
+    with pytest.raises(OutputError, match="file is not a writable folder"):
         folder_inside(tmp_path, "file")
 
 

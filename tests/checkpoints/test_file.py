@@ -33,7 +33,7 @@ def test_files_that_are_not_checkpoints_are_refused_in_one_line(
     (tmp_path / "cut.ckpt").write_bytes(trained.read_bytes()[:20_000])
     (tmp_path / "empty.ckpt").write_bytes(b"")
     cases = {
-        trained.parents[1]: rf"is a folder: give {trained}",
+        trained.parents[1]: rf"is a folder: pass {trained}",
         tmp_path: "is a folder: pass a checkpoint in it",
         tmp_path / "fifo": "is not a regular file",
         "/dev/zero": "is not a regular file",

@@ -103,7 +103,7 @@ def test_outputs_of_the_first_nodes_need_no_others(num):
 @pytest.mark.parametrize(
     ("sizes", "message"),
     [
-        ({"width": 6}, "expected a width that the heads divide; got 6 and 4 heads"),
+        ({"width": 6}, "expected a width divisible by num_heads; got 6 and 4 heads"),
         ({"num_heads": 0}, "expected num_heads of at least 1; got 0"),
         ({"num_blocks": -1}, "expected num_blocks of at least 0; got -1"),
     ],

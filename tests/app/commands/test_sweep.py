@@ -123,7 +123,7 @@ def test_each_run_is_trained_and_tested_once(tmp_path: Path, log: Path, leave, c
 def test_a_stopped_run_is_not_tested(state: str, tmp_path: Path, log: Path, leave) -> None:
     """It exits with status 0 after a signal, and has a best checkpoint so far."""
     leave(state)
-    with pytest.raises(UsageError, match=f"`fit` of mog4_gnf_seed0 is {state}, not finished: run the same command"):
+    with pytest.raises(UsageError, match=f"`fit` of mog4_gnf_seed0 is {state}, not finished: rerun the command"):
         trainings(tmp_path).run([0])
     assert log.read_text().split() == ["fit"]
 

@@ -50,6 +50,7 @@ MESSAGES = (
     ".*It is recommended to use `self.log.*sync_dist.*",  # callbacks intentionally log values of the first process
     ".*Grad strides do not match bucket view.*",  # 1x1 kernels have the same layout either way
     ".*Checkpoint directory .* exists and is not empty.*",  # of a resumed run
+    ".*Experiment logs directory .* exists and is not empty.*",  # whose curves have been renamed
     ".*number of training batches.*smaller than the logging interval.*",
 )
 """Warnings of Lightning that require no action."""

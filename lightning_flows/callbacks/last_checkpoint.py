@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint, StochasticWeightAveraging
+from lightning.pytorch.callbacks import Checkpoint, EarlyStopping, ModelCheckpoint, StochasticWeightAveraging
 from lightning.pytorch.trainer.states import TrainerFn
 
 from lightning_flows.errors import UsageError
@@ -55,7 +55,9 @@ class LastCheckpoint(Checkpoint):
         checkpoint["epoch"] = epochs["current"]["completed"]
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Refuse to resume within an epoch whose number of batches has changed."""
+        """Refuse to resume within an epoch whose number of batches has changed; end what early stopping has ended."""
+        for one in trainer.early_stopping_callbacks if trainer.ckpt_path else []:
+            trainer.should_stop |= isinstance(one, EarlyStopping) and one.wait_count >= max(1, one.patience)
         if trainer.fit_loop.restarted_on_epoch_end:
             _start_next_epoch(trainer)
         now, before = float(trainer.num_training_batches), self._num_batches

@@ -47,8 +47,8 @@ class RunSummary(Callback):
 def _why_nothing(trainer: Trainer) -> str:
     if trainer.ckpt_path:
         return (
-            f"nothing was left to train after {trainer.global_step} steps: max_epochs, max_steps and max_time count "
-            "the whole training; raise or omit the one that is reached"
+            f"nothing was left to train after {trainer.global_step} steps: max_epochs, max_steps, max_time and the "
+            "patience of EarlyStopping count the whole training; raise or omit the one that is reached"
         )
     return "nothing was trained: max_epochs, max_steps, max_time or limit_train_batches allow no step"
 

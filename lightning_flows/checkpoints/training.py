@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
@@ -105,7 +105,9 @@ def keep_paths_in(checkpoint: dict[str, Any], trainer: Trainer) -> None:
     """Restrict the restored state of each ModelCheckpoint to files in its own folder.
 
     A run that resumes in its folder finds its files there by name, even if the folder was renamed; a new run starts
-    without any. Raises: CheckpointError if the state of a built-in callback is malformed.
+    without any. EarlyStopping keeps the patience of this run.
+
+    Raises: CheckpointError if the state of a built-in callback is malformed.
     """
     states = checkpoint["callbacks"] = dict(checkpoint.get("callbacks", {}))
     for callback in trainer.callbacks:  # type: ignore[attr-defined]
@@ -114,6 +116,8 @@ def keep_paths_in(checkpoint: dict[str, Any], trainer: Trainer) -> None:
             continue
         if not same_form(callback.state_dict(), state, whole=False) or (keeps and not _has_scores(state)):
             raise CheckpointError(f"the checkpoint's state of {type(callback).__name__} is malformed: {ADVICE}")
+        if isinstance(callback, EarlyStopping):
+            states[callback.state_key] = {**state, "patience": callback.patience}
         if isinstance(callback, ModelCheckpoint):
             dirpath, resumed = str(callback.dirpath or "."), trainer.ckpt_path
             del states[callback.state_key]
@@ -175,8 +179,9 @@ def _initial(group: Mapping[str, Any]) -> float:
     return float(group.get("initial_lr", group["lr"]))
 
 
-def _class_name(component: Any) -> str | None:
-    return component["class_path"].rpartition(".")[2] if isinstance(component, Mapping) else None
+def _class_name(component: Any) -> str:
+    """Name of a component on the command line."""
+    return component["class_path"].rpartition(".")[2] if isinstance(component, Mapping) else "null"
 
 
 def _shape(value: Any) -> Any:

@@ -92,6 +92,14 @@ def test_only_a_finished_training_says_that_nothing_is_left(tmp_path: Path, capl
     assert f"nothing was left to train after {6 * STEPS} steps" in caplog.text
 
 
+def test_a_training_ended_by_early_stopping_resumes_only_with_more_patience(tmp_path: Path, caplog) -> None:
+    last = tmp_path / "last.ckpt"
+    train(tmp_path, EarlyStopping("val/loss", patience=1), max_epochs=9)
+    assert train(tmp_path, EarlyStopping("val/loss", patience=1), ckpt_path=last, max_epochs=9).global_step == 3 * STEPS
+    assert f"nothing was left to train after {3 * STEPS} steps" in caplog.text
+    assert train(tmp_path, EarlyStopping("val/loss", patience=3), ckpt_path=last, max_epochs=9).global_step == 5 * STEPS
+
+
 @pytest.mark.parametrize("ckpt_path", ["last", "best"])
 def test_lightnings_names_of_checkpoints(tmp_path: Path, ckpt_path: str, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)

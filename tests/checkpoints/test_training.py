@@ -63,6 +63,11 @@ def test_adamax_does_not_resume_from_adam(states: dict[str, Any], tiny: list[str
         resume(tiny, states, tmp_path, "--optimizer=Adamax")
 
 
+def test_a_schedule_does_not_resume_without_one(states: dict[str, Any], tiny: list[str], tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"lr_scheduler is WarmupExponential, and this run's null: give"):
+        resume(tiny, states, tmp_path, "--lr_scheduler=null")
+
+
 def test_betas_given_win_over_the_saved_ones(states: dict[str, Any], tiny: list[str], tmp_path: Path) -> None:
     trainer = resume(tiny, states, tmp_path, "--optimizer.betas=[0.5,0.6]", "--optimizer.eps=1e-3").trainer
     (group,) = trainer.optimizers[0].param_groups

@@ -94,11 +94,12 @@ def test_last_finds_a_run_without_callbacks(tiny: list[str]) -> None:
     assert step_of(Path("shared/flows/version_0")) == 6
 
 
-def test_resuming_keeps_earlier_csv_curves(tiny: list[str]) -> None:
+def test_resuming_keeps_earlier_csv_curves(tiny: list[str], recwarn: pytest.WarningsRecorder) -> None:
     options = ["fit", *tiny, config(CSV)]
     run(options)
     before = Path("csv/curves/version_0/metrics.csv").read_text()
     run([*options, "--ckpt_path=last", "--trainer.max_epochs=2"])
+    assert not [warning for warning in recwarn if "will be deleted" in str(warning.message)]
     assert Path("csv/curves/version_0/metrics_0.csv").read_text() == before
     assert Path("csv/curves/version_0/metrics.csv").read_text() != before
 

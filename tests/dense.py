@@ -1,4 +1,4 @@
-"""Linear maps and functions as full matrices, to compare with."""
+"""Linear maps and functions as full matrices, for comparison."""
 
 from collections.abc import Callable, Sequence
 

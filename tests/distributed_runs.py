@@ -69,7 +69,7 @@ class Broadcasts(Callback):
 
 
 def image_flow() -> ImageFlowModule:
-    """A module with all that could differ between ranks: actnorm, spectral norms, variational noise."""
+    """A module with everything that could differ between ranks: actnorm, spectral norms, variational noise."""
     seed_everything(0, verbose=False)
     return image_module(dequantization=SMALL_VARIATIONAL, steps_per_level=2, num_importance_samples=8)
 

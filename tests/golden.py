@@ -1,4 +1,4 @@
-"""Results of the authors' implementation, and how its parameters are named here."""
+"""Results of the authors' implementation, and the names of its parameters here."""
 
 import json
 from collections.abc import Mapping
@@ -14,12 +14,12 @@ from lightning_flows.nets import MaskedConv2d
 
 FOLDERS = Path(__file__).with_suffix(""), Path(__file__).parents[2] / "shared" / "golden"
 LARGE = {"convexp_c66_householder", "coupling_dense_nogate", "coupling_model"}
-"""Files that are too large for the repository; tests that need them skip where the shared folder is absent."""
+"""Files that are too large for the repository; tests that need them are skipped without the shared folder."""
 HEADS = ("t1", "s1", "t2", "s2")
 
 
 class Entry(NamedTuple):
-    """One of the authors' tensors: its name there, its name here, and which of how many parts of ours it is."""
+    """A tensor of the authors: its name, our name, and which of how many parts of our tensor it is."""
 
     theirs: str
     ours: str
@@ -27,13 +27,13 @@ class Entry(NamedTuple):
     parts: int = 1
 
     def cut(self, value: Tensor) -> Tensor:
-        """The part of our tensor."""
+        """Select the part of our tensor."""
         if self.parts == 1:
             return value
         return value.chunk(self.parts, dim=1 if self.ours.endswith("vector") else 0)[self.part]
 
     def convert(self, value: Tensor, like: Tensor) -> Tensor:
-        """Their tensor in the shape of ours: a causal 3x3 kernel leaves its empty first row."""
+        """Convert their tensor to the shape of ours: a causal 3x3 kernel drops its empty first row."""
         if value.ndim == 4 and value.shape[2] == 3 and like.shape[2] == 2:
             value = value[:, :, 1:]
         return value.reshape(like.shape).to(like.dtype)
@@ -45,7 +45,7 @@ def names() -> set[str]:
 
 
 def load(name: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The tensors of a file and its configuration; skips where one of the large files is absent."""
+    """The tensors of a file and its configuration; skips if a large file is missing."""
     path = next((path for folder in FOLDERS if (path := folder / f"{name}.npz").exists()), None)
     if path is None and name in LARGE:
         pytest.skip(f"{FOLDERS[1] / name}.npz is absent")
@@ -55,7 +55,7 @@ def load(name: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 def load_parameters(module: nn.Module, tensors: Mapping[str, Tensor], entries: list[Entry]) -> None:
-    """Put their parameters into our module; each of ours must get a value, except what a 1x1 power iteration keeps."""
+    """Load their parameters into our module; each of ours must get a value, except 1x1 power iterations."""
     state = {name: torch.full_like(value.double(), torch.nan) for name, value in module.state_dict().items()}
     for entry in entries:
         part = entry.cut(state[entry.ours])

@@ -1,4 +1,4 @@
-"""Command lines that are parsed and not run."""
+"""Command lines that are parsed but not run."""
 
 from collections.abc import Sequence
 from functools import wraps

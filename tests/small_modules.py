@@ -1,4 +1,4 @@
-"""Modules that train in a moment, for tests of any folder."""
+"""Small modules that train quickly, for all tests."""
 
 from collections.abc import Sequence
 from functools import partial

@@ -33,10 +33,10 @@ NEVER = {
     "data": {"nets", "transforms", "flows", "dequantization", "modules"},
     "training": {"data", "modules"},
 }
-"""What a folder must not import although it comes before it."""
+"""Earlier folders that a folder must not import."""
 
 SHARED = {"errors", "files", "trust", "__version__"}
-"""Modules beside the folders that all may import."""
+"""Modules outside of the folders that all may import."""
 
 
 def imported(file: Path) -> set[str]:
@@ -61,7 +61,7 @@ def test_imports_point_one_way(folder):
         assert ours <= allowed, f"{file.relative_to(PACKAGE)} imports {ours - allowed}"
 
 
-def test_every_folder_has_its_place_in_the_order():
+def test_every_folder_is_in_the_order():
     assert {file.relative_to(PACKAGE).parts[0] for file in FILES if file.parent != PACKAGE} == set(ORDER)
 
 

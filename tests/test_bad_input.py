@@ -1,4 +1,4 @@
-"""Each mistake ends with one clear message and a status other than zero, and loses nothing."""
+"""Each mistake ends with one clear message and a nonzero status, and loses no data."""
 
 from pathlib import Path
 
@@ -203,7 +203,7 @@ def test_run_folders_that_cannot_be_written(
 ) -> None:
     obstacle = tmp_path / "file"
     obstacle.write_text("precious")
-    for folder in (obstacle / "runs", Path("/sys/runs")):  # no one may make folders there, root neither
+    for folder in (obstacle / "runs", Path("/sys/runs")):  # nobody can create folders there, not even root
         message = fails(capsys, ["fit", *tiny, f"--trainer.logger.init_args.save_dir={folder}"])
         assert str(folder) in message
     assert obstacle.read_text() == "precious"
@@ -253,7 +253,7 @@ def test_sizes_out_of_range(
 
 
 @pytest.mark.parametrize("option", ["model.num_importance_samples", "optimizer.betas", "data.batch_size", "data.seed"])
-def test_null_where_a_value_belongs(option: str, tiny: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_null_where_a_value_is_required(option: str, tiny: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert f"{option} is null: set a value" in fails(capsys, ["fit", *tiny, f"--{option}=null"])
 
 

@@ -42,7 +42,7 @@ RUNS = {
         for kind, width in {"graph_coupling": "width", "gnf": "net.width", "set_autoregressive": "net.width"}.items()
     },
 }
-"""What trains, small: configs, the last ones on top, and options."""
+"""Small training runs: configs, in order of precedence, and options."""
 QUIET = ["--trainer.max_epochs=1", "--trainer.limit_train_batches=2", "--trainer.enable_progress_bar=false"]
 QUIET += ["--trainer.accelerator=cpu", "--trainer.limit_val_batches=1"]
 IMAGES = ["--model.flow.steps_per_level=1", "--data.num_workers=0", "--data.batch_size=8"]
@@ -122,7 +122,7 @@ def test_residual_flows_of_equal_memory_have_half_the_steps() -> None:
 
 
 def settings(value: Any) -> Any:
-    """A config without its files, and with classes by their names alone."""
+    """A config without its files, and with classes by short names."""
     if not isinstance(value, dict):
         return value
     plain = {key: settings(each) for key, each in value.items() if key != "config"}
@@ -162,6 +162,6 @@ def test_experiments_on_graphs(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", OVERLAYS)
-def test_a_rank_that_does_not_answer_ends_the_run_after_ten_minutes(name: str) -> None:
+def test_an_unresponsive_rank_ends_the_run_after_ten_minutes(name: str) -> None:
     strategy = parsed(["demo.yaml", name])["trainer"]["strategy"]
     assert str(strategy["init_args"]["timeout"]) == "0:10:00"

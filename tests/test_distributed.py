@@ -1,4 +1,4 @@
-"""Several processes train and test like one, hold equal models, and end together."""
+"""Several processes train and test like one, have equal models, and exit together."""
 
 import json
 import os
@@ -89,7 +89,7 @@ def test_a_killed_process_ends_the_run(tiny: list[str], tmp_path: Path) -> None:
     (child,) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     os.kill(int(child), signal.SIGKILL)
     status, lines = end(process)
-    assert status in (1, -signal.SIGKILL)  # Lightning, too, ends the first process where the other is gone
+    assert status in (1, -signal.SIGKILL)  # Lightning also ends the first process if the other is gone
     assert len(lines) <= 1
     assert all("another process of this run exited or does not respond: rerun the" in line for line in lines), lines
     read_checkpoint(tmp_path / "demo/version_0/checkpoints/last.ckpt")

@@ -19,7 +19,7 @@ SUBCOMMANDS = {*TRAINER_COMMANDS, *PLAIN_COMMANDS}
 CHECKPOINT = re.compile(r"FILE|BEST|JPEG|DEMO|\S+\.ckpt")
 PLACEHOLDERS = {"N": "1", "K": "1", "E": "1", "NAME": "samples", "…": "uniform"}
 OWN_CONFIGS = {"config.yaml", "hparams.yaml", "mine.yaml", "docker/compose.yaml"}
-"""YAML files that are not packaged configs: a run's, a reader's, the containers'."""
+"""YAML files that are not packaged configs: those of a run, a reader and the containers."""
 
 
 def commands() -> Iterator[tuple[Page, tuple[str, ...]]]:
@@ -82,7 +82,7 @@ def test_command_parses(
         if CHECKPOINT.fullmatch(value):
             value = "demo.yaml" if args[-1] == "--config" else str(trained)
         if re.match(r"--data\.(init_args\.)?root=", word) and any(str(trained) in arg for arg in args):
-            args.append("--data=ImageFolderDataModule")  # as in the checkpoint on that page
+            args.append("--data=ImageFolderDataModule")  # like the checkpoint on that page
         args.append(option + equals + PLACEHOLDERS.get(value, value))
     if any(arg.endswith("help") for arg in args):
         with pytest.raises(SystemExit, match="0"):
@@ -120,7 +120,7 @@ def test_named_files_exist(page: Page) -> None:
             assert name.removeprefix("configs/") in configs or (page.path.parent / name).is_file(), name
 
 
-def test_error_messages_in_the_docs_are_those_of_the_code() -> None:
+def test_error_messages_in_the_docs_match_the_code() -> None:
     (page,) = (page for page in PAGES if page.path.name == "own-images.md")
     code = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "lightning_flows").rglob("*.py"))
     code = re.sub(r'"\n\s*f?"', "", code)  # implicit concatenation

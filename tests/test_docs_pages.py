@@ -103,5 +103,5 @@ def test_the_mistake_in_the_worked_example_is_found(tmp_path: Path) -> None:
     command = 'pytest tests/transforms/test_contract.py -k "pixel_scale and (round_trip or jacobian)"'
     result = run_commands(command, tmp_path)
     failed = set(re.findall(r"^FAILED .*::(\w+)", result.stdout, re.M))
-    assert failed == {"test_log_det_is_that_of_the_jacobian", "test_inverse_log_det_is_that_of_the_inverse_jacobian"}
+    assert failed == {"test_log_det_matches_the_jacobian", "test_inverse_log_det_matches_the_inverse_jacobian"}
     assert "1 passed" in result.stdout

@@ -31,7 +31,7 @@ def names(folder: Path) -> list[str]:
 
 @contextmanager
 def full_disk(size: int = 4096) -> Iterator[None]:
-    """No file may grow beyond ``size`` bytes, as on a disk that is full by then."""
+    """Limit files to ``size`` bytes, as if the disk were full."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
@@ -63,7 +63,7 @@ def test_a_dangling_link_exists(tmp_path) -> None:
 
 
 @pytest.mark.parametrize("name", ["a" * 300, "a\0b", "a/" + "b" * 300])
-def test_names_that_no_file_can_have(name: str, tmp_path: Path) -> None:
+def test_invalid_file_names(name: str, tmp_path: Path) -> None:
     for check in (check_new_file, lambda path: check_writable(path / "folder")):
         with pytest.raises(OutputError, match=r"File name too long|null"):
             check(tmp_path / name)
@@ -140,7 +140,7 @@ def test_concurrent_writers_leave_the_content_of_one(tmp_path: Path) -> None:
     with replaced(path) as one, replaced(path) as other:
         one.write(b"1" * 100_000)
         other.write(b"2" * 50_000)
-    assert path.read_bytes() == b"1" * 100_000  # it ended last
+    assert path.read_bytes() == b"1" * 100_000  # it finished last
 
     def write(digit: bytes) -> None:
         for i in range(40):
@@ -204,7 +204,7 @@ def test_leftovers_of_killed_processes_are_removed_and_of_living_ones_kept(tmp_p
     assert names(tmp_path) == [".other.0123.part", "file"]
 
 
-def test_a_new_file_appears_complete_and_replaces_none(tmp_path: Path) -> None:
+def test_a_new_file_is_complete_and_replaces_nothing(tmp_path: Path) -> None:
     path = tmp_path / "a/file"
     with created(path) as file:
         file.write(b"one")
@@ -219,7 +219,7 @@ def test_a_new_file_appears_complete_and_replaces_none(tmp_path: Path) -> None:
     assert names(tmp_path) == ["a", "b"]
 
 
-def test_overwrite_replaces_files_but_no_folder(tmp_path: Path) -> None:
+def test_overwrite_replaces_files_but_not_folders(tmp_path: Path) -> None:
     paths = [tmp_path / "a.png", tmp_path / "a.npy"]
     paths[0].write_text("old")
     check_new_file(paths[0], overwrite=True)
@@ -232,7 +232,7 @@ def test_overwrite_replaces_files_but_no_folder(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("error", [OSError(28, "No space"), KeyboardInterrupt(), ZeroDivisionError()])
-def test_nothing_is_left_of_an_incomplete_file(error: BaseException, tmp_path: Path) -> None:
+def test_no_incomplete_file_remains(error: BaseException, tmp_path: Path) -> None:
     def write() -> None:
         with created(tmp_path / "a") as file:
             file.write(b"half")
@@ -293,7 +293,7 @@ def test_a_file_system_without_hard_links_or_locks(tmp_path: Path, monkeypatch: 
     assert names(tmp_path) == [".a.01234567.part", "a"]
 
 
-def test_concurrent_lines_are_appended_whole(tmp_path: Path) -> None:
+def test_concurrent_lines_are_appended_completely(tmp_path: Path) -> None:
     path = tmp_path / "lines"
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda i: appended_line(path, str(i) * 5000), range(8)))
@@ -312,11 +312,11 @@ def test_a_line_on_a_full_disk(tmp_path: Path) -> None:
     path = tmp_path / "lines"
     appended_line(path, "1" * 4000)
     with full_disk(), pytest.raises(OutputError, match=r"cannot be appended to .* and is unchanged: free some space"):
-        appended_line(path, "2" * 500)  # of which 95 bytes have room
+        appended_line(path, "2" * 500)  # of which 95 bytes fit
     assert path.read_text() == "1" * 4000 + "\n"
 
 
-def test_lines_follow_no_link_and_block_on_no_pipe(tmp_path: Path) -> None:
+def test_appending_follows_no_links_and_does_not_block_on_pipes(tmp_path: Path) -> None:
     (tmp_path / "victim").write_text("precious\n")
     (tmp_path / "link").symlink_to(tmp_path / "victim")
     os.mkfifo(tmp_path / "pipe")

@@ -1,4 +1,4 @@
-"""What `import lightning_flows` gives."""
+"""The names that `import lightning_flows` provides."""
 
 import subprocess
 import sys

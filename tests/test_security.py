@@ -1,6 +1,6 @@
-"""No code runs from a checkpoint, a run's folder or data that somebody else made.
+"""No code runs from an untrusted checkpoint, run folder or dataset.
 
-The sentences of docs/security.md, in their order.
+Follows the sentences of docs/security.md in order.
 """
 
 import http.server
@@ -26,7 +26,7 @@ from tests.small_modules import image_module
 
 
 class Touch:
-    """What a pickle of it would do when loaded: make a file."""
+    """An object whose pickle creates a file when loaded."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -59,7 +59,7 @@ def test_a_checkpoint_with_code_is_refused_by_every_subcommand(
     evil, made = tmp_path / "evil.ckpt", tmp_path / "made"
     torch.save({"state_dict": {}, "lightning_flows": {}, "code": Touch(made)}, evil)
     torch.load(evil, weights_only=False)
-    assert made.exists()  # loaded without care it would
+    assert made.exists()  # an unsafe load would run it
     made.unlink()
     options = [option.format(folder=tmp_path) for option in READS_A_CHECKPOINT[subcommand]]
     assert "pickled code, which was not run" in refused([subcommand, *options, f"--ckpt_path={evil}"], capsys)
@@ -123,7 +123,7 @@ RECORDS: list[tuple[tuple[str, ...], Any]] = [
 def test_a_record_builds_only_expected_classes_at_any_depth(
     number: int, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Refused by all that build from a record, in a line."""
+    """All functions that build from a record refuse it in one line."""
     monkeypatch.chdir(tmp_path)
     (*above, last), value = RECORDS[number]
     checkpoint = torch.load(trained, weights_only=True)
@@ -185,7 +185,7 @@ KEYS = [
 
 @pytest.fixture
 def evil(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working folder with somebody's run, in which a module would make the file ``made``."""
+    """A working folder with an untrusted run, which contains a module that would create the file ``made``."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     run = tmp_path / "runs/evil/version_0"
@@ -224,20 +224,20 @@ def import_refused(module: str, args: list[str] | None = None) -> None:
         __import__(module)
 
 
-def test_places_of_a_payload(evil: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_modules_in_any_run_folder_are_refused(evil: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run, made = evil / "runs/evil/version_0", evil / "made"
     import_refused("runs.evil.version_0.payload")
     (run / "config.yaml").unlink()
-    import_refused("runs.evil.version_0.payload")  # reached through folders that are no packages
+    import_refused("runs.evil.version_0.payload")  # reached through folders that are not packages
     for folder in (run, run.parent, run.parents[1]):
         (folder / "__init__.py").write_text("")
     (run / "checkpoints").mkdir()
-    import_refused("runs.evil.version_0.payload")  # planted packages all the way
+    import_refused("runs.evil.version_0.payload")  # all folders are planted packages
     (run / "checkpoints/payload.py").write_text((run / "payload.py").read_text())
     import_refused("runs.evil.version_0.checkpoints.payload")
     monkeypatch.chdir(run)
     monkeypatch.syspath_prepend(run)
-    import_refused("payload")  # the working folder is the run's
+    import_refused("payload")  # the working folder is the run folder
     (run / "src").mkdir()
     (run / "src/deeper.py").write_text((run / "payload.py").read_text())
     (run / "run.json").write_text("{}")
@@ -247,7 +247,7 @@ def test_places_of_a_payload(evil: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert not made.exists()
 
 
-def test_compiled_and_zipped_modules_are_refused_too(evil: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_compiled_and_zipped_modules_are_refused(evil: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import py_compile
     import zipfile
 
@@ -298,7 +298,7 @@ def test_class_paths_in_other_options_are_not_permitted(args: list[str], evil: P
     import_refused("runs.evil.version_0.payload", ["fit", *args])
 
 
-def test_modules_in_the_working_folder_shadow_no_installed_ones(tmp_path: Path) -> None:
+def test_modules_in_the_working_folder_do_not_shadow_installed_ones(tmp_path: Path) -> None:
     for name in ("yaml", "torch", "sitecustomize", "jsonargparse"):
         (tmp_path / f"{name}.py").write_text(f"open({str(tmp_path / 'made')!r}, 'w').close()\n")
     package = Path(sys.modules["lightning_flows"].__file__).parents[1]

@@ -30,7 +30,7 @@ def test_fit_fills_the_run_folder(trained: Path) -> None:
 
 
 @pytest.mark.parametrize("subcommand", ["validate", "test"])
-def test_evaluation_needs_the_checkpoint_alone(
+def test_evaluation_needs_only_the_checkpoint(
     subcommand: str, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -62,7 +62,7 @@ def test_predict_writes_one_row_per_image(trained: Path, tmp_path: Path, monkeyp
 
 def test_last_resumes_in_the_newest_folder(tiny: list[str], tmp_path: Path) -> None:
     options = [*tiny, f"--trainer.logger.init_args.save_dir={tmp_path}"]
-    first = run(["fit", *options, "--ckpt_path=last"]).trainer  # nothing to resume: starts
+    first = run(["fit", *options, "--ckpt_path=last"]).trainer  # nothing to resume: a new run starts
     assert first.global_step == 3
     run(["fit", *options])
     assert sorted(path.name for path in (tmp_path / "demo").iterdir()) == ["version_0", "version_1"]
@@ -72,7 +72,7 @@ def test_last_resumes_in_the_newest_folder(tiny: list[str], tmp_path: Path) -> N
     assert sorted(path.name for path in (tmp_path / "demo").iterdir()) == ["version_0", "version_1"]
 
 
-def test_a_given_learning_rate_overrides_the_resumed_one(trained: Path, tiny: list[str], tmp_path: Path) -> None:
+def test_a_new_learning_rate_overrides_the_resumed_one(trained: Path, tiny: list[str], tmp_path: Path) -> None:
     options = [*tiny, f"--trainer.logger.init_args.save_dir={tmp_path}", "--trainer.max_epochs=2"]
     trainer = run(["fit", *options, f"--ckpt_path={trained}", "--optimizer.lr=0.125"]).trainer
     (group,) = trainer.optimizers[0].param_groups
@@ -97,7 +97,7 @@ def test_help_names_every_subcommand(capsys: pytest.CaptureFixture[str]) -> None
     )
 
 
-def test_lightning_is_not_needed_for_the_transforms() -> None:
+def test_transforms_do_not_import_lightning() -> None:
     import subprocess
     import sys
 
@@ -115,7 +115,7 @@ def test_a_config_may_name_the_checkpoint(trained: Path, tmp_path: Path, capsys:
     assert "error: /etc/passwd is not a checkpoint" in capsys.readouterr().err
 
 
-def test_the_last_checkpoint_counts_and_options_are_not_abbreviated(
+def test_the_last_checkpoint_option_wins_and_options_are_not_abbreviated(
     trained: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit):
@@ -147,7 +147,7 @@ def test_an_evaluation_without_a_checkpoint_is_refused(subcommand: str, trained:
         run([subcommand, f"--config={trained.parents[1] / 'config.yaml'}"])
 
 
-def test_another_split_is_refused_by_default(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_different_split_is_refused_by_default(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(SamplePhotosDataModule, "split_arguments", lambda self: ("seed",), raising=False)
     options = ["test", f"--ckpt_path={trained}", "--data.seed=5", "--trainer.limit_test_batches=1"]
     with pytest.raises(CheckpointError, match=r"data\.seed is 5 instead of 0.*--allow_split_change=true"):
@@ -155,7 +155,7 @@ def test_another_split_is_refused_by_default(trained: Path, monkeypatch: pytest.
     run([*options, "--allow_split_change=true"])
 
 
-def test_another_split_of_a_moved_folder_is_refused(
+def test_a_different_split_of_a_moved_folder_is_refused(
     trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(SamplePhotosDataModule, "split_arguments", lambda self: ("seed",), raising=False)
@@ -167,7 +167,7 @@ def test_another_split_of_a_moved_folder_is_refused(
         compare(read_checkpoint(tmp_path / "moved.ckpt"), model, data)
 
 
-def test_images_are_short_for_an_image_folder(
+def test_images_option_selects_an_image_folder(
     trained: Path, image_tar: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -181,7 +181,7 @@ def test_images_are_short_for_an_image_folder(
 
 
 @pytest.mark.parametrize("order", ["{ckpt} --npy --num=2", "--npy --num 2 {ckpt}", "--num=2 --ckpt_path {ckpt} --npy"])
-def test_sample_takes_its_checkpoint_as_an_argument(
+def test_sample_accepts_its_checkpoint_as_an_argument(
     order: str, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

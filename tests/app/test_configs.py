@@ -16,7 +16,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_bases_are_read_before_the_config(here: Path) -> None:
-    """Each as one more --config, so that the parser stacks them by its own rules."""
+    """Each is passed as one more --config, so that the parser merges them by its own rules."""
     (here / "one.yaml").write_text("a: {b: 1, c: [1, 2]}\nd: 3\n")
     (here / "two.yaml").write_text("base: one.yaml\na: {c: [4]}\n")
     (here / "three.yaml").write_text("d: 5\n")
@@ -29,7 +29,7 @@ def test_bases_are_read_before_the_config(here: Path) -> None:
     assert load_configs("four.yaml") == {"a": {"b": 1, "c": [4]}, "d": None}
 
 
-def test_a_base_is_looked_for_next_to_the_config_and_among_the_packaged(here: Path) -> None:
+def test_a_base_is_searched_next_to_the_config_and_among_packaged_configs(here: Path) -> None:
     (here / "sub").mkdir()
     (here / "sub/one.yaml").write_text("base: two.yaml\n")
     (here / "sub/two.yaml").write_text("a: 1\n")
@@ -41,7 +41,7 @@ def test_a_base_is_looked_for_next_to_the_config_and_among_the_packaged(here: Pa
     }
 
 
-def test_mistakes(here: Path) -> None:
+def test_invalid_arguments(here: Path) -> None:
     (here / "one.yaml").write_text("base: two.yaml\n")
     with pytest.raises(
         UsageError, match=r"one\.yaml has the base 'two\.yaml', which is neither next to it nor packaged.*csf_small"
@@ -59,7 +59,7 @@ def test_mistakes(here: Path) -> None:
         find_configs(["--config=dmo.yaml"])
 
 
-def test_the_file_here_wins_over_the_packaged_one(here: Path) -> None:
+def test_a_local_file_takes_precedence_over_a_packaged_one(here: Path) -> None:
     assert find_configs(["--config", "demo.yaml"]) == [f"--config={CONFIG_DIR / 'demo.yaml'}"]
     (here / "demo.yaml").write_text("# mine\n")
     assert find_configs(["--config", "demo.yaml"]) == ["--config=demo.yaml"]
@@ -67,14 +67,14 @@ def test_the_file_here_wins_over_the_packaged_one(here: Path) -> None:
     assert find_configs(["--config", long]) == [f"--config={long}"]
 
 
-def test_a_config_given_as_text_may_have_a_base(here: Path) -> None:
+def test_a_config_passed_as_text_may_have_a_base(here: Path) -> None:
     (here / "mine.yaml").write_text("a: 1\nb: 2\n")
     found = find_configs(["--config", '{"base": "mine.yaml", "b": 3}'])
     assert found == ["--config=mine.yaml", '--config={"b": 3}']
 
 
-def test_a_base_follows_the_parser_s_rules(here: Path) -> None:
-    """Another class drops arguments that it does not take, ``callbacks+`` of each file appends, 1e-3 is a number."""
+def test_a_base_is_merged_by_the_parser_s_rules(here: Path) -> None:
+    """A different class drops arguments that it lacks, ``callbacks+`` of each file appends, 1e-3 is a number."""
     (here / "below.yaml").write_text(
         "base: demo.yaml\nmodel: {init_args: {flow: {init_args: {num_levels: 2, ablation: no_basis}}}}\n"
         "optimizer: {init_args: {lr: 1e-2}}\n"
@@ -134,7 +134,7 @@ BOMB = "a: &a [x, x]\n" + "".join(
         ("base: /etc/passwd\n", "passwd"),
     ],
 )
-def test_a_config_made_to_exhaust_is_one_line(
+def test_a_config_that_exhausts_resources_is_refused(
     text: str, message: str, here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     os.mkfifo(here / "fifo")
@@ -145,11 +145,11 @@ def test_a_config_made_to_exhaust_is_one_line(
     (line,) = capsys.readouterr().err.splitlines()
     assert message in line
     assert len(line) < 700
-    assert "root:" not in line  # of what another file holds nothing is shown
+    assert "root:" not in line  # the content of the other file is not shown
 
 
 @pytest.mark.parametrize("name", ["/dev/zero", "fifo"])
-def test_what_is_no_file_is_not_read(name: str, here: Path) -> None:
+def test_only_regular_files_are_read(name: str, here: Path) -> None:
     os.mkfifo(here / "fifo")
     with pytest.raises(ConfigError, match="not a regular file"):
         find_configs(["fit", "--config", name])

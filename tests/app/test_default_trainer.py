@@ -25,7 +25,7 @@ def test_a_run_without_data_leaves_no_folder(tiny, tmp_path: Path) -> None:
     assert not list(tmp_path.glob("runs/*"))
 
 
-def test_a_run_that_fails_in_training_is_kept(tiny, tmp_path: Path, monkeypatch) -> None:
+def test_a_run_that_fails_during_training_is_kept(tiny, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(ImageFlowModule, "training_step", lambda *args: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         run(["fit", *tiny, f"--trainer.logger.init_args.save_dir={tmp_path}"])
@@ -44,7 +44,7 @@ def flow(**options: object) -> ImageFlowModule:
     return image_module(**options)
 
 
-def test_one_trainer_predicts_twice(tmp_path: Path, capsys) -> None:
+def test_a_trainer_can_predict_twice(tmp_path: Path, capsys) -> None:
     writer = PredictionWriter(tmp_path / "a.csv", overwrite=True)
     trainer, model = plain(callbacks=[writer]), flow()
     texts = []
@@ -58,7 +58,7 @@ def test_one_trainer_predicts_twice(tmp_path: Path, capsys) -> None:
         trainer.predict(model, datamodule=Noise(batch_size=4), return_predictions=False)
 
 
-def test_a_second_fit_in_one_process_is_complete(tmp_path: Path) -> None:
+def test_a_process_can_fit_twice(tmp_path: Path) -> None:
     trainer = plain(callbacks=[Ask("train", 0, 2)])
     with pytest.raises(Interrupted):
         trainer.fit(flow(), Noise(batch_size=4))
@@ -68,7 +68,7 @@ def test_a_second_fit_in_one_process_is_complete(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("accelerator", ["auto", "gpu", None])
-def test_a_device_without_float64_is_not_chosen(accelerator: str | None, monkeypatch) -> None:
+def test_a_device_without_float64_is_not_selected(accelerator: str | None, monkeypatch) -> None:
     monkeypatch.setattr(MPSAccelerator, "is_available", lambda: True)
     options = {} if accelerator is None else {"accelerator": accelerator}
     assert type(default_trainer(logger=False, **options).accelerator).__name__ == "CPUAccelerator"
@@ -84,13 +84,13 @@ def test_a_count_below_one_is_refused(name: str, value: int) -> None:
 
 
 class Named(Noise):
-    """Data with an argument of the name of a model's."""
+    """Data with an argument that shares its name with one of the model."""
 
     def __init__(self, hidden_channels: int = 3, batch_size: int = 4) -> None:
         super().__init__(batch_size=batch_size)
 
 
-def test_data_and_model_may_have_arguments_of_one_name(tmp_path: Path) -> None:
+def test_data_and_model_may_share_argument_names(tmp_path: Path) -> None:
     data = Named()
     plain(logger=CSVLogger(tmp_path)).fit(flow(), datamodule=data)
     assert data.hparams["hidden_channels"] == 3

@@ -23,7 +23,7 @@ IN_WORKER = (
 
 
 def raised(error: BaseException, *, while_handling: BaseException | None = None, how: str = "context") -> BaseException:
-    """The error as it comes out of code that raises it, perhaps in a handler of another."""
+    """Raise the error, possibly in the handler of another one, and return it."""
     try:
         if while_handling is None:
             raise error
@@ -91,7 +91,7 @@ USER = [
 
 
 @pytest.mark.parametrize(("error", "message"), ENVIRONMENT + USER, ids=str)
-def test_errors_that_a_user_can_act_on_are_one_line(error: BaseException, message: str) -> None:
+def test_actionable_errors_are_one_line(error: BaseException, message: str) -> None:
     for one in (raised(error), raised(RuntimeError("around it"), while_handling=error, how="cause")):
         found = explain(one)
         assert found is not None
@@ -101,7 +101,7 @@ def test_errors_that_a_user_can_act_on_are_one_line(error: BaseException, messag
 
 
 @pytest.mark.parametrize(("error", "message"), ENVIRONMENT, ids=str)
-def test_errors_of_the_environment_count_as_context(error: BaseException, message: str) -> None:
+def test_errors_of_the_environment_are_found_in_the_context(error: BaseException, message: str) -> None:
     found = explain(raised(RuntimeError("unexpected position"), while_handling=error))
     assert found is not None
     assert re.search(message, found)
@@ -175,7 +175,7 @@ def test_control_characters_are_escaped() -> None:
         ("--trainer.logger=CometLogger", "pip install -U 'comet-ml"),
     ],
 )
-def test_everyday_mistakes(
+def test_common_mistakes(
     option: str, message: str, tiny: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = [] if "logger" in option else [f"--trainer.logger.init_args.save_dir={tmp_path}"]

@@ -1,4 +1,4 @@
-"""Checkpoints with classes of one's own, and trainings that start from weights alone."""
+"""Checkpoints with custom classes, and training that starts from weights only."""
 
 import sys
 from collections.abc import Iterator
@@ -25,7 +25,7 @@ class Narrow(ConvSylvesterFlow):
 
 @pytest.fixture
 def own(tiny: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Checkpoint of a flow of one's own, whose module can be imported."""
+    """Checkpoint of a custom flow whose module can be imported."""
     (tmp_path / "own_flows.py").write_text(OWN)
     monkeypatch.syspath_prepend(tmp_path)
     options = [option for option in tiny if not option.startswith("--model.flow")]
@@ -35,7 +35,7 @@ def own(tiny: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
     del sys.modules["own_flows"]
 
 
-def test_a_custom_flow_is_used_only_if_named(own: Path, tmp_path: Path) -> None:
+def test_a_custom_flow_is_only_used_if_named(own: Path, tmp_path: Path) -> None:
     for refused in (lambda: load_model(own), lambda: run(["test", f"--ckpt_path={own}"])):
         with pytest.raises(CheckpointError, match=r"own_flows\.Narrow, a class from outside .*--model"):
             refused()
@@ -48,14 +48,14 @@ def test_a_custom_flow_is_used_only_if_named(own: Path, tmp_path: Path) -> None:
     assert sample(str(own), str(tmp_path / "a.png"), num=1, model="own_flows.Narrow").is_file()
 
 
-def test_another_flow_replaces_a_custom_one(own: Path) -> None:
-    """Its arguments are dropped with it; the weights are checked later."""
+def test_a_different_flow_replaces_a_custom_one(own: Path) -> None:
+    """Its arguments are dropped as well; the weights are checked later."""
     args = with_checkpoint_config(["test", "--model.flow=CouplingFlow"], read_checkpoint(own))
     assert "own_flows" not in args[1]
     assert "UniformDequantization" in args[1]
 
 
-def test_training_starts_from_weights_alone(
+def test_training_starts_from_weights_only(
     trained: Path, image_tar: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     options = ["--data=ImageFolderDataModule", f"--data.init_args.root={image_tar}", "--data.init_args.batch_size=4"]
@@ -71,7 +71,7 @@ def test_training_starts_from_weights_alone(
     assert best.is_relative_to(tmp_path)
     assert "optimizer.lr: 1e-12 overrides 0.004 in the checkpoint" in caplog.text
     last = run(["fit", f"--weights_from={trained}", *options, "--ckpt_path=last", "--trainer.max_epochs=2"])
-    assert last.trainer.global_step == 4  # a run that is there is resumed
+    assert last.trainer.global_step == 4  # an existing run is resumed
 
 
 def test_weights_from_is_refused_when_resuming_and_for_another_model(trained: Path, tiny: list[str]) -> None:

@@ -1,4 +1,4 @@
-"""What needs no model is answered without torch."""
+"""Commands that need no model do not import torch."""
 
 import subprocess
 import sys

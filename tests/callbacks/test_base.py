@@ -23,7 +23,7 @@ def test_without_a_logger_nothing_is_due() -> None:
 
 
 class Asks(Callback):
-    """Record the steps that are due."""
+    """Record due steps."""
 
     def __init__(self) -> None:
         self.due: list[int] = []
@@ -40,7 +40,7 @@ def test_due_steps_are_those_that_lightning_writes(tmp_path: Path, steps: int) -
     assert asks.due == [event.step for event in events(tmp_path).Scalars("train/nll")]
 
 
-def test_a_number_of_epochs() -> None:
+def test_the_interval_in_epochs() -> None:
     assert [every(1), every(7)] == [1, 7]
     for num in (0, -1):
         with pytest.raises(UsageError, match=f"every_n_epochs is {num}: use at least 1"):
@@ -48,7 +48,7 @@ def test_a_number_of_epochs() -> None:
 
 
 @pytest.mark.parametrize("logger", ["none", "csv", "tensorboard"])
-def test_run_folder_is_that_of_lightning_without_a_collective_call(
+def test_run_folder_equals_lightnings_without_a_collective_call(
     logger: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loggers = {"none": False, "csv": CSVLogger(tmp_path), "tensorboard": TensorBoardLogger(tmp_path, name="a")}
@@ -66,7 +66,7 @@ def test_curves_in_a_subfolder_do_not_move_the_run(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("options", [{"is_global_zero": False}, {"sanity_checking": True}])
-def test_other_ranks_and_the_sanity_check_keep_no_items(options: dict[str, bool]) -> None:
+def test_items_are_not_kept_on_other_ranks_and_in_the_sanity_check(options: dict[str, bool]) -> None:
     callback = ValidationItems(2)
     look(callback, 1.0, **options)
     assert callback.take() is None

@@ -15,6 +15,6 @@ def test_terms_of_logged_steps_sum_to_the_loss(tmp_path: Path, kind: str) -> Non
     assert len(sums) == 2  # of four steps
 
 
-def test_uniform_noise_costs_nothing(tmp_path: Path) -> None:
+def test_uniform_noise_has_no_dequantization_term(tmp_path: Path) -> None:
     fit(tmp_path, "sylvester", [BoundMonitor()], max_epochs=1)
     assert set(curve(tmp_path, "bound/dequantization")) == {0.0}

@@ -17,7 +17,7 @@ def charts(folder: Path) -> dict[str, str]:
     return {chart.title: chart.multiline.tag[0] for category in layout.category for chart in category.chart}
 
 
-def test_the_loss_comes_first_and_no_chart_stays_empty(tmp_path: Path) -> None:
+def test_the_loss_comes_first_and_no_chart_is_empty(tmp_path: Path) -> None:
     found = {}
     for kind in ("sylvester", "graph"):
         fit(tmp_path / kind, kind, [*monitors(), RuntimeMonitor(skip_steps=0), SampleGrid(num_samples=2)], max_epochs=1)
@@ -29,7 +29,7 @@ def test_the_loss_comes_first_and_no_chart_stays_empty(tmp_path: Path) -> None:
     assert found["sylvester"].keys() ^ found["graph"].keys() == {"gap to the exact density", "iterations"}
 
 
-def test_a_run_without_validation_has_a_layout_too(tmp_path: Path) -> None:
+def test_a_run_without_validation_has_a_layout(tmp_path: Path) -> None:
     fit(tmp_path, "graph", [Dashboard()], max_epochs=1, limit_val_batches=0)
     assert "terms of the bound" in charts(tmp_path)
 

@@ -52,7 +52,7 @@ def gather(monkeypatch: pytest.MonkeyPatch, others: list[int]) -> None:
     monkeypatch.setattr(ranks, "num_ranks", lambda: 1 + len(others))
 
 
-def test_a_rank_that_differs_stops_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_different_rank_stops_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
     module = nn.Linear(2, 2)
     module.device = torch.device("cpu")
     trainer = SimpleNamespace(world_size=4)
@@ -63,7 +63,7 @@ def test_a_rank_that_differs_stops_the_run(monkeypatch: pytest.MonkeyPatch) -> N
         EqualRanks().on_train_epoch_end(trainer, module)
 
 
-def test_processes_that_start_at_different_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_processes_that_start_at_different_steps_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     module = SimpleNamespace(global_step=5, device="cpu", _resumed=None)
     gather(monkeypatch, [0, 0])
     FlowModule.on_train_start(module)

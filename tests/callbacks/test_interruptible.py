@@ -112,7 +112,7 @@ def assert_equal(one: object, other: object, path: str = "") -> None:
 
 
 def assert_same_run(folder: Path, whole: Path) -> None:
-    """The checkpoints hold the same model, optimizer, schedule and counts, and the curves are the same."""
+    """Assert equal model, optimizer, schedule and counts in the checkpoints, and equal curves."""
     for name in ("last.ckpt", "best.ckpt"):
         expected, got = (torch.load(path / name, weights_only=True) for path in (whole, folder))
         for key in ("state_dict", "optimizer_states", "lr_schedulers", "global_step", "epoch"):
@@ -153,7 +153,7 @@ def test_a_run_stopped_several_times_resumes_bit_for_bit(whole: Path, tmp_path: 
 
 
 @pytest.mark.parametrize("moment", [("train", 1, 2), ("val", 1, 1)])
-def test_data_loading_workers_make_no_difference(whole: Path, tmp_path: Path, moment: tuple) -> None:
+def test_data_loading_workers_do_not_change_the_result(whole: Path, tmp_path: Path, moment: tuple) -> None:
     stop(tmp_path, Ask(*moment), num_workers=2)
     fit(tmp_path, num_workers=1)
     assert_same_run(tmp_path, whole)
@@ -187,7 +187,7 @@ def test_curves_have_no_gap_after_a_kill_between_a_step_and_its_log(
     assert_same_run(tmp_path, whole)
 
 
-def test_checkpoints_within_an_epoch_can_be_turned_off(tmp_path: Path) -> None:
+def test_checkpoints_within_an_epoch_can_be_disabled(tmp_path: Path) -> None:
     stop(tmp_path, Ask("train", 0, 1), Interruptible(every_n_minutes=0))
     before = (tmp_path / "last.ckpt").stat().st_mtime_ns
 
@@ -237,7 +237,7 @@ def test_a_validation_within_an_epoch_is_not_skipped(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("moment", [("train", 1, 2), ("val", 1, 1)])
-def test_averaged_weights_are_those_of_an_uninterrupted_run(tmp_path: Path, moment: tuple) -> None:
+def test_averaged_weights_equal_those_of_an_uninterrupted_run(tmp_path: Path, moment: tuple) -> None:
     def average() -> StochasticWeightAveraging:
         return StochasticWeightAveraging(swa_lrs=1e-2, swa_epoch_start=1, annealing_epochs=2)
 
@@ -248,7 +248,7 @@ def test_averaged_weights_are_those_of_an_uninterrupted_run(tmp_path: Path, mome
 
 
 @pytest.mark.parametrize("moment", [("train", 1, 2), ("val", 1, 1)])
-def test_a_moving_average_is_that_of_an_uninterrupted_run(tmp_path: Path, moment: tuple) -> None:
+def test_a_moving_average_equals_that_of_an_uninterrupted_run(tmp_path: Path, moment: tuple) -> None:
     stop(tmp_path / "stopped", Ask(*moment), EMAWeightAveraging(decay=0.5))
     fit(tmp_path / "stopped", EMAWeightAveraging(decay=0.5))
     fit(tmp_path / "whole", EMAWeightAveraging(decay=0.5))
@@ -280,7 +280,7 @@ def test_a_second_ctrl_c_exits_immediately(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_run_killed_ten_times_ends_bit_for_bit_the_same(whole: Path, tmp_path: Path) -> None:
+def test_a_run_killed_ten_times_ends_bit_for_bit_equal(whole: Path, tmp_path: Path) -> None:
     root = Path(__file__).parents[2]
     result = subprocess.run(
         [sys.executable, "-m", "tests.killed_runs", str(tmp_path), "10"],
@@ -293,12 +293,12 @@ def test_a_run_killed_ten_times_ends_bit_for_bit_the_same(whole: Path, tmp_path:
     )
     assert result.returncode == 0, result.stderr[-2000:]
     print(result.stdout)
-    assert result.stdout.count("killed") >= 8  # the last ones may come after its end
+    assert result.stdout.count("killed") >= 8  # the last ones may come after the run has ended
     assert_same_run(tmp_path, whole)
 
 
 class Strategy:
-    """Reduce with another rank that has a wish of its own; count the calls."""
+    """Reduce with another rank that has its own request; count the calls."""
 
     def __init__(self, other: list[float]) -> None:
         self.other, self.num_calls = torch.tensor(other), 0

@@ -1,4 +1,4 @@
-"""last.ckpt holds the last step, regardless of validation and of how training ends."""
+"""last.ckpt is from the last step, regardless of validation and of how training ends."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from tests.small_modules import image_module
 
 
 class Scored(ImageFlowModule):
-    """Log given scores after each validation."""
+    """Log predefined scores after each validation."""
 
     scores: tuple[float, ...] = (3, 2, 4, 5, 6, 7, 8, 9, 10, 11)
 
@@ -74,7 +74,7 @@ class StopAt(Callback):
         ({"accumulate_grad_batches": 2}, [], 4 * 3),
     ],
 )
-def test_a_metric_that_gets_worse(tmp_path: Path, options: dict, callbacks: list[Callback], steps: int) -> None:
+def test_a_worsening_metric(tmp_path: Path, options: dict, callbacks: list[Callback], steps: int) -> None:
     trainer = train(tmp_path, *callbacks, **options)
     assert trainer.global_step == steps
     assert step_of(tmp_path / "last.ckpt") == steps
@@ -82,7 +82,7 @@ def test_a_metric_that_gets_worse(tmp_path: Path, options: dict, callbacks: list
         assert step_of(tmp_path / "best.ckpt") < steps
 
 
-def test_only_a_finished_training_says_that_nothing_is_left(tmp_path: Path, caplog) -> None:
+def test_only_a_finished_run_reports_that_nothing_is_left_to_train(tmp_path: Path, caplog) -> None:
     train(tmp_path)
     assert "nothing was" not in caplog.text
     train(tmp_path, ckpt_path=tmp_path / "last.ckpt", max_epochs=6)
@@ -123,12 +123,12 @@ def test_the_name_last_is_reserved(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("options", [{"max_epochs": 0}, {"max_steps": 0}, {"limit_train_batches": 0}])
-def test_a_training_of_no_step_says_so(tmp_path: Path, options: dict, caplog) -> None:
+def test_training_without_steps_is_reported(tmp_path: Path, options: dict, caplog) -> None:
     train(tmp_path, **options)
     assert "nothing was trained" in caplog.text
 
 
-def test_an_exhausted_time_limit_says_so(tmp_path: Path, caplog) -> None:
+def test_an_exhausted_time_limit_is_reported(tmp_path: Path, caplog) -> None:
     train(tmp_path, Timer({"seconds": 1000}), max_epochs=1)
     state = torch.load(tmp_path / "last.ckpt", weights_only=True)
     state["callbacks"]["Timer"]["time_elapsed"]["train"] = 2000.0
@@ -142,14 +142,14 @@ def test_a_renamed_folder_keeps_its_best_checkpoint(tmp_path: Path) -> None:
     train(tmp_path / "before")
     (tmp_path / "before").rename(tmp_path / "after")
     trainer = train(tmp_path / "after", ckpt_path=tmp_path / "after/last.ckpt", max_epochs=5)
-    # its scores start with 3 and 2 again, which do not improve on the best so far, 2
+    # its scores start with 3 and 2 again, which do not improve on the previous best, 2
     assert trainer.checkpoint_callback.best_model_score == 2
     assert Path(trainer.checkpoint_callback.best_model_path) == tmp_path / "after/best.ckpt"
     assert step_of(tmp_path / "after/best.ckpt") == 2 * STEPS
     assert not (tmp_path / "before").exists()
 
 
-def test_a_run_from_the_checkpoint_of_another_run_has_its_own_best(tmp_path: Path) -> None:
+def test_a_run_from_another_run_s_checkpoint_has_its_own_best(tmp_path: Path) -> None:
     train(tmp_path / "first")
     trainer = train(tmp_path / "second", ckpt_path=tmp_path / "first/last.ckpt", max_epochs=5)
     assert Path(trainer.checkpoint_callback.best_model_path) == tmp_path / "second/best.ckpt"
@@ -172,13 +172,13 @@ def test_paths_in_a_checkpoint_are_not_followed(tmp_path: Path) -> None:
         assert (victim / "precious.ckpt").read_text() == "precious"
 
 
-def test_another_number_of_batches_within_an_epoch_is_refused(tmp_path: Path) -> None:
+def test_a_different_number_of_batches_within_an_epoch_is_refused(tmp_path: Path) -> None:
     train(tmp_path, max_steps=STEPS + 3)
     with pytest.raises(UsageError, match="after 3 of 5 batches of an epoch that now has 1"):
         train(tmp_path, ckpt_path=tmp_path / "last.ckpt", batch_size=20)
 
 
-def test_another_batch_size_at_the_end_of_an_epoch_is_fine(tmp_path: Path) -> None:
+def test_a_different_batch_size_at_the_end_of_an_epoch_is_accepted(tmp_path: Path) -> None:
     train(tmp_path, max_epochs=1)
     assert train(tmp_path, ckpt_path=tmp_path / "last.ckpt", batch_size=10).global_step == STEPS + 3 * 2
 
@@ -194,7 +194,7 @@ def test_another_batch_size_at_the_end_of_an_epoch_is_fine(tmp_path: Path) -> No
     ],
 )
 @pytest.mark.parametrize("whole", [{}, {"max_steps": 4 * STEPS - 1}])
-def test_an_epoch_that_is_cut_short_is_completed(
+def test_an_epoch_that_ended_early_is_completed(
     tmp_path: Path, cut: dict, callbacks: list[Callback], whole: dict
 ) -> None:
     seed_everything(0, verbose=False)

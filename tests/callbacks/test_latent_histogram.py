@@ -7,7 +7,7 @@ from lightning_flows.callbacks import LatentHistogram
 from tests.callbacks.test_monitors import events, fit
 
 
-def test_histograms_hold_the_latents_of_the_items(tmp_path: Path) -> None:
+def test_histograms_contain_the_latents_of_the_items(tmp_path: Path) -> None:
     fit(tmp_path, "sylvester", [LatentHistogram(num_items=3, every_n_epochs=2)])
     found = events(tmp_path)
     sizes = {tag: found.Histograms(tag)[0].histogram_value.num for tag in found.Tags()["histograms"]}
@@ -33,7 +33,7 @@ def test_latents_are_standardized_by_their_prior(tmp_path: Path, monkeypatch) ->
     torch.testing.assert_close(shown[0][-1], expected.detach(), atol=1e-4, rtol=1e-4)
 
 
-def test_padding_of_graphs_is_left_out(tmp_path: Path) -> None:
+def test_padding_of_graphs_is_excluded(tmp_path: Path) -> None:
     fit(tmp_path, "graph", [LatentHistogram(num_items=3)], max_epochs=1)
     found = events(tmp_path)
     assert found.Histograms("latents/level_1")[0].histogram_value.num == 3 * 4 * 2

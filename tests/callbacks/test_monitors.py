@@ -65,7 +65,7 @@ class Modes(Callback):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_training_is_bit_for_bit_the_same_with_and_without(tmp_path: Path, kind: str) -> None:
+def test_training_is_bit_for_bit_equal_with_and_without_monitors(tmp_path: Path, kind: str) -> None:
     states = []
     for name, callbacks in (("without", []), ("with", [*monitors(), modes := Modes()])):
         trainer = fit(tmp_path / name, kind, callbacks)
@@ -78,7 +78,7 @@ def test_training_is_bit_for_bit_the_same_with_and_without(tmp_path: Path, kind:
 
 
 class Random(Callback):
-    """Start a fit with a given state of the global generator."""
+    """Start fit with a given state of the global generator."""
 
     def __init__(self, state: torch.Tensor) -> None:
         self.state = state
@@ -87,7 +87,7 @@ class Random(Callback):
         torch.set_rng_state(self.state)
 
 
-def test_resuming_with_them_equals_an_uninterrupted_run_without(tmp_path: Path) -> None:
+def test_resuming_with_monitors_equals_an_uninterrupted_run_without(tmp_path: Path) -> None:
     whole = fit(tmp_path / "whole", "sylvester", []).lightning_module.state_dict()
     first = fit(tmp_path / "run", "sylvester", monitors(), max_epochs=1)
     state = torch.get_rng_state()

@@ -19,7 +19,7 @@ from tests.callbacks.test_interruptible import Noise
         (BatchSizeFinder(max_trials=1, steps_per_trial=1), ("data", "init_args", "batch_size"), 5),
     ],
 )
-def test_a_resumed_training_searches_nothing(
+def test_a_resumed_run_skips_searches(
     finder: Callback, path: tuple[str, ...], value: float, tmp_path: Path, caplog
 ) -> None:
     def section(checkpoint: dict) -> dict:

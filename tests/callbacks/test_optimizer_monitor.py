@@ -9,7 +9,7 @@ from tests.callbacks.test_monitors import curve, fit
 
 
 class Norms(Callback):
-    """The norm of the gradient before clipping, computed plainly; and the learning rate."""
+    """The norm of the gradient before clipping, computed directly, and the learning rate."""
 
     def __init__(self) -> None:
         self.norms: list[float] = []
@@ -21,7 +21,7 @@ class Norms(Callback):
         self.rates.append(trainer.optimizers[0].param_groups[0]["lr"])
 
 
-def test_norm_is_that_before_clipping(tmp_path: Path) -> None:
+def test_the_norm_is_measured_before_clipping(tmp_path: Path) -> None:
     norms = Norms()
     fit(tmp_path, "sylvester", [norms, OptimizerMonitor()])
     logged = curve(tmp_path, "optimizer/gradient_norm")
@@ -30,7 +30,7 @@ def test_norm_is_that_before_clipping(tmp_path: Path) -> None:
     assert curve(tmp_path, "optimizer/learning_rate") == pytest.approx(norms.rates)
 
 
-def test_only_steps_that_are_logged(tmp_path: Path, monkeypatch) -> None:
+def test_only_logged_steps_are_recorded(tmp_path: Path, monkeypatch) -> None:
     asked = []
     total = torch.nn.utils.get_total_norm
     monkeypatch.setattr(torch.nn.utils, "get_total_norm", lambda *args: asked.append(1) or total(*args))

@@ -10,7 +10,7 @@ from tests.test_files import full_disk
 
 
 def write(path: Path, names: list[str]) -> None:
-    """Rows as a trainer on one device hands them over, last first."""
+    """Write rows as a trainer on one device would, in reverse order."""
     trainer = SimpleNamespace(
         world_size=1, is_global_zero=True, datamodule=SimpleNamespace(predict_names=lambda: names)
     )
@@ -32,7 +32,7 @@ def test_rows_are_in_order_and_names_are_text(tmp_path: Path) -> None:
     )
 
 
-def test_on_a_full_disk_nothing_is_left_and_the_next_try_is_not_refused(tmp_path: Path) -> None:
+def test_no_file_remains_on_a_full_disk_and_a_retry_works(tmp_path: Path) -> None:
     names = [f"image {i}" for i in range(2000)]
     with full_disk(), pytest.raises(OutputError, match=r"a\.csv could not be written \(File too large\)"):
         write(tmp_path / "a.csv", names)
@@ -41,7 +41,7 @@ def test_on_a_full_disk_nothing_is_left_and_the_next_try_is_not_refused(tmp_path
     assert len((tmp_path / "a.csv").read_text().splitlines()) == 2001
 
 
-def test_an_error_leaves_nothing(tmp_path: Path) -> None:
+def test_no_file_remains_after_an_error(tmp_path: Path) -> None:
     trainer = SimpleNamespace(world_size=1, is_global_zero=True, datamodule=SimpleNamespace(predict_names=lambda: []))
     writer = PredictionWriter(tmp_path / "a.csv")
     writer.on_predict_batch_end(trainer, None, {"index": torch.tensor([7])}, None, 0)

@@ -33,14 +33,14 @@ def test_the_trainer_has_a_bar_on_a_terminal(tmp_path):
     assert of_kind(default_trainer(callbacks=[own], default_root_dir=tmp_path, **QUIET), ProgressBar) == [own]
 
 
-def test_and_lines_elsewhere(tmp_path):
+def test_the_trainer_prints_lines_elsewhere(tmp_path):
     assert len(of_kind(default_trainer(default_root_dir=tmp_path, **QUIET), ProgressLines)) == 1
     none = default_trainer(default_root_dir=tmp_path, enable_progress_bar=False, **QUIET)
     assert not of_kind(none, ProgressLines)
     assert none.progress_bar_callback is None
 
 
-def test_given_callbacks_are_kept(tmp_path):
+def test_user_callbacks_are_kept(tmp_path):
     lines = ProgressLines(seconds=60)
     assert of_kind(default_trainer(callbacks=[lines], default_root_dir=tmp_path, **QUIET), ProgressLines) == [lines]
     bar = RichProgressBar(refresh_rate=3)

@@ -15,7 +15,7 @@ def lines(text: str) -> list[str]:
     return [line for line in text.splitlines() if re.match("(fit|test|predict): ", line)]
 
 
-def test_lines_of_a_training_show_share_time_and_metrics(tmp_path, capsys):
+def test_training_lines_show_progress_time_and_metrics(tmp_path, capsys):
     trainer = default_trainer(
         max_epochs=2,
         callbacks=[ProgressLines(seconds=0)],
@@ -31,7 +31,7 @@ def test_lines_of_a_training_show_share_time_and_metrics(tmp_path, capsys):
     assert ", 0:00:00 left" in found[3]
 
 
-def test_lines_of_a_test_count_batches(tmp_path, capsys):
+def test_test_lines_count_batches(tmp_path, capsys):
     trainer = default_trainer(
         callbacks=[ProgressLines(seconds=0)], enable_progress_bar=False, default_root_dir=tmp_path, **QUIET
     )
@@ -63,7 +63,7 @@ def test_the_last_line_is_always_printed(monkeypatch, capsys):
     assert [line.split(",")[0] for line in found] == ["fit: 50 %", "fit: 100 %"]
 
 
-def test_a_training_without_limits_shows_its_steps(monkeypatch, capsys):
+def test_training_without_limits_shows_steps(monkeypatch, capsys):
     assert told(monkeypatch, capsys, [(0.0, None), (20.0, None), (601.0, None)]) == ["fit: step 7, val/bpd 2.000"] * 2
 
 

@@ -10,7 +10,7 @@ from lightning_flows.app.cli import run
 
 @pytest.fixture
 def checkpoint(trained: Path, tmp_path: Path) -> Path:
-    """A copy of a run folder, to write in."""
+    """A writable copy of a run folder."""
     shutil.copytree(trained.parents[1], tmp_path / "run")
     return tmp_path / "run/checkpoints/best.ckpt"
 

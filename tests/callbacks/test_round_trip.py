@@ -8,7 +8,7 @@ from lightning_flows.errors import ConvergenceError
 from tests.callbacks.test_monitors import KINDS, curve, events, fit
 
 
-def test_error_is_that_of_the_first_items(tmp_path: Path) -> None:
+def test_the_error_is_measured_on_the_first_items(tmp_path: Path) -> None:
     module = fit(tmp_path, "sylvester", [RoundTrip(num_items=3)], max_epochs=1).lightning_module.eval()
     x = KINDS["sylvester"][1]().images[:3] + 0.5
     with torch.no_grad():
@@ -20,7 +20,7 @@ def test_error_is_that_of_the_first_items(tmp_path: Path) -> None:
     assert 1 <= mean <= most < 200
 
 
-def test_a_wrong_inverse_is_seen(tmp_path: Path, monkeypatch) -> None:
+def test_a_wrong_inverse_is_detected(tmp_path: Path, monkeypatch) -> None:
     module = KINDS["sylvester"][0]()
     decode = module.decode_reported
 

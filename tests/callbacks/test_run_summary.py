@@ -12,7 +12,7 @@ from tests.callbacks.test_last_checkpoint import train
 
 @pytest.fixture
 def checkpoint(trained: Path, tmp_path: Path) -> Path:
-    """A copy of a run folder, to write in."""
+    """A writable copy of a run folder."""
     shutil.copytree(trained.parents[1], tmp_path / "run")
     return tmp_path / "run/checkpoints/best.ckpt"
 
@@ -25,13 +25,13 @@ def test_fit_prints_the_run_folder_and_the_best_checkpoint(tiny, tmp_path: Path,
     assert "parameters; run: here/demo/version_0" in caplog.text
 
 
-def test_resuming_a_finished_training_says_so(checkpoint: Path, tiny, tmp_path: Path, caplog) -> None:
+def test_resuming_a_finished_run_is_reported(checkpoint: Path, tiny, tmp_path: Path, caplog) -> None:
     options = [*tiny, f"--trainer.logger.init_args.save_dir={tmp_path}"]
     run(["fit", *options, f"--ckpt_path={checkpoint.with_name('last.ckpt')}"])
     assert "nothing was left to train after 3 steps" in caplog.text
 
 
-def test_early_stopping_says_why(tiny: list[str], tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_early_stopping_reports_the_reason(tiny: list[str], tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     stopping = "--trainer.callbacks+=EarlyStopping", "--trainer.callbacks.monitor=val/loss"
     options = ["--trainer.callbacks.patience=1", "--trainer.callbacks.min_delta=99", "--trainer.max_epochs=5"]
     run(["fit", *tiny, f"--trainer.logger.init_args.save_dir={tmp_path}", *stopping, *options])

@@ -11,7 +11,7 @@ def record(folder: Path) -> dict:
     return json.loads((folder / "runtime.json").read_text())
 
 
-def test_medians_are_logged_and_kept(tmp_path: Path) -> None:
+def test_medians_are_logged_and_saved(tmp_path: Path) -> None:
     fit(tmp_path, "sylvester", [RuntimeMonitor(skip_steps=1), SampleGrid(num_samples=2)])
     kept = record(tmp_path)
     assert kept["batch_size"] == 8
@@ -21,7 +21,7 @@ def test_medians_are_logged_and_kept(tmp_path: Path) -> None:
     assert len(curve(tmp_path, "runtime/peak_memory_mib")) == 2  # once per epoch
 
 
-def test_a_resumed_run_keeps_what_was_measured(tmp_path: Path) -> None:
+def test_a_resumed_run_keeps_earlier_measurements(tmp_path: Path) -> None:
     monitors = [RuntimeMonitor(skip_steps=1), SampleGrid(num_samples=2)]
     trainer = fit(tmp_path, "sylvester", monitors)
     before = record(tmp_path)

@@ -31,7 +31,7 @@ def test_a_png_per_epoch_shows_samples_of_the_same_noise(tmp_path: Path, kind: s
     assert [event.step for event in events(tmp_path).Images("samples")] == [2, 4]
 
 
-def test_every_few_epochs_and_the_last(tmp_path: Path) -> None:
+def test_samples_are_drawn_at_the_interval_and_in_the_last_epoch(tmp_path: Path) -> None:
     fit(tmp_path, "graph", [SampleGrid(num_samples=2, every_n_epochs=2)], max_epochs=4)
     assert sorted(file.stem for file in (tmp_path / "samples").iterdir()) == ["epoch_0000", "epoch_0002", "epoch_0003"]
     assert len(curve(tmp_path, "runtime/sample_seconds_per_image")) == 3
@@ -82,6 +82,6 @@ def test_no_file_is_written_through_a_link(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", [LatentHistogram, SampleGrid])
-def test_never_is_not_a_number_of_epochs(kind: type) -> None:
+def test_an_interval_of_zero_epochs_is_refused(kind: type) -> None:
     with pytest.raises(UsageError, match="every_n_epochs is 0: use at least 1, or remove the callback"):
         kind(every_n_epochs=0)

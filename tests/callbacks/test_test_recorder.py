@@ -17,7 +17,7 @@ from tests.callbacks.test_interruptible import Noise
 
 @pytest.fixture
 def checkpoint(trained: Path, tmp_path: Path) -> Path:
-    """A copy of a run folder, to write in."""
+    """A writable copy of a run folder."""
     shutil.copytree(trained.parents[1], tmp_path / "run")
     return tmp_path / "run/checkpoints/best.ckpt"
 
@@ -50,7 +50,7 @@ def test_nothing_is_recorded_for_a_checkpoint_outside_a_run(checkpoint: Path, tm
 
 
 class Plain(LightningDataModule):
-    """Of Lightning's own kind: no hyper-parameters, no batch sizes, no count of its items."""
+    """A plain LightningDataModule: no hyperparameters, no batch sizes, no count of items."""
 
     def test_dataloader(self) -> DataLoader:
         data = Noise(batch_size=4)
@@ -58,7 +58,7 @@ class Plain(LightningDataModule):
         return DataLoader(data.dataset("test"), batch_size=3)
 
 
-def test_results_on_any_data_module_are_recorded(tmp_path: Path) -> None:
+def test_results_are_recorded_for_any_data_module(tmp_path: Path) -> None:
     (tmp_path / "checkpoints").mkdir()
     trainer, model = plain(), flow()
     saved = tmp_path / "checkpoints/best.ckpt"
@@ -68,7 +68,7 @@ def test_results_on_any_data_module_are_recorded(tmp_path: Path) -> None:
     (record,) = (json.loads(line) for line in (tmp_path / "tests.jsonl").read_text().splitlines())
     assert record["num_items"] == 10
     assert record["metrics"]["test/bpd"] > 0
-    plain().test(model, Plain().test_dataloader(), ckpt_path=saved)  # of unknown data
+    plain().test(model, Plain().test_dataloader(), ckpt_path=saved)  # the data is unknown
     assert len((tmp_path / "tests.jsonl").read_text().splitlines()) == 1
 
 

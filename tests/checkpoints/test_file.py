@@ -83,7 +83,7 @@ def test_values_beyond_the_limits(checkpoint: dict[str, Any], tmp_path: Path) ->
         read_checkpoint(path)
 
 
-def test_a_file_that_unpacks_to_more_than_it_holds(tmp_path: Path) -> None:
+def test_a_file_that_unpacks_to_more_than_its_size_is_refused(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "a.ckpt", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("a/data.pkl", b"\x80\x02" + b"N0" * 50_000_000 + b"N.")
     with pytest.raises(CheckpointError, match="unpacks to more than its size"):
@@ -117,7 +117,7 @@ STRANGE = [
 
 
 def places(value: Any, path: tuple = ()) -> list[tuple]:
-    """Paths to everything in a checkpoint, of tensors' dicts and long lists but the first."""
+    """Paths to all values in a checkpoint, but only to the first one of tensor dicts and long lists."""
     found = [path] if path else []
     if isinstance(value, dict):
         keys = list(value)[:3] if len(value) > 40 or path[-1:] == ("state",) else list(value)
@@ -144,8 +144,8 @@ def without(value: Any, path: tuple) -> Any:
     return copy
 
 
-def test_malformed_checkpoints_load_or_are_one_error(checkpoint: dict[str, Any], tmp_path: Path) -> None:
-    """Of what is written by another hand nothing ends in an error of Python's."""
+def test_malformed_checkpoints_load_or_raise_one_error(checkpoint: dict[str, Any], tmp_path: Path) -> None:
+    """A malformed checkpoint never raises a Python error."""
     chance, spots = random.Random(0), places(checkpoint)
     record = [
         path for path in spots if path[0] in ("lightning_flows", "state_dict", "epoch", "pytorch-lightning_version")
@@ -175,7 +175,7 @@ def resumable(tiny: list[str], tmp_path_factory: pytest.TempPathFactory) -> Any:
     return cli.model, cli.datamodule, torch.load(folder / "a.ckpt", weights_only=True)
 
 
-def test_malformed_training_states_go_on_or_are_one_error(resumable: Any, tmp_path: Path) -> None:
+def test_malformed_training_states_resume_or_raise_one_error(resumable: Any, tmp_path: Path) -> None:
     model, data, whole = resumable
     chance = random.Random(1)
     parts = ("optimizer_states", "lr_schedulers", "loops", "callbacks", "global_step")

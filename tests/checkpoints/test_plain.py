@@ -30,7 +30,7 @@ class Options:
 
 
 class Kinds:
-    """Takes a value of each kind."""
+    """Takes one value of each type."""
 
     def __init__(
         self,
@@ -100,12 +100,12 @@ def test_arguments_that_a_subclass_passes_to_its_base_are_not_recorded() -> None
     assert construct(Narrow, {"depth": 3}).hparams["depth"] == 3
 
 
-def test_arguments_that_do_not_fit_are_one_line() -> None:
+def test_arguments_that_do_not_fit_are_reported_on_one_line() -> None:
     for arguments in ({"rate": "fast"}, {"unknown": 1}, {"color": "GREEN"}, {"numbers": "x"}):
         with pytest.raises(CheckpointError, match="do not fit Kinds") as info:
             construct(Kinds, arguments)
         assert "\n" not in str(info.value)
 
 
-def test_plain_values_are_left_as_they_are() -> None:
+def test_plain_values_are_unchanged() -> None:
     assert plain({"a": [1, 2.5, "x", None, True]}) == {"a": [1, 2.5, "x", None, True]}

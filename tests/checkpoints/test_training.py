@@ -1,4 +1,4 @@
-"""What a resumed fit takes from a hostile checkpoint besides the weights."""
+"""What a resumed fit loads from a hostile checkpoint besides weights."""
 
 import copy
 from pathlib import Path
@@ -48,7 +48,7 @@ HARM = {
 
 
 @pytest.mark.parametrize("message", HARM)
-def test_a_state_of_another_shape_or_form_never_reaches_the_optimizer(
+def test_a_mismatched_state_never_reaches_the_optimizer(
     message: str, states: dict[str, Any], tiny: list[str], tmp_path: Path
 ) -> None:
     whole = copy.deepcopy(states)
@@ -64,11 +64,11 @@ def test_adamax_does_not_resume_from_adam(states: dict[str, Any], tiny: list[str
 
 
 def test_a_schedule_does_not_resume_without_one(states: dict[str, Any], tiny: list[str], tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match=r"lr_scheduler is WarmupExponential, and this run's null: give"):
+    with pytest.raises(CheckpointError, match=r"lr_scheduler is WarmupExponential, but this run's is null: use"):
         resume(tiny, states, tmp_path, "--lr_scheduler=null")
 
 
-def test_betas_given_win_over_the_saved_ones(states: dict[str, Any], tiny: list[str], tmp_path: Path) -> None:
+def test_new_betas_override_the_saved_ones(states: dict[str, Any], tiny: list[str], tmp_path: Path) -> None:
     trainer = resume(tiny, states, tmp_path, "--optimizer.betas=[0.5,0.6]", "--optimizer.eps=1e-3").trainer
     (group,) = trainer.optimizers[0].param_groups
     assert (tuple(group["betas"]), group["eps"]) == ((0.5, 0.6), 1e-3)
@@ -94,7 +94,7 @@ def test_paths_that_lead_out_of_the_run_s_folder_are_dropped(tiny: list[str], tm
     assert all(Path(path).parent == last.parent for path in known if path)
 
 
-def test_a_renamed_run_knows_its_best(tiny: list[str], tmp_path: Path) -> None:
+def test_a_renamed_run_finds_its_best_checkpoint(tiny: list[str], tmp_path: Path) -> None:
     run(["fit", *tiny, f"--trainer.logger.init_args.save_dir={tmp_path / 'a'}"])
     (tmp_path / "a").rename(tmp_path / "b")
     options = [f"--trainer.logger.init_args.save_dir={tmp_path / 'b'}", "--optimizer.lr=1e-9"]

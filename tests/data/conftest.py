@@ -8,7 +8,7 @@ import pytest
 
 @pytest.fixture
 def offline(monkeypatch):
-    """Refuse every download, as a machine without a network does."""
+    """Refuse every download, as without a network."""
 
     def refuse(*args, **kwargs):
         raise urllib.error.URLError("no route to host")

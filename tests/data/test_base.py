@@ -63,14 +63,14 @@ def test_training_items_are_reproducible_and_the_global_generator_is_untouched()
     ("item", "got"),
     [((torch.zeros(2), 0), "tuple"), ({"point": torch.zeros(2), "label": 1}, "a dict with point, label")],
 )
-def test_items_of_another_kind_are_refused(item, got, monkeypatch):
+def test_items_of_the_wrong_type_are_refused(item, got, monkeypatch):
     monkeypatch.setattr(Points, "__getitem__", lambda self, index: item)
     with pytest.raises(InputTypeError, match=f"items of PointsDataModule that are dicts with 'index'; got {got}"):
         PointsDataModule().setup("fit")
 
 
 @pytest.mark.parametrize(("num", "batch_size", "warned"), [(24, 4, True), (24, 2, False), (3, 64, True)])
-def test_an_epoch_of_few_batches_is_worth_a_warning(num, batch_size, warned, recwarn):
+def test_an_epoch_of_few_batches_causes_a_warning(num, batch_size, warned, recwarn):
     class Model(BoringModel):
         def training_step(self, batch, batch_idx):
             return super().training_step(torch.ones(1, 32), batch_idx)
@@ -85,7 +85,7 @@ def test_an_epoch_of_few_batches_is_worth_a_warning(num, batch_size, warned, rec
 
 
 class Images(ImageDataModule):
-    """Gray 8x8 images; ``split`` may give something else."""
+    """Grayscale 8x8 images; ``given`` replaces them."""
 
     given: object = ImageDataset(torch.zeros(3, 1, 8, 8, dtype=torch.uint8))
 
@@ -104,7 +104,7 @@ def test_images_without_labels_and_names():
     assert [batch["label"].tolist() for batch in data.predict_dataloader()] == [[0, 0], [0]]
 
 
-def test_images_of_another_kind_or_shape_are_refused(monkeypatch):
+def test_images_of_the_wrong_type_or_shape_are_refused(monkeypatch):
     monkeypatch.setattr(Images, "given", Points(3))
     with pytest.raises(InputTypeError, match=r"expected Images\.load_split to return an ImageDataset; got Points"):
         Images().setup("fit")

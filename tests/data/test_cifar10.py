@@ -1,4 +1,4 @@
-"""CIFAR-10: the published format in small, the authors' split, and what is said when it is missing."""
+"""CIFAR-10: a small version of the published format, the authors' split, and errors if it is missing."""
 
 import hashlib
 import pickle

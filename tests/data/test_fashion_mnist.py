@@ -1,4 +1,4 @@
-"""Fashion-MNIST: small idx files, padding, and what is said when it is missing."""
+"""Fashion-MNIST: small idx files, padding, and errors if it is missing."""
 
 import http.client
 import socket

@@ -1,4 +1,4 @@
-"""GraphMoGDataModule: batches, densities, fresh graphs in training, exact evaluation on several ranks, errors."""
+"""GraphMoGDataModule: batches, densities, new graphs in training, exact evaluation on several ranks, errors."""
 
 import math
 from itertools import chain
@@ -46,7 +46,7 @@ def nodes(loader) -> list[tuple[float, ...]]:
 @pytest.mark.parametrize(
     ("mixture", "shape"), [("mog4", (4, 2)), ("mog9", (9, 2)), ("mog16", (16, 2)), ("mog_ring", (4, 2))]
 )
-def test_what_is_known_before_setup(mixture, shape):
+def test_shape_and_mixture_are_known_before_setup(mixture, shape):
     data = GraphMoGDataModule(mixture=mixture)
     assert isinstance(data, FlowDataModule)
     assert data.event_shape == shape
@@ -96,7 +96,7 @@ def test_true_log_prob(sizes, max_angle):
     assert seen == set(sizes or [3])
 
 
-def test_no_graph_is_in_two_places(monkeypatch):
+def test_no_graph_is_repeated(monkeypatch):
     seen = []
     for rank in range(2):
         fake_ranks(monkeypatch, rank=rank, num_ranks=2)
@@ -109,7 +109,7 @@ def test_no_graph_is_in_two_places(monkeypatch):
             seen += nodes(loader)
     monkeypatch.undo()
     data = prepared(num_val=11)
-    assert set(nodes(data.train_dataloader())) < set(seen)  # one rank alone has the same first graphs
+    assert set(nodes(data.train_dataloader())) < set(seen)  # a single rank has the same first graphs
     assert nodes(data.predict_dataloader()) == nodes(data.test_dataloader())
     seen += nodes(data.val_dataloader()) + nodes(data.test_dataloader())
     assert len(seen) == len(set(seen)) == 2 * 3 * 3 * 4 + 11 + 11
@@ -155,7 +155,7 @@ def test_a_stage_draws_only_its_splits_and_only_once(stage, splits):
 
 
 class Model(BoringModel):
-    """Keeps the numbers of the graphs that it sees."""
+    """Records the indices of the graphs that it receives."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -191,7 +191,7 @@ def trainer(max_epochs: int, *callbacks: ModelCheckpoint) -> Trainer:
     )
 
 
-def test_the_trainer_sees_fresh_graphs():
+def test_the_trainer_receives_new_graphs():
     model, data, runner = Model(), small(), trainer(2)
     runner.fit(model, data)
     assert model.seen["train"] == list(range(2 * 3 * 4))
@@ -203,8 +203,8 @@ def test_the_trainer_sees_fresh_graphs():
     assert len(nodes(data.train_dataloader())) == 12  # a whole epoch, without the trainer
 
 
-def test_a_resumed_run_sees_no_graph_again(tmp_path):
-    """Wherever it was stopped: after the first step, within an epoch, at its end."""
+def test_a_resumed_run_repeats_no_graph(tmp_path):
+    """It may be stopped after the first step, within an epoch, or at its end."""
     every_step = ModelCheckpoint(
         tmp_path, filename="{step}", auto_insert_metric_name=False, every_n_train_steps=1, save_top_k=-1
     )

@@ -59,7 +59,7 @@ def test_folders_of_splits_are_used(tmp_path, packed):
     assert data.dataset("val").images.unique().tolist() == [3]
 
 
-def test_test_is_halved_where_there_is_no_val(tmp_path):
+def test_test_is_halved_if_there_is_no_val(tmp_path):
     train, test = ([f"{split}/{i:02d}.png" for i in range(100)] for split in ("train", "test"))
     root = str(save(tmp_path, train + test))
     split = names(ImageFolderDataModule(root, size=8))
@@ -120,7 +120,7 @@ def test_files_that_cannot_be_read_or_decoded_are_named_together_for_any_layout(
 
 
 @pytest.mark.parametrize("layout", ["{}.png", "train/{}.png"])
-def test_broken_images_can_be_left_out(tmp_path, layout):
+def test_broken_images_can_be_skipped(tmp_path, layout):
     files = [layout.format(f"{i:02d}") for i in range(60)]
     files += [f"{split}/{i}.png" for split in ("val", "test") for i in range(5)] if layout.startswith("train") else []
     root = save(tmp_path, files)

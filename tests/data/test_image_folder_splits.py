@@ -1,4 +1,4 @@
-"""Splits of ImageFolderDataModule: they depend on the image, the seed and the fractions alone."""
+"""Splits of ImageFolderDataModule depend only on the image, the seed and the fractions."""
 
 import re
 import shutil
@@ -14,7 +14,7 @@ from tests.data.test_image_folder import names, save
 
 
 def split_by_content(root: Path, **kwargs) -> dict[int, str]:
-    """Which image, by the number it shows, is in which split."""
+    """The split of each image, by the number that it shows."""
     data = ImageFolderDataModule(str(root), size=8, augment=False, **kwargs)
     found = {}
     for stage, splits in {"fit": ("train", "val"), "test": ("test",)}.items():
@@ -26,7 +26,7 @@ def split_by_content(root: Path, **kwargs) -> dict[int, str]:
 
 @pytest.mark.parametrize("folder", ["", "test"])
 @pytest.mark.parametrize("change", ["add", "remove", "rename", "wrap", "pack", "compress", "zip", "classes", "copy"])
-def test_no_change_moves_another_image(tmp_path, folder, change):
+def test_changes_do_not_move_other_images(tmp_path, folder, change):
     root = tmp_path / "images"
     save(root, [f"{folder}/{i:03d}.png".lstrip("/") for i in range(100)])
     if folder:
@@ -69,7 +69,7 @@ def make(folder: Path) -> Path:
     return folder
 
 
-def test_larger_fractions_keep_what_they_had(tmp_path):
+def test_larger_fractions_keep_their_images(tmp_path):
     save(tmp_path, [f"{i:03d}.png" for i in range(150)])
     small, more_test, more_val = (
         split_by_content(tmp_path, val_fraction=val, test_fraction=test)
@@ -108,7 +108,7 @@ def test_fractions_at_their_limits(tmp_path, fractions):
     assert len(split["train"]) + len(split["val"]) + len(split["test"]) == 100
 
 
-def test_a_seed_for_which_no_split_is_empty_is_suggested(tmp_path):
+def test_a_seed_without_empty_splits_is_suggested(tmp_path):
     files = [f"{i}.png" for i in range(8)]
     root = str(save(tmp_path, files))
     seed = next(seed for seed in range(20) if not ImageFolderDataModule(root, seed=seed).names("val"))

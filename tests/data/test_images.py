@@ -70,7 +70,7 @@ def test_a_stage_loads_only_its_splits_and_only_once(stage, splits):
             data.dataset(split)
 
 
-def test_the_trainer_takes_it():
+def test_the_trainer_runs_all_stages():
     class Model(BoringModel):
         def __init__(self) -> None:
             super().__init__()
@@ -202,16 +202,16 @@ def test_bad_timeout(worker_timeout):
         Numbers(worker_timeout=worker_timeout)
 
 
-def test_workers_in_time_are_left_alone():
+def test_workers_within_the_timeout_continue():
     data = Numbers(num_workers=2, batch_size=2, worker_timeout=60)
     data.setup("validate")
     loader = data.val_dataloader()
     assert flat(indices(loader)) == flat(indices(loader)) == list(range(7))
     del loader
-    gc.collect()  # its workers end now, not within another test
+    gc.collect()  # its workers exit now, not during another test
 
 
-def test_a_worker_that_stops_answering_ends_the_run_and_is_ended():
+def test_an_unresponsive_worker_ends_the_run_and_is_killed():
     data = Numbers(num_workers=1, batch_size=1)
     data.setup("validate")
     others, loader = set(multiprocessing.active_children()), data.val_dataloader()
@@ -219,14 +219,14 @@ def test_a_worker_that_stops_answering_ends_the_run_and_is_ended():
     next(batches)
     (worker,) = set(multiprocessing.active_children()) - others
     os.kill(worker.pid, signal.SIGSTOP)
-    loader.worker_timeout = 0.3  # the start of a worker may take longer
+    loader.worker_timeout = 0.3  # starting a worker may take longer
     with pytest.raises(DataError, match=r"DataLoader timed out after 0.3 seconds: use fewer data"):
         list(batches)
     worker.join(timeout=30)
     assert not worker.is_alive()
 
 
-def test_other_errors_of_workers_stay_what_they_are():
+def test_other_errors_of_workers_are_unchanged():
     loader = TimedLoader([{}], worker_timeout=60)
     with pytest.raises(ZeroDivisionError):
         loader._next(1 / zero for zero in [0])
@@ -236,7 +236,7 @@ def test_no_argument_determines_the_splits():
     assert Numbers().split_arguments() == ()
 
 
-def test_workers_persist_and_memory_is_pinned_for_an_accelerator_only():
+def test_workers_persist_and_memory_is_only_pinned_for_accelerators():
     data = Numbers()
     data.setup("fit")
     assert not data.train_dataloader().persistent_workers
@@ -278,7 +278,7 @@ def test_augmentation_flips_and_shifts_with_edge_pixels(height, width, shift):
         flipped = bool(columns[-1] < columns[0])
         columns = columns.flip(0) if flipped else columns
         dx, dy = int(columns[width // 2]) - width // 2, int(rows[height // 2]) - height // 2
-        assert torch.equal(columns, (x.int() + dx).clamp(0, width - 1))  # edges repeat, nothing wraps or blackens
+        assert torch.equal(columns, (x.int() + dx).clamp(0, width - 1))  # edges repeat; there is no wrapping or black
         assert torch.equal(rows, (y.int() + dy).clamp(0, height - 1))
         seen.add((flipped, dx, dy))
     assert {dy for _, _, dy in seen} == set(range(-shift[0], shift[0] + 1))

@@ -1,4 +1,4 @@
-"""SamplePhotosDataModule: splits and arguments; the crops themselves are tested with the data set."""
+"""SamplePhotosDataModule: splits and arguments; the dataset's tests cover the crops."""
 
 import pytest
 

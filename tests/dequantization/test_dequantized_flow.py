@@ -19,7 +19,7 @@ SHAPE = (2, 1, 1)
 
 @pytest.fixture
 def flow() -> DequantizedFlow:
-    """Two pixels of few levels, on a density that bends within a level."""
+    """Two pixels of few levels, with a density that varies within a level."""
     torch.manual_seed(1)
     layers = [Affine(4.0, 0.6), ActNorm(2), ConvSylvester(SHAPE, 8), Conv1x1(2), ConvSylvester(SHAPE, 8)]
     density = Flow(Compose(layers), event_shape=SHAPE).double()
@@ -89,7 +89,7 @@ def test_one_draw_is_the_bound(flow, images):
 
 @torch.no_grad()
 def test_weights_are_averaged(flow, images):
-    """Against the formula, with the same draws."""
+    """Compare with the formula for the same draws."""
     found = flow.importance_sample(images, 150, chunk_size=7, seeds=range(5))
     for i, x in enumerate(images):
         generator = stream(i, "dequantization")
@@ -103,7 +103,7 @@ def test_weights_are_averaged(flow, images):
 
 
 def small_flow() -> tuple[DequantizedFlow, torch.Tensor]:
-    """With noise of a conditional flow."""
+    """A flow with variational dequantization."""
     sizes = DenseSizes(8, 1, 4)
     density = GlowFlow((3, 8, 8), num_levels=1, steps_per_level=1, net=sizes)
     noise = VariationalDequantization((3, 8, 8), num_steps=1, net=sizes, context=DenseSizes(2, 4, 32))
@@ -114,7 +114,7 @@ def small_flow() -> tuple[DequantizedFlow, torch.Tensor]:
 
 @torch.no_grad()
 def test_chunks_and_batches_do_not_matter():
-    """Memory is bounded by the chunk, and an image's draws are the same in all of them."""
+    """Memory is bounded by the chunk size, which does not change an image's draws."""
     flow, x = small_flow()
     sizes = []
     log_prob = flow.flow.log_prob_terms
@@ -176,7 +176,7 @@ def test_samples_are_images(flow):
 
 
 @torch.no_grad()
-def test_sampled_values_are_clamped_and_others_warned_about(flow, monkeypatch):
+def test_samples_are_clamped_with_a_warning_for_non_finite_values(flow, monkeypatch):
     values = torch.tensor([[-3.0, 300.0], [float("nan"), float("inf")], [255.99, 0.0]]).reshape(3, *SHAPE)
     monkeypatch.setattr(flow.flow, "sample", lambda *_, **__: values)
     with pytest.warns(UserWarning, match="2 sampled values are not finite and were set to 0"):

@@ -49,7 +49,7 @@ def test_rounds_and_chunks_do_not_matter(num_draws: int, chunk_size: int) -> Non
     torch.testing.assert_close(estimate.log_likelihood, expected)
 
 
-def test_each_image_stops_by_itself() -> None:
+def test_each_image_stops_separately() -> None:
     estimate, _ = gather(LOG_WEIGHTS, 10 * ROUND, target_error=0.06)
     relative = LOG_WEIGHTS.exp()[0].std(correction=0) / LOG_WEIGHTS.exp()[0].mean()
     needed = math.ceil((relative.item() / 0.06) ** 2 / ROUND) * ROUND
@@ -58,7 +58,7 @@ def test_each_image_stops_by_itself() -> None:
     assert estimate.error[2] < 1e-7
 
 
-def test_not_a_number_is_not_hidden() -> None:
+def test_nan_is_propagated() -> None:
     estimate, _ = gather(torch.tensor([[0.0, torch.nan]], dtype=torch.float64), 2)
     assert estimate.bound.isnan().all()
     assert estimate.log_likelihood.isnan().all()

@@ -16,7 +16,7 @@ SMALL = {"num_steps": 1, "net": DenseSizes(6, 1, 4), "context": DenseSizes(3, 1,
 
 @torch.no_grad()
 def moved(module: Module, noise: float = 0.2, channels: int = 1) -> Module:
-    """Parameters away from their start, power iterations settled."""
+    """Perturb parameters and let power iterations converge."""
     for parameter in module.parameters():
         parameter.add_(noise * torch.randn_like(parameter))
     x = torch.randint(0, 256, (2, channels, 4, 4), dtype=torch.uint8)
@@ -26,7 +26,7 @@ def moved(module: Module, noise: float = 0.2, channels: int = 1) -> Module:
 
 
 @pytest.mark.parametrize("mixing", MIXINGS)
-def test_density_is_that_of_the_jacobian(mixing):
+def test_the_density_matches_the_jacobian(mixing):
     q = moved(VariationalDequantization((1, 4, 4), mixing=mixing, **SMALL).double())
     x = torch.randint(0, 256, (3, 1, 4, 4), dtype=torch.uint8)
     noise = q.draw_noise(3)
@@ -41,7 +41,7 @@ def test_density_is_that_of_the_jacobian(mixing):
 
 
 @torch.no_grad()
-def test_noise_depends_on_the_image_and_stays_inside():
+def test_noise_depends_on_the_image_and_stays_in_the_unit_interval():
     q = moved(VariationalDequantization((1, 4, 4), **SMALL), noise=1.0)
     x = torch.randint(0, 256, (200, 1, 4, 4), dtype=torch.uint8)
     noise = 5 * q.draw_noise(200)
@@ -55,7 +55,7 @@ def test_noise_depends_on_the_image_and_stays_inside():
 
 
 @torch.no_grad()
-def test_drawing_noise_goes_in_the_cheap_direction():
+def test_drawing_noise_uses_the_cheap_direction():
     q = VariationalDequantization((1, 4, 4), mixing="conv_exponential", **SMALL).train()
     before = {name: value.clone() for name, value in q.named_buffers()}
     calls = []
@@ -64,7 +64,7 @@ def test_drawing_noise_goes_in_the_cheap_direction():
             module.register_forward_hook(lambda *_: calls.append(1))
     x = torch.randint(0, 256, (2, 1, 4, 4), dtype=torch.uint8)
     q.sample(x)
-    assert len(calls) == 2  # one more than couplings
+    assert len(calls) == 2  # one more than there are couplings
     vectors = [name for name in before if name.endswith("spectral_norm.vector")]
     assert vectors
     assert all(not torch.equal(dict(q.named_buffers())[name], before[name]) for name in vectors)

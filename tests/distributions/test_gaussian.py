@@ -40,7 +40,7 @@ def test_other_events_are_refused(base):
         base.log_prob(torch.zeros(1, 3, 4, 2, dtype=torch.float64))
 
 
-def test_noise_and_back(base):
+def test_noise_round_trip(base):
     z = torch.randn(5, 3, 2, 4, dtype=torch.float64)
     torch.testing.assert_close(base.from_noise(base.to_noise(z)), z)
     torch.testing.assert_close(

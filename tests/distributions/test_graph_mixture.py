@@ -11,7 +11,7 @@ from lightning_flows.distributions.graph_mixture import PRESETS, GraphMixture, g
 from lightning_flows.errors import DataError, ShapeError
 
 ODD = [[0.0, 1.0], [2.0, -1.0], [-3.0, 0.5]]
-"""Means that overlap, of no symmetry."""
+"""Overlapping means without symmetry."""
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -67,7 +67,7 @@ def test_density_integrates_to_one_by_importance(max_angle, num, num_nodes):
 @pytest.mark.parametrize(
     ("name", "num_nodes"), [("mog4", 4), ("mog9", 9), ("mog9", 5), ("mog_ring", 4), ("mog_ring", 3)]
 )
-def test_log_prob_knows_no_order(name, num_nodes):
+def test_log_prob_is_permutation_invariant(name, num_nodes):
     mixture = graph_mixture(name)
     x = mixture.sample(8, num_nodes=num_nodes, generator=seeded()).double()
     found = mixture.log_prob(x)
@@ -77,7 +77,7 @@ def test_log_prob_knows_no_order(name, num_nodes):
 
 @pytest.mark.parametrize("max_angle", [0.7, math.pi])
 @pytest.mark.parametrize("num_nodes", [2, 4])
-def test_turned_means_against_a_sum_over_angles(max_angle, num_nodes):
+def test_rotated_means_against_a_sum_over_angles(max_angle, num_nodes):
     means = graph_mixture("mog4").means + torch.tensor([1.0, 0.3], dtype=torch.float64)  # no symmetry left
     mixture = GraphMixture(means.tolist(), max_angle=max_angle)
     x = torch.cat([mixture.sample(6, num_nodes=num_nodes, generator=seeded()), 8 * torch.randn(2, num_nodes, 2)])
@@ -93,7 +93,7 @@ def test_turned_means_against_a_sum_over_angles(max_angle, num_nodes):
     torch.testing.assert_close(mixture.log_prob(x), expected, rtol=0, atol=2e-5)  # the sum's own error
 
 
-def test_far_means_get_more_angles():
+def test_distant_means_use_more_angles():
     means = [[60.0, 0.0], [0.0, 90.0]]
     mixture = GraphMixture(means, max_angle=3.0)
     assert len(mixture.angles) > 1000
@@ -116,7 +116,7 @@ def test_samples_follow_the_density(max_angle, num_nodes, num):
     angles = (torch.arange(100) + 0.5) * max_angle / 100
     points = torch.cat([turned(mixture.means, angle.item()) for angle in angles])
     covariance = points.T.cov(correction=0) + torch.eye(2)
-    for node in x.double().unbind(1):  # each alike: the order is random
+    for node in x.double().unbind(1):  # equal for all nodes: the order is random
         assert ((node.mean(0) - points.mean(0)).abs() < 4 * covariance.diagonal().sqrt() / num**0.5).all()
         torch.testing.assert_close(node.T.cov(), covariance, rtol=0.1, atol=0.3 if num < 10_000 else 0.1)
     narrow = GraphMixture([[0.1, 0.9], [1.9, -0.9], [-2.9, 0.4]], max_angle=max_angle)
@@ -125,7 +125,7 @@ def test_samples_follow_the_density(max_angle, num_nodes, num):
     assert weight.std() / num**0.5 < 0.02
 
 
-def test_each_mean_is_taken_at_most_once_in_any_order():
+def test_each_mean_is_used_at_most_once_in_any_order():
     mixture = graph_mixture("mog4")
     x = mixture.sample(4000, num_nodes=3, generator=seeded())
     nearest = torch.cdist(x.double(), mixture.means).argmin(2)
@@ -143,7 +143,7 @@ def test_samples_are_seeded():
 
 
 @pytest.mark.parametrize(("name", "expected"), [("mog4", 3.6324), ("mog9", 4.2603), ("mog16", 4.7549)])
-def test_entropy_of_separate_means_is_closed(name, expected):
+def test_entropy_of_separate_means_has_a_closed_form(name, expected):
     mixture = graph_mixture(name)
     value, error = mixture.entropy_per_node()
     assert value == pytest.approx(expected, abs=5e-5)
@@ -161,12 +161,12 @@ def test_entropy_of_the_ring():
 
 @pytest.mark.parametrize(("max_angle", "num"), [(0.0, 20_000), (1.5, 2000)])
 def test_entropy_of_overlapping_means(max_angle, num):
-    """Against the plain average of −log p(X)."""
+    """Compare with the plain average of −log p(X)."""
     mixture = GraphMixture(ODD, max_angle=max_angle)
     value, error = mixture.entropy_per_node(num_samples=num // 4, seed=1)
     surprise = -mixture.log_prob(mixture.sample(num, generator=seeded(7))) / 3
     assert abs(value - surprise.mean()) < 3 * math.hypot(error, surprise.std() / num**0.5)
-    assert error < surprise.std() / (num // 4) ** 0.5  # the control variate gains
+    assert error < surprise.std() / (num // 4) ** 0.5  # the control variate reduces the error
     assert mixture.entropy_per_node(num_samples=num // 4, seed=1) == (value, error)
 
 
@@ -188,8 +188,8 @@ def test_error_of_an_entropy(max_angle):
     assert 0.5 < values.std() / errors.mean() < 2
 
 
-def test_closed_entropy_where_it_begins():
-    """At 8 standard deviations the closed form is right; at 4 it is not, and is not used."""
+def test_closed_form_entropy_at_its_threshold():
+    """At 8 standard deviations the closed form is accurate; at 4 it is not, and is not used."""
     near, far = (GraphMixture([[0.0, 0.0], [distance, 0.0]]) for distance in (3.0, 8.0))
     closed = 1 + math.log(2 * math.pi) + math.log(2) / 2
     assert far.entropy_per_node() == (pytest.approx(closed, abs=1e-12), 0.0)
@@ -202,8 +202,8 @@ def test_closed_entropy_where_it_begins():
     assert value < closed - 0.005
 
 
-def test_no_other_graph_is_likelier_than_its_entropy_allows():
-    """The average over samples of log p is minus the entropy, in all sizes of the grid."""
+def test_the_mean_log_prob_is_minus_the_entropy():
+    """The average of log p over samples is minus the entropy for all sizes of the grid."""
     mixture = graph_mixture("mog9")
     log_prob = mixture.log_prob(mixture.sample(2000, generator=seeded()))
     assert (log_prob.mean() / 9 + mixture.entropy_per_node()[0]).abs() < 4 * log_prob.std() / 9 / 2000**0.5
@@ -228,14 +228,14 @@ def test_broken_arrangements_are_not_valid(name):
     assert mixture.is_valid(graphs).tolist() == [True, False, False, False, True, False]
 
 
-def test_how_near_is_near():
+def test_the_distance_of_valid_nodes():
     mixture = GraphMixture([[0.0, 0.0], [10.0, 0.0]])
     x = torch.tensor([[[0.0, 4.9], [10.0, 0.0]], [[0.0, 5.1], [10.0, 0.0]]])
     assert mixture.is_valid(x).tolist() == [True, False]
     assert mixture.is_valid(torch.tensor([[[4.9, 0.0]], [[5.1, 0.0]]])).tolist() == [True, True]
 
 
-def test_turned_arrangements_are_valid_within_the_angle_alone():
+def test_rotated_arrangements_are_only_valid_within_the_angle():
     means = graph_mixture("mog16").means
     mixture = GraphMixture(means.tolist(), max_angle=0.5)
     graphs = torch.stack([turned(means, angle) for angle in (0.0, 0.3, 0.5, 1.0, -0.5)])

@@ -89,7 +89,7 @@ FAMILIES: dict[str, Family] = {
 
 
 def family(name: str, dtype: torch.dtype = torch.float64, batch: int = 4) -> tuple[Flow, Tensor]:
-    """A flow in eval mode with parameters away from their start, and data."""
+    """A flow in eval mode with perturbed parameters, and data."""
     torch.manual_seed(2)
     build, shape, scale, _ = FAMILIES[name]
     x = scale * (torch.rand if scale > 1 else torch.randn)(batch, *shape, dtype=dtype)
@@ -124,7 +124,7 @@ DENSITIES: dict[str, tuple[Callable[[], Flow], Shape]] = {
 
 
 def density(name: str, *, noise: float = 0.3) -> Flow:
-    """A flow in float64 and eval mode, with parameters away from their start."""
+    """A flow in float64 and eval mode with perturbed parameters."""
     torch.manual_seed(3)
     make, shape = DENSITIES[name]
     return perturb(make().double(), torch.randn(64, *shape, dtype=torch.float64), noise=noise)

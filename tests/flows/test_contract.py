@@ -1,4 +1,4 @@
-"""What every family of flows promises; the table is in cases.py."""
+"""The contract of every family of flows; the table is in cases.py."""
 
 import copy
 import pickle
@@ -31,7 +31,7 @@ def flat(latents: tuple[Tensor, ...]) -> Tensor:
 
 
 @TABLE
-def test_log_prob_is_that_of_the_latents_and_the_jacobian(name: str) -> None:
+def test_log_prob_matches_the_latents_and_the_jacobian(name: str) -> None:
     flow, x = family(name, batch=2)
     latents = flow.encode(x)
     assert [latent.shape[1:] for latent in latents] == flow.latent_shapes
@@ -61,7 +61,7 @@ def test_decode_inverts_encode(name: str) -> None:
 
 @TABLE
 @torch.no_grad()
-def test_samples_come_with_their_log_prob_and_need_no_other_generator(name: str) -> None:
+def test_samples_have_their_log_prob_and_use_only_the_generator(name: str) -> None:
     flow, _ = family(name)
     state = torch.get_rng_state()
     x, log_prob = flow.sample_and_log_prob(3, generator=generator())
@@ -123,7 +123,7 @@ def test_evaluation_is_pure_and_items_do_not_mix(name: str) -> None:
 
 @TABLE
 @torch.no_grad()
-def test_copies_and_fresh_flows_of_its_arguments_are_equal(name: str) -> None:
+def test_copies_and_flows_rebuilt_from_init_args_are_equal(name: str) -> None:
     flow, x = family(name)
     expected = flow.log_prob(x)
     fresh = type(flow)(**flow.init_args).double().eval()
@@ -135,7 +135,7 @@ def test_copies_and_fresh_flows_of_its_arguments_are_equal(name: str) -> None:
 
 @TABLE
 @torch.no_grad()
-def test_averaged_weights_make_a_flow(name: str) -> None:
+def test_averaged_weights_form_a_flow(name: str) -> None:
     build, shape, *_ = FAMILIES[name]
     flow, x = build().double().train(), family(name)[1]
     averaged = AveragedModel(flow, multi_avg_fn=get_ema_multi_avg_fn(0.9), use_buffers=True)
@@ -218,7 +218,7 @@ def test_an_empty_first_batch_initializes_nothing(name: str) -> None:
 
 
 @TABLE
-def test_another_dtype_than_the_flows_is_refused(name: str) -> None:
+def test_a_different_dtype_is_refused(name: str) -> None:
     for own, other in ((torch.float32, torch.float64), (torch.float64, torch.float32), (torch.float32, torch.half)):
         flow, x = family(name, own)
         with pytest.raises(InputTypeError, match=f"expected {own}.*; got {other}"):
@@ -228,7 +228,7 @@ def test_another_dtype_than_the_flows_is_refused(name: str) -> None:
 
 
 @TABLE
-def test_another_device_than_the_flows_is_refused(name: str) -> None:
+def test_a_different_device_is_refused(name: str) -> None:
     flow, x = family(name)
     with pytest.raises(InputTypeError, match="expected a tensor on cpu, the device of the flow; got one on meta"):
         flow.log_prob(x.to("meta"))
@@ -261,7 +261,7 @@ def test_other_shapes_are_refused(name: str) -> None:
 
 @TABLE
 @torch.no_grad()
-def test_encode_and_decode_compute_in_the_dtype_that_is_asked_for(name: str) -> None:
+def test_encode_and_decode_compute_in_the_requested_dtype(name: str) -> None:
     flow, x = family(name, torch.float32)
     before = copy.deepcopy(flow.state_dict())
     latents = flow.encode(x, dtype=torch.float64)
@@ -288,7 +288,7 @@ def test_autocast_changes_little(name: str) -> None:
 
 
 @IMAGES
-def test_a_context_is_refused_where_no_layer_takes_one(name: str) -> None:
+def test_a_context_is_refused_if_no_layer_uses_one(name: str) -> None:
     flow, x = family(name)
     context = torch.zeros(4, 10, dtype=x.dtype)
     kind = type(flow).__name__
@@ -297,7 +297,7 @@ def test_a_context_is_refused_where_no_layer_takes_one(name: str) -> None:
             call()
 
 
-def test_contexts_of_another_shape_are_refused_and_fitting_ones_count() -> None:
+def test_contexts_are_used_and_wrong_shapes_refused() -> None:
     context, x = torch.randn(4, 3, 2, 2), torch.randn(4, *VECTOR)
     flow: Flow = perturb(single_level(3), x, context)
     assert (flow.log_prob(x, context) - flow.log_prob(x, 2 * context)).abs().min() > 1e-4
@@ -313,5 +313,5 @@ def test_contexts_of_another_shape_are_refused_and_fitting_ones_count() -> None:
         flow.sample(5, context)
 
 
-def test_the_table_has_every_kind_of_event() -> None:
+def test_the_table_covers_every_kind_of_event() -> None:
     assert {case.event_shape for case in FAMILIES.values()} == {IMAGE, GRAPH, VECTOR}

@@ -1,4 +1,4 @@
-"""A flow of each kind is a density, and its samples are drawn from it."""
+"""A flow of each kind is a density, and its samples follow it."""
 
 import pytest
 import torch
@@ -41,12 +41,12 @@ def test_density_integrates_to_one_and_samples_follow_it(name):
     for key, (of_samples, of_points) in statistics.items():
         expected = (of_points * density * cell).sum()
         standard_error = of_samples.std() / len(of_samples) ** 0.5
-        errors = 3 if key == "log_prob" else 4  # the others are many
+        errors = 3 if key == "log_prob" else 4  # the others are large
         assert (of_samples.mean() - expected).abs() <= errors * standard_error + 1e-4, key
 
 
 @BY_NAME
-def test_log_prob_is_that_of_the_jacobian(name):
+def test_log_prob_matches_the_jacobian(name):
     flow, shape = build(name), DENSITIES[name][1]
     x = torch.randn(5, *shape, dtype=torch.float64)
 

@@ -1,4 +1,4 @@
-"""Flows over graphs, in float64 with parameters away from their start."""
+"""Flows over graphs, in float64 with perturbed parameters."""
 
 import pytest
 import torch
@@ -64,8 +64,8 @@ def test_a_wrong_mask_is_refused(mask, error):
 
 @pytest.mark.parametrize("name", EQUIVARIANT)
 @torch.no_grad()
-def test_padding_counts_for_nothing_in_the_density(name):
-    """Not even as a factor of 2π."""
+def test_padding_does_not_contribute_to_the_density(name):
+    """Padding does not even contribute a factor of 2π."""
     flow, x = build(name), torch.randn(2, 3, 2, dtype=torch.float64)
     found = flow.log_prob(x, Graph(mask=MASK))
     alone = torch.cat([flow.log_prob(x[i : i + 1, mask]) for i, mask in enumerate(MASK)])
@@ -76,7 +76,7 @@ def test_padding_counts_for_nothing_in_the_density(name):
 @pytest.mark.parametrize("value", [torch.nan, torch.inf])
 @torch.no_grad()
 def test_edges_that_are_not_finite_give_nan(name, value):
-    """For their own graph; for others they change nothing."""
+    """Only for their own graph; others are unchanged."""
     flow, x = build(name), torch.randn(2, 3, 2, dtype=torch.float64)
     adjacency = PATH.repeat(2, 1, 1)
     expected = flow.log_prob(x, Graph(adjacency.clone()))
@@ -127,7 +127,7 @@ def test_exponentials_are_bounded_for_complete_graphs_by_default(nodes, given, e
     assert [layer.max_neighbors for layer in exponentials] == [expected] * 4
 
 
-def test_the_flow_of_one_vector_tells_orders_apart():
+def test_the_coupling_flow_depends_on_the_order():
     flow, x = build("graph_coupling"), torch.randn(2, 3, 2, dtype=torch.float64)
     differences: Tensor = flow.log_prob(x[:, [1, 2, 0]]) - flow.log_prob(x)
     assert differences.abs().min() > 1e-3

@@ -42,7 +42,7 @@ def test_pixels_are_centered_first():
     assert first(x)[0].flatten().tolist() == [-0.5, -0.25, 0.0, 0.5]
 
 
-def test_a_latent_alone_is_decoded_by_a_flow_of_one_level():
+def test_a_flow_of_one_level_decodes_a_single_tensor():
     flow = Flow(Bias((2,)), DiagonalGaussian((2,)))
     (z,) = flow.encode(torch.ones(3, 2))
     assert torch.equal(flow.decode(z), torch.ones(3, 2))

@@ -34,7 +34,7 @@ def test_estimated_log_determinants_are_reported_once_per_block() -> None:
 
 @torch.no_grad()
 def test_sampling_computes_no_log_determinants(monkeypatch) -> None:
-    """They need derivatives, and take most of the time of a residual block."""
+    """Log-determinants need derivatives and dominate the cost of a residual block."""
     flow = ResidualFlow((1, 8, 8), **SPLITS).eval()
     calls, grad = [], torch.autograd.grad
     monkeypatch.setattr(torch.autograd, "grad", lambda *args, **options: calls.append(1) or grad(*args, **options))

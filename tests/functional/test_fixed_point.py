@@ -1,4 +1,4 @@
-"""The iteration that inverts y + f(y) = v: what it returns is what its report says."""
+"""The iteration that inverts y + f(y) = v returns what its report states."""
 
 import pytest
 import torch
@@ -11,7 +11,7 @@ EPS = torch.finfo(torch.float64).eps
 
 
 def linear(slope: float) -> tuple:
-    """f(y) = slope·y with nothing known of its Jacobian."""
+    """f(y) = slope·y with an unknown Jacobian."""
     return lambda y: (slope * y, torch.zeros_like(y))
 
 
@@ -22,7 +22,7 @@ def residual_of(f, y: Tensor, v: Tensor) -> Tensor:
 def test_error_reports_the_smallest_residual() -> None:
     v = torch.tensor([[1.0], [2.0]], dtype=torch.float64)
     with pytest.raises(ConvergenceError, match=r"inverse of a map .* 3\.0e\+00 for 2 of 2 samples") as error:
-        # y0 = v is the best: each step triples the residual
+        # y0 = v is best: each step triples the residual
         solve_residual(linear(3.0), v, tol=None, max_iter=4, name="map")
     assert error.value.residual == residual_of(linear(3.0), v, v).max()
 

@@ -52,7 +52,7 @@ def test_round_trip_in_both_tails(values, dtype):
 
 
 def test_inverse_between_narrow_components_far_apart():
-    """Where the map is nearly a step, the inverse still finds each side of it."""
+    """Where the map is nearly a step, the inverse still finds both sides."""
     values = torch.tensor([0.0, 0.0, -1.5, 1.5, -4.0, -4.0], dtype=torch.float64).expand(4, -1)
     y = torch.tensor([-1.52, -1.48, 1.48, 1.52], dtype=torch.float64)
     back, _ = mixture_from_normal(mixture_to_normal(y, values)[0], values)

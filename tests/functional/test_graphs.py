@@ -28,13 +28,13 @@ def test_the_norm_of_any_real_adjacency_becomes_at_most_one(seed):
 
 
 @pytest.mark.parametrize("weight", [0.3, 1.0, 7.0])
-def test_weights_without_a_direction_are_divided_by_the_roots_of_the_degrees(weight):
+def test_undirected_weights_are_divided_by_the_roots_of_the_degrees(weight):
     degree = (weight * STAR).sum(1)
     expected = weight * STAR / (degree[:, None] * degree).sqrt()
     torch.testing.assert_close(normalized_adjacency(weight * STAR), expected.nan_to_num())
 
 
-def test_edges_at_padding_count_for_nothing():
+def test_edges_at_padding_are_ignored():
     mask = torch.tensor([[True, False, True, True]])
     graph = Graph(torch.where(mask[:, :, None] & mask[:, None], STAR, torch.nan), mask)
     assert graph.edges(torch.float64).tolist() == [[[0, 0, 1, 0], [0] * 4, [1, 0, 0, 0], [0] * 4]]
@@ -61,7 +61,7 @@ def test_nodes_attend_to_neighbors_and_themselves_and_padding_only_to_itself():
         (torch.tensor([[0.0, torch.nan], [torch.nan, 0.0]]), "zeros and ones"),
     ],
 )
-def test_mistakes(adjacency, message):
+def test_invalid_arguments(adjacency, message):
     with pytest.raises(ShapeError, match=message):
         check_adjacency(adjacency)
     check_adjacency(STAR)

@@ -17,7 +17,7 @@ def test_is_at_least_the_norm(shape, size):
 
 @pytest.mark.parametrize("kernel_size", [3, 5])
 def test_is_at_least_the_norm_of_the_steepest_kernels(kernel_size):
-    """A kernel whose transfer peaks between points of a coarse grid."""
+    """A kernel whose transfer function peaks between points of a coarse grid."""
     place = torch.arange(kernel_size) - kernel_size // 2
     for frequency in torch.linspace(0, torch.pi, 17):
         kernel = torch.cos(frequency * place)[:, None] * torch.cos(frequency * place)[None, :]

@@ -1,4 +1,4 @@
-"""log_permanent against a brute-force sum over permutations, where numbers are extreme, and where they are large."""
+"""log_permanent against a sum over permutations, for extreme values and for large matrices."""
 
 import math
 from itertools import permutations
@@ -53,7 +53,7 @@ def test_extreme_matrices(name):
     torch.testing.assert_close(log_permanent(log_matrix), brute_force(log_matrix), rtol=1e-14, atol=1e-12)
 
 
-def test_only_what_nearly_underflows_is_done_in_logs(monkeypatch):
+def test_only_matrices_that_nearly_underflow_use_logs(monkeypatch):
     slow: list[int] = []
     column_sets = permanent._column_sets
 

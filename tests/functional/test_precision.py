@@ -3,7 +3,7 @@ import torch
 from lightning_flows.functional.precision import full_precision
 
 
-def test_autocast_is_off_inside_and_on_again_behind() -> None:
+def test_autocast_is_disabled_inside_and_restored_after() -> None:
     x = torch.randn(4, 4)
     with torch.autocast("cpu", torch.bfloat16):
         with full_precision(x):

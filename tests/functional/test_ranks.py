@@ -9,7 +9,7 @@ def test_a_single_rank_communicates_nothing() -> None:
     assert ranks.gather_from_ranks(torch.tensor(7)) == [7]
 
 
-def test_several_are_asked_in_their_order(monkeypatch) -> None:
+def test_values_are_gathered_in_rank_order(monkeypatch) -> None:
     def all_gather(found: list[torch.Tensor], own: torch.Tensor) -> None:
         for i, place in enumerate(found):
             place.copy_(own + i)
@@ -19,7 +19,7 @@ def test_several_are_asked_in_their_order(monkeypatch) -> None:
     assert ranks.gather_from_ranks(torch.tensor(7)) == [7, 8, 9]
 
 
-def test_several_are_summed_and_know_their_own_number(monkeypatch) -> None:
+def test_ranks_are_summed_and_numbered(monkeypatch) -> None:
     monkeypatch.setattr(ranks, "num_ranks", lambda: 3)
     monkeypatch.setattr(ranks.distributed, "get_rank", lambda: 2)
     monkeypatch.setattr(ranks.distributed, "all_reduce", lambda value: value.mul_(3))

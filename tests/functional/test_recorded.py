@@ -24,12 +24,12 @@ def test_arguments_are_recorded_by_name_with_defaults_and_options():
     }
 
 
-def test_copies_and_pickles_keep_them():
+def test_copies_and_pickles_keep_the_arguments():
     module = Scaled(3, scale=1.0)
     for other in (copy.deepcopy(module), copy.copy(module), pickle.loads(pickle.dumps(module))):
         assert (other.init_args, other.scale) == ({"size": 3, "scale": 1.0}, 1.0)
 
 
-def test_wrong_arguments_are_errors_of_the_constructor():
+def test_wrong_arguments_raise_the_constructor_s_error():
     with pytest.raises(TypeError, match=r"__init__\(\) missing 1 required positional argument: 'size'"):
         Scaled()

@@ -32,13 +32,13 @@ def test_remainder_is_within_its_bound(size, num_terms):
         bound = remainder_bound(size, num_terms)
         assert error <= bound * (1 + 1e-9) + 1e-13, name
         if name == "up" and math.isfinite(bound) and bound > 1e-12:
-            assert error > 0.2 * bound  # the bound is no idle one
+            assert error > 0.2 * bound  # the bound is not vacuous
 
 
 @pytest.mark.parametrize("size", NORMS)
 @pytest.mark.parametrize("tol", [1e-2, 1e-5, 1e-9])
-def test_the_tolerance_is_kept(size, tol):
-    """Also where the step is split, which multiplies the remainders of its parts."""
+def test_the_tolerance_is_met(size, tol):
+    """Also if the map is split into steps, which multiplies their remainders."""
     for name, matrix in matrices(size).items() if size else {"zero": torch.zeros(6, 6, dtype=torch.float64)}.items():
         found = linear_exponential(
             lambda x, matrix=matrix: x @ matrix.T, torch.eye(6, dtype=torch.float64), norm_bound=size, tol=tol

@@ -21,26 +21,26 @@ def test_no_two_purposes_numbers_or_seeds_share_a_seed() -> None:
     assert all(0 <= seed < 2**63 for seed in seeds)
 
 
-def test_no_two_streams_begin_alike_where_seeds_of_32_bits_would_collide() -> None:
+def test_streams_do_not_collide_where_32_bit_seeds_would() -> None:
     # among as many generators by seeds of 32 bits, some five would be expected to be the same as another
     begun = {draws(stream(seed, purpose, n)) for seed in (0, 1) for purpose in PURPOSES for n in range(20_000)}
     assert len(begun) == 2 * len(PURPOSES) * 20_000
 
 
-def test_seeds_that_agree_in_32_bits_have_streams_of_their_own() -> None:
+def test_seeds_that_agree_in_32_bits_have_different_streams() -> None:
     assert draws(stream(5, "a")) != draws(stream(5 + 2**32, "a"))
     assert draws(stream(0, "a", 1)) != draws(stream(1, "a", 0))
     assert draws(stream(-1, "a")) != draws(stream(1, "a"))
     assert draws(torch.Generator().manual_seed(stream_seed(0, "a"))) != draws(stream(0, "a"))
 
 
-def test_a_stream_follows_from_seed_purpose_and_number() -> None:
+def test_a_stream_depends_only_on_seed_purpose_and_number() -> None:
     assert torch.equal(torch.rand(4, generator=stream(1, "a", 2)), torch.rand(4, generator=stream(1, "a", 2)))
-    expected = torch.tensor([0.2293154001235962])  # the same in each process and on each machine
+    expected = torch.tensor([0.2293154001235962])  # the same in every process and on every machine
     torch.testing.assert_close(torch.rand(1, generator=stream(3, "a", 2)), expected)
 
 
-def test_the_words_of_a_state_lie_where_they_are_written() -> None:
+def test_the_state_layout_matches_manual_seed() -> None:
     """The state of ``manual_seed(s)``, written by the recurrence of the Mersenne twister's own seeding."""
     words = [7]
     for i in range(1, 624):
@@ -84,8 +84,8 @@ def test_nothing_else_in_the_package_seeds_a_generator() -> None:
     assert set(found) <= {"functional/streams.py", "data/image_folder.py"}
 
 
-def test_each_purpose_is_named_in_one_place() -> None:
-    """A purpose that two callers share gives both the same random numbers; a figure scores as a test does."""
+def test_each_purpose_is_used_in_one_place() -> None:
+    """Callers that share a purpose get the same random numbers; only a figure and the test share one on purpose."""
     places: dict[str, set[str]] = {}
     for file in PACKAGE.rglob("*.py"):
         for node in ast.walk(ast.parse(file.read_text())):

@@ -66,7 +66,7 @@ def test_training_leaves_the_global_generator_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("seed", "step"), [(0, 0), (0, 7), (4, 7)])
-def test_random_numbers_of_a_step_follow_from_seed_and_step(seed, step, batch, monkeypatch) -> None:
+def test_random_numbers_of_a_step_depend_only_on_seed_and_step(seed, step, batch, monkeypatch) -> None:
     monkeypatch.setenv("PL_GLOBAL_SEED", str(seed))
     module, drawn = image_module(), []
     terms = module.training_terms
@@ -111,7 +111,7 @@ def test_hyperparameters_are_the_plain_arguments() -> None:
         (torch.optim.SGD, "32-true", "foreach"),
     ],
 )  # fmt: skip
-def test_updates_are_fused_or_of_many_tensors_at_once(kind: type, precision: Any, form: str, tmp_path: Path) -> None:
+def test_updates_are_fused_or_foreach(kind: type, precision: Any, form: str, tmp_path: Path) -> None:
     """Lightning refuses to clip gradients with a fused optimizer in mixed precision."""
     run = trainer(tmp_path, precision=precision, max_steps=1)
     run.fit(image_module(optimizer=partial(kind, lr=1e-3)), Stripes())
@@ -121,7 +121,7 @@ def test_updates_are_fused_or_of_many_tensors_at_once(kind: type, precision: Any
     assert not group.get({"fused": "foreach", "foreach": "fused"}[form])
 
 
-def test_a_chosen_form_of_the_update_is_kept() -> None:
+def test_a_chosen_implementation_of_the_update_is_kept() -> None:
     module = image_module(optimizer=partial(torch.optim.Adam, foreach=False))
     (group,) = module.configure_optimizers()["optimizer"].param_groups
     assert (group["foreach"], group["fused"]) == (False, None)
@@ -138,7 +138,7 @@ def test_checkpoint_loads_without_arguments(tmp_path: Path, batch: dict[str, Ten
     assert other.num_importance_samples == 5
 
 
-def test_checkpoint_weighs_little_more_than_its_parameters() -> None:
+def test_a_checkpoint_is_little_larger_than_its_parameters() -> None:
     module = ImageFlowModule((3, 32, 32), partial(ConvSylvesterFlow, steps_per_level=1))
     own = sum(p.numel() for p in module.parameters())
     assert sum(value.numel() for value in module.state_dict().values()) <= 1.1 * own
@@ -159,7 +159,7 @@ def test_images_of_another_dtype_are_refused() -> None:
         image_module().training_step({"image": torch.full((2, 1, 8, 8), torch.nan), "index": torch.arange(2)}, 0)
 
 
-def test_layer_at_fault_is_named(batch: dict[str, Tensor]) -> None:
+def test_the_first_non_finite_layer_is_named(batch: dict[str, Tensor]) -> None:
     module = image_module()
     layer = module.model.flow.levels[1].transforms[2]
     layer.register_forward_hook(lambda *args: (args[2][0] * torch.nan, *args[2][1:]))
@@ -170,7 +170,7 @@ def test_layer_at_fault_is_named(batch: dict[str, Tensor]) -> None:
         module.training_step(batch, 0)
 
 
-def test_looking_for_a_layer_at_fault_leaves_the_modes_of_all(batch: dict[str, Tensor]) -> None:
+def test_finding_the_layer_does_not_change_train_and_eval_modes(batch: dict[str, Tensor]) -> None:
     module = image_module()
     module.model.flow.levels[0].eval()  # frozen
     modes = {name: layer.training for name, layer in module.named_modules()}
@@ -182,7 +182,7 @@ def test_looking_for_a_layer_at_fault_leaves_the_modes_of_all(batch: dict[str, T
     assert {name: layer.training for name, layer in module.named_modules()} == modes
 
 
-def test_parameter_at_fault_is_named(batch: dict[str, Tensor]) -> None:
+def test_a_non_finite_parameter_is_named(batch: dict[str, Tensor]) -> None:
     module = image_module()
     with torch.no_grad():
         module.model.flow.base.mean[0] = torch.inf
@@ -200,7 +200,7 @@ SCHEDULES = {
 
 
 @pytest.mark.parametrize("name", SCHEDULES)
-def test_any_schedule_trains_and_resumes_with_another_rate(name: str, tmp_path: Path) -> None:
+def test_any_schedule_trains_and_resumes_with_a_different_rate(name: str, tmp_path: Path) -> None:
     def module(lr: float) -> ImageFlowModule:
         return image_module(optimizer=partial(torch.optim.AdamW, lr=lr), lr_scheduler=SCHEDULES[name])
 
@@ -214,11 +214,11 @@ def test_any_schedule_trains_and_resumes_with_another_rate(name: str, tmp_path: 
         resumed.on_train_batch_start = lambda *_, t=again: rates.append(t.optimizers[0].param_groups[0]["lr"])
         again.fit(resumed, Stripes(), ckpt_path=tmp_path / "a.ckpt", weights_only=True)
     assert rates[0] == pytest.approx(rate)
-    if name != "one cycle":  # whose rates do not follow from the optimizer's
+    if name != "one cycle":  # its rates do not depend on the optimizer's
         assert rates[1] == pytest.approx(3 * rate)
 
 
-def test_a_schedule_of_the_run_applies_to_a_resumed_one_at_once(tmp_path: Path) -> None:
+def test_a_new_schedule_applies_immediately_on_resume(tmp_path: Path) -> None:
     def fit(epochs: int, lr: float, decay: float, **options: Any) -> list[float]:
         rates: list[float] = []
         run = trainer(tmp_path, max_epochs=epochs, limit_train_batches=1)
@@ -234,7 +234,7 @@ def test_a_schedule_of_the_run_applies_to_a_resumed_one_at_once(tmp_path: Path) 
 
 
 class Own(ImageFlowModule):
-    """A module whose optimizer is its own; the form says how it is returned."""
+    """A module with its own optimizer; ``form`` determines how it is returned."""
 
     def __init__(self, event_shape, flow, form: str = "bare", **kwargs: Any) -> None:
         super().__init__(event_shape, flow, **kwargs)
@@ -266,7 +266,7 @@ def test_optimizers_of_a_subclass_train_and_resume(form: str, tmp_path: Path) ->
         ("lr_scheduler", {"lr_scheduler": None}),
     ],
 )
-def test_another_optimizer_or_schedule_does_not_resume(name: str, options: dict[str, Any], tmp_path: Path) -> None:
+def test_a_different_optimizer_or_schedule_does_not_resume(name: str, options: dict[str, Any], tmp_path: Path) -> None:
     run = trainer(tmp_path)
     run.fit(image_module(), Stripes())
     run.save_checkpoint(tmp_path / "a.ckpt")
@@ -292,7 +292,7 @@ def test_the_learning_rate_may_be_set_by_a_tuner() -> None:
     assert describe(module)["init_args"]["optimizer"]["init_args"] == {"weight_decay": 0.5, "lr": 0.25}
 
 
-def test_a_compiled_part_leaves_the_names_of_weights(tmp_path: Path) -> None:
+def test_compiled_submodules_do_not_change_weight_names(tmp_path: Path) -> None:
     plain, compiled, run = image_module(), image_module(), trainer(tmp_path)
     compiled.model = torch.compile(compiled.model, backend="eager")
     assert compiled.state_dict().keys() == plain.state_dict().keys()
@@ -310,7 +310,7 @@ def test_a_compiled_part_leaves_the_names_of_weights(tmp_path: Path) -> None:
 
 
 class Logging(ImageFlowModule):
-    """A module that logs a metric of its own."""
+    """A module that logs a custom metric."""
 
     def on_validation_epoch_end(self) -> None:
         super().on_validation_epoch_end()
@@ -336,7 +336,7 @@ def test_custom_metrics_are_monitored_or_reported(callback: type, tmp_path: Path
     assert "val/bpd" in message
 
 
-def test_ranks_are_averaged_only_in_steps_that_are_logged(batch, monkeypatch) -> None:
+def test_ranks_are_only_averaged_in_logged_steps(batch, monkeypatch) -> None:
     module, logged, reductions = image_module(), [], []
     loop = SimpleNamespace(total_batch_idx=0)
     run = SimpleNamespace(global_step=0, log_every_n_steps=2, fit_loop=loop)

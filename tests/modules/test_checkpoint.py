@@ -1,4 +1,4 @@
-"""Models from checkpoints whose arguments ask for more than their weights."""
+"""Checkpoints whose arguments describe a larger model than their weights."""
 
 import re
 from pathlib import Path

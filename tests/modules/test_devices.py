@@ -39,7 +39,7 @@ CASES = {
 
 @pytest.fixture(params=CASES)
 def module(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> FlowModule:
-    """A module whose only looks at values, for numbers that are not finite, are left out."""
+    """A module without the checks for non-finite values, the only code that reads values."""
     monkeypatch.setattr(base, "check_finite", lambda *args: None)
     monkeypatch.setattr(base, "forked", lambda *args, **options: nullcontext())  # states of generators have values
     monkeypatch.setattr(image, "stream", lambda *args: torch.Generator())
@@ -53,7 +53,7 @@ def like(tensor: Tensor, device: str) -> Tensor:
 
 
 def move(module: nn.Module, device: str) -> None:
-    """Replace parameters and buffers, and nothing else, by ones on a device, as ``to`` would."""
+    """Move only parameters and buffers to a device, as ``to`` would."""
     for layer in module.modules():
         for name, parameter in layer._parameters.items():
             if parameter is not None:
@@ -70,7 +70,7 @@ def batch(module: FlowModule, device: str) -> dict[str, Tensor]:
 
 
 def one_step(residual_map: Callable, v: Tensor, *, tol: float | None, max_iter: int, name: str) -> Solution:
-    """Stand-in for the solver, which drops samples from the batch as their values say: one iteration for all."""
+    """Replace the solver, which drops samples depending on their values, by one iteration for all."""
     f, diagonal = residual_map(v)
     y = v - f / (1 + diagonal)
     report = InverseReport(torch.zeros(len(v), dtype=torch.long, device=v.device), y.flatten(1).amax(1))
@@ -79,7 +79,7 @@ def one_step(residual_map: Callable, v: Tensor, *, tol: float | None, max_iter: 
 
 @pytest.fixture
 def without_values(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let what looks at values, which fake tensors have none of, see some."""
+    """Provide values to code that reads them, since fake tensors have none."""
     monkeypatch.setattr(Tensor, "__bool__", lambda self: True)
     monkeypatch.setattr(Tensor, "__int__", lambda self: 0)
     monkeypatch.setattr(Tensor, "item", lambda self: 0.5)

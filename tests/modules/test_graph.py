@@ -41,7 +41,7 @@ def test_a_step_has_a_gradient_for_each_parameter(kind):
 
 
 @pytest.mark.parametrize("kind", ["gnf", "exponential", "set"])
-def test_padding_is_not_seen(kind):
+def test_padding_is_ignored_in_training(kind):
     adjacency = [[0, 1, 0, 1], [1, 0, 1, 0], [0, 1, 0, 0], [1, 0, 0, 0]]
     batch, module = items(sizes=[2, 4], adjacency=adjacency), KINDS[kind]().eval()
     changed = dict(batch, nodes=torch.where(batch["mask"][..., None], batch["nodes"], 7.0))
@@ -52,7 +52,7 @@ def test_padding_is_not_seen(kind):
     torch.testing.assert_close(back[exists], values[exists], rtol=0, atol=1e-3)
 
 
-def test_a_flow_of_one_vector_takes_no_padding():
+def test_the_coupling_flow_refuses_padding():
     with pytest.raises(ShapeError, match="expected graphs of one size"):
         KINDS["coupling"]().training_step(items(sizes=[2, 4]), 0)
 
@@ -67,7 +67,7 @@ def test_invalid_numbers_are_refused():
         graph_module(num_test_samples=-1)
 
 
-def test_a_first_batch_of_one_graph_leaves_densities_within_reason():
+def test_a_first_batch_of_one_graph_keeps_densities_reasonable():
     module = graph_module(flow=GraphCouplingFlow, num_steps=3, width=8)
     nodes = 5 * torch.randn(65, 4, 2)
     module.train()
@@ -111,7 +111,7 @@ def test_a_drawing_shows_the_nodes_of_samples():
 QUIET = {"accelerator": "cpu", "logger": False, "enable_progress_bar": False, "enable_model_summary": False}
 
 
-def test_a_checkpoint_gives_the_flow_back(tmp_path):
+def test_a_checkpoint_restores_the_flow(tmp_path):
     data = GraphMoGDataModule(batch_size=8, steps_per_epoch=3, num_val=64, num_test=100)
     trainer = Trainer(**QUIET, max_epochs=2, default_root_dir=tmp_path, enable_checkpointing=False)
     module = GraphFlowModule(None, GraphNormalizingFlow((4, 2), **GRAPH), num_test_samples=32)
@@ -127,11 +127,11 @@ def test_a_checkpoint_gives_the_flow_back(tmp_path):
     assert np.array_equal(*samples)
 
 
-def test_flows_are_given_as_partials():
+def test_flows_are_passed_as_partials():
     assert GraphFlowModule((9, 2), partial(SetAutoregressiveFlow, **GRAPH)).event_shape == (9, 2)
 
 
-def test_no_entropy_of_graphs_of_several_sizes():
+def test_graphs_of_several_sizes_have_no_entropy():
     trainer = Trainer(**QUIET)
     trainer.test(KINDS["set"](), GraphMoGDataModule(sizes=[2, 4], num_test=50), verbose=False)
     assert {"test/nll", "test/gap"} <= trainer.callback_metrics.keys()
@@ -139,7 +139,7 @@ def test_no_entropy_of_graphs_of_several_sizes():
 
 
 @pytest.mark.parametrize("kind", ["exponential", "set"])
-def test_samples_of_incomplete_graphs_go_back_to_their_noise(kind):
+def test_samples_of_incomplete_graphs_encode_to_their_noise(kind):
     flows = {"exponential": GraphNormalizingFlow, "set": SetAutoregressiveFlow}
     module = graph_module((3, 2), flows[kind], **GRAPH).eval()
     path, mask = torch.tensor([[0.0, 1, 0], [1, 0, 1], [0, 1, 0]]), torch.tensor([[True] * 3, [True, True, False]])
@@ -171,5 +171,5 @@ def test_train_test_predict_and_sample_through_the_command_line(tmp_path, capsys
     main(["sample", f"--ckpt_path={best}", f"--out={tmp_path}/graphs.png", "--num=40", "--npy=true"])
     assert "40 samples" in capsys.readouterr().out
     there = ~np.isnan(np.load(tmp_path / "graphs.npy")).any(-1)
-    assert set(there.sum(1)) == {1, 3}  # the sizes of training
+    assert set(there.sum(1)) == {1, 3}  # the sizes in training
     assert (tmp_path / "graphs.png").is_file()

@@ -1,4 +1,4 @@
-"""What training and evaluation of images compute, against the same by hand."""
+"""Training and evaluation of images, compared with direct computations."""
 
 import math
 from typing import Any
@@ -17,12 +17,12 @@ from lightning_flows.nets import DenseSizes
 from tests.small_modules import SMALL_VARIATIONAL, SYLVESTER, Stripes, image_module, trainer
 from tests.transforms.cases import perturb
 
-NATS = 64 * math.log(2)  # of one bit per dimension
+NATS = 64 * math.log(2)  # one bit per dimension
 ROUNDS = 64, 128, 192
 
 
 def away(module: ImageFlowModule) -> ImageFlowModule:
-    """With parameters away from their start, and a base so narrow that draws differ much; in eval mode."""
+    """In eval mode, with perturbed parameters and a base so narrow that draws differ a lot."""
     perturb(module.model.flow, Stripes().images + torch.rand(16, 1, 8, 8), noise=0.1)
     with torch.no_grad():
         module.model.flow.base.log_scale.sub_(2)
@@ -37,7 +37,7 @@ def draws(module: ImageFlowModule, image: Tensor, index: int, num: int, seed: in
         return torch.cat([module.model.elbo(image[None], each[None]) for each in noise]).double()
 
 
-def test_bound_and_likelihood_have_names_of_their_own(tmp_path) -> None:
+def test_bound_and_likelihood_are_logged_separately(tmp_path) -> None:
     (results,) = trainer(tmp_path).test(image_module(num_importance_samples=8), Stripes(), verbose=False)
     bound = {"test/loss", "test/bpd", "test/bpd_standard_error"}
     assert set(results) == bound | {"test/nll_bpd", "test/nll_bpd_standard_error", "test/importance_samples"}
@@ -48,7 +48,7 @@ def test_bound_and_likelihood_have_names_of_their_own(tmp_path) -> None:
 
 @pytest.mark.parametrize("seed", [None, 3])
 @pytest.mark.parametrize("indices", [[0, 1, 2, 3], [7, 100, 2, 12]])
-def test_noise_of_evaluation_follows_from_index_and_seed(indices, seed, monkeypatch) -> None:
+def test_evaluation_noise_depends_only_on_index_and_seed(indices, seed, monkeypatch) -> None:
     monkeypatch.delenv("PL_GLOBAL_SEED", raising=False)
     if seed is not None:
         monkeypatch.setenv("PL_GLOBAL_SEED", str(seed))
@@ -81,7 +81,7 @@ def test_validation_takes_one_draw_of_the_bound() -> None:
 
 @pytest.mark.parametrize("draws_before", [64, 128])
 def test_importance_error_is_in_bits_per_dimension(draws_before) -> None:
-    """Draws end at the first round whose standard error, in bits, is small enough."""
+    """Drawing stops at the first round whose standard error, in bits, is small enough."""
     module, image = away(image_module(num_importance_samples=1000)), Stripes().images[:1]
     seeds = [stream_seed(0, "evaluation noise", 0)]
     errors = {
@@ -166,7 +166,7 @@ def test_error_of_the_log_determinants_is_over_all_images_and_draws(chunk_size, 
     perturb(module.model.flow, 256 * torch.rand(4, 3, 8, 8), noise=0.05)
     module.eval()
     batch = {"image": torch.randint(0, 256, (6, 3, 8, 8), dtype=torch.uint8), "index": torch.arange(6)}
-    batch["image"][0] = 3  # unlike the others
+    batch["image"][0] = 3  # different from the others
     module.test_step(batch, 0)
     errors, remainders = [], []
     for x, index in zip(batch["image"], batch["index"].tolist(), strict=True):
@@ -184,7 +184,7 @@ def test_error_of_the_log_determinants_is_over_all_images_and_draws(chunk_size, 
 
 @torch.no_grad()
 @pytest.mark.parametrize("dtype", [None, torch.float64])
-def test_latents_of_images_decode_to_their_middles(dtype) -> None:
+def test_latents_of_images_decode_to_the_midpoints_of_levels(dtype) -> None:
     module = away(image_module())
     batch = {"image": Stripes().images[:3], "index": torch.arange(3)}
     values, exists = module.values(batch)

@@ -31,11 +31,11 @@ def test_a_cosine_ends_at_zero() -> None:
     assert [found[t] for t in (0, 49, 500, 1000)] == pytest.approx(expected, abs=1e-9)
 
 
-def test_without_total_steps_only_the_warmup_remains() -> None:
+def test_without_total_steps_only_the_warmup_applies() -> None:
     assert rates(WarmupCosine, 5, warmup_steps=2) == [0.5, 1, 1, 1, 1]
 
 
-def test_the_length_of_a_cosine_is_that_of_the_training_also_when_resumed(tmp_path) -> None:
+def test_the_cosine_spans_the_training_also_when_resumed(tmp_path) -> None:
     for epochs in (2, 3):
         ckpt_path = tmp_path / "a.ckpt" if epochs == 3 else None
         run = trainer(tmp_path, max_epochs=epochs)

@@ -1,4 +1,4 @@
-"""Dense blocks by their formula: layers see all channels so far, gates weigh, residual connections keep."""
+"""Dense blocks against their formula: layers receive all previous channels, with gates and residual connections."""
 
 import pytest
 import torch
@@ -40,7 +40,7 @@ def test_a_net_adds_its_blocks_and_takes_the_context_last() -> None:
 
 
 @pytest.mark.parametrize(("name", "minimum"), [("width", 1), ("depth", 0), ("growth", 1)])
-def test_sizes_of_no_net_are_refused(name: str, minimum: int) -> None:
+def test_invalid_sizes_are_refused(name: str, minimum: int) -> None:
     DenseSizes(**{name: minimum})
     with pytest.raises(UsageError, match=f"expected {name} of at least {minimum}; got {minimum - 1}"):
         DenseSizes(**{name: minimum - 1})

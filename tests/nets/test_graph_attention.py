@@ -1,4 +1,4 @@
-"""Which nodes attend to which, in float64; zeros are exact, as softmax gives masked nodes a weight of zero."""
+"""Which nodes attend to which, in float64; zeros are exact, because softmax gives masked nodes zero weight."""
 
 import pytest
 import torch
@@ -22,7 +22,7 @@ def draw(*shape: int) -> Tensor:
 
 
 def depends(function, x: Tensor) -> Tensor:
-    """Which output node depends on which input node, exactly: ``(N, N)`` for outputs and inputs ``(1, N, ...)``."""
+    """Exact dependence of output nodes on input nodes: ``(N, N)`` for outputs and inputs ``(1, N, ...)``."""
     found = jacobian(function, x).reshape(NODES, -1, NODES, x[0, 0].numel())
     return (found != 0).any(3).any(1)
 
@@ -47,7 +47,7 @@ def test_equivariance(graph):
 
 
 def test_attention_formula():
-    """Each head apart, softmax(Q Kᵀ/√d) V over what is seen; both parts are residual and normalized before."""
+    """Per head, softmax(Q Kᵀ/√d) V over visible nodes; both parts are residual and pre-normalized."""
     block, h, attn_mask = AttentionBlock(6, 3).double(), draw(2, NODES, 6), Graph(PATH).attention_mask()
     queries, keys, values = block.project(block.norm(h)).split(6, dim=-1)
     heads = []
@@ -67,7 +67,7 @@ def test_embedding_takes_features_with_their_sines_and_cosines():
 
 
 def test_nets_start_near_zero():
-    """A hundredth of a linear layer's usual start, which is uniform within 1/√width."""
+    """A hundredth of a linear layer's default initialization, which is uniform within 1/√width."""
     for net in (GraphAttentionNet(2, 3, AttentionSizes(16)), SetAutoregressiveNet(1, 3, AttentionSizes(16))):
         assert 0.5 * 0.01 / 4 < net.out.weight.abs().max() <= 0.01 / 4
         assert not net.out.bias.any()
@@ -93,7 +93,7 @@ def test_kept_features_are_encoded_over_the_graph(graph):
 
 @pytest.mark.parametrize("num", [1, 3])
 def test_outputs_of_the_first_nodes_need_no_others(num):
-    """As the inverse has it, which decodes node after node."""
+    """The inverse decodes node by node."""
     net, kept, values = set_net(), draw(2, NODES, 2), draw(2, NODES)
     encoded = net.encode(kept)
     found = net.decode(encoded[:, :num], kept[:, :num], values[:, :num])
@@ -108,6 +108,6 @@ def test_outputs_of_the_first_nodes_need_no_others(num):
         ({"num_blocks": -1}, "expected num_blocks of at least 0; got -1"),
     ],
 )
-def test_sizes_of_no_net_are_refused(sizes: dict[str, int], message: str) -> None:
+def test_invalid_sizes_are_refused(sizes: dict[str, int], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         AttentionSizes(**sizes)

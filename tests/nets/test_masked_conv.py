@@ -31,8 +31,8 @@ def test_jacobian_is_strictly_triangular(shape, width, max_norm):
         torch.testing.assert_close(value[:, 0, -1, -1], one[0].expand(2))
 
 
-def test_everything_before_matters():
-    """Below the diagonal nothing is masked without need: near pixels and all lower channels are seen."""
+def test_every_previous_value_matters():
+    """Nothing below the diagonal is masked unnecessarily: nearby pixels and all lower channels matter."""
     net = perturb(AutoregressiveConvNet(SHAPE, 60).double(), torch.randn(8, *SHAPE, dtype=torch.float64))
     y = torch.randn(30, *SHAPE, dtype=torch.float64)
     seen = reverse_raster(jacobians(lambda value: net(value)[0], y), 3).abs().amax(0) > 0

@@ -17,7 +17,7 @@ def test_a_chain_with_a_strict_end_is_strict(channels, width, strict_at):
 
 @pytest.mark.parametrize(("out_channels", "in_channels"), [(6, 2), (2, 6), (4, 4), (12, 48)])
 def test_groups_as_the_authors_have_them(out_channels, in_channels):
-    """Whole groups, where the widths divide: with k outputs an input, or k inputs an output."""
+    """Complete groups if one width divides the other: k outputs per input, or k inputs per output."""
     for strict in (False, True):
         mask = channel_mask(out_channels, in_channels, strict=strict)
         for o in range(out_channels):

@@ -6,7 +6,7 @@ from lightning_flows.nets import MLP
 
 
 def net(depth: int = 2) -> MLP:
-    """A net whose last layer is away from zero."""
+    """A net whose last layer is not zero."""
     mlp = MLP(3, 4, width=5, depth=depth).double()
     with torch.no_grad():
         mlp.layers[-1].weight.normal_()
@@ -35,13 +35,13 @@ def test_without_hidden_layers_it_is_affine():
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_dtype_is_that_of_x_under_autocast_too(dtype):
+def test_the_output_has_x_s_dtype_under_autocast(dtype):
     mlp, x = net().to(dtype), torch.randn(2, 3, 1, 1, dtype=dtype)
     assert mlp(x).dtype == dtype
     with torch.autocast("cpu", torch.bfloat16):
         assert mlp(x).dtype == dtype
 
 
-def test_it_knows_of_no_context():
+def test_the_context_is_ignored():
     mlp, x = net(), torch.randn(2, 3, 1, 1, dtype=torch.float64)
     assert torch.equal(mlp(x, torch.randn(2, 7, 1, 1)), mlp(x))

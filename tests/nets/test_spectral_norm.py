@@ -55,7 +55,7 @@ def test_norm_is_reached_by_large_kernels(make):
 
 
 @TABLE
-def test_small_kernels_stay(make):
+def test_small_kernels_are_unchanged(make):
     layer = make(1.0)
     layer.weight.data.mul_(1e-3)
     raw = layer.weight * getattr(layer, "mask", 1.0)
@@ -63,7 +63,7 @@ def test_small_kernels_stay(make):
 
 
 def train(layer: nn.Module, *, rate: float, direction: Tensor | None = None) -> float:
-    """Push the kernel for 50 optimizer steps, in one direction or a new one each time; the largest norm on the way."""
+    """Push the kernel for 50 optimizer steps, in a fixed or changing direction; return the largest norm."""
     optimizer = torch.optim.Adam([layer.weight], lr=rate)
     largest = 0.0
     for step in range(50):
@@ -78,8 +78,8 @@ def train(layer: nn.Module, *, rate: float, direction: Tensor | None = None) -> 
 
 @TABLE
 @pytest.mark.parametrize("one_way", [True, False])
-def test_holds_in_training(make, one_way):
-    """At the learning rate of the paper, without noise in the gradient and with nothing else."""
+def test_the_norm_holds_in_training(make, one_way):
+    """At the paper's learning rate, with and without gradient noise."""
     layer = make(1.0).train()
     layer.weight.data.mul_(2 * layer.spectral_norm.max_norm / max(norms(layer)))  # so that the limit is met
     for _ in range(30):
@@ -88,8 +88,8 @@ def test_holds_in_training(make, one_way):
 
 
 @TABLE
-def test_recovers_from_leaps(make):
-    """Steps as large as the kernel itself outrun a power iteration; a few training forwards later the norm is held."""
+def test_the_norm_recovers_from_large_steps(make):
+    """Steps as large as the kernel outrun a power iteration; a few training forwards later the norm holds again."""
     layer = make(1.0).train()
     assert train(layer, rate=0.1, direction=torch.randn_like(layer.weight)) <= 2.5
     for _ in range(30):
@@ -98,7 +98,7 @@ def test_recovers_from_leaps(make):
 
 
 @TABLE
-def test_steps_only_in_train_mode_where_asked_to(make):
+def test_steps_only_in_train_mode_if_requested(make):
     layer = make(1.0)
     layer.weight.data.add_(0.3 * torch.randn_like(layer.weight))
     vector = layer.spectral_norm.vector.clone()
@@ -111,7 +111,7 @@ def test_steps_only_in_train_mode_where_asked_to(make):
     kernel = layer.train().kernel(update=True)
     stepped = layer.spectral_norm.vector.clone()
     assert not torch.equal(stepped, vector)
-    kernel.sum().backward()  # the step does not spoil the graph
+    kernel.sum().backward()  # the step does not invalidate the graph
     layer.eval().kernel()
     assert torch.equal(layer.spectral_norm.vector, stepped)
 
@@ -171,7 +171,7 @@ def test_groups_are_normalized_one_by_one():
 
 
 def test_gradient_flows_through_the_norm():
-    """Of a kernel far above the max_norm, scaling changes nothing: the gradient has no part along the kernel."""
+    """Scaling a kernel far above max_norm has no effect: the gradient has no component along the kernel."""
     kernel = 10 * torch.randn(3, 3, 3, 3, dtype=torch.float64)
     spectral = SpectralNorm(kernel, SIZE, padding=(1, 1, 1, 1), max_norm=0.5).double().eval()
     kernel.requires_grad_()

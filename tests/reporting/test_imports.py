@@ -1,4 +1,4 @@
-"""Tables and reports start at once: neither needs PyTorch."""
+"""Tables and reports start quickly: neither imports PyTorch."""
 
 import subprocess
 import sys

@@ -6,7 +6,7 @@ from lightning.pytorch.callbacks import Timer
 from lightning_flows.training.eta import Remaining, fit_share
 
 
-def test_time_left_follows_from_the_pace_since_the_first_call():
+def test_time_left_is_extrapolated_from_the_pace_since_the_first_call():
     clock = Remaining(now=lambda: 0.0)
     assert clock.text(0.5) == ""  # a resumed run starts here
     clock.now = lambda: 100.0
@@ -32,7 +32,7 @@ def trainer(**options):
         ({"num_training_batches": float("inf")}, 0.25),
     ],
 )
-def test_share_of_a_training(options, share):
+def test_share_of_training_that_is_done(options, share):
     assert fit_share(trainer(**options), 5) == share
 
 

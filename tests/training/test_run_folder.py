@@ -29,7 +29,7 @@ def test_concurrent_runs_get_different_folders(tmp_path: Path) -> None:
     assert {run.path.name for run in runs} == {f"version_{i}" for i in range(24)}
 
 
-def test_a_number_is_above_those_of_renamed_runs_and_other_loggers(tmp_path: Path) -> None:
+def test_a_number_exceeds_those_of_renamed_runs_and_other_loggers(tmp_path: Path) -> None:
     finished(tmp_path / "a").rename(tmp_path / "a/best")
     (tmp_path / "b/version_6").mkdir(parents=True)
     (tmp_path / "a/version_1_0").mkdir()  # no number
@@ -45,7 +45,7 @@ def test_a_folder_has_one_owner(tmp_path: Path) -> None:
     RunFolder(run.path).acquire()
 
 
-def test_a_dead_process_holds_no_lock(tmp_path: Path) -> None:
+def test_a_dead_process_does_not_hold_the_lock(tmp_path: Path) -> None:
     code = (
         "import os, sys, time; from pathlib import Path; from lightning_flows.training.run_folder import RunFolder\n"
         "run = RunFolder.create(Path(sys.argv[1]))\n"
@@ -131,7 +131,7 @@ def test_ambiguous_runs_are_refused(tmp_path: Path) -> None:
         newest(tmp_path / "a")
 
 
-def test_a_run_without_number_is_found_only_alone(tmp_path: Path) -> None:
+def test_a_run_without_number_is_only_found_alone(tmp_path: Path) -> None:
     path = finished(tmp_path).rename(tmp_path / "old")
     (path / "run.json").unlink()
     assert newest(tmp_path) == (path, [])

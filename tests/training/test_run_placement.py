@@ -1,4 +1,4 @@
-"""Each run has its own folder with any logger, and `last` finds it or says why not."""
+"""Each run has its own folder with any logger, and `last` finds it or explains why not."""
 
 import copy
 import os
@@ -121,7 +121,7 @@ def test_the_config_of_a_run_starts_a_new_run(tiny: list[str]) -> None:
     assert step_of(Path("runs/demo/version_1")) == 3
 
 
-def test_a_given_version_is_one_run(tiny: list[str]) -> None:
+def test_an_explicit_version_belongs_to_one_run(tiny: list[str]) -> None:
     options = ["fit", *tiny, "--trainer.logger.init_args.version=mine"]
     run([*options, "--ckpt_path=last"])
     before = files()
@@ -132,7 +132,7 @@ def test_a_given_version_is_one_run(tiny: list[str]) -> None:
     assert step_of(Path("runs/demo/mine")) == 6
 
 
-def test_a_given_folder_of_checkpoints_is_one_run(tiny: list[str]) -> None:
+def test_an_explicit_dirpath_belongs_to_one_run(tiny: list[str]) -> None:
     callback = {
         "class_path": "lightning.pytorch.callbacks.ModelCheckpoint",
         "init_args": {"dirpath": "kept", "monitor": "val/bpd", "filename": "best", "enable_version_counter": False},
@@ -148,7 +148,7 @@ def test_a_given_folder_of_checkpoints_is_one_run(tiny: list[str]) -> None:
     assert [path.name for path in Path("runs/demo").iterdir()] == ["version_0"]  # whose run it is
 
 
-def test_a_save_dir_with_an_unknown_protocol_is_one_line(tiny: list[str]) -> None:
+def test_a_save_dir_with_an_unknown_protocol_is_reported_on_one_line(tiny: list[str]) -> None:
     with pytest.raises(FlowsError, match=r"foo://bar/demo cannot be written to \(Protocol not known: foo\)"):
         run(["fit", *tiny, "--trainer.logger.init_args.save_dir=foo://bar"])
     assert not files()
@@ -191,7 +191,7 @@ def test_a_refused_resume_changes_nothing(tiny: list[str], capsys) -> None:
     assert all(Path(path).name.startswith(("run.json", ".lock", "events.out")) for path in changed)
 
 
-def test_the_folder_holds_the_arguments_of_the_resumed_run(tiny: list[str]) -> None:
+def test_the_folder_contains_the_arguments_of_the_resumed_run(tiny: list[str]) -> None:
     run(["fit", *tiny])
     run(["fit", *tiny, "--ckpt_path=last", "--trainer.max_epochs=2", "--optimizer.lr=0.125"])
     for file in ("config.yaml", "hparams.yaml"):

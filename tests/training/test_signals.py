@@ -136,7 +136,7 @@ def test_a_hanging_process_is_forced_to_exit() -> None:
 def test_a_second_ctrl_c_forces_the_exit_regardless_of_the_grace(tmp_path: Path) -> None:
     process = start(STUCK, LIGHTNING_FLOWS_GRACE="1000")
     process.send_signal(signal.SIGINT)
-    time.sleep(0.3)  # two signals at once are one
+    time.sleep(0.3)  # two simultaneous signals count as one
     assert end(process, signal.SIGINT)[0] == 130
 
 
@@ -159,7 +159,7 @@ def test_a_busy_process_may_finish() -> None:
 
 
 def lives(child: int) -> bool:
-    """Whether a process runs, and is not a zombie."""
+    """Whether a process is running and not a zombie."""
     try:
         return Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:

@@ -40,10 +40,16 @@ from lightning_flows.transforms import (
 
 Module = TypeVar("Module", bound=nn.Module)
 
-SHAPE = (4, 3, 2)  # height and width differ, so that a mistaken axis shows
+SHAPE = (4, 3, 2)  # height and width differ, so that swapped axes are detected
 
 ONE_CHANNEL = frozenset({"basis.transforms.0.vectors"})  # a reflection of one axis is −1 for any vector
-HIDDEN = ("input.weight", "input.bias", "hidden.weight", "hidden.bias", "heads.weight")  # hidden from a lone value
+HIDDEN = (
+    "input.weight",
+    "input.bias",
+    "hidden.weight",
+    "hidden.bias",
+    "heads.weight",
+)  # not detectable with a single value
 
 
 class Case(NamedTuple):
@@ -160,7 +166,7 @@ def draw(case: Case, batch: int = 3, *, seed: int = 1, dtype: torch.dtype = torc
 
 
 def build(case: Case, *, seed: int = 2, dtype: torch.dtype = torch.float64) -> Transform:
-    """The case in eval mode, with parameters away from their start."""
+    """Build the case in eval mode with perturbed parameters."""
     torch.manual_seed(seed)
     transform = case.build().to(dtype)
     return perturb(transform, *draw(case, seed=seed + 100, dtype=dtype))
@@ -168,10 +174,10 @@ def build(case: Case, *, seed: int = 2, dtype: torch.dtype = torch.float64) -> T
 
 @torch.no_grad()
 def perturb(module: Module, *arguments: Tensor, noise: float = 0.2) -> Module:
-    """Move each parameter by some noise, settle power iterations on the result, and switch to eval mode."""
+    """Perturb each parameter, let power iterations converge, and switch to eval mode."""
     run = getattr(module, "log_prob", module)
     module.train()
-    run(*arguments)  # data-dependent starts
+    run(*arguments)  # data-dependent initialization
     for parameter in module.parameters():
         parameter.add_(noise * torch.randn_like(parameter))
     for _ in range(40):

@@ -1,4 +1,4 @@
-"""What every transform promises, in float64 on small events with parameters away from their start."""
+"""The contract of every transform, in float64 on small events with perturbed parameters."""
 
 import copy
 from functools import partial
@@ -41,14 +41,14 @@ def test_round_trip(case):
 
 
 @TABLE
-def test_log_det_is_that_of_the_jacobian(case):
+def test_log_det_matches_the_jacobian(case):
     transform, (x, *context) = build(case), draw(case)
     expected = slogdets(lambda value: transform(value, *context)[0], x)
     torch.testing.assert_close(transform(x, *context)[1].detach(), expected, rtol=0, atol=1e-8)
 
 
 @TABLE
-def test_inverse_log_det_is_that_of_the_inverse_jacobian(case):
+def test_inverse_log_det_matches_the_inverse_jacobian(case):
     transform, (x, *context) = build(case), draw(case)
     z = torch.randn_like(latent(transform, x, *context))
     expected = slogdets(lambda value: transform.inverse(value, *context)[0], z)
@@ -57,7 +57,7 @@ def test_inverse_log_det_is_that_of_the_inverse_jacobian(case):
 
 @TABLE
 def test_parameters_have_moved(case):
-    """The other tests need something to see."""
+    """Otherwise the other tests would be vacuous."""
     transform, (x, *context) = build(case), draw(case)
     z, _ = transform(x, *context)
     assert not list(transform.parameters()) or (z - x.reshape(z.shape)).abs().max() > 1e-2
@@ -78,7 +78,7 @@ def test_shapes_and_dtypes(case, dtype):
 
 @TABLE
 @torch.no_grad()
-def test_log_det_has_storage_of_its_own(case):
+def test_log_det_has_its_own_storage(case):
     transform, (x, *context) = build(case), draw(case)
     z = latent(transform, x, *context)
     for function, value in ((transform.forward, x), (transform.inverse, z)):
@@ -86,7 +86,7 @@ def test_log_det_has_storage_of_its_own(case):
         assert log_det.stride() == (1,)
         assert log_det.untyped_storage().nbytes() == log_det.numel() * log_det.element_size()
         expected = log_det.clone()
-        log_det.add_(1)  # must change nothing that the transform keeps
+        log_det.add_(1)  # must not change the transform
         assert torch.equal(function(value, *context)[1], expected)
 
 
@@ -107,7 +107,7 @@ def test_strided_layouts(case):
 @TABLE
 @torch.no_grad()
 def test_samples_do_not_mix(case):
-    """A batch of one gives what the sample gets among others."""
+    """A batch of one equals the sample's result in a larger batch."""
     transform, (x, *context) = build(case), draw(case)
     z = latent(transform, x, *context)
     for function, value in ((transform.forward, x), (transform.inverse, z)):
@@ -212,7 +212,7 @@ def test_deepcopy_after_a_training_step(case):
 @DIRECT
 @pytest.mark.parametrize("mode", [True, False], ids=["train", "eval"])
 def test_meta_device(case, mode):
-    """No tensor of another device sneaks in, and no value is read from the device."""
+    """All tensors are on the same device, and no value is read from it."""
     transform = build(case).to("meta").train(mode)
     x, *context = (argument.to("meta") for argument in draw(case))
     z, log_det = transform(x, *context)
@@ -220,7 +220,7 @@ def test_meta_device(case, mode):
     assert log_det.shape == (x.shape[0],)
 
 
-# a Sylvester layer takes seconds to trace, so one stands for all
+# a Sylvester layer takes seconds to trace, so only one is tested
 COMPILED = [name for name, case in CASES.items() if not (case.inverted or case.differentiates or "sylvester_" in name)]
 
 

@@ -181,7 +181,9 @@ def test_float64(name):
 @torch.no_grad()
 def test_inverse(name):
     transform, tensors, config = open_layer(name)
-    if "recon" not in tensors:  # they have no inverse of this layer, which magnifies the round-off of a float32 z
+    if (
+        "recon" not in tensors
+    ):  # the authors have no inverse of this layer, which amplifies the round-off of a float32 z
         transform, x = transform.double(), tensors["x"].double()
         z, log_det = transform(x)
         back, inverse_log_det = transform.inverse(z)
@@ -210,7 +212,7 @@ def test_gradients(name):
             ours = entry.cut(transform.get_parameter(entry.ours).grad)
             pairs[entry.theirs] = ours, entry.convert(tensors[key], ours)
             if ours.ndim == 4 and ours.shape[2] == 2:
-                assert not tensors[key][:, :, 0].any()  # the row that ours leaves out
+                assert not tensors[key][:, :, 0].any()  # the row that our kernel omits
     assert len(pairs) == sum(key.startswith("grad/") for key in tensors)
     for ours, theirs in pairs.values():
         close(ours, theirs, 1e-4 * theirs.abs().max().item())

@@ -1,4 +1,4 @@
-"""What a library user may expect besides the mathematics: reports, compile, export, empty batches, clear errors."""
+"""Library use besides the math: reports, compile, export, empty batches, clear errors."""
 
 import copy
 import re
@@ -123,12 +123,12 @@ def test_another_dtype_or_device_is_an_error(case):
         transform.bfloat16()(x.bfloat16(), *context)
 
 
-def test_errors_name_what_was_expected_and_what_came():
+def test_errors_name_what_was_expected_and_received():
     with pytest.raises(InputTypeError, match="expected a floating tensor; got list"):
         Conv1x1(2)([1.0])
 
 
-# a few stand for all: each takes seconds to trace
+# only a few are tested: each takes seconds to trace
 TRACED = ("actnorm", "compose", "compose_context", "coupling_dense", "conv_sylvester", "mixing_emerging")
 
 
@@ -169,7 +169,7 @@ def test_exports_for_any_batch_size(name):
 
 
 def test_an_averaged_copy_is_the_layer_it_averages():
-    """Its copy is made before the first batch initializes the layer."""
+    """The copy is made before the first batch initializes the layer."""
     layer = Compose([ActNorm(4), ConvSylvester(SHAPE, 4)]).train()
     averaged = torch.optim.swa_utils.AveragedModel(
         layer, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.5), use_buffers=True
@@ -217,7 +217,7 @@ def test_repr_of_containers_shows_their_layers():
 
 
 class Scale(Transform):
-    """A transform of a user's own: it returns a scalar log-determinant."""
+    """A custom transform that returns a scalar log-determinant."""
 
     def __init__(self) -> None:
         super().__init__((2,))
@@ -230,7 +230,7 @@ class Scale(Transform):
         return z * (-self.log_scale).exp(), -2 * self.log_scale
 
 
-def test_a_transform_of_ones_own_gets_checks_and_log_determinants_per_sample():
+def test_a_custom_transform_gets_checks_and_per_sample_log_determinants():
     layer = Compose([Scale(), Flip1d(), Scale()])
     z, log_det = layer(torch.ones(3, 2))
     assert log_det.tolist() == [2.0] * 3
@@ -251,7 +251,7 @@ class Flip1d(Transform):
 
 
 def test_a_linear_map_keeps_its_kernel_between_products():
-    """An operator is a value: stepping the power iteration later does not change it."""
+    """An operator is a value: later power-iteration steps do not change it."""
     layer, x = ConvExponential((2, 3, 3)).train(), torch.randn(1, 2, 3, 3)
     with torch.no_grad():
         layer.weight.normal_()

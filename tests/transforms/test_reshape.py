@@ -19,7 +19,7 @@ def test_values_keep_their_row_major_order():
         assert torch.equal(values, torch.zeros(4, dtype=torch.float64))
 
 
-def test_no_sample_is_no_mistake():
+def test_an_empty_batch_is_accepted():
     z, log_det = LAYER(torch.zeros(0, 2, 3))
     assert (z.shape, log_det.shape) == ((0, 6, 1, 1), (0,))
 
@@ -30,7 +30,7 @@ def test_shapes_of_other_numbers_of_values():
 
 
 def test_other_events():
-    """Of as many values too: the order of nodes and features matters."""
+    """Also with the same number of values: the order of nodes and features matters."""
     for function, expected, shape in ((LAYER.forward, (2, 3), (3, 2)), (LAYER.inverse, (6, 1, 1), (6, 1))):
         with pytest.raises(ShapeError) as info:
             function(torch.zeros(4, *shape))
@@ -39,7 +39,7 @@ def test_other_events():
             function(torch.zeros(4, *expected, dtype=torch.long))
 
 
-def test_padding_has_no_place_in_a_vector_but_edges_are_of_no_account():
+def test_padding_is_refused_but_edges_are_ignored():
     x, mask = torch.randn(4, 2, 3), torch.ones(4, 2, dtype=torch.bool)
     for function, value in ((LAYER.forward, x), (LAYER.inverse, x.reshape(4, 6, 1, 1))):
         with pytest.raises(ShapeError, match="expected graphs of one size"):

@@ -17,7 +17,7 @@ SHAPE = (2, 4, 4)
 
 
 def block(dtype=torch.float64, **options) -> ResidualBlock:
-    """The same parameters for any options."""
+    """A block with the same parameters for any options."""
     torch.manual_seed(0)
     net = perturb(LipschitzConvNet(SHAPE, 8).to(dtype), torch.randn(4, *SHAPE, dtype=dtype), noise=0.5)
     return ResidualBlock(net, **{"exact_dims": 0, **options}).eval()
@@ -63,7 +63,7 @@ def test_roulette_weights_are_inverse_probabilities():
 
 
 class Linear(nn.Module):
-    """g(x) = Ax of events of two values, whose powers are known."""
+    """g(x) = Ax on events of two values, whose powers are known."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -103,7 +103,7 @@ def test_evaluation_is_the_series_for_the_probes_of_its_seed(terms, seed):
     torch.testing.assert_close(report.remainder, 19 * found[:, -1].mean().abs().expand(4), rtol=1e-12, atol=1e-15)
 
 
-def test_seeds_have_probes_of_their_own():
+def test_different_seeds_have_different_probes():
     signs = {tuple(probes_of(seed, 20).flatten().tolist()) for seed in range(20)}
     assert len(signs) == 20
 
@@ -131,7 +131,7 @@ def test_value_and_gradient_in_training_are_those_of_the_weighted_series(gradien
     torch.testing.assert_close(found, slope, rtol=1e-12, atol=1e-15)
 
 
-def test_the_whole_determinant_is_taken_up_to_exact_dims():
+def test_the_exact_determinant_is_used_up_to_exact_dims():
     for exact_dims, exact in ((1, False), (2, True), (3, True)):
         layer = ResidualBlock(Linear(), exact_dims=exact_dims).eval()
         *_, (report,) = layer.forward_reported(torch.randn(1, 2, 1, 1, dtype=torch.float64))
@@ -148,7 +148,7 @@ def test_each_term_counts_by_the_inverse_of_its_probability(options):
 
 
 @torch.no_grad()
-def test_evaluation_is_deterministic_and_says_its_error():
+def test_evaluation_is_deterministic_and_reports_its_error():
     layer, exact = block(eval_terms=30, eval_probes=60), block(exact_dims=64)
     x = torch.randn(5, *SHAPE, dtype=torch.float64)
     log_det = layer(x)[1]
@@ -176,7 +176,7 @@ def test_works_where_lightning_evaluates():
     assert not found[0].requires_grad
 
 
-def test_neumann_gradient_keeps_less_than_the_series():
+def test_neumann_gradient_saves_fewer_tensors_than_the_series():
     """Saved tensors do not grow with the number of terms."""
     saved = {}
     for gradient in ("neumann", "autograd"):

@@ -76,7 +76,7 @@ def test_function_is_autoregressive_with_the_diagonal_it_returns():
 
 
 @torch.no_grad()
-def test_each_sample_stops_by_itself():
+def test_each_sample_stops_separately():
     transform = layer(steep=0.5)
     z = torch.randn(6, *SHAPE, dtype=torch.float64) * torch.tensor([0, 1e-3, 1, 3, 10, 300.0])[:, None, None, None]
     x, log_det, ((iterations, residual),) = transform.inverse_reported(z)
@@ -91,7 +91,7 @@ def test_each_sample_stops_by_itself():
 
 @torch.no_grad()
 def test_iterations_are_bounded_and_counted():
-    """A sample that needs exactly ``max_iter`` iterations gets them; with one fewer the error says how far it came."""
+    """A sample may take exactly ``max_iter`` iterations; with one fewer the error states the residual."""
     transform = layer(steep=0.5)
     z = torch.randn(4, *SHAPE, dtype=torch.float64)
     x, _, (report,) = transform.inverse_reported(z)
@@ -173,7 +173,7 @@ def test_starts_near_the_identity():
 
 
 class Steep(nn.Module):
-    """t₂ of the first dimension is 300 times as steep as the second, whose round-off it feels; the rest is constant."""
+    """t₂ is 300 times as steep in the first dimension as in the second and amplifies its round-off; the rest is constant."""
 
     def forward(self, y):
         ones = torch.ones_like(y)

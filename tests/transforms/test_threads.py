@@ -1,4 +1,4 @@
-"""A call in one thread changes nothing for another, nor for a copy of the model."""
+"""A call in one thread does not affect another thread or a copy of the model."""
 
 import copy
 import threading
@@ -14,7 +14,7 @@ SHAPE = (2, 2, 2)
 
 
 class Waits(nn.Module):
-    """A contraction that stays inside of a first call until it is let go."""
+    """A contraction whose first call blocks until it is released."""
 
     def __init__(self, net: nn.Module) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Each mistake of a caller ends in an error that says what was expected and what came."""
+"""Each invalid call raises an error that states what was expected and what was received."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""What the figures take from a checkpoint, apart from how it is drawn; test_figure.py draws each."""
+"""The inputs of figures from a checkpoint; test_figure.py draws each figure."""
 
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from tests.small_modules import graph_module
 
 @pytest.fixture
 def given(monkeypatch: pytest.MonkeyPatch) -> dict[str, tuple[Any, ...]]:
-    """What each figure was given, in place of drawing it."""
+    """Record the inputs of each figure instead of drawing it."""
     found: dict[str, tuple[Any, ...]] = {}
     for module in (convolution, graphs, images, outliers, series):
         for name in (name for name in dir(module) if name.endswith("_figure")):
@@ -32,14 +32,14 @@ def test_each_number_of_the_paper_names_a_figure() -> None:
     assert set(NUMBERS.values()) < set(DRAWINGS)
 
 
-def test_random_numbers_follow_the_seed() -> None:
+def test_random_numbers_depend_on_the_seed() -> None:
     first, again, other = (torch.rand(5, generator=Request("a", seed=seed).generator("b")) for seed in (1, 1, 2))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
     assert not torch.equal(first, torch.rand(5, generator=Request("a", seed=1).generator("c")))
 
 
-def test_the_device_is_the_one_that_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_requested_device_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     for available, expected in ((True, "cuda"), (False, "cpu")):
         monkeypatch.setattr(torch.cuda, "is_available", lambda available=available: available)
         assert Request("a").target == torch.device(expected)
@@ -56,13 +56,13 @@ def test_images_are_chosen_at_random_without_repetition() -> None:
     assert set(_choose(all_images, 99, Request("a")).tolist()) == set(range(50))
 
 
-def test_the_photograph_lies_around_zero() -> None:
+def test_the_photograph_is_centered_at_zero() -> None:
     photo = _photo()
     assert (photo.shape, photo.dtype) == ((96, 96), torch.float64)
     assert -0.5 <= photo.min() < -0.2 < 0.2 < photo.max() <= 0.5
 
 
-def test_terms_are_those_of_the_checkpoint_s_kernels(trained: Path, given: dict[str, Any]) -> None:
+def test_terms_use_the_kernels_of_the_checkpoint(trained: Path, given: dict[str, Any]) -> None:
     DRAWINGS["series_terms"](Request("series_terms", str(trained), seed=2))
     layers = [layer for layer in load_model(trained).modules() if isinstance(layer, ConvExponential)]
     expected = series.series_terms([layer.kernel() for layer in layers], seed=2)
@@ -71,14 +71,14 @@ def test_terms_are_those_of_the_checkpoint_s_kernels(trained: Path, given: dict[
     assert not torch.equal(found.norms, series.series_terms(series.random_kernels(seed=2), seed=2).norms)
 
 
-def test_samples_have_number_temperature_and_seed(trained: Path, given: dict[str, Any]) -> None:
+def test_samples_use_num_temperature_and_seed(trained: Path, given: dict[str, Any]) -> None:
     DRAWINGS["samples"](Request("samples", str(trained), num=3, temperature=0.5, seed=2, device="cpu"))
     generator = stream(2, "samples")
     expected = load_model(trained).sample(3, temperature=0.5, generator=generator)
     assert torch.equal(given["samples_figure"][0], expected)
 
 
-def test_graphs_are_those_of_mixture_and_flow_by_the_seed(given: dict[str, Any], tmp_path: Path) -> None:
+def test_graphs_come_from_mixture_and_flow_with_the_seed(given: dict[str, Any], tmp_path: Path) -> None:
     module = graph_module().eval()
     path = save(module, tmp_path / "graphs.ckpt", mixture="mog4")
     DRAWINGS["graphs"](Request("graphs", path, num=5, temperature=0.5, seed=2, device="cpu"))

@@ -62,7 +62,7 @@ def test_figures_of_the_paper_need_no_checkpoint(
 
 
 @pytest.mark.parametrize(("suffix", "start"), [("svg", b"<?xml"), ("pdf", b"%PDF")])
-def test_the_suffix_is_the_format(suffix: str, start: bytes, tmp_path: Path) -> None:
+def test_the_suffix_determines_the_format(suffix: str, start: bytes, tmp_path: Path) -> None:
     main(["figure", "2", f"--out={tmp_path}/figure.{suffix}"])
     assert (tmp_path / f"figure.{suffix}").read_bytes().startswith(start)
 
@@ -87,7 +87,7 @@ def test_images_replace_the_checkpoints_data(trained: Path, image_tar: Path, tmp
     assert shows_something(draw(tmp_path, "nearest", f"--ckpt_path={trained}", "--num=1", f"--images={image_tar}"))
 
 
-def test_fashion_mnist_takes_the_shape_of_the_data(
+def test_fashion_mnist_is_converted_to_the_shape_of_the_data(
     trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for file, num in (("train", 12), ("t10k", 4)):
@@ -99,7 +99,7 @@ def test_fashion_mnist_takes_the_shape_of_the_data(
 
 
 @pytest.mark.parametrize(("num", "rows"), [(3, 1), (1, 0)])
-def test_interpolation_takes_as_many_pairs_as_there_are(
+def test_interpolation_uses_all_available_pairs(
     num: int, rows: int, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for split, count in {"train": 2, "val": 1, "test": num}.items():
@@ -119,7 +119,7 @@ def test_graphs(trained_graphs: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["samples", "interpolation", "nearest", "outliers", "graphs"])
-def test_missing_checkpoints_and_other_kinds(
+def test_missing_and_wrong_checkpoints(
     name: str, trained: Path, trained_graphs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = f"--out={tmp_path}/figure.png"
@@ -138,7 +138,7 @@ def test_a_flow_without_exponentials_is_refused(
     assert "has no convolution exponentials" in message
 
 
-def test_mistakes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_invalid_arguments(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     message = error(capsys, "7")
     assert "7 is not a figure" in message
     assert all(f"{number} ({name})" in message for number, name in NUMBERS.items())
@@ -152,7 +152,7 @@ def test_mistakes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize("suffix", ["png", "svg", "pdf"])
-def test_on_a_full_disk_nothing_is_left(suffix: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_file_remains_on_a_full_disk(suffix: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / f"out/figure.{suffix}"
     with full_disk():
         output = error(capsys, "2", f"--out={out}")
@@ -182,7 +182,7 @@ def test_options_out_of_range(
 
 
 @pytest.mark.parametrize("name", ["samples", "nearest", "outliers", "graphs"])
-def test_more_than_fits_into_memory(
+def test_samples_that_exceed_memory_are_refused(
     name: str, trained: Path, trained_graphs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     checkpoint = trained_graphs if name == "graphs" else trained

@@ -25,7 +25,7 @@ class Tags(HTMLParser):
 
 @pytest.fixture
 def page(write_run, tmp_path: Path, capsys) -> str:
-    """A report on a whole run, one without tests, one that is broken, and one whose names and config attack."""
+    """A report on a complete run, an untested one, a broken one, and one with hostile names and config."""
     whole = write_run("table1/conv1x1_seed0", runtime={"train_step_seconds": 0.5, "device": "CPU", "torch": "2.0"})
     (whole / "samples").mkdir()
     Image.new("RGB", (64, 64)).save(whole / "samples/epoch_0000.png")
@@ -60,7 +60,7 @@ def test_names_and_configs_are_escaped(page: str) -> None:
     assert not {"script", "iframe", "object", "link", "base", "form"} & {tag for tag, _ in tags}
     assert not [name for _, attributes in tags for name in attributes if name.startswith("on")]
     assert [attributes["src"][:22] for tag, attributes in tags if tag == "img"] == ["data:image/webp;base64"]
-    assert page.count("&lt;script&gt;alert(1)&lt;/script&gt;") == 2  # in the config and among the metrics
+    assert page.count("&lt;script&gt;alert(1)&lt;/script&gt;") == 2  # in the config and in the metrics
     assert "default-src 'none'" in page
 
 
@@ -69,7 +69,7 @@ def test_the_page_loads_nothing(page: str) -> None:
     assert {attributes["href"][0] for tag, attributes in Tags(page).found if tag == "a"} <= {"#"}
 
 
-def test_dark_and_narrow(page: str) -> None:
+def test_dark_mode_and_narrow_screens(page: str) -> None:
     assert "prefers-color-scheme: dark" in page
     assert "width=device-width" in page
     assert page.count('<div class="wide"') == page.count("<table>") > 1

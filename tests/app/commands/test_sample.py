@@ -20,7 +20,7 @@ PATH = [[0, 1, 0, 0], [1, 0, 1, 0], [0, 1, 0, 1], [0, 0, 1, 0]]
 
 
 def save(module: FlowModule, path: Path, **data: Any) -> str:
-    """Checkpoint of a flow over graphs that was not trained."""
+    """Checkpoint of an untrained flow over graphs."""
     record = {"model": describe(module), "data": describe(GraphMoGDataModule(num_val=2, num_test=2, **data))}
     torch.save({"state_dict": module.state_dict(), "lightning_flows": record}, path)
     return str(path)
@@ -58,11 +58,11 @@ def test_graphs_are_reproducible_and_depend_on_the_seed(graphs: str, tmp_path: P
     assert first.shape == (20, 4, 2)
     np.testing.assert_array_equal(first, again)
     assert not (first == other).any()
-    assert (np.isnan(first) != np.isnan(other)).any()  # sizes follow it too
+    assert (np.isnan(first) != np.isnan(other)).any()  # sizes depend on it as well
 
 
 def test_sizes_and_modes_are_independent_of_the_batch_size(graphs: str, tmp_path: Path) -> None:
-    """How many samples there are, the sizes of graphs, and without noise their nodes, which follow their edges."""
+    """The number of samples, the sizes of graphs and, without noise, their nodes, which depend on their edges."""
     whole, parts, one_by_one = (
         draw(graphs, tmp_path / f"{size}", num=7, batch_size=size, temperature=0.0) for size in (64, 3, 1)
     )
@@ -73,7 +73,7 @@ def test_sizes_and_modes_are_independent_of_the_batch_size(graphs: str, tmp_path
 
 
 def test_each_graph_is_decoded_with_its_own_edges_and_size(graphs: str, tmp_path: Path) -> None:
-    """In a row of three nodes without noise, the ends are alike, but not the middle; one node is not as these."""
+    """Without noise, a row of three nodes has equal ends and a different middle; a single node differs from both."""
     nodes = draw(graphs, tmp_path / "a", num=20, batch_size=6, temperature=0.0)
     rows = nodes[~np.isnan(nodes[:, 2, 0]), :3]
     lone = nodes[np.isnan(nodes[:, 2, 0]), 0]
@@ -93,7 +93,7 @@ def test_existing_files_are_kept(suffix: str, graphs: str, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("options", [{"num": 0}, {"batch_size": 0}, {"temperature": -0.1}])
-def test_numbers_are_checked_before_anything_is_read(options: dict[str, Any], tmp_path: Path) -> None:
+def test_numbers_are_checked_before_reading(options: dict[str, Any], tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"--\w+ \S+ is not allowed: use a number of at least [01]"):
         sample("nowhere.ckpt", str(tmp_path / "a.png"), **options)
 
@@ -115,7 +115,7 @@ def test_other_kinds_of_files_are_refused(graphs: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("size", [0, 4096])
 @pytest.mark.parametrize("kind", ["images", "graphs"])
-def test_on_a_full_disk_nothing_is_left(
+def test_no_file_remains_on_a_full_disk(
     kind: str, size: int, trained: Path, graphs: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     options = ["sample", f"--ckpt_path={trained if kind == 'images' else graphs}", f"--out={tmp_path}/out/a.png"]
@@ -132,7 +132,7 @@ def test_on_a_full_disk_nothing_is_left(
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(143), MemoryError()])
-def test_nothing_is_left_if_stopped_while_writing(
+def test_no_file_remains_if_stopped_while_writing(
     error: BaseException, graphs: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def stop(*args: Any) -> None:

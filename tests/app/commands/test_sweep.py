@@ -26,7 +26,7 @@ def trainings(runs: Path, name: str = NAME, **options) -> Trainings:
 
 @pytest.fixture
 def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """What processes in place of the application's write down; set their body by writing the script."""
+    """Replace the application's processes by a script that logs its calls; writing to it sets its body."""
     script = tmp_path / "process"
     script.touch(mode=0o755)
     monkeypatch.setattr(sys, "executable", str(script))
@@ -37,7 +37,7 @@ def write(log: Path, body: str) -> None:
     (log.parent / "process").write_text(f"#!/bin/sh\nexec 3>>{log}\n{body}\n")
 
 
-def test_other_settings_have_other_folders(tmp_path: Path) -> None:
+def test_different_settings_use_different_folders(tmp_path: Path) -> None:
     several = trainings(tmp_path, "conv1x1", overlays=["size/cpu.yaml", "my/own.yaml"], images="some/images.tar")
     assert several.folder("conv1x1", 3) == tmp_path / "conv1x1_cpu_own_images_seed3"
     assert trainings(tmp_path, "csf_variational").folder("csf_variational", 0) == tmp_path / "csf_variational_cpu_seed0"
@@ -45,14 +45,14 @@ def test_other_settings_have_other_folders(tmp_path: Path) -> None:
     assert trainings(tmp_path).folder(NAME, 0) == tmp_path / "mog4_gnf_seed0"
 
 
-def test_a_run_that_fails_stops_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_run_stops_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     started = []
 
     def fit_and_test(name: str, seed: int) -> None:
         started.append(seed)
         if seed == 1:
             raise UsageError("it failed")
-        time.sleep(1.0 if seed == 0 else 0.05)  # the first is still at work
+        time.sleep(1.0 if seed == 0 else 0.05)  # the first one is still running
 
     several = trainings(tmp_path, jobs=2)
     monkeypatch.setattr(several, "_fit_and_test", fit_and_test)
@@ -90,7 +90,7 @@ WHOLE = {"model": SETTINGS["model"], "data": SETTINGS["data"], "checkpoint": "be
 
 @pytest.fixture
 def leave(log: Path, write_run) -> Callable[..., Path]:
-    """Let `fit` leave a run as the config's would, in a state, and `test` its record; return the run's folder."""
+    """Make `fit` leave a run of the config in a given state, and `test` its record; return the run's folder."""
 
     def prepare(state: str | None = "finished", **record: Any) -> Path:
         made = write_run("made", seed=0, **WHOLE | record)
@@ -121,7 +121,7 @@ def test_each_run_is_trained_and_tested_once(tmp_path: Path, log: Path, leave, c
 
 @pytest.mark.parametrize("state", ["stopped", "running", "failed"])
 def test_a_stopped_run_is_not_tested(state: str, tmp_path: Path, log: Path, leave) -> None:
-    """It exits with status 0 after a signal, and has a best checkpoint so far."""
+    """A stopped run exits with status 0 and has a best checkpoint."""
     leave(state)
     with pytest.raises(UsageError, match=f"`fit` of mog4_gnf_seed0 is {state}, not finished: rerun the command"):
         trainings(tmp_path).run([0])
@@ -161,7 +161,7 @@ def test_a_run_with_other_settings_is_refused(key: str, tmp_path: Path, log: Pat
 
 
 def stop(runs: Path, log: Path, jobs: int, *numbers: signal.Signals) -> BaseException:
-    """Run some, send the signals to this process alone, each after a line of theirs, and return how it ended."""
+    """Start runs, send signals to this process only, each after a line of output, and return how it ended."""
 
     def ask() -> None:
         for i, number in enumerate(numbers):
@@ -169,7 +169,7 @@ def stop(runs: Path, log: Path, jobs: int, *numbers: signal.Signals) -> BaseExce
                 time.sleep(0.01)
             os.kill(os.getpid(), number)
 
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job starts with it ignored
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # shells start background jobs with it ignored
     before = [signal.getsignal(number) for number in STOPS]
     asking = threading.Thread(target=ask)
     asking.start()
@@ -184,7 +184,9 @@ def stop(runs: Path, log: Path, jobs: int, *numbers: signal.Signals) -> BaseExce
 
 @pytest.mark.parametrize("jobs", [1, 2])
 @pytest.mark.parametrize("number", STOPS)
-def test_signals_to_this_process_alone_stop_all(number: signal.Signals, jobs: int, tmp_path: Path, log: Path) -> None:
+def test_a_signal_to_the_parent_stops_all_processes(
+    number: signal.Signals, jobs: int, tmp_path: Path, log: Path
+) -> None:
     write(log, "trap 'echo stopped >&3; kill $!; exit 0' TERM; echo up >&3; sleep 60 & wait")
     error = stop(tmp_path, log, jobs, number)
     if number == signal.SIGINT:
@@ -199,7 +201,7 @@ DEAF = "trap 'echo deaf >&3' TERM; echo up >&3; while true; do sleep 0.05; done"
 
 
 @pytest.mark.parametrize("number", STOPS)
-def test_a_second_signal_kills(number: signal.Signals, tmp_path: Path, log: Path) -> None:
+def test_a_second_signal_kills_all_processes(number: signal.Signals, tmp_path: Path, log: Path) -> None:
     write(log, DEAF)
     assert isinstance(stop(tmp_path, log, 1, signal.SIGTERM, number), SystemExit)
     assert log.read_text().split() == ["up", "deaf"]
@@ -212,7 +214,7 @@ def test_runs_that_ignore_the_signal_are_killed(tmp_path: Path, log: Path, monke
     assert log.read_text().split().count("up") == 2
 
 
-def test_the_previous_handler_decides_how_it_exits(tmp_path: Path, log: Path) -> None:
+def test_the_previous_handler_determines_the_exit(tmp_path: Path, log: Path) -> None:
     def handler(number: int, frame: object) -> None:
         raise ZeroDivisionError
 
@@ -231,5 +233,5 @@ def test_the_previous_handler_decides_how_it_exits(tmp_path: Path, log: Path) ->
         ("a.b.CSF", "CSF", False), ("a.CSF", "a.CouplingFlow", True), ([1], [2], False),
     ],
 )  # fmt: skip
-def test_values_are_compared_independently_of_notation(wanted: object, found: object, differ: bool) -> None:
+def test_values_are_compared_regardless_of_notation(wanted: object, found: object, differ: bool) -> None:
     assert _differ(wanted, found) == differ

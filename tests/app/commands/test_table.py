@@ -26,7 +26,7 @@ trainer:
 
 
 @pytest.mark.slow
-def test_one_command_trains_what_is_missing_and_prints_the_table(tmp_path, capfd, monkeypatch) -> None:
+def test_one_command_trains_missing_runs_and_prints_the_table(tmp_path, capfd, monkeypatch) -> None:
     overlay = tmp_path / "tiny.yaml"
     overlay.write_text(TINY)
     monkeypatch.setitem(EXPERIMENTS, 1, {name: EXPERIMENTS[1][name] for name in ("conv1x1", "emerging")})
@@ -42,7 +42,7 @@ def test_one_command_trains_what_is_missing_and_prints_the_table(tmp_path, capfd
     tests = list(tmp_path.glob("runs/*/version_0/tests.jsonl"))
     assert [path.parts[-3] for path in sorted(tests)] == ["conv1x1_cpu_glow_tiny_seed5", "emerging_cpu_glow_tiny_seed5"]
     times = [path.stat().st_mtime_ns for path in tests]
-    main([*options, "--fit=true"])  # everything is there
+    main([*options, "--fit=true"])  # nothing is missing
     assert capfd.readouterr() == (first, "")
     assert [path.stat().st_mtime_ns for path in tests] == times
 
@@ -60,13 +60,15 @@ def test_empty_folder(tmp_path: Path, capsys) -> None:
     assert "there are no tested runs below" in capsys.readouterr().err
 
 
-def test_a_run_that_fails_stops_the_table(tmp_path: Path, capfd) -> None:
+def test_a_failed_run_stops_the_table(tmp_path: Path, capfd) -> None:
     with pytest.raises(SystemExit):
         main(["table", "1", f"--runs={tmp_path}", "--fit=true", "--images=/nowhere.tar"])
     assert "`fit` of conv1x1_cpu_nowhere_seed0 ended with status 1" in capfd.readouterr().err
 
 
-def test_a_broken_run_is_one_line_and_control_characters_are_escaped(write_run, tmp_path: Path, capsys) -> None:
+def test_a_broken_run_is_reported_on_one_line_with_control_characters_escaped(
+    write_run, tmp_path: Path, capsys
+) -> None:
     write_run("good", torch="2.0\x1b]0;evil\x07")
     os.mkfifo(write_run("bad\x1b[31m", seed=1) / "runtime.json")
     main(["table", "1", f"--runs={tmp_path}"])

@@ -12,7 +12,7 @@ MOG = "lightning_flows.data.GraphMoGDataModule"
 
 
 def with_data(trained: Path, path: Path, class_path: str | None, **init_args: object) -> str:
-    """Copy of a checkpoint that says it was trained on other data, or on none that it knows."""
+    """Copy of a checkpoint that records other data, or none."""
     checkpoint = torch.load(trained, weights_only=True)
     del checkpoint["lightning_flows"]["data"]
     if class_path:
@@ -29,21 +29,21 @@ def test_data_come_from_the_checkpoint(trained: Path) -> None:
     assert data.hparams["stride"] == 32
 
 
-def test_given_images_take_the_model_s_shape(trained: Path, image_tar: Path) -> None:
+def test_images_are_converted_to_the_model_s_shape(trained: Path, image_tar: Path) -> None:
     data = load_images(str(trained), load_image_flow(str(trained), "a test"), str(image_tar))
     data.setup("test")
     assert data.dataset("test").images.shape[1:] == (3, 32, 32)
 
 
 @pytest.mark.parametrize("class_path", [None, MOG, "lightning_flows.data.FashionMNISTDataModule"])
-def test_other_data_are_refused_as_images(class_path: str | None, trained: Path, tmp_path: Path) -> None:
+def test_data_other_than_images_are_refused(class_path: str | None, trained: Path, tmp_path: Path) -> None:
     path = with_data(trained, tmp_path / "other.ckpt", class_path)
     with pytest.raises(CheckpointError, match=r"images of shape \(3, 32, 32\) but .*--images"):
         load_images(path, load_image_flow(path, "a test"))
 
 
 @pytest.mark.parametrize("class_path", ["foreign_data.Images", "lightning_flows.flows.ConvSylvesterFlow"])
-def test_other_classes_are_neither_built_nor_imported(
+def test_untrusted_classes_are_neither_built_nor_imported(
     class_path: str, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "foreign_data.py").write_text("")
@@ -62,7 +62,7 @@ def test_only_complete_graphs_have_a_mixture(trained: Path, tmp_path: Path) -> N
         load_mixture(str(trained))
 
 
-def test_graphs_are_those_of_the_checkpoint_or_unknown(trained: Path, tmp_path: Path) -> None:
+def test_graphs_are_loaded_from_the_checkpoint_if_recorded(trained: Path, tmp_path: Path) -> None:
     graphs = load_graphs(with_data(trained, tmp_path / "sizes.ckpt", MOG, sizes=[2, 3]))
     assert graphs is not None
     mask = graphs.draw_structure(50, torch.Generator().manual_seed(0)).mask

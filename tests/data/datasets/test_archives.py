@@ -1,4 +1,4 @@
-"""Archives that claim or expand to more than they are: one error, at once, and little memory."""
+"""Archives that claim or expand to more than their size raise one error immediately and use little memory."""
 
 import bz2
 import gzip
@@ -23,7 +23,7 @@ def header(name: str, size: int, kind: bytes = tarfile.REGTYPE) -> bytes:
 
 
 def zipped(path: Path, start: bytes, num_zeros: int) -> Path:
-    """A gzip file of ``start`` and many zeros, a thousandth of their number in bytes."""
+    """A gzip file of ``start`` and many zeros, compressed a thousandfold."""
     with gzip.open(path, "wb", compresslevel=1) as file:
         file.write(start)
         for _ in range(num_zeros >> 20):
@@ -38,7 +38,7 @@ def narrow(monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["1.png", "data.bin"])
-def test_a_compressed_archive_may_not_expand_without_end(tmp_path, narrow, name):
+def test_a_compressed_archive_has_an_expansion_limit(tmp_path, narrow, name):
     path = zipped(tmp_path / "x.tar.gz", header(name, 2**33), 2**24)
     with pytest.raises(
         DataError, match=r"x\.tar\.gz cannot be read as a tar archive \(it expands to more than [0-9] MiB"
@@ -46,7 +46,7 @@ def test_a_compressed_archive_may_not_expand_without_end(tmp_path, narrow, name)
         open_source(path)
 
 
-def test_nor_behind_its_end(tmp_path, narrow):
+def test_the_expansion_limit_applies_beyond_the_end(tmp_path, narrow):
     path = zipped(tmp_path / "x.tar.gz", header("1.png", 0) + bytes(1024), 2**24)
     with pytest.raises(DataError, match="it expands to more than"):
         open_source(path)
@@ -101,14 +101,14 @@ def zipped_images(path: Path, **contents: bytes) -> Path:
     return path
 
 
-def test_a_zip_may_not_expand_without_end(tmp_path, narrow):
+def test_a_zip_has_an_expansion_limit(tmp_path, narrow):
     path = zipped_images(tmp_path / "x.zip", a=bytes(2**20), b=bytes(2**20 + 1))
     with pytest.raises(DataError, match=r"x\.zip cannot be read as a zip archive \(it expands to more than 2 MiB"):
         open_source(path)
     assert open_source(zipped_images(tmp_path / "x.zip", a=bytes(2**20), b=bytes(2**20))).names == ["a.png", "b.png"]
 
 
-def test_a_zip_is_read_no_further_than_its_sizes_claim(tmp_path):
+def test_a_zip_is_only_read_up_to_its_declared_sizes(tmp_path):
     path = zipped_images(tmp_path / "x.zip", good=b"good", liar=bytes(2**20))
     content = path.read_bytes()
     path.write_bytes(content.replace((2**20).to_bytes(4, "little"), (100).to_bytes(4, "little")))

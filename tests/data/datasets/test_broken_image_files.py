@@ -1,4 +1,4 @@
-"""Folders and archives with broken, huge, linked, copied or transparent files among them."""
+"""Folders and archives that contain broken, huge, linked, copied or transparent files."""
 
 import os
 
@@ -29,14 +29,14 @@ def test_all_broken_files_are_named_at_once(tmp_path):
         ImageFiles(tmp_path).read(["good.png"], check=["pipe.png"])
 
 
-def test_broken_files_can_be_left_out(tmp_path):
+def test_broken_files_can_be_skipped(tmp_path):
     for i in range(6):
         save(tmp_path / f"{i}.png", color=(i, i, i))
     for i in (1, 4):
         (tmp_path / f"{i}.png").write_bytes(b"")
     os.mkfifo(tmp_path / "pipe.png")
     files = ImageFiles(tmp_path, skip_broken=True)
-    assert list(files.digests(files.splits[""])) == [f"{i}.png" for i in range(6)]  # of all that have a content
+    assert list(files.digests(files.splits[""])) == [f"{i}.png" for i in range(6)]  # of all readable files
     dataset, infos = files.read(files.splits[""])
     assert dataset.names == ["0.png", "2.png", "3.png", "5.png"]
     assert dataset.images[:, 0, 0, 0].tolist() == [0, 2, 3, 5]
@@ -57,7 +57,7 @@ def test_files_that_are_only_checked_are_not_kept(tmp_path):
 def test_a_file_of_terabytes_is_not_read(tmp_path, num_bytes):
     save(tmp_path / "good.png")
     with (tmp_path / "huge.png").open("wb") as file:
-        file.truncate(num_bytes)  # takes no room on the disk
+        file.truncate(num_bytes)  # a sparse file
     with pytest.raises(DataError, match=rf"huge\.png has {num_bytes:,} bytes, more than the limit of 536,870,912"):
         ImageFiles(tmp_path).read(["good.png", "huge.png"])
 
@@ -68,7 +68,7 @@ def test_images_beyond_the_memory_are_refused(tmp_path):
         ImageFiles(tmp_path).read(["1.png"] * 10_000, size=65_535)
 
 
-def test_digests_depend_on_the_content_alone(tmp_path):
+def test_digests_depend_only_on_the_content(tmp_path):
     root = tmp_path / "images"
     for i, name in enumerate(["a/1.png", "a/2.png", "b/1.png"]):
         save(root / name, color=(i % 2, 0, 0))
@@ -83,10 +83,10 @@ def test_digests_depend_on_the_content_alone(tmp_path):
     read_first = ImageFiles(root)
     read_first.read(["a/1.png"])
     (root / "a/1.png").unlink()
-    assert read_first.digests(["a/1.png"]) == {"a/1.png": first}  # not read a second time
+    assert read_first.digests(["a/1.png"]) == {"a/1.png": first}  # not read twice
 
 
-def test_a_link_to_an_image_that_is_there_counts_once(tmp_path):
+def test_a_link_to_an_included_image_counts_once(tmp_path):
     save(tmp_path / "b/real.png")
     (tmp_path / "a.png").symlink_to("b/real.png")
     (tmp_path / "b/c.png").symlink_to("real.png")
@@ -138,7 +138,7 @@ def test_transparency_is_reported(tmp_path):
     assert dataset.images[:, 0, 0, 0].tolist() == [10, 255, 0]
 
 
-def test_names_of_several_lines_are_printed_on_one(tmp_path):
+def test_multiline_names_are_printed_on_one_line(tmp_path):
     (tmp_path / "a\nb.png").write_bytes(b"")
     with pytest.raises(DataError, match=r"a\\nb\.png is not a readable image"):
         ImageFiles(tmp_path).read(["a\nb.png"])

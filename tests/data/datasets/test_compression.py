@@ -37,13 +37,13 @@ def test_equals_the_size_of_files(tmp_path, bits_per_dim, suffix, options, chann
 
 
 @pytest.mark.parametrize("bits_per_dim", [png_bits_per_dim, webp_bits_per_dim])
-def test_order_of_difficulty(bits_per_dim):
+def test_harder_images_have_larger_files(bits_per_dim):
     flat = torch.full((2, 3, 32, 32), 7, dtype=torch.uint8)
     photos = sample_photo_crops("test").images[::8]
     assert bits_per_dim(flat) < 1 < bits_per_dim(photos) < 8 < bits_per_dim(noise(2, 3, 32, 32))
 
 
-def test_photo_crops_have_known_figures():
+def test_photo_crops_have_known_sizes():
     images = sample_photo_crops("test").images
     assert png_bits_per_dim(images) == pytest.approx(3.78, abs=0.03)  # differs a little between versions of zlib
     assert webp_bits_per_dim(images[::4]) == pytest.approx(3.03, abs=0.03)

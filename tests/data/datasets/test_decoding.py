@@ -121,7 +121,7 @@ def test_every_mode_of_a_tiff(mode, channels):
 
 
 def transparent_pair(mode: str) -> tuple[Image.Image, Image.Image]:
-    """Two images that look the same, and differ where nobody sees it."""
+    """Two images that look the same but differ in invisible pixels."""
     y, x = np.mgrid[0:16, 0:16]
     disc = ((x - 8) ** 2 + (y - 8) ** 2) < 30
     clean, dirty = (
@@ -138,7 +138,7 @@ def transparent_pair(mode: str) -> tuple[Image.Image, Image.Image]:
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize(("mode", "format"), [("RGBA", "PNG"), ("LA", "PNG"), ("RGBA", "TIFF"), ("RGBA", "WEBP")])
-def test_what_looks_the_same_is_the_same(mode, format, channels):
+def test_images_that_look_equal_are_equal(mode, format, channels):
     options = {"lossless": True, "exact": True} if format == "WEBP" else {}
     clean, dirty = (
         decode(encoded(image, format, **options), size=(16, 16), channels=channels) for image in transparent_pair(mode)
@@ -190,7 +190,7 @@ def test_one_transparent_color():
     assert values(png(pixels * 257, 16, 2), channels=3) == [1, 2, 3, GRAY]
 
 
-def test_camera_orientation_goes_with_transparency():
+def test_camera_orientation_applies_to_transparency():
     image = Image.new("RGBA", (8, 8), (0, 0, 0, 255))
     image.paste((50, 50, 50, 0), (0, 0, 8, 4))  # transparent above
     exif = Image.Exif()
@@ -239,7 +239,7 @@ def test_the_longest_strip_is_cropped_before_it_is_resized():
 
 
 @pytest.mark.parametrize("kind", [b"zTXt", b"iTXt", b"iCCP"])
-def test_text_that_expands_without_end_is_refused(kind):
+def test_text_that_expands_beyond_the_limit_is_refused(kind):
     bomb = zlib.compress(bytes(80_000_000))
     data = {b"zTXt": b"a\0\0", b"iTXt": b"a\0\1\0\0\0", b"iCCP": b"a\0\0"}[kind] + bomb
     with pytest.raises(ValueError, match="Decompressed data too large"):

@@ -1,4 +1,4 @@
-"""Graphs: random sizes and edges, batches that depend only on seed and number."""
+"""Graphs: random sizes and edges, and batches that depend only on seed and number."""
 
 import math
 
@@ -28,7 +28,7 @@ def fresh(**kwargs) -> FreshGraphs:
     return FreshGraphs(GraphSource(Normals(), 3, **kwargs), batch_size=4, num_batches=6, seed=1)
 
 
-def test_batches_follow_from_seed_and_number():
+def test_batches_depend_only_on_seed_and_number():
     dataset = fresh()
     assert len(dataset) == 6
     batch = dataset[10**6]  # far beyond an epoch

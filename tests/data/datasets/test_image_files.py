@@ -77,7 +77,7 @@ def test_content_labels_and_names_follow_the_given_order(tmp_path):
         assert dataset.images[:, :, 5, 6].tolist() == [[1, 2, 3], [7, 8, 9]]
 
 
-def test_images_outside_the_splits_are_left_out_and_counted(tmp_path):
+def test_images_outside_the_splits_are_skipped_and_counted(tmp_path):
     for name in ("train/cat/1.png", "test/cat/1.png", "extra/1.png"):
         save(tmp_path / name)
     (tmp_path / "notes.txt").write_text("")
@@ -172,7 +172,7 @@ def test_a_broken_file_is_named(tmp_path, suffix, damage, kind):
     assert len(ImageFiles(root).read(["good.png"])[0]) == 1
 
 
-def test_an_image_too_large_to_be_true_is_refused(tmp_path, monkeypatch):
+def test_an_implausibly_large_image_is_refused(tmp_path, monkeypatch):
     save(tmp_path / "bomb.png")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
     with pytest.raises(DataError, match=r"bomb\.png is not a readable image \(Image size \(1024 pixels\) exceeds"):

@@ -1,4 +1,4 @@
-"""Folders to splits and classes: synonyms, look-alikes, and what is refused by name."""
+"""Folders to splits and classes: synonyms, similar names, and refused folders."""
 
 import pytest
 
@@ -51,7 +51,7 @@ def test_synonyms_in_any_case(train, val, test, wrapper, pattern):
     ],
 )
 @pytest.mark.parametrize("pattern", ["{}/1.png", "{}/cat/1.png", "wrapper/{}/cat/1.png"])
-def test_folders_like_splits_are_refused(folders, pattern):
+def test_folders_that_resemble_splits_are_refused(folders, pattern):
     with pytest.raises(DataError, match=r"may be a split or a class: expected train/, val/ and test/"):
         layout(*(pattern.format(folder) for folder in folders))
 
@@ -69,7 +69,7 @@ def test_folders_like_splits_are_refused(folders, pattern):
         (["cat/a/test_images/1.png", "dog/2.png"], "'cat/a/test_images' looks like a split"),
     ],
 )
-def test_doubtful_layouts_are_refused_by_name(names, message):
+def test_ambiguous_layouts_are_refused_by_name(names, message):
     with pytest.raises(DataError, match=message):
         layout(*names)
 

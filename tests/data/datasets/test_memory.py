@@ -1,4 +1,4 @@
-"""Room for images: taken, or refused in one line."""
+"""Memory for images: allocated, or refused in one line."""
 
 import pytest
 import torch
@@ -7,18 +7,18 @@ from lightning_flows.data.datasets import memory
 from lightning_flows.errors import DataError
 
 
-def test_there_is_room():
+def test_images_are_allocated():
     assert memory.empty_images(2, (3, 4, 5)).shape == (2, 3, 4, 5)
     assert memory.free_memory() > 0
 
 
-def test_more_than_the_memory_is_refused_before_it_is_taken(monkeypatch):
+def test_images_beyond_the_memory_are_refused_before_allocation(monkeypatch):
     monkeypatch.setattr(torch, "empty", lambda *args, **kwargs: pytest.fail("taken"))
     with pytest.raises(DataError, match=r"1000 images of 1000000x1000000 pixels with 3 channels need 2793967\.7 GiB"):
         memory.empty_images(1000, (3, 10**6, 10**6))
 
 
-def test_a_container_counts(monkeypatch, tmp_path):
+def test_the_limit_of_a_container_applies(monkeypatch, tmp_path):
     limit = tmp_path / "memory.max"
     limit.write_text("3000\n")
     monkeypatch.setattr(memory, "_LIMITS", (str(limit), str(tmp_path / "missing")))
@@ -29,7 +29,7 @@ def test_a_container_counts(monkeypatch, tmp_path):
     assert memory.free_memory() > 3000
 
 
-def test_a_limit_of_the_process_is_the_same_error(monkeypatch):
+def test_the_limit_of_the_process_raises_the_same_error(monkeypatch):
     def refuse(*args, **kwargs):
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
 

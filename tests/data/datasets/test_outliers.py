@@ -21,12 +21,12 @@ def test_noise_takes_all_levels_equally_often() -> None:
 
 
 @pytest.mark.parametrize("make", [constant_images, noise_images])
-def test_the_seed_decides(make) -> None:
+def test_images_depend_on_the_seed(make) -> None:
     assert torch.equal(make(3, (1, 4, 4), seed=1), make(3, (1, 4, 4), seed=1))
     assert not torch.equal(make(3, (1, 4, 4), seed=1), make(3, (1, 4, 4), seed=2))
 
 
-def test_images_take_the_shape_of_others() -> None:
+def test_images_are_converted_to_another_shape() -> None:
     gray = torch.arange(64, dtype=torch.uint8).reshape(1, 1, 8, 8)
     color = images_as(gray, (3, 8, 8))
     assert torch.equal(color, gray.expand(1, 3, 8, 8))

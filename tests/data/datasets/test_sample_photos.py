@@ -1,4 +1,4 @@
-"""Crops of the sample photographs: how many, where from, and no pixel in two splits."""
+"""Crops of the sample photographs: number, position, and no pixel in two splits."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ from lightning_flows.errors import UsageError
 
 @pytest.fixture
 def numbered_photos(monkeypatch):
-    """Replace each photograph by an image whose pixels are their own numbers, in base 256."""
+    """Replace each photograph by an image whose pixels encode their own index in base 256."""
 
     def load() -> Bunch:
         numbers = np.arange(2 * 427 * 640).reshape(2, 427, 640)
@@ -23,7 +23,7 @@ def numbered_photos(monkeypatch):
 
 
 def covered_pixels(images: torch.Tensor) -> torch.Tensor:
-    """Say of each pixel of both photographs whether any of the crops shows it."""
+    """Whether any crop shows each pixel of both photographs."""
     covered = torch.zeros(2 * 427 * 640, dtype=torch.bool)
     for chunk in images.split(1000):
         covered[pixel_numbers(chunk).flatten()] = True
@@ -55,7 +55,7 @@ def test_evaluation_crops_do_not_overlap(numbered_photos):
         assert numbers.unique().numel() == numbers.numel() == num * 32 * 32
 
 
-def test_names_and_labels_say_where_a_crop_comes_from(numbered_photos):
+def test_names_and_labels_identify_the_source_of_a_crop(numbered_photos):
     for split in ("train", "val", "test"):
         crops = sample_photo_crops(split, stride=8)
         corners = pixel_numbers(crops.images)[:, 0, 0]

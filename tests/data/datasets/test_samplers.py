@@ -22,7 +22,7 @@ def sampler(epoch: int = 0, **kwargs) -> EpochSampler:
     return found
 
 
-def test_the_transform_depends_on_epoch_and_item_alone() -> None:
+def test_the_transform_depends_only_on_epoch_and_item() -> None:
     data, seen = items(), set()
     for epoch in range(20):
         torch.manual_seed(epoch)
@@ -36,7 +36,7 @@ def test_the_transform_depends_on_epoch_and_item_alone() -> None:
     assert torch.equal(state, torch.Generator().manual_seed(19).get_state())  # the global generator is untouched
 
 
-def test_an_epoch_visits_each_item_once_in_an_order_of_its_own() -> None:
+def test_an_epoch_visits_each_item_once_in_its_own_order() -> None:
     orders = []
     for epoch in range(3):
         numbers = list(sampler(epoch, drop_last=False))
@@ -64,7 +64,7 @@ def test_epoch_and_step_are_read_at_the_first_item() -> None:
 
 
 @pytest.mark.parametrize("num_ranks", [2, 4])
-def test_the_batches_of_all_ranks_together_are_those_of_one(num_ranks: int) -> None:
+def test_the_batches_of_all_ranks_equal_those_of_one_rank(num_ranks: int) -> None:
     alone = torch.tensor(list(sampler(1, batch_size=8)))
     shares = [
         torch.tensor(list(sampler(1, batch_size=8 // num_ranks, num_ranks=num_ranks, rank=rank)))
@@ -75,14 +75,14 @@ def test_the_batches_of_all_ranks_together_are_those_of_one(num_ranks: int) -> N
 
 
 @pytest.mark.parametrize("num_ranks", [1, 2, 3, 50])
-def test_without_dropping_all_ranks_have_as_many_and_all_items_are_visited(num_ranks: int) -> None:
+def test_without_dropping_ranks_have_equally_many_items_and_all_are_visited(num_ranks: int) -> None:
     shares = [list(sampler(batch_size=2, drop_last=False, num_ranks=num_ranks, rank=r)) for r in range(num_ranks)]
     assert {len(share) for share in shares} == {-(-NUM // num_ranks)}
     assert {k for share in shares for k in share} == set(range(NUM))
 
 
 @pytest.mark.parametrize("num_ranks", [1, 2])
-def test_without_shuffling_numbers_count_on_over_steps_ranks_and_epochs(num_ranks: int) -> None:
+def test_without_shuffling_indices_increase_over_steps_ranks_and_epochs(num_ranks: int) -> None:
     seen = []
     for epoch in range(3):
         samplers = [sampler(epoch, batch_size=1, shuffle=False, num_ranks=num_ranks, rank=r) for r in range(num_ranks)]

@@ -1,4 +1,4 @@
-"""Folders and archives: what is listed, what is left out, what is refused."""
+"""Folders and archives: what is listed, skipped and refused."""
 
 import errno
 import io
@@ -25,7 +25,7 @@ def add(tar: tarfile.TarFile, name: str, content: bytes = b"", **fields) -> None
     tar.addfile(member, io.BytesIO(content))
 
 
-def test_folder_is_sorted_and_leaves_out_what_is_hidden(tmp_path):
+def test_a_folder_is_sorted_and_hidden_files_are_skipped(tmp_path):
     for name in ("b/2.PNG", "b/10.jpg", "a.webp", "notes.txt", ".hidden/1.png", "b/._2.png", "__MACOSX/2.png"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(name)
@@ -74,7 +74,7 @@ def test_tar_is_listed_and_read_without_extraction(tmp_path, monkeypatch, mode):
     assert os.listdir(tmp_path) == ["x.tar"]
 
 
-def test_tar_leaves_out_tricks(tmp_path):
+def test_tar_members_with_unsafe_paths_are_skipped(tmp_path):
     with tarfile.open(tmp_path / "x.tar", "w") as tar:
         add(tar, "good.png", b"good")
         add(tar, "../outside.png", b"bad")
@@ -106,7 +106,7 @@ def test_zip_is_listed_and_read_without_extraction(tmp_path, monkeypatch):
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")
-def test_zip_leaves_out_tricks(tmp_path):
+def test_zip_members_with_unsafe_paths_are_skipped(tmp_path):
     link = zipfile.ZipInfo("link.png")
     link.external_attr = (stat.S_IFLNK | 0o777) << 16
     with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
@@ -127,7 +127,7 @@ def test_a_damaged_or_encrypted_member_of_a_zip_is_named(tmp_path):
         for name in ("1.png", "2.png", "3.png"):
             archive.writestr(name, name.encode() * 10)
     content = bytearray(path.read_bytes().replace(b"2.png2.png", b"2.png2.jpg", 1))
-    content[content.index(b"PK\x01\x02") + 8] |= 1  # the flag of encryption, of the first member
+    content[content.index(b"PK\x01\x02") + 8] |= 1  # the encryption flag of the first member
     path.write_bytes(content)
     broken: dict[str, str] = {}
     source = open_source(path)
@@ -185,7 +185,7 @@ def test_tar_without_images(tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"", b"this is text, not an archive" * 100, b"\x1f\x8b\x08\x00broken gzip"])
-def test_no_tar(tmp_path, content):
+def test_a_file_that_is_not_a_tar(tmp_path, content):
     (tmp_path / "x.tar").write_bytes(content)
     with pytest.raises(
         DataError, match=r"x\.tar cannot be read as a tar archive .*: expected a folder, a \.tar or a \.zip of images"

@@ -16,7 +16,7 @@ def waves(*shape: int) -> torch.Tensor:
 
 @torch.no_grad()
 def small_module() -> ImageFlowModule:
-    """A Sylvester flow in eval mode and float64, with parameters and buffers that are waves."""
+    """A Sylvester flow in eval mode and float64, whose parameters and buffers are waves."""
     module = image_module(SHAPE)
     for i, tensor in enumerate([*module.parameters(), *(b for b in module.buffers() if b.is_floating_point())]):
         wave = torch.sin(torch.arange(tensor.numel(), dtype=torch.float64) * 0.9 + i)

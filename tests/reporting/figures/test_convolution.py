@@ -34,7 +34,7 @@ def test_the_inverse_recovers_the_image_and_maps_add_up() -> None:
     torch.testing.assert_close(data.forward[1], term[0, 0])
 
 
-def test_the_signal_follows_from_the_seed() -> None:
+def test_the_signal_depends_on_the_seed() -> None:
     assert torch.equal(equivalent_matrices(seed=3).signal, equivalent_matrices(seed=3).signal)
     assert not torch.equal(equivalent_matrices(seed=3).signal, equivalent_matrices(seed=4).signal)
     assert equivalent_matrices().signal.abs().max() <= 1
@@ -49,7 +49,7 @@ def test_figure_1_shows_both_matrices_each_on_its_own_scale() -> None:
 
 
 def test_figure_2_is_one_equation() -> None:
-    """Names lie at one height, and maps from left to right without overlap."""
+    """Names are at one height, and maps do not overlap."""
     data = equivalent_matrices()
     axes, _ = convolution_matrix_figure(data).axes
     shown = [image.get_array().shape for image in axes.images]

@@ -4,7 +4,7 @@ from lightning_flows.distributions.graph_mixture import graph_mixture
 from lightning_flows.reporting.figures.graphs import GRID, graph_figure, node_density
 
 
-def test_density_of_a_node_peaks_at_the_mean_that_is_left():
+def test_the_density_of_a_node_peaks_at_the_remaining_mean():
     mixture = graph_mixture("mog4")
     graph = torch.tensor([[0.0, 0.0], [-5.0, 5.0], [5.0, -5.0], [5.0, 5.0]])
     x, y, values = node_density(graph, mixture.log_prob, (-8.0, 8.0), (-8.0, 8.0))
@@ -18,7 +18,7 @@ def test_figures_show_all_nodes(tmp_path):
     mixture = graph_mixture("mog9")
     data = mixture.sample(20, generator=torch.Generator().manual_seed(0))
     samples = data.clone()
-    samples[0, 0] = torch.nan  # a broken sample is no reason to have no image
+    samples[0, 0] = torch.nan  # a broken sample does not prevent an image
     figure = graph_figure(data, samples, mixture.log_prob)
     left, middle, right = figure.axes
     assert len(left.collections[0].get_offsets()) == len(middle.collections[0].get_offsets()) == 180

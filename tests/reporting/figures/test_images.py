@@ -31,8 +31,8 @@ def test_the_ends_of_an_interpolation_are_the_images() -> None:
         interpolate(small_module(), first, batches(1)[1])
 
 
-def test_the_middle_is_half_way_on_a_circle() -> None:
-    """In the noise of the prior, whose mean and scale are learned."""
+def test_the_midpoint_is_halfway_on_a_circle() -> None:
+    """Latents are standardized by the prior, whose mean and scale are learned."""
     module, (first, second) = small_module(), batches(1)
     base = module.model.flow.base
     assert base.mean.abs().max() > 0.01
@@ -60,7 +60,7 @@ def test_images_keep_their_colors_in_thin_frames() -> None:
     assert grid.shape == (2 * size, 3 * size, 3)
     assert torch.equal(grid[size + 1 : size + 9, 1:9].permute(2, 0, 1), images[3])
     assert (grid[size, :10] == FRAME).all()
-    assert (grid[size:, 2 * size :] == 255).all()  # no frame where there is no image
+    assert (grid[size:, 2 * size :] == 255).all()  # no frame without an image
 
 
 def test_interpolations_have_headings_in_the_middle_of_their_images() -> None:

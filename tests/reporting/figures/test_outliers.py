@@ -24,7 +24,7 @@ def bits(*flow: float) -> ImageBits:
 DATA = Outliers(bits(4.0, 4.5, 5.0, 5.5), {"dull": bits(1.0, 2.0, 4.7), "noise": bits(40.0, 50.0)}, typical=4.75)
 
 
-def test_bits_are_those_of_the_flow_whatever_the_batches() -> None:
+def test_bits_match_the_flow_for_any_batch_size() -> None:
     model, images = small_module().float().model, waves(5, *SHAPE)
     scores = image_bits(model, images, num_draws=2, batch_size=2, seed=3)
     estimate = model.importance_sample(images, 2, seeds=[stream_seed(3, "evaluation noise", i) for i in range(5)])
@@ -43,17 +43,17 @@ def test_auroc_is_the_share_of_pairs_in_the_right_order() -> None:
     assert torch.trapezoid(true, false).item() == pytest.approx(expected, abs=1e-6)
 
 
-def test_typicality_finds_what_is_too_likely() -> None:
+def test_typicality_detects_images_that_are_too_likely() -> None:
     by_bpd, by_typicality, by_complexity = (
         auroc(*(score(scores, DATA.typical) for scores in (DATA.inliers, DATA.outliers["dull"])))
         for score in SCORES.values()
     )
     assert by_bpd == pytest.approx(2 / 12)
     assert by_typicality == pytest.approx(8 / 12)
-    assert by_complexity == by_bpd  # all files are equally large
+    assert by_complexity == by_bpd  # all files have the same size
 
 
-def test_what_a_file_of_the_image_explains_is_taken_off() -> None:
+def test_the_size_of_the_png_is_subtracted() -> None:
     scored = ImageBits(torch.tensor([3.0, 5.0, 6.0]).double(), torch.tensor([1.0, 4.0, 9.0]).double())
     assert SCORES["bpd"](scored, 4.5).tolist() == [3, 5, 6]
     assert SCORES["typicality"](scored, 4.5).tolist() == [1.5, 0.5, 1.5]

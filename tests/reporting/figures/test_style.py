@@ -19,7 +19,7 @@ def shown(values: torch.Tensor, limit: float, **options: str) -> torch.Tensor:
     return torch.from_numpy(image.to_rgba(image.get_array())[..., :3])
 
 
-def test_zero_is_white_and_signs_have_colors_of_their_own():
+def test_zero_is_white_and_signs_differ_in_color():
     ((low, zero, high, beyond),) = shown(torch.tensor([[-2.0, 0.0, 2.0, 7.0]]), 2.0)
     assert zero.min() > 0.95
     assert low.argmax() == 2  # blue
@@ -28,7 +28,7 @@ def test_zero_is_white_and_signs_have_colors_of_their_own():
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_the_scale_is_that_of_the_limit_and_values_stay_where_they_are(dtype):
+def test_the_limit_sets_the_scale_and_values_keep_their_position(dtype):
     values = torch.arange(6, dtype=dtype).reshape(2, 3)
     figure = Figure()
     image = draw_map(figure.subplots(), values, 10.0, title="a map", cmap="gray")
@@ -41,6 +41,6 @@ def test_the_scale_is_that_of_the_limit_and_values_stay_where_they_are(dtype):
     torch.testing.assert_close(row, (values[0].double() + 10) / 20, rtol=0, atol=1 / 128)
 
 
-def test_the_default_scale_is_that_of_the_values():
+def test_the_values_set_the_default_scale():
     assert draw_map(Figure().subplots(), torch.tensor([[-3.0, 1.0]])).get_clim() == (-3, 3)
     assert draw_map(Figure().subplots(), torch.zeros(1, 1)).get_clim() == (-1, 1)

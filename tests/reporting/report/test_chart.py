@@ -24,18 +24,18 @@ def chart(*curves: Curve):
 
 
 def coordinates(points) -> list[tuple[float, float]]:
-    """Where a curve of these points is drawn."""
+    """Coordinates at which a curve of these points is drawn."""
     (line,) = chart(Curve("a", points)).lines
     return [tuple(map(float, pair.split())) for pair in line.path.removeprefix("M").split("L")]
 
 
-def test_lower_values_lie_lower_and_later_ones_to_the_right() -> None:
+def test_values_increase_upward_and_steps_to_the_right() -> None:
     (x0, y0), (x1, y1) = coordinates([(0, 5.0), (10, 3.0)])
     assert LEFT < x0 < x1 < WIDTH - RIGHT
     assert TOP < y0 < y1 < HEIGHT
 
 
-def test_marks_lie_on_the_curve_and_show_step_and_value() -> None:
+def test_marks_are_on_the_curve_and_show_step_and_value() -> None:
     points = [(0, 5.0), (10, 3.25)]
     (line,) = chart(Curve("a", points)).lines
     assert [(x, y) for x, y, _ in line.marks] == coordinates(points)
@@ -56,7 +56,7 @@ def test_colors_repeat_dashed() -> None:
     assert classes[NUM_COLORS] == "c0 dashed"
 
 
-def test_values_that_are_not_finite_are_left_out() -> None:
+def test_non_finite_values_are_omitted() -> None:
     assert len(coordinates([(0, 1.0), (1, NAN), (2, float("inf")), (3, 2.0)])) == 2
     assert chart(Curve("a", [(0, NAN)]), Curve("b", [])) is None
 
@@ -81,7 +81,7 @@ def test_many_points_are_averaged() -> None:
 
 
 @pytest.mark.parametrize(("low", "high"), [(0, 1), (-3, 4e9), (1e-12, 2e-12), (2.9, 3.1)])
-def test_ticks_are_a_few_numbers_within(low: float, high: float) -> None:
+def test_ticks_are_a_few_numbers_in_the_interval(low: float, high: float) -> None:
     found = ticks(low, high)
     assert 2 <= len(found) <= 6
     assert all(low <= tick <= high * (1 + 1e-9) for tick in found)

@@ -14,14 +14,14 @@ from tests.reporting.runs import RUNTIME, graph_model, image_model, write_curve
 CSF = image_model("ConvSylvesterFlow", ablation="none")
 
 
-def test_the_table_is_that_of_the_command(write_run, tmp_path) -> None:
+def test_the_table_equals_the_command_s(write_run, tmp_path) -> None:
     for kind in ("conv1x1", "emerging"):
         write_run(kind, mixing=kind)
     runs = read_runs(tmp_path)
     assert tables(runs) == {1: table1(runs)}
 
 
-def test_models_that_cannot_be_compared_say_why(write_run, tmp_path) -> None:
+def test_incomparable_models_state_the_reason(write_run, tmp_path) -> None:
     write_run("a", model=CSF)
     write_run("b", model=image_model("CouplingFlow"), trainer={"max_epochs": 5})
     (table,) = tables(read_runs(tmp_path)).values()
@@ -29,7 +29,7 @@ def test_models_that_cannot_be_compared_say_why(write_run, tmp_path) -> None:
     assert "runs of a table may only differ in ablation, dequantization" in table.note
 
 
-def test_one_model_with_different_settings_is_no_experiment_of_the_paper(write_run, tmp_path) -> None:
+def test_one_model_with_different_settings_is_not_an_experiment_of_the_paper(write_run, tmp_path) -> None:
     write_run("demo", model=CSF)
     assert list(tables(read_runs(tmp_path))) == [2]
     write_run("csf_small", model=CSF, trainer={"max_epochs": 10})
@@ -45,7 +45,7 @@ def test_sylvester_flows_belong_to_table_3_next_to_an_ablation(write_run, tmp_pa
     assert [row[0] for row in tables(three)[3].rows] == ["Convolutional Sylvester", "without f_AR"]
 
 
-def test_results_put_the_best_first_and_say_what_was_tested(write_run, tmp_path) -> None:
+def test_results_list_the_best_first_and_what_was_tested(write_run, tmp_path) -> None:
     write_run("a", bpd=3.5, time=86400.0)
     write_run("b", bpd=3.25, model=CSF)
     write_run("c", model=graph_model("GraphCouplingFlow"), metrics={"test/nll": 4.0})
@@ -76,7 +76,7 @@ def test_curves_of_graphs_are_in_nats(write_run, tmp_path) -> None:
     assert validation_charts([run]) == []
 
 
-def test_runtimes_and_what_is_not_known(write_run, tmp_path) -> None:
+def test_runtimes_and_missing_values(write_run, tmp_path) -> None:
     write_run("a", runtime=RUNTIME | {"torch": "2.1"})
     write_run("b")
     header, rows, _ = runtimes(read_runs(tmp_path))
@@ -86,7 +86,7 @@ def test_runtimes_and_what_is_not_known(write_run, tmp_path) -> None:
     assert (other["training step (s)"], other["torch"], other["device"]) == ("–", "2.0", "–")
 
 
-def test_a_result_that_is_not_a_number_is_left_out(write_run, tmp_path) -> None:
+def test_a_non_numeric_result_is_omitted(write_run, tmp_path) -> None:
     write_run("a", metrics={"test/bpd": "none"})
     (run,) = read_runs(tmp_path)
     assert headline(run) == ""
@@ -94,7 +94,7 @@ def test_a_result_that_is_not_a_number_is_left_out(write_run, tmp_path) -> None:
     assert tables([run]) == {}
 
 
-def test_a_run_without_the_metric_of_a_table_is_left_out(write_run, tmp_path) -> None:
+def test_a_run_without_the_metric_of_a_table_is_omitted(write_run, tmp_path) -> None:
     write_run("a", metrics={"test/nll_bpd": 3.0})
     write_run("b", mixing="emerging")
     assert [row[0] for row in tables(read_runs(tmp_path))[1].rows] == ["emerging"]

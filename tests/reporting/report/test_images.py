@@ -12,7 +12,7 @@ from lightning_flows.errors import DataError
 from lightning_flows.reporting.report.page import inline
 
 
-def test_an_image_becomes_small_and_stays_whole(tmp_path) -> None:
+def test_an_image_is_reduced_but_complete(tmp_path) -> None:
     path = tmp_path / "a.png"
     Image.effect_noise((1280, 320), 80).save(path)
     image = inline(path, tmp_path)
@@ -53,7 +53,7 @@ BOMB = zlib.compress(bytes(100_000_000))
         b"\x89PNG\r\n\x1a\n", b"",
     ],
 )  # fmt: skip
-def test_crafted_images_neither_confuse_nor_exhaust_the_decoder(content: bytes, tmp_path: Path) -> None:
+def test_crafted_images_do_not_exhaust_the_decoder(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     path.write_bytes(content)
     with suppress(DataError):
@@ -62,7 +62,7 @@ def test_crafted_images_neither_confuse_nor_exhaust_the_decoder(content: bytes, 
 
 
 def test_other_formats_are_not_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """PostScript would be handed to Ghostscript."""
+    """PostScript would be passed to Ghostscript."""
     (tmp_path / "gs").write_text(f"#!/bin/sh\ntouch {tmp_path}/called\n")
     (tmp_path / "gs").chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")

@@ -1,4 +1,4 @@
-"""The page of a few runs; what the command writes, with broken and hostile runs, is in test_report.py."""
+"""The page for a few runs; test_report.py tests the command with broken and hostile runs."""
 
 import re
 from pathlib import Path
@@ -20,7 +20,7 @@ def page(folder: Path, title: str = "Runs of today") -> str:
     return report(folder, title).html
 
 
-def test_a_whole_run_lacks_nothing(write_run, tmp_path) -> None:
+def test_a_complete_run_has_no_problems(write_run, tmp_path) -> None:
     folder = write_run("a", runtime={"train_step_seconds": 0.25})
     write_curve(folder, {1: 4.0, 2: 3.0})
     (folder / "samples").mkdir()
@@ -40,7 +40,7 @@ def test_a_whole_run_lacks_nothing(write_run, tmp_path) -> None:
     assert report(tmp_path).num_incomplete == 0
 
 
-def test_each_thing_that_a_run_lacks_is_a_sentence(write_run, tmp_path) -> None:
+def test_each_missing_item_of_a_run_is_reported(write_run, tmp_path) -> None:
     (write_run("bare") / "tests.jsonl").unlink()
     html = page(tmp_path)
     missing = html.partition("Missing or broken")[2].partition("</section>")[0]
@@ -54,7 +54,7 @@ def test_each_thing_that_a_run_lacks_is_a_sentence(write_run, tmp_path) -> None:
         assert absent not in html
 
 
-def test_a_table_that_cannot_be_made_says_why_without_alarm(write_run, tmp_path) -> None:
+def test_a_table_that_cannot_be_built_states_the_reason(write_run, tmp_path) -> None:
     write_run("a", model=image_model("CouplingFlow"))
     write_run("b", model=image_model("ResidualFlow"), trainer={"max_epochs": 5})
     assert re.search(
@@ -149,7 +149,7 @@ def test_one_experiment_needs_neither_links_nor_a_heading(write_run, tmp_path) -
     assert re.findall("<h2>(.*?)</h2>", html) == ["Missing or broken"]
 
 
-def test_metrics_are_sorted_with_six_digits_and_what_is_no_number_as_it_is(write_run, tmp_path) -> None:
+def test_metrics_are_sorted_with_six_digits_and_other_values_unchanged(write_run, tmp_path) -> None:
     write_run("a", metrics={"test/bpd": 3.14159265, "b": None, "a": "one < two", "c": 12345678.0})
     cells = re.findall(r'<tr><th scope="row">([^<]*)</th><td>([^<]*)</td></tr>', page(tmp_path))
     assert cells == [("a", "one &lt; two"), ("b", "None"), ("c", "1.23457e+07"), ("test/bpd", "3.14159")]

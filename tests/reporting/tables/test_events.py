@@ -16,7 +16,7 @@ def test_curves_are_in_the_order_of_steps(tmp_path: Path) -> None:
     assert scalars.problems == []
 
 
-def test_what_a_resumed_run_logged_again_counts_once(tmp_path: Path) -> None:
+def test_steps_logged_again_after_resuming_count_once(tmp_path: Path) -> None:
     first = write_curve(tmp_path, {1: 4.0, 2: 9.0}, suffix=".a")
     first.rename(tmp_path / "events.out.tfevents.1")
     write_curve(tmp_path, {2: 3.0, 3: 2.0}, suffix=".b").rename(tmp_path / "events.out.tfevents.2")
@@ -24,7 +24,7 @@ def test_what_a_resumed_run_logged_again_counts_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", ["truncated", "flipped", "zeros"])
-def test_what_precedes_damage_is_kept_and_the_file_is_named(tmp_path: Path, damage: str) -> None:
+def test_values_before_the_damage_are_kept_and_the_file_is_named(tmp_path: Path, damage: str) -> None:
     path = write_curve(tmp_path, dict.fromkeys(range(100), 1.0))
     data = bytearray(path.read_bytes())
     if damage == "flipped":
@@ -39,7 +39,7 @@ def test_what_precedes_damage_is_kept_and_the_file_is_named(tmp_path: Path, dama
     assert "damaged after" in problem
 
 
-def test_a_changed_value_is_not_taken(tmp_path: Path) -> None:
+def test_a_corrupted_value_is_not_used(tmp_path: Path) -> None:
     path = write_curve(tmp_path, {1: 1.0, 2: 2.0})
     data = bytearray(path.read_bytes())
     data[-5] ^= 1  # the last byte before the checksum
@@ -89,6 +89,6 @@ def test_larger_files_are_cut_off(tmp_path: Path, limit: str, monkeypatch: pytes
     path = write_curve(tmp_path, dict.fromkeys(range(9), 1.0))
     scalars = read_scalars(tmp_path)
     steps = [step for step, _ in scalars.curves.get("val/bpd", [])]
-    assert steps == ([0, 1, 2] if limit == "MAX_EVENTS" else [])  # a file begins with an event of its own
+    assert steps == ([0, 1, 2] if limit == "MAX_EVENTS" else [])  # a file begins with a header event
     assert path.name in scalars.problems[0]
     assert "or larger than" in scalars.problems[0]

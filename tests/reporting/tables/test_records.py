@@ -1,4 +1,4 @@
-"""Whatever a config or record holds: it is taken, or is one sentence."""
+"""Any content of a config or record is accepted or reported in one sentence."""
 
 import copy
 import json
@@ -33,7 +33,7 @@ def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 
 
 def changed(value: Any, chance: random.Random) -> Any:
-    """A record with one value that is replaced, or gone."""
+    """A record with one value replaced or removed."""
     whole = copy.deepcopy({"": value})
     *above, last = ("", *chance.choice(places(value)))
     holder = whole
@@ -47,7 +47,7 @@ def changed(value: Any, chance: random.Random) -> Any:
 
 
 def damaged(data: bytes, chance: random.Random) -> bytes:
-    """A file with some bytes that are replaced, put in or gone."""
+    """A file with some bytes replaced, inserted or removed."""
     for _ in range(chance.randint(1, 3)):
         i, length = chance.randrange(len(data) + 1), chance.choice([0, 1, 1, 9])
         data = data[:i] + chance.randbytes(chance.choice([0, 1, 1, 5])) + data[i + length :]
@@ -55,7 +55,7 @@ def damaged(data: bytes, chance: random.Random) -> bytes:
 
 
 def use(folder: Path) -> None:
-    """All that is done with runs; nothing but a DataError leaves it."""
+    """Everything that is done with runs; raises only DataError."""
     report_page(read_runs(folder), "Runs")
     try:
         runs = find_runs(folder, report=lambda text: None)
@@ -77,7 +77,7 @@ def records(kind: str, write_run) -> list[Path]:
 
 
 @pytest.mark.parametrize("kind", ["images", "csf", "graphs"])
-def test_no_change_of_a_value_is_more_than_one_sentence(kind: str, write_run, tmp_path: Path) -> None:
+def test_any_changed_value_is_accepted_or_reported_in_one_sentence(kind: str, write_run, tmp_path: Path) -> None:
     chance = random.Random(kind)
     paths = records(kind, write_run)[:3]
     use(tmp_path)
@@ -91,7 +91,7 @@ def test_no_change_of_a_value_is_more_than_one_sentence(kind: str, write_run, tm
         path.write_text(whole)
 
 
-def test_no_change_of_bytes_is_more_than_one_sentence(write_run, tmp_path: Path) -> None:
+def test_any_changed_bytes_are_accepted_or_reported_in_one_sentence(write_run, tmp_path: Path) -> None:
     chance = random.Random(0)
     for path in records("images", write_run):
         whole = path.read_bytes()
@@ -103,7 +103,7 @@ def test_no_change_of_bytes_is_more_than_one_sentence(write_run, tmp_path: Path)
 
 @pytest.mark.parametrize("name", ["config.yaml", "tests.jsonl", "runtime.json", "events"])
 @pytest.mark.parametrize("kind", ["pipe", "zero", "secret", "huge", "folder"])
-def test_a_bad_file_is_one_sentence_and_stops_no_other_run(kind: str, name: str, write_run, tmp_path: Path) -> None:
+def test_a_bad_file_is_reported_in_one_sentence_and_skipped(kind: str, name: str, write_run, tmp_path: Path) -> None:
     runs, secret = tmp_path, tmp_path.parent / f"{tmp_path.name}_secret"
     secret.write_text("secret: 1\n")
     path = next(each for each in records("images", write_run) if each.name.startswith(name))
@@ -142,7 +142,7 @@ def test_a_bad_file_is_one_sentence_and_stops_no_other_run(kind: str, name: str,
         ({"model": image_model("GlowFlow") | {"init_args": {"flow": 3}}}, "model.init_args.flow is 3, not names"),
     ],
 )
-def test_what_is_wrong_with_a_record_is_said(change: dict[str, Any], message: str, write_run, tmp_path: Path) -> None:
+def test_errors_in_a_record_are_named(change: dict[str, Any], message: str, write_run, tmp_path: Path) -> None:
     write_run("a", **change)
     with pytest.raises(DataError, match=message):
         find_runs(tmp_path)

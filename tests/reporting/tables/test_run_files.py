@@ -1,4 +1,4 @@
-"""Files that anybody may have put into a run's folder: one sentence each, at once, and nothing from outside."""
+"""Hostile files in a run's folder: each gives one sentence immediately, and nothing outside is read."""
 
 import os
 import socket
@@ -15,7 +15,7 @@ LAUGHS = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
 )
 
 
-def test_a_plain_file_and_a_link_inside_of_the_folder(tmp_path: Path) -> None:
+def test_regular_files_and_links_within_the_folder_are_read(tmp_path: Path) -> None:
     (tmp_path / "a").write_text("é")
     (tmp_path / "b").symlink_to("a")
     for name in ("a", "b"):
@@ -28,7 +28,7 @@ def test_a_plain_file_and_a_link_inside_of_the_folder(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["pipe", "socket", "device", "folder", "nothing", "loop", "nul", "secret", "text"])
-def test_what_is_no_plain_file_of_the_run(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_files_are_refused(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = tmp_path / "run"
     run.mkdir()
     path = run / "config.yaml"
@@ -36,7 +36,7 @@ def test_what_is_no_plain_file_of_the_run(kind: str, tmp_path: Path, monkeypatch
     if kind == "pipe":
         os.mkfifo(path)
     elif kind == "socket":
-        monkeypatch.chdir(run)  # addresses are short
+        monkeypatch.chdir(run)  # socket paths must be short
         socket.socket(socket.AF_UNIX).bind("config.yaml")
     elif kind == "folder":
         path.mkdir()
@@ -61,7 +61,7 @@ def test_what_is_no_plain_file_of_the_run(kind: str, tmp_path: Path, monkeypatch
     ],
     ids=lambda text: text[:20],
 )  # fmt: skip
-def test_yaml_that_is_no_config(text: str) -> None:
+def test_yaml_that_is_not_a_config(text: str) -> None:
     with pytest.raises(DataError, match=r"config\.yaml") as error:
         parse_yaml(text, "config.yaml")
     assert "\n" not in str(error.value)
@@ -80,6 +80,6 @@ def test_yaml_with_references(monkeypatch: pytest.MonkeyPatch) -> None:
     "text",
     ["[" * 100_000, '{"a": ' * 70 + "1" + "}" * 70, "{", "", "1" * 400, "9" * 5000, "[1e5, -9223372036854775809]"],
 )
-def test_json_that_is_no_record(text: str) -> None:
+def test_json_that_is_not_a_record(text: str) -> None:
     with pytest.raises(DataError, match=r"line 3 of tests\.jsonl"):
         parse_json(text, "line 3 of tests.jsonl")

@@ -1,4 +1,4 @@
-"""All runs below a folder, whole or not."""
+"""All runs below a folder, complete or not."""
 
 import pytest
 
@@ -27,7 +27,7 @@ def test_runs_are_found_with_and_without_tests(write_run, tmp_path) -> None:
         ("runtime.json", "[]"),
     ],
 )  # fmt: skip
-def test_a_broken_file_is_named_and_stops_nothing(write_run, tmp_path, file, content) -> None:
+def test_a_broken_file_is_named_and_skipped(write_run, tmp_path, file, content) -> None:
     folder = write_run("a", runtime={})
     (folder / file).write_bytes(content if isinstance(content, bytes) else content.encode())
     write_curve(folder, {1: 4.0})

@@ -35,7 +35,7 @@ def test_table_2(write_run, tmp_path):
     assert "The validation bpd to reach is 4.000 (uniform)" in note
 
 
-def test_residual_flows_alone_have_equal_memory_at_the_papers_number_of_steps(write_run, tmp_path):
+def test_residual_flows_only_have_equal_memory_at_the_papers_number_of_steps(write_run, tmp_path):
     write_run("a", model=model("ResidualFlow", steps=8))
     assert table2(find_runs(tmp_path)).rows[0][0] == "residual, equal memory"
     write_run("b", model=model("CouplingFlow", steps=8))

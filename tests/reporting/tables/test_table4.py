@@ -41,7 +41,7 @@ def test_rows(tmp_path):
     assert "at most 0.0002. Measured here: 8192 test graphs of GraphMoGDataModule" in note
 
 
-def test_longer_trainings_have_a_row_of_their_own(tmp_path):
+def test_longer_runs_have_a_separate_row(tmp_path):
     write(tmp_path / "a", "gnf", gap=0.2, steps=100)
     write(tmp_path / "b", "gnf", gap=0.1, steps=115)
     shorter, longer, _ = table4(find_runs(tmp_path)).rows
@@ -67,7 +67,7 @@ def test_runs_of_one_row_must_agree(tmp_path):
 
 
 @pytest.mark.parametrize("options", [{"means": [[0.0, 0.0]]}, {"sizes": [2, 3]}, {"adjacency": [[0]]}])
-def test_runs_on_other_graphs_are_left_out(tmp_path, options):
+def test_runs_on_other_graphs_are_skipped(tmp_path, options):
     write(tmp_path, "gnf", **options)
     with pytest.raises(DataError, match="none has a graph flow"):
         table4(find_runs(tmp_path))

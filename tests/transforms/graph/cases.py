@@ -86,13 +86,13 @@ GRAPHS: dict[str, Graph | None] = {
 
 
 def build(case: GraphCase, *, seed: int = 2, dtype: torch.dtype = torch.float64) -> Transform:
-    """The case in eval mode, with parameters away from their start."""
+    """Build the case in eval mode with perturbed parameters."""
     torch.manual_seed(seed)
     transform = case.build().to(dtype)
-    transform.train()(draw(case, seed=seed, dtype=dtype))  # data-dependent starts
+    transform.train()(draw(case, seed=seed, dtype=dtype))  # data-dependent initialization
     with torch.no_grad():
         for parameter in transform.parameters():
-            parameter.add_(0.1 * torch.randn_like(parameter))  # more would leave gaps between components
+            parameter.add_(0.1 * torch.randn_like(parameter))  # larger noise would leave gaps between components
     return transform.eval()
 
 

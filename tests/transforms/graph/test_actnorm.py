@@ -1,4 +1,4 @@
-"""The start of GraphActNorm; what every transform of nodes promises is in test_contract.py."""
+"""The initialization of GraphActNorm; test_contract.py tests the contract of node transforms."""
 
 import copy
 
@@ -70,8 +70,8 @@ def test_a_feature_that_does_not_vary_stays_finite(constant):
 
 
 @torch.no_grad()
-def test_moments_are_those_of_all_ranks(monkeypatch):
-    """Two ranks that happen to have the same batch."""
+def test_moments_are_computed_over_all_ranks(monkeypatch):
+    """Two ranks that have the same batch."""
     monkeypatch.setattr(actnorm, "sum_over_ranks", lambda value: 2 * value)
     layer = initialized(batch())
     monkeypatch.undo()

@@ -1,4 +1,4 @@
-"""What every transform of node features promises, in float64 with parameters away from their start."""
+"""The contract of transforms of node features, in float64 with perturbed parameters."""
 
 import copy
 from functools import partial
@@ -34,14 +34,14 @@ def test_round_trip(case, graph):
 
 @TABLE
 @ON_GRAPHS
-def test_log_det_is_that_of_the_jacobian(case, graph):
+def test_log_det_matches_the_jacobian(case, graph):
     transform, x = build(case), draw(case)
     expected = slogdets(lambda value: transform(value, graph)[0], x)
     torch.testing.assert_close(transform(x, graph)[1].detach(), expected, rtol=0, atol=1e-10)
 
 
 @TABLE
-def test_inverse_log_det_is_that_of_the_inverse_jacobian(case):
+def test_inverse_log_det_matches_the_inverse_jacobian(case):
     transform, z = build(case), draw(case)
     expected = slogdets(lambda value: transform.inverse(value)[0], z)
     torch.testing.assert_close(transform.inverse(z)[1].detach(), expected, rtol=0, atol=1e-8)
@@ -63,7 +63,7 @@ def test_equivariance(case, graph):
 
 @TABLE
 @pytest.mark.parametrize("direction", ["forward", "inverse"])
-def test_padding_changes_nothing(case, direction):
+def test_padding_has_no_effect(case, direction):
     transform, x = build(case), draw(case)
     function = getattr(transform, direction)
     z, log_det = function(x, Graph(None, MASK))
@@ -113,7 +113,7 @@ def test_eval_mode_is_pure_and_state_dicts_load(case):
     assert all(torch.equal(after[name], before[name]) for name in before)
     fresh = case.build().double()
     fresh.load_state_dict(before)
-    fresh.train()(draw(case, seed=9))  # a loaded one is not set again
+    fresh.train()(draw(case, seed=9))  # a loaded one is not initialized again
     assert all(map(torch.equal, fresh.eval()(x), first))
 
 
@@ -174,7 +174,7 @@ def test_each_node_of_a_set_depends_only_on_those_before_it():
 
 
 def test_float32_round_trip():
-    """At least 99.9 % of the samples come back within 1e-4."""
+    """At least 99.9 % of the samples are recovered within 1e-4."""
     torch.manual_seed(0)
     layer = build(CASES["compose"], dtype=torch.float32)
     x = torch.randn(2000, NODES, 2)

@@ -1,4 +1,4 @@
-"""The maps of single values, and what a coupling gives to its net; the rest is in test_graph_contract.py."""
+"""The maps of single values, and the inputs of a coupling's net; test_contract.py tests the rest."""
 
 import math
 
@@ -27,7 +27,7 @@ def draw(kind: str, num: int = 40) -> tuple[Tensor, Tensor]:
 
 
 @KINDS
-def test_each_map_undoes_the_other(kind):
+def test_the_maps_are_inverses(kind):
     y, values = draw(kind)
     z, log_derivative = apply_map(kind, y, values)
     back, inverse_log_derivative = invert_map(kind, z, values)
@@ -54,7 +54,7 @@ def test_the_affine_map_s_scale_is_bounded():
 
 
 class Recorder(nn.Module):
-    """A net that gives zeros, and remembers what it was given."""
+    """A net that returns zeros and records its inputs."""
 
     def forward(self, x: Tensor, graph: Graph) -> Tensor:
         self.given = x, graph
@@ -63,7 +63,7 @@ class Recorder(nn.Module):
 
 @pytest.mark.parametrize("moved", [0, 1, 2])
 @pytest.mark.parametrize("direction", ["forward", "inverse"])
-def test_the_net_sees_the_other_features_and_the_graph(moved, direction):
+def test_the_net_receives_the_other_features_and_the_graph(moved, direction):
     net, x, graph = Recorder(), torch.randn(2, 4, 3, dtype=torch.float64), Graph(torch.zeros(4, 4))
     function = getattr(GraphCoupling(3, moved, net).double(), direction)
     for given, expected in ((graph, graph), (None, COMPLETE)):
@@ -80,11 +80,11 @@ def test_an_affine_coupling_starts_as_the_identity_and_a_mixture_near_a_normal()
     points = torch.linspace(-1.5, 1.5, 7, dtype=torch.float64)
     z, _ = apply_map("mixture", points, initial_params("mixture", 8).double())
     assert (z - points).abs().max() < 0.25
-    torch.testing.assert_close(z.flip(0), -z, rtol=0, atol=1e-6)  # the start is in float32
+    torch.testing.assert_close(z.flip(0), -z, rtol=0, atol=1e-6)  # the initialization is in float32
 
 
 @torch.no_grad()
-def test_it_moves_one_feature_of_nodes_that_exist_each_node_by_itself():
+def test_it_transforms_one_feature_of_each_existing_node_separately():
     class Shift(nn.Module):
         def forward(self, x: Tensor, graph: Graph) -> Tensor:
             return torch.stack([x[..., 0], x[..., 1]], dim=-1)

@@ -20,7 +20,7 @@ EDGES |= {
 
 
 def make(*, closed_form: bool = True, scale: float = 1.0) -> GraphExponential:
-    """A layer of two features for at most four neighbors; scaled up, its matrices are at their bounds."""
+    """A layer with two features and at most four neighbors; scaled up, its matrices reach their bounds."""
     layer = GraphExponential(2, max_neighbors=4, closed_form=closed_form).double()
     with torch.no_grad():
         layer.weight.normal_().mul_(scale)
@@ -70,7 +70,7 @@ def test_closed_form_is_the_series_and_that_of_the_dense_matrix(num_nodes):
 
 @torch.no_grad()
 def test_degrees_count_neighbors_that_exist():
-    """Edges to padding are of no account, whether or not they are in the adjacency."""
+    """Edges to padding are ignored, whether or not they are in the adjacency."""
     layer, x = make(), torch.randn(1, 5, 2, dtype=torch.float64)
     there = torch.tensor([True, True, False, True, True])
     matrix = whole_matrix(layer, PATH[there][:, there])
@@ -85,7 +85,7 @@ def test_a_node_without_neighbors_is_multiplied_by_exp_theta0():
     torch.testing.assert_close(layer(x, Graph(STAR))[0][:, 4], expected, rtol=0, atol=1e-13)
 
 
-def test_it_holds_its_norms():
+def test_norms_stay_within_their_bounds():
     layer = GraphExponential(3, max_neighbors=4).double()
     with torch.no_grad():
         layer.weight.mul_(1000)

@@ -9,7 +9,7 @@ from tests.transforms.graph.test_exponential import PATH, apply, whole_matrix
 
 
 def test_it_is_a_composition():
-    """What is evaluated in one batch is what the layers are one by one, on any graph."""
+    """Evaluating all layers in one batch equals evaluating them one by one, on any graph."""
     whole, x = build(CASES["interleaved"]), draw(CASES["interleaved"])
     pairs = zip(whole.exponentials, whole.transforms, strict=True)
     parts = Compose([layer for pair in pairs for layer in pair]).eval()
@@ -34,13 +34,13 @@ def test_between_identities_it_is_the_product_of_the_dense_exponentials_the_firs
 
 
 def test_a_training_forward_initializes_layers_from_their_own_inputs():
-    """The second layer is started on nodes that have passed the first one and both exponentials."""
+    """The second layer is initialized on nodes that have passed the first one and both exponentials."""
     layer = InterleavedExponentials(2, [GraphActNorm(2), GraphActNorm(2)], max_neighbors=2).double()
     z, _ = layer(7 + 3 * torch.randn(4, 5, 2, dtype=torch.float64))
     torch.testing.assert_close(z.mean((0, 1)), torch.zeros(2, dtype=torch.float64), rtol=0, atol=1e-12)
     torch.testing.assert_close(z.flatten(0, 1).std(0), torch.ones(2, dtype=torch.float64), rtol=0, atol=1e-6)
 
 
-def test_there_is_something_to_come_between():
+def test_at_least_one_transform_is_required():
     with pytest.raises(UsageError, match="expected at least one transform; got none"):
         InterleavedExponentials(2, [], max_neighbors=1)

@@ -62,13 +62,13 @@ def run_rank(rank: int, folder: str) -> None:
     distributed.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
     layer = ActNorm(4)
     with torch.no_grad():
-        layer(batch()[:2] if rank == 0 else batch()[2:])  # uneven shares
+        layer(batch()[:2] if rank == 0 else batch()[2:])  # uneven batches
     torch.save(layer.state_dict(), f"{folder}/{rank}.pt")
     distributed.destroy_process_group()
 
 
 @pytest.mark.skipif(not distributed.is_available(), reason="torch was built without distributed")
-def test_moments_are_those_of_all_ranks(tmp_path: Path):
+def test_moments_are_computed_over_all_ranks(tmp_path: Path):
     torch.multiprocessing.spawn(run_rank, (str(tmp_path),), nprocs=2)
     alone = ActNorm(4)
     with torch.no_grad():
@@ -79,7 +79,7 @@ def test_moments_are_those_of_all_ranks(tmp_path: Path):
             torch.testing.assert_close(state[name], value, rtol=1e-5, atol=1e-5)
 
 
-def test_the_initialization_leaves_no_graph():
+def test_the_initialization_keeps_no_graph():
     layer = ActNorm(4)
     z, log_det = layer(batch().requires_grad_())
     (z.sum() + log_det.sum()).backward()

@@ -20,7 +20,7 @@ def test_starts_as_the_identity_and_keeps_the_first_half(channels):
 
 
 class Constant(nn.Module):
-    """Net whose output is huge."""
+    """A net with huge output."""
 
     def forward(self, x, context=None):
         return torch.full((len(x), 4, *x.shape[2:]), 1e6, dtype=x.dtype)
@@ -55,8 +55,8 @@ def test_affine_formula():
     assert log_det.item() == pytest.approx(-2 * 8 * 0.6931471805599453)
 
 
-def test_scales_and_shifts_are_the_nets_channels_in_turns():
-    """z₂ = x₂ e^ℓ + t with ℓ = b tanh(k a), for a net that gives numbers known here."""
+def test_scales_and_shifts_alternate_in_the_nets_channels():
+    """z₂ = x₂ e^ℓ + t with ℓ = b tanh(k a), for a net with known output."""
     a, t = torch.tensor([0.3, -2.0]), torch.tensor([5.0, -7.0])
     given = torch.stack([a, t], 1).flatten()[None, :, None, None]
 

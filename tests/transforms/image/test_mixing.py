@@ -11,8 +11,8 @@ SHAPE = (3, 4, 4)
 
 @pytest.mark.parametrize("kind", MIXINGS)
 @torch.no_grad()
-def test_which_pixels_are_mixed(kind):
-    """1x1 mixes none, Woodbury all; emerging and exponential those around, the exponential at any distance."""
+def test_each_kind_mixes_the_expected_pixels(kind):
+    """1x1 mixes none, Woodbury all, emerging only neighbors, and the exponential pixels at any distance."""
     layer = perturb(mixing_layer(kind, SHAPE).double(), torch.randn(4, *SHAPE, dtype=torch.float64))
     zero = layer(torch.zeros(1, *SHAPE, dtype=torch.float64))[0]
     matrix = matrix_of(lambda x: layer(x)[0] - zero, SHAPE).reshape(3, 16, 3, 16).abs().amax((0, 2))

@@ -173,7 +173,7 @@ def test_starts_near_the_identity():
 
 
 class Steep(nn.Module):
-    """t₂ is 300 times as steep in the first dimension as in the second and amplifies its round-off; the rest is constant."""
+    """t₂ of the first dimension has slope 300 in the second, whose round-off it amplifies; the rest is constant."""
 
     def forward(self, y):
         ones = torch.ones_like(y)

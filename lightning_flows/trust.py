@@ -122,7 +122,7 @@ def _reason(fullname: str, file: Path) -> str | None:
     levels = fullname.count(".") + 1 + (file.stem == "__init__")  # up to its entry of sys.path
     for each in {file, file.resolve()}:
         for i, folder in enumerate(each.parents):
-            # farther up a project may have a config.yaml of its own
+            # farther up, a project may have its own config.yaml
             marks = (*RUN_FILES, "checkpoints") if i < levels else RECORDS
             if is_run_folder(folder if folder.is_dir() else folder.parent, marks):  # of a zip file, its folder
                 return f"a run folder, {_short(folder)}"

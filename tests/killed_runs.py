@@ -18,7 +18,7 @@ from lightning_flows.callbacks import Interruptible
 from tests.callbacks.test_interruptible import fit
 
 
-class Tell(Callback):
+class WriteSteps(Callback):
     """Write the number of each completed step to a pipe."""
 
     def __init__(self, pipe: int) -> None:
@@ -34,7 +34,7 @@ def start(folder: Path) -> tuple[int, int]:
     if pid := os.fork():
         os.close(write)
         return pid, read
-    fit(folder, Tell(write), Interruptible(every_n_minutes=1e-9))
+    fit(folder, WriteSteps(write), Interruptible(every_n_minutes=1e-9))
     os._exit(0)
 
 
@@ -42,11 +42,11 @@ def main(folder: Path, num: int) -> None:
     chance = random.Random(0)
     for _ in range(num):
         pid, steps = start(folder)
-        told = [os.read(steps, 1) for _ in range(chance.randint(1, 2))]
+        steps_done = [os.read(steps, 1) for _ in range(chance.randint(1, 2))]
         time.sleep(chance.uniform(0, 0.05))
         os.kill(pid, signal.SIGKILL)
         _, status = os.waitpid(pid, 0)
-        print(*told[-1], "killed" if os.WIFSIGNALED(status) else "finished", flush=True)
+        print(*steps_done[-1], "killed" if os.WIFSIGNALED(status) else "finished", flush=True)
         os.close(steps)
     _, status = os.waitpid(start(folder)[0], 0)
     sys.exit(os.waitstatus_to_exitcode(status))

@@ -124,7 +124,7 @@ def _user_error(error: BaseException, again: str) -> str | None:
 
 def _missing_package(error: ModuleNotFoundError) -> str | None:
     """Return the message for a package that is not installed; None for a missing module of an installed package."""
-    if error.name is None:  # from Lightning, whose message says how to install the package
+    if error.name is None:  # from Lightning, whose message explains how to install the package
         return str(error) if "pip install" in str(error) else None
     package = error.name.partition(".")[0]
     try:

@@ -46,7 +46,7 @@ class Interruptible(Callback):
         self._signal: int | None = None
         self._stop_requested = self._save_requested = False
         self._saved_at = time.monotonic()
-        self._is_saved = False  # whether last.ckpt holds the current step
+        self._is_saved = False  # whether last.ckpt is of the current step
         self._common_val_batches = 0
         self._rewind: str | None = None  # what the checkpoint being written must count as not yet started
         self._restart_clock()

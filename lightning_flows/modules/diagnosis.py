@@ -18,7 +18,7 @@ def check_finite(values: Tensor, model: nn.Module, repeat: Callable[[], object],
         return
     raise NonFiniteError(
         f"expected finite log-probabilities in {stage}; got {int((~finite).sum())} of {values.numel()} that are not. "
-        f"{_culprit(model, repeat)}. Checkpoints written so far are untouched: resume from one with a smaller "
+        f"{_culprit(model, repeat)}. Earlier checkpoints are unchanged: resume from one with a smaller "
         "learning rate, a longer warm-up or a smaller gradient_clip_val"
     )
 

@@ -141,12 +141,12 @@ def _end_by_force(number: int) -> None:
     with suppress(OSError, ValueError):
         print(
             f"error: ended by {name_of(number)} while waiting for another process of the run or for a data loading "
-            "worker that does not respond; checkpoints written so far are complete",
+            "worker that does not respond; earlier checkpoints are complete",
             file=sys.stderr,
             flush=True,
         )
     end_children()
-    for process in multiprocessing.active_children():  # those forked without an environment of their own
+    for process in multiprocessing.active_children():  # those forked without their own environment
         process.kill()
     os._exit(128 + number)
 

@@ -112,7 +112,7 @@ class ResidualBlock(Transform):
         """Return g(x), log|det(I + J)| and its report, with a graph only if the caller needs one."""
         wanted = torch.is_grad_enabled()
         with torch.enable_grad():  # a log-determinant needs derivatives even without a gradient
-            point = x.clone() if x.requires_grad else x.clone().requires_grad_()  # an inverse's x has a hook of its own
+            point = x.clone() if x.requires_grad else x.clone().requires_grad_()  # an inverse's x has its own hook
             g = function(point)
             small = math.prod(x.shape[1:]) <= self.exact_dims
             log_det, reports = _exact_log_det(point, g) if small else self._estimate_log_det(point, g, wanted)

@@ -41,33 +41,35 @@ def test_test_lines_count_batches(tmp_path, capsys):
     assert "0:00:00 left" in found[1]
 
 
-def told(monkeypatch, capsys, moments: list[tuple[float, float | None]], seconds: float = 5.0) -> list[str]:
+def lines_of(monkeypatch, capsys, moments: list[tuple[float, float | None]], seconds: float = 5.0) -> list[str]:
     """Lines at given seconds and shares of a training without limits."""
     clock = SimpleNamespace(monotonic=lambda: now)
     monkeypatch.setattr(module, "time", clock)
     callback = ProgressLines(seconds)
     trainer = SimpleNamespace(is_global_zero=True, global_step=7, progress_bar_metrics={"val/bpd": torch.tensor(2.0)})
     for now, share in moments:  # noqa: B007
-        callback._tell(trainer, "fit", share)
+        callback._print(trainer, "fit", share)
     return lines(capsys.readouterr().err)
 
 
 def test_a_line_at_each_percent_but_not_too_often(monkeypatch, capsys):
     moments = [(100.0, 0.001), (103.0, 0.011), (106.0, 0.012), (120.0, 0.013), (719.0, 0.014), (721.0, 0.015)]
-    found = told(monkeypatch, capsys, moments)
+    found = lines_of(monkeypatch, capsys, moments)
     assert [line[:8] for line in found] == ["fit: 0 %", "fit: 1 %", "fit: 1 %"]
 
 
 def test_the_last_line_is_always_printed(monkeypatch, capsys):
-    found = told(monkeypatch, capsys, [(100.0, 0.5), (101.0, 0.75), (102.0, 1.0)])
+    found = lines_of(monkeypatch, capsys, [(100.0, 0.5), (101.0, 0.75), (102.0, 1.0)])
     assert [line.split(",")[0] for line in found] == ["fit: 50 %", "fit: 100 %"]
 
 
 def test_training_without_limits_shows_steps(monkeypatch, capsys):
-    assert told(monkeypatch, capsys, [(0.0, None), (20.0, None), (601.0, None)]) == ["fit: step 7, val/bpd 2.000"] * 2
+    assert (
+        lines_of(monkeypatch, capsys, [(0.0, None), (20.0, None), (601.0, None)]) == ["fit: step 7, val/bpd 2.000"] * 2
+    )
 
 
 def test_only_the_first_rank_prints(capsys):
     trainer = SimpleNamespace(is_global_zero=False, global_step=7, progress_bar_metrics={})
-    ProgressLines(seconds=0)._tell(trainer, "fit", 0.5)
+    ProgressLines(seconds=0)._print(trainer, "fit", 0.5)
     assert capsys.readouterr().err == ""

@@ -68,8 +68,8 @@ class Trainings:
     def run(self, seeds: Sequence[int]) -> None:
         """Train and test the missing runs; after a failure no further run starts.
 
-        Raises: UsageError or DataError if a run fails or is stopped, or if a folder holds a run with other settings; on
-        a signal, the exception of the previous handler, or SystemExit.
+        Raises: UsageError or DataError if a run fails or is stopped, or if a folder contains a run with other settings;
+            on a signal, the exception of the previous handler, or SystemExit.
         """
         every = dict.fromkeys((name, seed) for seed in seeds for name in self.experiments)
         todo = [(name, seed) for name, seed in every if not self._is_tested(name, seed)]

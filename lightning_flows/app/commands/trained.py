@@ -1,4 +1,4 @@
-"""Load what a checkpoint holds: a flow over images or graphs, and the data that it was trained on."""
+"""Load the contents of a checkpoint: a flow over images or graphs, and the data that it was trained on."""
 
 from typing import Any
 

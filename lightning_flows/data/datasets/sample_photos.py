@@ -19,7 +19,7 @@ def sample_photo_crops(split: str, *, stride: int = 4) -> ImageDataset:
     """Return the 32x32 RGB crops of train, val or test.
 
     The width of each photograph (427 x 640 pixels) is cut into ten vertical bands: bands 2 and 7 test, band 5
-    validates, the others train. A crop lies wholly within neighboring bands of its split, so no pixel is in two splits.
+    validates, the others train. A crop is entirely within neighboring bands of its split, so no pixel is in two splits.
     Validation and test crops do not overlap; training crops start at every ``stride`` pixels. The label is the
     photograph, and the name its file and the top left corner of the crop.
 

@@ -117,15 +117,15 @@ def test_a_bad_file_is_reported_in_one_sentence_and_skipped(kind: str, name: str
             file.truncate(50_000_000)
     else:
         path.symlink_to({"zero": "/dev/zero", "secret": secret}[kind])
-    told: list[str] = []
-    (run,) = [run for run in find_runs(runs, report=told.append) if run.seed == 1]
+    reported: list[str] = []
+    (run,) = [run for run in find_runs(runs, report=reported.append) if run.seed == 1]
     assert table1([run]).rows
     broken, whole = read_runs(runs)
     assert whole.test
     problems = [broken.error] if broken.error else broken.scalars.problems
     assert len(problems) == 1
-    assert len(told) == (name != "events")
-    assert all(path.name in text and "\n" not in text for text in (*told, *problems))
+    assert len(reported) == (name != "events")
+    assert all(path.name in text and "\n" not in text for text in (*reported, *problems))
     assert "secret: 1" not in report_page([broken], "Runs").html
 
 

@@ -263,7 +263,10 @@ def test_sigusr1_and_ctrl_c_stop_a_run(
 ) -> None:
     before = signal.getsignal(number)
     assert stop(tmp_path, Ask("train", 0, 2, number)) == code
-    assert f"stopped after step 3, as requested: {tmp_path / 'last.ckpt'} is written" in capsys.readouterr().err
+    assert (
+        f"stopped after step 3, as requested: --ckpt_path=last resumes from {tmp_path / 'last.ckpt'}"
+        in capsys.readouterr().err
+    )
     assert signal.getsignal(number) == before
 
 

@@ -58,7 +58,7 @@ def test_commands_with_nothing_to_save_exit_immediately(
     for name in ("validation_step", "test_step", "predict_step", "sample"):
         monkeypatch.setattr(ImageFlowModule, name, killed)
     monkeypatch.chdir(tmp_path)
-    shutil.copytree(trained.parents[1], "run")
+    shutil.copytree(trained.parents[1], "run", ignore=shutil.ignore_patterns("tests.jsonl"))
     with pytest.raises(SystemExit) as info:
         main([command, "--ckpt_path=run/checkpoints/best.ckpt", *OPTIONS.get(command, [])])
     assert info.value.code == 143
@@ -264,5 +264,5 @@ def test_a_stopped_rank_ends_the_run_after_the_timeout(tiny: list[str], tmp_path
     _, errors = process.communicate(timeout=300)
     assert process.returncode == 1
     lines = [line for line in errors.splitlines() if line.startswith(("error", "stopped")) or "Traceback" in line]
-    assert [line.partition(" ended")[0] for line in lines] == ["error: another process of this run"], errors[-3000:]
+    assert [line.partition(" exited")[0] for line in lines] == ["error: another process of this run"], errors[-3000:]
     assert not lives(int(child))

@@ -13,45 +13,28 @@ from typing import Any
 __version__ = "0.4.0"
 
 EXPORTS = {
-    "dequantization": ("DequantizedFlow", "UniformDequantization", "VariationalDequantization"),
-    "distributions": ("DiagonalGaussian",),
+    "dequantization": "DequantizedFlow UniformDequantization VariationalDequantization",
+    "distributions": "DiagonalGaussian",
     "flows": (
-        "ConvSylvesterFlow",
-        "CouplingFlow",
-        "Flow",
-        "GlowFlow",
-        "GraphCouplingFlow",
-        "GraphFlow",
-        "GraphNormalizingFlow",
-        "MultiScaleFlow",
-        "ResidualFlow",
-        "SetAutoregressiveFlow",
+        "ConvSylvesterFlow CouplingFlow Flow GlowFlow GraphCouplingFlow GraphFlow GraphNormalizingFlow "
+        "MultiScaleFlow ResidualFlow SetAutoregressiveFlow"
     ),
-    "functional.bits": ("bits_per_dim",),
-    "functional.graphs": ("Graph",),
-    "modules": ("FlowModule", "GraphFlowModule", "ImageFlowModule", "load_flow", "load_model"),
+    "functional.bits": "bits_per_dim",
+    "functional.graphs": "Graph",
+    "modules": "FlowModule GraphFlowModule ImageFlowModule load_flow load_model",
     "transforms": (
-        "ActNorm",
-        "AffineCoupling",
-        "Compose",
-        "Conv1x1",
-        "ConvExponential",
-        "ConvSylvester",
-        "GeneralizedSylvester",
-        "GraphExponential",
-        "Invert",
-        "ResidualBlock",
-        "Transform",
+        "ActNorm AffineCoupling Compose Conv1x1 ConvExponential ConvSylvester GeneralizedSylvester "
+        "GraphExponential Invert ResidualBlock Transform"
     ),
 }
-"""Names that this package exports, by their module or subpackage."""
+"""Names that this package exports, by the module or subpackage that has them."""
 
-__all__ = ["__version__", *sorted(name for names in EXPORTS.values() for name in names)]
+__all__ = ["__version__", *sorted(name for names in EXPORTS.values() for name in names.split())]
 
 
 def __getattr__(name: str) -> Any:
     for home, names in EXPORTS.items():
-        if name in names:
+        if name in names.split():
             return getattr(import_module(f"{__name__}.{home}"), name)
         if name == home.partition(".")[0]:
             return import_module(f"{__name__}.{name}")

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch import LightningDataModule, Trainer
+from lightning.pytorch.demos.boring_classes import BoringModel
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -71,6 +72,30 @@ class Stripes(LightningDataModule):
         return DataLoader(images, batch_size=8)  # type: ignore[arg-type]
 
     val_dataloader = test_dataloader = predict_dataloader = train_dataloader
+
+
+class Seen(BoringModel):
+    """Keeps the indices of the items that it sees in each stage."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: dict[str, list[int]] = {"train": [], "val": [], "test": [], "predict": []}
+
+    def step(self, stage: str, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        self.seen[stage] += batch["index"].tolist()
+        return {"loss": self.layer(torch.ones(1, 32)).sum()}
+
+    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> dict[str, Tensor]:
+        return self.step("train", batch)
+
+    def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
+        self.step("val", batch)
+
+    def test_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
+        self.step("test", batch)
+
+    def predict_step(self, batch: dict[str, Tensor], batch_idx: int) -> dict[str, Tensor]:
+        return self.step("predict", batch)
 
 
 def trainer(folder: Path, **options: Any) -> Trainer:

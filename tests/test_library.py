@@ -23,7 +23,7 @@ def test_flows_do_not_need_lightning() -> None:
     assert run(code) == "False\n"
 
 
-NAMES = [(home, name) for home, names in lightning_flows.EXPORTS.items() for name in names]
+NAMES = [(home, name) for home, names in lightning_flows.EXPORTS.items() for name in names.split()]
 
 
 @pytest.mark.parametrize(("home", "name"), NAMES)

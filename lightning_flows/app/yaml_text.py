@@ -1,7 +1,6 @@
 """Read YAML as jsonargparse does, but only from regular files and within limits."""
 
 import stat
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +8,7 @@ import yaml
 from jsonargparse import get_loader
 
 from lightning_flows.errors import ConfigError
+from lightning_flows.functional.nested import leaves
 
 MAX_BYTES = 2**20
 MAX_DEPTH = 40
@@ -47,21 +47,10 @@ def load_yaml(text: str, name: str) -> Any:
         raise ConfigError(f"{name}{where}: {error.problem or error.context}") from error
     except (yaml.YAMLError, ValueError, RecursionError, TypeError) as error:
         raise ConfigError(f"{name} is not YAML: {' '.join(str(error).split())[:200]}") from error
-    _check_size(value, name)
+    problem = f"{name} expands to more than {MAX_VALUES:,} values or {MAX_DEPTH} levels"
+    for _ in leaves(value, MAX_DEPTH, MAX_VALUES, ConfigError(problem)):
+        pass
     return value
-
-
-def _check_size(value: Any, name: str) -> None:
-    waiting, count = [(value, 0)], 0
-    while waiting:
-        each, depth = waiting.pop()
-        count += 1
-        if count > MAX_VALUES or depth > MAX_DEPTH:
-            raise ConfigError(f"{name} expands to more than {MAX_VALUES:,} values or {MAX_DEPTH} levels")
-        if isinstance(each, Mapping):
-            waiting += [(item, depth + 1) for pair in each.items() for item in pair]
-        elif isinstance(each, list | tuple | set):
-            waiting += [(item, depth + 1) for item in each]
 
 
 def _line(event: Any) -> int:

@@ -32,15 +32,7 @@ class PredictionWriter(Callback):
         check_new_file(self.path, overwrite=self.overwrite)
         self._rows = []
 
-    def on_predict_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
+    def on_predict_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, *args: Any) -> None:
         self._columns = ["index", *(key for key in outputs if key != "index")]
         self._rows += zip(*(outputs[key].tolist() for key in self._columns), strict=True)
 

@@ -32,13 +32,7 @@ class TestRecorder(Callback):
         self._num_items = 0
 
     def on_test_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, *args: Any
     ) -> None:
         known = self._num_items is not None and isinstance(batch, dict) and "index" in batch
         self._num_items = (self._num_items or 0) + len(batch["index"]) if known else None

@@ -10,6 +10,7 @@ from packaging.version import InvalidVersion, Version
 from torch import Tensor
 
 from lightning_flows.errors import CheckpointError
+from lightning_flows.functional.nested import leaves
 
 MAX_DEPTH = 40
 MAX_VALUES = 2_000_000
@@ -177,19 +178,8 @@ def _record_problem(record: Any) -> str | None:
 
 
 def _leaves(value: Any, path: str, most: int) -> Iterator[Any]:
-    """Yield all values other than containers; shared containers are visited each time they occur."""
-    waiting, count = [(value, 0)], 0
-    while waiting:
-        each, depth = waiting.pop()
-        count += 1
-        if depth > MAX_DEPTH or count > most:
-            raise CheckpointError(
-                f"{path} is nested more than {MAX_DEPTH} levels deep or contains more than {most:,} values: use a "
-                "checkpoint that fit wrote"
-            )
-        if isinstance(each, Mapping):
-            waiting += [(item, depth + 1) for pair in each.items() for item in pair]
-        elif isinstance(each, list | tuple | set | frozenset):
-            waiting += [(item, depth + 1) for item in each]
-        else:
-            yield each
+    problem = (
+        f"{path} is nested more than {MAX_DEPTH} levels deep or contains more than {most:,} values: use a "
+        "checkpoint that fit wrote"
+    )
+    return leaves(value, MAX_DEPTH, most, CheckpointError(problem))

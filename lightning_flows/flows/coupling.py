@@ -13,9 +13,9 @@ class CouplingFlow(MultiScaleFlow):
 
     Args:
         event_shape: shape (C, H, W) of the images.
+        hidden_channels: width of the couplings' nets.
         num_levels: number of levels; each halves height and width.
         steps_per_level: number of steps per level.
-        hidden_channels: width of the couplings' nets.
         split: sizes of the dense nets that condition split priors.
 
     Shapes: x ``(B, C, H, W)``.
@@ -27,9 +27,9 @@ class CouplingFlow(MultiScaleFlow):
         self,
         event_shape: Sequence[int],
         *,
+        hidden_channels: int = 528,
         num_levels: int = 3,
         steps_per_level: int = 16,
-        hidden_channels: int = 528,
         split: DenseSizes = DenseSizes(),
     ) -> None:
         check_sizes(hidden_channels=hidden_channels)

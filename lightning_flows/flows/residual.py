@@ -15,13 +15,13 @@ class ResidualFlow(MultiScaleFlow):
 
     Args:
         event_shape: shape (C, H, W) of the images.
-        num_levels: number of levels; each halves height and width.
-        steps_per_level: number of steps per level.
         hidden_channels: width of the residual nets.
         max_norm: largest norm of each convolution, below 1.
         gradient: gradient of the log-determinant; ``neumann`` saves memory, ``autograd`` differentiates the series.
         eval_terms: terms of the series in eval mode.
         eval_probes: probes per trace in eval mode; at least two for a standard error.
+        num_levels: number of levels; each halves height and width.
+        steps_per_level: number of steps per level.
         split: sizes of the dense nets that condition split priors.
 
     Shapes: x ``(B, C, H, W)``.
@@ -33,13 +33,13 @@ class ResidualFlow(MultiScaleFlow):
         self,
         event_shape: Sequence[int],
         *,
-        num_levels: int = 3,
-        steps_per_level: int = 16,
         hidden_channels: int = 528,
         max_norm: float = 0.98,
         gradient: Literal["neumann", "autograd"] = "neumann",
         eval_terms: int = 20,
         eval_probes: int = 4,
+        num_levels: int = 3,
+        steps_per_level: int = 16,
         split: DenseSizes = DenseSizes(),
     ) -> None:
         check_sizes(hidden_channels=hidden_channels)

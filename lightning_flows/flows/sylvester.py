@@ -28,12 +28,12 @@ class ConvSylvesterFlow(MultiScaleFlow):
 
     Args:
         event_shape: shape (C, H, W) of the images.
-        num_levels: number of levels; each halves height and width.
-        steps_per_level: number of steps per level.
         hidden_channels: width of the autoregressive nets.
         exponential_max_norm: largest norm of the exponential's convolution.
         net_max_norm: largest norm of each masked convolution; None for no bound.
         ablation: component to remove from each layer, as in Table 3.
+        num_levels: number of levels; each halves height and width.
+        steps_per_level: number of steps per level.
         split: sizes of the dense nets that condition split priors.
 
     Shapes: x ``(B, C, H, W)``.
@@ -45,12 +45,12 @@ class ConvSylvesterFlow(MultiScaleFlow):
         self,
         event_shape: Sequence[int],
         *,
-        num_levels: int = 3,
-        steps_per_level: int = 16,
         hidden_channels: int = 528,
         exponential_max_norm: float = 0.95,
         net_max_norm: float | None = 1.5,
         ablation: Ablation = "none",
+        num_levels: int = 3,
+        steps_per_level: int = 16,
         split: DenseSizes = DenseSizes(),
     ) -> None:
         def step(shape: tuple[int, ...]) -> list[Transform]:

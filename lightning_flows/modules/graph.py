@@ -35,10 +35,10 @@ class GraphFlowModule(FlowModule):
     Args:
         event_shape: (N, F); on the command line that of the data; None takes it from a flow passed as an instance.
         flow: flow, as an instance or a function of ``event_shape``, such as a class or a partial of one.
+        num_test_samples: samples for ``test/valid_share``; 0 omits it.
         optimizer: optimizer of the parameters; the paper's by default.
         lr_scheduler: schedule of the learning rate; by default warm-up and a cosine, None for a constant rate.
         lr_interval: when the schedule steps; default: its own attribute ``interval``, or else each epoch.
-        num_test_samples: samples for ``test/valid_share``; 0 omits it.
     """
 
     unit = "nll"
@@ -49,10 +49,10 @@ class GraphFlowModule(FlowModule):
         event_shape: Sequence[int] | None,
         flow: Callable[[Sequence[int]], GraphFlow],
         *,
+        num_test_samples: int = 2048,
         optimizer: OptimizerCallable = PAPER_ADAM,
         lr_scheduler: LRSchedulerCallable | None = WarmupCosine,
         lr_interval: Literal["epoch", "step"] | None = None,
-        num_test_samples: int = 2048,
     ) -> None:
         check_sizes(0, num_test_samples=num_test_samples)
         model = built(flow, event_shape, GraphFlow)

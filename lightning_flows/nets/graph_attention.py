@@ -29,8 +29,8 @@ class AttentionSizes:
     num_heads: int = 4
 
     def __post_init__(self) -> None:
-        check_sizes(width=self.width, num_heads=self.num_heads)
         check_sizes(0, num_blocks=self.num_blocks)
+        check_sizes(width=self.width, num_heads=self.num_heads)
         if self.width % self.num_heads:
             raise UsageError(f"expected a width divisible by num_heads; got {self.width} and {self.num_heads} heads")
 

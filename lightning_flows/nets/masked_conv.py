@@ -89,13 +89,7 @@ class AutoregressiveConvNet(nn.Module):
     """
 
     def __init__(
-        self,
-        event_shape: Sequence[int],
-        hidden_channels: int,
-        *,
-        num_heads: int = 4,
-        max_norm: float | None = 1.5,
-        head_scale: float = 0.1,
+        self, event_shape: Sequence[int], hidden_channels: int, *, num_heads: int = 4, max_norm: float | None = 1.5
     ) -> None:
         super().__init__()
         if len(event_shape) != 3:
@@ -106,7 +100,7 @@ class AutoregressiveConvNet(nn.Module):
         self.num_heads = num_heads
         self.input = conv(channels, hidden_channels, kernel_size=3, strict=False)
         self.hidden = conv(hidden_channels, hidden_channels, kernel_size=1, strict=False)
-        self.heads = conv(hidden_channels, channels, kernel_size=3, strict=True, heads=num_heads, init_scale=head_scale)
+        self.heads = conv(hidden_channels, channels, kernel_size=3, strict=True, heads=num_heads, init_scale=0.1)
 
     def bind(self, *, update: bool = False) -> Callable[[Tensor], tuple[Tensor, ...]]:
         """Return the net as a function whose kernels are evaluated once."""

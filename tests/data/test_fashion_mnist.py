@@ -32,11 +32,6 @@ def root(tmp_path, monkeypatch) -> Path:
     return tmp_path
 
 
-def test_published_split():
-    assert FashionMNISTDataModule.num_val == 10_000
-    assert FashionMNISTDataModule().event_shape == (1, 32, 32)
-
-
 @pytest.mark.usefixtures("offline")
 def test_files_in_root_are_enough(root):
     data = FashionMNISTDataModule(str(root), augment=False)
@@ -52,18 +47,6 @@ def test_files_in_root_are_enough(root):
     expected[:, 2:30, 2:30] = 107
     assert image.dtype == torch.uint8
     assert torch.equal(image, expected.byte())
-
-
-@pytest.mark.usefixtures("offline")
-def test_missing(tmp_path):
-    message = (
-        r"FashionMNIST in .* is missing or damaged and cannot be downloaded \(<urlopen error no route to host>\): "
-        r"put train-images-idx3-ubyte\.gz, .* into .*/FashionMNIST/raw and remove any damaged file there, "
-        r"or use your own images: --data ImageFolderDataModule --data\.root=FOLDER$"
-    )
-    with pytest.raises(DataError, match=message) as caught:
-        FashionMNISTDataModule(str(tmp_path)).prepare_data()
-    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("length", [0, 3, 10, 500])

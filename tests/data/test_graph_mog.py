@@ -7,13 +7,13 @@ import pytest
 import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
-from lightning.pytorch.demos.boring_classes import BoringModel
 from torch import distributed
 from torch.utils.data import DistributedSampler
 
 from lightning_flows.data import FlowDataModule, GraphMoGDataModule
 from lightning_flows.distributions.graph_mixture import GraphMixture
 from lightning_flows.errors import DataError, ShapeError, UsageError
+from tests.small_modules import Seen
 
 MEANS = [[0.0, 0.0], [9.0, 0.0], [0.0, 12.0]]
 PATH = [[0, 1, 0], [1, 0, 1], [0, 1, 0]]
@@ -154,30 +154,6 @@ def test_a_stage_draws_only_its_splits_and_only_once(stage, splits):
             data.dataset(split)
 
 
-class Model(BoringModel):
-    """Records the indices of the graphs that it receives."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.seen: dict[str, list[int]] = {"train": [], "val": [], "test": [], "predict": []}
-
-    def step(self, stage, batch):
-        self.seen[stage] += batch["index"].tolist()
-        return {"loss": self.layer(torch.ones(1, 32)).sum()}
-
-    def training_step(self, batch, batch_idx):
-        return self.step("train", batch)
-
-    def validation_step(self, batch, batch_idx):
-        self.step("val", batch)
-
-    def test_step(self, batch, batch_idx):
-        self.step("test", batch)
-
-    def predict_step(self, batch, batch_idx):
-        return self.step("predict", batch)
-
-
 def trainer(max_epochs: int, *callbacks: ModelCheckpoint) -> Trainer:
     return Trainer(
         max_epochs=max_epochs,
@@ -192,7 +168,7 @@ def trainer(max_epochs: int, *callbacks: ModelCheckpoint) -> Trainer:
 
 
 def test_the_trainer_receives_new_graphs():
-    model, data, runner = Model(), small(), trainer(2)
+    model, data, runner = Seen(), small(), trainer(2)
     runner.fit(model, data)
     assert model.seen["train"] == list(range(2 * 3 * 4))
     assert model.seen["val"] == list(range(7)) * 2
@@ -208,9 +184,9 @@ def test_a_resumed_run_repeats_no_graph(tmp_path):
     every_step = ModelCheckpoint(
         tmp_path, filename="{step}", auto_insert_metric_name=False, every_n_train_steps=1, save_top_k=-1
     )
-    trainer(2, every_step).fit(Model(), small())
+    trainer(2, every_step).fit(Seen(), small())
     for step in range(1, 7):
-        model = Model()
+        model = Seen()
         trainer(4).fit(model, small(), ckpt_path=tmp_path / f"{step}.ckpt", weights_only=True)
         assert model.seen["train"] == list(range(4 * step, 4 * 3 * 4)), step
 

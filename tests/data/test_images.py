@@ -9,7 +9,6 @@ from itertools import chain
 import pytest
 import torch
 from lightning.pytorch import Trainer
-from lightning.pytorch.demos.boring_classes import BoringModel
 from torch import distributed
 from torch.utils.data import DistributedSampler, SequentialSampler
 
@@ -18,6 +17,7 @@ from lightning_flows.data.datasets import ImageDataset
 from lightning_flows.data.images import augmentation
 from lightning_flows.data.loader import TimedLoader
 from lightning_flows.errors import DataError, UsageError
+from tests.small_modules import Seen
 
 NUM = {"train": 20, "val": 7, "test": 11}
 
@@ -71,31 +71,9 @@ def test_a_stage_loads_only_its_splits_and_only_once(stage, splits):
 
 
 def test_the_trainer_runs_all_stages():
-    class Model(BoringModel):
-        def __init__(self) -> None:
-            super().__init__()
-            self.seen: dict[str, list[int]] = {"train": [], "val": [], "test": [], "predict": []}
-
-        def step(self, stage, batch):
-            assert batch["image"].dtype == torch.uint8
-            self.seen[stage] += batch["index"].tolist()
-            return {"loss": self.layer(torch.ones(1, 32)).sum()}
-
-        def training_step(self, batch, batch_idx):
-            return self.step("train", batch)
-
-        def validation_step(self, batch, batch_idx):
-            self.step("val", batch)
-
-        def test_step(self, batch, batch_idx):
-            self.step("test", batch)
-
-        def predict_step(self, batch, batch_idx):
-            return self.step("predict", batch)
-
     options = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "accelerator": "cpu"}
     trainer = Trainer(max_epochs=1, num_sanity_val_steps=0, enable_model_summary=False, **options)
-    model, data = Model(), Numbers(batch_size=4, eval_batch_size=3)
+    model, data = Seen(), Numbers(batch_size=4, eval_batch_size=3)
     trainer.fit(model, data)
     trainer.test(model, data, verbose=False)
     trainer.predict(model, data, return_predictions=False)

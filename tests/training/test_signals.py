@@ -166,6 +166,16 @@ def lives(child: int) -> bool:
         return False
 
 
+def assert_ends(child: int) -> None:
+    """Fail if a process still runs after a minute, and kill it."""
+    for _ in range(600):
+        if not lives(child):
+            return
+        time.sleep(0.1)
+    os.kill(child, signal.SIGKILL)
+    raise AssertionError("the child outlived its parent")
+
+
 PARENT = """
 import subprocess, sys, time
 from lightning_flows.training.signals import ended_by_signals, end_children
@@ -190,12 +200,7 @@ def test_a_hanging_child_exits_after_its_parent() -> None:
     child = int(process.stdout.readline())
     process.kill()
     process.wait()
-    for _ in range(600):
-        if not lives(child):
-            return
-        time.sleep(0.1)
-    os.kill(child, signal.SIGKILL)
-    raise AssertionError("the child outlived its parent")
+    assert_ends(child)
 
 
 def test_only_children_of_the_run_are_killed() -> None:
@@ -220,12 +225,7 @@ pathlib.Path({str(tmp_path / "pid")!r}).write_text(str(child.pid))
     process = start(loader + STUCK, LIGHTNING_FLOWS_GRACE="1")
     assert end(process, signal.SIGTERM)[0] == 143
     child = int((tmp_path / "pid").read_text())
-    for _ in range(100):
-        if not lives(child):
-            return
-        time.sleep(0.1)
-    os.kill(child, signal.SIGKILL)
-    raise AssertionError("the worker outlived the run")
+    assert_ends(child)
 
 
 def test_handlers_are_restored() -> None:

@@ -1,6 +1,7 @@
 """The contract of every transform, in float64 on small events with perturbed parameters."""
 
 import copy
+from collections.abc import Callable
 from functools import partial
 
 import pytest
@@ -9,7 +10,7 @@ from torch import Tensor
 
 from lightning_flows.transforms import Transform
 from tests.dense import slogdets
-from tests.transforms.cases import CASES, build, draw
+from tests.transforms.cases import CASES, Case, build, draw
 
 TABLE = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
 DIRECT = pytest.mark.parametrize(
@@ -23,6 +24,12 @@ check_gradient = partial(torch.autograd.gradcheck, fast_mode=True, check_undefin
 def latent(transform: Transform, x: Tensor, *context: Tensor) -> Tensor:
     with torch.no_grad():
         return transform(x, *context)[0]
+
+
+def directions(case: Case) -> list[tuple[Callable[..., tuple[Tensor, Tensor]], Tensor, list[Tensor]]]:
+    """Forward and inverse, each with its input and the context."""
+    transform, (x, *context) = build(case), draw(case)
+    return [(transform.forward, x, context), (transform.inverse, latent(transform, x, *context), context)]
 
 
 @TABLE
@@ -79,9 +86,7 @@ def test_shapes_and_dtypes(case, dtype):
 @TABLE
 @torch.no_grad()
 def test_log_det_has_its_own_storage(case):
-    transform, (x, *context) = build(case), draw(case)
-    z = latent(transform, x, *context)
-    for function, value in ((transform.forward, x), (transform.inverse, z)):
+    for function, value, context in directions(case):
         log_det = function(value, *context)[1]
         assert log_det.stride() == (1,)
         assert log_det.untyped_storage().nbytes() == log_det.numel() * log_det.element_size()
@@ -93,9 +98,7 @@ def test_log_det_has_its_own_storage(case):
 @TABLE
 @torch.no_grad()
 def test_strided_layouts(case):
-    transform, (x, *context) = build(case), draw(case)
-    z = latent(transform, x, *context)
-    for function, value in ((transform.forward, x), (transform.inverse, z)):
+    for function, value, context in directions(case):
         expected = function(value, *context)
         spread = torch.zeros(*value.shape[:3], 2 * value.shape[3], dtype=value.dtype)[..., ::2].copy_(value)
         transposed = value.transpose(0, 3).contiguous().transpose(0, 3)
@@ -108,9 +111,7 @@ def test_strided_layouts(case):
 @torch.no_grad()
 def test_samples_do_not_mix(case):
     """A batch of one equals the sample's result in a larger batch."""
-    transform, (x, *context) = build(case), draw(case)
-    z = latent(transform, x, *context)
-    for function, value in ((transform.forward, x), (transform.inverse, z)):
+    for function, value, context in directions(case):
         whole = function(value, *context)
         alone = function(value[1:2], *[c[1:2] for c in context])
         torch.testing.assert_close(alone, tuple(v[1:2] for v in whole), rtol=0, atol=1e-12)

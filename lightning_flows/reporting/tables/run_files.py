@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from lightning_flows.errors import DataError
+from lightning_flows.functional.nested import leaves
 
 MAX_CONFIG, MAX_RECORDS, MAX_IMAGE = 2**18, 2**22, 2**25
 """Size limits of a config, a file of records and an image, in bytes."""
@@ -74,23 +75,11 @@ def parse_json(text: str, name: str | Path) -> Any:
 
 
 def _checked(value: Any) -> Any:
-    """Return the value if it is within limits. Raises: DataError otherwise.
-
-    YAML shares the values of aliases, but any code that visits them expands them, as here: a few lines can expand to
-    billions of values.
-    """
-    waiting, count = [(value, 1)], 0
-    while waiting:
-        each, depth = waiting.pop()
-        count += 1
-        if depth > MAX_DEPTH or count > MAX_VALUES:
-            raise DataError(f"it has more than {MAX_VALUES} values or {MAX_DEPTH} levels")
+    """Return the value if it is within limits. Raises: DataError otherwise."""
+    problem = f"it has more than {MAX_VALUES} values or {MAX_DEPTH} levels"
+    for each in leaves(value, MAX_DEPTH - 1, MAX_VALUES, DataError(problem)):
         if isinstance(each, int) and not -(2**63) <= each < 2**63:
             raise DataError("it has numbers of more than 64 bits")
-        if isinstance(each, dict):
-            waiting += [(item, depth + 1) for pair in each.items() for item in pair]
-        elif isinstance(each, list | tuple | set):
-            waiting += [(item, depth + 1) for item in each]
     return value
 
 

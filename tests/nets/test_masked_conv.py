@@ -99,5 +99,6 @@ def test_wrong_arguments():
 def test_heads_start_small():
     """A tenth of a convolution's usual start, which is uniform within 1/√fan-in."""
     net = AutoregressiveConvNet((4, 8, 8), 64)
-    assert 0.09 / 24 < net.heads.weight.abs().max() <= 0.1 / 24
-    assert 0.9 / 6 < net.input.weight.abs().max() <= 1 / 6
+    for conv, scale in ((net.input, 1.0), (net.heads, 0.1)):
+        bound = scale * conv.weight[0].numel() ** -0.5
+        assert 0.9 * bound < conv.weight.abs().max() <= bound

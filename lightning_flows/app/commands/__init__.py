@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 TRAINER_COMMANDS = {
-    "fit": "Train a flow from a config, into a run folder.",
+    "fit": "Train a flow from a config and write a run folder.",
     "validate": "Evaluate a checkpoint on the validation split.",
     "test": "Evaluate a checkpoint on the test split and record the results in its run folder.",
     "predict": "Write the log-likelihood of each image or graph to a CSV file.",

@@ -34,7 +34,7 @@ def figure(
     data: str | None = None,
     overwrite: bool = False,
 ) -> Path:
-    """Draw a figure of the paper, 1 to 5, or an additional one to an image file.
+    """Draw a figure of the paper, 1 to 5, or an additional one, to an image file.
 
     Args:
         name: exponential_matrix (1), convolution_matrix (2), feature_maps (3), series_terms (4; with a

@@ -45,7 +45,7 @@ def test_each_missing_item_of_a_run_is_reported(write_run, tmp_path) -> None:
     html = page(tmp_path)
     missing = html.partition("Missing or broken")[2].partition("</section>")[0]
     assert re.findall(r"<li><b>(.*?)</b>: (.*?): ", missing) == [
-        ("bare/version_0", "no test"),
+        ("bare/version_0", "not tested"),
         ("bare/version_0", "no curves"),
     ]
     assert html.count("incomplete") == 2  # in the header, with a link, and at the run

@@ -43,10 +43,10 @@ def test_runs_of_other_settings_are_not_compared(write_run, tmp_path):
     write_run("a", mixing="conv1x1", seed=0)
     write_run("b", mixing="emerging", seed=1)
     check_comparable(find_runs(tmp_path), free=lambda run: {"mixing"})
-    with pytest.raises(DataError, match=r"model\.init_args\.flow\.init_args\.mixing: conv1x1, and .* emerging"):
+    with pytest.raises(DataError, match=r"model\.init_args\.flow\.init_args\.mixing: conv1x1, but .* emerging"):
         check_comparable(find_runs(tmp_path), free=lambda run: set())
     write_run("c", trainer={"max_epochs": 5})
-    with pytest.raises(DataError, match=r"trainer\.max_epochs: 4, and .* 5: keep them in separate folders"):
+    with pytest.raises(DataError, match=r"trainer\.max_epochs: 4, but .* 5: keep them in separate folders"):
         check_comparable(find_runs(tmp_path), free=lambda run: {"mixing"})
 
 
@@ -54,14 +54,14 @@ def test_other_learning_rates_are_not_compared(write_run, tmp_path):
     for name, rate in (("a", 0.1), ("b", 0.2)):
         path = write_run(name) / "config.yaml"
         path.write_text(path.read_text() + f"optimizer: {{class_path: torch.optim.Adam, init_args: {{lr: {rate}}}}}\n")
-    with pytest.raises(DataError, match=r"optimizer\.init_args\.lr: 0\.1, and .* 0\.2"):
+    with pytest.raises(DataError, match=r"optimizer\.init_args\.lr: 0\.1, but .* 0\.2"):
         check_comparable(find_runs(tmp_path), free=lambda run: set())
 
 
 def test_tests_of_other_settings_are_not_compared(write_run, tmp_path):
     write_run("a")
     write_run("b", seed=1, num_items=8)
-    with pytest.raises(DataError, match=r"test\.num_items: 104, and .* 8: keep"):
+    with pytest.raises(DataError, match=r"test\.num_items: 104, but .* 8: keep"):
         check_comparable(find_runs(tmp_path), free=lambda run: {"mixing"})
 
 

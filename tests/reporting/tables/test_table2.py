@@ -45,7 +45,7 @@ def test_residual_flows_only_have_equal_memory_at_the_papers_number_of_steps(wri
 def test_other_sizes_are_not_compared(write_run, tmp_path):
     write_run("a", model=model("ConvSylvesterFlow"))
     write_run("b", model=model("CouplingFlow", steps=2))
-    with pytest.raises(DataError, match=r"flow\.init_args\.steps_per_level: 16, and .* 2"):
+    with pytest.raises(DataError, match=r"flow\.init_args\.steps_per_level: 16, but .* 2"):
         table2(find_runs(tmp_path))
 
 

@@ -56,6 +56,17 @@ def test_mistyped_options(option: str, message: str, tiny: list[str], capsys: py
     assert message in fails(capsys, ["fit", *tiny, option], status=2)
 
 
+def test_options_of_a_model_that_no_config_has(capsys: pytest.CaptureFixture[str]) -> None:
+    message = fails(capsys, ["fit", "--config=data/sample_photos.yaml", "--model.flow=GlowFlow"], status=2)
+    assert "model is missing: pass --model, or a --config that sets it" in message
+
+
+@pytest.mark.parametrize("arguments", [["sample", "a.ckpt"], ["figure", "5", "--ckpt_path=a.ckpt"]])
+def test_the_option_of_a_trainer_command(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    message = fails(capsys, [*arguments, "--model.flow=GlowFlow"], status=2)
+    assert "--model.flow is not an option; did you mean --model?" in message
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

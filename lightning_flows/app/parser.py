@@ -118,6 +118,10 @@ def explained(message: str, command: str, args: Sequence[str], known: Sequence[s
     if literals := re.findall(r"Literal\[([^]]*)\]", message):
         allowed = dict.fromkeys(each.strip(" '") for group in literals for each in group.split(","))
         return f"{place} is {given}, which is not one of {', '.join(allowed)}"
+    if nested := re.match(r"NestedArg\(key='([\w.]+)'", given):
+        if "is abstract" in message:
+            return f"{key} is missing: pass --{key}, or a --config that sets it"
+        return f"{place}.{nested[1]} is not an option; did you mean {place}?"
     message = re.sub(r"Type .* expects a function or a callable class: ", "", message)
     lines = [line.strip().removeprefix("- ") for line in message.splitlines()]
     kept = [re.sub(r"\.? ?Got value: .*", "", line) for line in lines if line and not re.match(NOISE, line)]

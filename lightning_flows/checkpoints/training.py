@@ -28,7 +28,6 @@ LIKE_PARAMETERS = frozenset(
         "sum",
         "prev",
         "step_size",
-        "eta",
         "ax",
     ]
 )

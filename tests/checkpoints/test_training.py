@@ -9,6 +9,7 @@ import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from lightning_flows.app.cli import run
+from lightning_flows.checkpoints.training import guard_optimizers
 from lightning_flows.errors import CheckpointError
 
 
@@ -102,3 +103,21 @@ def test_a_renamed_run_finds_its_best_checkpoint(tiny: list[str], tmp_path: Path
     callback = trainer.checkpoint_callback
     assert Path(callback.best_model_path) == tmp_path / "b/demo/version_0/checkpoints/best.ckpt"
     assert not (tmp_path / "a").exists()
+
+
+DENSE = {
+    kind.__name__: kind
+    for kind in vars(torch.optim).values()
+    if isinstance(kind, type) and kind.__name__ not in ("Optimizer", "SparseAdam")
+}
+
+
+@pytest.mark.parametrize("name", DENSE)
+def test_the_state_of_any_optimizer_of_torch_is_loaded(name: str) -> None:
+    weight = torch.nn.Parameter(torch.randn(3, 4))
+    saved, loading = (DENSE[name]([weight]) for _ in range(2))
+    weight.grad = torch.randn(3, 4)
+    saved.step(lambda: weight.square().sum())
+    guard_optimizers([loading], override=True)
+    loading.load_state_dict(saved.state_dict())
+    assert len(loading.state) == len(saved.state)

@@ -7,6 +7,7 @@ import os
 import re
 import sys
 import threading
+from types import TracebackType
 from typing import Any
 from urllib.error import URLError
 
@@ -119,6 +120,10 @@ def _user_error(error: BaseException, again: str) -> str | None:
         )
     if type(error).__name__ == "MisconfigurationException" or _is_refused_by_lightning(error):
         return text
+    if isinstance(error, RuntimeError) and _raised_in(error) == "torch.optim.swa_utils":
+        return f"buffers cannot be averaged ({_first_line(text)}): give --trainer.callbacks.use_buffers=false"
+    if isinstance(error, RuntimeError | ValueError) and _raised_in(error).startswith("torch.optim."):
+        return f"{_first_line(text)}: choose another --optimizer or --lr_scheduler, or other options of it"
     return None
 
 
@@ -136,14 +141,25 @@ def _missing_package(error: ModuleNotFoundError) -> str | None:
 
 def _is_refused_by_lightning(error: BaseException) -> bool:
     """Whether Lightning itself deliberately raised an error about a value, such as an unknown strategy."""
-    if not isinstance(error, ValueError | TypeError) or error.__traceback__ is None:
+    if not isinstance(error, ValueError | TypeError) or (last := _last_frame(error)) is None:
         return False
-    last = error.__traceback__
-    while last.tb_next is not None:
-        last = last.tb_next
-    module = str(last.tb_frame.f_globals.get("__name__", ""))
     line = linecache.getline(last.tb_frame.f_code.co_filename, last.tb_lineno)
-    return module.partition(".")[0] in ("lightning", "lightning_fabric") and line.lstrip().startswith("raise ")
+    return _raised_in(error).partition(".")[0] in ("lightning", "lightning_fabric") and line.lstrip().startswith(
+        "raise "
+    )
+
+
+def _raised_in(error: BaseException) -> str:
+    """Name of the module whose code raised an error."""
+    last = _last_frame(error)
+    return "" if last is None else str(last.tb_frame.f_globals.get("__name__", ""))
+
+
+def _last_frame(error: BaseException) -> TracebackType | None:
+    last = error.__traceback__
+    while last is not None and last.tb_next is not None:
+        last = last.tb_next
+    return last
 
 
 def _first_line(text: str) -> str:

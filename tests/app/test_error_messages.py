@@ -202,3 +202,22 @@ def say(text: str) -> Callable[..., None]:
 
     command.__doc__ = table.__doc__
     return command
+
+
+@pytest.mark.parametrize(
+    ("start", "message"),
+    [
+        (lambda weights: torch.optim.Muon(weights), "Muon only supports 2D parameters"),
+        (lambda weights: torch.optim.SparseAdam(weights).step(), "SparseAdam does not support dense gradients"),
+        (lambda weights: torch.optim.lr_scheduler.OneCycleLR(torch.optim.SGD(weights), 0.1), "must define either"),
+    ],
+)
+def test_what_an_optimizer_or_a_schedule_refuses_is_one_line(start: Callable[[object], object], message: str) -> None:
+    weight = torch.nn.Parameter(torch.ones(2, 1, 1))
+    weight.grad = torch.ones(2, 1, 1)
+    with pytest.raises((RuntimeError, ValueError)) as info:
+        start([weight])
+    found = explain(info.value)
+    assert found is not None
+    assert message in found
+    assert "choose another --optimizer or --lr_scheduler" in found

@@ -1,6 +1,7 @@
 """LightningCLI for ``fit``, ``validate``, ``test`` and ``predict``."""
 
 import logging
+import re
 import warnings
 from collections.abc import Sequence
 from contextlib import nullcontext, suppress
@@ -42,6 +43,7 @@ TITLES = {
     "data": "data: `--data.help CLASS` lists the options of a class",
     "trainer": "trainer: Lightning's options",
 }
+PLATEAU = "ReduceLROnPlateau"  # torch, Lightning and this package have a class of this name
 MESSAGES = (
     ".*LeafSpec.*",  # torch's pytrees, inside Lightning
     ".*does not have many workers.*",  # images are in memory already
@@ -78,6 +80,7 @@ class TrainerCLI(LightningCLI):
         self.placement: Placement | None = None
         self.checkpoint = given_checkpoint(args)
         args = without_run(with_checkpoint_config(args, self.checkpoint))
+        args = [re.sub(f"^(--lr_scheduler=)?{PLATEAU}$", rf"\1lightning_flows.modules.{PLATEAU}", arg) for arg in args]
         args = with_flags(self._with_images(args[1:]), ["--allow_split_change", "--overwrite"])
         defaults = "fit.yaml" if self.command == "fit" else "evaluate.yaml"
         try:

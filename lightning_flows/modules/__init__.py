@@ -5,12 +5,13 @@ from lightning_flows.modules.base import FlowModule
 from lightning_flows.modules.checkpoint import load_flow, load_model
 from lightning_flows.modules.graph import GraphFlowModule
 from lightning_flows.modules.image import ImageFlowModule
-from lightning_flows.modules.schedules import WarmupCosine, WarmupExponential
+from lightning_flows.modules.schedules import ReduceLROnPlateau, WarmupCosine, WarmupExponential
 
 __all__ = [
     "FlowModule",
     "GraphFlowModule",
     "ImageFlowModule",
+    "ReduceLROnPlateau",
     "WarmupCosine",
     "WarmupExponential",
     "load_flow",

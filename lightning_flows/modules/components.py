@@ -5,6 +5,7 @@ from functools import partial
 from typing import Any
 
 import torch
+from torch import nn
 
 from lightning_flows.errors import InputTypeError, ShapeError
 
@@ -22,9 +23,10 @@ def built(factory: Any, event_shape: Sequence[int] | None, kind: Any) -> Any:
     elif event_shape is None:
         raise ShapeError(f"expected an event_shape for {factory}, which is not a {kind.__name__}; got None")
     else:
-        made = factory(tuple(event_shape))
+        made = factory(tuple(event_shape)) if callable(factory) and not isinstance(factory, nn.Module) else factory
     if not isinstance(made, kind):
-        raise InputTypeError(f"expected a {kind.__name__}, or a function of event_shape that returns one; got {made}")
+        name = type(made).__name__
+        raise InputTypeError(f"expected a {kind.__name__}, or a function of event_shape that returns one; got {name}")
     if tuple(made.event_shape) != tuple(event_shape):
         raise ShapeError(f"expected a {kind.__name__} with event_shape {tuple(event_shape)}; got {made.event_shape}")
     return made

@@ -79,11 +79,11 @@ class GraphFlowModule(FlowModule):
         return -log_prob / (batch["mask"].sum(1) if "mask" in batch else batch["nodes"].shape[1])
 
     def values(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        nodes = batch["nodes"]
+        nodes = batch["nodes"].to(self.model.dtype)
         return nodes, _graph(batch).node_weights(nodes).bool()[..., None].expand_as(nodes)
 
     def encode(self, batch: Batch, *, dtype: torch.dtype | None = None) -> tuple[Tensor, ...]:
-        return self.model.encode(batch["nodes"], _graph(batch), dtype=dtype)
+        return self.model.encode(self.values(batch)[0], _graph(batch), dtype=dtype)
 
     def decode(self, latents: Sequence[Tensor], batch: Batch, *, dtype: torch.dtype | None = None) -> Tensor:
         return self.model.decode(latents, _graph(batch), dtype=dtype)

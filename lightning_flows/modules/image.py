@@ -121,7 +121,7 @@ class ImageFlowModule(FlowModule):
 
     def values(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """The midpoint of each pixel level, and a mask of ones."""
-        x = (batch["image"] + 0.5).contiguous(memory_format=torch.channels_last)
+        x = (batch["image"].to(self.model.flow.dtype) + 0.5).contiguous(memory_format=torch.channels_last)
         return x, torch.ones_like(x, dtype=torch.bool)
 
     def encode(self, batch: Batch, *, dtype: torch.dtype | None = None) -> tuple[Tensor, ...]:

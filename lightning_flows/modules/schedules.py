@@ -3,6 +3,7 @@
 import math
 from typing import Any
 
+from lightning.pytorch.cli import ReduceLROnPlateau as PlateauOfMetric
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
@@ -58,3 +59,18 @@ class WarmupCosine(LambdaLR):
     def state_dict(self) -> dict[str, Any]:
         """The state without ``total_steps``: a resumed run may be longer."""
         return {key: value for key, value in super().state_dict().items() if key != "total_steps"}
+
+
+class ReduceLROnPlateau(PlateauOfMetric):
+    """torch's schedule of this name, which monitors the loss by default.
+
+    Args:
+        optimizer: optimizer whose learning rates are reduced.
+        monitor: metric that has to improve, such as ``train/loss``.
+        kwargs: see :class:`torch.optim.lr_scheduler.ReduceLROnPlateau`.
+    """
+
+    interval = "epoch"
+
+    def __init__(self, optimizer: Optimizer, monitor: str = "val/loss", **kwargs: Any) -> None:
+        super().__init__(optimizer, monitor, **kwargs)

@@ -9,7 +9,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from lightning_flows.app.cli import run
-from lightning_flows.callbacks import BoundMonitor, Dashboard, LatentHistogram, OptimizerMonitor, RoundTrip
+from lightning_flows.callbacks import BoundMonitor, Dashboard, LatentHistogram, OptimizerMonitor, RoundTrip, SampleGrid
 from lightning_flows.data import GraphMoGDataModule
 from lightning_flows.flows import ResidualFlow
 from tests.small_modules import SMALL_VARIATIONAL, SYLVESTER, Stripes, graph_module, image_module
@@ -128,3 +128,10 @@ def test_default_callbacks_need_no_logger(tiny: list[str], tmp_path: Path, monke
     assert trainer.global_step == 3
     assert {"Dashboard", "RoundTrip"} <= {type(callback).__name__ for callback in trainer.callbacks}
     assert not list(tmp_path.rglob("events*"))
+
+
+@pytest.mark.parametrize("kind", ["sylvester", "graph"])
+def test_all_callbacks_monitor_training_in_float64(tmp_path: Path, kind: str) -> None:
+    fit(tmp_path, kind, [*monitors(), SampleGrid(4)], precision="64-true", max_epochs=1)
+    assert curve(tmp_path, "inverse/round_trip_error")[0] < 1e-4
+    assert {"latents", "samples"} <= set(events(tmp_path).Tags()["images"])

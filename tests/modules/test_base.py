@@ -16,7 +16,7 @@ from lightning_flows.checkpoints.training import check_state_dict
 from lightning_flows.errors import CheckpointError, InputTypeError, NonFiniteError, ShapeError, UsageError
 from lightning_flows.flows import ConvSylvesterFlow, GraphNormalizingFlow
 from lightning_flows.functional.streams import stream
-from lightning_flows.modules import ImageFlowModule, WarmupExponential, load_model
+from lightning_flows.modules import GraphFlowModule, ImageFlowModule, WarmupExponential, load_model
 from lightning_flows.modules.diagnosis import first_non_finite
 from tests.small_modules import SMALL_VARIATIONAL, SYLVESTER, Stripes, image_module, trainer
 
@@ -90,6 +90,9 @@ def test_a_flow_is_a_class_a_partial_or_an_instance() -> None:
 def test_other_modules_and_shapes_are_refused() -> None:
     with pytest.raises(InputTypeError, match=r"expected a Flow, or a function of event_shape that returns one"):
         ImageFlowModule((1, 8, 8), lambda shape: nn.Linear(2, 2))
+    for other in (ConvSylvesterFlow((1, 8, 8), **SYLVESTER), None):
+        with pytest.raises(InputTypeError, match=f"expected a GraphFlow, .*; got {type(other).__name__}"):
+            GraphFlowModule((1, 8, 8), other)
     with pytest.raises(ShapeError, match=r"expected a Flow with event_shape \(1, 4, 4\); got \(1, 8, 8\)"):
         ImageFlowModule((1, 4, 4), ConvSylvesterFlow((1, 8, 8), **SYLVESTER))
     with pytest.raises(ShapeError, match=r"expected images \(C, H, W\); got a flow of \(4, 2\)"):

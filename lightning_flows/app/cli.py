@@ -40,7 +40,7 @@ def main(args: Sequence[str] | None = None) -> None:
         try:
             run(args)
         except Interrupted as ended:
-            if ended.code == 128 + ended.number and is_first_process():  # stopped training has already reported it
+            if not ended.is_reported and is_first_process():
                 print(ended_by(ended.number), file=sys.stderr, flush=True)
             end_children()
             raise

@@ -171,4 +171,5 @@ class Interruptible(Callback):
             path = last_checkpoint(trainer)
             kept = f"--ckpt_path=last resumes from {path}" if path else "the run keeps no checkpoints"
             print(f"stopped after step {trainer.global_step}, as requested: {kept}", file=sys.stderr, flush=True)
-        raise Interrupted(self._signal or signal.SIGTERM, 130 if self._signal == signal.SIGINT else 0)
+        code = 130 if self._signal == signal.SIGINT else 0
+        raise Interrupted(self._signal or signal.SIGTERM, code, is_reported=True)

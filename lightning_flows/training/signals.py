@@ -23,11 +23,14 @@ RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "NODE_RANK", "GROUP_RANK")
 
 
 class Interrupted(SystemExit):
-    """Raised to exit on a signal; ``code`` is the exit status, by default 128 + the signal number."""
+    """Raised to exit on a signal; ``code`` is the exit status, by default 128 + the signal number.
 
-    def __init__(self, number: int, code: int | None = None) -> None:
+    ``is_reported`` says that its reason has been printed.
+    """
+
+    def __init__(self, number: int, code: int | None = None, *, is_reported: bool = False) -> None:
         super().__init__(128 + number if code is None else code)
-        self.number = number
+        self.number, self.is_reported = number, is_reported
 
 
 def interrupt(number: int, frame: FrameType | None = None) -> None:

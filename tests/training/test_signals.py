@@ -67,6 +67,23 @@ def test_commands_with_nothing_to_save_exit_immediately(
     assert not Path("run/tests.jsonl").exists()
 
 
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
+def test_a_stopped_training_gives_one_reason(
+    number: int,
+    status: int,
+    tiny: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(ImageFlowModule, "on_train_batch_start", lambda *_: os.kill(os.getpid(), number))
+    with pytest.raises(SystemExit) as info:
+        main(["fit", *tiny, f"--trainer.logger.save_dir={tmp_path}"])
+    assert info.value.code == status
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("stopped")]
+    assert line.startswith("stopped after step 1, as requested")
+
+
 def test_ctrl_c_exits_immediately(trained: Path) -> None:
     code = """
     import sys, time

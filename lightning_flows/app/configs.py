@@ -79,22 +79,29 @@ def _merged(below: Config, above: Config) -> Config:
 
 def _layers(name: str, inside: tuple[Path, ...] = ()) -> list[tuple[str, Config]]:
     """Return the bases of a config, then the config: names for the parser, and contents; ``inside`` includes it."""
-    if name.lstrip().startswith("{") and not inside:
+    if is_text(name) and not inside:
         path, config = Path("--config"), load_yaml(name, "--config")
     else:
         path, name = _find(name, inside)
         if path in inside:
             raise ConfigError(f"{path} is its own base: remove the key base from one of these configs")
         config = read_yaml(path)
-    if config is not None and not isinstance(config, dict):
+    if not isinstance(config, dict):
         raise ConfigError(f"{path} has no keys with values: use a YAML file such as {CONFIG_DIR / 'demo.yaml'}")
-    rest = {key: value for key, value in (config or {}).items() if key != "base"}
-    bases = (config or {}).get("base") or []
+    rest = {key: value for key, value in config.items() if key != "base"}
+    bases = config.get("base") or []
     bases = [bases] if isinstance(bases, str) else bases
     if not isinstance(bases, list) or not all(isinstance(base, str) for base in bases):
         raise ConfigError(f"{path} has a base that is neither a file name nor a list of file names: {str(bases)[:80]}")
     below = [layer for base in bases for layer in _layers(base, (*inside, path))]
-    return [*below, (json.dumps(rest, default=str) if bases else name, rest)] if rest or not bases else below
+    text = f"# {' '.join(name.split())}\n{json.dumps(rest, default=str)}" if bases else name
+    text = text.partition("\n")[2] if bases and is_text(name) else text
+    return [*below, (text, rest)] if rest or not bases else below
+
+
+def is_text(value: str) -> bool:
+    """Whether the value of ``--config`` is a config itself, perhaps after a comment with its file, not a file name."""
+    return value.lstrip().startswith("{") or (value.startswith("# ") and "\n" in value)
 
 
 def _find(name: str, inside: tuple[Path, ...]) -> tuple[Path, str]:

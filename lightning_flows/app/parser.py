@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 from jsonargparse import ArgumentParser
 
 from lightning_flows.app.arguments import CONFIG, options, value_of
+from lightning_flows.app.configs import is_text
 from lightning_flows.app.terminal import one_line
 from lightning_flows.app.yaml_text import load_yaml, read_yaml
 from lightning_flows.errors import ConfigError
@@ -101,7 +102,9 @@ def explained(message: str, command: str, args: Sequence[str], known: Sequence[s
     if required := re.search(r'required: (.*)|[Kk]ey "(.*)" is required', message):
         missing = re.findall(r"\w+", required[1] or required[2])
         if not {"model", "data", "ckpt_path", "name", "number"} & set(missing):
-            return f"{' and '.join(missing)} is missing and has no default"
+            where = " for the flow: annotate flow in your module as Callable[[Sequence[int]], Flow]"
+            have = "are missing and have" if len(missing) > 1 else "is missing and has"
+            return f"{' and '.join(missing)} {have} no default{where if missing == ['event_shape'] else ''}"
         if command == "fit" and value_of(args, *CONFIG) is not None:
             return f"{' and '.join(missing)} is missing: pass --{missing[0]}, or a --config that sets it"
         return MISSING.get(command, f"{command} needs a checkpoint: pass --ckpt_path FILE")
@@ -113,6 +116,8 @@ def explained(message: str, command: str, args: Sequence[str], known: Sequence[s
     if path := re.search(r"Expected a dot import path string: ?(\S*)", message):
         return _unknown_class(place, key, path[1])
     given = (re.search(r"(?:Got|Given) value: (.*)", message, re.DOTALL) or ["", ""])[1].strip()
+    if "without class_path" in message:
+        return f"{key} has init_args before it has a class_path: give the config with its class_path first"
     if base := re.search(r"does not correspond to a subclass of (\w+)", message):
         return f"{place} is {given}, which is not a subclass of {base[1]}"
     if literals := re.findall(r"Literal\[([^]]*)\]", message):
@@ -152,6 +157,8 @@ def _unknown_class(place: str, key: str, name: str) -> str:
         return f"{place} is {name}, which is not a valid value"
     module, _, base = BASES[section].rpartition(".")
     names = [each for each in class_names(getattr(importlib.import_module(module), base)) if each != base]
+    if name in names:
+        return f"{place} is {name}, which the class in use does not take"
     what = f"{place} is {name}, which is not a class" if name else f"{place} is empty"
     if close := _closest(name, names):
         return f"{what}; did you mean {close}?"
@@ -190,14 +197,15 @@ def _place(name: str, args: Sequence[str]) -> tuple[str, str]:
             return option.name, option.name[: -len(name)]
     for option in reversed(given):
         if option.name in CONFIG and (key := _key_of(name, _read(option.value), "")):
-            file = "a config" if option.value.lstrip().startswith("{") else option.value
+            first = option.value.partition("\n")[0].removeprefix("# ")
+            file = "the checkpoint" if first.lstrip().startswith("{") else first
             return f"{key} in {file}", key[: -len(name)]
     return (f"--{name}", "--") if name.partition(".")[0] in (*BASES, "trainer") else (name, "")
 
 
 def _read(value: str) -> Any:
     try:
-        return load_yaml(value, "") if value.lstrip().startswith("{") else read_yaml(Path(value))
+        return load_yaml(value, "") if is_text(value) else read_yaml(Path(value))
     except ConfigError:  # reported already
         return None
 

@@ -42,7 +42,9 @@ class MultiScaleFlow(Flow):
     ) -> None:
         check_sizes(num_levels=num_levels, steps_per_level=steps_per_level)
         divisor = 2 ** min(num_levels, 64)  # no image is larger
-        if len(event_shape) != 3 or event_shape[0] < 1 or event_shape[1] % divisor or event_shape[2] % divisor:
+        if len(event_shape) != 3:
+            raise ShapeError(f"expected images (C, H, W); got {tuple(event_shape)}: use a flow of graphs for graphs")
+        if event_shape[0] < 1 or event_shape[1] % divisor or event_shape[2] % divisor:
             raise ShapeError(
                 f"expected images (C, H, W) whose height and width are multiples of {divisor} for {num_levels} levels; "
                 f"got {tuple(event_shape)}: resize the images or use fewer levels"

@@ -21,7 +21,8 @@ def test_bases_are_read_before_the_config(here: Path) -> None:
     (here / "two.yaml").write_text("base: one.yaml\na: {c: [4]}\n")
     (here / "three.yaml").write_text("d: 5\n")
     (here / "four.yaml").write_text("base: [two.yaml, three.yaml]\nd: null\n")
-    expected = [here / "one.yaml", '{"a": {"c": [4]}}', here / "three.yaml", '{"d": null}']
+    two, four = f'# {here / "two.yaml"}\n{{"a": {{"c": [4]}}}}', '# four.yaml\n{"d": null}'
+    expected = [here / "one.yaml", two, here / "three.yaml", four]
     assert find_configs(["fit", "--config=four.yaml"]) == ["fit", *(f"--config={each}" for each in expected)]
     assert find_configs(["fit", "--config", "one.yaml", "-c", "three.yaml", "--x"]) == [
         "fit", "--config=one.yaml", "--config=three.yaml", "--x",
@@ -61,7 +62,7 @@ def test_invalid_arguments(here: Path) -> None:
 
 def test_a_local_file_takes_precedence_over_a_packaged_one(here: Path) -> None:
     assert find_configs(["--config", "demo.yaml"]) == [f"--config={CONFIG_DIR / 'demo.yaml'}"]
-    (here / "demo.yaml").write_text("# mine\n")
+    (here / "demo.yaml").write_text("a: 1\n")
     assert find_configs(["--config", "demo.yaml"]) == ["--config=demo.yaml"]
     long = '{"a": "' + "x" * 5000 + '"}'
     assert find_configs(["--config", long]) == [f"--config={long}"]
@@ -92,6 +93,37 @@ def test_a_base_is_merged_by_the_parser_s_rules(here: Path) -> None:
     assert (config["optimizer"]["init_args"]["lr"], config["lr_scheduler"]) == (0.01, None)
     added = [each["class_path"] for each in config["trainer"]["callbacks"][len(demo["trainer"]["callbacks"]) :]]
     assert [each.rpartition(".")[2] for each in added] == ["Timer", "DeviceStatsMonitor"]
+
+
+def test_a_short_name_of_several_classes_is_that_of_ours() -> None:
+    scheduler = parsed(["fit", "--config=demo.yaml", "--lr_scheduler=ReduceLROnPlateau"])["lr_scheduler"]
+    assert scheduler["class_path"] == "lightning_flows.modules.ReduceLROnPlateau"
+    assert scheduler["init_args"]["monitor"] == "val/loss"
+    other = "torch.optim.lr_scheduler.ReduceLROnPlateau"
+    assert parsed(["fit", "--config=demo.yaml", f"--lr_scheduler={other}"])["lr_scheduler"]["class_path"] == other
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["--config=child.yaml"], "flow.init_args.hiden in child.yaml is not an option"),
+        (["--config=late.yaml", "--config=demo.yaml"], "model has init_args before it has a class_path"),
+        (["--config=model/gnf.yaml", "--model.flow=GlowFlow"], "is GlowFlow, which the class in use does not take"),
+    ],
+)
+def test_errors_of_stacked_configs_name_the_file(args: list[str], message: str, here: Path, capsys) -> None:
+    late = "model: {init_args: {num_importance_samples: 3}}\n"
+    (here / "late.yaml").write_text(late)
+    (here / "child.yaml").write_text("base: demo.yaml\nmodel: {init_args: {flow: {init_args: {hiden: 3}}}}\n")
+    with pytest.raises(SystemExit):
+        parsed(["fit", *args])
+    assert message in capsys.readouterr().err
+
+
+def test_an_empty_config_is_refused(here: Path) -> None:
+    (here / "empty.yaml").write_text("# nothing\n")
+    with pytest.raises(ConfigError, match=r"empty\.yaml has no keys with values"):
+        find_configs(["fit", "--config=empty.yaml"])
 
 
 def parsed(args: list[str]) -> dict:

@@ -11,6 +11,7 @@ over rounds, and the median over rounds of the ratio to 1x1 in the same round.
 import argparse
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from models import REDUCED, SHAPE, build
@@ -24,9 +25,9 @@ from lightning_flows.transforms.image.mixing import MIXINGS
 def moved(kind: str, size: str) -> FlowModule:
     """A flow with perturbed parameters, so that no layer is the identity."""
     growth = {"net": {"growth": GROWTH[kind]}} if size == "reduced" else {}
-    overlay = growth or {"steps_per_level": 2}
+    overlay: dict[str, Any] = growth or {"steps_per_level": 2}
     configs = [f"table1/{kind}.yaml", *(REDUCED if growth else [])]
-    module = build(*configs, dequantization=growth or {"num_steps": 2}, **overlay)  # type: ignore[arg-type]
+    module = build(*configs, dequantization=growth or {"num_steps": 2}, **overlay)
     with torch.no_grad():
         for parameter in module.parameters():
             parameter.add_(0.01 * torch.randn_like(parameter))

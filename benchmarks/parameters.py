@@ -14,7 +14,7 @@ from lightning_flows.app.commands.experiments import GROWTH
 def count(name: str, *configs: str, **options: Any) -> int:
     """Parameters of a model on the meta device."""
     with torch.device("meta"):
-        module = build(name, *configs, dequantization=options, **options)  # type: ignore[arg-type]
+        module = build(name, *configs, dequantization=options, **options)
     return sum(p.numel() for p in module.parameters())
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from jsonargparse import SUPPRESS
 from lightning.pytorch import Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, LRSchedulerCallable, OptimizerCallable
+from lightning.pytorch.utilities import rank_zero_info
 
 from lightning_flows.app.arguments import value_of, with_flags, without
 from lightning_flows.app.checks import check_linked, check_trainer, refuse_null
@@ -219,6 +220,8 @@ class TrainerCLI(LightningCLI):
         elif self.command == "predict":
             options["return_predictions"] = False
         getattr(self.trainer, self.command)(self.model, datamodule=self.datamodule, **options)
+        if self.command in ("validate", "test") and not self.trainer.callback_metrics:
+            rank_zero_info(f"nothing was scored: the options limit {self.command} to no batch")
 
     def _end_run(self, state: str) -> None:
         """Release the run's folder; remove it if the run produced nothing."""

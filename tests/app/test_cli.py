@@ -40,6 +40,12 @@ def test_evaluation_needs_only_the_checkpoint(
     assert not list(tmp_path.iterdir())  # nothing is left behind
 
 
+def test_an_evaluation_of_no_batch_says_so(trained: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO"):
+        run(["test", "--ckpt_path", str(trained), "--trainer.limit_test_batches=0"])
+    assert "nothing was scored: the options limit test to no batch" in caplog.text
+
+
 def test_options_override_the_checkpoint_and_are_reported(
     trained: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:

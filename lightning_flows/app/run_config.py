@@ -1,14 +1,19 @@
 """The config saved in a run's folder."""
 
 from contextlib import suppress
+from enum import Enum
 from typing import Any
 
+import yaml
 from jsonargparse import Namespace
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, SaveConfigCallback
 
 from lightning_flows.files import replaced
 from lightning_flows.training.run_placement import Placement
+
+# defaults of some callbacks, such as Timer, are enums
+yaml.SafeDumper.add_multi_representer(Enum, lambda dumper, value: dumper.represent_data(value.value))
 
 
 class RunConfig(SaveConfigCallback):

@@ -196,3 +196,10 @@ def test_sample_accepts_its_checkpoint_as_an_argument(
     first = Path("samples.npy").read_bytes()
     main(["sample", str(trained), "--num=2", "--npy", "--overwrite", "--seed=1"])
     assert Path("samples.npy").read_bytes() != first
+
+
+def test_callbacks_with_enums_are_written(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["fit", "--config=demo.yaml", "--trainer.callbacks+=Timer", "--print_config"])
+    callbacks = yaml.safe_load(capsys.readouterr().out)["trainer"]["callbacks"]
+    assert callbacks[-1]["init_args"]["interval"] == "step"

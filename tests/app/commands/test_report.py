@@ -50,7 +50,7 @@ def test_contents_of_the_page(page: str) -> None:
         assert text in page
     assert page.count('<details class="run">') == 4
     missing = page.partition("Missing or broken")[2].partition("</section>")[0]
-    assert "table1/untested/version_0</b>: no test" in missing
+    assert "table1/untested/version_0</b>: not tested" in missing
     assert re.search(r"table1/broken_seed1/version_0</b>: events\S+ is damaged", missing)
     assert "epoch_0000.png cannot be read as PNG" in missing
 

@@ -58,7 +58,7 @@ def test_padding_is_ignored_and_samples_come_with_their_log_prob(name):
     ("mask", "error"), [(torch.ones(2, 4, dtype=torch.bool), ShapeError), (torch.ones(2, 3), InputTypeError)]
 )
 def test_a_wrong_mask_is_refused(mask, error):
-    with pytest.raises(error, match="expected a (bool )?mask"):
+    with pytest.raises(error, match=r"expected a (bool )?mask"):
         build("gnf").log_prob(torch.randn(2, 3, 2, dtype=torch.float64), Graph(mask=mask))
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from lightning_flows.distributions import DiagonalGaussian, Distribution, standard_normal_log_prob
 from lightning_flows.errors import ShapeError, UsageError, check_sizes
 from lightning_flows.functional.recorded import Recorded
-from lightning_flows.transforms.base import Transform, check_dtype, check_floating
+from lightning_flows.transforms.base import Transform, check_matches
 
 
 class DensityTerms(NamedTuple):
@@ -186,8 +186,7 @@ class Flow(Recorded, nn.Module):
         return [self._check(z, shape, context) for z, shape in zip(latents, self.latent_shapes, strict=True)]
 
     def _check(self, x: Tensor, shape: tuple[int, ...], context: Any) -> Tensor:
-        parameter = next(self.parameters(), None)
-        check_floating(x) if parameter is None else check_dtype(x, parameter)
+        check_matches(x, self)
         if x.shape[1:] != shape or not x.ndim:
             raise ShapeError(f"expected shape (B, {', '.join(map(str, shape))}); got {tuple(x.shape)}")
         if context is not None and not self.accepts_context:

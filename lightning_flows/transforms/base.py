@@ -76,8 +76,7 @@ class Transform(nn.Module, ABC):
 
     def check(self, x: Tensor, context: Any, shape: Shape | None) -> None:
         """Raise an error unless x has ``shape``, and the dtype and device of the parameters."""
-        parameter = next(self.parameters(), None)
-        check_floating(x) if parameter is None else check_dtype(x, parameter)
+        check_matches(x, self)
         if shape is not None and (
             x.ndim != 1 + len(shape) or any(n not in (None, m) for n, m in zip(shape, x.shape[1:], strict=True))
         ):
@@ -145,6 +144,12 @@ def check_dtype(x: Tensor, parameter: Tensor) -> None:
         )
     if x.device != parameter.device:
         raise InputTypeError(f"expected a tensor on {parameter.device}, the device of the flow; got one on {x.device}")
+
+
+def check_matches(x: Tensor, module: nn.Module) -> None:
+    """Raise InputTypeError unless x has the dtype and device of a module's parameters, or is floating without any."""
+    parameter = next(module.parameters(), None)
+    check_floating(x) if parameter is None else check_dtype(x, parameter)
 
 
 def sum_event(x: Tensor) -> Tensor:

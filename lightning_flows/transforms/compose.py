@@ -37,10 +37,10 @@ class Compose(Transform):
         return z
 
     def forward_reported(self, x: Tensor, context: Any = None) -> Reported:
-        return _reported((transform.forward_reported for transform in self.transforms), x, context)
+        return _reported(((each, each.forward_reported) for each in self.transforms), x, context)
 
     def inverse_reported(self, z: Tensor, context: Any = None) -> Reported:
-        return _reported((transform.inverse_reported for transform in reversed(self.transforms)), z, context)
+        return _reported(((each, each.inverse_reported) for each in reversed(self.transforms)), z, context)
 
     @property
     def latent_shape(self) -> Shape | None:
@@ -55,12 +55,13 @@ class Compose(Transform):
         return ""  # the transforms show their shapes
 
 
-def _reported(steps: Iterable[Any], x: Tensor, context: Any) -> Reported:
+def _reported(steps: Iterable[tuple[Any, Any]], x: Tensor, context: Any) -> Reported:
     total: Tensor | float = 0.0
     reports: list[NamedTuple] = []
-    for step in steps:
+    for transform, step in steps:
         x, log_det, found = step(x, context)
-        total, reports = total + log_det, reports + found
+        total = total if transform.volume_preserving else total + log_det
+        reports = reports + found
     return x, total, reports
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from lightning.pytorch.utilities import rank_zero_info
 
 from lightning_flows.app.arguments import CONFIG, options
+from lightning_flows.app.commands import TRAINER_COMMANDS
 from lightning_flows.app.configs import load_configs
 from lightning_flows.checkpoints import describe, public_path, read_checkpoint
 from lightning_flows.checkpoints.classes import import_class, is_trusted, not_permitted
@@ -19,7 +20,6 @@ from lightning_flows.errors import CheckpointError
 from lightning_flows.modules import FlowModule
 from lightning_flows.trust import vetted_imports
 
-TRAINER_COMMANDS = ("fit", "validate", "test", "predict")
 LINKED = ("optimizer", "lr_scheduler")
 """Arguments of the model that are top-level options of the command line."""
 
@@ -79,7 +79,7 @@ def without_run(args: Sequence[str]) -> list[str]:
     """Return the arguments of an evaluation, which ignores the logger of a config for ``fit``; configs come first."""
     last = sum(arg.startswith("--config=") for arg in args) + 1
     own = any(arg.startswith("--trainer.logger") for arg in args)
-    if not args or args[0] not in TRAINER_COMMANDS[1:] or last == 1 or own:
+    if not args or args[0] not in TRAINER_COMMANDS or args[0] == "fit" or last == 1 or own:
         return list(args)
     logger = {"class_path": "lightning.pytorch.loggers.TensorBoardLogger", "init_args": {"save_dir": "runs"}}
     below = json.dumps({"trainer": {"logger": logger}})  # so that a config may set its arguments alone

@@ -18,6 +18,7 @@ from lightning_flows.app.commands import TRAINER_COMMANDS
 from lightning_flows.app.configs import CONFIG_DIR
 from lightning_flows.app.default_trainer import default_options, with_atomic_checkpoints
 from lightning_flows.app.given_checkpoint import (
+    LINKED,
     compare,
     given_checkpoint,
     load_weights,
@@ -156,7 +157,7 @@ class TrainerCLI(LightningCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Link the model's event_shape to that of the data."""
         parser.link_arguments("data.event_shape", "model.init_args.event_shape", apply_on="instantiate")
-        for name in ("optimizer", "lr_scheduler"):
+        for name in LINKED:
             parser.link_arguments(name, f"model.init_args.{name}")
 
     def _with_images(self, args: Sequence[str]) -> list[str]:

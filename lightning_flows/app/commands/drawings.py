@@ -14,7 +14,7 @@ from torch.nn.functional import avg_pool2d
 from torch.utils.data import default_collate
 from tqdm import tqdm
 
-from lightning_flows.app.commands.options import check_fits
+from lightning_flows.app.commands.options import check_fits, device_named
 from lightning_flows.app.commands.trained import load_graph_flow, load_image_flow, load_images, load_mixture
 from lightning_flows.data import FashionMNISTDataModule, ImageFolderDataModule
 from lightning_flows.data.datasets import ImageDataset, constant_images, images_as, noise_images, sample_photo
@@ -47,7 +47,7 @@ class Request:
     @property
     def target(self) -> torch.device:
         """Device of the model."""
-        return torch.device(self.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        return device_named(self.device)
 
     def generator(self, purpose: str, device: torch.device | str = "cpu") -> torch.Generator:
         """A generator for the seed, with a different stream for each purpose."""

@@ -13,12 +13,19 @@ BYTES = 16
 """Bytes per value of a sample: the noise, the value and a copy of each, in 32 bits. Layers need more."""
 
 
+def device_named(name: str | None) -> Any:
+    """Return the ``torch.device`` of that name, by default an accelerator if available."""
+    import torch
+
+    return torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+
+
 def chosen_device(name: str | None) -> Any:
-    """Return the ``torch.device`` of that name, by default an accelerator if available. Raises: UsageError."""
+    """Return :func:`device_named` if tensors can be created there. Raises: UsageError."""
     import torch
 
     try:
-        device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+        device = device_named(name)
         torch.zeros(1, device=device).cpu()
     except (RuntimeError, AssertionError, ValueError, NotImplementedError) as error:  # torch's span several lines
         reason = str(error).splitlines()[0][:120]

@@ -61,7 +61,7 @@ class VariationalDequantization(Dequantization):
             out_channels = 2 * (channels - kept)
             return AffineCoupling(channels, DenseNet(kept, out_channels, net, context_channels=context.width))
 
-        steps = [layer for _ in range(num_steps) for layer in (couple(), mix())]
+        steps = [Compose([couple(), mix()]) for _ in range(num_steps)]
         self.transforms = Compose([Invert(Sigmoid()), squeeze, mix(), *steps])
         self.base = DiagonalGaussian(shape)
 

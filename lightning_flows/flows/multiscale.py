@@ -12,7 +12,7 @@ Step = Callable[[tuple[int, ...]], Sequence[Transform]]
 
 
 class MultiScaleFlow(Flow):
-    """Levels that consist of a squeeze and repeated steps.
+    """Levels that consist of a squeeze and repeated steps, each a :class:`Compose` of its own.
 
     Pixel values in [0, 256] are normalized first. After each level but the last, half of the channels is factored out
     to a Gaussian conditioned by a gated dense net.
@@ -55,8 +55,7 @@ class MultiScaleFlow(Flow):
             squeeze = Squeeze()
             shape = squeeze.output_shape(shape)
             layers: list[Transform] = [squeeze] if level else [Affine(shift=128.0, scale=256.0), squeeze, *start(shape)]
-            for _ in range(steps_per_level):
-                layers += step(shape)
+            layers += [Compose(step(shape)) for _ in range(steps_per_level)]
             if level < num_levels - 1:
                 layers.append(dense_coupling(shape[0], split))
                 shape = (shape[0] // 2, *shape[1:])

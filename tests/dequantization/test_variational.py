@@ -90,10 +90,11 @@ def test_parity_with_the_authors():
     )
     flow = "qu.distribution"
     entries = [Entry(f"{flow}.base.mu", "base.mean"), Entry(f"{flow}.base.log_sigma", "base.log_scale")]
-    for i in (2, 4, 6):
-        entries.append(Entry(f"{flow}.transformations.{i}.transform.W", f"transforms.transforms.{i}.transform.weight"))
-    for i in (3, 5):
-        theirs, ours = f"{flow}.transformations.{i}.nn", f"transforms.transforms.{i}.net"
+    for i, ours in {2: "2", 4: "3.transforms.1", 6: "4.transforms.1"}.items():
+        theirs = f"{flow}.transformations.{i}.transform.W"
+        entries.append(Entry(theirs, f"transforms.transforms.{ours}.transform.weight"))
+    for i, step in ((3, 3), (5, 4)):
+        theirs, ours = f"{flow}.transformations.{i}.nn", f"transforms.transforms.{step}.transforms.0.net"
         entries += golden.dense_entries(theirs, ours, depth=2, gated=True)
     for theirs, ours in ((1, 0), (3, 2)):
         names = {"nn.2.conv": "last"} | {f"nn.{i}.nn.{j}": f"layers.{i}.{j}" for i in (0, 1) for j in (0, 2)}

@@ -1,10 +1,10 @@
 """The tables of flows that the tests run over; a new family adds a row to FAMILIES."""
 
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lightning_flows.distributions import DiagonalGaussian
 from lightning_flows.flows import (
@@ -94,6 +94,11 @@ def family(name: str, dtype: torch.dtype = torch.float64, batch: int = 4) -> tup
     build, shape, scale, _ = FAMILIES[name]
     x = scale * (torch.rand if scale > 1 else torch.randn)(batch, *shape, dtype=dtype)
     return perturb(build().to(dtype), x, noise=0.05), x
+
+
+def kinds(layers: Iterable[nn.Module]) -> list[Any]:
+    """The classes of layers, in lists where they are composed."""
+    return [kinds(layer.transforms) if isinstance(layer, Compose) else type(layer) for layer in layers]
 
 
 def steps(shape: tuple[int, int, int], num: int) -> list[Transform]:

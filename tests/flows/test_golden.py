@@ -26,15 +26,12 @@ def dense_coupling(channels: int) -> AffineCoupling:
 def flow_1x1() -> tuple[Flow, list[Entry]]:
     flow = GlowFlow((3, 16, 16), mixing="conv1x1", steps_per_level=2, net=DenseSizes(16, 3, 16))
     entries = [Entry("base.mu", "base.mean"), Entry("base.log_sigma", "base.log_scale")]
-    places = {i: f"levels.0.transforms.{i}" for i in range(8)} | {
-        i: f"levels.1.transforms.{i - 8}" for i in range(8, 13)
-    }
-    for i, ours in places.items():
-        if i in (2, 4, 6, 10, 12):
-            entries.append(Entry(f"transformations.{i}.W", f"{ours}.weight"))
-        if i in (3, 5, 9, 11):
-            entries += golden.dense_entries(f"transformations.{i}.nn", f"{ours}.net", depth=3, gated=True)
-    entries += golden.dense_entries("transformations.7.transform.nn", "levels.0.transforms.7.net", depth=3, gated=True)
+    entries.append(Entry("transformations.2.W", "levels.0.transforms.2.weight"))
+    for i, ours in {3: "0.transforms.3", 5: "0.transforms.4", 9: "1.transforms.1", 11: "1.transforms.2"}.items():
+        coupling, mixing = f"levels.{ours}.transforms.0", f"levels.{ours}.transforms.1"
+        entries += golden.dense_entries(f"transformations.{i}.nn", f"{coupling}.net", depth=3, gated=True)
+        entries.append(Entry(f"transformations.{i + 1}.W", f"{mixing}.weight"))
+    entries += golden.dense_entries("transformations.7.transform.nn", "levels.0.transforms.5.net", depth=3, gated=True)
     return flow, entries
 
 
@@ -81,10 +78,11 @@ def test_trace(name):
     flow, tensors, config = open_model(name)
     x, total, i = tensors["v"], torch.zeros(len(tensors["v"])), 0
     for level in flow.levels:
-        for layer in level.transforms:
+        layers = [each for step in level.transforms for each in getattr(step, "transforms", [step])]
+        for layer in layers:
             x, log_det = layer(x)
             total = total + log_det
-            if layer is level.transforms[-1] and level is not flow.levels[-1]:  # what the authors call a split prior
+            if layer is layers[-1] and level is not flow.levels[-1]:  # what the authors call a split prior
                 x, noise = x.chunk(2, dim=1)
                 total = total + standard_normal_log_prob(noise)
             torch.testing.assert_close(total, tensors[f"trace/ldj_{i:02d}"], rtol=1e-5, atol=1e-4)

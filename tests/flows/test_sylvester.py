@@ -3,15 +3,15 @@ import torch
 
 from lightning_flows.flows import ConvSylvesterFlow, sylvester_layer
 from lightning_flows.nets import DenseSizes
-from lightning_flows.transforms import ActNorm, ConvSylvester, Flip, InverseReport, Squeeze
-from tests.flows.cases import SPLITS, family
+from lightning_flows.transforms import ActNorm, Affine, AffineCoupling, ConvSylvester, Flip, InverseReport, Squeeze
+from tests.flows.cases import SPLITS, family, kinds
 
 
 def test_the_model_of_the_paper_has_its_layers() -> None:
     flow = ConvSylvesterFlow((3, 32, 32), steps_per_level=2, hidden_channels=16, split=DenseSizes(8, 1))
-    kinds = [[type(layer) for layer in level.transforms] for level in flow.levels]
-    assert [len(level) for level in kinds] == [1 + 1 + 6 + 1, 1 + 6 + 1, 1 + 6]
-    assert kinds[1][:4] == [Squeeze, ActNorm, ConvSylvester, Flip]
+    steps = 2 * [[ActNorm, ConvSylvester, Flip]]
+    split = AffineCoupling
+    assert kinds(flow.levels) == [[Affine, Squeeze, *steps, split], [Squeeze, *steps, split], [Squeeze, *steps]]
     assert flow.latent_shapes == [(6, 16, 16), (12, 8, 8), (48, 4, 4)]
 
 

@@ -164,9 +164,9 @@ def test_images_of_another_dtype_are_refused() -> None:
 
 def test_the_first_non_finite_layer_is_named(batch: dict[str, Tensor]) -> None:
     module = image_module()
-    layer = module.model.flow.levels[1].transforms[2]
+    layer = module.model.flow.levels[1].transforms[1].transforms[1]
     layer.register_forward_hook(lambda *args: (args[2][0] * torch.nan, *args[2][1:]))
-    name = r"flow\.levels\.1\.transforms\.2 \(ConvSylvester\)"
+    name = r"flow\.levels\.1\.transforms\.1\.transforms\.1 \(ConvSylvester\)"
     with pytest.raises(NonFiniteError, match=rf"testing; got 8 of 8 .* {name}"):
         module.test_step(batch, 0)
     with pytest.raises(NonFiniteError, match=rf"training; got 8 of 8 .* {name}"):

@@ -1,0 +1,39 @@
+"""Measures of what a training step needs, on any device."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+
+import torch
+from torch import Tensor
+
+
+def bytes_kept(function: Callable[[], object], own: Iterable[Tensor]) -> int:
+    """Peak of the bytes that autograd saves for backward passes within a function.
+
+    Each storage counts once, and those of ``own``, such as parameters and buffers, do not count.
+    """
+    skipped = {tensor.untyped_storage().data_ptr() for tensor in own}
+    counts: Counter[int] = Counter()
+    total = peak = 0
+
+    class Saved:
+        """A saved tensor, counted while a graph holds it."""
+
+        def __init__(self, tensor: Tensor) -> None:
+            nonlocal total, peak
+            self.tensor, storage = tensor, tensor.untyped_storage()
+            self.key, self.size = storage.data_ptr(), storage.nbytes()
+            if self.key not in skipped:
+                total += 0 if counts[self.key] else self.size
+                counts[self.key] += 1
+                peak = max(peak, total)
+
+        def __del__(self) -> None:
+            nonlocal total
+            if self.key not in skipped:
+                counts[self.key] -= 1
+                total -= 0 if counts[self.key] else self.size
+
+    with torch.autograd.graph.saved_tensors_hooks(Saved, lambda saved: saved.tensor):
+        function()
+    return peak

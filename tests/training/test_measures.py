@@ -1,0 +1,26 @@
+"""Tests of measures."""
+
+import torch
+from torch import Tensor
+
+from lightning_flows.training.measures import bytes_kept
+
+
+def product(x: Tensor, y: Tensor) -> None:
+    (x * y).sum().backward()
+
+
+def test_a_product_keeps_both_factors_each_once() -> None:
+    x, y = torch.ones(100, requires_grad=True), torch.ones(50, requires_grad=True)
+    assert bytes_kept(lambda: product(x.view(2, 50), y.expand(2, 50)), []) == 4 * (100 + 50)
+    assert bytes_kept(lambda: product(x.view(2, 50), y.expand(2, 50)), [x]) == 4 * 50
+
+
+def test_bytes_are_the_peak_over_several_backward_passes() -> None:
+    x = torch.ones(100, requires_grad=True)
+
+    def twice() -> None:
+        product(x.exp(), x)
+        product(x.exp(), x)
+
+    assert bytes_kept(twice, [x]) == 4 * 100

@@ -7,6 +7,10 @@ of both and the ratio this/REV: the median over rounds of the ratio within a rou
 train: a step forward and backward, without the optimizer. sample: a batch of images or graphs.
 bytes: peak of the bytes that autograd keeps for the backward, parameters and buffers aside.
 operators: those of a training step with a fused optimizer, views aside. reads: those of them that wait for the device.
+peak: peak of the bytes of all tensors of that step, gradients included.
+
+``--checkpoint FILE`` instead decodes the same latents with a trained flow of images in both revisions, and prints the
+errors against float64.
 """
 
 import argparse
@@ -16,8 +20,9 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +30,11 @@ import torch
 
 HERE = Path(__file__).resolve().parent
 WHAT = ("train", "sample", "bytes", "operators")
+FAMILIES = ["csf", "csf528", "residual", "coupling", "conv1x1", "emerging", "woodbury", "conv_exponential"]
 
 
 class Process:
-    """A worker of one revision; attributes are the functions of :class:`against_worker.Worker`."""
+    """A worker of one revision, called with a function of :class:`against_worker.Worker` and its arguments."""
 
     def __init__(self, tree: Path) -> None:
         self._process = subprocess.Popen(
@@ -53,7 +59,7 @@ class Process:
 
 
 @contextmanager
-def revisions(rev: str) -> Iterator[dict[str, Process]]:
+def revisions(rev: str) -> Iterator[tuple[Process, Process]]:
     """Workers of this checkout and of a revision, in a temporary worktree."""
     with tempfile.TemporaryDirectory() as folder:
         tree = Path(folder) / "tree"
@@ -61,92 +67,133 @@ def revisions(rev: str) -> Iterator[dict[str, Process]]:
         added = subprocess.run([*git, "add", "--quiet", "--detach", str(tree), rev], capture_output=True, text=True)
         if added.returncode:
             raise SystemExit(f"error: {added.stderr.strip()}")
-        processes = {"ours": Process(HERE.parent), "theirs": Process(tree)}
+        workers = Process(HERE.parent), Process(tree)
         try:
-            yield processes
+            yield workers
         finally:
-            for process in processes.values():
-                process.close()
+            for worker in workers:
+                worker.close()
             subprocess.run([*git, "remove", "--force", str(tree)], check=True)
 
 
-def same_weights(workers: dict[str, Process], name: str) -> str:
-    """Give both models the same weights; returns how much their log-densities differ."""
+def share_weights(source: Process, target: Process, name: str, other: str) -> str:
+    """Give two models the same data and weights; returns how much their log-densities differ."""
     with tempfile.NamedTemporaryFile(suffix=".pt") as file:
-        workers["ours"]("write", name=name, path=file.name)
-        refused = workers["theirs"]("read", name=name, path=file.name)
-    if refused:
-        return f"own weights each: {refused}"
-    pairs = list(zip(*(worker("values", name=name) for worker in workers.values()), strict=True))
-    return f"log-densities differ by at most {max(abs(a - b) for a, b in pairs):.1e} of {abs(pairs[0][0]):.0f} nats"
+        source("write", name=name, path=file.name)
+        refused = target("read", name=other, path=file.name)
+    pairs = list(zip(source("values", name=name), target("values", name=other), strict=True))
+    difference = max(abs(a - b) for a, b in pairs)
+    note = f"log-densities differ by at most {difference:.1e} of {abs(pairs[0][0]):.0f} nats"
+    return f"{note}; different weights: {refused}" if refused else note
 
 
-def timed(
-    workers: dict[str, Process], function: str, name: str, rounds: int, seconds: float
-) -> list[tuple[float, float]]:
-    """Seconds of both in each round; turns last about ``seconds``."""
-    first = {who: worker(function, name=name, steps=1, seed=0) for who, worker in workers.items()}
-    first = {who: worker(function, name=name, steps=1, seed=0) for who, worker in workers.items()}
-    steps = max(1, round(seconds / max(first.values())))
-    found = []
+Parties = dict[str, Callable[..., float]]
+"""What takes turns: functions of ``steps`` and ``seed`` that return seconds; the last is compared with."""
+
+
+def timed(parties: Parties, rounds: int, seconds: float) -> dict[str, list[float]]:
+    """Seconds of each in each round; turns last about ``seconds``."""
+    for call in parties.values():
+        call(steps=1, seed=0)
+    slowest = max(call(steps=1, seed=0) for call in parties.values())
+    steps = max(1, round(seconds / slowest))
+    found: dict[str, list[float]] = {label: [] for label in parties}
     for turn in range(rounds):
-        order = list(workers) if turn % 2 else list(workers)[::-1]
-        times = {who: workers[who](function, name=name, steps=steps, seed=turn + 1) for who in order}
-        found.append((times["ours"], times["theirs"]))
+        for label in list(parties) if turn % 2 else list(parties)[::-1]:
+            found[label].append(parties[label](steps=steps, seed=turn + 1))
     return found
 
 
-def row(label: str, pairs: list[tuple[float, float]], unit: str, scale: float = 1.0) -> str:
-    """A line of the table."""
-    ours, theirs = (statistics.median(values) * scale for values in zip(*pairs, strict=True))
-    ratios = [a / b for a, b in pairs if b]
-    ratio = f"{statistics.median(ratios):.3f}" if ratios else "–"
-    quartiles = statistics.quantiles(ratios, method="inclusive") if len(ratios) > 1 else []
-    spread = f"{quartiles[0]:.3f} to {quartiles[2]:.3f}" if quartiles else ""
-    return f"{label:46} {ours:9.1f} {theirs:9.1f} {unit:4} {ratio:>6}  {spread}".rstrip()
+def show(title: str, values: dict[str, list[float]], unit: str, scale: float = 1.0) -> None:
+    """Print lines of the table: all but the last relative to the last."""
+    *names, reference = values
+    theirs = values[reference]
+    for name in names:
+        ratios = [a / b for a, b in zip(values[name], theirs, strict=True) if b]
+        ratio = f"{statistics.median(ratios):.3f}" if ratios else "–"
+        quartiles = statistics.quantiles(ratios, method="inclusive") if len(ratios) > 1 else []
+        spread = f"{quartiles[0]:.3f} to {quartiles[2]:.3f}" if quartiles else ""
+        medians = (scale * statistics.median(each) for each in (values[name], theirs))
+        numbers = " ".join(f"{value:9.1f}" for value in medians)
+        print(f"{title + name:52} {numbers} {unit:4} {ratio:>6}  {spread}".rstrip(), flush=True)
 
 
-def compare(workers: dict[str, Process], family: str, batch: int, threads: int, arguments: argparse.Namespace) -> None:
+def compare(ours: Process, theirs: Process, family: str, batch: int, threads: int, options: argparse.Namespace) -> None:
     """Print the rows of a family."""
-    setting = {"name": family, "family": family, "batch": batch, "threads": threads}
-    counts = {who: worker("build", **setting) for who, worker in workers.items()}
-    print(f"{family}: {counts['ours']:,} and {counts['theirs']:,} parameters; {same_weights(workers, family)}")
-    for what in arguments.what:
-        label = f"{family}, batch {batch}, {threads} thread{'s' * (threads > 1)}, {what}"
+    setting = {"family": family, "batch": batch, "steps_per_level": options.steps}
+    if family in ("gnf", "set_autoregressive", "graph_coupling"):
+        del setting["steps_per_level"]
+    for worker in (ours, theirs):
+        worker("start", threads=threads)
+    counts = [worker("build", name="plain", **setting) for worker in (ours, theirs)]
+    note = share_weights(ours, theirs, "plain", "plain")
+    print(f"{family}: {counts[0]:,} and {counts[1]:,} parameters; {note}")
+    parties: dict[str, Callable[..., Any]] = {"": partial(ours, name="plain")}
+    if options.recompute:
+        ours("build", name="recompute", recompute=True, **setting)
+        share_weights(ours, ours, "plain", "recompute")
+        parties[" recompute"] = partial(ours, name="recompute")
+    parties["theirs"] = partial(theirs, name="plain")
+    title = f"{family}, batch {batch}, {threads} thread{'s' * (threads > 1)}, "
+    for what in options.what:
         if what in ("train", "sample"):
-            pairs = timed(workers, what, family, arguments.rounds, arguments.turn)
-            print(row(label, pairs, "ms", 1e3), flush=True)
-        elif threads == arguments.threads[0]:  # counts do not depend on threads
-            values = [worker(what, name=family) for worker in workers.values()]
-            if what == "bytes":
-                print(row(label, [tuple(values)], "MiB", 2**-20), flush=True)
-            elif batch == arguments.batch[0]:
-                print(row(label, [(values[0][0], values[1][0])], ""), flush=True)
-                print(row(label.replace(what, "reads"), [(values[0][1], values[1][1])], ""), flush=True)
+            calls: Parties = {label: partial(worker, what) for label, worker in parties.items()}
+            show(title + what, timed(calls, options.rounds, options.turn), "ms", 1e3)
+        elif threads == options.threads[0] and what == "bytes":
+            show(title + what, {label: [worker("bytes")] for label, worker in parties.items()}, "MiB", 2**-20)
+        elif threads == options.threads[0]:  # counts do not depend on threads
+            found = {label: worker("counts") for label, worker in parties.items()}
+            for i, (count, unit, scale) in enumerate([("operators", "", 1), ("reads", "", 1), ("peak", "MiB", 2**-20)]):
+                show(title + count, {label: [values[i]] for label, values in found.items()}, unit, scale)
+
+
+def compare_decoding(ours: Process, theirs: Process, threads: int, options: argparse.Namespace) -> None:
+    """Print the rows of a trained flow."""
+    for worker in (ours, theirs):
+        worker("start", threads=threads)
+    arguments = ours("load", name="flow", path=options.checkpoint, num=16)
+    theirs("build", name="flow", batch=1, **arguments)
+    print(f"{options.checkpoint}: {share_weights(ours, theirs, 'flow', 'flow')}")
+    for batch in options.batch:
+        with tempfile.NamedTemporaryFile(suffix=".pt") as file:
+            ours("latents", name="flow", num=batch, path=file.name)
+            parties = {
+                ", default accuracy": partial(ours, name="flow", path=file.name),
+                ", exact": partial(ours, name="flow", path=file.name, accuracy="exact"),
+                "theirs": partial(theirs, name="flow", path=file.name),
+            }
+            title = f"decode {batch}, {threads} thread{'s' * (threads > 1)}"
+            calls: Parties = {label: partial(worker, "decode") for label, worker in parties.items()}
+            show(title, timed(calls, options.rounds, options.turn), "ms", 1e3)
+            for label, worker in parties.items():
+                largest, mean = worker("error")
+                who = label.replace("theirs", f", {options.rev}")
+                print(f"  {title}{who}: error {largest:.1e} at most, {mean:.1e} on average", flush=True)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("rev", help="revision to compare with, such as 22db688")
-    parser.add_argument(
-        "--only",
-        nargs="+",
-        default=["csf", "csf528", "residual", "coupling", "conv1x1", "emerging", "woodbury", "conv_exponential"],
-        metavar="FAMILY",
-    )
+    parser.add_argument("--only", nargs="+", default=FAMILIES, metavar="FAMILY", help="also gnf, set_autoregressive, …")
     parser.add_argument("--what", nargs="+", choices=WHAT, default=list(WHAT))
     parser.add_argument("--batch", type=int, nargs="+", default=[16])
     parser.add_argument("--threads", type=int, nargs="+", default=[1])
+    parser.add_argument("--steps", type=int, default=2, help="steps per level")
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--turn", type=float, default=0.2, help="seconds of a turn, about")
-    arguments = parser.parse_args()
-    print(f"this checkout / {arguments.rev}; torch {torch.__version__}; {arguments.rounds} rounds")
-    print(f"{'':46} {'this':>9} {arguments.rev[:9]:>9} {'':4} {'ratio':>6}  quartiles")
-    with revisions(arguments.rev) as workers:
-        for family in arguments.only:
-            for batch in arguments.batch:
-                for threads in arguments.threads:
-                    compare(workers, family, batch, threads, arguments)
+    parser.add_argument("--recompute", action="store_true", help="also with recomputed activations, here only")
+    parser.add_argument("--checkpoint", help="checkpoint of this revision: compare its decoding only")
+    options = parser.parse_args()
+    print(f"this checkout / {options.rev}; torch {torch.__version__}; {options.rounds} rounds")
+    print(f"{'':52} {'this':>9} {options.rev[:9]:>9} {'':4} {'ratio':>6}  quartiles")
+    with revisions(options.rev) as (ours, theirs):
+        for threads in options.threads:
+            if options.checkpoint:
+                compare_decoding(ours, theirs, threads, options)
+                continue
+            for family in options.only:
+                for batch in options.batch:
+                    compare(ours, theirs, family, batch, threads, options)
 
 
 if __name__ == "__main__":

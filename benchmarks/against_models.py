@@ -5,6 +5,8 @@ A worker of :mod:`against` imports this file with the package of its own revisio
 
 import importlib
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import torch
@@ -18,42 +20,40 @@ IS_OLD = not hasattr(flows, "ConvSylvesterFlow")
 IMAGES, GRAPHS = (3, 32, 32), (9, 2)
 LEVELS = {"num_levels": 2, "steps_per_level": 2}
 WIDTHS = {"csf": 96, "csf528": 528, "residual": 96, "coupling": 96}
+CLASSES = {"csf": "ConvSylvesterFlow", "residual": "ResidualFlow", "coupling": "CouplingFlow"}
+FUNCTIONS = {"csf": "conv_sylvester_flow", "residual": "residual_flow", "coupling": "coupling_flow"}
 MIXINGS = ("conv1x1", "emerging", "woodbury", "conv_exponential")
 GRAPH_FLOWS = ("gnf", "set_autoregressive", "graph_coupling")
-FAMILIES = (*WIDTHS, *MIXINGS, *GRAPH_FLOWS)
 LARGE, SMALL = (64, 3, 63), (32, 2, 32)
 """Width, depth and growth of the dense nets, in mixing flows and in others."""
+Assignable = Iterator[tuple[Tensor, Callable[[Tensor], object]]]
 
 
-def build(family: str, **changes: Any) -> nn.Module:
-    """A flow of graphs, or a dequantized one of images, in train mode; ``changes`` override arguments."""
+def build(family: str, *, shape: Any = IMAGES, dense: Any = None, **options: Any) -> Any:
+    """A flow of graphs, or a dequantized one of images; ``dense`` sets the sizes of dense nets."""
     if family in GRAPH_FLOWS:
-        return (_old_graphs if IS_OLD else _graphs)(family, changes)
-    flow: Any = (_old_images if IS_OLD else _images)(family, LEVELS | changes)
-    noise = UniformDequantization(*[IMAGES] * (not IS_OLD))
+        return (_old_graphs if IS_OLD else _graphs)(family, options)
+    options = LEVELS | ({"hidden_channels": WIDTHS[family]} if family in WIDTHS else {}) | options
+    sizes = dense or (LARGE if family in MIXINGS else SMALL)
+    flow: Any = (_old_images if IS_OLD else _images)(family.removesuffix("528"), shape, sizes, options)
+    noise = UniformDequantization(*[shape] * (not IS_OLD))
     return DequantizedFlow(flow, noise).to(memory_format=torch.channels_last)
 
 
-def _images(family: str, options: dict[str, Any]) -> nn.Module:
+def _images(family: str, shape: Any, sizes: Any, options: dict[str, Any]) -> nn.Module:
     from lightning_flows.nets import DenseSizes
 
     if family in MIXINGS:
-        return flows.GlowFlow(IMAGES, mixing=family, net=DenseSizes(*LARGE), **options)
-    kinds = {"residual": flows.ResidualFlow, "coupling": flows.CouplingFlow}
-    kind: Any = kinds.get(family, flows.ConvSylvesterFlow)
-    return kind(IMAGES, **{"hidden_channels": WIDTHS[family], "split": DenseSizes(*SMALL)} | options)
+        return flows.GlowFlow(shape, mixing=family, net=DenseSizes(*sizes), **options)
+    return getattr(flows, CLASSES[family])(shape, split=DenseSizes(*sizes), **options)
 
 
-def _old_images(family: str, options: dict[str, Any]) -> nn.Module:
+def _old_images(family: str, shape: Any, sizes: Any, options: dict[str, Any]) -> nn.Module:
+    prefix = "" if family in MIXINGS else "split_"
+    options |= {prefix + name: size for name, size in zip(("width", "depth", "growth"), sizes, strict=True)}
     if family in MIXINGS:
-        return flows.mixing_flow(IMAGES, mixing=family, **_old_sizes("", LARGE), **options)
-    kinds = {"residual": flows.residual_flow, "coupling": flows.coupling_flow}
-    kind: Any = kinds.get(family, flows.conv_sylvester_flow)
-    return kind(IMAGES, **{"hidden_channels": WIDTHS[family]} | _old_sizes("split_", SMALL) | options)
-
-
-def _old_sizes(prefix: str, sizes: tuple[int, ...]) -> dict[str, int]:
-    return {prefix + name: size for name, size in zip(("width", "depth", "growth"), sizes, strict=True)}
+        return flows.mixing_flow(shape, mixing=family, **options)
+    return getattr(flows, FUNCTIONS[family])(shape, **options)
 
 
 def _graphs(family: str, options: dict[str, Any]) -> nn.Module:
@@ -72,6 +72,21 @@ def _old_graphs(family: str, options: dict[str, Any]) -> nn.Module:
     return kinds[family](GRAPHS, width=32, num_blocks=2, num_heads=4, **options)
 
 
+def load(path: str) -> tuple[nn.Module, dict[str, Any]]:
+    """The model of a checkpoint of images of this revision, and the arguments of :func:`build` for its sizes."""
+    from lightning_flows.modules import load_model
+
+    model: Any = load_model(path).model
+    arguments = model.flow.init_args
+    kind = type(model.flow).__name__
+    family = next((name for name, value in CLASSES.items() if value == kind), arguments.get("mixing"))
+    names = ("num_levels", "steps_per_level", "hidden_channels")
+    chosen = {name: arguments[name] for name in names if name in arguments}
+    sizes = arguments["split" if "split" in arguments else "net"]
+    sizes = list((sizes if isinstance(sizes, dict) else asdict(sizes)).values())
+    return model, {"family": family, "shape": model.event_shape, "dense": sizes, **chosen}
+
+
 def data(family: str, batch: int) -> Tensor:
     """Random images, or nodes of complete graphs."""
     if family in GRAPH_FLOWS:
@@ -79,30 +94,45 @@ def data(family: str, batch: int) -> Tensor:
     return torch.randint(256, (batch, *IMAGES), dtype=torch.uint8)
 
 
-def log_prob(model: nn.Module, x: Tensor, noise: Tensor | None = None) -> Tensor:
+def flow_of(model: Any) -> Any:
+    """The flow, without its dequantization."""
+    return model.flow if isinstance(model, DequantizedFlow) else model
+
+
+def log_prob(model: Any, x: Tensor, noise: Tensor | None = None) -> Tensor:
     """Bound of images, given or random noise; log-density of graphs."""
     return model.elbo(x, noise) if isinstance(model, DequantizedFlow) else model.log_prob(x)
 
 
-def sample(model: nn.Module, num: int) -> Tensor:
-    """Samples, in the model's own precision."""
-    return (model.flow if isinstance(model, DequantizedFlow) else model).sample(num)
-
-
-def weights(model: nn.Module) -> Iterator[tuple[Tensor, Callable[[Tensor], object]]]:
-    """Every weight, in the same order and form in all revisions, with a function that sets it.
-
-    Masked convolutions appear in dense form; a split prior comes after its level.
-    """
-    flow: Any = model.flow if isinstance(model, DequantizedFlow) else model
-    splits = [*flow.splits, nn.Identity()] if hasattr(flow, "splits") else []
-    parts = [each for pair in zip(flow.levels, splits, strict=True) for each in pair] if splits else [flow]
+def _modules(model: nn.Module) -> Iterator[Any]:
+    """All modules of a flow in the same order in all revisions: a split prior comes after its level."""
+    flow = flow_of(model)
+    splits = list(getattr(flow, "splits", []))
+    parts = (
+        [each for level, split in zip(flow.levels, [*splits, nn.Identity()], strict=True) for each in (level, split)]
+        if splits
+        else [flow]
+    )
     for part in [*parts, flow.base] if splits else parts:
-        module: Any
-        for module in part.modules():
-            dense = hasattr(module, "dense_weight")
-            if dense:
-                yield module.dense_weight().detach(), module.load_dense_weight
-            for name, parameter in module.named_parameters(recurse=False):
-                if not (dense and name == "weight"):
-                    yield parameter.detach(), parameter.data.copy_
+        yield from part.modules()
+
+
+def weights(model: nn.Module) -> Assignable:
+    """Every weight, in the same form in all revisions, with a function that sets it.
+
+    Masked convolutions appear in dense form.
+    """
+    for module in _modules(model):
+        is_masked = hasattr(module, "dense_weight")
+        if is_masked:
+            yield module.dense_weight(), module.load_dense_weight
+        for name, parameter in module.named_parameters(recurse=False):
+            if not (is_masked and name == "weight"):
+                yield parameter, parameter.copy_
+
+
+def vectors(model: nn.Module) -> Assignable:
+    """The vector of each power iteration, with a function that sets it."""
+    for module in _modules(model):
+        if isinstance(getattr(module, "vector", None), Tensor):
+            yield module.vector, partial(setattr, module, "vector")

@@ -4,18 +4,18 @@ Reads a JSON list [function, arguments] a line from the standard input, and answ
 """
 
 import importlib.util
+import inspect
 import json
 import os
 import sys
 import time
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import against_models as models
 import torch
-from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
+from against_counts import Counts
+from torch import Tensor
 
 _spec = importlib.util.spec_from_file_location(
     "measures", Path(__file__).parents[1] / "lightning_flows/training/measures.py"
@@ -25,127 +25,152 @@ assert _spec.loader
 measures = importlib.util.module_from_spec(_spec)  # of the revision that compares: the other may lack it
 _spec.loader.exec_module(measures)
 
-HOST_READS = ("aten::_local_scalar_dense", "aten::nonzero", "aten::equal", "aten::masked_select")
-"""Operators for which the host waits for the device."""
-
-VIEWS = ("aten::_unsafe_view", "aten::detach", "aten::alias", "prim::device")
-"""Views that torch does not mark as such."""
-SETTLE = 50
-"""Training forwards after which vectors of power iterations are settled."""
-
-
-class CountOperators(TorchDispatchMode):
-    """Counts operators of the forward and the backward, in ``counts`` by name; views, which compute nothing, aside."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.counts: Counter[str] = Counter()
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        name = func.name().partition(".")[0]
-        if not (func.is_view or name in VIEWS or name.startswith("profiler::")):
-            self.counts[name] += 1
-        return func(*args, **(kwargs or {}))
-
-    @property
-    def host_reads(self) -> int:
-        """Number of operators that make the host wait for the device."""
-        return sum(self.counts[name] for name in HOST_READS)
+SEEDS = 5
+"""Counts are means over seeds: the terms of residual flows are random."""
 
 
 class Worker:
     """Models by name, and what is measured on them."""
 
     def __init__(self) -> None:
-        self.models: dict[str, nn.Module] = {}
+        self.models: dict[str, Any] = {}
         self.data: dict[str, Tensor] = {}
 
-    def build(self, name: str, family: str, batch: int, threads: int, recompute: bool = False, **changes: Any) -> int:
-        """Build a model with perturbed weights and initialized ActNorms; returns its number of parameters."""
+    def start(self, threads: int) -> None:
+        """Forget all models."""
         torch.set_num_threads(threads)
+        self.models.clear()
+        self.data.clear()
+
+    def build(self, name: str, family: str, batch: int, recompute: bool = False, **options: Any) -> int:
+        """Build a model with perturbed weights and initialized ActNorms; returns its number of parameters."""
         torch.manual_seed(0)
-        model = models.build(family, **changes).train()
-        self.models, self.data = {name: model}, {name: models.data(family, batch)}
-        if recompute:
-            model.flow.recompute = True  # type: ignore[union-attr]
+        model = self.models[name] = models.build(family, **options).train()
+        x = self.data[name] = models.data(family, batch)
         with torch.no_grad():
-            for weight, assign in models.weights(model):
-                assign(weight + 0.02 * torch.randn_like(weight))
-            models.log_prob(model, self.data[name])
+            for parameter in model.parameters():
+                parameter.add_(0.02 * torch.randn_like(parameter))
+            models.log_prob(model, x)
+        if recompute:
+            model.flow.recompute = True
         return sum(p.numel() for p in model.parameters())
 
+    def load(self, name: str, path: str, num: int) -> dict[str, Any]:
+        """Load a checkpoint of images, and sample; returns the arguments with which ``build`` makes such a model."""
+        self.models[name], arguments = models.load(path)
+        self.data[name] = self.models[name].sample(num)
+        return arguments
+
+    @torch.no_grad()
     def write(self, name: str, path: str) -> None:
-        """Write the weights to a file."""
-        torch.save([weight.clone() for weight, _ in models.weights(self.models[name])], path)
+        """Write data, weights and vectors of power iterations to a file."""
+        model = self.models[name]
+        tensors = [[value for value, _ in group(model)] for group in (models.weights, models.vectors)]
+        torch.save((self.data[name], *tensors), path)
 
     @torch.no_grad()
     def read(self, name: str, path: str) -> str:
-        """Take the weights of a file; returns why not, if their shapes differ."""
-        own, given = list(models.weights(self.models[name])), torch.load(path)
-        if [w.shape for w, _ in own] != [w.shape for w in given]:
-            return f"{len(own)} weights of other shapes than the {len(given)} given"
-        for (_, assign), weight in zip(own, given, strict=True):
-            assign(weight)
+        """Take the data, weights and vectors of a file; returns why not, if their shapes differ."""
+        model = self.models[name]
+        self.data[name], *given = torch.load(path)
+        for group, tensors in zip((models.weights, models.vectors), given, strict=True):
+            own = list(group(model))
+            if [value.shape for value, _ in own] != [value.shape for value in tensors]:
+                return f"its {len(own)} {group.__name__} have other shapes than the {len(tensors)} given"
+            for (_, assign), value in zip(own, tensors, strict=True):
+                assign(value)
+        for module in model.modules():
+            if hasattr(module, "initialized"):
+                module.initialized.fill_(True)
         return ""
 
     @torch.no_grad()
     def values(self, name: str) -> list[float]:
-        """Log-densities in eval mode of the same images with the same noise."""
-        model, x = self.models[name], self.data[name]
-        for _ in range(SETTLE):
-            models.log_prob(model, x[:1])
+        """Log-densities in eval mode, with the same noise in all revisions."""
+        model, x = self.models[name].eval(), self.data[name]
         noise = torch.rand(x.shape, generator=torch.Generator().manual_seed(1)) if x.dtype == torch.uint8 else None
-        values: list[float] = models.log_prob(model.eval(), x, noise).tolist()
+        values: list[float] = models.log_prob(model, x, noise).tolist()
         model.train()
         return values
 
     def train(self, name: str, steps: int, seed: int) -> float:
         """Seconds of a training step without the optimizer."""
-        torch.manual_seed(seed)  # the same random numbers of terms in residual flows
+        torch.manual_seed(seed)
         start = time.perf_counter()
         for _ in range(steps):
             self._step(name)
         return (time.perf_counter() - start) / steps
 
+    @torch.no_grad()
     def sample(self, name: str, steps: int, seed: int) -> float:
         """Seconds in which a batch is sampled."""
         model = self.models[name].eval()
         torch.manual_seed(seed)
         start = time.perf_counter()
-        with torch.no_grad():
-            for _ in range(steps):
-                models.sample(model, len(self.data[name]))
+        for _ in range(steps):
+            models.flow_of(model).sample(len(self.data[name]))
         seconds = (time.perf_counter() - start) / steps
         model.train()
         return seconds
 
-    def bytes(self, name: str, seeds: int = 5) -> float:
-        """Mean of the bytes kept for the backward over several seeds, which set the terms of residual flows."""
+    def bytes(self, name: str) -> float:
+        """Bytes kept for the backward."""
         model, total = self.models[name], 0
-        for seed in range(seeds):
+        for seed in range(SEEDS):
             torch.manual_seed(seed)
             total += measures.bytes_kept(lambda: self._step(name), [*model.parameters(), *model.buffers()])
-        return total / seeds
+        return total / SEEDS
 
-    def operators(self, name: str, seeds: int = 5) -> tuple[float, float]:
-        """Mean number of operators of a training step with a fused optimizer, and of those that read values."""
+    def counts(self, name: str) -> list[float]:
+        """Operators and host reads of a training step with a fused optimizer, and its peak of bytes."""
         optimizer = torch.optim.Adam(self.models[name].parameters(), lr=1e-9, fused=True)
         self._step(name)
         optimizer.step()
         found = []
-        for seed in range(seeds):
+        for seed in range(SEEDS):
             torch.manual_seed(seed)
-            with CountOperators() as counter:
+            self.models[name].zero_grad(set_to_none=True)
+            with Counts() as counts:
                 self._step(name)
                 optimizer.step()
-            found.append((counter.counts.total(), counter.host_reads))
-        operators, reads = (sum(numbers) / seeds for numbers in zip(*found, strict=True))
-        return operators, reads
+            found.append((counts.operators.total(), counts.host_reads, counts.peak))
+        return [sum(numbers) / SEEDS for numbers in zip(*found, strict=True)]
+
+    @torch.no_grad()
+    def latents(self, name: str, num: int, path: str) -> None:
+        """Write latents, and what they decode to in float64."""
+        flow = models.flow_of(self.models[name].eval())
+        latents = flow.sample_latents(num, generator=torch.Generator().manual_seed(0))
+        torch.save((latents, flow.decode(latents, dtype=torch.float64)), path)
+
+    @torch.no_grad()
+    def decode(self, name: str, path: str, accuracy: Any = None, steps: int = 1, seed: int = 0) -> float:
+        """Seconds in which the latents of a file are decoded, in the flow's own precision."""
+        flow, (latents, _) = models.flow_of(self.models[name].eval()), torch.load(path)
+        options = _decode_options(flow, accuracy)
+        start = time.perf_counter()
+        for _ in range(steps):
+            flow.decode(latents, **options)
+        return (time.perf_counter() - start) / steps
+
+    @torch.no_grad()
+    def error(self, name: str, path: str, accuracy: Any = None) -> list[float]:
+        """Largest and mean absolute difference to what the latents decode to in float64."""
+        flow, (latents, exact) = models.flow_of(self.models[name].eval()), torch.load(path)
+        error = (flow.decode(latents, **_decode_options(flow, accuracy)) - exact).abs()
+        return [error.max().item(), error.mean().item()]
 
     def _step(self, name: str) -> None:
         model = self.models[name]
         model.zero_grad(set_to_none=True)
         (-models.log_prob(model, self.data[name])).mean().backward()
+
+
+def _decode_options(flow: Any, accuracy: Any) -> dict[str, Any]:
+    known = inspect.signature(flow.decode).parameters
+    if "exact" in known:  # an older name of what computes in float64
+        return {"exact": False}
+    return {"accuracy": accuracy} if "accuracy" in known and accuracy is not None else {}
 
 
 def main() -> None:

@@ -2,14 +2,16 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
+from lightning_flows.functional.philox import Streams
 from lightning_flows.functional.recorded import Recorded
 
-Generators = torch.Generator | Sequence[torch.Generator] | None
-"""A generator for all images of a batch, or one per image; None means torch's global generator."""
+Source = torch.Generator | Streams | None
+"""Source of noise: a generator for all images of a batch, a stream for each, or None for torch's global generator."""
 
 
 class Dequantization(Recorded, nn.Module, ABC):
@@ -22,6 +24,11 @@ class Dequantization(Recorded, nn.Module, ABC):
         event_shape: shape (C, H, W) of the images.
     """
 
+    noise_kind: ClassVar[Literal["uniform", "normal"]] = "uniform"
+    """Distribution of the noise that is transformed: uniform on [0, 1) or standard normal."""
+    noise_dtype: torch.dtype | None = None
+    """Its dtype; None for torch's default."""
+
     def __init__(self, event_shape: Sequence[int]) -> None:
         super().__init__()
         self.event_shape = self.noise_shape = tuple(event_shape)
@@ -30,27 +37,24 @@ class Dequantization(Recorded, nn.Module, ABC):
         """Encode uint8 images x ``(B, C, H, W)`` for q; None if q does not depend on them."""
         return None
 
-    def draw_noise(self, num: int, generator: Generators = None, *, device: torch.device | None = None) -> Tensor:
+    def draw_noise(self, num: int, generator: Source = None, *, device: torch.device | None = None) -> Tensor:
         """Draw noise ``(num, *noise_shape)`` on the generator's device, by default on ``device``.
 
-        With one generator per image, the noise of an image does not depend on the others in its batch.
+        With a stream per image, the noise of an image does not depend on the others in its batch.
         """
-        if not isinstance(generator, Sequence):
-            return self.noise(num, generator, device if generator is None else generator.device)
-        if len(generator) != num:
-            raise ValueError(f"expected one generator per image; got {len(generator)} for {num}")
-        draws = [self.noise(1, each, each.device) for each in generator]
-        return torch.cat(draws) if draws else self.noise(0, None, device)
-
-    @abstractmethod
-    def noise(self, num: int, generator: torch.Generator | None, device: torch.device | None) -> Tensor:
-        """Draw ``(num, *noise_shape)`` from one generator."""
+        if isinstance(generator, Streams):
+            if generator.size != num:
+                raise ValueError(f"expected one stream per image; got {generator.size} for {num}")
+            return getattr(generator, self.noise_kind)(self.noise_shape, self.noise_dtype)
+        draw = torch.rand if self.noise_kind == "uniform" else torch.randn
+        device = device if generator is None else generator.device
+        return draw(num, *self.noise_shape, generator=generator, device=device, dtype=self.noise_dtype)
 
     @abstractmethod
     def transform(self, noise: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Map noise to u ``(B, C, H, W)`` in [0, 1), with log q(u | x) ``(B,)`` in nats."""
 
-    def sample(self, x: Tensor, *, generator: Generators = None) -> tuple[Tensor, Tensor]:
+    def sample(self, x: Tensor, *, generator: Source = None) -> tuple[Tensor, Tensor]:
         """Draw u ``(B, C, H, W)`` in [0, 1) for uint8 images x, with log q(u | x) ``(B,)`` in nats."""
         noise = self.draw_noise(len(x), generator, device=x.device).to(x.device)
         return self.transform(noise, self.context(x))

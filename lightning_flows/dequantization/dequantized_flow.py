@@ -1,17 +1,16 @@
 """Flows over images of integer values."""
 
 import warnings
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from lightning_flows.dequantization.base import Dequantization, Generators
+from lightning_flows.dequantization.base import Dequantization, Source
 from lightning_flows.dequantization.likelihood import LikelihoodEstimate, importance_weights
 from lightning_flows.errors import InputTypeError, ShapeError, UsageError
 from lightning_flows.flows.flow import Flow
-from lightning_flows.functional.streams import stream
+from lightning_flows.functional.philox import Streams, streams
 from lightning_flows.transforms.residual import LogDetReport
 
 
@@ -55,18 +54,18 @@ class DequantizedFlow(nn.Module):
     def forward(self, x: Tensor, noise: Tensor | None = None) -> Tensor:
         return self.elbo(x, noise)
 
-    def elbo(self, x: Tensor, noise: Tensor | None = None, *, generator: Generators = None) -> Tensor:
+    def elbo(self, x: Tensor, noise: Tensor | None = None, *, generator: Source = None) -> Tensor:
         """One draw of log p(x + u) − log q(u | x), in expectation a lower bound on log P(x): ``(B,)``.
 
         Args:
             x: images.
             noise: output of the dequantization's ``draw_noise``; by default, drawn here.
-            generator: generator for that draw.
+            generator: generator for that draw, or a stream for each image.
         """
         terms = self.elbo_terms(x, noise, generator=generator)
         return terms.latents + terms.log_det + terms.dequantization
 
-    def elbo_terms(self, x: Tensor, noise: Tensor | None = None, *, generator: Generators = None) -> BoundTerms:
+    def elbo_terms(self, x: Tensor, noise: Tensor | None = None, *, generator: Source = None) -> BoundTerms:
         """Terms of :meth:`elbo`, and reports."""
         self._check(x)
         if noise is None:
@@ -79,7 +78,7 @@ class DequantizedFlow(nn.Module):
         x: Tensor,
         num_draws: int,
         *,
-        seeds: Sequence[int] | None = None,
+        noise: Streams | None = None,
         chunk_size: int = 256,
         target_error: float | None = None,
     ) -> LikelihoodEstimate:
@@ -90,24 +89,26 @@ class DequantizedFlow(nn.Module):
         Args:
             x: images.
             num_draws: K.
-            seeds: one seed per image, which makes its noise independent of batches, chunks and devices; random by
-                default.
+            noise: a stream of noise for each image, as from :func:`streams`; its noise then depends neither on batches,
+                chunks and devices, nor on ``num_draws``. Random by default.
             chunk_size: number of draws evaluated at once.
             target_error: stop drawing for an image at this standard error of its likelihood, in nats.
 
         Raises: UsageError if ``num_draws`` or ``chunk_size`` is below 1, ``target_error`` is not positive, or there is
-        not one seed per image.
+        not one stream per image.
         """
         self._check(x)
-        seeds = torch.randint(2**62, (len(x),)).tolist() if seeds is None else seeds
-        if len(seeds) != len(x):
-            raise UsageError(f"expected one seed per image; got {len(seeds)} for {len(x)}")
-        generators = [stream(seed, "dequantization") for seed in seeds]  # on the host: the same noise on any device
+        if noise is None:
+            noise = streams(int(torch.randint(2**62, ())), "importance samples", range(len(x)), device=x.device)
+        if noise.size != len(x):
+            raise UsageError(f"expected one stream per image; got {noise.size} for {len(x)}")
+        per_image = noise
         contexts = [self.dequantization.context(part) for part in x.split(max(1, chunk_size))]
         context = None if any(each is None for each in contexts) else torch.cat(contexts)  # type: ignore[arg-type]
 
-        def weigh(images: Tensor, noise: Tensor) -> tuple[Tensor, ...]:
-            terms = self._terms(x[images], noise, None if context is None else context[images])
+        def weigh(images: Tensor, draws: Tensor) -> tuple[Tensor, ...]:
+            drawn = self.dequantization.draw_noise(len(draws), per_image.of(images, draws))
+            terms = self._terms(x[images], drawn, None if context is None else context[images])
             log_weight = terms.latents + terms.log_det + terms.dequantization
             reports = [report for report in terms.reports if isinstance(report, LogDetReport)]
             if not reports:
@@ -116,7 +117,6 @@ class DequantizedFlow(nn.Module):
             return log_weight, error, torch.stack([report.remainder for report in reports]).sum(0)
 
         return importance_weights(
-            lambda image, count: self.dequantization.draw_noise(count, generators[image]),
             weigh,
             len(x),
             num_draws,

@@ -37,7 +37,6 @@ class LikelihoodEstimate(NamedTuple):
 
 
 def importance_weights(
-    draw: Callable[[int, int], Tensor],
     weigh: Callable[[Tensor, Tensor], Sequence[Tensor]],
     num: int,
     num_draws: int,
@@ -48,10 +47,11 @@ def importance_weights(
 ) -> LikelihoodEstimate:
     """Draw ``num_draws`` importance weights for each of ``num`` images, or fewer once their error is small.
 
+    Weights are summed as they are drawn, so that memory does not grow with the number of draws.
+
     Args:
-        draw: ``draw(image, count)`` returns the noise of the next ``count`` draws of an image, ``(count, …)``.
-        weigh: ``weigh(images, noise)`` returns log w, with the error and remainder of its log-determinant if that is
-            estimated, for image indices, which may repeat.
+        weigh: ``weigh(images, draws)`` returns log w, with the error and remainder of its log-determinant if that is
+            estimated, for indices of images and numbers of draws.
         num: number of images.
         num_draws: largest number of draws per image.
         chunk_size: number of draws per call of ``weigh``.
@@ -62,35 +62,47 @@ def importance_weights(
         raise UsageError(f"expected num_draws and chunk_size of at least 1; got {num_draws} and {chunk_size}")
     if target_error is not None and not target_error > 0:
         raise UsageError(f"expected a target_error above 0; got {target_error}")
-    found = torch.zeros(1, num, num_draws, dtype=torch.float64, device=device)
-    count = torch.zeros(num, dtype=torch.long, device=device)
-    active, done = list(range(num)), 0
-    while active and done < num_draws:
-        size = min(ROUND, num_draws - done)
-        per_chunk = max(1, chunk_size // size)
-        for start in range(0, len(active), per_chunk):
-            images = active[start : start + per_chunk]
-            noise = torch.cat([draw(image, size) for image in images]).to(device)
-            indices = torch.tensor(images, device=device)
-            rows = indices.repeat_interleave(size)
-            pieces = zip(rows.split(chunk_size), noise.split(chunk_size), strict=True)
-            values = [torch.stack([each.double() for each in weigh(*piece)]) for piece in pieces]
-            drawn = torch.cat(values, dim=1).unflatten(1, (len(images), size))
-            found = found if len(drawn) == len(found) else found.repeat(len(drawn), 1, 1)
-            found[:, indices, done : done + size] = drawn
-        done += size
-        count[torch.tensor(active, device=device)] = done
+    size = ROUND if target_error is not None else chunk_size * -(-ROUND // chunk_size)  # whole chunks, if they may be
+    sums, active = _Sums.zeros(num, device), torch.arange(num, device=device)
+    for start in range(0, num_draws, size):
+        if not len(active):
+            break
+        draws = torch.arange(start, min(start + size, num_draws), device=device)
+        images = active.repeat_interleave(len(draws))
+        pieces = zip(images.split(chunk_size), draws.repeat(len(active)).split(chunk_size), strict=True)
+        values = [torch.stack([each.double() for each in weigh(*piece)]) for piece in pieces]
+        sums = sums.plus(active, torch.cat(values, dim=1).unflatten(1, (len(active), len(draws))))
         if target_error is not None:
-            error = _estimate(found, count).error.tolist()
-            active = [image for image in active if error[image] > target_error]
-    return _estimate(found, count)
+            active = active[sums.estimate().error[active] > target_error]
+    return sums.estimate()
 
 
-def _estimate(found: Tensor, count: Tensor) -> LikelihoodEstimate:
-    """From log w ``(1, B, K)``, or log w, errors and remainders; each image has its first ``count`` ``(B,)`` draws."""
-    log_weights = torch.where(torch.arange(found.shape[2], device=count.device) < count[:, None], found[0], -math.inf)
-    log_count, log_sum = count.double().log(), log_weights.logsumexp(1)
-    spread = torch.expm1(((2 * log_weights).logsumexp(1) - 2 * log_sum + log_count).clamp(min=0))  # K Σw²/(Σw)² − 1
-    error = torch.where(count > 1, (spread / (count - 1)).sqrt(), math.inf)
-    bound, *of_log_det = found.sum(2) / count
-    return LikelihoodEstimate(bound, log_sum - log_count, error, count, *(of_log_det or (None, None)))
+class _Sums(NamedTuple):
+    """Sums over the draws of each image: log Σw and log Σw² ``(B,)``, values ``(1 or 3, B)``, and their number."""
+
+    log_sum: Tensor
+    log_square_sum: Tensor
+    values: Tensor
+    num_draws: Tensor
+
+    @classmethod
+    def zeros(cls, num: int, device: torch.device) -> "_Sums":
+        zero = torch.zeros(1, num, dtype=torch.float64, device=device)
+        return cls(zero[0] - math.inf, zero[0] - math.inf, zero, zero[0].long())
+
+    def plus(self, images: Tensor, drawn: Tensor) -> "_Sums":
+        """Add log w, or log w, errors and remainders, ``(1 or 3, N, K)`` of N images."""
+        log_sum, log_square_sum = self.log_sum.clone(), self.log_square_sum.clone()
+        num_draws, values = self.num_draws.clone(), self.values.repeat(len(drawn) // len(self.values), 1)
+        log_sum[images] = log_sum[images].logaddexp(drawn[0].logsumexp(1))
+        log_square_sum[images] = log_square_sum[images].logaddexp((2 * drawn[0]).logsumexp(1))
+        num_draws[images] += drawn.shape[2]
+        values[:, images] += drawn.sum(2)
+        return _Sums(log_sum, log_square_sum, values, num_draws)
+
+    def estimate(self) -> LikelihoodEstimate:
+        count, log_count = self.num_draws, self.num_draws.double().log()
+        spread = torch.expm1((self.log_square_sum - 2 * self.log_sum + log_count).clamp(min=0))  # K Σw²/(Σw)² − 1
+        error = torch.where(count > 1, (spread / (count - 1)).sqrt(), math.inf)
+        bound, *of_log_det = self.values / count
+        return LikelihoodEstimate(bound, self.log_sum - log_count, error, count, *(of_log_det or (None, None)))

@@ -1,6 +1,5 @@
 """Uniform dequantization."""
 
-import torch
 from torch import Tensor
 
 from lightning_flows.dequantization.base import Dequantization
@@ -12,9 +11,6 @@ class UniformDequantization(Dequantization):
     >>> UniformDequantization((3, 32, 32))
     UniformDequantization((3, 32, 32))
     """
-
-    def noise(self, num: int, generator: torch.Generator | None, device: torch.device | None) -> Tensor:
-        return torch.rand(num, *self.noise_shape, generator=generator, device=device)
 
     def transform(self, noise: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         return noise, noise.new_zeros(len(noise))

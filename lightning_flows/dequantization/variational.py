@@ -34,6 +34,8 @@ class VariationalDequantization(Dequantization):
     Source: Ho et al., Flow++, 2019, section 3.1; appendix C of the paper.
     """
 
+    noise_kind = "normal"
+
     def __init__(
         self,
         event_shape: Sequence[int],
@@ -69,8 +71,10 @@ class VariationalDequantization(Dequantization):
         pixels = (x.to(self.base.mean.dtype) - 128) / 256
         return self.context_net(pixels.contiguous(memory_format=torch.channels_last))
 
-    def noise(self, num: int, generator: torch.Generator | None, device: torch.device | None) -> Tensor:
-        return torch.randn(num, *self.noise_shape, generator=generator, device=device, dtype=self.base.mean.dtype)
+    @property
+    def noise_dtype(self) -> torch.dtype:  # type: ignore[override]
+        """That of the parameters."""
+        return self.base.mean.dtype
 
     def transform(self, noise: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         latent = self.base.from_noise(noise).contiguous(memory_format=torch.channels_last)

@@ -14,8 +14,8 @@ from lightning_flows.distributions import DiagonalGaussian
 from lightning_flows.errors import ShapeError, UsageError
 from lightning_flows.flows import Flow
 from lightning_flows.functional.bits import bits_per_dim
+from lightning_flows.functional.philox import streams
 from lightning_flows.functional.ranks import num_ranks, rank
-from lightning_flows.functional.streams import stream, stream_seed
 from lightning_flows.modules.base import Batch, FlowModule
 from lightning_flows.modules.components import PAPER_ADAM, built
 from lightning_flows.modules.metrics import MeanAndError
@@ -97,9 +97,9 @@ class ImageFlowModule(FlowModule):
         return self.model.elbo(images)
 
     def training_terms(self, batch: Batch, step: int) -> dict[str, Tensor]:
-        places = range(rank(), num_ranks() * len(batch["image"]), num_ranks())  # in the batch of all ranks
-        generators = [stream(self.seed, f"training noise of step {step}", place) for place in places]
-        terms = self.model.elbo_terms(batch["image"], generator=generators)
+        images = batch["image"]
+        places = torch.arange(rank(), num_ranks() * len(images), num_ranks(), device=images.device)  # on all ranks
+        terms = self.model.elbo_terms(images, generator=streams(self.seed, f"training noise of step {step}", places))
         return {"latents": terms.latents, "log_det": terms.log_det, "dequantization": terms.dequantization}
 
     def log_prob(self, batch: Batch) -> Tensor:
@@ -111,7 +111,7 @@ class ImageFlowModule(FlowModule):
         return self.model.importance_sample(
             batch["image"],
             max(1, num_draws),
-            seeds=[stream_seed(self.seed, "evaluation noise", index) for index in batch["index"].tolist()],
+            noise=streams(self.seed, "evaluation noise", batch["index"], device=batch["image"].device),
             chunk_size=self.eval_chunk_size,
             target_error=None if error is None else error * self.num_dims * math.log(2),
         )

@@ -3,6 +3,8 @@ import math
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from lightning_flows.dequantization.likelihood import ROUND, LikelihoodEstimate, importance_weights
 
@@ -11,19 +13,14 @@ LOG_WEIGHTS = torch.tensor([[-1.0, 0.5, 2.0], [-900.0, -901.0, -899.0], [3.0, 3.
 
 def gather(table: Tensor, num_draws: int, **options) -> tuple[LikelihoodEstimate, list[int]]:
     """Weights from a table, by image and draw; the draws of an image cycle through its row."""
-    drawn, sizes = [0] * len(table), []
+    sizes = []
 
-    def draw(image: int, count: int) -> Tensor:
-        places = torch.arange(drawn[image], drawn[image] + count)
-        drawn[image] += count
-        return table[image, places % table.shape[1]]
-
-    def weigh(images: Tensor, noise: Tensor) -> tuple[Tensor]:
+    def weigh(images: Tensor, draws: Tensor) -> tuple[Tensor]:
         sizes.append(len(images))
-        return (noise,)
+        return (table[images, draws % table.shape[1]],)
 
     options = {"chunk_size": 4, "device": torch.device("cpu")} | options
-    return importance_weights(draw, weigh, len(table), num_draws, **options), sizes
+    return importance_weights(weigh, len(table), num_draws, **options), sizes
 
 
 def test_against_the_formulas() -> None:
@@ -49,6 +46,44 @@ def test_rounds_and_chunks_do_not_matter(num_draws: int, chunk_size: int) -> Non
     torch.testing.assert_close(estimate.log_likelihood, expected)
 
 
+@pytest.mark.parametrize("chunk_size", [1, 48, 64, 100])
+def test_all_chunks_but_the_last_of_a_round_are_whole(chunk_size: int) -> None:
+    """Chunks contain draws of several images, and no round ends within one unless errors are to be checked."""
+    _, sizes = gather(LOG_WEIGHTS[:1], 1000, chunk_size=chunk_size)
+    assert len(sizes) == -(-1000 // chunk_size)
+    _, sizes = gather(LOG_WEIGHTS, 1000, chunk_size=chunk_size)
+    assert len(sizes) == -(-3000 // chunk_size)
+    _, sizes = gather(LOG_WEIGHTS, 2 * ROUND, chunk_size=chunk_size, target_error=1e-3)
+    assert sum(sizes) == 5 * ROUND  # the third image is done after its first round
+
+
+def test_memory_does_not_grow_with_the_number_of_draws() -> None:
+    """No tensor has more elements than a round of draws."""
+
+    class Largest(TorchDispatchMode):
+        most = 0
+
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            result = function(*args, **(kwargs or {}))
+            for each in tree_leaves(result):
+                self.most = max(self.most, each.numel() if isinstance(each, Tensor) else 0)
+            return result
+
+    most = []
+    for num_draws in (10 * ROUND, 100 * ROUND):
+        with Largest() as largest:
+            gather(LOG_WEIGHTS, num_draws)
+        most.append(largest.most)
+    assert most[0] == most[1] <= 3 * ROUND
+
+
+def test_weights_of_probability_zero_count() -> None:
+    table = torch.tensor([[-torch.inf, 0.0], [-torch.inf, -torch.inf]], dtype=torch.float64)
+    estimate, _ = gather(table, 2 * ROUND, chunk_size=2)
+    assert estimate.log_likelihood.tolist() == [pytest.approx(-math.log(2)), -math.inf]
+    assert estimate.bound.tolist() == [-math.inf, -math.inf]
+
+
 def test_each_image_stops_separately() -> None:
     estimate, _ = gather(LOG_WEIGHTS, 10 * ROUND, target_error=0.06)
     relative = LOG_WEIGHTS.exp()[0].std(correction=0) / LOG_WEIGHTS.exp()[0].mean()
@@ -66,15 +101,8 @@ def test_nan_is_propagated() -> None:
 
 def test_errors_of_log_determinants_are_averaged_over_all_draws() -> None:
     errors = torch.arange(2.0 * 3 * ROUND).reshape(2, 3 * ROUND)
-    drawn = [0, 0]
-
-    def draw(image: int, count: int) -> Tensor:
-        drawn[image] += count
-        return errors[image, drawn[image] - count : drawn[image]]
-
     estimate = importance_weights(
-        draw,
-        lambda images, noise: (torch.zeros_like(noise), noise, 2 * noise),
+        lambda images, draws: (torch.zeros(len(draws)), errors[images, draws], 2 * errors[images, draws]),
         2,
         3 * ROUND,
         chunk_size=7,

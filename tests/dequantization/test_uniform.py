@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from lightning_flows.dequantization import UniformDequantization
+from lightning_flows.functional.philox import streams
 
 
 def test_uniform_noise():
@@ -20,9 +21,8 @@ def test_uniform_noise():
 
 def test_noise_of_an_image_does_not_depend_on_its_batch():
     dequantization = UniformDequantization((1, 4, 4))
-    generators = [torch.Generator().manual_seed(i) for i in range(4)]
-    noise = dequantization.draw_noise(4, generators)
-    assert torch.equal(noise[2:3], dequantization.draw_noise(1, torch.Generator().manual_seed(2)))
-    assert dequantization.draw_noise(0, []).shape == (0, 1, 4, 4)
-    with pytest.raises(ValueError, match="expected one generator per image; got 4 for 3"):
-        dequantization.draw_noise(3, generators)
+    noise = dequantization.draw_noise(4, streams(0, "test", range(4)))
+    assert torch.equal(noise[2:3], dequantization.draw_noise(1, streams(0, "test", [2])))
+    assert dequantization.draw_noise(0, streams(0, "test", [])).shape == (0, 1, 4, 4)
+    with pytest.raises(ValueError, match="expected one stream per image; got 4 for 3"):
+        dequantization.draw_noise(3, streams(0, "test", range(4)))

@@ -3,6 +3,7 @@ import torch
 
 from lightning_flows.dequantization import VariationalDequantization
 from lightning_flows.distributions import standard_normal_log_prob
+from lightning_flows.functional.philox import streams
 from lightning_flows.nets import DenseSizes
 from lightning_flows.transforms import ConvExponential
 from lightning_flows.transforms.image.mixing import MIXINGS
@@ -52,6 +53,17 @@ def test_noise_depends_on_the_image_and_stays_in_the_unit_interval():
     assert torch.equal((x.double() + u.double()).floor(), x.double())
     other, _ = q.transform(noise, q.context(255 - x))
     assert (other - u).abs().max() > 0.1
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_noise_is_normal_in_the_dtype_of_the_parameters(dtype):
+    q = VariationalDequantization((1, 4, 4), **SMALL).to(dtype)
+    for source in (None, streams(0, "test", range(2000))):
+        noise = q.draw_noise(2000, source)
+        assert noise.shape == (2000, 4, 2, 2)
+        assert noise.dtype == dtype
+        assert noise.mean().abs() < 4 / noise.numel() ** 0.5
+        assert (noise.square().mean() - 1).abs() < 4 * (2 / noise.numel()) ** 0.5
 
 
 @torch.no_grad()

@@ -90,7 +90,7 @@ def test_each_purpose_is_used_in_one_place() -> None:
     for file in PACKAGE.rglob("*.py"):
         for node in ast.walk(ast.parse(file.read_text())):
             called = isinstance(node, ast.Call) and getattr(node.func, "id", getattr(node.func, "attr", ""))
-            if called in ("stream", "stream_seed", "forked") and len(node.args) > 1:
+            if called in ("stream", "streams", "stream_seed", "forked") and len(node.args) > 1:
                 purpose = node.args[1]
                 if isinstance(purpose, ast.Constant):
                     places.setdefault(str(purpose.value), set()).add(f"{file.relative_to(PACKAGE)}:{node.lineno}")

@@ -10,7 +10,7 @@ from torch import Tensor
 from lightning_flows.dequantization import UniformDequantization
 from lightning_flows.errors import UsageError
 from lightning_flows.flows import CouplingFlow, GlowFlow, ResidualFlow
-from lightning_flows.functional.streams import stream, stream_seed
+from lightning_flows.functional.philox import streams
 from lightning_flows.modules import ImageFlowModule
 from lightning_flows.modules import image as module_file
 from lightning_flows.nets import DenseSizes
@@ -29,10 +29,15 @@ def away(module: ImageFlowModule) -> ImageFlowModule:
     return module.eval()
 
 
+def noise_of(module: ImageFlowModule, index: int, num: int, seed: int = 0) -> Tensor:
+    """Noise of an image in evaluation."""
+    source = streams(seed, "evaluation noise", [index]).of(torch.zeros(num).long(), torch.arange(num))
+    return module.model.dequantization.draw_noise(num, source)
+
+
 def draws(module: ImageFlowModule, image: Tensor, index: int, num: int, seed: int = 0) -> Tensor:
     """Log-weights of an image in evaluation."""
-    generator = stream(stream_seed(seed, "evaluation noise", index), "dequantization")
-    noise = module.model.dequantization.draw_noise(num, generator)
+    noise = noise_of(module, index, num, seed)
     with torch.no_grad():
         return torch.cat([module.model.elbo(image[None], each[None]) for each in noise]).double()
 
@@ -83,9 +88,9 @@ def test_validation_takes_one_draw_of_the_bound() -> None:
 def test_importance_error_is_in_bits_per_dimension(draws_before) -> None:
     """Drawing stops at the first round whose standard error, in bits, is small enough."""
     module, image = away(image_module(num_importance_samples=1000)), Stripes().images[:1]
-    seeds = [stream_seed(0, "evaluation noise", 0)]
+    noise = streams(0, "evaluation noise", [0])
     errors = {
-        num: module.model.importance_sample(image, num, seeds=seeds).error.item() / NATS for num in (64, 128, 192)
+        num: module.model.importance_sample(image, num, noise=noise).error.item() / NATS for num in (64, 128, 192)
     }
     assert errors[64] > errors[128] > errors[192] > 0
     module.importance_error = errors[draws_before] * (1 + 1e-6)
@@ -113,8 +118,7 @@ def test_ranks_draw_the_noise_of_their_own_images(dequantization, monkeypatch) -
 def test_a_training_step_is_the_mean_bound_of_its_noise() -> None:
     module, images = away(image_module()), Stripes().images[:4]
     found = module.training_step({"image": images, "index": torch.arange(4)}, 9)
-    generators = [stream(0, "training noise of step 9", place) for place in range(4)]
-    noise = torch.cat([torch.rand(1, 1, 8, 8, generator=generator) for generator in generators])
+    noise = streams(0, "training noise of step 9", range(4)).uniform((1, 8, 8))
     log_prob = module.model.flow.log_prob(images + noise)
     torch.testing.assert_close(found["loss"], -log_prob.mean() / NATS)
     assert set(found["terms"]) == {"latents", "log_det", "dequantization"}
@@ -170,8 +174,7 @@ def test_error_of_the_log_determinants_is_over_all_images_and_draws(chunk_size, 
     module.test_step(batch, 0)
     errors, remainders = [], []
     for x, index in zip(batch["image"], batch["index"].tolist(), strict=True):
-        generator = stream(stream_seed(0, "evaluation noise", index), "dequantization")
-        for noise in module.model.dequantization.draw_noise(max(1, num_draws), generator):
+        for noise in noise_of(module, index, max(1, num_draws)):
             with torch.no_grad():
                 reports = module.model.elbo_terms(x[None], noise[None]).reports
             assert len(reports) == 2

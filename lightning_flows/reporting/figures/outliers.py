@@ -14,7 +14,7 @@ from torchmetrics.functional.classification import binary_auroc, binary_roc
 from lightning_flows.data.datasets.compression import png_bits_per_dim
 from lightning_flows.dequantization import DequantizedFlow
 from lightning_flows.functional.bits import bits_per_dim
-from lightning_flows.functional.streams import stream_seed
+from lightning_flows.functional.philox import streams
 from lightning_flows.reporting.figures.style import line
 from lightning_flows.reporting.tables.table import NONE, Table
 
@@ -55,8 +55,8 @@ def image_bits(
     log_likelihood = []
     for start in range(0, len(images), batch_size):
         batch = images[start : start + batch_size].to(device)
-        seeds = [stream_seed(seed, "evaluation noise", start + i) for i in range(len(batch))]
-        estimate = model.importance_sample(batch, num_draws, seeds=seeds, chunk_size=batch_size)
+        noise = streams(seed, "evaluation noise", range(start, start + len(batch)), device=device)
+        estimate = model.importance_sample(batch, num_draws, noise=noise, chunk_size=batch_size)
         log_likelihood.append(estimate.log_likelihood.cpu())
     png = torch.tensor([png_bits_per_dim(image[None]) for image in images], dtype=torch.float64)
     return ImageBits(bits_per_dim(torch.cat(log_likelihood).double(), images[0].numel()), png)

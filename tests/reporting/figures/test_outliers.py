@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from lightning_flows.functional.streams import stream_seed
+from lightning_flows.functional.philox import streams
 from lightning_flows.reporting.figures.outliers import (
     SCORES,
     ImageBits,
@@ -27,7 +27,7 @@ DATA = Outliers(bits(4.0, 4.5, 5.0, 5.5), {"dull": bits(1.0, 2.0, 4.7), "noise":
 def test_bits_match_the_flow_for_any_batch_size() -> None:
     model, images = small_module().float().model, waves(5, *SHAPE)
     scores = image_bits(model, images, num_draws=2, batch_size=2, seed=3)
-    estimate = model.importance_sample(images, 2, seeds=[stream_seed(3, "evaluation noise", i) for i in range(5)])
+    estimate = model.importance_sample(images, 2, noise=streams(3, "evaluation noise", range(5)))
     torch.testing.assert_close(scores.flow, -estimate.log_likelihood.double() / (192 * math.log(2)))
     assert len(scores.png) == 5
 

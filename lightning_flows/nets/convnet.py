@@ -1,10 +1,12 @@
 """Conditioner nets: plain, dense and fully connected, and the encoder of a context."""
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lightning_flows.errors import ShapeError, check_sizes
@@ -86,25 +88,54 @@ class DenseBlock(nn.Module):
         super().__init__()
         widths = [in_channels + i * sizes.growth for i in range(sizes.depth + 1)]
         self.layers = nn.ModuleList(
-            nn.Sequential(nn.Conv2d(n, n, 1), nn.ReLU(), nn.Conv2d(n, sizes.growth, 3, padding=1), nn.ReLU())
+            nn.Sequential(
+                nn.Conv2d(n, n, 1),
+                nn.ReLU(inplace=True),
+                nn.Conv2d(n, sizes.growth, 3, padding=1),
+                nn.ReLU(inplace=True),
+            )
             for n in widths[:-1]
         )
         self.gated = gated
         self.last = nn.Conv2d(widths[-1], (3 if gated else 1) * out_channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        for layer in self.layers:
-            x = torch.cat([x, layer(x)], dim=1)
-        x = self.last(x)
+        return self._evaluate(x, [conv.weight for conv in self._pointwise()])
+
+    def after(self, first: nn.Conv2d, x: Tensor) -> Tensor:
+        r"""Return h + block(h) for :math:`h = Ax + b` of a 1x1 convolution with fewer channels than h.
+
+        h is not evaluated: a 1x1 kernel :math:`(U, V)` on (h, further channels) is :math:`(U(A, b), V)` on
+        (x, 1, further channels), with fewer multiplications and less memory.
+        """
+        pointwise, width = self._pointwise(), first.out_channels
+        affine = torch.cat([first.weight, cast(Tensor, first.bias)[:, None, None, None]], dim=1)
+        parts = [conv.weight.split([width, conv.in_channels - width], dim=1) for conv in pointwise]
+        on_h, further = map(list, zip(*parts, strict=True))
+        identity = torch.eye(len(on_h[-1]), width, dtype=affine.dtype, device=affine.device)
+        on_h[-1] = on_h[-1] + identity[:, :, None, None]
+        on_x = F.conv2d(torch.cat(on_h), affine.transpose(0, 1)).split([conv.out_channels for conv in pointwise])
+        kernels = [torch.cat(both, dim=1) for both in zip(on_x, further, strict=True)]
+        return self._evaluate(F.pad(x, (0, 0, 0, 0, 0, 1), value=1.0), kernels)
+
+    def _pointwise(self) -> list[nn.Conv2d]:
+        return [*(cast(nn.Conv2d, cast(nn.Sequential, layer)[0]) for layer in self.layers), self.last]
+
+    def _evaluate(self, x: Tensor, kernels: Sequence[Tensor]) -> Tensor:
+        for layer, kernel in zip(self.layers, kernels[:-1], strict=True):
+            pointwise, relu, conv, _ = cast(list[Any], layer)
+            x = torch.cat([x, relu(conv(relu(F.conv2d(x, kernel, pointwise.bias))))], dim=1)
+        x = F.conv2d(x, kernels[-1], self.last.bias)
         if not self.gated:
             return x
         a, b, c = x.chunk(3, dim=1)
-        return a + b * torch.sigmoid(c)
+        return torch.addcmul(a, b, torch.sigmoid(c))
 
 
 class DenseNet(nn.Module):
     """1x1 convolution, dense blocks with residual connections, and a 1x1 convolution that is initialized to zero.
 
+    Where the first convolution adds channels, it is evaluated within the block that follows, which is linear in them.
     Shapes, errors: as :class:`ConvNet`.
     """
 
@@ -125,8 +156,10 @@ class DenseNet(nn.Module):
         self.last = zero_initialized(nn.Conv2d(sizes.width, out_channels, 1))
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        h = self.first(with_context(x, context, self.context_channels))
-        for block in self.blocks:
+        h, blocks = with_context(x, context, self.context_channels), list(self.blocks)
+        composed = bool(blocks) and self.first.in_channels + 1 < self.first.out_channels
+        h = cast(DenseBlock, blocks.pop(0)).after(self.first, h) if composed else self.first(h)
+        for block in blocks:
             h = h + block(h)
         return self.last(h).to(x.dtype)
 

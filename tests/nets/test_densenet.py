@@ -29,14 +29,27 @@ def test_a_block_is_its_formula(gated: bool) -> None:
     torch.testing.assert_close(block(x), expected, rtol=0, atol=1e-12)
 
 
-@torch.no_grad()
-def test_a_net_adds_its_blocks_and_takes_the_context_last() -> None:
-    net = randomized(DenseNet(2, 3, DenseSizes(4, 1, 2), num_blocks=2, context_channels=1))
+@pytest.mark.parametrize("width", [2, 4, 7])
+@pytest.mark.parametrize("gated", [True, False])
+def test_a_net_adds_its_blocks_and_takes_the_context_last(width: int, gated: bool) -> None:
+    """Also where its first convolution adds channels, and is evaluated within the first block."""
+    net = randomized(DenseNet(2, 3, DenseSizes(width, 2, 2), num_blocks=2, context_channels=1, gated=gated))
     x, context = torch.randn(2, 2, 4, 4).double(), torch.randn(2, 1, 4, 4).double()
     h = net.first(torch.cat([x, context], dim=1))
     for block in net.blocks:
         h = h + block(h)
-    torch.testing.assert_close(net(x, context), net.last(h), rtol=0, atol=1e-12)
+    expected = net.last(h)
+    torch.testing.assert_close(net(x, context), expected, rtol=0, atol=1e-12)
+    weight = torch.randn_like(expected)
+    found, wanted = (torch.autograd.grad((z * weight).sum(), net.parameters()) for z in (net(x, context), expected))
+    torch.testing.assert_close(found, wanted, rtol=0, atol=1e-11)
+
+
+def test_a_net_of_blocks_without_layers() -> None:
+    net = randomized(DenseNet(2, 3, DenseSizes(4, 0, 2), gated=False))
+    x = torch.randn(2, 2, 4, 4).double()
+    h = net.first(x)
+    torch.testing.assert_close(net(x), net.last(h + net.blocks[0].last(h)), rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize(("name", "minimum"), [("width", 1), ("depth", 0), ("growth", 1)])

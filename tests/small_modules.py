@@ -24,6 +24,7 @@ OF_MODULE = (
     "optimizer",
     "lr_scheduler",
     "lr_interval",
+    "recompute",
     "num_importance_samples",
     "importance_error",
     "eval_chunk_size",

@@ -33,6 +33,15 @@ class Dequantization(Recorded, nn.Module, ABC):
         super().__init__()
         self.event_shape = self.noise_shape = tuple(event_shape)
 
+    @property
+    def recompute(self) -> bool:
+        """Whether nets and steps keep only their input in training, as in :class:`Flow`; False if there are none."""
+        return False
+
+    @recompute.setter
+    def recompute(self, value: bool) -> None:
+        pass
+
     def context(self, x: Tensor) -> Tensor | None:
         """Encode uint8 images x ``(B, C, H, W)`` for q; None if q does not depend on them."""
         return None

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from lightning_flows.dequantization.base import Dequantization
 from lightning_flows.distributions import DiagonalGaussian
+from lightning_flows.functional.recompute import Recomputation
 from lightning_flows.nets import ContextNet, DenseNet, DenseSizes
 from lightning_flows.transforms import AffineCoupling, Compose, Invert, Sigmoid, Squeeze, Transform, mixing_layer
 from lightning_flows.transforms.image.mixing import Mixing
@@ -66,10 +67,23 @@ class VariationalDequantization(Dequantization):
         steps = [Compose([couple(), mix()]) for _ in range(num_steps)]
         self.transforms = Compose([Invert(Sigmoid()), squeeze, mix(), *steps])
         self.base = DiagonalGaussian(shape)
+        self.recomputation: Recomputation | None = None
+
+    @property
+    def recompute(self) -> bool:
+        return self.recomputation is not None
+
+    @recompute.setter
+    def recompute(self, value: bool) -> None:
+        self.recomputation = Recomputation("dequantization.") if value else None
+        self.transforms.recompute = Recomputation("dequantization.transforms.transforms.") if value else None
 
     def context(self, x: Tensor) -> Tensor:
         pixels = (x.to(self.base.mean.dtype) - 128) / 256
-        return self.context_net(pixels.contiguous(memory_format=torch.channels_last))
+        pixels = pixels.contiguous(memory_format=torch.channels_last)
+        if self.recomputation is None or not (self.training and torch.is_grad_enabled()):
+            return self.context_net(pixels)
+        return self.recomputation("context_net", self.context_net, "__call__", pixels)
 
     @property
     def noise_dtype(self) -> torch.dtype:  # type: ignore[override]

@@ -39,6 +39,8 @@ class GraphFlowModule(FlowModule):
         optimizer: optimizer of the parameters; the paper's by default.
         lr_scheduler: schedule of the learning rate; by default warm-up and a cosine, None for a constant rate.
         lr_interval: when the schedule steps; default: its own attribute ``interval``, or else each epoch.
+        recompute: keep only the input of each step in training, and compute its activations again in the backward pass:
+            much less memory for about a third more time, with the same gradients.
     """
 
     unit = "nll"
@@ -53,9 +55,12 @@ class GraphFlowModule(FlowModule):
         optimizer: OptimizerCallable = PAPER_ADAM,
         lr_scheduler: LRSchedulerCallable | None = WarmupCosine,
         lr_interval: Literal["epoch", "step"] | None = None,
+        recompute: bool = False,
     ) -> None:
         check_sizes(0, num_test_samples=num_test_samples)
         model = built(flow, event_shape, GraphFlow)
+        if recompute:
+            model.recompute = True
         self.init_args |= {"flow": model}
         super().__init__(
             model, model.event_shape, optimizer=optimizer, lr_scheduler=lr_scheduler, lr_interval=lr_interval

@@ -45,6 +45,8 @@ class ImageFlowModule(FlowModule):
         optimizer: optimizer of the parameters; the paper's by default.
         lr_scheduler: schedule of the learning rate; the paper's by default, None for a constant rate.
         lr_interval: when the schedule steps; default: its own attribute ``interval``, or else each epoch.
+        recompute: keep only the input of each step in training, and compute its activations again in the backward pass:
+            much less memory for about a third more time, with the same gradients.
         num_importance_samples: draws per image for ``test/nll_bpd``.
         importance_error: stop drawing for an image at this standard error of its likelihood, in bits per dimension.
         eval_chunk_size: number of images times draws evaluated at once.
@@ -64,6 +66,7 @@ class ImageFlowModule(FlowModule):
         optimizer: OptimizerCallable = PAPER_ADAM,
         lr_scheduler: LRSchedulerCallable | None = WarmupExponential,
         lr_interval: Literal["epoch", "step"] | None = None,
+        recompute: bool = False,
         num_importance_samples: int = 0,
         importance_error: float | None = None,
         eval_chunk_size: int = 256,
@@ -81,6 +84,8 @@ class ImageFlowModule(FlowModule):
                 f"expected images (C, H, W); got a flow of {made.event_shape}: use GraphFlowModule for graphs"
             )
         noise = built(dequantization, made.event_shape, Dequantization)
+        if recompute:
+            made.recompute = noise.recompute = True
         self.init_args |= {"flow": made, "dequantization": noise}
         model = DequantizedFlow(made, noise).to(memory_format=torch.channels_last)
         super().__init__(

@@ -92,15 +92,14 @@ class SpectralNorm(nn.Module):
 
     def _image(self, kernel: Tensor) -> Tensor:
         """Apply the operator, or its adjoint, to the stored unit vector; the norm of the image estimates σ."""
-        vector = self.vector.clone()  # a step changes the buffer in place; the graph keeps this copy
-        return self._convolve(kernel, vector) if self.on_input_side else self._adjoint(kernel, vector)
+        return self._convolve(kernel, self.vector) if self.on_input_side else self._adjoint(kernel, self.vector)
 
     def _step(self, kernel: Tensor, image: Tensor) -> None:
         back = self._adjoint(kernel, image) if self.on_input_side else self._convolve(kernel, image)
         by_group, before = back.reshape(self.groups, -1), self.vector.reshape(self.groups, -1)
         norm = torch.linalg.vector_norm(by_group, dim=1, keepdim=True)
         step = torch.where(norm > 0, by_group / norm, before)  # a kernel of zeros has no direction
-        self.vector.copy_(step.reshape(back.shape))
+        self.vector = step.reshape(back.shape)  # never changed in place: graphs and recomputations hold the old one
 
     def _convolve(self, kernel: Tensor, x: Tensor) -> Tensor:
         return F.conv2d(F.pad(x, self.padding), kernel, groups=self.groups)

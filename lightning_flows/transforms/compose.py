@@ -1,16 +1,23 @@
 """Composition and inversion."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from lightning_flows.errors import UsageError
+from lightning_flows.functional.recompute import Recomputation
 from lightning_flows.transforms.base import Reported, Result, Shape, Transform
 
 
 class Compose(Transform):
-    r"""Composition :math:`z = f_n(\dots f_1(x))`; log-determinants add up, reports are concatenated."""
+    r"""Composition :math:`z = f_n(\dots f_1(x))`; log-determinants add up, reports are concatenated.
+
+    With a :class:`Recomputation` as ``recompute``, transforms keep only their input in training.
+    """
+
+    recompute: Recomputation | None = None
 
     def __init__(self, transforms: Sequence[Transform]) -> None:
         super().__init__(transforms[0].event_shape if transforms else None)
@@ -18,18 +25,10 @@ class Compose(Transform):
         self.volume_preserving = all(transform.volume_preserving for transform in transforms)
 
     def forward(self, x: Tensor, context: Any = None) -> Result:
-        total: Tensor | float = 0.0
-        for transform in self.transforms:
-            x, log_det = transform(x, context)
-            total = total if transform.volume_preserving else total + log_det
-        return x, total
+        return self._chain("__call__", x, context)[:2]
 
     def inverse(self, z: Tensor, context: Any = None) -> Result:
-        total: Tensor | float = 0.0
-        for transform in reversed(self.transforms):
-            z, log_det = transform.inverse(z, context)
-            total = total if transform.volume_preserving else total + log_det
-        return z, total
+        return self._chain("inverse", z, context, backwards=True)[:2]
 
     def decode(self, z: Tensor, context: Any = None) -> Tensor:
         for transform in reversed(self.transforms):
@@ -37,10 +36,25 @@ class Compose(Transform):
         return z
 
     def forward_reported(self, x: Tensor, context: Any = None) -> Reported:
-        return _reported(((each, each.forward_reported) for each in self.transforms), x, context)
+        return self._chain("forward_reported", x, context)
 
     def inverse_reported(self, z: Tensor, context: Any = None) -> Reported:
-        return _reported(((each, each.inverse_reported) for each in reversed(self.transforms)), z, context)
+        return self._chain("inverse_reported", z, context, backwards=True)
+
+    def _chain(self, method: str, x: Tensor, context: Any, *, backwards: bool = False) -> Reported:
+        """Apply a method of each transform in turn; in training, those with parameters are recomputed if asked for."""
+        total: Tensor | float = 0.0
+        reports: list[NamedTuple] = []
+        recompute = self.recompute if self.training and torch.is_grad_enabled() else None
+        named: list[tuple[str, Any]] = list(self.transforms.named_children())
+        for name, transform in reversed(named) if backwards else named:
+            if recompute is None or next(transform.parameters(), None) is None:
+                x, log_det, *found = getattr(transform, method)(x, context)
+            else:
+                x, log_det, *found = recompute(name, transform, method, x, context)
+            total = total if transform.volume_preserving else total + log_det
+            reports = reports + (found[0] if found else [])
+        return x, total, reports
 
     @property
     def latent_shape(self) -> Shape | None:
@@ -53,16 +67,6 @@ class Compose(Transform):
 
     def extra_repr(self) -> str:
         return ""  # the transforms show their shapes
-
-
-def _reported(steps: Iterable[tuple[Any, Any]], x: Tensor, context: Any) -> Reported:
-    total: Tensor | float = 0.0
-    reports: list[NamedTuple] = []
-    for transform, step in steps:
-        x, log_det, found = step(x, context)
-        total = total if transform.volume_preserving else total + log_det
-        reports = reports + found
-    return x, total, reports
 
 
 class Invert(Transform):

@@ -10,6 +10,8 @@ from lightning_flows.reporting.tables.runs import Run
 EVALUATION = {"num_importance_samples", "importance_error", "eval_terms", "eval_probes", "eval_chunk_size"}
 """Arguments of the module or the flow that only affect the test: they are taken from its record."""
 NOT_COMPARED = {"importance_error"}
+NUMERICS = {"recompute"}
+"""Arguments that change memory and time alone."""
 PAPER_IMAGES = "Paper: CIFAR-10, four GTX 1080 Ti; compare with its numbers only at its settings."
 
 
@@ -43,7 +45,7 @@ def _settings(run: Run, free: Collection[str]) -> dict[str, Any]:
     model = _flat({"model": run.test["model"]})
     settings = {key: value for key, value in trained.items() if _argument(key) not in EVALUATION}
     settings |= {key: value for key, value in model.items() if _argument(key) in EVALUATION - NOT_COMPARED} | tested
-    return {key: value for key, value in settings.items() if _argument(key) not in free}
+    return {key: value for key, value in settings.items() if _argument(key) not in {*free, *NUMERICS}}
 
 
 def _argument(key: str) -> str:

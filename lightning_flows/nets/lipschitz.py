@@ -22,7 +22,8 @@ class LipSwish(nn.Module):
         self.beta = nn.Parameter(torch.tensor([0.5]))
 
     def forward(self, y: Tensor) -> Tensor:
-        return _Swish.apply(y, F.softplus(self.beta)) / 1.1
+        s = F.softplus(self.beta)
+        return (y * torch.sigmoid(s * y) if torch.compiler.is_compiling() else _Swish.apply(y, s)) / 1.1
 
 
 class _Swish(torch.autograd.Function):

@@ -14,6 +14,7 @@ from lightning_flows.functional.precision import full_precision
 from lightning_flows.functional.streams import stream
 from lightning_flows.nets.spectral_norm import bind
 from lightning_flows.transforms.base import Reported, Result, Transform, sum_event
+from lightning_flows.transforms.traced_log_det import exact_log_det, num_random_terms, pullback, roulette_log_det
 
 Function = Callable[[Tensor], Tensor]
 
@@ -111,12 +112,25 @@ class ResidualBlock(Transform):
     def _evaluate(self, function: Function, x: Tensor) -> tuple[Tensor, Tensor, list[NamedTuple]]:
         """Return g(x), log|det(I + J)| and its report, with a graph only if the caller needs one."""
         wanted = torch.is_grad_enabled()
+        if torch.compiler.is_compiling() and (traced := self._traced(function, x)) is not None:
+            return traced
         with torch.enable_grad():  # a log-determinant needs derivatives even without a gradient
             point = x.clone() if x.requires_grad else x.clone().requires_grad_()  # an inverse's x has its own hook
             g = function(point)
             small = math.prod(x.shape[1:]) <= self.exact_dims
             log_det, reports = _exact_log_det(point, g) if small else self._estimate_log_det(point, g, wanted)
         return (g, log_det, reports) if wanted else (g.detach(), log_det.detach(), reports)
+
+    def _traced(self, function: Function, x: Tensor) -> tuple[Tensor, Tensor, list[NamedTuple]] | None:
+        """As :meth:`_evaluate`, for torch.compile; None for an estimate that it cannot trace."""
+        g, pull = pullback(function, x)
+        if math.prod(x.shape[1:]) <= self.exact_dims:
+            zeros = x.new_zeros(x.shape[0])
+            return g, exact_log_det(pull, x), [LogDetReport(0, zeros, zeros)]
+        if not self.training or self.gradient == "autograd":
+            return None
+        options = {"num_exact": self.num_exact_terms, "stop": self.stop_probability}
+        return g, roulette_log_det(function, x, _signs(x), **options), []
 
     def _estimate_log_det(self, x: Tensor, g: Tensor, wanted: bool) -> tuple[Tensor, list[NamedTuple]]:
         if self.training:
@@ -134,7 +148,7 @@ class ResidualBlock(Transform):
     def _roulette(self) -> list[float]:
         """Weights of the terms: 1 for those that are always computed, then 1/P(N ≥ n) with a geometric N ≥ 1."""
         p = self.stop_probability
-        num_random = 1 + int(math.log(1 - torch.rand(()).item()) / math.log(1 - p))  # drawn on the host
+        num_random = num_random_terms(p).tolist()
         return [1.0] * self.num_exact_terms + [(1 - p) ** -n for n in range(num_random)]
 
     def _series(
@@ -170,6 +184,9 @@ def _exact_log_det(x: Tensor, g: Tensor) -> tuple[Tensor, list[NamedTuple]]:
 @contextmanager
 def _differentiable() -> Iterator[None]:
     """Leave inference mode, whose tensors have no derivatives, and keep the grad mode."""
+    if torch.compiler.is_compiling():  # derivatives are traced
+        yield
+        return
     enabled = torch.is_grad_enabled()
     with torch.inference_mode(False), torch.set_grad_enabled(enabled):
         yield

@@ -45,8 +45,8 @@ NODES = {"num_steps": 1, "net": AttentionSizes(8, 1, 2)}
 class Family(NamedTuple):
     """How to build a flow, the shape of its events, and what is special.
 
-    ``scale`` is that of its data; ``differentiates`` one that takes derivatives in its forward, which torch.compile and
-    torch.export do not trace.
+    ``scale`` is that of its data; ``differentiates`` one that takes derivatives in its forward, which torch.export does
+    not trace.
     """
 
     build: Callable[[], Flow]

@@ -18,7 +18,7 @@ from tests.flows.cases import FAMILIES, GRAPH, IMAGE, VECTOR, family, single_lev
 from tests.transforms.cases import perturb
 
 TABLE = pytest.mark.parametrize("name", FAMILIES)
-TRACED = pytest.mark.parametrize("name", [name for name, case in FAMILIES.items() if not case.differentiates])
+EXPORTED = pytest.mark.parametrize("name", [name for name, case in FAMILIES.items() if not case.differentiates])
 IMAGES = pytest.mark.parametrize("name", [name for name, case in FAMILIES.items() if case.event_shape == IMAGE])
 
 
@@ -162,7 +162,7 @@ def test_threads_do_not_disturb_each_other(name: str) -> None:
         assert all(torch.equal(each.result(), expected[i % 4]) for i, each in enumerate(found))
 
 
-@TRACED
+@TABLE
 def test_compiled(name: str) -> None:
     flow, x = family(name)
     torch.compiler.reset()
@@ -170,7 +170,7 @@ def test_compiled(name: str) -> None:
     torch.testing.assert_close(compiled(x), flow(x), rtol=1e-12, atol=1e-10)
 
 
-@TRACED
+@EXPORTED
 @torch.no_grad()
 def test_exported(name: str) -> None:
     flow, x = family(name)

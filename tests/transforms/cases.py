@@ -56,8 +56,7 @@ class Case(NamedTuple):
     """How to build a transform, the shape of its events, the channels of its context, and what is special.
 
     ``inert`` names parameters whose gradient is zero by nature; ``inverted`` a transform whose forward map is another's
-    inverse (iterative, and without steps of a power iteration); ``differentiates`` one that takes derivatives in its
-    forward, which torch.compile does not trace.
+    inverse (iterative, and without steps of a power iteration).
     """
 
     build: Callable[[], Transform]
@@ -65,7 +64,6 @@ class Case(NamedTuple):
     context_channels: int = 0
     inert: frozenset[str] = frozenset()
     inverted: bool = False
-    differentiates: bool = False
 
 
 def _coupling(channels: int, *, dense: bool, context_channels: int = 0, gated: bool = True) -> AffineCoupling:
@@ -139,10 +137,10 @@ CASES: dict[str, Case] = {
             LinearCompose([Householder(4), ConvExponential(SHAPE)]), LinearSylvesterFunction(SHAPE)
         )
     ),
-    "residual": Case(lambda: ResidualBlock(LipschitzConvNet((2, 2, 2), 4)), (2, 2, 2), differentiates=True),
-    "residual_one_pixel": Case(lambda: ResidualBlock(LipschitzConvNet((3, 1, 1), 4)), (3, 1, 1), differentiates=True),
+    "residual": Case(lambda: ResidualBlock(LipschitzConvNet((2, 2, 2), 4)), (2, 2, 2)),
+    "residual_one_pixel": Case(lambda: ResidualBlock(LipschitzConvNet((3, 1, 1), 4)), (3, 1, 1)),
     "invert_residual": Case(
-        lambda: Invert(ResidualBlock(LipschitzConvNet((2, 1, 2), 4))), (2, 1, 2), inverted=True, differentiates=True
+        lambda: Invert(ResidualBlock(LipschitzConvNet((2, 1, 2), 4))), (2, 1, 2), inverted=True
     ),
     "conv_sylvester": Case(lambda: ConvSylvester(SHAPE, 8)),
     "conv_sylvester_free": Case(lambda: ConvSylvester(SHAPE, 8, net_max_norm=None)),

@@ -5,9 +5,9 @@ steps, so that a busy machine slows both equally. Prints, for each family, batch
 of both and the ratio this/REV: the median over rounds of the ratio within a round, with its quartiles.
 
 train: a step forward and backward, without the optimizer. sample: a batch of images or graphs.
-bytes: peak of the bytes that autograd keeps for the backward, parameters and buffers aside.
+bytes: those that a forward keeps for the backward, at their peak, parameters and buffers aside.
 operators: those of a training step with a fused optimizer, views aside. reads: those of them that wait for the device.
-peak: peak of the bytes of all tensors of that step, gradients included.
+peak: of the bytes of all tensors that exist at the same time in that step, gradients included.
 
 ``--checkpoint FILE`` instead decodes the same latents with a trained flow of images in both revisions, and prints the
 errors against float64.
@@ -123,9 +123,9 @@ def compare(ours: Process, theirs: Process, family: str, batch: int, threads: in
     setting = {"family": family, "batch": batch, "steps_per_level": options.steps}
     if family in ("gnf", "set_autoregressive", "graph_coupling"):
         del setting["steps_per_level"]
-    for worker in (ours, theirs):
-        worker("start", threads=threads)
-    counts = [worker("build", name="plain", **setting) for worker in (ours, theirs)]
+    for process in (ours, theirs):
+        process("start", threads=threads)
+    counts = [process("build", name="plain", **setting) for process in (ours, theirs)]
     note = share_weights(ours, theirs, "plain", "plain")
     print(f"{family}: {counts[0]:,} and {counts[1]:,} parameters; {note}")
     parties: dict[str, Callable[..., Any]] = {"": partial(ours, name="plain")}
@@ -149,8 +149,8 @@ def compare(ours: Process, theirs: Process, family: str, batch: int, threads: in
 
 def compare_decoding(ours: Process, theirs: Process, threads: int, options: argparse.Namespace) -> None:
     """Print the rows of a trained flow."""
-    for worker in (ours, theirs):
-        worker("start", threads=threads)
+    for process in (ours, theirs):
+        process("start", threads=threads)
     arguments = ours("load", name="flow", path=options.checkpoint, num=16)
     theirs("build", name="flow", batch=1, **arguments)
     print(f"{options.checkpoint}: {share_weights(ours, theirs, 'flow', 'flow')}")

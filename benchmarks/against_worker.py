@@ -118,7 +118,8 @@ class Worker:
         model, total = self.models[name], 0
         for seed in range(SEEDS):
             torch.manual_seed(seed)
-            total += measures.bytes_kept(lambda: self._step(name), [*model.parameters(), *model.buffers()])
+            own = [*model.parameters(), *model.buffers()]
+            total += measures.bytes_kept(lambda: models.log_prob(model, self.data[name]), own)
         return total / SEEDS
 
     def counts(self, name: str) -> list[float]:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 def bytes_kept(function: Callable[[], object], own: Iterable[Tensor]) -> int:
-    """Peak of the bytes that autograd saves for backward passes within a function.
+    """Peak of the bytes that autograd saves for backward passes while a function, such as a forward, runs.
 
     Each storage counts once, and those of ``own``, such as parameters and buffers, do not count.
     """

@@ -5,6 +5,7 @@ from functools import wraps
 from typing import Any
 
 from lightning_flows.app import cli
+from lightning_flows.app.benchmark_cli import BenchmarkCLI
 from lightning_flows.app.commands import COMMANDS, function
 from lightning_flows.app.configs import find_configs
 from lightning_flows.app.trainer_cli import TrainerCLI
@@ -19,10 +20,14 @@ class Parsed(TrainerCLI):
     before_instantiate_classes = instantiate_classes = check_checkpoint = start
 
 
+class ParsedBenchmark(Parsed, BenchmarkCLI):
+    """A benchmark that builds and runs nothing."""
+
+
 def parsed(args: Sequence[str], monkeypatch: Any) -> dict[str, Any]:
     """The arguments that a command would run with."""
     if args[0] not in COMMANDS:
-        return Parsed(find_configs(args)).config.as_dict()
+        return (ParsedBenchmark if args[0] == "benchmark" else Parsed)(find_configs(args)).config.as_dict()
 
     def stub(name: str) -> Any:
         return wraps(function(name))(lambda **arguments: arguments)

@@ -92,7 +92,13 @@ def test_printed_configs_parse_back(
 
 @pytest.mark.parametrize(
     ("subcommand", "message"),
-    [("fit", "a config"), ("test", "a checkpoint"), ("sample", "a checkpoint"), ("table", "the number")],
+    [
+        ("fit", "a config"),
+        ("test", "a checkpoint"),
+        ("benchmark", "a config or a checkpoint"),
+        ("sample", "a checkpoint"),
+        ("table", "the number"),
+    ],
 )
 def test_required_arguments(subcommand: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as exit_info:

@@ -85,6 +85,10 @@ def run(args: Sequence[str]) -> Any:
     if name == "predict" and not PRINTING & {arg.partition("=")[0] for arg in args}:
         overwrite = value_of(args, "--overwrite") in ("", "true", "yes")
         check_new_file(Path(value_of(args, "--out") or "predictions.csv"), overwrite=overwrite)
+    if name == "benchmark":
+        from lightning_flows.app.benchmark_cli import BenchmarkCLI
+
+        return BenchmarkCLI(args)
     from lightning_flows.app.trainer_cli import TrainerCLI  # imports torch and Lightning, which takes seconds
 
     return TrainerCLI(args)

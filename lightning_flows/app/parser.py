@@ -30,6 +30,7 @@ BASES = {
 
 MISSING = {
     "fit": "fit needs a config: pass --config demo.yaml, or another one that the README lists",
+    "benchmark": "benchmark needs a config or a checkpoint: pass --config csf.yaml, or --ckpt_path FILE",
     "sample": "sample needs a checkpoint: pass its path",
     "figure": "figure needs the name of a figure, such as 1 or samples",
     "table": "table needs the number of a table: 1, 2, 3 or 4",

@@ -39,6 +39,7 @@ from lightning_flows.trust import vetted_imports
 CKPT_PATH = {
     "fit": "checkpoint to resume from, or `last` for the newest run of this name, if any.",
     "validate": "checkpoint of a trained model; no other options are needed.",
+    "benchmark": "checkpoint of a trained model, instead of a config.",
 }
 TITLES = {
     "model": "model: `--model.help CLASS` lists the options of a class",
@@ -83,8 +84,8 @@ class TrainerCLI(LightningCLI):
         self.checkpoint = given_checkpoint(args)
         args = without_run(with_checkpoint_config(args, self.checkpoint))
         args = [re.sub(f"^(--lr_scheduler=)?{PLATEAU}$", rf"\1lightning_flows.modules.{PLATEAU}", arg) for arg in args]
-        args = with_flags(self._with_images(args[1:]), ["--allow_split_change", "--overwrite"])
-        defaults = "fit.yaml" if self.command == "fit" else "evaluate.yaml"
+        args = with_flags(self._with_images(args[1:]), ["--allow_split_change", "--overwrite", "--json"])
+        defaults = "fit.yaml" if self.command in ("fit", "benchmark") else "evaluate.yaml"
         try:
             with vetted_imports(args) as finder:
                 super().__init__(

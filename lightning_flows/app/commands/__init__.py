@@ -9,6 +9,7 @@ TRAINER_COMMANDS = {
     "validate": "Evaluate a checkpoint on the validation split.",
     "test": "Evaluate a checkpoint on the test split and record the results in its run folder.",
     "predict": "Write the log-likelihood of each image or graph to a CSV file.",
+    "benchmark": "Measure speed and memory of a config or a checkpoint on this device.",
 }
 COMMANDS = {
     "sample": "ckpt_path",

@@ -1,0 +1,88 @@
+"""Tests of ``benchmark``."""
+
+import json
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lightning_flows.app.bench import Bench
+from lightning_flows.app.cli import main
+from lightning_flows.training.signals import Interrupted
+
+GRAPHS = ["--config=model/gnf.yaml", "--config=data/mog.yaml", "--model.flow.num_steps=1", "--model.flow.net.width=8"]
+
+
+def measured(capsys: pytest.CaptureFixture[str], *args: str) -> dict[str, Any]:
+    main(["benchmark", *args, "--json", "--device=cpu", "--rounds=2"])
+    return json.loads(capsys.readouterr().out)
+
+
+def refused(capsys: pytest.CaptureFixture[str], *args: str) -> str:
+    with pytest.raises(SystemExit) as exit_info:
+        main(["benchmark", *args])
+    assert exit_info.value.code in (1, 2)
+    return capsys.readouterr().err.splitlines()[-2 if exit_info.value.code == 2 else -1]
+
+
+def test_a_config_without_its_data(capsys: pytest.CaptureFixture[str], tiny: list[str]) -> None:
+    found = measured(capsys, *tiny, "--data=CIFAR10DataModule", "--data.root=nowhere", "--only=[bf16]")
+    assert {"eager", "bf16"} < set(found)  # the first is what others are compared with
+    assert found["batch_size"] == 8
+    assert found["eager"]["items_per_second"] == pytest.approx(8 / found["eager"]["step_seconds"])
+    assert found["eager"]["sample_seconds_per_item"] > 0
+    assert found["bf16"]["memory_bytes"] < found["eager"]["memory_bytes"]
+
+
+def test_a_table_names_what_is_skipped(capsys: pytest.CaptureFixture[str], tiny: list[str]) -> None:
+    main(["benchmark", *tiny, "--batch_size=3", "--only=[tf32]", "--device=cpu", "--rounds=1"])
+    out = capsys.readouterr().out
+    assert "| tf32 | cpu has no TensorFloat-32 | – |" in out
+    assert "ConvSylvesterFlow of 0.0" in out
+    assert "batch 3 of (3, 32, 32)" in out
+
+
+def test_graphs(capsys: pytest.CaptureFixture[str]) -> None:
+    assert measured(capsys, *GRAPHS, "--only=[eager]")["eager"]["memory_bytes"] > 0
+
+
+def test_a_checkpoint(capsys: pytest.CaptureFixture[str], trained: Path) -> None:
+    assert measured(capsys, f"--ckpt_path={trained}", "--only=[eager]")["batch_size"] == 8
+
+
+def test_an_interrupted_benchmark_shows_what_it_has(
+    capsys: pytest.CaptureFixture[str], tiny: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls, seconds = iter(range(100)), Bench.seconds
+
+    def interrupted(bench: Bench, function: Any) -> float:
+        if next(calls) == 4:  # two for the estimate, one step and one sample
+            raise Interrupted(2)
+        return seconds(bench, function)
+
+    monkeypatch.setattr(Bench, "seconds", interrupted)
+    with pytest.raises(Interrupted):
+        main(["benchmark", *tiny, "--only=[bf16]", "--device=cpu"])
+    out = capsys.readouterr().out
+    assert "| eager |" in out
+    assert "| bf16 |" not in out
+
+
+def test_a_cpu_takes_fewer_items_than_a_large_batch(
+    capsys: pytest.CaptureFixture[str], tiny: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lightning_flows.app.commands.benchmark.SECONDS_ON_CPU", 1e-6)
+    main(["benchmark", *tiny, "--only=[eager]", "--device=cpu", "--rounds=1"])
+    captured = capsys.readouterr()
+    assert "batch 1 of" in captured.out
+    assert "batch 1 instead of 8" in captured.err
+
+
+def test_bad_input(capsys: pytest.CaptureFixture[str], tiny: list[str]) -> None:
+    error = partial(refused, capsys)
+    assert error() == "error: benchmark needs a config or a checkpoint: pass --config csf.yaml, or --ckpt_path FILE"
+    assert error(*tiny, "--only=[fast]").startswith("error: --only fast is not a variant: choose among eager")
+    assert error(*tiny, "--rounds=0").startswith("error: --rounds 0 is not allowed")
+    assert error(*tiny, "--device=tpu").startswith("error: --device tpu is not available")
+    assert "GiB: use a smaller --batch_size" in error(*tiny, "--batch_size=100000000", "--device=cpu")

@@ -6,12 +6,13 @@ import torch
 from lightning.pytorch import Trainer
 
 from lightning_flows.app.cli import main, run
+from lightning_flows.checkpoints import describe
 from lightning_flows.data import GraphMoGDataModule
 from lightning_flows.errors import NonFiniteError, ShapeError, UsageError
 from lightning_flows.flows import GraphCouplingFlow, GraphNormalizingFlow, SetAutoregressiveFlow
 from lightning_flows.functional.graphs import Graph
 from lightning_flows.modules import GraphFlowModule, load_model
-from tests.small_modules import GRAPH, graph_module
+from tests.small_modules import GRAPH, graph_module, trainer
 
 COUPLING = {"flow": GraphCouplingFlow, "num_steps": 2, "width": 8, "depth": 1}
 KINDS = {
@@ -173,3 +174,18 @@ def test_train_test_predict_and_sample_through_the_command_line(tmp_path, capsys
     there = ~np.isnan(np.load(tmp_path / "graphs.npy")).any(-1)
     assert set(there.sum(1)) == {1, 3}  # the sizes in training
     assert (tmp_path / "graphs.png").is_file()
+
+
+def test_recomputation_does_not_change_losses_and_records_say_so(tmp_path) -> None:
+    losses = []
+    for recompute in (False, True):
+        torch.manual_seed(0)
+        module = GraphFlowModule((4, 2), partial(GraphNormalizingFlow, **GRAPH), recompute=recompute)
+        assert module.model.recompute == recompute
+        assert describe(module)["init_args"]["recompute"] == recompute
+        losses.append([])
+        run = trainer(tmp_path, max_epochs=2, limit_val_batches=0)
+        module.on_train_batch_end = lambda outputs, *_: losses[-1].append(outputs["loss"].item())
+        run.fit(module, GraphMoGDataModule(mixture="mog4", steps_per_epoch=3))
+    assert len(losses[0]) == 6
+    assert losses[1] == pytest.approx(losses[0], rel=1e-6)

@@ -30,6 +30,7 @@ import torch
 
 HERE = Path(__file__).resolve().parent
 WHAT = ("train", "sample", "bytes", "operators")
+RECOMPUTE = " recompute"
 FAMILIES = ["csf", "csf528", "residual", "coupling", "conv1x1", "emerging", "woodbury", "conv_exponential"]
 
 
@@ -132,19 +133,24 @@ def compare(ours: Process, theirs: Process, family: str, batch: int, threads: in
     if options.recompute:
         ours("build", name="recompute", recompute=True, **setting)
         share_weights(ours, ours, "plain", "recompute")
-        parties[" recompute"] = partial(ours, name="recompute")
+        parties[RECOMPUTE] = partial(ours, name="recompute")
     parties["theirs"] = partial(theirs, name="plain")
     title = f"{family}, batch {batch}, {threads} thread{'s' * (threads > 1)}, "
     for what in options.what:
         if what in ("train", "sample"):
             calls: Parties = {label: partial(worker, what) for label, worker in parties.items()}
-            show(title + what, timed(calls, options.rounds, options.turn), "ms", 1e3)
+            if what == "sample":
+                calls.pop(RECOMPUTE, None)
+            found = timed(calls, options.rounds, options.turn)
+            show(title + what, found, "ms", 1e3)
+            if RECOMPUTE in found:
+                show(title + what, {f"{RECOMPUTE} / without": found[RECOMPUTE], "without": found[""]}, "ms", 1e3)
         elif threads == options.threads[0] and what == "bytes":
             show(title + what, {label: [worker("bytes")] for label, worker in parties.items()}, "MiB", 2**-20)
         elif threads == options.threads[0]:  # counts do not depend on threads
-            found = {label: worker("counts") for label, worker in parties.items()}
+            counted = {label: worker("counts") for label, worker in parties.items()}
             for i, (count, unit, scale) in enumerate([("operators", "", 1), ("reads", "", 1), ("peak", "MiB", 2**-20)]):
-                show(title + count, {label: [values[i]] for label, values in found.items()}, unit, scale)
+                show(title + count, {label: [values[i]] for label, values in counted.items()}, unit, scale)
 
 
 def compare_decoding(ours: Process, theirs: Process, threads: int, options: argparse.Namespace) -> None:

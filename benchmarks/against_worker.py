@@ -52,7 +52,7 @@ class Worker:
                 parameter.add_(0.02 * torch.randn_like(parameter))
             models.log_prob(model, x)
         if recompute:
-            model.flow.recompute = True
+            models.flow_of(model).recompute = True
         return sum(p.numel() for p in model.parameters())
 
     def load(self, name: str, path: str, num: int) -> dict[str, Any]:

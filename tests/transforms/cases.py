@@ -139,9 +139,7 @@ CASES: dict[str, Case] = {
     ),
     "residual": Case(lambda: ResidualBlock(LipschitzConvNet((2, 2, 2), 4)), (2, 2, 2)),
     "residual_one_pixel": Case(lambda: ResidualBlock(LipschitzConvNet((3, 1, 1), 4)), (3, 1, 1)),
-    "invert_residual": Case(
-        lambda: Invert(ResidualBlock(LipschitzConvNet((2, 1, 2), 4))), (2, 1, 2), inverted=True
-    ),
+    "invert_residual": Case(lambda: Invert(ResidualBlock(LipschitzConvNet((2, 1, 2), 4))), (2, 1, 2), inverted=True),
     "conv_sylvester": Case(lambda: ConvSylvester(SHAPE, 8)),
     "conv_sylvester_free": Case(lambda: ConvSylvester(SHAPE, 8, net_max_norm=None)),
     "conv_sylvester_width_7": Case(lambda: ConvSylvester(SHAPE, 7)),

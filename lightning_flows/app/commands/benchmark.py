@@ -105,7 +105,7 @@ def _variant(name: str, bench: Bench) -> Variant:
 def _recomputed(module: FlowModule) -> Iterator[None]:
     model: Any = module.model
     parts = [model] if isinstance(module, GraphFlowModule) else [model.flow, model.dequantization]
-    before = [getattr(part, "recompute", False) for part in parts]
+    before = [part.recompute for part in parts]
     try:
         for part in parts:
             part.recompute = True

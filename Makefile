@@ -45,9 +45,9 @@ fast: $(VENV)/.dev
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache
 
-# the figures in docs/figures.md that require no trained model; timings are only meaningful on an idle machine
+# speed, memory and size on this machine; timings are only meaningful if it is idle
 bench: $(VENV)/.user
-	$(BIN)/python benchmarks/csf_layer.py
+	$(BIN)/python -m lightning_flows benchmark --config demo.yaml
 	$(BIN)/python benchmarks/checkpoint_size.py
 
 # the container image of docker/README.md, with docker or podman

@@ -180,7 +180,9 @@ def compare_decoding(ours: Process, theirs: Process, threads: int, options: argp
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("rev", help="revision to compare with, such as 22db688")
-    parser.add_argument("--only", nargs="+", default=FAMILIES, metavar="FAMILY", help="also gnf, set_autoregressive, …")
+    parser.add_argument(
+        "--only", nargs="+", default=FAMILIES, metavar="FAMILY", help="also residual_autograd, gnf, set_autoregressive"
+    )
     parser.add_argument("--what", nargs="+", choices=WHAT, default=list(WHAT))
     parser.add_argument("--batch", type=int, nargs="+", default=[16])
     parser.add_argument("--threads", type=int, nargs="+", default=[1])

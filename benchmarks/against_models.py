@@ -19,7 +19,7 @@ IS_OLD = not hasattr(flows, "ConvSylvesterFlow")
 """Whether flows are built by functions, as up to version 0.2."""
 IMAGES, GRAPHS = (3, 32, 32), (9, 2)
 LEVELS = {"num_levels": 2, "steps_per_level": 2}
-WIDTHS = {"csf": 96, "csf528": 528, "residual": 96, "coupling": 96}
+WIDTHS = {"csf": 96, "csf528": 528, "residual": 96, "residual_autograd": 96, "coupling": 96}
 CLASSES = {"csf": "ConvSylvesterFlow", "residual": "ResidualFlow", "coupling": "CouplingFlow"}
 FUNCTIONS = {"csf": "conv_sylvester_flow", "residual": "residual_flow", "coupling": "coupling_flow"}
 MIXINGS = ("conv1x1", "emerging", "woodbury", "conv_exponential")
@@ -34,6 +34,8 @@ def build(family: str, *, shape: Any = IMAGES, dense: Any = None, **options: Any
     if family in GRAPH_FLOWS:
         return (_old_graphs if IS_OLD else _graphs)(family, options)
     options = LEVELS | ({"hidden_channels": WIDTHS[family]} if family in WIDTHS else {}) | options
+    if family == "residual_autograd":
+        family, options["gradient"] = "residual", "autograd"
     sizes = dense or (LARGE if family in MIXINGS else SMALL)
     flow: Any = (_old_images if IS_OLD else _images)(family.removesuffix("528"), shape, sizes, options)
     noise = UniformDequantization(*[shape] * (not IS_OLD))

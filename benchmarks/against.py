@@ -129,6 +129,8 @@ def compare(ours: Process, theirs: Process, family: str, batch: int, threads: in
     counts = [process("build", name="plain", **setting) for process in (ours, theirs)]
     note = share_weights(ours, theirs, "plain", "plain")
     print(f"{family}: {counts[0]:,} and {counts[1]:,} parameters; {note}")
+    descents = [process("descend", name="plain") for process in (ours, theirs)]
+    print(f"  gradient descent lowers the loss by {descents[0]:.4f} and {descents[1]:.4f} nats")
     parties: dict[str, Callable[..., Any]] = {"": partial(ours, name="plain")}
     if options.recompute:
         ours("build", name="recompute", recompute=True, **setting)

@@ -93,6 +93,24 @@ class Worker:
         model.train()
         return values
 
+    def descend(self, name: str) -> float:
+        """By how much a few steps of gradient descent lower the loss, which shows whether gradients are the same."""
+        model, x, losses = self.models[name], self.data[name], []
+        noise = torch.rand(x.shape, generator=torch.Generator().manual_seed(2)) if x.dtype == torch.uint8 else None
+        rate = 0.0
+        for seed in range(6):
+            model.zero_grad(set_to_none=True)
+            torch.manual_seed(seed)
+            loss = -models.log_prob(model, x, noise).mean()
+            loss.backward()
+            losses.append(loss.item())
+            grads = [(p, p.grad) for p in model.parameters() if p.grad is not None]
+            rate = rate or 0.001 * abs(losses[0]) / sum(grad.square().sum().item() for _, grad in grads)
+            with torch.no_grad():
+                for parameter, grad in grads:
+                    parameter.sub_(rate * grad)
+        return losses[0] - losses[-1]
+
     def train(self, name: str, steps: int, seed: int) -> float:
         """Seconds of a training step without the optimizer."""
         torch.manual_seed(seed)

@@ -1,13 +1,93 @@
-"""Full precision inside autocast."""
+"""Full precision inside autocast, TF32 and other reduced modes."""
 
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, backends
+
+MODES: dict[str, tuple[Any, ...]] = {
+    "cpu": (backends.mkldnn.matmul, backends.mkldnn.conv),  # type: ignore[attr-defined]
+    "cuda": (backends.cudnn.conv, backends.cudnn.rnn, backends.cuda.matmul),  # type: ignore[attr-defined]
+}
+"""Objects whose ``fp32_precision`` sets the precision of float32 convolutions and matrix products on a device type."""
+FULL = ("ieee", "none")
+HALF = (
+    "allow_fp16_accumulation",
+    "allow_fp16_reduced_precision_reduction",
+    "allow_bf16_reduced_precision_reduction",
+)
+"""Attributes of ``torch.backends.cuda.matmul``."""
 
 
-def full_precision(x: Tensor) -> AbstractContextManager:
-    """Disable autocast on x's device for math that requires full precision."""
-    device = x.device.type
-    enabled = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
-    return torch.autocast(device, enabled=False) if enabled else nullcontext()
+def full_precision(x: Tensor) -> AbstractContextManager[object]:
+    """Switch off autocast, TF32 and other reduced modes on x's device, for math that requires full precision.
+
+    Everything that is inverted or enters a log-determinant runs in this scope; conditioner nets do not. On exit all is
+    as before, also after an error. Autocast belongs to a thread, but the other modes to the process: another thread
+    that computes at the same time sees them. A graph of torch.compile cannot set them, and only leaves autocast: use
+    :func:`full_float32` around it. Nor do they extend to the backward pass of what is computed here.
+    """
+    kind = x.device.type
+    reduced = not torch.compiler.is_compiling() and is_reduced(kind)
+    if torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind):
+        return _without_autocast(kind) if reduced else torch.autocast(kind, enabled=False)
+    return full_float32(kind) if reduced else nullcontext()
+
+
+def is_reduced(kind: str) -> bool:
+    """Whether float32 convolutions or matrix products have reduced precision on a device type."""
+    return any(mode.fp32_precision not in FULL for mode in MODES.get(kind, ()))
+
+
+@contextmanager
+def full_float32(kind: str) -> Iterator[None]:
+    """Switch off TF32 and other reduced modes, but not autocast, on a device type such as ``cuda``.
+
+    Both ``fp32_precision`` in ``torch.backends`` and the older settings are changed, ``allow_tf32`` and
+    ``torch.set_float32_matmul_precision``: torch raises an error when it reads settings that contradict each other.
+    """
+    with ExitStack() as undo:
+        if (matmul := _readable(torch.get_float32_matmul_precision)) not in (None, "highest"):
+            for mode in (backends.mkldnn.matmul, backends.cuda.matmul):  # type: ignore[attr-defined]
+                undo.callback(_restore, mode, mode.fp32_precision)
+            undo.callback(torch.set_float32_matmul_precision, matmul)
+            torch.set_float32_matmul_precision("highest")
+        if kind == "cuda":
+            for name in HALF:
+                _set(undo, backends.cuda.matmul, name, False)
+            if _readable(lambda: backends.cudnn.allow_tf32):
+                _set(undo, backends.cudnn, "allow_tf32", False)
+        for mode in MODES.get(kind, ()):
+            if (precision := mode.fp32_precision) not in FULL:
+                undo.callback(_restore, mode, precision)
+                mode.fp32_precision = "ieee"
+        yield
+
+
+@contextmanager
+def _without_autocast(kind: str) -> Iterator[None]:
+    with torch.autocast(kind, enabled=False), full_float32(kind):
+        yield
+
+
+def _set(undo: ExitStack, owner: Any, name: str, value: bool) -> None:
+    if (before := getattr(owner, name)) != value:
+        undo.callback(setattr, owner, name, before)
+        setattr(owner, name, value)
+
+
+def _restore(mode: Any, precision: str) -> None:
+    """Set a precision as it was read: that of the parent, if it is the same."""
+    mode.fp32_precision = "none"
+    if mode.fp32_precision != precision:
+        mode.fp32_precision = precision
+
+
+def _readable(setting: Callable[[], Any]) -> Any:
+    """An older setting; None if newer ones contradict it."""
+    try:
+        return setting()
+    except RuntimeError:
+        return None

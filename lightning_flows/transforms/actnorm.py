@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_flows.functional.graphs import COMPLETE, Graph
+from lightning_flows.functional.precision import full_precision
 from lightning_flows.functional.ranks import num_ranks, sum_over_ranks
 from lightning_flows.transforms.base import Result, Transform
 from lightning_flows.transforms.graph.base import GraphTransform, keep_padding
@@ -34,7 +35,8 @@ class DataInitialized(Transform):
         """Initialize in train mode, once; ``dim`` is the feature dimension, ``weights`` are 0 at padding."""
         if self.training and (x.shape[0] or num_ranks() > 1) and not self._is_initialized():
             values = x.detach().movedim(dim, -1).flatten(0, -2)
-            self._initialize(values, values.new_ones(len(values)) if weights is None else weights.flatten())
+            with full_precision(x):
+                self._initialize(values, values.new_ones(len(values)) if weights is None else weights.flatten())
 
     def _is_initialized(self) -> bool:
         if self.initialized.is_meta:

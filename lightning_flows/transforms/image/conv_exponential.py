@@ -3,11 +3,10 @@
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lightning_flows.errors import UsageError
-from lightning_flows.functional.series import linear_exponential
+from lightning_flows.functional.conv_exponential import conv_exponential
 from lightning_flows.nets.spectral_norm import SLACK, SpectralNorm
 from lightning_flows.transforms.base import image_shape
 from lightning_flows.transforms.linear import LinearOperator, LinearTransform
@@ -53,17 +52,11 @@ class ConvExponential(LinearTransform):
         return LinearOperator(
             lambda x: self._exponential(kernel, x),
             lambda z: self._exponential(-kernel, z),
-            lambda x: x.shape[2] * x.shape[3] * kernel[:, :, self.center, self.center].trace(),
+            lambda x: x.shape[2] * x.shape[3] * kernel[:, :, self.center, self.center].diagonal().sum(),
         )
 
     def _exponential(self, kernel: Tensor, x: Tensor) -> Tensor:
-        kernel = kernel.contiguous(memory_format=torch.channels_last)
-        return linear_exponential(
-            lambda term: F.conv2d(term, kernel, padding=self.center),
-            x,
-            norm_bound=SLACK * self.max_norm,
-            num_terms=self.num_terms,
-        )
+        return conv_exponential(kernel, x, norm_bound=SLACK * self.max_norm, num_terms=self.num_terms)
 
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, kernel_size={self.weight.shape[-1]}"

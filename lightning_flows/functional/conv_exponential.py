@@ -19,8 +19,8 @@ Rows = tuple[tuple[float, ...], ...]
 def conv_exponential(kernel: Tensor, x: Tensor, *, norm_bound: float, num_terms: int | None = None) -> Tensor:
     r"""Apply the exponential of a zero-padded convolution: :math:`z = \sum_i m \star^i x / i!`.
 
-    The series is that of :func:`linear_exponential`, but autograd keeps only x and the kernel. The backward evaluates
-    the powers of M again:
+    The series is that of :func:`linear_exponential`, but autograd keeps only x and the kernel, and above a norm of 2
+    the input of each step. The backward evaluates the powers of M again:
 
     .. math:: \bar x = e^{M^T} \bar z, \qquad
               \bar M = \int_0^1 \big(e^{(1-s) M^T} \bar z\big)\, \big(e^{s M} x\big)^T\, ds

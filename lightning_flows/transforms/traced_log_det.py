@@ -37,8 +37,8 @@ def roulette_log_det(function: Function, x: Tensor, probe: Tensor, *, num_exact:
 
     .. math:: \sum_{k=1}^{n+N} \frac{(-1)^{k+1} w_k}{k}\, v^\top J^k v, \qquad w_{n+i} = (1-p)^{1-i}
 
-    v are the signs ``probe``, n = ``num_exact``, p = ``stop`` and N is random. The loop over terms is part of the graph,
-    so that N does not lead to another one; each of its rounds evaluates the function again.
+    v are the signs ``probe``, n = ``num_exact``, p = ``stop`` and N is random. The loop over terms is part of the
+    graph, so that N does not lead to another one; each of its rounds evaluates the function again.
     """
     last, point = num_exact + num_random_terms(stop), x.detach()
     images = x.ndim == 4 and x.is_contiguous(memory_format=torch.channels_last)

@@ -32,6 +32,7 @@ from lightning_flows.data import FlowDataModule
 from lightning_flows.errors import CheckpointError, UsageError
 from lightning_flows.modules import FlowModule
 from lightning_flows.modules.checkpoint import no_larger_than, read_checkpoint
+from lightning_flows.modules.compiled import CompiledTerms
 from lightning_flows.training.run_placement import Placement, without_place
 from lightning_flows.training.signals import Interrupted
 from lightning_flows.trust import vetted_imports
@@ -79,12 +80,14 @@ class TrainerCLI(LightningCLI):
     def __init__(self, args: Sequence[str]) -> None:
         _hush()
         check_linked(args)
+        if args[0] != "fit" and value_of(args, "--compile") is not None:
+            raise UsageError(f"--compile has no effect on {args[0]}: it is an option of fit")
         self.command = args[0]
         self.placement: Placement | None = None
         self.checkpoint = given_checkpoint(args)
         args = without_run(with_checkpoint_config(args, self.checkpoint))
         args = [re.sub(f"^(--lr_scheduler=)?{PLATEAU}$", rf"\1lightning_flows.modules.{PLATEAU}", arg) for arg in args]
-        args = with_flags(self._with_images(args[1:]), ["--allow_split_change", "--overwrite", "--json"])
+        args = with_flags(self._with_images(args[1:]), ["--allow_split_change", "--compile", "--overwrite", "--json"])
         defaults = "fit.yaml" if self.command in ("fit", "benchmark") else "evaluate.yaml"
         try:
             with vetted_imports(args) as finder:
@@ -131,6 +134,9 @@ class TrainerCLI(LightningCLI):
             type=str | None,
             help="folder or tar of images to use as data: short for --data ImageFolderDataModule --data.root IMAGES.",
         )
+        backend = "compile the training step: true, or the name of a backend of torch.compile other than inductor."
+        shown = backend if self.command == "fit" else SUPPRESS  # configs for fit may set it
+        parser.add_argument("--compile", type=bool | str, default=False, help=shown)
         if self.command == "predict":
             parser.add_argument("--out", default="predictions.csv", help="CSV file to write.")
             parser.add_argument("--overwrite", type=bool, default=False, help="replace an existing file.")
@@ -193,6 +199,8 @@ class TrainerCLI(LightningCLI):
             refuse_null(self.config[section], section)
         with nullcontext() if self.checkpoint is None else no_larger_than(self.checkpoint):
             super().instantiate_classes()
+        if self.command == "fit" and (backend := self.config_init.compile):
+            self.model.compiled_terms = CompiledTerms("inductor" if backend is True else backend)
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Build Lightning's trainer with the callbacks of every run."""

@@ -1,4 +1,4 @@
-"""Shared by several callbacks: when they run, on which items, and where they write."""
+"""Shared by several callbacks: how often they run, on which items, and where they write."""
 
 from pathlib import Path
 from typing import Any
@@ -11,12 +11,6 @@ from torch import Tensor
 
 from lightning_flows.errors import UsageError
 from lightning_flows.training.run_folder import LAST
-
-
-def is_due(trainer: Trainer) -> bool:
-    """Whether the logger writes the current step; call this before the optimizer's step is counted."""
-    steps = trainer.log_every_n_steps  # type: ignore[attr-defined]
-    return bool(trainer.loggers) and steps > 0 and (trainer.global_step + 1) % steps == 0
 
 
 def every(num: int) -> int:

@@ -4,7 +4,7 @@ from typing import Any
 
 from lightning.pytorch import Callback, Trainer
 
-from lightning_flows.callbacks.base import is_due
+from lightning_flows.modules.monitored import is_due
 
 
 class BoundMonitor(Callback):

@@ -6,7 +6,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch.optim import Optimizer
 
-from lightning_flows.callbacks.base import is_due
+from lightning_flows.modules.monitored import is_due
 
 
 class OptimizerMonitor(Callback):

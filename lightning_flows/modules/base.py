@@ -31,11 +31,11 @@ from lightning_flows.errors import UsageError
 from lightning_flows.functional.ranks import gather_from_ranks, num_ranks, sum_over_ranks
 from lightning_flows.functional.recorded import Recorded
 from lightning_flows.functional.streams import forked
-from lightning_flows.modules.compiled import keep_names_of_compiled
+from lightning_flows.modules.compiled import CompiledTerms, keep_names_of_compiled
 from lightning_flows.modules.components import use_fast_kernels
-from lightning_flows.modules.diagnosis import check_finite
+from lightning_flows.modules.diagnosis import FiniteSteps, check_finite, check_weights
 from lightning_flows.modules.metrics import MeanAndError
-from lightning_flows.modules.monitored import check_monitors
+from lightning_flows.modules.monitored import check_monitors, is_due
 
 Batch = Mapping[str, Tensor]
 
@@ -61,6 +61,8 @@ class FlowModule(Recorded, LightningModule, ABC):
     unit: Literal["bpd", "nll"]
     """Unit of the loss: bits per dimension of images, or nats per node of graphs."""
 
+    compiled_terms: CompiledTerms | None = None
+    """Set it before training to compile the loss and its gradient; ``fit --compile=true`` does."""
     _resumed: dict[str, Any] | None = None  # entries of the checkpoint, until training starts
 
     def __init__(
@@ -79,6 +81,7 @@ class FlowModule(Recorded, LightningModule, ABC):
         self.val_loss, self.test_loss = MeanAndError(), MeanAndError()
         self.logged = [f"{stage}/{name}" for stage in ("val", "train") for name in ("loss", self.unit)]
         self._rates: list[list[float]] = []
+        self._finite = FiniteSteps()
         keep_names_of_compiled(self)
         self.save_hyperparameters(describe(self)["init_args"])
 
@@ -119,8 +122,12 @@ class FlowModule(Recorded, LightningModule, ABC):
         """An image ``(3, H, W)`` in uint8 that shows samples."""
 
     @abstractmethod
-    def training_terms(self, batch: Batch, step: int) -> dict[str, Tensor]:
-        """Terms ``(B,)`` of a training step that sum to the log-probabilities."""
+    def training_inputs(self, batch: Batch, step: int) -> tuple[Tensor | None, ...]:
+        """Arguments of :meth:`training_terms`, such as items and their noise in a training step."""
+
+    @abstractmethod
+    def training_terms(self, *inputs: Any) -> dict[str, Tensor]:
+        """Terms ``(B,)`` that sum to the log-probabilities; the part of a training step that may be compiled."""
 
     def batch_size_of(self, batch: Batch) -> int:
         """Number of items in a batch."""
@@ -154,13 +161,12 @@ class FlowModule(Recorded, LightningModule, ABC):
         trainer: Any = self.attached
         step = batch_idx if trainer is None else trainer.fit_loop.total_batch_idx
         with forked(self.seed, "training step", step, device=self.device):
-            terms = self.training_terms(batch, step)
-        log_prob = torch.stack(list(terms.values())).sum(0)
-        self.check_finite(log_prob, batch, "training")
-        loss = self.loss_of(log_prob, batch).mean()
+            inputs = self.training_inputs(batch, step)
+            terms = self.compiled_terms(self, inputs) if self.compiled_terms else self.training_terms(*inputs)
+        self._finite.add(step, batch, terms, self.model, self.log_prob)
+        loss = self.loss_of(torch.stack(list(terms.values())).sum(0), batch).mean()
         logged = loss.detach()
-        every = 0 if trainer is None else trainer.log_every_n_steps
-        if every and (trainer.global_step + 1) % every == 0:
+        if trainer is not None and is_due(trainer):
             logged = sum_over_ranks(logged.clone()) / num_ranks()
         options: dict[str, Any] = {"batch_size": self.batch_size_of(batch)}
         self.log("train/loss", logged, **options)
@@ -179,6 +185,16 @@ class FlowModule(Recorded, LightningModule, ABC):
     def check_finite(self, log_prob: Tensor, batch: Batch, stage: str) -> None:
         """Raise NonFiniteError, naming the layer, unless all log-probabilities are finite."""
         check_finite(log_prob, self.model, lambda: self.log_prob(batch), stage)
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Skip a fused update that is not finite, on the device."""
+        self._finite.guard(optimizer)
+
+    def on_validation_start(self) -> None:
+        """Raise NonFiniteError if the last training step was not finite."""
+        self._finite.look(self.model, self.log_prob)
+
+    on_train_end = on_validation_start
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """The optimizer and its schedule; subclasses may return any form that Lightning accepts."""
@@ -204,6 +220,8 @@ class FlowModule(Recorded, LightningModule, ABC):
         check_monitors(self, self.trainer, self.logged)
         own = type(self).configure_optimizers is FlowModule.configure_optimizers
         guard_optimizers(self.trainer.optimizers, override=own)
+        if self.compiled_terms:
+            self.compiled_terms.check(self.device)
         if self._resumed is not None:
             check_counts(self._resumed, self.trainer)
             self._rates = initial_rates(self.trainer)
@@ -227,7 +245,9 @@ class FlowModule(Recorded, LightningModule, ABC):
             self._resumed = None
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Save the class paths and plain arguments that rebuild model and data."""
+        """Save the class paths and plain arguments that rebuild model and data; refuse weights that are not finite."""
+        self.on_validation_start()
+        check_weights(self.model)
         record: dict[str, Any] = {"version": __version__, "seed_everything": self.seed, "model": describe(self)}
         checkpoint[self.CHECKPOINT_HYPER_PARAMS_KEY] = record["model"]["init_args"]
         if (datamodule := self.datamodule) is not None:
@@ -269,10 +289,9 @@ class FlowModule(Recorded, LightningModule, ABC):
             raise UsageError("expected hparams_file=None and weights_only=True: a checkpoint has its own arguments")
         checkpoint = read_checkpoint(checkpoint_path)
         model: FlowModule = construct(cls, checkpoint["lightning_flows"]["model"]["init_args"] | kwargs)
-        strict = model.strict_loading if strict is None else strict
-        if strict:
+        if strict := model.strict_loading if strict is None else strict:
             check_state_dict(model, checkpoint)
-        model.load_state_dict(checkpoint["state_dict"], strict=strict)
+        model.load_state_dict(checkpoint["state_dict"], strict=bool(strict))
         return model if map_location is None else model.to(map_location)
 
     @property

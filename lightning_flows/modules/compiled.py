@@ -1,10 +1,86 @@
-"""State dicts whose names do not depend on whether part of a model was compiled with ``torch.compile``."""
+"""Training with torch.compile, and state dicts whose names do not depend on it."""
 
+from collections.abc import Callable, Sequence
+from random import SystemRandom
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from lightning_flows.checkpoints.training import without_compiled
+from lightning_flows.errors import UsageError
+from lightning_flows.transforms.actnorm import DataInitialized
+
+COMPILER = ("torch._dynamo", "torch._inductor", "torch._functorch", "torch.fx")
+
+
+class CompiledTerms:
+    """The ``training_terms`` of a module, compiled with their backward as one graph.
+
+    Batches run eagerly until every ActNorm is initialized, and so do those that are smaller than earlier ones, such as
+    the last of an epoch: each shape would be compiled separately. The graph draws from torch's generators as eager code
+    does, so that a step is the same up to round-off.
+
+    Args:
+        backend: backend of torch.compile.
+
+    Raises: UsageError for an unknown backend and, in the first compiled step, if a layer cannot be traced.
+    """
+
+    def __init__(self, backend: str = "inductor") -> None:
+        if backend not in torch.compiler.list_backends(exclude_tags=()):
+            names = ", ".join(torch.compiler.list_backends())
+            raise UsageError(f"compile is {backend}: use true, or the name of a backend of torch.compile ({names})")
+        self.backend = backend
+        self._function: Callable[..., Any] | None = None  # of the class, so that a copy of a module may share it
+        self._shapes: list[torch.Size] = []
+        self._is_ready = False
+
+    def __call__(self, module: Any, inputs: Sequence[Any]) -> dict[str, Tensor]:
+        shapes = [value.shape for value in inputs if isinstance(value, Tensor)]
+        if not self._shapes or shapes[0].numel() > self._shapes[0].numel():
+            self._shapes = shapes
+        if not self._is_ready or shapes != self._shapes:
+            terms = module.training_terms(*inputs)
+            self._is_ready = self._is_ready or all(bool(layer.initialized) for layer in _initialized_by_data(module))
+            return terms
+        if self._function is None:
+            self._function = _compile(type(module).training_terms, self.backend)
+        try:
+            return self._function(module, *inputs)
+        except Exception as error:
+            if not type(error).__module__.startswith(COMPILER):
+                raise
+            raise UsageError(
+                f"torch.compile cannot trace the training step ({_reason(error)}): omit --compile"
+            ) from error
+
+    def check(self, device: torch.device) -> None:
+        """Raise UsageError if not even a tiny function compiles, for lack of a compiler."""
+        scale = SystemRandom().random()  # so that the function is in no cache
+        try:
+            _compile(lambda x: x.sin() * scale, self.backend)(torch.ones(8, device=device))
+        except Exception as error:
+            needed = "a C++ compiler, such as g++," if device.type == "cpu" else "Triton and a C compiler, such as gcc,"
+            raise UsageError(
+                f"torch.compile does not work here ({_reason(error)}): install {needed} or omit --compile"
+            ) from error
+
+
+def _compile(function: Callable[..., Any], backend: str) -> Callable[..., Any]:
+    options: dict[str, Any] = {"fullgraph": True, "dynamic": False, "isolate_recompiles": True}
+    if backend == "inductor":
+        options["options"] = {"fallback_random": True}  # the numbers of eager code
+    return torch.compile(function, backend=backend, **options)
+
+
+def _initialized_by_data(module: nn.Module) -> list[DataInitialized]:
+    return [layer for layer in module.modules() if isinstance(layer, DataInitialized)]
+
+
+def _reason(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0].rstrip(".:") if lines else type(error).__name__
 
 
 def keep_names_of_compiled(module: nn.Module) -> None:

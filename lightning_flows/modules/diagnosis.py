@@ -1,6 +1,7 @@
-"""Find the first layer whose output is not finite."""
+"""Find out when a training step is not finite, without waiting for the device, and which layer is the first."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -8,18 +9,96 @@ from torch import Tensor, nn
 from lightning_flows.errors import NonFiniteError
 
 
-def check_finite(values: Tensor, model: nn.Module, repeat: Callable[[], object], stage: str) -> None:
-    """Raise NonFiniteError, naming the first layer that is not finite, unless all values are; ``repeat`` recomputes.
+class _Step(NamedTuple):
+    """A training step whose log-probabilities are being checked: ``finite`` is on the host once ``copied`` is done."""
 
-    This is the only host-device synchronization in a module's training step.
+    number: int
+    batch: Mapping[str, Tensor]
+    terms: dict[str, Tensor]
+    flag: Tensor
+    finite: Tensor
+    copied: Any
+
+
+class FiniteSteps:
+    """Raises NonFiniteError for training steps whose log-probabilities are not finite.
+
+    On the CPU, where this costs nothing, in the step itself; on other devices a step later, so that the host never
+    waits for a result that is not there yet, and before anything is written or evaluated (:meth:`look`).
     """
-    finite = torch.isfinite(values)
-    if finite.all():
-        return
-    raise NonFiniteError(
-        f"expected finite log-probabilities in {stage}; got {int((~finite).sum())} of {values.numel()} that are not. "
-        f"{_culprit(model, repeat)}. Earlier checkpoints are unchanged: resume from one with a smaller "
-        "learning rate, a longer warm-up or a smaller gradient_clip_val"
+
+    def __init__(self) -> None:
+        self._step: _Step | None = None
+
+    def add(
+        self,
+        number: int,
+        batch: Mapping[str, Tensor],
+        terms: dict[str, Tensor],
+        model: nn.Module,
+        repeat: Callable[[Any], object],
+    ) -> None:
+        """Start to check a step, given the terms ``(B,)`` of its log-probabilities; for the others see :meth:`look`."""
+        self.look(model, repeat)
+        terms = {name: term.detach() for name, term in terms.items()}
+        flag = torch.stack(list(terms.values())).sum(0).isfinite().all()
+        finite, copied = flag, None
+        if flag.is_cuda:
+            finite = torch.empty((), dtype=torch.bool, pin_memory=True).copy_(flag, non_blocking=True)
+            copied = torch.cuda.Event()
+            copied.record()
+        self._step = _Step(number, batch, terms, flag, finite, copied)
+        if not is_late(flag.device):
+            self.look(model, repeat)
+
+    def look(self, model: nn.Module, repeat: Callable[[Any], object]) -> None:
+        """Wait for the last check, and raise NonFiniteError if it failed; ``repeat`` recomputes a batch."""
+        step, self._step = self._step, None
+        if step is None:
+            return
+        if step.copied is not None:
+            step.copied.synchronize()
+        if not step.finite:
+            values = torch.stack(list(step.terms.values())).sum(0)
+            names = [name for name, term in step.terms.items() if not term.isfinite().all()]
+            when = f" in step {step.number}{' because of ' * bool(names)}{' and '.join(names)}"
+            raise NonFiniteError(_message(values, model, lambda: repeat(step.batch), "training", when))
+
+    def guard(self, optimizer: torch.optim.Optimizer) -> None:
+        """Make a fused update depend on the check that is not finished: the weights stay as they were if it fails."""
+        if self._step is not None and all(group.get("fused") for group in optimizer.param_groups):
+            optimizer.found_inf = (~self._step.flag).float()  # type: ignore[attr-defined]
+
+
+def is_late(device: torch.device) -> bool:
+    """Whether training steps are checked a step later, because reading from the device waits for it."""
+    return device.type != "cpu"
+
+
+def check_finite(values: Tensor, model: nn.Module, repeat: Callable[[], object], stage: str) -> None:
+    """Raise NonFiniteError, naming the first layer that is not finite, unless all values are; ``repeat`` recomputes."""
+    if not torch.isfinite(values).all():
+        raise NonFiniteError(_message(values, model, repeat, stage))
+
+
+def check_weights(model: nn.Module) -> None:
+    """Raise NonFiniteError unless all parameters are finite; reads once from the device."""
+    parameters = [parameter.detach() for parameter in model.parameters() if parameter.numel()]
+    if parameters and not torch.nn.utils.get_total_norm(parameters, torch.inf).isfinite():
+        raise NonFiniteError(f"{_culprit(model, lambda: None)}, so no checkpoint was written. {ADVICE}")
+
+
+ADVICE = (
+    "Earlier checkpoints are unchanged: resume from one with a smaller learning rate, a longer warm-up or a smaller "
+    "gradient_clip_val"
+)
+
+
+def _message(values: Tensor, model: nn.Module, repeat: Callable[[], object], stage: str, when: str = "") -> str:
+    bad = int((~torch.isfinite(values)).sum())
+    return (
+        f"expected finite log-probabilities in {stage}; got {bad} of {values.numel()} that are not{when}. "
+        f"{_culprit(model, repeat)}. {ADVICE}"
     )
 
 

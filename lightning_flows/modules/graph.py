@@ -73,8 +73,11 @@ class GraphFlowModule(FlowModule):
         """Log-density ``(B,)`` in nats of node features ``(B, N, F)``."""
         return self.model.log_prob(nodes, graph)
 
-    def training_terms(self, batch: Batch, step: int) -> dict[str, Tensor]:
-        terms = self.model.log_prob_terms(batch["nodes"], _graph(batch))
+    def training_inputs(self, batch: Batch, step: int) -> tuple[Tensor | None, ...]:
+        return batch["nodes"], batch.get("adjacency"), batch.get("mask")
+
+    def training_terms(self, nodes: Tensor, adjacency: Tensor | None, mask: Tensor | None) -> dict[str, Tensor]:
+        terms = self.model.log_prob_terms(nodes, Graph(adjacency, mask))
         return {"latents": terms.latents, "log_det": terms.log_det}
 
     def log_prob(self, batch: Batch) -> Tensor:

@@ -101,10 +101,14 @@ class ImageFlowModule(FlowModule):
         """One draw of the bound on log P of uint8 images ``(B, C, H, W)``: ``(B,)`` in nats."""
         return self.model.elbo(images)
 
-    def training_terms(self, batch: Batch, step: int) -> dict[str, Tensor]:
+    def training_inputs(self, batch: Batch, step: int) -> tuple[Tensor, Tensor]:
         images = batch["image"]
         places = torch.arange(rank(), num_ranks() * len(images), num_ranks(), device=images.device)  # on all ranks
-        terms = self.model.elbo_terms(images, generator=streams(self.seed, f"training noise of step {step}", places))
+        source = streams(self.seed, f"training noise of step {step}", places)
+        return images, self.model.dequantization.draw_noise(len(images), source)
+
+    def training_terms(self, images: Tensor, noise: Tensor) -> dict[str, Tensor]:
+        terms = self.model.elbo_terms(images, noise)
         return {"latents": terms.latents, "log_det": terms.log_det, "dequantization": terms.dequantization}
 
     def log_prob(self, batch: Batch) -> Tensor:

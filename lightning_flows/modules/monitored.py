@@ -1,4 +1,4 @@
-"""Metrics that callbacks monitor: refuse names that are never logged, before training."""
+"""When metrics are logged, and metrics that callbacks monitor: names that are never logged are refused."""
 
 import difflib
 
@@ -9,6 +9,12 @@ from lightning_flows.errors import UsageError
 
 BY_CALLBACKS = ("bound/", "optimizer/", "inverse/", "runtime/", "epoch", "step")
 """Prefixes of the metrics that our callbacks and Lightning log."""
+
+
+def is_due(trainer: Trainer) -> bool:
+    """Whether the current step is logged; call this before the optimizer's step is counted."""
+    steps = trainer.log_every_n_steps  # type: ignore[attr-defined]
+    return steps > 0 and (trainer.global_step + 1) % steps == 0
 
 
 def check_monitors(module: LightningModule, trainer: Trainer, known: list[str]) -> None:

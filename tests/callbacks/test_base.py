@@ -7,19 +7,16 @@ from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
-from lightning_flows.callbacks.base import ValidationItems, every, is_due, run_folder
+from lightning_flows.callbacks.base import ValidationItems, every, run_folder
 from lightning_flows.errors import UsageError
+from lightning_flows.modules.monitored import is_due
 from tests.callbacks.test_monitors import events, fit
 
 
 @pytest.mark.parametrize(("steps", "due"), [(1, [0, 1, 2, 3, 4, 5]), (3, [2, 5]), (7, []), (0, [])])
 def test_every_nth_step_is_due(steps: int, due: list[int]) -> None:
-    trainers = [SimpleNamespace(loggers=["one"], log_every_n_steps=steps, global_step=step) for step in range(6)]
+    trainers = [SimpleNamespace(log_every_n_steps=steps, global_step=step) for step in range(6)]
     assert [trainer.global_step for trainer in trainers if is_due(trainer)] == due
-
-
-def test_without_a_logger_nothing_is_due() -> None:
-    assert is_due(SimpleNamespace(loggers=[], log_every_n_steps=1, global_step=0)) is False
 
 
 class Asks(Callback):

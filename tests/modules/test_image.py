@@ -105,7 +105,7 @@ def test_ranks_draw_the_noise_of_their_own_images(dequantization, monkeypatch) -
     module.eval()
 
     def terms(items: Tensor, step: int = 3) -> Tensor:
-        return torch.stack(list(module.training_terms({"image": items}, step).values()))
+        return torch.stack(list(module.training_terms(*module.training_inputs({"image": items}, step)).values()))
 
     whole = terms(images)
     assert not torch.equal(whole, terms(images, 4))

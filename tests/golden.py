@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lightning_flows.nets import MaskedConv2d
+from lightning_flows.nets import NormalizedConv2d
 
 FOLDERS = Path(__file__).with_suffix(""), Path(__file__).parents[2] / "shared" / "golden"
 LARGE = {"convexp_c66_householder", "coupling_dense_nogate", "coupling_model"}
@@ -55,19 +55,30 @@ def load(name: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 def load_parameters(module: nn.Module, tensors: Mapping[str, Tensor], entries: list[Entry]) -> None:
-    """Load their parameters into our module; each of ours must get a value, except 1x1 power iterations."""
+    """Load their parameters into our module; each of ours must get a value, except power iterations of triangular kernels."""
     state = {name: torch.full_like(value.double(), torch.nan) for name, value in module.state_dict().items()}
+    convs = {f"{name}.": child for name, child in module.named_modules() if isinstance(child, NormalizedConv2d)}
+    for prefix, child in convs.items():  # stored without what is always zero
+        state[f"{prefix}weight"] = torch.full(child.packing.shape, torch.nan, dtype=torch.float64)
     for entry in entries:
         part = entry.cut(state[entry.ours])
         part.copy_(entry.convert(tensors[f"param/{entry.theirs}"], part))
-    for name, child in module.named_modules():
-        if isinstance(child, MaskedConv2d) and child.weight.shape[2] == 1:
-            kernel = state[f"{name}.weight"][:, :, 0, 0] * child.mask[:, :, 0, 0]
-            vector = state[f"{name}.spectral_norm.vector"]
+    for prefix, child in convs.items():
+        packed = state[f"{prefix}weight"] = child.packing.pack(state[f"{prefix}weight"])
+        if child.packing.edges:
+            kernel = child.packing.unpack(packed * child.mask)[:, :, 0, 0]
+            vector = state[f"{prefix}spectral_norm.vector"]
             vector.copy_(torch.linalg.svd(kernel).Vh[0].reshape(vector.shape))
     missing = [name for name, value in state.items() if value.isnan().any()]
     assert not missing, missing
     module.load_state_dict({name: value.to(module.state_dict()[name].dtype) for name, value in state.items()})
+
+
+def gradient(module: nn.Module, name: str) -> Tensor:
+    """Gradient of a parameter, with zeros for what is not stored."""
+    child = module.get_submodule(name.rpartition(".")[0])
+    value = module.get_parameter(name).grad
+    return child.packing.unpack(value) if isinstance(child, NormalizedConv2d) and name.endswith("weight") else value
 
 
 def dense_entries(theirs: str, ours: str, *, depth: int, gated: bool) -> list[Entry]:

@@ -81,8 +81,8 @@ class LipschitzConvNet(nn.Sequential):
         channels, *size = event_shape
 
         def conv(in_channels: int, out_channels: int, kernel_size: int) -> NormalizedConv2d:
-            weight, side = default_kernel(out_channels, in_channels, kernel_size, kernel_size), kernel_size // 2
-            return NormalizedConv2d(weight, size, padding=(side,) * 4, max_norm=max_norm, margin=0.0, num_steps=5)
+            kernel, side = default_kernel(out_channels, in_channels, kernel_size, kernel_size), kernel_size // 2
+            return NormalizedConv2d(kernel, size, padding=(side,) * 4, max_norm=max_norm, margin=0.0, num_steps=5)
 
         super().__init__(
             conv(channels, hidden_channels, 3),

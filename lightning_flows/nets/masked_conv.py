@@ -2,11 +2,14 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lightning_flows.errors import ShapeError, UsageError, check_sizes
+from lightning_flows.nets.packing import Packing
 from lightning_flows.nets.spectral_norm import NormalizedConv2d, default_kernel
 
 
@@ -51,8 +54,10 @@ def causal_mask(out_channels: int, in_channels: int, *, kernel_size: int, strict
 class MaskedConv2d(NormalizedConv2d):
     r"""Convolution in which a pixel depends on the pixels to its right and below, and on its own lower channels.
 
-    A causal 3x3 kernel is zero above its center, so only two rows are stored: 2x3, padded on one side, with two thirds
-    of the multiplications. ``heads`` convolutions of one input are computed as one; each is normalized separately.
+    A causal 3x3 kernel is zero above its center, so only two rows are multiplied: 2x3, padded on one side. What is
+    always zero, except on the diagonal, is not stored either: taps before the center, or blocks of a 1x1 kernel above
+    the diagonal, see :class:`Packing`. ``heads`` convolutions of one input are computed as one; each is normalized
+    separately.
 
     Shapes: x ``(B, in_channels, H, W)``; returns ``(B, heads * out_channels, H, W)``, the first head's channels first.
     Args: ``strict`` also masks the output's own channel group; ``max_norm`` bounds each head's operator norm at
@@ -73,8 +78,79 @@ class MaskedConv2d(NormalizedConv2d):
         init_scale: float = 1.0,
     ) -> None:
         mask = causal_mask(out_channels, in_channels, kernel_size=kernel_size, strict=strict).repeat(heads, 1, 1, 1)
-        weight, side = init_scale * default_kernel(*mask.shape), kernel_size // 2
-        super().__init__(weight, size, padding=(side, side, 0, side), max_norm=max_norm, mask=mask, groups=heads)
+        kernel, side = init_scale * default_kernel(*mask.shape), kernel_size // 2
+        triangular = mask.shape == (in_channels, in_channels, 1, 1) and heads == 1
+        packing = Packing.triangular(in_channels) if triangular else Packing(tuple(mask.shape), skipped=side)
+        padding = (side, side, 0, side)
+        super().__init__(kernel, size, padding=padding, max_norm=max_norm, mask=mask, groups=heads, packing=packing)
+
+    def bind(self, *, update: bool = False) -> Callable[[Tensor], Tensor]:
+        return self.bind_parts(update=update, widths=[len(self.bias)])[0]
+
+    def bind_parts(self, *, update: bool, widths: Sequence[int]) -> list[Callable[[Tensor], Tensor]]:
+        """Return the convolution as functions of some of its output channels each; its kernel is evaluated once."""
+        kernel, side = self.kernel(update=update), self.padding[0]
+        kernels, biases = kernel.split(list(widths)), self.bias.split(list(widths))
+
+        def apply(x: Tensor, kernel: Tensor, bias: Tensor) -> Tensor:
+            if kernel.shape[0] > kernel.shape[1]:
+                return F.conv2d(F.pad(x, self.padding), kernel, bias)
+            # padding above as well is cheaper than a copy of wide images; its rows are dropped
+            return F.conv2d(x, kernel, bias, padding=side)[:, :, side:]
+
+        return [partial(apply, kernel=kernel, bias=bias) for kernel, bias in zip(kernels, biases, strict=True)]
+
+    def bind_columns(self, *, update: bool = False) -> Callable[[Sequence[Tensor]], Tensor]:
+        """Return a triangular convolution as a function of its input channels, which are cut as its blocks are."""
+        columns = self.packing.columns(self.effective_weight(update=update))
+        return lambda parts: triangular_conv(parts, columns, self.bias)
+
+
+def triangular_conv(parts: Sequence[Tensor], columns: Sequence[Tensor], bias: Tensor) -> Tensor:
+    r"""Multiply each pixel's channels by a block-triangular matrix, with a bias: :math:`\sum_j K_j x_j + b`.
+
+    The column of blocks K_j only has the rows from the diagonal block on. Shapes: parts x_j ``(B, C_j, H, W)``;
+    columns ``(C_j + ... + C_n, C_j, 1, 1)``; bias ``(C,)``; returns ``(B, C, H, W)``.
+    """
+    if len(parts) == 1:
+        return F.conv2d(parts[0], columns[0], bias)
+    device = bias.device.type
+    if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
+        dtype = torch.get_autocast_dtype(device)  # as a convolution's arguments are cast
+        parts, columns, bias = [x.to(dtype) for x in parts], [x.to(dtype) for x in columns], bias.to(dtype)
+    return _TriangularConv.apply(bias, *parts, *columns)
+
+
+class _TriangularConv(torch.autograd.Function):
+    """Keeps its arguments; adds up the columns in place, which autograd would copy."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(bias: Tensor, *arguments: Tensor) -> Tensor:
+        parts, columns = arguments[: len(arguments) // 2], arguments[len(arguments) // 2 :]
+        total = F.conv2d(parts[0], columns[0], bias)
+        for x, column in zip(parts[1:], columns[1:], strict=True):
+            total[:, -len(column) :].add_(F.conv2d(x, column))
+        return total
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, ...]:
+        _, *arguments = ctx.saved_tensors
+        of_parts, of_columns, bias = [], [], grads[0].sum((0, 2, 3))
+        pairs = zip(arguments[: len(arguments) // 2], arguments[len(arguments) // 2 :], strict=True)
+        for x, column in pairs:
+            grad = grads[0][:, -len(column) :].contiguous(memory_format=torch.channels_last)
+            of_part, of_column, _ = torch.ops.aten.convolution_backward(
+                grad, x, column, None, [1, 1], [0, 0], [1, 1], False, [0, 0], 1, [True, True, False]
+            )
+            of_parts.append(of_part)
+            of_columns.append(of_column)
+        return bias, *of_parts, *of_columns
 
 
 class AutoregressiveConvNet(nn.Module):
@@ -104,12 +180,13 @@ class AutoregressiveConvNet(nn.Module):
 
     def bind(self, *, update: bool = False) -> Callable[[Tensor], tuple[Tensor, ...]]:
         """Return the net as a function whose kernels are evaluated once."""
-        first, hidden, heads = (conv.bind(update=update) for conv in (self.input, self.hidden, self.heads))
+        first = self.input.bind_parts(update=update, widths=self.hidden.packing.widths)
+        hidden, heads = self.hidden.bind_columns(update=update), self.heads.bind(update=update)
 
         def apply(y: Tensor) -> tuple[Tensor, ...]:
-            h = torch.relu_(first(y))  # in place: a convolution's backward does not need its output
-            h = torch.relu_(hidden(h))
-            return heads(h).to(y.dtype).chunk(self.num_heads, dim=1)
+            # in place: a convolution's backward does not need its output
+            parts = [torch.relu_(part(y)) for part in first]
+            return heads(torch.relu_(hidden(parts))).to(y.dtype).chunk(self.num_heads, dim=1)
 
         return apply
 

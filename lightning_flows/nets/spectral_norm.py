@@ -10,11 +10,18 @@ from torch import Tensor, nn
 
 from lightning_flows.errors import UsageError
 from lightning_flows.functional.precision import full_precision
+from lightning_flows.nets.packing import Packing
+from lightning_flows.nets.power_iteration import Normalization, normalize
 
 Padding = tuple[int, int, int, int]
 """Zeros on the left, right, top and bottom."""
+
 SLACK = 1.1
 """Slack for the norm of a normalized kernel above ``max_norm``: power iterations approach it from below."""
+NUM_REFRESH_STEPS = 6
+"""Steps from the stored vector where it is used without an update: it may be older than the weights, or an average."""
+INSIGNIFICANT = 2e-3
+"""Relative growth of the squared norm in these steps up to which the stored vector itself is used."""
 
 
 def bind(net: nn.Module, *, update: bool = False) -> Callable[..., Any]:
@@ -31,16 +38,17 @@ class SpectralNorm(nn.Module):
     .. math:: \bar K = \frac{K}{\max(1, \sigma/c) + \epsilon}, \qquad \sigma = \max_{\|x\|=1} \|K \star x\|
 
     σ comes from a power iteration whose vector is kept between calls, on the operator's smaller side. It is warmed up
-    on construction, and steps in train mode if ``update`` is True. A 1x1 kernel acts on each pixel separately,
-    so its vector has no spatial axes. The gradient flows through σ.
+    on construction, and advanced in train mode if ``update`` is True, unless a :class:`Compose` advances it together
+    with those of other layers (``adopted``). Otherwise, if a few steps from the stored vector raise the norm, they are
+    taken without storing the result: it may be older than the weights, or an average. An update replaces the vector, and never changes it in
+    place. The gradient flows through σ.
 
     Several convolutions of one input may share a kernel: its outputs are split into ``groups``, each normalized
     separately.
 
     Args:
-        kernel: initial kernel ``(groups * C_out, C_in, h, w)``.
-        size: height and width of its input images.
-        padding: zeros that preserve the size.
+        weight: initial weights as ``packing`` stores them, masked; by default a kernel ``(C_out, C_in, h, w)``.
+        size: height and width of its input images, which the convolution preserves.
         max_norm: c.
         margin: ε.
         num_steps: number of power-iteration steps per update.
@@ -51,10 +59,10 @@ class SpectralNorm(nn.Module):
 
     def __init__(
         self,
-        kernel: Tensor,
+        weight: Tensor,
         size: Sequence[int],
         *,
-        padding: Padding,
+        packing: Packing,
         max_norm: float,
         groups: int = 1,
         margin: float = 1e-5,
@@ -64,86 +72,119 @@ class SpectralNorm(nn.Module):
         super().__init__()
         if max_norm <= 0:
             raise UsageError(f"expected a positive max_norm; got {max_norm}")
-        self.padding, self.max_norm, self.groups = padding, max_norm, groups
-        self.margin, self.num_steps = margin, num_steps
-        out_channels, in_channels = kernel.shape[0] // groups, kernel.shape[1]
-        self.on_input_side = in_channels <= out_channels
-        height, width = (1, 1) if kernel.shape[2:] == (1, 1) else size
-        channels = groups * (in_channels if self.on_input_side else out_channels)
-        vector = torch.randn(groups, channels // groups * height * width, dtype=kernel.dtype, device=kernel.device)
-        vector = vector / torch.linalg.vector_norm(vector, dim=1, keepdim=True)
-        self.register_buffer("vector", vector.reshape(1, channels, height, width))
-        with torch.no_grad():
-            for _ in range(0 if kernel.is_meta else warmup_steps):
-                self._step(kernel.detach(), self._image(kernel.detach()))
+        out_channels, in_channels, *kernel_size = packing.shape
+        on_input_side = in_channels <= out_channels // groups
+        self.constants = Normalization(packing, on_input_side, groups, max_norm, margin)
+        self.num_steps, self.adopted = num_steps, False
+        height, width = (1, 1) if kernel_size == [1, 1] else size
+        channels = groups * in_channels if on_input_side else out_channels
+        vector = torch.randn(1, channels, height, width, dtype=weight.dtype, device=weight.device)
+        self.register_buffer("vector", self.constants.unit(vector, vector))
+        if not weight.is_meta:
+            self.vector = self._stepped(weight, warmup_steps)
 
-    def forward(self, kernel: Tensor, *, update: bool = False) -> Tensor:
-        """Return the normalized kernel."""
-        with full_precision(kernel):
-            image = self._image(kernel)
-            sigma = torch.linalg.vector_norm(image.reshape(self.groups, -1), dim=1)
-            if update and self.training:
-                with torch.no_grad():
-                    self._step(kernel, image)
-                    for _ in range(self.num_steps - 1):
-                        self._step(kernel, self._image(kernel))
-            scale = 1 / ((sigma / self.max_norm).clamp(min=1) + self.margin)
-            return (kernel.reshape(self.groups, -1) * scale[:, None]).reshape(kernel.shape)
+    @property
+    def groups(self) -> int:
+        """Number of groups of outputs that are normalized separately."""
+        return self.constants.groups
 
-    def _image(self, kernel: Tensor) -> Tensor:
-        """Apply the operator, or its adjoint, to the stored unit vector; the norm of the image estimates σ."""
-        return self._convolve(kernel, self.vector) if self.on_input_side else self._adjoint(kernel, self.vector)
+    @property
+    def max_norm(self) -> float:
+        """Largest norm c."""
+        return self.constants.max_norm
 
-    def _step(self, kernel: Tensor, image: Tensor) -> None:
-        back = self._adjoint(kernel, image) if self.on_input_side else self._convolve(kernel, image)
-        by_group, before = back.reshape(self.groups, -1), self.vector.reshape(self.groups, -1)
-        norm = torch.linalg.vector_norm(by_group, dim=1, keepdim=True)
-        step = torch.where(norm > 0, by_group / norm, before)  # a kernel of zeros has no direction
-        self.vector = step.reshape(back.shape)  # never changed in place: graphs and recomputations hold the old one
+    def forward(self, weight: Tensor, mask: Tensor | None = None, *, update: bool = False) -> Tensor:
+        """Return the masked and normalized weights, stored as they were given."""
+        if not (update and self.training):
+            vector = self._refreshed(weight, mask)
+        else:
+            if not self.adopted:
+                self.vector = self._stepped(weight if mask is None else weight * mask, self.num_steps)
+            vector = self.vector
+        return normalize(weight, mask, vector, self.constants)
 
-    def _convolve(self, kernel: Tensor, x: Tensor) -> Tensor:
-        return F.conv2d(F.pad(x, self.padding), kernel, groups=self.groups)
+    @torch.no_grad()
+    def _stepped(self, masked: Tensor, num_steps: int) -> Tensor:
+        """The vector after some steps of the power iteration."""
+        with full_precision(masked):
+            vector, matrix = self.vector, self.constants.matrix(masked.detach())
+            for _ in range(num_steps):
+                vector = self.constants.unit(self.constants.power(matrix, vector), vector)
+            return vector
 
-    def _adjoint(self, kernel: Tensor, y: Tensor) -> Tensor:
-        x = F.conv_transpose2d(y, kernel, groups=self.groups)
-        left, _, top, _ = self.padding
-        return x[:, :, top : top + y.shape[2], left : left + y.shape[3]]
+    @torch.no_grad()
+    def _refreshed(self, weight: Tensor, mask: Tensor | None) -> Tensor:
+        """The stored vector, where steps from it raise the norm only insignificantly; else the vector after them."""
+        constants = self.constants
+        with full_precision(weight):
+            matrix = constants.matrix((weight if mask is None else weight * mask).detach())
+            # an average may be zero; any direction that is not special will do then
+            start = torch.cos(torch.arange(self.vector.numel(), dtype=weight.dtype, device=weight.device).square())
+            stored = vector = constants.unit(self.vector, constants.unit(start, start))
+            powers = []
+            for _ in range(NUM_REFRESH_STEPS):
+                powers.append(constants.power(matrix, vector))
+                vector = constants.unit(powers[-1], vector)
+            before = (stored * powers[0]).reshape(self.groups, -1).sum(1)  # ‖Kv‖²
+            after = torch.linalg.vector_norm(powers[-1].reshape(self.groups, -1), dim=1)
+            stale = (after > (1 + INSIGNIFICANT) * before)[:, None]
+            by_group = [x.reshape(self.groups, -1) for x in (vector, stored)]
+            return torch.where(stale, *by_group).reshape(vector.shape)
 
     def extra_repr(self) -> str:
         return f"max_norm={self.max_norm}" + (f", groups={self.groups}" if self.groups > 1 else "")
 
 
 class NormalizedConv2d(nn.Module):
-    """Convolution whose kernel, initially ``weight``, is masked and normalized: the effective one is ``kernel()``.
+    """Convolution whose kernel, initially ``kernel``, is masked and normalized: the effective one is ``kernel()``.
 
     Shapes: x ``(B, C_in, H, W)``; returns ``(B, C_out, H, W)``.
-    Args: ``mask`` of the weight's shape; ``max_norm`` None for no normalization; for the other arguments see
-    SpectralNorm.
+    Args: ``mask`` of the kernel's shape; ``max_norm`` None for no normalization; ``packing`` is how ``weight`` stores
+    the kernel; for the other arguments see SpectralNorm.
     """
 
     mask: Tensor | None
 
     def __init__(
         self,
-        weight: Tensor,
+        kernel: Tensor,
         size: Sequence[int],
         *,
         padding: Padding,
         max_norm: float | None,
         mask: Tensor | None = None,
+        packing: Packing | None = None,
         **options: Any,
     ) -> None:
         super().__init__()
-        self.weight, self.bias = nn.Parameter(weight), nn.Parameter(torch.zeros(len(weight)))
+        self.packing, self.padding, self.spectral_norm = packing or Packing(tuple(kernel.shape)), padding, None
+        self.weight = nn.Parameter(self.packing.pack(kernel).contiguous())
+        self.bias = nn.Parameter(torch.zeros(len(kernel)))
+        # of the kernel's dtype: multiplication by booleans is slow
+        mask = None if mask is None else self.packing.pack(mask).to(kernel.dtype).contiguous()
         self.register_buffer("mask", mask, persistent=False)  # determined by the shape: not needed in a checkpoint
-        self.padding, self.spectral_norm = padding, None
         if max_norm is not None:
-            self.spectral_norm = SpectralNorm(self.kernel(), size, padding=padding, max_norm=max_norm, **options)
+            masked = self.weight if mask is None else self.weight * mask
+            self.spectral_norm = SpectralNorm(masked, size, packing=self.packing, max_norm=max_norm, **options)
+
+    def dense_weight(self) -> Tensor:
+        """Return the masked kernel before its normalization: ``(C_out, C_in, h, w)``."""
+        return self.packing.unpack(self.weight if self.mask is None else self.weight * self.mask)
+
+    @torch.no_grad()
+    def load_dense_weight(self, kernel: Tensor) -> None:
+        """Set the weights to those of a kernel ``(C_out, C_in, h, w)``; masked ones do not matter."""
+        self.weight.copy_(self.packing.pack(kernel))
 
     def kernel(self, *, update: bool = False) -> Tensor:
         """Return the masked and normalized kernel; ``update`` steps the power iteration in train mode."""
-        kernel = self.weight if self.mask is None else self.weight * self.mask
-        return kernel if self.spectral_norm is None else self.spectral_norm(kernel, update=update)
+        return self.packing.unpack(self.effective_weight(update=update))
+
+    def effective_weight(self, *, update: bool = False) -> Tensor:
+        """Return the masked and normalized weights as they are stored; ``update`` as in :meth:`kernel`."""
+        if self.spectral_norm is not None:
+            return self.spectral_norm(self.weight, self.mask, update=update)
+        return self.weight if self.mask is None else self.weight * self.mask
 
     def bind(self, *, update: bool = False) -> Callable[[Tensor], Tensor]:
         """Return the convolution as a function whose kernel is evaluated once."""
@@ -156,7 +197,7 @@ class NormalizedConv2d(nn.Module):
         return self.bind(update=True)(x)
 
     def extra_repr(self) -> str:
-        return f"{tuple(self.weight.shape)}"
+        return f"{self.packing.shape}"
 
 
 def default_kernel(out_channels: int, in_channels: int, *kernel_size: int) -> Tensor:

@@ -52,7 +52,7 @@ def test_equals_the_full_masked_convolution(strict, kernel_size, n_in, n_out):
     torch.nn.init.normal_(layer.bias)
     center = kernel_size // 2
     full = torch.zeros(2 * n_out, n_in, kernel_size, kernel_size, dtype=torch.float64)
-    full[:, :, center:] = (layer.weight * layer.mask).detach()
+    full[:, :, center:] = layer.dense_weight().detach()
     assert not full[:, :, :center].any()
     assert not full[:, :, center, :center].any()
     x = torch.randn(2, n_in, 6, 5, dtype=torch.float64)

@@ -143,7 +143,7 @@ CASES: dict[str, Case] = {
     "conv_sylvester": Case(lambda: ConvSylvester(SHAPE, 8)),
     "conv_sylvester_free": Case(lambda: ConvSylvester(SHAPE, 8, net_max_norm=None)),
     "conv_sylvester_width_7": Case(lambda: ConvSylvester(SHAPE, 7)),
-    "conv_sylvester_width_2": Case(lambda: ConvSylvester(SHAPE, 2)),
+    "conv_sylvester_width_3": Case(lambda: ConvSylvester(SHAPE, 3)),
     "conv_sylvester_width_1": Case(lambda: ConvSylvester(SHAPE, 1)),
     "conv_sylvester_one_channel": Case(lambda: ConvSylvester((1, 3, 4), 4), (1, 3, 4), inert=ONE_CHANNEL),
     "conv_sylvester_one_pixel": Case(lambda: ConvSylvester((4, 1, 1), 8), (4, 1, 1)),

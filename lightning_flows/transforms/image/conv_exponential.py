@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from lightning_flows.errors import UsageError
 from lightning_flows.functional.conv_exponential import conv_exponential
+from lightning_flows.nets.packing import Packing
 from lightning_flows.nets.spectral_norm import SLACK, SpectralNorm
 from lightning_flows.transforms.base import image_shape
 from lightning_flows.transforms.linear import LinearOperator, LinearTransform
@@ -41,11 +42,15 @@ class ConvExponential(LinearTransform):
         self.center, fan_in = kernel_size // 2, channels * kernel_size**2
         # unusually small, so that the layer starts near the identity (section 6)
         self.weight = nn.Parameter(torch.randn(channels, channels, kernel_size, kernel_size) / fan_in)
-        self.spectral_norm = SpectralNorm(self.weight, size, padding=(self.center,) * 4, max_norm=max_norm)
+        self.packing = Packing(tuple(self.weight.shape))
+        self.spectral_norm = SpectralNorm(self._packed(), size, packing=self.packing, max_norm=max_norm)
 
     def kernel(self, *, update: bool = False) -> Tensor:
         """Return the normalized kernel m; ``update`` steps the power iteration in train mode."""
-        return self.spectral_norm(self.weight, update=update)
+        return self.packing.unpack(self.spectral_norm(self._packed(), update=update))
+
+    def _packed(self) -> Tensor:
+        return self.packing.pack(self.weight)
 
     def operator(self, *, update: bool = False) -> LinearOperator:
         kernel = self.kernel(update=update)

@@ -1,0 +1,135 @@
+"""Power iterations of convolutions, and normalization by the norm that they estimate."""
+
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from lightning_flows.functional.precision import full_precision
+from lightning_flows.nets.packing import Packing
+
+
+class Normalization(NamedTuple):
+    r"""A convolution K as a linear map of a vector on its smaller side, and what its norm is limited to.
+
+    The vector v has norm one and is an input of K if ``on_input_side``, else an output. The norm of :math:`K v` or
+    :math:`K^\top v` estimates σ, the operator norm of K, from below. Both are products of a matrix of the weights and
+    the patches of v, so that neither is ever formed on the larger side if that costs more. A 1x1 kernel acts on each
+    pixel separately, so its vector has no spatial axes.
+
+    Shapes: weights as stored by ``packing``; vector ``(1, groups * C, H, W)``, with C the number of channels on the
+    smaller side. Several operators of the same shapes are evaluated together as more groups.
+    """
+
+    packing: Packing
+    on_input_side: bool
+    groups: int
+    max_norm: float
+    margin: float
+
+    def power(self, matrix: Tensor, vector: Tensor) -> Tensor:
+        """KᵀK v or KKᵀ v, with the shape of the vector v; ``matrix`` is :meth:`matrix` of the masked weights."""
+        return self._fold(_gram_product(matrix, self.patches(vector)), vector)
+
+    def unit(self, vector: Tensor, otherwise: Tensor) -> Tensor:
+        """Scale each group to norm one; a group of zeros becomes that of ``otherwise``."""
+        by_group = vector.reshape(self.groups, -1)
+        norm = torch.linalg.vector_norm(by_group, dim=1, keepdim=True)
+        return torch.where(norm > 0, by_group / norm, otherwise.reshape(self.groups, -1)).reshape(vector.shape)
+
+    def matrix(self, masked: Tensor) -> Tensor:
+        """The weights as matrices ``(groups, C * taps, larger side)``."""
+        if self.packing.edges:
+            square = self.packing.unpack(masked).flatten(1)[None]
+            return square.mT if self.on_input_side else square
+        if self.on_input_side:
+            return masked.reshape(self.groups, len(masked) // self.groups, -1).mT
+        return masked.reshape(self.groups, -1, masked.shape[2])
+
+    def stored(self, matrix: Tensor) -> Tensor:
+        """The inverse of :meth:`matrix`, with a row for each group."""
+        if self.packing.edges:
+            square = matrix[0].mT if self.on_input_side else matrix[0]
+            return self.packing.pack(square[:, :, None, None])[None]
+        return (matrix.mT if self.on_input_side else matrix).reshape(self.groups, -1)
+
+    def patches(self, vector: Tensor) -> Tensor:
+        """What each weight is multiplied by: ``(groups, C * taps, H * W)``."""
+        size, taps = self.packing.shape[3], self.packing.num_taps
+        by_group = vector.reshape(self.groups, -1, *vector.shape[2:])
+        if size == 1:
+            return by_group.flatten(2)
+        whole = F.unfold(by_group, size, padding=size // 2).unflatten(1, (-1, size**2))
+        # a causal kernel has the last taps only; the adjoint's are the reverse
+        if self.on_input_side:
+            return whole[:, :, size**2 - taps :].transpose(1, 2).flatten(1, 2)
+        return whole[:, :, :taps].flip(2).flatten(1, 2)
+
+    def _fold(self, patches: Tensor, like: Tensor) -> Tensor:
+        """The adjoint of :meth:`patches`, with the shape of a vector."""
+        size, taps = self.packing.shape[3], self.packing.num_taps
+        if size > 1:
+            if self.on_input_side:
+                patches = F.pad(patches.unflatten(1, (taps, -1)).transpose(1, 2), (0, 0, size**2 - taps, 0))
+            else:
+                patches = F.pad(patches.unflatten(1, (-1, taps)).flip(2), (0, 0, 0, size**2 - taps))
+            patches = F.fold(patches.flatten(1, 2), like.shape[2:], size, padding=size // 2)
+        return patches.reshape(like.shape)
+
+
+def normalize(weight: Tensor, mask: Tensor | None, vector: Tensor, constants: Normalization) -> Tensor:
+    r"""Mask the stored weights of a kernel K, and divide them so that its operator norm is at most c.
+
+    .. math:: \bar K = K/d, \qquad d = \max(1, \sigma/c) + \epsilon, \qquad \sigma = \|K v\|
+
+    Only the arguments and d are kept for the backward; the gradient flows through σ, not through the unit vector v.
+
+    Shapes: weight, mask and result as stored; vector of the operator.
+    """
+    return _Normalize.apply(weight, mask, vector, constants)[0]
+
+
+def _gram_product(a: Tensor, b: Tensor) -> Tensor:
+    """a aᵀ b of batches of matrices, in the cheaper order."""
+    rows, inner, columns = a.shape[1], a.shape[2], b.shape[2]
+    if rows * (inner + columns) < 2 * inner * columns:
+        return (a @ a.mT) @ b
+    return a @ (a.mT @ b)
+
+
+class _Normalize(torch.autograd.Function):
+    """Differentiable any number of times, as its backward consists of differentiable operations on what it keeps."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(
+        weight: Tensor, mask: Tensor | None, vector: Tensor, constants: Normalization
+    ) -> tuple[Tensor, Tensor]:
+        with full_precision(weight):
+            masked, limit = weight if mask is None else weight * mask, constants.max_norm
+            matrix = constants.matrix(masked)
+            square = (matrix * _gram_product(constants.patches(vector), matrix)).sum((1, 2))
+            divisor = (square.clamp(min=limit**2).sqrt() / limit).add_(constants.margin)
+            return (masked.reshape(len(divisor), -1) / divisor[:, None]).reshape(weight.shape), divisor
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+        weight, mask, vector, ctx.constants = inputs
+        ctx.save_for_backward(weight, mask, vector, output[1])
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
+        weight, mask, vector, divisor = ctx.saved_tensors
+        constants = ctx.constants
+        with full_precision(weight):
+            masked = weight if mask is None else weight * mask
+            slope = constants.stored(_gram_product(constants.patches(vector), constants.matrix(masked)))  # σ dσ/dK
+            grad = grads[0].reshape(len(divisor), -1)
+            # dK̄ = dK/d − K/d² · dσ/c above the limit, where σ = c(d − ε)
+            excess = (divisor - constants.margin) * constants.max_norm**2
+            along = (grad * masked.reshape(len(divisor), -1)).sum(1) / (divisor.square() * excess)
+            along = torch.where(divisor > 1 + constants.margin, along, 0)
+            of_weight = (grad / divisor[:, None] - along[:, None] * slope).reshape(weight.shape)
+            return of_weight if mask is None else of_weight * mask, None, None, None

@@ -55,7 +55,7 @@ def load(name: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 def load_parameters(module: nn.Module, tensors: Mapping[str, Tensor], entries: list[Entry]) -> None:
-    """Load their parameters into our module; each of ours must get a value, except power iterations of triangular kernels."""
+    """Load their parameters into our module; each of ours must get a value, except 1x1 power iterations."""
     state = {name: torch.full_like(value.double(), torch.nan) for name, value in module.state_dict().items()}
     convs = {f"{name}.": child for name, child in module.named_modules() if isinstance(child, NormalizedConv2d)}
     for prefix, child in convs.items():  # stored without what is always zero

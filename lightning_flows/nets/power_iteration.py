@@ -104,9 +104,7 @@ class _Normalize(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(
-        weight: Tensor, mask: Tensor | None, vector: Tensor, constants: Normalization
-    ) -> tuple[Tensor, Tensor]:
+    def forward(weight: Tensor, mask: Tensor | None, vector: Tensor, constants: Normalization) -> tuple[Tensor, Tensor]:
         with full_precision(weight):
             masked, limit = weight if mask is None else weight * mask, constants.max_norm
             matrix = constants.matrix(masked)

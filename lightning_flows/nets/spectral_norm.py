@@ -20,7 +20,7 @@ SLACK = 1.1
 """Slack for the norm of a normalized kernel above ``max_norm``: power iterations approach it from below."""
 NUM_REFRESH_STEPS = 6
 """Steps from the stored vector where it is used without an update: it may be older than the weights, or an average."""
-INSIGNIFICANT = 2e-3
+INSIGNIFICANT = 0.04
 """Relative growth of the squared norm in these steps up to which the stored vector itself is used."""
 
 
@@ -38,10 +38,10 @@ class SpectralNorm(nn.Module):
     .. math:: \bar K = \frac{K}{\max(1, \sigma/c) + \epsilon}, \qquad \sigma = \max_{\|x\|=1} \|K \star x\|
 
     σ comes from a power iteration whose vector is kept between calls, on the operator's smaller side. It is warmed up
-    on construction, and advanced in train mode if ``update`` is True, unless a :class:`Compose` advances it together
-    with those of other layers (``adopted``). Otherwise, if a few steps from the stored vector raise the norm, they are
-    taken without storing the result: it may be older than the weights, or an average. An update replaces the vector, and never changes it in
-    place. The gradient flows through σ.
+    on construction. If ``update`` is True it is advanced in train mode, by the norm itself or, if it is ``adopted``,
+    by a :class:`Compose` together with those of other layers. Otherwise it may be older than the weights, or an
+    average: if a few steps from it raise the norm they are taken, and the result is not stored. An update replaces the
+    vector and never changes it in place: graphs and recomputations hold the old one. The gradient flows through σ.
 
     Several convolutions of one input may share a kernel: its outputs are split into ``groups``, each normalized
     separately.
@@ -128,8 +128,8 @@ class SpectralNorm(nn.Module):
             before = (stored * powers[0]).reshape(self.groups, -1).sum(1)  # ‖Kv‖²
             after = torch.linalg.vector_norm(powers[-1].reshape(self.groups, -1), dim=1)
             stale = (after > (1 + INSIGNIFICANT) * before)[:, None]
-            by_group = [x.reshape(self.groups, -1) for x in (vector, stored)]
-            return torch.where(stale, *by_group).reshape(vector.shape)
+            by_group = vector.reshape(self.groups, -1)
+            return torch.where(stale, by_group, stored.reshape(self.groups, -1)).reshape(vector.shape)
 
     def extra_repr(self) -> str:
         return f"max_norm={self.max_norm}" + (f", groups={self.groups}" if self.groups > 1 else "")

@@ -42,7 +42,7 @@ class GeneralizedSylvester(Transform):
             y = basis.matmul(x)
         f, diagonal = bind(self.function, update=True)(y)
         with full_precision(x):
-            return x + basis.solve(f), sum_event(torch.log1p(diagonal))
+            return x + basis.solve(f), sum_event((1 + diagonal).log())
 
     def inverse(self, z: Tensor, context: Any = None) -> Result:
         return self.inverse_reported(z, context)[:2]
@@ -53,7 +53,7 @@ class GeneralizedSylvester(Transform):
     def inverse_reported(self, z: Tensor, context: Any = None) -> Reported:
         x, solution = self._solve(z)
         with full_precision(z):
-            return x, -sum_event(torch.log1p(solution.diagonal)), [solution.report]
+            return x, -sum_event((1 + solution.diagonal).log()), [solution.report]
 
     def _solve(self, z: Tensor) -> tuple[Tensor, Solution]:
         """z − W⁻¹ f(y), with y from y + f(y) = Wz."""

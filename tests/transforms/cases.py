@@ -78,6 +78,13 @@ def _sylvester(basis: LinearTransform, hidden_channels: int = 8, *, gamma: float
     return GeneralizedSylvester(basis, SylvesterFunction(AutoregressiveConvNet(SHAPE, hidden_channels), gamma=gamma))
 
 
+def _active(layer: ConvSylvester) -> ConvSylvester:
+    """Biases that keep the few hidden units of a narrow net from being zero for all inputs."""
+    for conv in (layer.function.net.input, layer.function.net.hidden):
+        torch.nn.init.ones_(conv.bias)
+    return layer
+
+
 CASES: dict[str, Case] = {
     "actnorm": Case(lambda: ActNorm(4)),
     "affine": Case(lambda: Affine(shift=0.3, scale=2.5)),
@@ -143,8 +150,8 @@ CASES: dict[str, Case] = {
     "conv_sylvester": Case(lambda: ConvSylvester(SHAPE, 8)),
     "conv_sylvester_free": Case(lambda: ConvSylvester(SHAPE, 8, net_max_norm=None)),
     "conv_sylvester_width_7": Case(lambda: ConvSylvester(SHAPE, 7)),
-    "conv_sylvester_width_3": Case(lambda: ConvSylvester(SHAPE, 3)),
-    "conv_sylvester_width_1": Case(lambda: ConvSylvester(SHAPE, 1)),
+    "conv_sylvester_width_2": Case(lambda: _active(ConvSylvester(SHAPE, 2))),
+    "conv_sylvester_width_1": Case(lambda: _active(ConvSylvester(SHAPE, 1))),
     "conv_sylvester_one_channel": Case(lambda: ConvSylvester((1, 3, 4), 4), (1, 3, 4), inert=ONE_CHANNEL),
     "conv_sylvester_one_pixel": Case(lambda: ConvSylvester((4, 1, 1), 8), (4, 1, 1)),
     "conv_sylvester_one_value": Case(
@@ -178,4 +185,6 @@ def perturb(module: Module, *arguments: Tensor, noise: float = 0.2) -> Module:
         parameter.add_(noise * torch.randn_like(parameter))
     for _ in range(40):
         run(*arguments)
+        for inverted in (each for each in module.modules() if isinstance(each, Invert)):
+            inverted.inverse(*arguments)  # a forward of the inner transform, which is never trained
     return module.eval()

@@ -49,8 +49,8 @@ def test_forward_and_inverse_agree_in_float32(shape, mode):
 def test_same_kernel_and_terms_in_training_and_evaluation():
     layer = exponential()
     x = torch.randn(2, *SHAPE, dtype=torch.float64)
-    evaluated = layer(x)
-    torch.testing.assert_close(layer.train()(x), evaluated, rtol=0, atol=0)  # the step follows the forward
+    trained = layer.train()(x)
+    torch.testing.assert_close(layer.eval()(x), trained, rtol=0, atol=1e-14)  # the step precedes the forward
 
 
 @torch.no_grad()

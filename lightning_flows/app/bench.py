@@ -12,6 +12,7 @@ from lightning_flows.data import FlowDataModule, GraphMoGDataModule
 from lightning_flows.errors import UsageError
 from lightning_flows.functional.streams import forked, stream
 from lightning_flows.modules import FlowModule, GraphFlowModule, ImageFlowModule
+from lightning_flows.modules.compiled import CompiledTerms
 from lightning_flows.training.measures import bytes_kept
 
 
@@ -51,10 +52,11 @@ class Bench:
             raise UsageError(f"benchmark has no data for {type(self.module).__name__}: use a flow of images or graphs")
         self.size, self.batch = size, {name: value.to(self.device) for name, value in batch.items()}
 
-    def loss(self, step: int) -> Tensor:
+    def loss(self, step: int, compiled: CompiledTerms | None = None) -> Tensor:
         """Loss of a training step."""
         with forked(0, "benchmark", step, device=self.device):
-            terms = self.module.training_terms(self.batch, step)
+            inputs = self.module.training_inputs(self.batch, step)
+            terms = compiled(self.module, inputs) if compiled else self.module.training_terms(*inputs)
         return self.module.loss_of(torch.stack(list(terms.values())).sum(0), self.batch).mean()
 
     def step(self, variant: Variant, step: int) -> None:
@@ -63,6 +65,11 @@ class Bench:
         with variant.context():
             variant.loss(step).backward()
         self.optimizer.step()
+
+    def warm_up(self, variant: Variant) -> None:
+        """Take two steps: the first may run eagerly, the second compiles."""
+        for _ in range(2):
+            self.step(variant, 0)
 
     def seconds(self, function: Callable[[], object]) -> float:
         """Seconds of a function on the device."""

@@ -17,6 +17,7 @@ from lightning_flows.app.terminal import plain
 from lightning_flows.data import FlowDataModule
 from lightning_flows.errors import UsageError
 from lightning_flows.modules import FlowModule, GraphFlowModule
+from lightning_flows.modules.compiled import CompiledTerms
 from lightning_flows.reporting.tables.table import NONE, Table
 
 VARIANTS = {
@@ -34,11 +35,12 @@ HEADER = ["variant", "items per second", "step, ms", "of eager", "memory, MiB", 
 
 
 class Row(NamedTuple):
-    """What was measured: seconds per step and per sampled item, and bytes."""
+    """What was measured: seconds per step and per sampled item, bytes, and seconds until it was ready."""
 
     steps: list[float]
     samples: list[float]
     memory: int
+    first: float
 
 
 def benchmark(
@@ -62,15 +64,16 @@ def benchmark(
     _fill(bench, batch_size, rounds * len(variants))
     found: dict[str, Row] = {}
     try:
-        for name, variant in list(variants.items()):
+        for name, variant in variants.items():
             try:
-                bench.step(variant, 0)  # warms up, or compiles
-                found[name] = Row([], [], bench.memory(variant))
+                first = bench.seconds(partial(bench.warm_up, variant))
+                found[name] = Row([], [], bench.memory(variant), first)
             except torch.OutOfMemoryError:
                 reasons[name] = "out of memory"
-                del variants[name]
+            except UsageError as error:  # of a layer that cannot be compiled or recomputed
+                reasons[name] = str(error)
         for turn in range(1, rounds + 1):
-            for name, variant in variants.items():
+            for name, variant in [(name, variants[name]) for name in found]:
                 found[name].steps.append(bench.seconds(partial(bench.step, variant, turn)))
                 if name in SAMPLED:
                     found[name].samples.append(bench.sample(variant))
@@ -87,7 +90,12 @@ def _unavailable(name: str, device: torch.device, only: Sequence[str] | None) ->
     if name == "bf16" and device.type == "cuda" and not torch.cuda.is_bf16_supported():
         return "this GPU has no bfloat16"
     if name == "compile" and device.type == "cpu" and only is None:
-        return "takes minutes to compile on a CPU: add --only=[eager,compile]"
+        return "takes minutes to compile on a CPU: add --only=[compile]"
+    if name == "compile":
+        try:
+            CompiledTerms().check(device)
+        except UsageError as error:
+            return str(error)
     return None
 
 
@@ -97,8 +105,8 @@ def _variant(name: str, bench: Bench) -> Variant:
         "bf16": lambda: torch.autocast(bench.device.type, torch.bfloat16),
         "tf32": _tf32,
     }
-    loss = torch.compile(bench.loss) if name == "compile" else bench.loss
-    return Variant(contexts.get(name, nullcontext), loss)
+    compiled = CompiledTerms() if name == "compile" else None
+    return Variant(contexts.get(name, nullcontext), partial(bench.loss, compiled=compiled))
 
 
 @contextmanager
@@ -158,7 +166,8 @@ def _table(bench: Bench, rows: dict[str, Row], reasons: dict[str, str]) -> Table
             [name, f"{bench.size / step:.1f}", f"{1e3 * step:.1f}", f"{ratio:.2f}", f"{row.memory / 2**20:.1f}", sample]
         )
     cells += [[name, reason, *[NONE] * (len(HEADER) - 2)] for name, reason in reasons.items()]
-    note = "Medians of turns. Random data: a trained flow may take longer to sample, see --ckpt_path."
+    compiled = f"Compiled in {rows['compile'].first:.0f} seconds. " if "compile" in rows else ""
+    note = f"{compiled}Medians of turns. Random data: a trained flow may take longer to sample, see --ckpt_path."
     return Table(HEADER, cells, f"{bench.describe()} {note}")
 
 
@@ -168,5 +177,5 @@ def _as_json(bench: Bench, rows: dict[str, Row], reasons: dict[str, str]) -> str
         step = statistics.median(row.steps)
         sample = statistics.median(row.samples) if row.samples else None
         record[name] = {"items_per_second": bench.size / step, "step_seconds": step}
-        record[name] |= {"sample_seconds_per_item": sample, "memory_bytes": row.memory}
+        record[name] |= {"sample_seconds_per_item": sample, "memory_bytes": row.memory, "first_seconds": row.first}
     return dumps(record, indent=2)

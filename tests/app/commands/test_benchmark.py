@@ -6,9 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from lightning_flows.app.bench import Bench
 from lightning_flows.app.cli import main
+from lightning_flows.errors import UsageError
+from lightning_flows.modules.compiled import CompiledTerms
 from lightning_flows.training.signals import Interrupted
 
 GRAPHS = ["--config=model/gnf.yaml", "--config=data/mog.yaml", "--model.flow.num_steps=1", "--model.flow.net.width=8"]
@@ -86,3 +89,24 @@ def test_bad_input(capsys: pytest.CaptureFixture[str], tiny: list[str]) -> None:
     assert error(*tiny, "--rounds=0").startswith("error: --rounds 0 is not allowed")
     assert error(*tiny, "--device=tpu").startswith("error: --device tpu is not available")
     assert "GiB: use a smaller --batch_size" in error(*tiny, "--batch_size=100000000", "--device=cpu")
+
+
+def test_compile_is_skipped_with_the_reason_where_there_is_no_compiler(
+    capsys: pytest.CaptureFixture[str], tiny: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(compiled: CompiledTerms, device: torch.device) -> None:
+        raise UsageError("torch.compile does not work here: install g++")
+
+    monkeypatch.setattr(CompiledTerms, "check", fails)
+    skipped = measured(capsys, *tiny, "--only=[compile]")["skipped"]
+    assert skipped == {"compile": "torch.compile does not work here: install g++"}
+
+
+def test_a_compiled_loss_is_measured(
+    capsys: pytest.CaptureFixture[str], tiny: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lightning_flows.app.commands.benchmark.CompiledTerms", partial(CompiledTerms, "eager"))
+    found = measured(capsys, *tiny, "--only=[compile,recompute]")
+    assert found["compile"]["step_seconds"] > 0
+    assert found["compile"]["sample_seconds_per_item"] is None
+    assert found["recompute"]["memory_bytes"] < found["eager"]["memory_bytes"] / 4

@@ -1,4 +1,4 @@
-"""Shared by several callbacks: how often they run, on which items, and where they write."""
+"""Shared by several callbacks: how often they run, what they show, on which items, and where they write."""
 
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,12 @@ def every(num: int) -> int:
     if num < 1:
         raise UsageError(f"every_n_epochs is {num}: use at least 1, or remove the callback")
     return num
+
+
+def training_loss(trainer: Trainer) -> dict[str, float]:
+    """The loss of the last training step under its unit, such as ``train/bpd``, read from the device; empty if none."""
+    found = trainer.callback_metrics
+    return {name: float(found[name]) for name in ("train/bpd", "train/nll") if name in found}
 
 
 def run_folder(trainer: Trainer) -> Path:

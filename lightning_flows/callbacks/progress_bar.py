@@ -9,23 +9,31 @@ from lightning.pytorch.callbacks import RichProgressBar
 from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, Task, TaskID
 from rich.text import Text
 
+from lightning_flows.callbacks.base import training_loss
 from lightning_flows.training.eta import Remaining, fit_share
 
 
 class ProgressBar(RichProgressBar):
     """Lightning's bar in 80 columns, with the time remaining for the whole training instead of the epoch.
 
+    The training loss is that of the last logged step, or of the last batch of an epoch, so that no other step waits for
+    the device.
+
     Args:
         kwargs: see Lightning's RichProgressBar.
     """
 
+    reads_loss = True  # as FlowModule asks
+
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        self._loss: dict[str, float] = {}
         self._clocks: dict[TaskID, Remaining] = defaultdict(Remaining)
         self._epoch = 1
 
     def configure_columns(self, trainer: Trainer) -> list[ProgressColumn]:
         self._clocks.clear()
+        self._loss = {}
         self._epoch = trainer.current_epoch + 1
         return [
             _Rendered(self._describe),
@@ -40,7 +48,11 @@ class ProgressBar(RichProgressBar):
     def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
         metrics = super().get_metrics(trainer, pl_module)
         metrics.pop("v_num", None)
-        return metrics
+        steps = trainer.log_every_n_steps  # type: ignore[attr-defined]
+        logged = steps > 0 and trainer.global_step % steps == 0
+        if trainer.training and (logged or trainer.is_last_batch or not self._loss):
+            self._loss = training_loss(trainer)
+        return self._loss | metrics
 
     def _describe(self, task: Task) -> str:
         if not task.description.startswith("Epoch"):

@@ -7,6 +7,7 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from lightning_flows.callbacks.base import training_loss
 from lightning_flows.training.eta import Remaining, fit_share
 
 
@@ -51,5 +52,6 @@ class ProgressLines(Callback):
         if trainer.is_global_zero and (due or now - self._told > 600):
             self._told, self._percent = now, percent
             done = f"{percent} %" if percent >= 0 else f"step {trainer.global_step}"
-            metrics = [f"{key} {float(value):.3f}" for key, value in trainer.progress_bar_metrics.items() if "/" in key]
+            shown = training_loss(trainer) | trainer.progress_bar_metrics
+            metrics = [f"{key} {float(value):.3f}" for key, value in shown.items() if "/" in key]
             print(f"{name}: {', '.join(filter(None, (done, left, *metrics)))}", file=sys.stderr, flush=True)

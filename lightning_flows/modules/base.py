@@ -35,7 +35,7 @@ from lightning_flows.modules.compiled import CompiledTerms, keep_names_of_compil
 from lightning_flows.modules.components import use_fast_kernels
 from lightning_flows.modules.diagnosis import FiniteSteps, check_finite, check_weights
 from lightning_flows.modules.metrics import MeanAndError
-from lightning_flows.modules.monitored import check_monitors, is_due
+from lightning_flows.modules.monitored import check_monitors, is_due, is_shown
 
 Batch = Mapping[str, Tensor]
 
@@ -170,7 +170,7 @@ class FlowModule(Recorded, LightningModule, ABC):
             logged = sum_over_ranks(logged.clone()) / num_ranks()
         options: dict[str, Any] = {"batch_size": self.batch_size_of(batch)}
         self.log("train/loss", logged, **options)
-        self.log(f"train/{self.unit}", logged, prog_bar=True, **options)
+        self.log(f"train/{self.unit}", logged, prog_bar=is_shown(trainer), **options)
         return {"loss": loss, "terms": {name: term.detach() for name, term in terms.items()}}
 
     def log_loss(self, stage: str, metric: MeanAndError, *, with_error: bool = False, **options: Any) -> None:

@@ -17,6 +17,15 @@ def is_due(trainer: Trainer) -> bool:
     return steps > 0 and (trainer.global_step + 1) % steps == 0
 
 
+def is_shown(trainer: Trainer | None) -> bool:
+    """Whether to show the training loss in a progress bar of Lightning, which reads it from the device in every step.
+
+    A bar with a true attribute ``reads_loss`` does so itself, less often.
+    """
+    bar = getattr(trainer, "progress_bar_callback", None)
+    return bar is not None and not getattr(bar, "reads_loss", False)
+
+
 def check_monitors(module: LightningModule, trainer: Trainer, known: list[str]) -> None:
     """Raise UsageError if a callback monitors a metric that is not logged, which Lightning notices after an epoch.
 

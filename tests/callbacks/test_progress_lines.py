@@ -46,7 +46,8 @@ def lines_of(monkeypatch, capsys, moments: list[tuple[float, float | None]], sec
     clock = SimpleNamespace(monotonic=lambda: now)
     monkeypatch.setattr(module, "time", clock)
     callback = ProgressLines(seconds)
-    trainer = SimpleNamespace(is_global_zero=True, global_step=7, progress_bar_metrics={"val/bpd": torch.tensor(2.0)})
+    metrics = {"progress_bar_metrics": {"val/bpd": torch.tensor(2.0)}, "callback_metrics": {}}
+    trainer = SimpleNamespace(is_global_zero=True, global_step=7, **metrics)
     for now, share in moments:  # noqa: B007
         callback._print(trainer, "fit", share)
     return lines(capsys.readouterr().err)

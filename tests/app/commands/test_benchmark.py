@@ -60,7 +60,7 @@ def test_an_interrupted_benchmark_shows_what_it_has(
     calls, seconds = iter(range(100)), Bench.seconds
 
     def interrupted(bench: Bench, function: Any) -> float:
-        if next(calls) == 4:  # two for the estimate, one step and one sample
+        if next(calls) == 6:  # two for the estimate, two to warm up, one step and one sample
             raise Interrupted(2)
         return seconds(bench, function)
 

@@ -14,6 +14,7 @@ from lightning_flows.functional.fixed_point import InverseReport
 class RoundTrip(ValidationItems):
     r"""Log :math:`\max |f^{-1}(f(x)) - x|` of a few items after each validation, in the precision of the model.
 
+    The inverse is exact, so the error is that of round-off; samples are decoded to the flow's default accuracy.
     ``inverse/round_trip_error`` is in pixel levels, or in units of the node features. If layers have iterative
     inverses, ``inverse/iterations`` is the mean number of iterations over layers and items, and
     ``inverse/most_iterations`` the largest. If an inverse does not converge, a warning is printed and nothing is
@@ -32,7 +33,7 @@ class RoundTrip(ValidationItems):
             return
         x, exists = pl_module.values(batch)
         try:
-            decoded, reports = pl_module.decode_reported(pl_module.encode(batch), batch)
+            decoded, reports = pl_module.decode_reported(pl_module.encode(batch), batch, accuracy="exact")
         except ConvergenceError as error:
             rank_zero_warn(f"no round trip in epoch {trainer.current_epoch}: {error}")
             return

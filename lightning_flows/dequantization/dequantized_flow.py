@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from lightning_flows.dequantization.base import Dequantization, Source
 from lightning_flows.dequantization.likelihood import LikelihoodEstimate, importance_weights
 from lightning_flows.errors import InputTypeError, ShapeError, UsageError
+from lightning_flows.flows.accuracy import Accuracy
 from lightning_flows.flows.flow import Flow
 from lightning_flows.functional.philox import Streams, streams
 from lightning_flows.transforms.residual import LogDetReport
@@ -126,12 +127,19 @@ class DequantizedFlow(nn.Module):
         )
 
     @torch.no_grad()
-    def sample(self, num: int, *, temperature: float = 1.0, generator: torch.Generator | None = None) -> Tensor:
+    def sample(
+        self,
+        num: int,
+        *,
+        temperature: float = 1.0,
+        generator: torch.Generator | None = None,
+        accuracy: Accuracy | None = None,
+    ) -> Tensor:
         """Draw uint8 images ``(num, C, H, W)``: values are rounded down and clamped to 0 … 255.
 
         Warns about non-finite values, which become 0.
         """
-        values = self.flow.sample(num, temperature=temperature, generator=generator)
+        values = self.flow.sample(num, temperature=temperature, generator=generator, accuracy=accuracy)
         finite = values.isfinite()
         if not_finite := int((~finite).sum()):
             warnings.warn(f"{not_finite} sampled values are not finite and were set to 0", stacklevel=2)

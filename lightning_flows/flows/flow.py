@@ -10,8 +10,11 @@ from torch import Tensor, nn
 
 from lightning_flows.distributions import DiagonalGaussian, Distribution, standard_normal_log_prob
 from lightning_flows.errors import ShapeError, UsageError, check_sizes
+from lightning_flows.flows.accuracy import Accuracy, decode_within
+from lightning_flows.functional.fixed_point import InverseReport
 from lightning_flows.functional.recompute import Recomputation
 from lightning_flows.functional.recorded import Recorded
+from lightning_flows.functional.solver import Solver
 from lightning_flows.transforms.base import Transform, check_matches
 from lightning_flows.transforms.compose import Compose
 
@@ -38,6 +41,8 @@ class Flow(Recorded, nn.Module):
 
     Calling a flow returns its log-density. Computations use the dtype of the parameters, which x must have as well.
     ``encode`` and ``decode`` first convert to ``dtype``, if given: steep layers amplify the round-off of float32.
+    ``decode`` and ``sample`` stop iterative inverses at an ``accuracy`` in units of the data, see
+    :func:`decode_within`, or at round-off if it is ``"exact"``; ``default_accuracy`` applies if it is None.
 
     Args:
         levels: a transform, or one per level.
@@ -55,6 +60,9 @@ class Flow(Recorded, nn.Module):
     """
 
     accepts_context = True
+    default_accuracy: Accuracy = "exact"
+    scale = 1.0
+    """Largest magnitude of typical data, which relates an accuracy to round-off."""
 
     def __init__(
         self,
@@ -95,33 +103,54 @@ class Flow(Recorded, nn.Module):
         return flow._forward(x, context)[0]
 
     def decode(
-        self, latents: Tensor | Sequence[Tensor], context: Any = None, *, dtype: torch.dtype | None = None
+        self,
+        latents: Tensor | Sequence[Tensor],
+        context: Any = None,
+        *,
+        dtype: torch.dtype | None = None,
+        accuracy: Accuracy | None = None,
     ) -> Tensor:
         """Map latents to data; a flow with one level also accepts its latent as a tensor."""
-        flow, latents, context = self._converted(dtype, latents, context)
-        *noises, x = flow._check_latents(latents, context)
-        for level, noise in flow._backwards(noises):
-            x = level.decode(x if noise is None else torch.cat([x, noise], dim=1), context)
-        return x
+        return self.decode_reported(latents, context, dtype=dtype, accuracy=accuracy)[0]
 
     def decode_reported(
-        self, latents: Tensor | Sequence[Tensor], context: Any = None, *, dtype: torch.dtype | None = None
-    ) -> tuple[Tensor, list[NamedTuple]]:
-        """Map latents to data, and return reports such as the iterations of an inverse."""
+        self,
+        latents: Tensor | Sequence[Tensor],
+        context: Any = None,
+        *,
+        dtype: torch.dtype | None = None,
+        accuracy: Accuracy | None = None,
+    ) -> tuple[Tensor, list[InverseReport]]:
+        """Map latents to data, and report the iterations of each iterative inverse, and its final residual."""
         flow, latents, context = self._converted(dtype, latents, context)
-        x, _, reports = flow._inverse(latents, context)
-        return x, reports
+        checked = flow._check_latents(latents, context)
+
+        def run(solver: Solver) -> Tensor:
+            *noises, x = checked
+            for level, noise in flow._backwards(noises):
+                x = level.decode(x if noise is None else torch.cat([x, noise], dim=1), context, solver)
+            return x
+
+        x, solver = decode_within(run, accuracy, self.default_accuracy, self.scale, flow.dtype)
+        return x, solver.reports
 
     def sample(
-        self, num: int, context: Any = None, *, temperature: float = 1.0, generator: torch.Generator | None = None
+        self,
+        num: int,
+        context: Any = None,
+        *,
+        temperature: float = 1.0,
+        generator: torch.Generator | None = None,
+        accuracy: Accuracy | None = None,
     ) -> Tensor:
         """Draw ``(num, *event_shape)``; ``temperature`` scales the noise of every level."""
-        return self.decode(self.sample_latents(num, context, temperature=temperature, generator=generator), context)
+        latents = self.sample_latents(num, context, temperature=temperature, generator=generator)
+        return self.decode(latents, context, accuracy=accuracy)
 
     def sample_and_log_prob(
         self, num: int, context: Any = None, *, temperature: float = 1.0, generator: torch.Generator | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Draw ``(num, *event_shape)``, and its log-density ``(num,)``, in one pass."""
+        """Draw ``(num, *event_shape)``, and its log-density ``(num,)``, in one exact pass."""
         latents = self.sample_latents(num, context, temperature=temperature, generator=generator)
         x, log_det, _ = self._inverse(latents, context)
         return x, self.latent_log_prob(latents, context) - log_det

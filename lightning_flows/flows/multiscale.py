@@ -14,8 +14,8 @@ Step = Callable[[tuple[int, ...]], Sequence[Transform]]
 class MultiScaleFlow(Flow):
     """Levels that consist of a squeeze and repeated steps, each a :class:`Compose` of its own.
 
-    Pixel values in [0, 256] are normalized first. After each level but the last, half of the channels is factored out
-    to a Gaussian conditioned by a gated dense net.
+    Pixel values in [0, 256] are normalized first; by default they are decoded to a hundredth of a pixel level. After
+    each level but the last, half of the channels is factored out to a Gaussian conditioned by a gated dense net.
 
     Args:
         event_shape: shape (C, H, W) of the images.
@@ -29,6 +29,8 @@ class MultiScaleFlow(Flow):
     """
 
     accepts_context = False
+    default_accuracy = 0.01
+    scale = 256.0
 
     def __init__(
         self,

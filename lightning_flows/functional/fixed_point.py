@@ -10,6 +10,10 @@ from lightning_flows.errors import ConvergenceError
 
 PATIENCE = 5
 """Iterations without improvement after which a sample is considered as accurate as round-off permits."""
+ROUND_OFF = 2
+"""Smallest tolerance that an iteration can be asked for, in units of round-off."""
+EXCUSED = 1000
+"""Largest residual that is excused by round-off if it does not improve any more, in units of round-off."""
 
 ResidualMap = Callable[[Tensor], tuple[Tensor, Tensor]]
 """Returns f(y) and the known diagonal of its Jacobian, zeros where it is unknown: both of y's shape."""
@@ -30,74 +34,78 @@ class Solution(NamedTuple):
     diagonal: Tensor
     report: InverseReport
 
+    def replace(self, rows: Tensor, other: "Solution") -> None:
+        """Overwrite these samples by another solution."""
+        for whole, part in zip((*self[:3], *self.report), (*other[:3], *other.report), strict=True):
+            whole[rows] = part
 
-class _Best(NamedTuple):
-    """The iterate with the smallest residual of each sample, the number of iterations, and of those since then."""
 
-    y: Tensor
-    f: Tensor
-    diagonal: Tensor
-    residual: Tensor
-    iterations: Tensor
-    stalled: Tensor
+Direct = Callable[[Tensor, Tensor, Tensor, Tensor | None], Solution]
+"""A faster solver for one kind of f: called with v, the tolerances ``(B,)``, the excused residuals, and a start."""
 
 
 @torch.no_grad()
-def solve_residual(residual_map: ResidualMap, v: Tensor, *, tol: float | None, max_iter: int, name: str) -> Solution:
+def solve_residual(
+    residual_map: ResidualMap,
+    v: Tensor,
+    *,
+    max_iter: int,
+    name: str,
+    tol: Tensor | None = None,
+    start: Tensor | None = None,
+    direct: Direct | None = None,
+) -> Solution:
     r"""Solve y + f(y) = v by the iteration :math:`y \leftarrow y - (y + f(y) - v)/(1 + f'(y))`.
 
-    Each sample is iterated until its residual is at most ``tol`` relative to its largest value; by default, until
-    round-off stops it, which must happen below 1000 units of round-off. It is then fixed, and leaves the batch
-    immediately on a CPU or, to save synchronizations, together with half of the batch on other devices.
+    Each sample is iterated until its residual is at most its tolerance, relative to its largest value, or does not
+    improve any more and is below 1000 units of round-off. It then leaves the batch, immediately on a CPU or, to save
+    synchronizations, together with half of the batch on other devices. If there is a ``direct`` solver, only samples
+    on which it fails are iterated.
 
-    Shapes: v, y ``(B, *event)``.
+    Shapes: v, y, start ``(B, *event)``; tol ``(B,)``, by default two units of round-off.
     Raises: ConvergenceError if a sample needs more than ``max_iter`` iterations; ``name`` describes the layer.
     """
     eps = torch.finfo(v.dtype).eps
-    target, limit = (2 * eps, 1000 * eps) if tol is None else (tol, tol)
-    scale = v.abs().flatten(1).amax(1).clamp(min=1) if v.numel() else v.new_ones(len(v))
-    count, zeros = torch.zeros_like(scale, dtype=torch.long), torch.zeros_like(v)
-    best = _Best(v, zeros, zeros, torch.full_like(scale, torch.inf), count, count)
-    result = _Best(*(x.clone() for x in best))
-    y, rows, num_left = v, torch.arange(len(v), device=v.device), len(v)
-    active = torch.ones_like(rows, dtype=torch.bool)
-    for step in range(max_iter + 1 if num_left else 0):
+    target = (v.new_zeros(len(v)) if tol is None else tol).clamp(min=ROUND_OFF * eps)
+    excused = target.clamp(min=EXCUSED * eps)
+    if direct is None or not v.numel():
+        count, residual = torch.zeros_like(target, dtype=torch.long), torch.full_like(target, torch.inf)
+        found = Solution(v.clone(), torch.zeros_like(v), torch.zeros_like(v), InverseReport(count, residual))
+        rows, y = torch.arange(len(v), device=v.device), v if start is None else start
+    else:
+        found = direct(v, target, excused, start)
+        rows = (~(found.report.residual <= excused)).nonzero().flatten()
+        y = v[rows]
+    num_left, active = len(rows), torch.ones_like(rows).bool()
+    if not v.numel() or not num_left:
+        return found
+    scale = v.abs().flatten(1).amax(1).clamp(min=1)
+    count, stalled, best = torch.zeros_like(rows), torch.zeros_like(rows), torch.full_like(scale[rows], torch.inf)
+    for _ in range(max_iter + 1):
         f, diagonal = residual_map(y)
         error = y + f - v[rows]
         residual = error.abs().flatten(1).amax(1) / scale[rows]
-        better = active & (residual < best.residual)
-        y_best, f_best, diagonal_best, residual_best = (
-            torch.where(_as(better, new), new, old)
-            for new, old in zip((y, f, diagonal, residual), best[:4], strict=True)
-        )
-        iterations, stalled = torch.where(active, step, best.iterations), torch.where(better, 0, best.stalled + 1)
-        best = _Best(y_best, f_best, diagonal_best, residual_best, iterations, stalled)
+        stalled, best = torch.where(residual < best, 0, stalled + 1), torch.fmin(best, residual)
         # round-off may stall a residual above the target, especially for steep f; NaN counts as not converged
-        reached = (best.residual <= target) | ((best.residual <= limit) & (best.stalled > PATIENCE))
-        active = active & ~reached
-        y = torch.where(_as(active, y), y - error / (1 + diagonal), y)
+        active &= ~((residual <= target[rows]) | ((residual <= excused[rows]) & (stalled > PATIENCE)))
         num_left = int(active.sum())
-        if num_left < len(y) and (v.is_cpu or 2 * num_left <= len(y)):
-            _write(result, rows, best)
-            rows, y, best = rows[active], y[active], _Best(*(x[active] for x in best))
+        if num_left == 0 or (num_left < len(y) and (v.is_cpu or 2 * num_left <= len(y))):
+            found.replace(rows, Solution(y, f, diagonal, InverseReport(count, residual)))
+            if num_left == 0:
+                return found
+            rows, y, error, diagonal, count, stalled, best = (
+                each[active] for each in (rows, y, error, diagonal, count, stalled, best)
+            )
             active = active[active]
-        if num_left == 0:
-            break
-    _write(result, rows, best)
-    report = InverseReport(result.iterations, result.residual)
-    if num_left:
-        worst = report.residual.max().item()
-        raise ConvergenceError(
-            f"the inverse of a {name} did not converge within {max_iter} iterations: it has a residual of "
-            f"{worst:.1e} for {num_left} of {len(v)} samples; raise max_iter or tol, or decode in float64",
-            residual=worst,
-        )
-    return Solution(*result[:3], report)
-
-
-def _write(result: _Best, rows: Tensor, best: _Best) -> None:
-    for whole, part in zip(result, best, strict=True):
-        whole[rows] = part
+        step = error / (1 + diagonal)
+        y = y - (step if num_left == len(y) else torch.where(_as(active, y), step, 0))
+        count = count + active
+    worst = best[active].max().item()
+    raise ConvergenceError(
+        f"the inverse of a {name} did not converge within {max_iter} iterations: it has a residual of {worst:.1e} for "
+        f"{num_left} of {len(v)} samples; raise max_iter, or decode in float64",
+        residual=worst,
+    )
 
 
 def _as(mask: Tensor, x: Tensor) -> Tensor:

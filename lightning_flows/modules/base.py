@@ -106,16 +106,16 @@ class FlowModule(Recorded, LightningModule, ABC):
         return tuple(latents)
 
     @abstractmethod
-    def decode(self, latents: Sequence[Tensor], batch: Batch, *, dtype: torch.dtype | None = None) -> Tensor:
-        """Items with these latents and the graph structure of ``batch``, if any, computed in ``dtype``."""
+    def decode(self, latents: Sequence[Tensor], batch: Batch, **options: Any) -> Tensor:
+        """Items with these latents and the graph of ``batch``, if any; ``dtype`` and ``accuracy`` as in Flow.decode."""
 
     @abstractmethod
-    def decode_reported(self, latents: Sequence[Tensor], batch: Batch) -> tuple[Tensor, list[Any]]:
+    def decode_reported(self, latents: Sequence[Tensor], batch: Batch, **options: Any) -> tuple[Tensor, list[Any]]:
         """As :meth:`decode`, also returning a report for each layer with an iterative inverse."""
 
     @abstractmethod
-    def sample(self, num: int, *, temperature: float = 1.0, generator: torch.Generator | None = None) -> Tensor:
-        """Draw ``num`` items; ``temperature`` scales the noise."""
+    def sample(self, num: int, **options: Any) -> Tensor:
+        """Draw ``num`` items; ``temperature``, ``generator`` and ``accuracy`` as in Flow.sample."""
 
     @abstractmethod
     def draw(self, samples: Tensor) -> Tensor:

@@ -93,23 +93,16 @@ class GraphFlowModule(FlowModule):
     def encode(self, batch: Batch, *, dtype: torch.dtype | None = None) -> tuple[Tensor, ...]:
         return self.model.encode(self.values(batch)[0], _graph(batch), dtype=dtype)
 
-    def decode(self, latents: Sequence[Tensor], batch: Batch, *, dtype: torch.dtype | None = None) -> Tensor:
-        return self.model.decode(latents, _graph(batch), dtype=dtype)
+    def decode(self, latents: Sequence[Tensor], batch: Batch, **options: Any) -> Tensor:
+        return self.model.decode(latents, _graph(batch), **options)
 
-    def decode_reported(self, latents: Sequence[Tensor], batch: Batch) -> tuple[Tensor, list[Any]]:
-        return self.model.decode_reported(latents, _graph(batch))
+    def decode_reported(self, latents: Sequence[Tensor], batch: Batch, **options: Any) -> tuple[Tensor, list[Any]]:
+        return self.model.decode_reported(latents, _graph(batch), **options)
 
     @torch.no_grad()
-    def sample(
-        self,
-        num: int,
-        *,
-        temperature: float = 1.0,
-        generator: torch.Generator | None = None,
-        graph: Graph | None = None,
-    ) -> Tensor:
+    def sample(self, num: int, *, graph: Graph | None = None, **options: Any) -> Tensor:
         """Draw node features ``(num, N, F)``, by default of complete graphs; zero at the padding of ``graph``."""
-        return self.model.sample(num, graph, temperature=temperature, generator=generator)
+        return self.model.sample(num, graph, **options)
 
     def draw(self, samples: Tensor) -> Tensor:
         """A scatter plot of the first two features of all nodes, with one graph highlighted."""

@@ -140,16 +140,16 @@ class ImageFlowModule(FlowModule):
         (*noises, last), base = latents, self.model.flow.base
         return *noises, base.to_noise(last) if isinstance(base, DiagonalGaussian) else last
 
-    def decode(self, latents: Sequence[Tensor], batch: Batch, *, dtype: torch.dtype | None = None) -> Tensor:
-        return self.model.flow.decode(latents, dtype=dtype)
+    def decode(self, latents: Sequence[Tensor], batch: Batch, **options: Any) -> Tensor:
+        return self.model.flow.decode(latents, **options)
 
-    def decode_reported(self, latents: Sequence[Tensor], batch: Batch) -> tuple[Tensor, list[Any]]:
-        return self.model.flow.decode_reported(latents)
+    def decode_reported(self, latents: Sequence[Tensor], batch: Batch, **options: Any) -> tuple[Tensor, list[Any]]:
+        return self.model.flow.decode_reported(latents, **options)
 
     @torch.no_grad()
-    def sample(self, num: int, *, temperature: float = 1.0, generator: torch.Generator | None = None) -> Tensor:
+    def sample(self, num: int, **options: Any) -> Tensor:
         """Draw images ``(num, C, H, W)`` in uint8; non-finite values are drawn as 0, with a warning."""
-        return self.model.sample(num, temperature=temperature, generator=generator)
+        return self.model.sample(num, **options)
 
     def draw(self, samples: Tensor) -> Tensor:
         """Arrange uint8 images ``(num, C, H, W)`` in a square grid."""

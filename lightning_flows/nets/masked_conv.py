@@ -190,5 +190,18 @@ class AutoregressiveConvNet(nn.Module):
 
         return apply
 
+    def bind_kernels(self) -> tuple[Callable[[Tensor], tuple[Tensor, ...]], list[tuple[Tensor, Tensor]]]:
+        """Return the net as a function, and the kernel and bias of its convolutions, which are evaluated once."""
+        convs = [self.input, self.hidden, self.heads]
+        kernels: list[tuple[Tensor, Tensor]] = [(conv.kernel(), conv.bias) for conv in convs]
+
+        def apply(y: Tensor) -> tuple[Tensor, ...]:
+            for conv, (kernel, bias) in zip(convs, kernels, strict=True):
+                y = F.conv2d(F.pad(y, conv.padding), kernel, bias)
+                y = y if conv is self.heads else torch.relu_(y)
+            return y.chunk(self.num_heads, dim=1)
+
+        return apply, kernels
+
     def forward(self, y: Tensor) -> tuple[Tensor, ...]:
         return self.bind(update=True)(y)

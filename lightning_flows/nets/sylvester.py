@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from lightning_flows.errors import UsageError
 from lightning_flows.functional.precision import full_precision
-from lightning_flows.nets.masked_conv import causal_mask
+from lightning_flows.nets.fronts import FrontSolver
+from lightning_flows.nets.masked_conv import AutoregressiveConvNet, causal_mask
 from lightning_flows.nets.spectral_norm import bind, default_kernel
 
 Pair = tuple[Tensor, Tensor]
@@ -32,8 +33,16 @@ class SylvesterFunction(nn.Module):
 
     def bind(self, *, update: bool = False) -> Callable[[Tensor], Pair]:
         """Return the function with the net's effective parameters evaluated once."""
-        net = bind(self.net, update=update)
+        return self._of(bind(self.net, update=update))
 
+    def bind_with_solver(self) -> tuple[Callable[[Tensor], Pair], FrontSolver | None]:
+        """As :meth:`bind`, with a solver of y + f(y) = v that uses the same kernels, or None for other nets."""
+        if type(self.net) is not AutoregressiveConvNet:
+            return self.bind(), None
+        net, kernels = self.net.bind_kernels()
+        return self._of(net), FrontSolver.from_kernels(kernels, self.gamma)
+
+    def _of(self, net: Callable[[Tensor], tuple[Tensor, ...]]) -> Callable[[Tensor], Pair]:
         def apply(y: Tensor) -> Pair:
             t1, a1, t2, a2 = net(y)
             s1, s2 = torch.tanh(a1), self.gamma * torch.tanh(a2)

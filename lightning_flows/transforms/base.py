@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_flows.errors import InputTypeError, ShapeError
+from lightning_flows.functional.solver import Solver
 
 Shape = tuple[int | None, ...]
 """Shape of an event; None stands for an axis of any length."""
@@ -53,8 +54,8 @@ class Transform(nn.Module, ABC):
     def inverse(self, z: Tensor, context: Any = None) -> Result:
         """Map latent to data."""
 
-    def decode(self, z: Tensor, context: Any = None) -> Tensor:
-        """Map latent to data, without the log-determinant."""
+    def decode(self, z: Tensor, context: Any = None, solver: Solver | None = None) -> Tensor:
+        """Map latent to data, without the log-determinant; iterative inverses use ``solver``, or are exact."""
         return self.inverse(z, context)[0]
 
     def forward_reported(self, x: Tensor, context: Any = None) -> Reported:
@@ -90,9 +91,9 @@ def _checked(method: Callable[..., Any], *, inverse: bool) -> Callable[..., Any]
     """Wrap a method to check its input first, and then expand its log-determinant to ``(B,)``."""
 
     @functools.wraps(method)
-    def call(self: Transform, x: Tensor, context: Any = None) -> Any:
+    def call(self: Transform, x: Tensor, context: Any = None, *args: Any, **kwargs: Any) -> Any:
         self.check(x, context, self.latent_shape if inverse else self.event_shape)
-        result = method(self, x, context)
+        result = method(self, x, context, *args, **kwargs)
         if isinstance(result, Tensor):
             return result
         value, log_det, *reports = result

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from lightning_flows.errors import UsageError
 from lightning_flows.functional.recompute import Recomputation
+from lightning_flows.functional.solver import Solver
 from lightning_flows.transforms.base import Reported, Result, Shape, Transform
 
 
@@ -30,9 +31,9 @@ class Compose(Transform):
     def inverse(self, z: Tensor, context: Any = None) -> Result:
         return self._chain("inverse", z, context, backwards=True)[:2]
 
-    def decode(self, z: Tensor, context: Any = None) -> Tensor:
+    def decode(self, z: Tensor, context: Any = None, solver: Solver | None = None) -> Tensor:
         for transform in reversed(self.transforms):
-            z = transform.decode(z, context)
+            z = transform.decode(z, context, solver)
         return z
 
     def forward_reported(self, x: Tensor, context: Any = None) -> Reported:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from lightning_flows.errors import ShapeError
 from lightning_flows.functional.precision import full_precision
+from lightning_flows.functional.solver import Solver
 from lightning_flows.transforms.base import Result, Shape, Transform
 
 
@@ -39,7 +40,7 @@ class LinearTransform(Transform):
             operator = self.operator()
             return operator.solve(z), -operator.logabsdet(z)
 
-    def decode(self, z: Tensor, context: Any = None) -> Tensor:
+    def decode(self, z: Tensor, context: Any = None, solver: Solver | None = None) -> Tensor:
         with full_precision(z):
             return self.operator().solve(z)
 

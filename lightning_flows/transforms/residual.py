@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from lightning_flows.errors import UsageError
-from lightning_flows.functional.fixed_point import InverseReport, attach_gradient, solve_residual
+from lightning_flows.functional.fixed_point import InverseReport, attach_gradient
 from lightning_flows.functional.precision import full_precision
+from lightning_flows.functional.solver import Solver
 from lightning_flows.functional.streams import stream
 from lightning_flows.nets.spectral_norm import bind
 from lightning_flows.transforms.base import Reported, Result, Transform, sum_event
@@ -63,7 +64,6 @@ class ResidualBlock(Transform):
         eval_probes: int = 4,
         probe_seed: int = 0,
         exact_dims: int = 64,
-        tol: float | None = None,
         max_iter: int = 1000,
     ) -> None:
         super().__init__()
@@ -75,7 +75,7 @@ class ResidualBlock(Transform):
         self.function, self.gradient = function, gradient
         self.num_exact_terms, self.stop_probability = num_exact_terms, stop_probability
         self.eval_terms, self.eval_probes, self.exact_dims = eval_terms, eval_probes, exact_dims
-        self.probe_seed, self.tol, self.max_iter = probe_seed, tol, max_iter
+        self.probe_seed, self.max_iter = probe_seed, max_iter
 
     def forward(self, x: Tensor, context: Any = None) -> Result:
         return self.forward_reported(x, context)[:2]
@@ -91,22 +91,21 @@ class ResidualBlock(Transform):
     def inverse_reported(self, z: Tensor, context: Any = None) -> Reported:
         with full_precision(z), _differentiable():
             function = bind(self.function)
-            x, report = self._solve(function, z)
+            x, report = self._solve(function, z, Solver())
             _, log_det, reports = self._evaluate(function, x)
             return x, -log_det, [report, *reports]
 
-    def decode(self, z: Tensor, context: Any = None) -> Tensor:
+    def decode(self, z: Tensor, context: Any = None, solver: Solver | None = None) -> Tensor:
         with full_precision(z):
-            return self._solve(bind(self.function), z)[0]
+            return self._solve(bind(self.function), z, solver or Solver())[0]
 
-    def _solve(self, function: Function, z: Tensor) -> tuple[Tensor, InverseReport]:
+    def _solve(self, function: Function, z: Tensor, solver: Solver) -> tuple[Tensor, InverseReport]:
         """Solve x + g(x) = z for x."""
 
         def residual_map(x: Tensor) -> tuple[Tensor, Tensor]:
             return function(x), torch.zeros_like(x)
 
-        limits = {"tol": self.tol, "max_iter": self.max_iter}
-        x, *_, report = solve_residual(residual_map, z.detach(), **limits, name="residual block")  # type: ignore[arg-type]
+        x, *_, report = solver.solve(residual_map, z.detach(), max_iter=self.max_iter, name="residual block")
         return attach_gradient(residual_map, x, z, max_iter=self.max_iter) if torch.is_grad_enabled() else x, report
 
     def _evaluate(self, function: Function, x: Tensor) -> tuple[Tensor, Tensor, list[NamedTuple]]:

@@ -5,8 +5,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lightning_flows.functional.fixed_point import Solution, attach_gradient, solve_residual
-from lightning_flows.functional.precision import full_precision
+from lightning_flows.functional.fixed_point import Solution, attach_gradient
+from lightning_flows.functional.precision import full_precision, is_reduced
+from lightning_flows.functional.solver import Solver
 from lightning_flows.nets.spectral_norm import bind
 from lightning_flows.transforms.base import Reported, Result, Transform, sum_event
 from lightning_flows.transforms.linear import LinearTransform
@@ -20,21 +21,20 @@ class GeneralizedSylvester(Transform):
     ``basis`` is any invertible linear W; ``function`` returns f(y) and its Jacobian's diagonal, which must be above −1,
     for a triangular Jacobian in some order of the dimensions. Parameters are evaluated once per call.
 
-    The inverse solves y + f(y) = Wz by Newton steps on the diagonal, see :func:`solve_residual`; its report is an
-    :class:`InverseReport`. It is differentiable: its gradient solves the transposed triangular system.
+    The inverse solves y + f(y) = Wz by Newton steps on the diagonal, see :func:`solve_residual`, or by a direct
+    solver if ``function.bind_with_solver()`` returns one; its report is an :class:`InverseReport`. It is
+    differentiable: its gradient solves the transposed triangular system.
 
     Raises: TypeError if ``basis`` is not linear; ConvergenceError if a sample needs more than ``max_iter`` iterations.
     Source: section 4, theorem 2.
     """
 
-    def __init__(
-        self, basis: LinearTransform, function: nn.Module, *, tol: float | None = None, max_iter: int = 200
-    ) -> None:
+    def __init__(self, basis: LinearTransform, function: nn.Module, *, max_iter: int = 200) -> None:
         if not isinstance(basis, LinearTransform):
             raise TypeError(f"expected a LinearTransform as basis; got {type(basis).__name__}")
         super().__init__(basis.event_shape)
         self.basis, self.function = basis, function
-        self.tol, self.max_iter = tol, max_iter
+        self.max_iter = max_iter
 
     def forward(self, x: Tensor, context: Any = None) -> Result:
         with full_precision(x):
@@ -47,21 +47,24 @@ class GeneralizedSylvester(Transform):
     def inverse(self, z: Tensor, context: Any = None) -> Result:
         return self.inverse_reported(z, context)[:2]
 
-    def decode(self, z: Tensor, context: Any = None) -> Tensor:
-        return self._solve(z)[0]
+    def decode(self, z: Tensor, context: Any = None, solver: Solver | None = None) -> Tensor:
+        return self._solve(z, solver or Solver())[0]
 
     def inverse_reported(self, z: Tensor, context: Any = None) -> Reported:
-        x, solution = self._solve(z)
+        x, solution = self._solve(z, Solver())
         with full_precision(z):
             return x, -sum_event((1 + solution.diagonal).log()), [solution.report]
 
-    def _solve(self, z: Tensor) -> tuple[Tensor, Solution]:
+    def _solve(self, z: Tensor, solver: Solver) -> tuple[Tensor, Solution]:
         """z − W⁻¹ f(y), with y from y + f(y) = Wz."""
         with full_precision(z):
             basis = self.basis.operator()
             v = basis.matmul(z)
-        function = bind(self.function)
-        solution = solve_residual(function, v.detach(), tol=self.tol, max_iter=self.max_iter, name="Sylvester layer")
+        # a direct solver pays on a CPU only, and would not repeat the rounding of autocast and reduced modes
+        full = v.is_cpu and not torch.is_autocast_enabled("cpu") and not is_reduced("cpu")
+        solvable = full and hasattr(self.function, "bind_with_solver")
+        function, direct = self.function.bind_with_solver() if solvable else (bind(self.function), None)
+        solution = solver.solve(function, v.detach(), max_iter=self.max_iter, name="Sylvester layer", direct=direct)
         if torch.is_grad_enabled():
             y = attach_gradient(function, solution.y, v, max_iter=self.max_iter)
             f, diagonal = function(y)
@@ -70,4 +73,4 @@ class GeneralizedSylvester(Transform):
             return z - basis.solve(solution.f), solution
 
     def extra_repr(self) -> str:
-        return f"tol={self.tol}, max_iter={self.max_iter}"
+        return f"max_iter={self.max_iter}"

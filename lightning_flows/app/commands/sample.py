@@ -1,7 +1,7 @@
 """``sample``: images or graphs from a checkpoint."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from lightning_flows.app.commands.options import MAX_PIXELS, check_fits, check_numbers, chosen_device
 from lightning_flows.errors import UsageError
@@ -13,6 +13,7 @@ def sample(
     out: str = "samples.png",
     num: int = 64,
     temperature: float = 1.0,
+    accuracy: float | Literal["exact"] | None = None,
     seed: int = 0,
     npy: bool = False,
     batch_size: int = 64,
@@ -30,6 +31,8 @@ def sample(
         out: PNG file to write.
         num: number of samples; a PNG is limited to 67 million pixels and shows only the first ones beyond that.
         temperature: scale of the noise; values below 1 give more likely but less varied samples.
+        accuracy: largest error of a value, in units of the data, that iterative inverses may leave; or exact, for
+            round-off. By default 0.01 pixel levels of images, and exact for graphs.
         seed: seed of the noise; the same seed, batch size, checkpoint and device give the same samples.
         npy: also write the images as uint8 (num, C, H, W), or the nodes (num, N, F) with NaN for padding, to a file
             of the same name with the suffix .npy.
@@ -66,7 +69,7 @@ def sample(
     with tqdm(total=num, unit="sample", desc="sampling") as progress:
         for start in range(0, num, batch_size):
             part = slice(start, min(num, start + batch_size))
-            options: dict[str, Any] = {"temperature": temperature, "generator": generator}
+            options: dict[str, Any] = {"temperature": temperature, "generator": generator, "accuracy": accuracy}
             if isinstance(flow, GraphFlowModule):
                 options["graph"] = Graph(*(None if each is None else each[part].to(target) for each in structure))
             drawn = flow.sample(part.stop - start, **options)

@@ -28,11 +28,10 @@ class ConvSylvester(GeneralizedSylvester):
         exponential_max_norm: float = 0.95,
         net_max_norm: float | None = 1.5,
         gamma: float = 0.5,
-        tol: float | None = None,
         max_iter: int = 200,
     ) -> None:
         basis = LinearCompose(
             [Householder(event_shape[0]), ConvExponential(event_shape, max_norm=exponential_max_norm)]
         )
         net = AutoregressiveConvNet(event_shape, hidden_channels, max_norm=net_max_norm)
-        super().__init__(basis, SylvesterFunction(net, gamma=gamma), tol=tol, max_iter=max_iter)
+        super().__init__(basis, SylvesterFunction(net, gamma=gamma), max_iter=max_iter)

@@ -13,6 +13,7 @@ from rich import get_console
 
 from lightning_flows.app.checks import check_trainer
 from lightning_flows.callbacks import (
+    AveragedWeights,
     EqualRanks,
     Interruptible,
     LastCheckpoint,
@@ -23,6 +24,7 @@ from lightning_flows.callbacks import (
     RunSummary,
     TestRecorder,
 )
+from lightning_flows.callbacks.averaged_weights import AVERAGING
 from lightning_flows.errors import UsageError
 from lightning_flows.training.checkpoint_io import AtomicCheckpointIO
 
@@ -48,7 +50,9 @@ def with_atomic_checkpoints(trainer: Trainer) -> Trainer:
 
 def default_options(options: Mapping[str, Any]) -> dict[str, Any]:
     """Return replacements for arguments of the trainer: callbacks, progress and device."""
-    callbacks = [NoSearchOnResume(), *_listed(options.get("callbacks")), RunSummary(), ResultTable(), TestRecorder()]
+    given = sorted(_listed(options.get("callbacks")), key=lambda each: isinstance(each, AVERAGING))  # after monitors
+    first = [NoSearchOnResume(), *([] if _any(given, AveragedWeights) else [AveragedWeights()])]
+    callbacks = [*first, *given, RunSummary(), ResultTable(), TestRecorder()]
     progress, console = options.get("enable_progress_bar") is not False, get_console()
     if progress and not _any(callbacks, AnyProgressBar) and not _any(callbacks, ProgressLines):
         callbacks.append(ProgressBar() if console.is_terminal or console.is_jupyter else ProgressLines())

@@ -120,8 +120,6 @@ def _user_error(error: BaseException, again: str) -> str | None:
         )
     if type(error).__name__ == "MisconfigurationException" or _is_refused_by_lightning(error):
         return text
-    if isinstance(error, RuntimeError) and _raised_in(error) == "torch.optim.swa_utils":
-        return f"buffers cannot be averaged ({_first_line(text)}): give --trainer.callbacks.use_buffers=false"
     if isinstance(error, RuntimeError | ValueError) and _raised_in(error).startswith("torch.optim."):
         return f"{_first_line(text)}: choose another --optimizer or --lr_scheduler, or other options of it"
     return None

@@ -12,6 +12,7 @@ from lightning_flows.app.arguments import CONFIG, options
 from lightning_flows.app.commands import TRAINER_COMMANDS
 from lightning_flows.app.configs import load_configs
 from lightning_flows.checkpoints import describe, public_path, read_checkpoint
+from lightning_flows.checkpoints.averaging import averaging_in
 from lightning_flows.checkpoints.classes import import_class, is_trusted, not_permitted
 from lightning_flows.checkpoints.forms import components, is_component
 from lightning_flows.checkpoints.training import check_state_dict
@@ -103,6 +104,8 @@ def compare(
     if "data" in record and not allow_split_change:
         _check_split(record["data"], now["data"], data)
     check_state_dict(model, checkpoint)
+    if averaged := averaging_in(checkpoint):
+        rank_zero_info(f"the checkpoint has {averaged}")
     if record.get("seed_everything") is not None:
         _report("seed_everything", record["seed_everything"], model.seed)
     for section in ("model", "data"):

@@ -57,6 +57,7 @@ MESSAGES = (
     ".*Grad strides do not match bucket view.*",  # 1x1 kernels have the same layout either way
     ".*Checkpoint directory .* exists and is not empty.*",  # of a resumed run
     ".*Experiment logs directory .* exists and is not empty.*",  # whose curves have been renamed
+    ".*SWA is currently only supported every epoch.*",  # a schedule per step ends when averaging begins
     ".*number of training batches.*smaller than the logging interval.*",
 )
 """Warnings of Lightning that require no action."""

@@ -1,5 +1,6 @@
 """Callbacks, one per file."""
 
+from lightning_flows.callbacks.averaged_weights import AveragedWeights
 from lightning_flows.callbacks.bound_monitor import BoundMonitor
 from lightning_flows.callbacks.dashboard import Dashboard
 from lightning_flows.callbacks.equal_ranks import EqualRanks
@@ -19,6 +20,7 @@ from lightning_flows.callbacks.sample_grid import SampleGrid
 from lightning_flows.callbacks.test_recorder import TestRecorder
 
 __all__ = [
+    "AveragedWeights",
     "BoundMonitor",
     "Dashboard",
     "EqualRanks",

@@ -11,10 +11,10 @@ from typing import Any
 import torch
 from lightning.fabric.plugins.environments import SLURMEnvironment
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import WeightAveraging
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_info
 
+from lightning_flows.callbacks.averaged_weights import AVERAGING
 from lightning_flows.callbacks.last_checkpoint import is_resumable_after, last_checkpoint, save_last
 from lightning_flows.training.signals import ENDING, Interrupted, interrupt
 
@@ -27,7 +27,7 @@ class Interruptible(Callback):
 
     ``--ckpt_path last`` resumes from it. All ranks stop after the same step, regardless of which one received the
     signal; they synchronize about once per second. A second Ctrl-C exits immediately. Validation is aborted after the
-    current batch and rerun on resume, unless WeightAveraging has swapped the weights for it. ``last.ckpt`` is also
+    current batch and rerun on resume, unless it uses averaged weights. ``last.ckpt`` is also
     written every few minutes, in case the process is killed. Evaluation outside of training exits immediately.
 
     With accumulated gradients, a run stops after the next optimizer step; once StochasticWeightAveraging has started,
@@ -102,7 +102,7 @@ class Interruptible(Callback):
         if not training or trainer.fit_loop.batch_idx < 0 or batch_idx >= self._common_val_batches:
             return
         self._synchronize(trainer, pl_module)
-        swapped = any(isinstance(one, WeightAveraging) for one in trainer.callbacks)  # type: ignore[attr-defined]
+        swapped = any(isinstance(one, AVERAGING) for one in trainer.callbacks)  # type: ignore[attr-defined]
         if self._stop_requested and not swapped and self._is_resumable(trainer):
             self._save(trainer, rewind="validation")
             self._stop(trainer)

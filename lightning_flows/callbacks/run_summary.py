@@ -1,5 +1,6 @@
 """Messages at the start and end of training."""
 
+from contextlib import suppress
 from pathlib import Path
 
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -7,6 +8,9 @@ from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.utilities import rank_zero_info
 
 from lightning_flows.callbacks.base import run_folder
+from lightning_flows.checkpoints import read_file
+from lightning_flows.checkpoints.averaging import averaging_in
+from lightning_flows.errors import FlowsError
 
 
 class RunSummary(Callback):
@@ -41,7 +45,7 @@ class RunSummary(Callback):
             if isinstance(callback, ModelCheckpoint) and callback.best_model_path:
                 score = callback.best_model_score
                 shown = "" if score is None else f" ({callback.monitor} {score.item():.5g})"
-                print(f"best: {_short(Path(callback.best_model_path))}{shown}")
+                print(f"best: {_short(Path(callback.best_model_path))}{shown}{_averaging(callback.best_model_path)}")
 
 
 def _why_nothing(trainer: Trainer) -> str:
@@ -51,6 +55,14 @@ def _why_nothing(trainer: Trainer) -> str:
             "patience of EarlyStopping count the whole training; raise or omit the one that is reached"
         )
     return "nothing was trained: max_epochs, max_steps, max_time or limit_train_batches allow no step"
+
+
+def _averaging(path: str) -> str:
+    """How the weights in a checkpoint were averaged, if they were and it can still be read."""
+    with suppress(FlowsError):
+        averaged = averaging_in(read_file(path))
+        return f": {averaged}" if averaged else ""
+    return ""
 
 
 def _short(path: Path) -> str:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from lightning_flows import __version__
 from lightning_flows.checkpoints import construct, describe, read_checkpoint
+from lightning_flows.checkpoints.averaging import resume_current, save_average
 from lightning_flows.checkpoints.forms import check_record, check_training
 from lightning_flows.checkpoints.plain import check_describable, described_class
 from lightning_flows.checkpoints.training import (
@@ -253,7 +254,7 @@ class FlowModule(Recorded, LightningModule, ABC):
         if (datamodule := self.datamodule) is not None:
             record["data"] = describe(datamodule)
             checkpoint[datamodule.CHECKPOINT_HYPER_PARAMS_KEY] = record["data"]["init_args"]
-        checkpoint["lightning_flows"] = record
+        checkpoint["lightning_flows"] = record | save_average(checkpoint, self.attached, self)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse the state of another model, and malformed training state."""
@@ -267,8 +268,8 @@ class FlowModule(Recorded, LightningModule, ABC):
             checkpoint.pop("loops", None)  # an evaluation starts at its beginning
         else:
             check_resumable(checkpoint, trainer, describe(self)["init_args"])
-            kept = ("lightning_flows", "optimizer_states", "lr_schedulers")
-            self._resumed = {key: checkpoint[key] for key in kept}
+            resume_current(checkpoint, trainer, self)
+            self._resumed = {key: checkpoint[key] for key in ("lightning_flows", "optimizer_states", "lr_schedulers")}
 
     @classmethod
     def load_from_checkpoint(  # type: ignore[override]
@@ -282,8 +283,7 @@ class FlowModule(Recorded, LightningModule, ABC):
     ) -> Any:
         """Rebuild a module of this class from a file, on the CPU or ``map_location``; kwargs override its arguments.
 
-        Only tensors and plain values are read. Raises: CheckpointError; UsageError for other values of ``hparams_file``
-        and ``weights_only``.
+        Only tensors and plain values are read. Raises: CheckpointError; UsageError for ``hparams_file`` or pickles.
         """
         if hparams_file is not None or weights_only is False:
             raise UsageError("expected hparams_file=None and weights_only=True: a checkpoint has its own arguments")

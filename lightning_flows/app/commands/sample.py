@@ -54,6 +54,8 @@ def sample(
     from tqdm import tqdm
 
     from lightning_flows.app.commands.trained import load_graphs
+    from lightning_flows.checkpoints import read_checkpoint
+    from lightning_flows.checkpoints.averaging import averaging_in
     from lightning_flows.functional.graphs import Graph
     from lightning_flows.functional.streams import stream
     from lightning_flows.modules import GraphFlowModule, load_model
@@ -88,5 +90,7 @@ def sample(
         print(f"{files[0]} shows the first {len(shown)} of {num} samples")
     if non_finite:
         print(f"{non_finite} sampled values are not finite and are not drawn")
+    if averaged := averaging_in(read_checkpoint(ckpt_path)):
+        print(f"from {averaged}")
     print(f"{num} samples: {', '.join(map(str, files))}")
     return files[0]

@@ -25,8 +25,8 @@ assert _spec.loader
 measures = importlib.util.module_from_spec(_spec)  # of the revision that compares: the other may lack it
 _spec.loader.exec_module(measures)
 
-SEEDS = 5
-"""Counts are means over seeds: the terms of residual flows are random."""
+SETTLE = 30
+"""Forwards after which the vectors of power iterations are settled."""
 
 
 class Worker:
@@ -35,6 +35,7 @@ class Worker:
     def __init__(self) -> None:
         self.models: dict[str, Any] = {}
         self.data: dict[str, Tensor] = {}
+        self.num_seeds = 1
 
     def start(self, threads: int) -> None:
         """Forget all models."""
@@ -50,7 +51,9 @@ class Worker:
         with torch.no_grad():
             for parameter in model.parameters():
                 parameter.add_(0.02 * torch.randn_like(parameter))
-            models.log_prob(model, x)
+            for each in [x, *[x[:1]] * SETTLE]:  # the first initializes ActNorms
+                models.log_prob(model, each)
+        self.num_seeds = 5 if family.startswith("residual") else 1  # counts are means: its terms are random
         if recompute:
             models.flow_of(model).recompute = True
         return sum(p.numel() for p in model.parameters())
@@ -134,11 +137,11 @@ class Worker:
     def bytes(self, name: str) -> float:
         """Bytes kept for the backward."""
         model, total = self.models[name], 0
-        for seed in range(SEEDS):
+        for seed in range(self.num_seeds):
             torch.manual_seed(seed)
             own = [*model.parameters(), *model.buffers()]
             total += measures.bytes_kept(lambda: models.log_prob(model, self.data[name]), own)
-        return total / SEEDS
+        return total / self.num_seeds
 
     def counts(self, name: str) -> list[float]:
         """Operators and host reads of a training step with a fused optimizer, and its peak of bytes."""
@@ -146,14 +149,14 @@ class Worker:
         self._step(name)
         optimizer.step()
         found = []
-        for seed in range(SEEDS):
+        for seed in range(self.num_seeds):
             torch.manual_seed(seed)
             self.models[name].zero_grad(set_to_none=True)
             with Counts() as counts:
                 self._step(name)
                 optimizer.step()
             found.append((counts.operators.total(), counts.host_reads, counts.peak))
-        return [sum(numbers) / SEEDS for numbers in zip(*found, strict=True)]
+        return [sum(numbers) / self.num_seeds for numbers in zip(*found, strict=True)]
 
     @torch.no_grad()
     def latents(self, name: str, num: int, path: str) -> None:

@@ -116,7 +116,7 @@ class DenseBlock(nn.Module):
         on_h[-1] = on_h[-1] + identity[:, :, None, None]
         on_x = F.conv2d(torch.cat(on_h), affine.transpose(0, 1)).split([conv.out_channels for conv in pointwise])
         kernels = [torch.cat(both, dim=1) for both in zip(on_x, further, strict=True)]
-        return self._evaluate(F.pad(x, (0, 0, 0, 0, 0, 1), value=1.0), kernels)
+        return self._evaluate(F.pad(x.to(on_x[0].dtype), (0, 0, 0, 0, 0, 1), value=1.0), kernels)
 
     def _pointwise(self) -> list[nn.Conv2d]:
         return [*(cast(nn.Conv2d, cast(nn.Sequential, layer)[0]) for layer in self.layers), self.last]
@@ -124,12 +124,33 @@ class DenseBlock(nn.Module):
     def _evaluate(self, x: Tensor, kernels: Sequence[Tensor]) -> Tensor:
         for layer, kernel in zip(self.layers, kernels[:-1], strict=True):
             pointwise, relu, conv, _ = cast(list[Any], layer)
-            x = torch.cat([x, relu(conv(relu(F.conv2d(x, kernel, pointwise.bias))))], dim=1)
+            x = _AppendReLU.apply(x, conv(relu(F.conv2d(x, kernel, pointwise.bias))))
         x = F.conv2d(x, kernels[-1], self.last.bias)
         if not self.gated:
             return x
         a, b, c = x.chunk(3, dim=1)
         return torch.addcmul(a, b, torch.sigmoid(c))
+
+
+class _AppendReLU(torch.autograd.Function):
+    """Append relu(h) to the channels of x; keeps only the result, as the next convolution does."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x: Tensor, h: Tensor) -> Tensor:
+        return torch.cat([x, h.relu()], dim=1)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
+        ctx.channels = inputs[0].shape[1]
+        ctx.save_for_backward(output)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor]:
+        (appended,) = ctx.saved_tensors
+        of_x, of_h = grads[0].tensor_split([ctx.channels], dim=1)
+        return of_x, torch.ops.aten.threshold_backward(of_h, appended[:, ctx.channels :], 0)
 
 
 class DenseNet(nn.Module):

@@ -52,6 +52,31 @@ def test_a_net_of_blocks_without_layers() -> None:
     torch.testing.assert_close(net(x), net.last(h + net.blocks[0].last(h)), rtol=0, atol=1e-12)
 
 
+def test_a_block_keeps_each_activation_once() -> None:
+    block, x = (
+        randomized(DenseBlock(2, 3, DenseSizes(depth=3, growth=4), gated=False)),
+        torch.randn(2, 2, 4, 4).double(),
+    )
+    parameters = {parameter.data_ptr() for parameter in block.parameters()}
+    kept: dict[int, int] = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        if tensor.data_ptr() not in parameters:
+            kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        block(x)
+    inputs = 2 + 6 + 10 + 14  # of the 1x1 convolutions; those of the 3x3 convolutions have as many channels
+    assert sum(kept.values()) == x.element_size() * x[:, 0].numel() * (inputs + 2 + 6 + 10)
+
+
+def test_a_block_can_be_differentiated_twice() -> None:
+    block, x = randomized(DenseBlock(2, 1, DenseSizes(depth=2, growth=2))), torch.randn(1, 2, 3, 2).double()
+    assert torch.autograd.gradcheck(block, x.requires_grad_())
+    assert torch.autograd.gradgradcheck(block, x)
+
+
 @pytest.mark.parametrize(("name", "minimum"), [("width", 1), ("depth", 0), ("growth", 1)])
 def test_invalid_sizes_are_refused(name: str, minimum: int) -> None:
     DenseSizes(**{name: minimum})

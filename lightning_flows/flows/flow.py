@@ -12,6 +12,7 @@ from lightning_flows.distributions import DiagonalGaussian, Distribution, standa
 from lightning_flows.errors import ShapeError, UsageError, check_sizes
 from lightning_flows.flows.accuracy import Accuracy, decode_within
 from lightning_flows.functional.fixed_point import InverseReport
+from lightning_flows.functional.precision import full_precision
 from lightning_flows.functional.recompute import Recomputation
 from lightning_flows.functional.recorded import Recorded
 from lightning_flows.functional.solver import Solver
@@ -40,7 +41,9 @@ class Flow(Recorded, nn.Module):
     the first half (Dinh et al., RealNVP, 2017, section 3.6; Kingma and Dhariwal, Glow, 2018).
 
     Calling a flow returns its log-density. Computations use the dtype of the parameters, which x must have as well.
-    ``encode`` and ``decode`` first convert to ``dtype``, if given: steep layers amplify the round-off of float32.
+    ``encode`` and ``decode`` first convert to ``dtype``, if given: steep layers amplify the round-off of float32. They
+    and samples are computed in full precision, conditioner nets included, see :func:`full_precision`: an inverse
+    evaluates nets where round-off has moved their inputs, which reduced precision would amplify to a rounding error.
     ``decode`` and ``sample`` stop iterative inverses at an ``accuracy`` in units of the data, see
     :func:`decode_within`, or at round-off if it is ``"exact"``; ``default_accuracy`` applies if it is None.
 
@@ -100,7 +103,8 @@ class Flow(Recorded, nn.Module):
     def encode(self, x: Tensor, context: Any = None, *, dtype: torch.dtype | None = None) -> tuple[Tensor, ...]:
         """Map data to latents."""
         flow, (x,), context = self._converted(dtype, (x,), context)
-        return flow._forward(x, context)[0]
+        with full_precision(x):
+            return flow._forward(x, context)[0]
 
     def decode(
         self,
@@ -131,7 +135,8 @@ class Flow(Recorded, nn.Module):
                 x = level.decode(x if noise is None else torch.cat([x, noise], dim=1), context, solver)
             return x
 
-        x, solver = decode_within(run, accuracy, self.default_accuracy, self.scale, flow.dtype)
+        with full_precision(checked[0]):
+            x, solver = decode_within(run, accuracy, self.default_accuracy, self.scale, flow.dtype)
         return x, solver.reports
 
     def sample(
@@ -152,7 +157,8 @@ class Flow(Recorded, nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Draw ``(num, *event_shape)``, and its log-density ``(num,)``, in one exact pass."""
         latents = self.sample_latents(num, context, temperature=temperature, generator=generator)
-        x, log_det, _ = self._inverse(latents, context)
+        with full_precision(latents[0]):
+            x, log_det, _ = self._inverse(latents, context)
         return x, self.latent_log_prob(latents, context) - log_det
 
     def latent_log_prob(self, latents: Sequence[Tensor], context: Any = None) -> Tensor:

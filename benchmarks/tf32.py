@@ -8,7 +8,7 @@ dimension.
 
 import math
 import sys
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -66,7 +66,8 @@ def main(path: str) -> None:
     settings: Any = torch.backends.mkldnn
     settings.conv.fp32_precision = settings.matmul.fp32_precision = "tf32"
     print("TF32 in     largest error (levels)     mean     error of bpd")
-    for name, mode in {"nothing": nullcontext(), "nets": TF32(), "everything": TF32(everywhere=True)}.items():
+    modes: dict[str, AbstractContextManager[Any]] = {"nothing": nullcontext(), "nets": TF32()}
+    for name, mode in {**modes, "everything": TF32(everywhere=True)}.items():
         with mode:
             bpd = (flow.log_prob(v) - exact).abs().max().item() / scale
             try:

@@ -1,5 +1,7 @@
 """1x1 convolutions: one matrix over the channels of every pixel."""
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -60,13 +62,46 @@ def householder_matrix(vectors: Tensor) -> Tensor:
     .. math:: H_1 \cdots H_k = I - V^T S^{-1} V, \qquad
               S = \tfrac12 \operatorname{diag}(VV^T) + \operatorname{triu}(VV^T, 1)
 
-    One triangular solve instead of k products. Shapes: vectors V ``(k, C)``, none of them zero.
+    One triangular solve instead of k products. Autograd keeps V alone. Shapes: vectors V ``(k, C)``, none of them zero.
     Source: Joffrain et al., Accumulating Householder transformations, revisited, 2006.
     """
-    gram = vectors @ vectors.T
-    upper = torch.triu(gram, 1) + torch.diag(gram.diagonal() / 2)
-    identity = torch.eye(vectors.shape[1], dtype=vectors.dtype, device=vectors.device)
-    return identity - vectors.T @ torch.linalg.solve_triangular(upper, vectors, upper=True)
+    return _Reflections.apply(vectors)
+
+
+class _Reflections(torch.autograd.Function):
+    r"""The product of reflections Q.
+
+    .. math:: \bar V = (P + P^T) V - A - B, \qquad A = S^{-T} V \bar Q, \quad B = S^{-1} V \bar Q^T, \quad
+              P + P^T = \operatorname{triu}(H) + \operatorname{triu}(H, 1)^T, \quad H = A (S^{-1} V)^T
+    """
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(vectors: Tensor) -> Tensor:
+        identity = torch.eye(vectors.shape[1], dtype=vectors.dtype, device=vectors.device)
+        solved = torch.linalg.solve_triangular(_doubled_triangle(vectors), vectors, upper=True)
+        return torch.addmm(identity, vectors.T, solved, alpha=-2)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        (vectors,) = ctx.saved_tensors
+        triangle, (grad,) = _doubled_triangle(vectors), grads  # 2 S
+        solved = torch.linalg.solve_triangular(triangle, vectors, upper=True)
+        a = torch.linalg.solve_triangular(triangle.T, vectors, upper=False) @ grad
+        b = torch.addmm(a, solved, grad.T)
+        upper = (a @ solved.T).triu()
+        return torch.addmm(b, upper + upper.triu(1).T, vectors, beta=-2, alpha=4)
+
+
+def _doubled_triangle(vectors: Tensor) -> Tensor:
+    """The triangular matrix 2S."""
+    gram = (vectors @ vectors.T).triu()
+    return gram + gram.triu(1)
 
 
 def multiply_channels(matrix: Tensor, x: Tensor) -> Tensor:

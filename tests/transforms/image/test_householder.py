@@ -37,5 +37,14 @@ def test_is_orthogonal_in_float32():
         assert (matrix @ matrix.T - torch.eye(channels)).abs().max() < 1e-5
 
 
-def test_gradient():
-    assert torch.autograd.gradcheck(householder_matrix, torch.randn(3, 4, dtype=torch.float64, requires_grad=True))
+@pytest.mark.parametrize("num_reflections", [1, 3, 6])
+def test_derivatives_of_first_and_second_order(num_reflections):
+    vectors = torch.randn(num_reflections, 4, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(householder_matrix, vectors)
+    assert torch.autograd.gradgradcheck(householder_matrix, vectors)
+
+
+def test_vmap_over_several_products():
+    vectors = torch.randn(2, 3, 4)
+    expected = torch.stack([householder_matrix(each) for each in vectors])
+    torch.testing.assert_close(torch.func.vmap(householder_matrix)(vectors), expected)

@@ -129,7 +129,7 @@ class DenseBlock(nn.Module):
         if not self.gated:
             return x
         a, b, c = x.chunk(3, dim=1)
-        return torch.addcmul(a, b, torch.sigmoid(c))
+        return a + b * torch.sigmoid(c)
 
 
 class _AppendReLU(torch.autograd.Function):

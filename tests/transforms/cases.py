@@ -97,6 +97,7 @@ CASES: dict[str, Case] = {
     "householder_equal": Case(lambda: Householder(4)),
     "householder_more": Case(lambda: Householder(4, num_reflections=7)),
     "autoregressive_conv": Case(lambda: AutoregressiveConv(4)),
+    "autoregressive_conv_reverse": Case(lambda: AutoregressiveConv(4, reverse=True)),
     "autoregressive_conv_wide": Case(lambda: AutoregressiveConv(2), (2, 2, 5)),
     "autoregressive_conv_one_pixel": Case(lambda: AutoregressiveConv(3), (3, 1, 1)),
     "woodbury": Case(lambda: Woodbury(SHAPE, rank=3)),

@@ -81,8 +81,8 @@ LAYERS = {
             Entry("transformations.0.W", "transforms.0.weight"),
             Entry("transformations.1.weight", "transforms.1.weight"),
             Entry("transformations.1.bias", "transforms.2.bias"),
-            Entry("transformations.3.weight", "transforms.4.weight"),
-            Entry("transformations.3.bias", "transforms.5.bias"),
+            Entry("transformations.3.weight", "transforms.3.weight"),
+            Entry("transformations.3.bias", "transforms.4.bias"),
         ],
     ),
     "woodbury_c4_8": Layer(

@@ -16,14 +16,16 @@ class AutoregressiveConv(LinearTransform):
     .. math:: z_{h,w} = L x_{h,w} + A x_{h,w-1} + B x_{h-1,w} + D x_{h-1,w-1}, \qquad
               \log|\det J| = HW \sum_c \log|L_{cc}|
 
-    L is lower triangular over the channels. The inverse solves for one anti-diagonal of pixels after another, in
-    H + W − 1 steps. Shapes: x, z ``(B, C, H, W)``. Source: Hoogeboom et al., Emerging Convolutions, 2019.
+    L is lower triangular over the channels. ``reverse`` convolves with the neighbors below and right instead, which is
+    the same for images rotated by 180°. The inverse solves for one anti-diagonal of pixels after another, in H + W − 1
+    steps. Shapes: x, z ``(B, C, H, W)``. Source: Hoogeboom et al., Emerging Convolutions, 2019.
     """
 
     mask: Tensor
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, *, reverse: bool = False) -> None:
         super().__init__((channels, None, None))
+        self.reverse = reverse
         weight = torch.randn(channels, channels, 2, 2) / (2 * channels)
         weight[:, :, 1, 1] += torch.eye(channels)
         self.weight = nn.Parameter(weight)
@@ -34,15 +36,25 @@ class AutoregressiveConv(LinearTransform):
     def operator(self, *, update: bool = False) -> LinearOperator:
         kernel = self.weight * self.mask
         diagonal = kernel[:, :, 1, 1].diagonal()
+
+        def solve(z: Tensor) -> Tensor:
+            x = _WavefrontSolve.apply(z.flip(2, 3) if self.reverse else z, kernel, False)
+            return x.flip(2, 3) if self.reverse else x
+
         return LinearOperator(
-            lambda x: causal_conv(x, kernel),
-            lambda z: _WavefrontSolve.apply(z, kernel, False),
+            lambda x: causal_conv(x, kernel, reverse=self.reverse),
+            solve,
             lambda x: x.shape[2] * x.shape[3] * diagonal.abs().log().sum(),
         )
 
+    def extra_repr(self) -> str:
+        return super().extra_repr() + (", reverse=True" if self.reverse else "")
 
-def causal_conv(x: Tensor, kernel: Tensor) -> Tensor:
-    """Convolve x ``(B, C, H, W)`` with a 2x2 kernel whose last tap is at the pixel itself."""
+
+def causal_conv(x: Tensor, kernel: Tensor, *, reverse: bool = False) -> Tensor:
+    """Convolve x ``(B, C, H, W)`` with a 2x2 kernel, rotated by 180° if ``reverse``, whose last tap is at the pixel."""
+    if reverse:
+        return F.conv2d(F.pad(x, (0, 1, 0, 1)), kernel.flip(2, 3))
     return F.conv2d(F.pad(x, (1, 0, 1, 0)), kernel)
 
 

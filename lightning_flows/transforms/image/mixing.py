@@ -9,7 +9,6 @@ from lightning_flows.transforms.compose import Compose
 from lightning_flows.transforms.image.autoregressive_conv import AutoregressiveConv
 from lightning_flows.transforms.image.conv1x1 import Conv1x1, Householder
 from lightning_flows.transforms.image.conv_exponential import ConvExponential
-from lightning_flows.transforms.image.layout import Flip
 from lightning_flows.transforms.image.woodbury import Woodbury
 from lightning_flows.transforms.linear import LinearCompose
 from lightning_flows.transforms.pointwise import Bias
@@ -42,8 +41,8 @@ def mixing_layer(
     if kind == "conv1x1":
         return Conv1x1(channels)
     if kind == "emerging":
-        causal = [AutoregressiveConv(channels), Bias((channels, 1, 1)), Flip()]
-        anticausal = [AutoregressiveConv(channels), Bias((channels, 1, 1)), Flip()]
+        causal = [AutoregressiveConv(channels), Bias((channels, 1, 1))]
+        anticausal = [AutoregressiveConv(channels, reverse=True), Bias((channels, 1, 1))]
         return Compose([Conv1x1(channels), *causal, *anticausal])
     if kind == "woodbury":
         return LinearCompose([Conv1x1(channels), Woodbury(event_shape, rank=woodbury_rank)])

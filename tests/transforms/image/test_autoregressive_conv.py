@@ -25,6 +25,17 @@ def test_matrix_is_triangular_in_raster_order():
     assert set(pixel.nonzero().flatten().tolist()) == {18, 17, 13, 12}
 
 
+def test_reverse_is_the_same_for_rotated_images():
+    conv, twin = layer(), AutoregressiveConv(3, reverse=True).double()
+    twin.load_state_dict(conv.state_dict())
+    x = torch.randn(2, *SHAPE, dtype=torch.float64)
+    expected, log_det = conv(x.flip(2, 3))
+    found, twin_log_det = twin(x)
+    torch.testing.assert_close(found, expected.flip(2, 3), rtol=0, atol=1e-12)
+    torch.testing.assert_close(twin_log_det, log_det)
+    torch.testing.assert_close(twin.inverse(found)[0], x, rtol=1e-10, atol=1e-10)
+
+
 @pytest.mark.parametrize("shape", [(3, 4, 5), (3, 5, 4), (2, 1, 6), (2, 6, 1), (1, 7, 7)])
 @torch.no_grad()
 def test_wavefront_solves_the_triangular_system(shape):

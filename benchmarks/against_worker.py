@@ -177,8 +177,10 @@ class Worker:
 
     @torch.no_grad()
     def error(self, name: str, path: str, accuracy: Any = None) -> list[float]:
-        """Largest and mean absolute difference to what the latents decode to in float64."""
+        """Largest and mean absolute difference to what this revision decodes the latents to in float64."""
         flow, (latents, exact) = models.flow_of(self.models[name].eval()), torch.load(path)
+        if models.IS_OLD:
+            exact = flow.decode(latents, exact=True)
         error = (flow.decode(latents, **_decode_options(flow, accuracy)) - exact).abs()
         return [error.max().item(), error.mean().item()]
 

@@ -1,6 +1,7 @@
 """Autoregressive functions of Sylvester layers; each returns f(y) and the diagonal of its Jacobian."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -44,10 +45,7 @@ class SylvesterFunction(nn.Module):
 
     def _of(self, net: Callable[[Tensor], tuple[Tensor, ...]]) -> Callable[[Tensor], Pair]:
         def apply(y: Tensor) -> Pair:
-            t1, a1, t2, a2 = net(y)
-            s1, s2 = torch.tanh(a1), self.gamma * torch.tanh(a2)
-            h = torch.tanh(y * s1 + t1)
-            return s2 * h + t2, s2 * s1 * (1 - h * h)
+            return _Gated.apply(y, *net(y), self.gamma)
 
         return apply
 
@@ -56,6 +54,38 @@ class SylvesterFunction(nn.Module):
 
     def extra_repr(self) -> str:
         return f"gamma={self.gamma}"
+
+
+class _Gated(torch.autograd.Function):
+    """f(y) and the diagonal for given t₁, a₁, t₂, a₂, which it keeps alone, with explicit derivatives."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(y: Tensor, t1: Tensor, a1: Tensor, t2: Tensor, a2: Tensor, gamma: float) -> Pair:
+        s1, s2 = torch.tanh(a1), torch.tanh(a2)
+        h = torch.addcmul(t1, y, s1).tanh_()
+        diagonal = torch.ops.aten.tanh_backward(s1 * s2, h)  # s₁ s₂ (1 − h²)
+        return torch.addcmul(t2, s2, h, value=gamma), diagonal.mul_(gamma)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Pair) -> None:
+        *tensors, ctx.gamma = inputs
+        ctx.save_for_backward(*tensors)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        y, t1, a1, _, a2 = ctx.saved_tensors
+        of_f, of_diagonal = grads
+        curved = torch.ops.aten.tanh_backward  # g, tanh(x) ↦ g (1 − tanh² x)
+        s1, s2 = torch.tanh(a1), torch.tanh(a2)
+        h = torch.tanh(torch.addcmul(t1, y, s1))
+        bent = curved(of_diagonal, h)
+        of_h = torch.addcmul(of_f, s1 * h, of_diagonal, value=-2)
+        of_t1 = curved(of_h * s2, h) * ctx.gamma
+        of_a1 = curved(torch.addcmul(of_t1 * y, bent, s2, value=ctx.gamma), s1)
+        of_a2 = curved(torch.addcmul(of_f * h, bent, s1), s2) * ctx.gamma
+        return of_t1 * s1, of_t1, of_a1, of_f, of_a2, None
 
 
 class LinearSylvesterFunction(nn.Module):

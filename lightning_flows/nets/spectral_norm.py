@@ -164,12 +164,17 @@ class NormalizedConv2d(nn.Module):
         mask = None if mask is None else self.packing.pack(mask).to(kernel.dtype).contiguous()
         self.register_buffer("mask", mask, persistent=False)  # determined by the shape: not needed in a checkpoint
         if max_norm is not None:
-            masked = self.weight if mask is None else self.weight * mask
-            self.spectral_norm = SpectralNorm(masked, size, packing=self.packing, max_norm=max_norm, **options)
+            self.spectral_norm = SpectralNorm(
+                self.masked_weight(), size, packing=self.packing, max_norm=max_norm, **options
+            )
+
+    def masked_weight(self) -> Tensor:
+        """Return the masked weights before their normalization, as they are stored."""
+        return self.weight if self.mask is None else self.weight * self.mask
 
     def dense_weight(self) -> Tensor:
         """Return the masked kernel before its normalization: ``(C_out, C_in, h, w)``."""
-        return self.packing.unpack(self.weight if self.mask is None else self.weight * self.mask)
+        return self.packing.unpack(self.masked_weight())
 
     @torch.no_grad()
     def load_dense_weight(self, kernel: Tensor) -> None:
@@ -182,9 +187,9 @@ class NormalizedConv2d(nn.Module):
 
     def effective_weight(self, *, update: bool = False) -> Tensor:
         """Return the masked and normalized weights as they are stored; ``update`` as in :meth:`kernel`."""
-        if self.spectral_norm is not None:
-            return self.spectral_norm(self.weight, self.mask, update=update)
-        return self.weight if self.mask is None else self.weight * self.mask
+        if self.spectral_norm is None:
+            return self.masked_weight()
+        return self.spectral_norm(self.weight, self.mask, update=update)
 
     def bind(self, *, update: bool = False) -> Callable[[Tensor], Tensor]:
         """Return the convolution as a function whose kernel is evaluated once."""

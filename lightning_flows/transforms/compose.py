@@ -9,13 +9,16 @@ from torch import Tensor, nn
 from lightning_flows.errors import UsageError
 from lightning_flows.functional.recompute import Recomputation
 from lightning_flows.functional.solver import Solver
+from lightning_flows.nets.advance import Owner, advance
+from lightning_flows.nets.spectral_norm import SpectralNorm
 from lightning_flows.transforms.base import Reported, Result, Shape, Transform
 
 
 class Compose(Transform):
     r"""Composition :math:`z = f_n(\dots f_1(x))`; log-determinants add up, reports are concatenated.
 
-    With a :class:`Recomputation` as ``recompute``, transforms keep only their input in training.
+    With a :class:`Recomputation` as ``recompute``, transforms keep only their input in training. The outermost
+    composition advances the power iterations of all layers below it together, before its first layer.
     """
 
     recompute: Recomputation | None = None
@@ -24,6 +27,7 @@ class Compose(Transform):
         super().__init__(transforms[0].event_shape if transforms else None)
         self.transforms = nn.ModuleList(transforms)
         self.volume_preserving = all(transform.volume_preserving for transform in transforms)
+        self.adopted = _adopt(self)
 
     def forward(self, x: Tensor, context: Any = None) -> Result:
         return self._chain("__call__", x, context)[:2]
@@ -46,6 +50,8 @@ class Compose(Transform):
         """Apply a method of each transform in turn; in training, those with parameters are recomputed if asked for."""
         total: Tensor | float = 0.0
         reports: list[NamedTuple] = []
+        if not backwards:
+            advance(self.adopted)
         recompute = self.recompute if self.training and torch.is_grad_enabled() else None
         named: list[tuple[str, Any]] = list(self.transforms.named_children())
         for name, transform in reversed(named) if backwards else named:
@@ -68,6 +74,21 @@ class Compose(Transform):
 
     def extra_repr(self) -> str:
         return ""  # the transforms show their shapes
+
+
+def _adopt(module: nn.Module) -> list[Owner]:
+    """Take over the power iterations below a module, also from compositions; an inverse never advances any."""
+    found: list[Owner] = []
+    for child in module.children():
+        if isinstance(child, Invert):
+            continue
+        if isinstance(child, Compose):
+            child.adopted = []
+        if isinstance(norm := getattr(child, "spectral_norm", None), SpectralNorm):
+            norm.adopted = True
+            found.append(child)  # type: ignore[arg-type]
+        found += _adopt(child)
+    return list(dict.fromkeys(found))  # a module may occur twice
 
 
 class Invert(Transform):

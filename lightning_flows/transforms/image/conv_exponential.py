@@ -43,13 +43,14 @@ class ConvExponential(LinearTransform):
         # unusually small, so that the layer starts near the identity (section 6)
         self.weight = nn.Parameter(torch.randn(channels, channels, kernel_size, kernel_size) / fan_in)
         self.packing = Packing(tuple(self.weight.shape))
-        self.spectral_norm = SpectralNorm(self._packed(), size, packing=self.packing, max_norm=max_norm)
+        self.spectral_norm = SpectralNorm(self.masked_weight(), size, packing=self.packing, max_norm=max_norm)
 
     def kernel(self, *, update: bool = False) -> Tensor:
         """Return the normalized kernel m; ``update`` steps the power iteration in train mode."""
-        return self.packing.unpack(self.spectral_norm(self._packed(), update=update))
+        return self.packing.unpack(self.spectral_norm(self.masked_weight(), update=update))
 
-    def _packed(self) -> Tensor:
+    def masked_weight(self) -> Tensor:
+        """Return the kernel before its normalization, as its spectral norm stores it."""
         return self.packing.pack(self.weight)
 
     def operator(self, *, update: bool = False) -> LinearOperator:

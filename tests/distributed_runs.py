@@ -1,8 +1,8 @@
 """Train and test on several processes; run by test_distributed.py in a process that has not used torch before it forks.
 
 Usage: python -m tests.distributed_runs FOLDER. Writes FOLDER/D/RANK.pt, the state of each rank after training on D
-processes, with recomputation on two; FOLDER/D.txt, how many bytes its steps broadcast; and FOLDER/tests.json, the test
-results of one model on each number of processes.
+processes, compiled and with recomputation on two; FOLDER/D.txt, how many bytes its steps broadcast; and
+FOLDER/tests.json, the test results of one model on each number of processes.
 """
 
 import json
@@ -17,6 +17,7 @@ from lightning_flows.app.default_trainer import default_trainer
 from lightning_flows.data import GraphMoGDataModule, ImageDataModule
 from lightning_flows.data.datasets import ImageDataset
 from lightning_flows.modules import GraphFlowModule, ImageFlowModule
+from lightning_flows.modules.compiled import CompiledTerms
 from tests.small_modules import SMALL_VARIATIONAL, graph_module, image_module
 
 GLOBAL_BATCH, STEPS = 8, 20
@@ -97,7 +98,9 @@ def main(folder: Path) -> None:
     for devices in (1, 2, 4):
         callbacks = [Keep(folder / str(devices)), Broadcasts(folder / f"{devices}.txt")]
         run = trainer(devices, *callbacks, max_steps=STEPS, gradient_clip_val=1.0, precision="64-true")
-        run.fit(image_flow(recompute=devices == 2), Noise(batch_size=GLOBAL_BATCH // devices, eval_batch_size=5))
+        module = image_flow(recompute=devices == 2)
+        module.compiled_terms = CompiledTerms("aot_eager") if devices == 2 else None
+        run.fit(module, Noise(batch_size=GLOBAL_BATCH // devices, eval_batch_size=5))
     results = {}
     for devices in (1, 2, 3, 4):
         trained = image_flow()

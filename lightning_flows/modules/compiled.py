@@ -1,6 +1,7 @@
 """Training with torch.compile, and state dicts whose names do not depend on it."""
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from random import SystemRandom
 from typing import Any
 
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 
 from lightning_flows.checkpoints.training import without_compiled
 from lightning_flows.errors import UsageError
+from lightning_flows.functional.precision import full_float32, is_reduced
 from lightning_flows.transforms.actnorm import DataInitialized
 
 COMPILER = ("torch._dynamo", "torch._inductor", "torch._functorch", "torch.fx")
@@ -19,7 +21,8 @@ class CompiledTerms:
 
     Batches run eagerly until every ActNorm is initialized, and so do those that are smaller than earlier ones, such as
     the last of an epoch: each shape would be compiled separately. The graph draws from torch's generators as eager code
-    does, so that a step is the same up to round-off.
+    does, so that a step is the same up to round-off. It cannot switch TF32 off for some layers only: its forward runs
+    without, nets included, and its backward in the mode that is set.
 
     Args:
         backend: backend of torch.compile.
@@ -46,8 +49,10 @@ class CompiledTerms:
             return terms
         if self._function is None:
             self._function = _compile(type(module).training_terms, self.backend)
+        kind = inputs[0].device.type
         try:
-            return self._function(module, *inputs)
+            with full_float32(kind) if is_reduced(kind) else nullcontext():
+                return self._function(module, *inputs)
         except Exception as error:
             if not type(error).__module__.startswith(COMPILER):
                 raise

@@ -1,4 +1,5 @@
 import copy
+import shutil
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
@@ -11,6 +12,7 @@ from torch._inductor.config import patch
 
 from lightning_flows.errors import UsageError
 from lightning_flows.flows import Flow, ResidualFlow
+from lightning_flows.functional.precision import is_reduced
 from lightning_flows.modules import FlowModule, GraphFlowModule, ImageFlowModule
 from lightning_flows.modules.compiled import CompiledTerms
 from lightning_flows.nets import DenseSizes
@@ -27,6 +29,7 @@ CASES: dict[str, Callable[[], FlowModule]] = {
     },
     "residual_roulette": lambda: ImageFlowModule((3, 6, 8), ROULETTE),
     "variational": lambda: image_module(dequantization=SMALL_VARIATIONAL),
+    "recompute": lambda: image_module(dequantization=SMALL_VARIATIONAL, recompute=True),
 }
 
 
@@ -139,3 +142,30 @@ def test_a_missing_compiler_is_noticed_before_training() -> None:
     ):
         CompiledTerms().check(torch.device("cpu"))
     CompiledTerms("aot_eager").check(torch.device("cpu"))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="no g++")
+def test_generated_code_equals_eager_steps() -> None:
+    module, batch = built("residual_roulette")
+    twin = copy.deepcopy(module)
+    module.compiled_terms = CompiledTerms()
+    module.compiled_terms.check(module.device)
+    for step in range(4):
+        found = []
+        for each in (module, twin):
+            loss = each.training_step(batch, step)["loss"]
+            found.append((loss, *torch.autograd.grad(loss, list(each.parameters()))))
+        torch.testing.assert_close(*found, rtol=1e-7, atol=1e-9)
+
+
+def test_a_graph_runs_in_full_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    module, batch = built("coupling")
+    module.compiled_terms, seen = CompiledTerms("aot_eager"), []
+    module.training_step(batch, 0)
+    monkeypatch.setattr(module.compiled_terms, "_function", lambda *args: seen.append(is_reduced("cpu")) or terms)
+    terms = module.training_terms(*module.training_inputs(batch, 1))
+    monkeypatch.setattr(torch.backends.mkldnn.conv, "fp32_precision", "bf16")
+    module.training_step(batch, 1)
+    assert is_reduced("cpu")
+    assert seen == [False]

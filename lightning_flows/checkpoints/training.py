@@ -159,10 +159,13 @@ def initial_rates(trainer: Trainer) -> list[list[float]]:
 
 
 def rescale_rates(trainer: Trainer, configured: list[list[float]], factor: float) -> None:
-    """Multiply the learning rates loaded from a checkpoint by a factor, except those that start as configured."""
+    """Multiply the learning rates loaded from a checkpoint by a factor, except those that start as configured.
+
+    StochasticWeightAveraging has rates of its own once it has begun.
+    """
     for optimizer, rates in zip(trainer.optimizers, configured, strict=False):
         for group, rate in zip(optimizer.param_groups, rates, strict=False):
-            if factor != 1 and _initial(group) != rate:
+            if factor != 1 and _initial(group) != rate and "swa_lr" not in group:
                 group |= {key: group[key] * factor for key in {"lr", "initial_lr", "max_lr", "min_lr"} & group.keys()}
     for config in trainer.lr_scheduler_configs:
         scheduler: Any = config.scheduler

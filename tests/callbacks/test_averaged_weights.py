@@ -13,14 +13,16 @@ from lightning.pytorch.callbacks import (
     StochasticWeightAveraging,
     WeightAveraging,
 )
-from torch import Tensor
+from torch import Tensor, nn
 
 from lightning_flows.app.cli import main, run
 from lightning_flows.app.default_trainer import default_trainer
 from lightning_flows.data import GraphMoGDataModule
 from lightning_flows.errors import CheckpointError
 from lightning_flows.flows import CouplingFlow, GlowFlow, GraphCouplingFlow, ResidualFlow, SetAutoregressiveFlow
-from lightning_flows.modules import load_model
+from lightning_flows.modules import WarmupCosine, WarmupExponential, load_model
+from lightning_flows.nets.spectral_norm import SLACK
+from tests.dense import conv_matrix
 from tests.small_modules import DENSE, SMALL_VARIATIONAL, Stripes, graph_module, image_module
 
 EPOCHS, STEPS = 3, 2
@@ -157,6 +159,62 @@ def test_a_resumed_average_equals_that_of_one_run(kind: str, tmp_path: Path) -> 
         for name, value in one[key].items():
             assert torch.equal(value, other[key][name]), (key, name)
     assert one["lightning_flows"] == other["lightning_flows"]
+
+
+@pytest.mark.parametrize("family", ["sylvester", "residual", "conv_exponential"])
+@pytest.mark.parametrize("kind", AVERAGES)
+def test_norms_of_an_average_hold_and_it_is_inverted(family: str, kind: str, tmp_path: Path) -> None:
+    """The vectors of power iterations are those of the last kernels, which a jump took far from their average."""
+
+    class Jump(Callback):
+        def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+            with torch.no_grad():
+                for layer in normalized(pl_module).values() if trainer.current_epoch in (0, 4) else ():
+                    layer.weight.copy_(torch.randn_like(layer.weight))
+
+    module = FAMILIES[family](lr=1e-2)
+    fit(tmp_path, module, Jump(), AVERAGES[kind](), max_epochs=5)
+    loaded = load_model(tmp_path / "last.ckpt").eval()
+    found = {name: norms(layer) for name, layer in normalized(loaded).items()}
+    assert len(found) >= 3
+    assert all(0.8 < norm <= SLACK for each in found.values() for norm in each), found
+    x, flow = Stripes().images[:4] + 0.5, loaded.model.flow.double()
+    with torch.no_grad():
+        torch.testing.assert_close(flow.decode(flow.encode(x.double())), x.double(), rtol=0, atol=1e-2)
+
+
+def normalized(module: nn.Module) -> dict[str, Any]:
+    return {
+        name: each for name, each in module.named_modules() if hasattr(each, "spectral_norm") and each.spectral_norm
+    }
+
+
+def norms(layer: Any) -> list[float]:
+    """Operator norms of a layer's kernels in eval mode, by singular values, over the largest permitted one."""
+    spectral, found = layer.spectral_norm, []
+    with torch.no_grad():
+        kernels = layer.kernel().chunk(spectral.groups)
+    for kernel in kernels:
+        rows, side = kernel.shape[2], kernel.shape[3] // 2
+        causal = rows == side + 1 and rows > 1
+        padding = (side, side, 0, side) if causal else (side, side, side, side)
+        matrix = conv_matrix(kernel, spectral.vector.shape[2:], padding)
+        found.append(torch.linalg.matrix_norm(matrix, ord=2).item() / spectral.max_norm)
+    return found
+
+
+@pytest.mark.parametrize("schedule", [WarmupCosine, WarmupExponential, None])
+def test_a_stochastic_average_has_its_own_rates(schedule: Any, tmp_path: Path) -> None:
+    """It replaces schedules per step and per epoch; a resumed run's other rate does not apply to it."""
+    options = {"lr_scheduler": schedule and partial(schedule, **{f"warmup_{schedule.interval}s": 1})}
+    rates = []
+    for lr in (1e-3, 0.5):
+        average, folder = partial(StochasticWeightAveraging, swa_lrs=1e-2, swa_epoch_start=1), tmp_path / str(lr)
+        fit(folder, image_module(**options), average(), max_epochs=2)
+        (group,) = fit(folder, image_module(lr=lr, **options), average(), max_epochs=4).optimizers[0].param_groups
+        rates.append(group["lr"])
+        assert saved(folder / "last.ckpt")["lightning_flows"]["averaging"]["num_updates"] == 4
+    assert rates[0] == rates[1] != 1e-2
 
 
 def test_resuming_without_the_callback_says_what_it_starts_from(

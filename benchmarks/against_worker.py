@@ -139,8 +139,9 @@ class Worker:
         model, total = self.models[name], 0
         for seed in range(self.num_seeds):
             torch.manual_seed(seed)
-            own = [*model.parameters(), *model.buffers()]
-            total += measures.bytes_kept(lambda: models.log_prob(model, self.data[name]), own)
+            total += measures.bytes_kept(
+                lambda: models.log_prob(model, self.data[name]), lambda: [*model.parameters(), *model.buffers()]
+            )
         return total / self.num_seeds
 
     def counts(self, name: str) -> list[float]:

@@ -88,7 +88,7 @@ class Bench:
             self.step(variant, 0)
             return torch.cuda.max_memory_allocated(self.device) - before
         with variant.context():
-            return bytes_kept(lambda: variant.loss(0), [*self.module.parameters(), *self.module.buffers()])
+            return bytes_kept(lambda: variant.loss(0), lambda: [*self.module.parameters(), *self.module.buffers()])
 
     def sample(self, variant: Variant) -> float:
         """Seconds per sampled item."""

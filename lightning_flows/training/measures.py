@@ -7,12 +7,13 @@ import torch
 from torch import Tensor
 
 
-def bytes_kept(function: Callable[[], object], own: Iterable[Tensor]) -> int:
+def bytes_kept(function: Callable[[], object], own: Callable[[], Iterable[Tensor]]) -> int:
     """Peak of the bytes that autograd saves for backward passes while a function, such as a forward, runs.
 
-    Each storage counts once, and those of ``own``, such as parameters and buffers, do not count.
+    Each storage counts once, and those of ``own()``, such as parameters and buffers, do not count, nor do those that
+    the function puts in their place.
     """
-    skipped = {tensor.untyped_storage().data_ptr() for tensor in own}
+    skipped = {tensor.untyped_storage().data_ptr() for tensor in own()}
     counts: Counter[int] = Counter()
     total = peak = 0
 
@@ -35,5 +36,8 @@ def bytes_kept(function: Callable[[], object], own: Iterable[Tensor]) -> int:
                 total -= 0 if counts[self.key] else self.size
 
     with torch.autograd.graph.saved_tensors_hooks(Saved, lambda saved: saved.tensor):
-        function()
-    return peak
+        result = function()
+    replaced = {tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in own()}
+    kept = sum(size for key, size in replaced.items() if counts[key] and key not in skipped)
+    del result  # with its graph
+    return peak - kept

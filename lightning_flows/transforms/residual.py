@@ -128,8 +128,8 @@ class ResidualBlock(Transform):
             return g, exact_log_det(pull, x), [LogDetReport(0, zeros, zeros)]
         if not self.training or self.gradient == "autograd":
             return None
-        options = {"num_exact": self.num_exact_terms, "stop": self.stop_probability}
-        return g, roulette_log_det(function, x, _signs(x), **options), []
+        num_exact, stop = self.num_exact_terms, self.stop_probability
+        return g, roulette_log_det(function, x, _signs(x), num_exact=num_exact, stop=stop), []
 
     def _estimate_log_det(self, x: Tensor, g: Tensor, wanted: bool) -> tuple[Tensor, list[NamedTuple]]:
         if self.training:
@@ -147,7 +147,7 @@ class ResidualBlock(Transform):
     def _roulette(self) -> list[float]:
         """Weights of the terms: 1 for those that are always computed, then 1/P(N ≥ n) with a geometric N ≥ 1."""
         p = self.stop_probability
-        num_random = num_random_terms(p).tolist()
+        num_random: Any = num_random_terms(p).tolist()
         return [1.0] * self.num_exact_terms + [(1 - p) ** -n for n in range(num_random)]
 
     def _series(

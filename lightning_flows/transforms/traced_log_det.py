@@ -13,7 +13,7 @@ Function = Callable[[Tensor], Tensor]
 
 def pullback(function: Function, x: Tensor) -> tuple[Tensor, Function]:
     """Return g(x) and v ↦ Jᵀv."""
-    g, pull = torch.func.vjp(function, x)
+    g, pull, *_ = torch.func.vjp(function, x)
     return g, lambda v: pull(v)[0]
 
 

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lightning_flows.errors import UsageError
+from lightning_flows.functional.precision import full_precision
 from lightning_flows.transforms.linear import LinearOperator, LinearTransform
 
 
@@ -90,12 +91,13 @@ class _Reflections(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Tensor:
         (vectors,) = ctx.saved_tensors
-        triangle, (grad,) = _doubled_triangle(vectors), grads  # 2 S
-        solved = torch.linalg.solve_triangular(triangle, vectors, upper=True)
-        a = torch.linalg.solve_triangular(triangle.T, vectors, upper=False) @ grad
-        b = torch.addmm(a, solved, grad.T)
-        upper = (a @ solved.T).triu()
-        return torch.addmm(b, upper + upper.triu(1).T, vectors, beta=-2, alpha=4)
+        with full_precision(vectors):
+            triangle, (grad,) = _doubled_triangle(vectors), grads  # 2 S
+            solved = torch.linalg.solve_triangular(triangle, vectors, upper=True)
+            a = torch.linalg.solve_triangular(triangle.T, vectors, upper=False) @ grad
+            b = torch.addmm(a, solved, grad.T)
+            upper = (a @ solved.T).triu()
+            return torch.addmm(b, upper + upper.triu(1).T, vectors, beta=-2, alpha=4)
 
 
 def _doubled_triangle(vectors: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from lightning_flows.errors import ConvergenceError
 from lightning_flows.functional.solver import Solver
 from lightning_flows.nets import SylvesterFunction
-from lightning_flows.transforms import Conv1x1, ConvSylvester, GeneralizedSylvester, LinearCompose
+from lightning_flows.transforms import Conv1x1, ConvSylvester, GeneralizedSylvester, LinearCompose, sylvester
 from tests.dense import jacobians
 from tests.nets.test_masked_conv import reverse_raster
 from tests.transforms.cases import SHAPE, perturb
@@ -123,6 +123,21 @@ def test_looser_tolerance_needs_fewer_iterations(direct):
     assert loose.reports[0].iterations.sum() < exact.reports[0].iterations.sum()
     assert 0 < (x - other).abs().max() < 1e-2
     assert torch.equal(transform.inverse(z)[0], x)
+
+
+@pytest.mark.parametrize("mode", ["autocast", "reduced"])
+@torch.no_grad()
+def test_reduced_precision_is_inverted_by_the_function_itself(mode, monkeypatch):
+    """A direct solver would round differently from the forward map."""
+    transform = layer(torch.float32)
+    z = torch.randn(2, *SHAPE)
+    expected = transform.inverse(z)[0]
+    monkeypatch.setattr(SylvesterFunction, "bind_with_solver", None)
+    if mode == "reduced":
+        monkeypatch.setattr(sylvester, "is_reduced", lambda kind: kind == "cpu")
+    with torch.autocast("cpu", enabled=mode == "autocast"):
+        found = transform.inverse(z)[0]
+    torch.testing.assert_close(found, expected, rtol=0, atol=0.5 if mode == "autocast" else 1e-4)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])

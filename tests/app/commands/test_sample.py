@@ -12,6 +12,7 @@ from lightning_flows.app.commands.sample import sample
 from lightning_flows.checkpoints import describe
 from lightning_flows.data import GraphMoGDataModule
 from lightning_flows.errors import OutputError, UsageError
+from lightning_flows.flows import Flow
 from lightning_flows.modules import FlowModule
 from tests.small_modules import graph_module
 from tests.test_files import full_disk
@@ -51,6 +52,27 @@ def test_samples_are_reproducible_and_depend_on_seed_and_temperature(trained: Pa
     assert (first == draw("b")).all()
     assert (first != draw("c", "--seed=1")).any()
     assert (draw("cold", "--temperature=0")[0] == draw("colder", "--temperature=0", "--seed=3")[1]).all()
+
+
+def test_accuracy_is_passed_on_and_checked(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Any] = []
+    decode = Flow.decode
+
+    def recorded(self: Flow, *args: Any, **options: Any) -> torch.Tensor:
+        asked.append(options["accuracy"])
+        return decode(self, *args, **options)
+
+    monkeypatch.setattr(Flow, "decode", recorded)
+    command = ["sample", f"--ckpt_path={trained}", f"--out={tmp_path / 'a.png'}", "--num=2", "--overwrite=true"]
+    for options in ([], ["--accuracy=exact"], ["--accuracy=0.5"]):
+        main([*command, *options])
+    assert asked == [None, "exact", 0.5]
+    for value, fact in (("0", "expected an accuracy above 0"), ("1e-6", "float32 cannot represent values up to 256")):
+        with pytest.raises(SystemExit, match="1"):
+            main([*command, f"--accuracy={value}"])
+        assert capsys.readouterr().err.splitlines()[-1].startswith(f"error: {fact}")
 
 
 def test_graphs_are_reproducible_and_depend_on_the_seed(graphs: str, tmp_path: Path) -> None:

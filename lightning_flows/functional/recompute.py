@@ -20,7 +20,8 @@ class Recomputation:
     place. It sees no other state. The first recomputation of each module checks this by comparing outputs and buffers.
 
     Unlike in ``torch.utils.checkpoint``, the first evaluation has no graph, so that modules may differentiate, as
-    residual blocks do; parameters are inputs of the operation. A graph of torch.compile uses torch's, without checks.
+    residual blocks do; parameters are inputs of the operation. A graph of torch.compile uses torch's, without checks,
+    and keeps the activations of modules that differentiate, which have a true attribute ``differentiates``.
 
     Raises, in the backward pass: UsageError if the second evaluation differs from the first.
     """
@@ -32,6 +33,8 @@ class Recomputation:
     def __call__(self, name: str, module: nn.Module, method: str, *args: Any) -> Any:
         """Return ``module.method(*args)``: tensors, or tuples and lists of them. ``name`` is the module's own."""
         if torch.compiler.is_compiling():
+            if any(getattr(each, "differentiates", False) for each in module.modules()):
+                return getattr(module, method)(*args)
             return checkpoint(getattr(module, method), *args, use_reentrant=False)
         unit = _Unit(module, method)
         state = unit.state()

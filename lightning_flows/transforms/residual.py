@@ -53,6 +53,8 @@ class ResidualBlock(Transform):
     Source: Chen et al., Residual Flows, 2019.
     """
 
+    differentiates = True
+
     def __init__(
         self,
         function: nn.Module,

@@ -19,7 +19,7 @@ from lightning_flows.functional.philox import streams
 from lightning_flows.modules import load_model
 
 BATCHES = (16, 32, 64, 128)
-CASES = ((1, 1000), (16, 64), (128, 8))
+CASES = ((1, 1000), (16, 64), (128, 8), (1, 8))
 """Numbers of images, and of draws for each."""
 
 

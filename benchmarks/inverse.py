@@ -11,8 +11,9 @@ import argparse
 import time
 from collections import defaultdict
 from collections.abc import Callable
+from functools import partial
 from itertools import zip_longest
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -127,8 +128,8 @@ def rows(f: ResidualMap, v: Tensor, direct: FrontSolver, tol: float) -> Found:
 
 SOLVERS: dict[str, Callable[[ResidualMap, Tensor, FrontSolver, float], Found]] = {
     "plain": plain,
-    "anderson 2": lambda *equation: anderson(*equation, memory=2),
-    "anderson 5": lambda *equation: anderson(*equation, memory=5),
+    "anderson 2": partial(anderson, memory=2),
+    "anderson 5": partial(anderson, memory=5),
     "rows": rows,
     "fronts": fronts,
 }
@@ -143,7 +144,7 @@ def main() -> None:
     parser.add_argument("--tol", type=float, default=5e-7, help="relative residual")
     parser.add_argument("--repeats", type=int, default=3)
     arguments = parser.parse_args()
-    flow: Any = load_model(arguments.checkpoint).model.flow.eval()
+    flow: Any = cast(Any, load_model(arguments.checkpoint).model).flow
     *noises, x = flow.sample_latents(arguments.batch, generator=torch.Generator().manual_seed(0))
     recorder = Recorder()
     for level, noise in list(zip_longest(flow.levels, noises))[::-1]:

@@ -45,7 +45,7 @@ class Bench:
         elif isinstance(self.module, GraphFlowModule):
             batch["nodes"] = torch.randn(size, *shape)
             if isinstance(self.data, GraphMoGDataModule):
-                graph = self.data.draw_structure(size, stream(0, "structure"))
+                graph = self.data.draw_structure(size, stream(0, "structure of a benchmark"))
                 structure = {"adjacency": graph.adjacency, "mask": graph.mask}
                 batch |= {name: value for name, value in structure.items() if value is not None}
         else:

@@ -125,9 +125,10 @@ class _Normalize(torch.autograd.Function):
             masked = weight if mask is None else weight * mask
             slope = constants.stored(_gram_product(constants.patches(vector), constants.matrix(masked)))  # σ dσ/dK
             grad = grads[0].reshape(len(divisor), -1)
-            # dK̄ = dK/d − K/d² · dσ/c above the limit, where σ = c(d − ε)
+            # dK̄ = dK/d − K/d² · dσ/c above the limit, where σ = c(d − ε); a second derivative also reaches d itself
             excess = (divisor - constants.margin) * constants.max_norm**2
-            along = (grad * masked.reshape(len(divisor), -1)).sum(1) / (divisor.square() * excess)
+            of_divisor = grads[1] - (grad * masked.reshape(len(divisor), -1)).sum(1) / divisor.square()
+            along = -of_divisor / excess
             along = torch.where(divisor > 1 + constants.margin, along, 0)
             of_weight = (grad / divisor[:, None] - along[:, None] * slope).reshape(weight.shape)
             return of_weight if mask is None else of_weight * mask, None, None, None

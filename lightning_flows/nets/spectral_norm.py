@@ -18,7 +18,7 @@ Padding = tuple[int, int, int, int]
 
 SLACK = 1.1
 """Slack for the norm of a normalized kernel above ``max_norm``: power iterations approach it from below."""
-NUM_REFRESH_STEPS = 6
+NUM_REFRESH_STEPS = 12
 """Steps from the stored vector where it is used without an update: it may be older than the weights, or an average."""
 INSIGNIFICANT = 0.04
 """Relative growth of the squared norm in these steps up to which the stored vector itself is used."""

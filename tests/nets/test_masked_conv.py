@@ -4,6 +4,7 @@ import torch.nn.functional as F
 
 from lightning_flows.errors import ShapeError, UsageError
 from lightning_flows.nets import AutoregressiveConvNet, MaskedConv2d
+from lightning_flows.nets.masked_conv import triangular_conv
 from tests.dense import jacobians
 from tests.transforms.cases import perturb
 
@@ -29,6 +30,25 @@ def test_jacobian_is_strictly_triangular(shape, width, max_norm):
     bias = net.heads.bias.detach().chunk(4)
     for value, one in zip(net(y), bias, strict=True):  # the first value in the order depends on nothing
         torch.testing.assert_close(value[:, 0, -1, -1], one[0].expand(2))
+
+
+def test_blocks_equal_the_dense_kernel():
+    """A width of several blocks, and derivatives of any order of its convolution."""
+    layer = MaskedConv2d(300, 300, kernel_size=1, strict=False, size=(2, 2), max_norm=1.5).double()
+    assert layer.packing.edges == (0, 144, 300)
+    assert layer.weight.numel() == 300 * 144 + 156 * 156
+    assert not torch.triu(layer.dense_weight()[:, :, 0, 0], 1).any()
+    x = torch.randn(2, 300, 2, 2, dtype=torch.float64)
+    parts = x.split(layer.packing.widths, dim=1)
+    torch.testing.assert_close(layer.bind_columns()(parts), F.conv2d(x, layer.kernel(), layer.bias))
+    small = [torch.randn(size, dtype=torch.float64, requires_grad=True) for size in (5, (2, 2, 1, 2), (2, 3, 1, 2))]
+    columns = [torch.randn(size, dtype=torch.float64, requires_grad=True) for size in ((5, 2, 1, 1), (3, 3, 1, 1))]
+
+    def convolve(bias, *rest):
+        return triangular_conv(rest[:2], rest[2:], bias)
+
+    assert torch.autograd.gradcheck(convolve, (*small, *columns), fast_mode=True)
+    assert torch.autograd.gradgradcheck(convolve, (*small, *columns), fast_mode=True)
 
 
 def test_every_previous_value_matters():

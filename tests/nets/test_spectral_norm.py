@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from lightning_flows.nets import MaskedConv2d, SpectralNorm
 from lightning_flows.nets.packing import Packing
+from lightning_flows.nets.power_iteration import normalize
 from lightning_flows.nets.spectral_norm import SLACK
 from lightning_flows.transforms import ConvExponential
 from tests.dense import conv_matrix, norm
@@ -204,6 +205,36 @@ def test_a_kernel_of_zeros_recovers():
     for _ in range(50):
         spectral(kernel, update=True)
     assert norm(conv_matrix(PLAIN.unpack(spectral(kernel)), SIZE)) == pytest.approx(0.5, rel=0.05)
+
+
+@TABLE
+def test_averaged_weights_keep_their_norm(make):
+    """Also where the averaged vector is zero; nothing is stored."""
+    layer, other = (make(1.0) for _ in range(2))
+    for each in (layer, other):
+        each.weight.data.mul_(100)  # far above the limit
+        for _ in range(30):
+            each.kernel(update=True)
+    layer.weight.data.add_(other.weight).div_(2)
+    vectors = layer.spectral_norm.vector, other.spectral_norm.vector
+    for vector in ((vectors[0] + vectors[1]) / 2, torch.zeros_like(vectors[0]), 1e-3 * vectors[1]):
+        layer.spectral_norm.vector = vector
+        assert max(norms(layer.eval())) <= SLACK
+        assert layer.spectral_norm.vector is vector
+
+
+def test_gradients_of_any_order():
+    for layer in (conv(3, 4, strict=False), conv(4, 2, strict=True, heads=2), conv(5, 5, kernel_size=1, strict=False)):
+        layer.double().weight.data.mul_(10)
+        norm, mask = layer.spectral_norm, layer.mask
+        vector = norm.vector
+
+        def kernel(weight: Tensor, norm=norm, mask=mask, vector=vector) -> Tensor:
+            return normalize(weight, mask, vector, norm.constants)
+
+        weight = layer.weight.detach().requires_grad_()
+        assert torch.autograd.gradcheck(kernel, weight, fast_mode=True)
+        assert torch.autograd.gradgradcheck(kernel, weight, fast_mode=True)
 
 
 def test_wrong_arguments():

@@ -28,9 +28,10 @@ class Normalization(NamedTuple):
     max_norm: float
     margin: float
 
-    def power(self, matrix: Tensor, vector: Tensor) -> Tensor:
-        """KᵀK v or KKᵀ v, with the shape of the vector v; ``matrix`` is :meth:`matrix` of the masked weights."""
-        return self._fold(_gram_product(matrix, self.patches(vector)), vector)
+    def power(self, matrix: Tensor, vector: Tensor, *, is_gram: bool = False) -> Tensor:
+        """KᵀK v or KKᵀ v, shaped like v; ``matrix`` M is :meth:`matrix` of the masked weights, or M Mᵀ."""
+        patches = self.patches(vector)
+        return self._fold(matrix @ patches if is_gram else _gram_product(matrix, patches), vector)
 
     def unit(self, vector: Tensor, otherwise: Tensor) -> Tensor:
         """Scale each group to norm one; a group of zeros becomes that of ``otherwise``."""

@@ -121,9 +121,11 @@ class SpectralNorm(nn.Module):
             # an average may be zero; any direction that is not special will do then
             start = torch.cos(torch.arange(self.vector.numel(), dtype=weight.dtype, device=weight.device).square())
             stored = vector = constants.unit(self.vector, constants.unit(start, start))
+            if is_gram := matrix.shape[1] < matrix.shape[2]:
+                matrix = matrix @ matrix.mT  # once for all steps
             powers = []
             for _ in range(NUM_REFRESH_STEPS):
-                powers.append(constants.power(matrix, vector))
+                powers.append(constants.power(matrix, vector, is_gram=is_gram))
                 vector = constants.unit(powers[-1], vector)
             before = (stored * powers[0]).reshape(self.groups, -1).sum(1)  # ‖Kv‖²
             after = torch.linalg.vector_norm(powers[-1].reshape(self.groups, -1), dim=1)

@@ -20,8 +20,10 @@ SLACK = 1.1
 """Slack for the norm of a normalized kernel above ``max_norm``: power iterations approach it from below."""
 NUM_REFRESH_STEPS = 12
 """Steps from the stored vector where it is used without an update: it may be older than the weights, or an average."""
+FRESH = 0.005
+"""Relative growth of the squared norm in the first of them up to which the others are omitted."""
 INSIGNIFICANT = 0.04
-"""Relative growth of the squared norm in these steps up to which the stored vector itself is used."""
+"""Relative growth of the squared norm in all of them up to which the stored vector itself is used."""
 
 
 def bind(net: nn.Module, *, update: bool = False) -> Callable[..., Any]:
@@ -121,14 +123,19 @@ class SpectralNorm(nn.Module):
             # an average may be zero; any direction that is not special will do then
             start = torch.cos(torch.arange(self.vector.numel(), dtype=weight.dtype, device=weight.device).square())
             stored = vector = constants.unit(self.vector, constants.unit(start, start))
+            power = constants.power(matrix, vector)
+            before = (stored * power).reshape(self.groups, -1).sum(1)  # ‖Kv‖²
+            growth = torch.linalg.vector_norm(power.reshape(self.groups, -1), dim=1)
+            # a singular vector does not grow; reading that is cheaper than further steps
+            if not torch.compiler.is_compiling() and not stored.is_meta and not (growth > (1 + FRESH) * before).any():
+                return stored
             if is_gram := matrix.shape[1] < matrix.shape[2]:
                 matrix = matrix @ matrix.mT  # once for all steps
-            powers = []
-            for _ in range(NUM_REFRESH_STEPS):
-                powers.append(constants.power(matrix, vector, is_gram=is_gram))
-                vector = constants.unit(powers[-1], vector)
-            before = (stored * powers[0]).reshape(self.groups, -1).sum(1)  # ‖Kv‖²
-            after = torch.linalg.vector_norm(powers[-1].reshape(self.groups, -1), dim=1)
+            for _ in range(NUM_REFRESH_STEPS - 1):
+                vector = constants.unit(power, vector)
+                power = constants.power(matrix, vector, is_gram=is_gram)
+            after = torch.linalg.vector_norm(power.reshape(self.groups, -1), dim=1)
+            vector = constants.unit(power, vector)
             stale = (after > (1 + INSIGNIFICANT) * before)[:, None]
             by_group = vector.reshape(self.groups, -1)
             return torch.where(stale, by_group, stored.reshape(self.groups, -1)).reshape(vector.shape)

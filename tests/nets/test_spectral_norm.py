@@ -240,3 +240,16 @@ def test_gradients_of_any_order():
 def test_wrong_arguments():
     with pytest.raises(ValueError, match="expected a positive max_norm; got -1"):
         SpectralNorm(torch.ones(1, 1, 1), (2, 2), packing=Packing((1, 1, 1, 1)), max_norm=-1)
+
+
+@TABLE
+def test_kernels_of_training_are_those_of_evaluation(make):
+    """A vector that follows the weights is used as it is; one that does not is replaced."""
+    layer = make(1.0).train()
+    layer.weight.data.mul_(100)  # far above the limit
+    for _ in range(300):
+        layer.kernel(update=True)
+    layer.spectral_norm.adopted = True  # so that it does not step
+    assert torch.equal(layer.train().kernel(update=True), layer.eval().kernel())
+    layer.spectral_norm.vector = torch.randn_like(layer.spectral_norm.vector)
+    assert (layer.train().kernel(update=True) / layer.eval().kernel()).nanmean() > 1.02

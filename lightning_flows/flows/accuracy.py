@@ -1,4 +1,4 @@
-"""Decoding at a stated accuracy of the data, from which the tolerance of iterative inverses follows."""
+"""Decoding to a given accuracy of the data, from which the tolerance of iterative inverses follows."""
 
 import math
 import warnings
@@ -25,12 +25,12 @@ def decode_within(
     r"""Decode so that no value is further than ``accuracy`` from what exact arithmetic would give.
 
     A first pass solves each layer to the relative residual accuracy/(64 scale), or to round-off if it has a direct
-    solver: these need little more for that. If all layers are then at round-off, the result is as accurate as ``dtype``
-    permits. Otherwise further passes each start from the solutions of the last one, and reduce all residuals 64-fold. A
-    sample is final once a pass changes it by at most ``accuracy``: the change is the error of the pass before.
+    solver, which costs little more. If all layers are then at round-off, the result is as accurate as ``dtype``
+    permits. Otherwise, each further pass starts from the previous solutions, and reduces all residuals 64-fold. A
+    sample is final once a pass changes it by at most ``accuracy``: the change is the error of the previous pass.
 
-    An accuracy that is given, not the default, and so fine that round-off matters always takes two passes, the first
-    to 64 units of round-off: the ratio of change and residual is the factor by which layers amplify errors.
+    If ``accuracy`` is given and so fine that round-off matters, there are at least two passes, the first to 64 units of
+    round-off: the ratio of change to residual is the factor by which layers amplify errors.
 
     Args:
         run: decodes with the tolerance of a solver, and can be called repeatedly.
@@ -64,7 +64,7 @@ def decode_within(
         done = done | (change <= wanted)
     if measured and (possible > wanted).any():
         warnings.warn(
-            f"in {str(dtype).removeprefix('torch.')} the error of decoding is about {possible.max():.0e} here, above "
+            f"decoding in {str(dtype).removeprefix('torch.')} has an error of about {possible.max():.0e}, above "
             f"the accuracy of {wanted:g}: choose a larger accuracy{_or_float64(dtype)}",
             stacklevel=4,
         )

@@ -42,10 +42,10 @@ class Flow(Recorded, nn.Module):
 
     Calling a flow returns its log-density. Computations use the dtype of the parameters, which x must have as well.
     ``encode`` and ``decode`` first convert to ``dtype``, if given: steep layers amplify the round-off of float32. They
-    and samples are computed in full precision, conditioner nets included, see :func:`full_precision`: an inverse
-    evaluates nets where round-off has moved their inputs, which reduced precision would amplify to a rounding error.
-    ``decode`` and ``sample`` stop iterative inverses at an ``accuracy`` in units of the data, see
-    :func:`decode_within`, or at round-off if it is ``"exact"``; ``default_accuracy`` applies if it is None.
+    and ``sample`` run in full precision, conditioner nets included; see :func:`full_precision`. Round-off changes the
+    inputs of nets in an inverse, and reduced precision would amplify these changes to its own rounding error.
+    ``decode`` and ``sample`` stop iterative inverses at an ``accuracy`` in units of the data (see
+    :func:`decode_within`), or at round-off if it is ``"exact"``. None means ``default_accuracy``.
 
     Args:
         levels: a transform, or one per level.
@@ -182,8 +182,8 @@ class Flow(Recorded, nn.Module):
     def recompute(self) -> bool:
         """Whether each transform of a level, such as a step, keeps only its input in training.
 
-        Its activations are computed again in the backward pass, see :class:`Recomputation`: much less memory for about
-        a third more time. Gradients are the same.
+        The backward pass computes its activations again, which takes much less memory and about a third more time. See
+        :class:`Recomputation`. Gradients are the same.
         """
         return any(isinstance(level, Compose) and level.recompute is not None for level in self.levels)
 

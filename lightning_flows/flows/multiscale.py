@@ -15,7 +15,7 @@ class MultiScaleFlow(Flow):
     """Levels that consist of a squeeze and repeated steps, each a :class:`Compose` of its own.
 
     Pixel values in [0, 256] are normalized first; by default they are decoded to a hundredth of a pixel level. After
-    each level but the last, half of the channels is factored out to a Gaussian conditioned by a gated dense net.
+    each level but the last, half of the channels are factored out as a Gaussian conditioned by a gated dense net.
 
     Args:
         event_shape: shape (C, H, W) of the images.

@@ -1,4 +1,4 @@
-"""The exponential of a zero-padded convolution, of which autograd keeps the input alone."""
+"""The exponential of a zero-padded convolution, for which autograd keeps only the input and the kernel."""
 
 import math
 from functools import lru_cache
@@ -19,14 +19,14 @@ Rows = tuple[tuple[float, ...], ...]
 def conv_exponential(kernel: Tensor, x: Tensor, *, norm_bound: float, num_terms: int | None = None) -> Tensor:
     r"""Apply the exponential of a zero-padded convolution: :math:`z = \sum_i m \star^i x / i!`.
 
-    The series is that of :func:`linear_exponential`, but autograd keeps only x and the kernel, and above a norm of 2
+    The series is that of :func:`linear_exponential`, but autograd keeps only the kernel and x or, above a norm of 2,
     the input of each step. The backward evaluates the powers of M again:
 
     .. math:: \bar x = e^{M^T} \bar z, \qquad
               \bar M = \int_0^1 \big(e^{(1-s) M^T} \bar z\big)\, \big(e^{s M} x\big)^T\, ds
 
-    with the integral by Gauss-Legendre quadrature to round-off, on 4 nodes in float32 where the series has 9 terms. One
-    product of matrices combines the powers to the exponentials of all nodes, and one convolution sums over the nodes.
+    Gauss-Legendre quadrature evaluates the integral to round-off, with 4 nodes in float32 if the series has 9 terms.
+    One matrix product combines the powers into the exponentials of all nodes, and one convolution sums over the nodes.
     If ``num_terms`` is given, the gradient is exactly that of the truncated series. The backward temporarily holds
     about 3 · (terms + nodes) tensors like x. It can be differentiated again, but not in forward mode.
 
@@ -115,10 +115,10 @@ def _derivative_rows(num_terms: int, num_nodes: int) -> tuple[Rows, Rows]:
 
 @torch.compiler.assume_constant_result  # does not apply to a cached function
 def derivative_rows(num_terms: int, num_nodes: int) -> tuple[Rows, Rows]:
-    r"""Coefficients of the powers of :math:`M^T`, then of M, whose products sum up to the gradient of the kernel.
+    r"""Coefficients of the powers of :math:`M^T`, then of M, whose products sum to the gradient of the kernel.
 
     .. math:: \bar M = \sum_r \big(\textstyle\sum_k A_{rk} (M^T)^k \bar z\big) \big(\sum_i B_{ri} M^i x\big)^T
 
-    A has one more row, its first: 1/k!, for the gradient of x. For 0 nodes, the sum over r is that over i.
+    The first row of A, 1/k!, is additional and gives the gradient of x. For 0 nodes, the sum over r is that over i.
     """
     return _derivative_rows(num_terms, num_nodes)

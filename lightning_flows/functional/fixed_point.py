@@ -9,11 +9,11 @@ from torch import Tensor
 from lightning_flows.errors import ConvergenceError
 
 PATIENCE = 5
-"""Iterations without improvement after which a sample is considered as accurate as round-off permits."""
+"""Iterations without improvement after which a sample is considered to be as accurate as round-off permits."""
 ROUND_OFF = 2
-"""Smallest tolerance that an iteration can be asked for, in units of round-off."""
+"""Smallest tolerance of an iteration, in units of round-off."""
 EXCUSED = 1000
-"""Largest residual that is excused by round-off if it does not improve any more, in units of round-off."""
+"""Largest residual that is attributed to round-off if it no longer improves, in units of round-off."""
 
 ResidualMap = Callable[[Tensor], tuple[Tensor, Tensor]]
 """Returns f(y) and the known diagonal of its Jacobian, zeros where it is unknown: both of y's shape."""
@@ -35,7 +35,7 @@ class Solution(NamedTuple):
     report: InverseReport
 
     def replace(self, rows: Tensor, other: "Solution") -> None:
-        """Overwrite these samples by another solution."""
+        """Overwrite these samples with another solution."""
         for whole, part in zip((*self[:3], *self.report), (*other[:3], *other.report), strict=True):
             whole[rows] = part
 
@@ -57,10 +57,10 @@ def solve_residual(
 ) -> Solution:
     r"""Solve y + f(y) = v by the iteration :math:`y \leftarrow y - (y + f(y) - v)/(1 + f'(y))`.
 
-    Each sample is iterated until its residual is at most its tolerance, relative to its largest value, or does not
-    improve any more and is below 1000 units of round-off. It then leaves the batch, immediately on a CPU or, to save
-    synchronizations, together with half of the batch on other devices. If there is a ``direct`` solver, only samples
-    on which it fails are iterated.
+    Each sample is iterated until its residual, relative to its largest value, is at most its tolerance, or no longer
+    improves and is below 1000 units of round-off. It then leaves the batch: immediately on a CPU, and together with
+    half of the batch on other devices, to save synchronizations. If there is a ``direct`` solver, only samples for
+    which it fails are iterated.
 
     Shapes: v, y, start ``(B, *event)``; tol ``(B,)``, by default two units of round-off.
     Raises: ConvergenceError if a sample needs more than ``max_iter`` iterations; ``name`` describes the layer.

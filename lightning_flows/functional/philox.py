@@ -23,7 +23,7 @@ class Streams(NamedTuple):
     Args:
         key: hash of a seed and a purpose; see :func:`streams`.
         numbers: number of each item, int64 ``(N,)``.
-        draws: draw of each item below 2³², int64 ``(N,)``.
+        draws: index of the draw of each item, below 2³², int64 ``(N,)``.
     """
 
     key: int
@@ -36,11 +36,11 @@ class Streams(NamedTuple):
         return len(self.numbers)
 
     def of(self, items: Tensor, draws: Tensor) -> "Streams":
-        """Streams of some items, which may repeat, at other draws: both ``(M,)``."""
+        """Streams of some items, which may repeat, at these draws: both ``(M,)``."""
         return Streams(self.key, self.numbers[items], draws)
 
     def uniform(self, shape: Sequence[int], dtype: torch.dtype | None = None) -> Tensor:
-        """Multiples of 2⁻²⁴ in [0, 1), the same in float32 and float64, or as many bits as ``dtype`` has.
+        """Multiples of 2⁻²⁴ in [0, 1), the same in float32 and float64; fewer bits in dtypes that have fewer.
 
         Returns: ``(N, *shape)``.
         """
@@ -87,12 +87,12 @@ def streams(
 
 
 def philox(counter: Sequence[Tensor], key: int, *, num_rounds: int = 10) -> list[Tensor]:
-    """Philox4x32: a bijection of 128-bit counters, keyed by 64 bits, whose values are as if random.
+    """Philox4x32: a bijection of 128-bit counters, keyed by 64 bits, whose values are pseudorandom.
 
     Args:
         counter: its four words below 2³², int64, of shapes that broadcast.
         key: of 64 bits.
-        num_rounds: 10 by default, as in the source; 7 pass all statistical tests there.
+        num_rounds: 10 by default, as in the source, where 7 rounds pass all statistical tests.
 
     Returns: four words below 2³², int64.
     Source: Salmon, Moraes, Dror and Shaw, Parallel random numbers: as easy as 1, 2, 3, 2011.
@@ -103,6 +103,6 @@ def philox(counter: Sequence[Tensor], key: int, *, num_rounds: int = 10) -> list
         one, two = first * MULTIPLIERS[0], third * MULTIPLIERS[1]  # modulo 2^64
         first = ((two >> 32) ^ second).bitwise_xor_(keys[0]).bitwise_and_(WORD)
         third = ((one >> 32) ^ fourth).bitwise_xor_(keys[1]).bitwise_and_(WORD)
-        second, fourth = two, one  # of which only the lower words count
+        second, fourth = two, one  # only their lower words are used
         keys = (keys[0] + WEYL[0]) & WORD, (keys[1] + WEYL[1]) & WORD
     return [first, second & WORD, third, fourth & WORD]

@@ -1,4 +1,4 @@
-"""Full precision inside autocast, TF32 and other reduced modes."""
+"""Full precision despite autocast, TF32 and other reduced modes."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
@@ -24,10 +24,10 @@ HALF = (
 def full_precision(x: Tensor) -> AbstractContextManager[object]:
     """Switch off autocast, TF32 and other reduced modes on x's device, for math that requires full precision.
 
-    Everything that is inverted or enters a log-determinant runs in this scope; conditioner nets do not. On exit all is
-    as before, also after an error. Autocast belongs to a thread, but the other modes to the process: another thread
-    that computes at the same time sees them. A graph of torch.compile cannot set them, and only leaves autocast: use
-    :func:`full_float32` around it. Nor do they extend to the backward pass of what is computed here.
+    Everything that is inverted or enters a log-determinant runs in this scope; conditioner nets do not. On exit, the
+    previous modes are restored, even after an error. Autocast belongs to a thread, but the other modes belong to the
+    process: they affect other threads that compute at the same time. A graph of torch.compile can only disable
+    autocast: call it within :func:`full_float32`. The scope does not include the backward pass.
     """
     kind = x.device.type
     reduced = not torch.compiler.is_compiling() and is_reduced(kind)
@@ -79,7 +79,7 @@ def _set(undo: ExitStack, owner: Any, name: str, value: bool) -> None:
 
 
 def _restore(mode: Any, precision: str) -> None:
-    """Set a precision as it was read: that of the parent, if it is the same."""
+    """Restore a precision; one that equals that of its parent is inherited again."""
     mode.fp32_precision = "none"
     if mode.fp32_precision != precision:
         mode.fp32_precision = precision

@@ -1,4 +1,4 @@
-"""Recomputation: only the input of a step is kept, and its activations are computed again in the backward pass."""
+"""Recomputation: keep only the input of a step, and compute its activations again in the backward pass."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -15,13 +15,14 @@ from lightning_flows.errors import UsageError
 class Recomputation:
     """Evaluates modules without a graph, and again with one in the backward pass: only their inputs are kept.
 
-    The second evaluation sees the parameters and buffers, the numbers of torch's global generators and the autocast
+    The second evaluation uses the parameters, the buffers, the states of torch's global generators and the autocast
     mode of the first, even if other forwards ran in between, provided that buffers are replaced instead of changed in
-    place. It sees no other state. The first recomputation of each module checks this by comparing outputs and buffers.
+    place. No other state is restored. The first recomputation of each module compares outputs and buffers to check
+    this.
 
     Unlike in ``torch.utils.checkpoint``, the first evaluation has no graph, so that modules may differentiate, as
-    residual blocks do; parameters are inputs of the operation. A graph of torch.compile uses torch's, without checks,
-    and keeps the activations of modules that differentiate, which have a true attribute ``differentiates``.
+    residual blocks do; parameters are inputs of the operation. Under torch.compile, ``torch.utils.checkpoint`` is used,
+    without this check, and modules whose attribute ``differentiates`` is true keep their activations.
 
     Raises, in the backward pass: UsageError if the second evaluation differs from the first.
     """
@@ -86,7 +87,7 @@ class _Unit(nn.Module):
 
 
 class _Run:
-    """One evaluation of a unit, and what is needed to repeat it except for tensors; ``owner`` if it is not verified."""
+    """One evaluation of a unit, and what is needed to repeat it besides tensors; ``owner`` if it is not verified."""
 
     def __init__(
         self, unit: _Unit, names: list[str], args: tuple[Any, ...], name: str, owner: Recomputation | None
@@ -117,7 +118,7 @@ class _Run:
         outputs = self._repeat(tensors)
         if not _alike(outputs, self.expected, self.reduced) or not all(map(torch.equal, constants, before)):
             raise UsageError(
-                f"{self._culprit(tensors)} gives another result when it is recomputed: draw random numbers from "
+                f"{self._culprit(tensors)} returns a different result when it is recomputed: draw random numbers from "
                 "torch's global generator and replace buffers instead of changing them in place, or use recompute=False"
             )
         self.owner.verified.add(self.name)
@@ -125,7 +126,7 @@ class _Run:
         return outputs
 
     def _autocast(self) -> AbstractContextManager:
-        """The autocast mode of the first evaluation, without a cache, whose weights would have no gradient."""
+        """The autocast mode of the first evaluation, without its cache: cached weights would have no gradient."""
         kind = self.device.type
         if self.reduced is None and not _is_autocast(kind):
             return nullcontext()
@@ -139,7 +140,7 @@ class _Run:
             return _tensors(functional_call(self.unit, state, args))
 
     def _culprit(self, tensors: Sequence[Tensor]) -> str:
-        """Name and class of the first module, the innermost, whose outputs differ in two more evaluations."""
+        """Name and class of the first, innermost module whose outputs differ between two more evaluations."""
         first, second = self._trace(tensors), self._trace(tensors)
         pairs = zip(first, second, strict=False)
         return next(
@@ -148,7 +149,7 @@ class _Run:
         )
 
     def _trace(self, tensors: Sequence[Tensor]) -> list[tuple[str, list[Tensor]]]:
-        """Evaluate again, and return name and outputs of each module that was called."""
+        """Evaluate again, and return the name and outputs of each module that was called."""
         found: list[tuple[str, list[Tensor]]] = []
 
         def watch(name: str, module: nn.Module) -> torch.utils.hooks.RemovableHandle:
@@ -184,7 +185,7 @@ def _tensors(value: Any) -> list[Tensor]:
 
 
 def _alias(tensor: Tensor, differentiable: bool) -> Tensor:
-    """The same values without the hooks of a tensor; buffers, which have no gradient, are returned themselves."""
+    """The same values without the hooks of a tensor; buffers, which have no gradient, are returned unchanged."""
     if not tensor.requires_grad:
         return tensor
     return tensor.view_as(tensor) if differentiable else tensor.detach().requires_grad_()

@@ -1,4 +1,4 @@
-"""One decoding of a batch by layers with iterative inverses: its tolerance, and what the layers found."""
+"""One decoding of a batch by layers with iterative inverses: its tolerance, and the solutions of the layers."""
 
 import torch
 from torch import Tensor
@@ -17,13 +17,13 @@ PROGRESS = 64
 
 
 class Solver:
-    """Passed through a decoding from layer to layer, which call :meth:`solve`; it collects their reports.
+    """Passed from layer to layer in a decoding; collects the solutions and reports of layers that call :meth:`solve`.
 
     Args:
         tol: largest residual of each layer, relative to the largest value of a sample; at least round-off.
-        exact_direct: whether direct solvers ignore the tolerance and go to round-off, which costs them little more.
-        previous: solver of a decoding of nearly the same latents by the same layers. Each layer starts from its
-            solution, and reduces its residual at least 64-fold, unless round-off prevents it.
+        exact_direct: whether direct solvers ignore the tolerance and solve to round-off, which costs little more.
+        previous: solver of a previous decoding of nearly the same latents by the same layers. Each layer starts from
+            its previous solution, and reduces the residual at least 64-fold unless round-off prevents it.
     """
 
     def __init__(self, tol: float = 0.0, *, exact_direct: bool = False, previous: "Solver | None" = None) -> None:
@@ -34,7 +34,7 @@ class Solver:
     def solve(
         self, residual_map: ResidualMap, v: Tensor, *, max_iter: int, name: str, direct: Direct | None = None
     ) -> Solution:
-        """Solve y + f(y) = v, see :func:`solve_residual`."""
+        """Solve y + f(y) = v; see :func:`solve_residual`."""
         aim = 0.0 if self.exact_direct and direct is not None else self.tol
         self.exact &= aim <= round_off(v.dtype)
         tol, start = v.new_full((len(v),), aim), None
@@ -47,7 +47,7 @@ class Solver:
 
     @property
     def reports(self) -> list[InverseReport]:
-        """A report for each layer, in order of execution; iterations are summed over the passes that it continues."""
+        """A report per layer, in order of execution; iterations include those of the previous passes."""
         own = [report for _, report in self.solutions]
         if self.previous is None:
             return own

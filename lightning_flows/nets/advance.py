@@ -11,7 +11,7 @@ from lightning_flows.nets.spectral_norm import SpectralNorm
 
 
 class Owner(Protocol):
-    """A module with a spectral norm, which may be None, and the weights that it normalizes, masked and as stored."""
+    """A module with a spectral norm, which may be None, and the weights that it normalizes: masked, and as stored."""
 
     spectral_norm: SpectralNorm | None
 
@@ -20,7 +20,7 @@ class Owner(Protocol):
 
 @torch.no_grad()
 def advance(owners: Iterable[Owner]) -> None:
-    """Take one update of the power iteration of each layer in train mode; those of equal shapes are one operation."""
+    """Update the power iteration of each layer in train mode once; those of equal shapes in one operation."""
     equal: dict[tuple[object, ...], list[tuple[SpectralNorm, Tensor]]] = {}
     for owner in owners:
         norm = owner.spectral_norm

@@ -133,7 +133,7 @@ class DenseBlock(nn.Module):
 
 
 class _AppendReLU(torch.autograd.Function):
-    """Append relu(h) to the channels of x; keeps only the result, as the next convolution does."""
+    """Append relu(h) to the channels of x; keeps only the result, which the next convolution keeps as well."""
 
     generate_vmap_rule = True
 

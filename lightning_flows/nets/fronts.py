@@ -9,18 +9,18 @@ from torch import Tensor
 from lightning_flows.functional.fixed_point import InverseReport, Solution
 
 RELAX_AFTER = 8
-"""Iterations of a front after which its tolerance doubles with each further one, as round-off may stall it."""
+"""Iterations of a front after which its tolerance doubles with each further one, because round-off may stall it."""
 
 
 class FrontSolver(NamedTuple):
     r"""Solve :math:`y + \gamma \tanh(a_2) \tanh(y \tanh(a_1) + t_1) + t_2 = v` for masked convolutions t and a of y.
 
     Pixels depend on those to their right and below, by 2x3 kernels. Pixel (r, c), counted from the bottom right, is in
-    front 2r + c: it depends on pixels of the three fronts before only, and on its own lower channels. So a front is
-    solved at once, by a few Newton steps on the diagonal of its Jacobian. Convolutions become products with matrices,
-    computed once from other fronts, and in each step only from the pixel itself. Compared with iterating the whole
-    image that takes about as many multiplications as three evaluations of f instead of up to 60, but many small
-    operations: the faster way on a CPU.
+    front 2r + c: it depends only on pixels of the three previous fronts and on its own lower channels. So all pixels of
+    a front are solved at once, by a few Newton steps on the diagonal of the Jacobian. Convolutions become matrix
+    products: those with other fronts are computed once, and those with the pixel itself in each step. This takes about
+    as many multiplications as three evaluations of f, instead of up to 60 if whole images are iterated, but many small
+    operations, so it is faster on a CPU only.
 
     Attributes: matrices from the channels of the pixel, and of the four pixels that it depends on, to those of the
     next layer; heads in the order t₁, t₂, a₁, a₂.
@@ -48,7 +48,7 @@ class FrontSolver(NamedTuple):
         return cls(*_taps(first[0]), first[1], middle, hidden[1], *_taps(kernel), bias, gamma)
 
     def __call__(self, v: Tensor, tol: Tensor, excused: Tensor, start: Tensor | None = None) -> Solution:
-        """Solve from ``start``; the report has the most iterations of any front, the largest residual of any pixel."""
+        """Solve from ``start``; reports the largest number of iterations of a front, and residual of a pixel."""
         batch, channels, height, width = v.shape
         front, row = _places(height, width, v.device)
         num_fronts, max_iter = 2 * height + width - 2, channels + 2 * RELAX_AFTER + 1

@@ -1,4 +1,4 @@
-"""How the weights of a masked convolution are stored: without the blocks that are always zero."""
+"""Storage of the weights of a masked convolution, without the blocks that are always zero."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -11,9 +11,9 @@ from torch import Tensor
 class Packing(NamedTuple):
     r"""Storage of a kernel of ``shape`` (C_out, C_in, h, w), by default as (C_out, h·w, C_in).
 
-    ``skipped``: without that many taps at the beginning of each kernel, in the order of rows: (C_out, h·w − skipped,
-    C_in). ``edges``: a lower triangular 1x1 kernel, cut into columns of blocks at these channels, of which those from
-    the diagonal on are stored one after the other.
+    ``skipped``: number of taps omitted at the start of each kernel, in row order: (C_out, h·w − skipped, C_in).
+    ``edges``: channels at which a lower triangular 1x1 kernel is cut into columns of blocks; the blocks from the
+    diagonal down are stored, one column after another.
 
     >>> Packing.triangular(300).edges
     (0, 144, 300)
@@ -45,11 +45,11 @@ class Packing(NamedTuple):
 
     @property
     def num_taps(self) -> int:
-        """Number of stored pixels of each kernel."""
+        """Number of stored taps of each kernel."""
         return self.shape[2] * self.shape[3] - self.skipped
 
     def unpack(self, packed: Tensor) -> Tensor:
-        """The kernel, of which the skipped parts are zero."""
+        """The kernel, with zeros for the skipped parts."""
         if len(self.edges) == 2:
             return packed.view(self.shape)
         if self.edges:

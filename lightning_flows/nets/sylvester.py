@@ -37,7 +37,7 @@ class SylvesterFunction(nn.Module):
         return self._of(bind(self.net, update=update))
 
     def bind_with_solver(self) -> tuple[Callable[[Tensor], Pair], FrontSolver | None]:
-        """As :meth:`bind`, with a solver of y + f(y) = v that uses the same kernels, or None for other nets."""
+        """As :meth:`bind`, with a solver of y + f(y) = v that uses the same kernels; None for other nets."""
         if type(self.net) is not AutoregressiveConvNet:
             return self.bind(), None
         net, kernels = self.net.bind_kernels()
@@ -57,7 +57,7 @@ class SylvesterFunction(nn.Module):
 
 
 class _Gated(torch.autograd.Function):
-    """f(y) and the diagonal for given t₁, a₁, t₂, a₂, which it keeps alone, with explicit derivatives."""
+    """f(y) and the diagonal for given t₁, a₁, t₂, a₂, with explicit derivatives; keeps only its arguments."""
 
     generate_vmap_rule = True
 

@@ -47,7 +47,7 @@ class Compose(Transform):
         return self._chain("inverse_reported", z, context, backwards=True)
 
     def _chain(self, method: str, x: Tensor, context: Any, *, backwards: bool = False) -> Reported:
-        """Apply a method of each transform in turn; in training, those with parameters are recomputed if asked for."""
+        """Apply a method of each transform in turn; in training, recompute those with parameters if requested."""
         total: Tensor | float = 0.0
         reports: list[NamedTuple] = []
         if not backwards:
@@ -77,7 +77,7 @@ class Compose(Transform):
 
 
 def _adopt(module: nn.Module) -> list[Owner]:
-    """Take over the power iterations below a module, also from compositions; an inverse never advances any."""
+    """Take over the power iterations below a module, also from compositions; an inverse never advances one."""
     found: list[Owner] = []
     for child in module.children():
         if isinstance(child, Invert):

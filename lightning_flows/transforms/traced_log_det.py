@@ -27,7 +27,7 @@ def exact_log_det(pull: Function, x: Tensor) -> Tensor:
 
 
 def num_random_terms(stop_probability: float) -> Tensor:
-    """Draw a geometric number N ≥ 1 on the host, where reading it waits for no device."""
+    """Draw a geometric number N ≥ 1 on the host, so that reading it does not wait for the device."""
     uniform = torch.rand(()).double()
     return 1 + (torch.log1p(-uniform) / math.log1p(-stop_probability)).long()
 
@@ -38,7 +38,7 @@ def roulette_log_det(function: Function, x: Tensor, probe: Tensor, *, num_exact:
     .. math:: \sum_{k=1}^{n+N} \frac{(-1)^{k+1} w_k}{k}\, v^\top J^k v, \qquad w_{n+i} = (1-p)^{1-i}
 
     v are the signs ``probe``, n = ``num_exact``, p = ``stop`` and N is random. The loop over terms is part of the
-    graph, so that N does not lead to another one; each of its rounds evaluates the function again.
+    graph, so that another N does not lead to another graph; each round evaluates the function again.
     """
     last, point = num_exact + num_random_terms(stop), x.detach()
     images = x.ndim == 4 and x.is_contiguous(memory_format=torch.channels_last)

@@ -104,7 +104,7 @@ def test_warns_if_round_off_prevents_the_accuracy(direct: bool) -> None:
     latents = latents_of(flow)
     error = (flow.decode(latents) - exact.decode([z.double() for z in latents], accuracy="exact")).abs().max().item()
     assert error > 1e-4
-    with pytest.warns(UserWarning, match=r"in float32 the error .* above the accuracy of 0.0001: choose .*float64"):
+    with pytest.warns(UserWarning, match=r"in float32 has an error .* above the accuracy of 0.0001: choose .*float64"):
         flow.decode(latents, accuracy=1e-4)
     with warnings.catch_warnings():
         warnings.simplefilter("error")

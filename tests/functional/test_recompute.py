@@ -177,7 +177,7 @@ def test_state_of_a_layers_own_is_detected_and_the_layer_named(layer: type[nn.Mo
     net = nn.Sequential(nn.Linear(3, 3), layer(), nn.Tanh())
     y = Recomputation("steps.")("0", net, "__call__", torch.randn(4, 3))
     name = rf"steps\.0\.1 \({layer.__name__}\)" if layer is not Batches else r"steps\.0 \(Sequential\)"
-    with pytest.raises(UsageError, match=rf"^{name} gives another result when it is recomputed: .* recompute=False$"):
+    with pytest.raises(UsageError, match=rf"^{name} returns a different result when .* recompute=False$"):
         y.sum().backward()
 
 

@@ -16,9 +16,9 @@ class AutoregressiveConv(LinearTransform):
     .. math:: z_{h,w} = L x_{h,w} + A x_{h,w-1} + B x_{h-1,w} + D x_{h-1,w-1}, \qquad
               \log|\det J| = HW \sum_c \log|L_{cc}|
 
-    L is lower triangular over the channels. ``reverse`` convolves with the neighbors below and right instead, which is
-    the same for images rotated by 180°. The inverse solves for one anti-diagonal of pixels after another, in H + W − 1
-    steps. Shapes: x, z ``(B, C, H, W)``. Source: Hoogeboom et al., Emerging Convolutions, 2019.
+    L is lower triangular over the channels. With ``reverse``, each pixel depends on those below and to its right
+    instead, as if images were rotated by 180°. The inverse solves for one anti-diagonal of pixels after another, in
+    H + W − 1 steps. Shapes: x, z ``(B, C, H, W)``. Source: Hoogeboom et al., Emerging Convolutions, 2019.
     """
 
     mask: Tensor

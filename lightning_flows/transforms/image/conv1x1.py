@@ -63,7 +63,7 @@ def householder_matrix(vectors: Tensor) -> Tensor:
     .. math:: H_1 \cdots H_k = I - V^T S^{-1} V, \qquad
               S = \tfrac12 \operatorname{diag}(VV^T) + \operatorname{triu}(VV^T, 1)
 
-    One triangular solve instead of k products. Autograd keeps V alone. Shapes: vectors V ``(k, C)``, none of them zero.
+    One triangular solve instead of k products. Autograd keeps only V. Shapes: vectors V ``(k, C)``, none of them zero.
     Source: Joffrain et al., Accumulating Householder transformations, revisited, 2006.
     """
     return _Reflections.apply(vectors)

@@ -72,7 +72,7 @@ class Bench:
             self.step(variant, 0)
 
     def seconds(self, function: Callable[[], object]) -> float:
-        """Seconds of a function on the device."""
+        """Seconds that a function takes on the device."""
         self._wait()
         start = time.perf_counter()
         function()
@@ -80,7 +80,7 @@ class Bench:
         return time.perf_counter() - start
 
     def memory(self, variant: Variant) -> int:
-        """Bytes of a step: their peak on a GPU, without parameters, and those kept for the backward elsewhere."""
+        """Bytes of a step: on a GPU their peak beyond those allocated before, elsewhere those kept for the backward."""
         if self.device.type == "cuda":
             self.optimizer.zero_grad(set_to_none=True)
             before = torch.cuda.memory_allocated(self.device)

@@ -1,4 +1,4 @@
-"""Command line of ``benchmark``: that of the trainer's commands, for a model that is measured instead of trained."""
+"""Command line of ``benchmark``: that of the trainer's commands, but the model is measured instead of trained."""
 
 from typing import Any
 
@@ -10,11 +10,11 @@ from lightning_flows.app.trainer_cli import TrainerCLI
 
 
 class BenchmarkCLI(TrainerCLI):
-    """Build the model of a config or a checkpoint, and measure it; data are neither read nor needed."""
+    """Build the model of a config or a checkpoint, and measure it; data are not read."""
 
     def add_default_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         super().add_default_arguments_to_parser(parser)
-        parser.add_argument("--batch_size", type=int | None, help="items per step; by default that of the data.")
+        parser.add_argument("--batch_size", type=int | None, help="items per step; by default the data's batch size.")
         parser.add_argument("--device", type=str | None, help="device such as cpu or cuda; by default an accelerator.")
         parser.add_argument("--rounds", type=int, default=5, help="turns of each variant.")
         parser.add_argument(

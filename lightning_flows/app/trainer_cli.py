@@ -135,7 +135,7 @@ class TrainerCLI(LightningCLI):
             type=str | None,
             help="folder or tar of images to use as data: short for --data ImageFolderDataModule --data.root IMAGES.",
         )
-        backend = "compile the training step: true, or the name of a backend of torch.compile other than inductor."
+        backend = "compile the training step: true, or a backend of torch.compile other than inductor."
         shown = backend if self.command == "fit" else SUPPRESS  # configs for fit may set it
         parser.add_argument("--compile", type=bool | str, default=False, help=shown)
         if self.command == "predict":

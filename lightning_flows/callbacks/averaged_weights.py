@@ -1,4 +1,4 @@
-"""Weight averaging with Lightning's callbacks, in validation and from the first step."""
+"""Weight averaging with Lightning's callbacks: validation, buffers, and the average before the first update."""
 
 from typing import Any
 
@@ -14,15 +14,15 @@ AVERAGING = WeightAveraging, StochasticWeightAveraging
 
 
 class AveragedWeights(Callback):
-    """Complete Lightning's EMAWeightAveraging, WeightAveraging and StochasticWeightAveraging, if a run has one.
+    """Complement Lightning's EMAWeightAveraging, WeightAveraging and StochasticWeightAveraging, if a run has one.
 
-    - Validation uses the average, also with StochasticWeightAveraging, and the current weights before its first update,
-      where Lightning would use those at the start of training. Checkpoints do the same, by FlowModule.
-    - The average of StochasticWeightAveraging begins after the first step: before, ActNorms are not initialized.
+    - Validation uses the average, with StochasticWeightAveraging as well. Before the first update it uses the current
+      weights, where Lightning would use the initial ones. FlowModule does the same for checkpoints.
+    - The average of StochasticWeightAveraging begins after the first step, when ActNorms are initialized.
     - Buffers are copied instead of averaged: an average of flags, masks or vectors of power iterations has no meaning,
-      and torch refuses that of flags.
+      and torch cannot average flags.
 
-    Requires that it comes before those callbacks.
+    Must precede those callbacks.
     """
 
     def __init__(self) -> None:
@@ -31,7 +31,7 @@ class AveragedWeights(Callback):
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._current = None
         if any(isinstance(each, AVERAGING) for each in trainer.callbacks):  # type: ignore[attr-defined]
-            rank_zero_info("weights are averaged: once that has begun, validation and checkpoints use the average")
+            rank_zero_info("weights are averaged: after the first update, validation and checkpoints use the average")
         if (model := averaged_model(trainer)) is not None:
             model.use_buffers = False
 
@@ -40,7 +40,7 @@ class AveragedWeights(Callback):
             _follow(trainer, pl_module, have_begun=True)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Put the average of StochasticWeightAveraging into the module; the other callbacks do so on their own."""
+        """Load the average of StochasticWeightAveraging into the module; the other callbacks do so themselves."""
         _follow(trainer, pl_module)
         average = average_of(trainer, pl_module)
         if average is not None and averaged_model(trainer) is None and trainer.state.fn is TrainerFn.FITTING:
@@ -57,7 +57,7 @@ class AveragedWeights(Callback):
 
 
 def _follow(trainer: Trainer, module: LightningModule, *, have_begun: bool = False) -> None:
-    """Make averages equal to the current weights if they have not begun, or also a stochastic one that has."""
+    """Set averages that have not begun to the current weights; with ``have_begun``, also a stochastic one that has."""
     current, model, stochastic = module.state_dict(), averaged_model(trainer), stochastic_average(trainer, module)
     if model is not None and not model.n_averaged:
         model.module.load_state_dict(current)

@@ -27,8 +27,8 @@ class Interruptible(Callback):
 
     ``--ckpt_path last`` resumes from it. All ranks stop after the same step, regardless of which one received the
     signal; they synchronize about once per second. A second Ctrl-C exits immediately. Validation is aborted after the
-    current batch and rerun on resume, unless it uses averaged weights. ``last.ckpt`` is also
-    written every few minutes, in case the process is killed. Evaluation outside of training exits immediately.
+    current batch and rerun on resume, unless it uses averaged weights. ``last.ckpt`` is also written every few minutes,
+    in case the process is killed. Evaluation outside of training exits immediately.
 
     With accumulated gradients, a run stops after the next optimizer step; once StochasticWeightAveraging has started,
     it stops at the end of an epoch. Lightning could not resume it earlier.

@@ -16,14 +16,14 @@ from lightning_flows.training.eta import Remaining, fit_share
 class ProgressBar(RichProgressBar):
     """Lightning's bar in 80 columns, with the time remaining for the whole training instead of the epoch.
 
-    The training loss is that of the last logged step, or of the last batch of an epoch, so that no other step waits for
-    the device.
+    It shows the training loss of the last logged step or of the last batch of an epoch, so that the host does not wait
+    for the device in other steps.
 
     Args:
         kwargs: see Lightning's RichProgressBar.
     """
 
-    reads_loss = True  # as FlowModule asks
+    reads_loss = True  # see is_shown
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)

@@ -1,4 +1,4 @@
-"""Averaged weights in checkpoints: ``state_dict`` is the average, from which everything but training starts."""
+"""Averaged weights in checkpoints: ``state_dict`` is the average, which everything but training uses."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -44,7 +44,7 @@ def stochastic_average(trainer: Trainer, module: nn.Module) -> tuple[int, dict[s
 
 
 def average_of(trainer: Trainer, module: nn.Module) -> Average | None:
-    """The average of a module's weights; None if the trainer averages none, or has not begun to."""
+    """The average of a module's weights; None if the trainer does not average, or has not begun to."""
     model = averaged_model(trainer)
     if model is not None and model.n_averaged:
         return Average(model.module.state_dict(), averaging_method(model) | {"num_updates": int(model.n_averaged)})
@@ -55,9 +55,9 @@ def average_of(trainer: Trainer, module: nn.Module) -> Average | None:
 
 
 def save_average(checkpoint: dict[str, Any], trainer: Trainer | None, module: nn.Module) -> dict[str, Any]:
-    """Make the average the ``state_dict`` of a checkpoint, also of one without training state; return its record.
+    """Make the average the ``state_dict`` of a checkpoint, even of one without training state; return its record.
 
-    Before the first update it is the current weights, of which Lightning would save those at the start of training.
+    Before the first update, the ``state_dict`` is the current weights; Lightning would save the initial ones.
     """
     average = None if trainer is None else average_of(trainer, module)
     current = checkpoint.get(CURRENT, checkpoint["state_dict"])
@@ -70,26 +70,26 @@ def save_average(checkpoint: dict[str, Any], trainer: Trainer | None, module: nn
 
 
 def resume_current(checkpoint: dict[str, Any], trainer: Trainer, module: nn.Module) -> None:
-    """Resume from the current weights beside an average, if this run averages; WeightAveraging does so on its own.
+    """Resume from the current weights in a checkpoint with an average, if this run averages with SWA.
 
-    Raises: CheckpointError if they do not fit the module.
+    WeightAveraging resumes from them itself. Raises: CheckpointError if they do not fit the module.
     """
     current, state = checkpoint.get(CURRENT), checkpoint.get("averaging_state", AVERAGING_STATE)
     if current is None:
         return
     if not isinstance(current, Mapping) or not same_form(AVERAGING_STATE, state):
-        raise CheckpointError(f"the checkpoint's weights beside the average are malformed: {ADVICE}")
+        raise CheckpointError(f"the checkpoint's current weights are malformed: {ADVICE}")
     check_state_dict(module, {**checkpoint, "state_dict": current})
     if any(isinstance(each, StochasticWeightAveraging) for each in _callbacks(trainer)):
         checkpoint["state_dict"] = checkpoint[CURRENT]
     elif averaged_model(trainer) is None:
         rank_zero_warn(
-            f"the checkpoint has {averaging_in(checkpoint)}, and this run averages none: it starts from them"
+            f"the checkpoint has {averaging_in(checkpoint)}, but this run does not average: training starts from them"
         )
 
 
 def averaging_in(checkpoint: Mapping[str, Any]) -> str | None:
-    """Say how the weights of a checkpoint were averaged; None if they were not.
+    """Describe how the weights of a checkpoint were averaged; None if they were not.
 
     >>> averaging_in({"lightning_flows": {"averaging": {"method": "EMA", "decay": 0.999, "num_updates": 1200}}})
     'averaged weights (EMA, decay 0.999, 1,200 updates)'

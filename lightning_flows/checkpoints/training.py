@@ -161,7 +161,7 @@ def initial_rates(trainer: Trainer) -> list[list[float]]:
 def rescale_rates(trainer: Trainer, configured: list[list[float]], factor: float) -> None:
     """Multiply the learning rates loaded from a checkpoint by a factor, except those that start as configured.
 
-    StochasticWeightAveraging has rates of its own once it has begun.
+    StochasticWeightAveraging sets its own rates once it has begun.
     """
     for optimizer, rates in zip(trainer.optimizers, configured, strict=False):
         for group, rate in zip(optimizer.param_groups, rates, strict=False):

@@ -27,7 +27,7 @@ class Dequantization(Recorded, nn.Module, ABC):
     noise_kind: ClassVar[Literal["uniform", "normal"]] = "uniform"
     """Distribution of the noise that is transformed: uniform on [0, 1) or standard normal."""
     noise_dtype: torch.dtype | None = None
-    """Its dtype; None for torch's default."""
+    """Dtype of the noise; None for torch's default."""
 
     def __init__(self, event_shape: Sequence[int]) -> None:
         super().__init__()

@@ -90,8 +90,8 @@ class DequantizedFlow(nn.Module):
         Args:
             x: images.
             num_draws: K.
-            noise: a stream of noise for each image, as from :func:`streams`; its noise then depends neither on batches,
-                chunks and devices, nor on ``num_draws``. Random by default.
+            noise: a stream of noise for each image, see :func:`streams`, so that its noise does not depend on batches,
+                chunks, devices or ``num_draws``. By default, the streams are random.
             chunk_size: number of draws evaluated at once.
             target_error: stop drawing for an image at this standard error of its likelihood, in nats.
 

@@ -62,7 +62,8 @@ def importance_weights(
         raise UsageError(f"expected num_draws and chunk_size of at least 1; got {num_draws} and {chunk_size}")
     if target_error is not None and not target_error > 0:
         raise UsageError(f"expected a target_error above 0; got {target_error}")
-    size = ROUND if target_error is not None else chunk_size * -(-ROUND // chunk_size)  # whole chunks, if they may be
+    # a round consists of whole chunks, unless errors are checked after it
+    size = ROUND if target_error is not None else chunk_size * -(-ROUND // chunk_size)
     sums, active = _Sums.zeros(num, device), torch.arange(num, device=device)
     for start in range(0, num_draws, size):
         if not len(active):

@@ -63,7 +63,7 @@ class FlowModule(Recorded, LightningModule, ABC):
     """Unit of the loss: bits per dimension of images, or nats per node of graphs."""
 
     compiled_terms: CompiledTerms | None = None
-    """Set it before training to compile the loss and its gradient; ``fit --compile=true`` does."""
+    """Set this before training to compile the loss and its gradient; ``fit --compile=true`` does so."""
     _resumed: dict[str, Any] | None = None  # entries of the checkpoint, until training starts
 
     def __init__(

@@ -19,10 +19,10 @@ COMPILER = ("torch._dynamo", "torch._inductor", "torch._functorch", "torch.fx")
 class CompiledTerms:
     """The ``training_terms`` of a module, compiled with their backward as one graph.
 
-    Batches run eagerly until every ActNorm is initialized, and so do those that are smaller than earlier ones, such as
-    the last of an epoch: each shape would be compiled separately. The graph draws from torch's generators as eager code
-    does, so that a step is the same up to round-off. It cannot switch TF32 off for some layers only: its forward runs
-    without, nets included, and its backward in the mode that is set.
+    Batches run eagerly until every ActNorm is initialized, and so do batches that are smaller than earlier ones, such
+    as the last of an epoch: each shape would be compiled separately. The graph draws the same random numbers from
+    torch's generators as eager code, so that a step is the same up to round-off. TF32 cannot be switched off for part
+    of a graph: the forward runs without it, nets included, and the backward in the mode that is set.
 
     Args:
         backend: backend of torch.compile.
@@ -33,7 +33,7 @@ class CompiledTerms:
     def __init__(self, backend: str = "inductor") -> None:
         if backend not in torch.compiler.list_backends(exclude_tags=()):
             names = ", ".join(torch.compiler.list_backends())
-            raise UsageError(f"compile is {backend}: use true, or the name of a backend of torch.compile ({names})")
+            raise UsageError(f"{backend} is not a backend of torch.compile: use --compile=true, or one of {names}")
         self.backend = backend
         self._function: Callable[..., Any] | None = None  # of the class, so that a copy of a module may share it
         self._shapes: list[torch.Size] = []
@@ -61,7 +61,7 @@ class CompiledTerms:
             ) from error
 
     def check(self, device: torch.device) -> None:
-        """Raise UsageError if not even a tiny function compiles, for lack of a compiler."""
+        """Raise UsageError if a tiny function does not compile, for example because there is no compiler."""
         scale = SystemRandom().random()  # so that the function is in no cache
         try:
             _compile(lambda x: x.sin() * scale, self.backend)(torch.ones(8, device=device))

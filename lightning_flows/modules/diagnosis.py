@@ -23,8 +23,8 @@ class _Step(NamedTuple):
 class FiniteSteps:
     """Raises NonFiniteError for training steps whose log-probabilities are not finite.
 
-    On the CPU, where this costs nothing, in the step itself; on other devices a step later, so that the host never
-    waits for a result that is not there yet, and before anything is written or evaluated (:meth:`look`).
+    On the CPU, where this costs nothing, it raises in the step itself. On other devices, it raises one step later, or
+    before anything is written or evaluated (:meth:`look`), so that the host does not wait for the current step.
     """
 
     def __init__(self) -> None:
@@ -38,7 +38,7 @@ class FiniteSteps:
         model: nn.Module,
         repeat: Callable[[Any], object],
     ) -> None:
-        """Start to check a step, given the terms ``(B,)`` of its log-probabilities; for the others see :meth:`look`."""
+        """Start to check a step, given the terms ``(B,)`` of its log-probabilities; see :meth:`look` for the others."""
         self.look(model, repeat)
         terms = {name: term.detach() for name, term in terms.items()}
         flag = torch.stack(list(terms.values())).sum(0).isfinite().all()
@@ -65,7 +65,7 @@ class FiniteSteps:
             raise NonFiniteError(_message(values, model, lambda: repeat(step.batch), "training", when))
 
     def guard(self, optimizer: torch.optim.Optimizer) -> None:
-        """Make a fused update depend on the check that is not finished: the weights stay as they were if it fails."""
+        """Make a fused update depend on the pending check: the weights do not change if it fails."""
         if self._step is not None and all(group.get("fused") for group in optimizer.param_groups):
             optimizer.found_inf = (~self._step.flag).float()  # type: ignore[attr-defined]
 
@@ -97,7 +97,7 @@ ADVICE = (
 def _message(values: Tensor, model: nn.Module, repeat: Callable[[], object], stage: str, when: str = "") -> str:
     bad = int((~torch.isfinite(values)).sum())
     return (
-        f"expected finite log-probabilities in {stage}; got {bad} of {values.numel()} that are not{when}. "
+        f"expected finite log-probabilities in {stage}; got {bad} of {values.numel()} not finite{when}. "
         f"{_culprit(model, repeat)}. {ADVICE}"
     )
 

@@ -18,9 +18,9 @@ def is_due(trainer: Trainer) -> bool:
 
 
 def is_shown(trainer: Trainer | None) -> bool:
-    """Whether to show the training loss in a progress bar of Lightning, which reads it from the device in every step.
+    """Whether to pass the training loss to a progress bar of Lightning, which reads it from the device in every step.
 
-    A bar with a true attribute ``reads_loss`` does so itself, less often.
+    A bar whose attribute ``reads_loss`` is true reads the loss itself, less often.
     """
     bar = getattr(trainer, "progress_bar_callback", None)
     return bar is not None and not getattr(bar, "reads_loss", False)

@@ -1,4 +1,4 @@
-"""Measures of what a training step needs, on any device."""
+"""Memory of a training step, on any device."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -10,8 +10,8 @@ from torch import Tensor
 def bytes_kept(function: Callable[[], object], own: Callable[[], Iterable[Tensor]]) -> int:
     """Peak of the bytes that autograd saves for backward passes while a function, such as a forward, runs.
 
-    Each storage counts once, and those of ``own()``, such as parameters and buffers, do not count, nor do those that
-    the function puts in their place.
+    Each storage counts once. Those of ``own()``, such as parameters and buffers, do not count, and neither do storages
+    that replace them during the function.
     """
     skipped = {tensor.untyped_storage().data_ptr() for tensor in own()}
     counts: Counter[int] = Counter()

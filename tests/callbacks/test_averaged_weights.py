@@ -137,7 +137,7 @@ def test_before_the_first_update_the_weights_are_the_current_ones(callback: Any,
 
 
 @pytest.mark.parametrize("kind", AVERAGES)
-def test_a_checkpoint_of_weights_alone_has_the_average(kind: str, tmp_path: Path) -> None:
+def test_a_weights_only_checkpoint_has_the_average(kind: str, tmp_path: Path) -> None:
     module, recorder = image_module(), Recorder()
     fit(tmp_path, module, recorder, AVERAGES[kind](), weights_only=True, max_epochs=1)
     best = saved(tmp_path / "best.ckpt")
@@ -222,12 +222,12 @@ def test_resuming_without_the_callback_says_what_it_starts_from(
 ) -> None:
     fit(tmp_path, image_module(), AVERAGES["ema"](), max_epochs=1)
     fit(tmp_path, image_module(), max_epochs=2)
-    expected = "the checkpoint has averaged weights (EMA, decay 0.75, 2 updates), and this run averages none"
+    expected = "the checkpoint has averaged weights (EMA, decay 0.75, 2 updates), but this run does not average"
     assert any(str(each.message).startswith(expected) for each in recwarn)
 
 
 @pytest.mark.parametrize("broken", ["shape", "missing", "kind", "state"])
-def test_malformed_weights_beside_the_average_are_refused(broken: str, tmp_path: Path) -> None:
+def test_malformed_current_weights_are_refused(broken: str, tmp_path: Path) -> None:
     fit(tmp_path, image_module(), AVERAGES["ema"](), max_epochs=1)
     checkpoint = saved(tmp_path / "last.ckpt")
     current = checkpoint["current_model_state"]
@@ -241,7 +241,7 @@ def test_malformed_weights_beside_the_average_are_refused(broken: str, tmp_path:
     else:
         checkpoint["averaging_state"] = {"n_averaged": "two"}
     torch.save(checkpoint, tmp_path / "last.ckpt")
-    with pytest.raises(CheckpointError, match=r"got one of another model|beside the average are malformed"):
+    with pytest.raises(CheckpointError, match=r"got one of another model|current weights are malformed"):
         fit(tmp_path, image_module(), AVERAGES["ema"](), max_epochs=2)
 
 

@@ -60,7 +60,7 @@ def test_gradients_in_float32_are_exact_to_the_remainder_of_the_series():
 
 
 @pytest.mark.parametrize("num_terms", [None, 4])
-def test_keeps_its_input_and_kernel_alone(num_terms):
+def test_keeps_only_its_input_and_kernel(num_terms):
     kernel, x = inputs(0.9)
     kept: list[int] = []
     with torch.autograd.graph.saved_tensors_hooks(lambda t: (kept.append(t.data_ptr()), t)[1], lambda t: t):

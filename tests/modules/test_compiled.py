@@ -131,7 +131,7 @@ def test_a_layer_that_cannot_be_traced_is_refused_in_one_line() -> None:
 
 
 def test_an_unknown_backend_is_refused() -> None:
-    with pytest.raises(UsageError, match=r"compile is foo: use true, or the name of a backend .*inductor"):
+    with pytest.raises(UsageError, match=r"foo is not a backend of torch\.compile: use .*, or one of .*inductor"):
         CompiledTerms("foo")
 
 

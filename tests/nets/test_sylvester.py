@@ -39,7 +39,7 @@ def test_gradients_of_any_order():
     assert torch.autograd.gradgradcheck(apply, draw(), fast_mode=True)
 
 
-def test_keeps_its_arguments_alone():
+def test_keeps_only_its_arguments():
     values = draw()
     kept: list[Tensor] = []
     with torch.autograd.graph.saved_tensors_hooks(lambda x: kept.append(x) or x, lambda x: x):

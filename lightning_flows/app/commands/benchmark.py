@@ -21,16 +21,16 @@ from lightning_flows.modules.compiled import CompiledTerms
 from lightning_flows.reporting.tables.table import NONE, Table
 
 VARIANTS = {
-    "eager": "as fit runs by default",
+    "eager": "the default of fit",
     "compile": "the loss compiled, --compile=true",
     "recompute": "activations recomputed in the backward, --model.recompute=true",
     "bf16": "nets in bfloat16, --trainer.precision=bf16-mixed",
     "tf32": "nets in TensorFloat-32, torch.set_float32_matmul_precision('high')",
 }
 SECONDS_ON_CPU = 60.0
-"""About how long a benchmark takes on a CPU, unless ``--batch_size`` says otherwise."""
+"""Approximate time of a benchmark on a CPU, unless ``--batch_size`` is given."""
 SAMPLED = ("eager",)
-"""Variants that affect sampling, which runs in full precision."""
+"""Variants whose sampling is measured: the others do not affect it."""
 HEADER = ["variant", "items per second", "step, ms", "of eager", "memory, MiB", "sampling, ms per item"]
 
 
@@ -53,7 +53,7 @@ def benchmark(
     only: list[str] | None = None,
     json: bool = False,
 ) -> dict[str, Row]:
-    """Measure the variants in turns, print a table or JSON, and return what was measured."""
+    """Measure the variants in turns, print a table or JSON, and return the measurements."""
     check_numbers(0, 1.0, rounds=rounds, batch_size=batch_size)
     if unknown := [name for name in only or () if name not in VARIANTS]:
         raise UsageError(f"--only {unknown[0]} is not a variant: choose among {', '.join(VARIANTS)}")
@@ -84,7 +84,7 @@ def benchmark(
 
 
 def _unavailable(name: str, device: torch.device, only: Sequence[str] | None) -> str | None:
-    """Why a variant is not measured; None if it is."""
+    """Why a variant is skipped; None if it is measured."""
     if name == "tf32" and (device.type != "cuda" or torch.cuda.get_device_capability(device) < (8, 0)):
         return f"{device.type} has no TensorFloat-32"
     if name == "bf16" and device.type == "cuda" and not torch.cuda.is_bf16_supported():
@@ -134,7 +134,7 @@ def _tf32() -> Iterator[None]:
 
 
 def _fill(bench: Bench, chosen: int | None, turns: int) -> None:
-    """Set the batch size: the chosen one or that of the data, or fewer on a CPU that would take long; say how long.
+    """Set the batch size: the chosen one or that of the data, reduced on a slow CPU; print the expected time.
 
     Raises: UsageError if a chosen batch exceeds the memory.
     """
@@ -150,9 +150,9 @@ def _fill(bench: Bench, chosen: int | None, turns: int) -> None:
             )
         fits = max(1, int(min(SECONDS_ON_CPU / seconds, memory / (2 * item + 1))))
         if fits < size and not chosen:
-            print(f"batch {fits} instead of {size}, for about a minute: --batch_size {size} takes it", file=sys.stderr)
+            print(f"batch size reduced from {size} to {fits}: pass --batch_size {size} to keep it", file=sys.stderr)
             size = fits
-        print(f"about {seconds * size:.0f} seconds; Ctrl-C shows what is measured by then", file=sys.stderr)
+        print(f"takes about {seconds * size:.0f} seconds; Ctrl-C prints what has been measured so far", file=sys.stderr)
     bench.fill(size)
 
 
@@ -167,7 +167,7 @@ def _table(bench: Bench, rows: dict[str, Row], reasons: dict[str, str]) -> Table
         )
     cells += [[name, reason, *[NONE] * (len(HEADER) - 2)] for name, reason in reasons.items()]
     compiled = f"Compiled in {rows['compile'].first:.0f} seconds. " if "compile" in rows else ""
-    note = f"{compiled}Medians of turns. Random data: a trained flow may take longer to sample, see --ckpt_path."
+    note = f"{compiled}Medians of turns, with random data. A trained flow may take longer to sample: see --ckpt_path."
     return Table(HEADER, cells, f"{bench.describe()} {note}")
 
 

@@ -31,8 +31,8 @@ def sample(
         out: PNG file to write.
         num: number of samples; a PNG is limited to 67 million pixels and shows only the first ones beyond that.
         temperature: scale of the noise; values below 1 give more likely but less varied samples.
-        accuracy: largest error of a value, in units of the data, that iterative inverses may leave; or exact, for
-            round-off. By default 0.01 pixel levels of images, and exact for graphs.
+        accuracy: largest error of a value that iterative inverses may leave, in units of the data, or exact for
+            round-off; by default 0.01 pixel levels for images and exact for graphs.
         seed: seed of the noise; the same seed, batch size, checkpoint and device give the same samples.
         npy: also write the images as uint8 (num, C, H, W), or the nodes (num, N, F) with NaN for padding, to a file
             of the same name with the suffix .npy.

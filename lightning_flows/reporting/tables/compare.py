@@ -11,7 +11,7 @@ EVALUATION = {"num_importance_samples", "importance_error", "eval_terms", "eval_
 """Arguments of the module or the flow that only affect the test: they are taken from its record."""
 NOT_COMPARED = {"importance_error"}
 NUMERICS = {"recompute"}
-"""Arguments that change memory and time alone."""
+"""Arguments that only change memory and time."""
 PAPER_IMAGES = "Paper: CIFAR-10, four GTX 1080 Ti; compare with its numbers only at its settings."
 
 

@@ -79,7 +79,7 @@ def test_a_cpu_takes_fewer_items_than_a_large_batch(
     main(["benchmark", *tiny, "--only=[eager]", "--device=cpu", "--rounds=1"])
     captured = capsys.readouterr()
     assert "batch 1 of" in captured.out
-    assert "batch 1 instead of 8" in captured.err
+    assert "batch size reduced from 8 to 1" in captured.err
 
 
 def test_bad_input(capsys: pytest.CaptureFixture[str], tiny: list[str]) -> None:

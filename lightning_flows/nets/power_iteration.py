@@ -48,12 +48,25 @@ class Normalization(NamedTuple):
             return masked.reshape(self.groups, len(masked) // self.groups, -1).mT
         return masked.reshape(self.groups, -1, masked.shape[2])
 
-    def stored(self, matrix: Tensor) -> Tensor:
-        """The inverse of :meth:`matrix`, with a row for each group."""
+    def probe(self, vector: Tensor) -> Tensor:
+        """The patches P of a vector, or P Pᵀ, which is square, where products with it cost less."""
+        patches = self.patches(vector)
+        return patches if 2 * patches.shape[2] <= patches.shape[1] else patches @ patches.mT
+
+    def slope(self, masked: Tensor, probe: Tensor) -> Tensor:
+        """P Pᵀ M of masked weights, stored as they are, with a row for each group: half the derivative of ‖Pᵀ M‖²."""
+        rows, inner = probe.shape[1:]
         if self.packing.edges:
-            square = matrix[0].mT if self.on_input_side else matrix[0]
-            return self.packing.pack(square[:, :, None, None])[None]
-        return (matrix.mT if self.on_input_side else matrix).reshape(self.groups, -1)
+            masked = self.packing.unpack(masked).flatten(1)
+        if self.on_input_side:
+            matrix = masked.reshape(self.groups, -1, rows)  # Mᵀ
+            slope = matrix @ probe if rows == inner else (matrix @ probe) @ probe.mT
+        else:
+            matrix = masked.reshape(self.groups, rows, -1)
+            slope = probe @ matrix if rows == inner else probe @ (probe.mT @ matrix)
+        if len(self.packing.edges) > 2:
+            return self.packing.pack(slope[0, :, :, None, None])[None]
+        return slope.flatten(1)
 
     def patches(self, vector: Tensor) -> Tensor:
         """What each weight is multiplied by: ``(groups, C * taps, H * W)``."""
@@ -84,11 +97,14 @@ def normalize(weight: Tensor, mask: Tensor | None, vector: Tensor, constants: No
 
     .. math:: \bar K = K/d, \qquad d = \max(1, \sigma/c) + \epsilon, \qquad \sigma = \|K v\|
 
-    Only the arguments and d are kept for the backward; the gradient flows through σ, not through the unit vector v.
+    The gradient flows through σ, not through the unit vector v. Only the weights, the mask, d and a small matrix that
+    depends on v alone are kept for the backward.
 
     Shapes: weight, mask and result as stored; vector of the operator.
     """
-    return _Normalize.apply(weight, mask, vector, constants)[0]
+    with torch.no_grad(), full_precision(weight):
+        probe = constants.probe(vector)
+    return _Normalize.apply(weight, mask, probe, constants)[0]
 
 
 def _gram_product(a: Tensor, b: Tensor) -> Tensor:
@@ -105,31 +121,33 @@ class _Normalize(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(weight: Tensor, mask: Tensor | None, vector: Tensor, constants: Normalization) -> tuple[Tensor, Tensor]:
+    def forward(weight: Tensor, mask: Tensor | None, probe: Tensor, constants: Normalization) -> tuple[Tensor, Tensor]:
         with full_precision(weight):
             masked, limit = weight if mask is None else weight * mask, constants.max_norm
-            matrix = constants.matrix(masked)
-            square = (matrix * _gram_product(constants.patches(vector), matrix)).sum((1, 2))
-            divisor = (square.clamp(min=limit**2).sqrt() / limit).add_(constants.margin)
-            return (masked.reshape(len(divisor), -1) / divisor[:, None]).reshape(weight.shape), divisor
+            by_group = masked.reshape(constants.groups, -1)
+            square = torch.linalg.vecdot(by_group, constants.slope(masked, probe))
+            divisor = square.clamp(min=limit**2).sqrt_().div_(limit).add_(constants.margin)
+            return (by_group / divisor[:, None]).view(weight.shape), divisor
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-        weight, mask, vector, ctx.constants = inputs
-        ctx.save_for_backward(weight, mask, vector, output[1])
+        weight, mask, probe, ctx.constants = inputs
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(weight, mask, probe, output[1])
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
-        weight, mask, vector, divisor = ctx.saved_tensors
-        constants = ctx.constants
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor, None, None, None]:
+        weight, mask, probe, divisor = ctx.saved_tensors
+        of_kernel, of_divisor, constants = *grads, ctx.constants
         with full_precision(weight):
-            masked = weight if mask is None else weight * mask
-            slope = constants.stored(_gram_product(constants.patches(vector), constants.matrix(masked)))  # σ dσ/dK
-            grad = grads[0].reshape(len(divisor), -1)
             # dK̄ = dK/d − K/d² · dσ/c above the limit, where σ = c(d − ε); a second derivative also reaches d itself
-            excess = (divisor - constants.margin) * constants.max_norm**2
-            of_divisor = grads[1] - (grad * masked.reshape(len(divisor), -1)).sum(1) / divisor.square()
-            along = -of_divisor / excess
-            along = torch.where(divisor > 1 + constants.margin, along, 0)
-            of_weight = (grad / divisor[:, None] - along[:, None] * slope).reshape(weight.shape)
+            masked = weight if mask is None else weight * mask
+            of_kernel = torch.zeros_like(weight) if of_kernel is None else of_kernel
+            grad, beyond = of_kernel.reshape(constants.groups, -1), 1 + constants.margin
+            along = torch.linalg.vecdot(grad, masked.reshape(constants.groups, -1)) / divisor.square()
+            along = (along if of_divisor is None else along - of_divisor) / (divisor - constants.margin)
+            along = torch.ops.aten.threshold_backward(along, divisor, beyond)  # zero unless d is beyond it
+            slope = constants.slope(masked, probe)  # σ dσ/dK
+            of_weight = torch.addcmul(grad / divisor[:, None], along[:, None], slope, value=-1 / constants.max_norm**2)
+            of_weight = of_weight.view(weight.shape)
             return of_weight if mask is None else of_weight * mask, None, None, None

@@ -1,13 +1,13 @@
 """Compare this checkout with another revision: ``python benchmarks/against.py REV``.
 
-Each revision has a process of its own with a model of the same kind, sizes and weights. The two take turns of a few
+Each revision runs in its own process, with a model of the same kind, sizes and weights. The two take turns of a few
 steps, so that a busy machine slows both equally. Prints, for each family, batch size and number of threads, the values
 of both and the ratio this/REV: the median over rounds of the ratio within a round, with its quartiles.
 
-train: a step forward and backward, without the optimizer. sample: a batch of images or graphs.
-bytes: those that a forward keeps for the backward, at their peak, parameters and buffers aside.
-operators: those of a training step with a fused optimizer, views aside. reads: those of them that wait for the device.
-peak: of the bytes of all tensors that exist at the same time in that step, gradients included.
+train: time of a forward and a backward pass, without the optimizer. sample: time of a batch of images or graphs.
+bytes: peak of those that a forward keeps for the backward, excluding parameters and buffers.
+operators: those of a training step with a fused optimizer, excluding views. reads: operators that wait for the device.
+peak: largest number of bytes of all tensors that exist at the same time in that step, including gradients.
 
 ``--checkpoint FILE`` instead decodes the same latents with a trained flow of images in both revisions, and prints the
 errors against float64.
@@ -35,7 +35,7 @@ FAMILIES = ["csf", "csf528", "residual", "coupling", "conv1x1", "emerging", "woo
 
 
 class Process:
-    """A worker of one revision, called with a function of :class:`against_worker.Worker` and its arguments."""
+    """A worker of one revision, called with the name and arguments of a method of :class:`against_worker.Worker`."""
 
     def __init__(self, tree: Path) -> None:
         self._process = subprocess.Popen(
@@ -45,13 +45,13 @@ class Process:
         )  # fmt: skip
 
     def __call__(self, function: str, **arguments: Any) -> Any:
-        """Call a function; ends the comparison if the worker ends."""
+        """Call a method; exit if the worker has ended."""
         assert self._process.stdin
         assert self._process.stdout
         print(json.dumps([function, arguments]), file=self._process.stdin, flush=True)
         answer = self._process.stdout.readline()
         if not answer:
-            raise SystemExit(f"error: a worker ended in {function}: see its traceback above")
+            raise SystemExit(f"error: a worker failed in {function}: see its traceback above")
         return json.loads(answer)
 
     def close(self) -> None:
@@ -78,7 +78,7 @@ def revisions(rev: str) -> Iterator[tuple[Process, Process]]:
 
 
 def share_weights(source: Process, target: Process, name: str, other: str) -> str:
-    """Give two models the same data and weights; returns how much their log-densities differ."""
+    """Copy data and weights from one model to another; return how much their log-densities differ."""
     with tempfile.NamedTemporaryFile(suffix=".pt") as file:
         source("write", name=name, path=file.name)
         refused = target("read", name=other, path=file.name)
@@ -89,11 +89,11 @@ def share_weights(source: Process, target: Process, name: str, other: str) -> st
 
 
 Parties = dict[str, Callable[..., float]]
-"""What takes turns: functions of ``steps`` and ``seed`` that return seconds; the last is compared with."""
+"""Functions of ``steps`` and ``seed`` that return seconds and take turns; the last one is the reference."""
 
 
 def timed(parties: Parties, rounds: int, seconds: float) -> dict[str, list[float]]:
-    """Seconds of each in each round; turns last about ``seconds``."""
+    """Seconds of each party in each round; a turn takes about ``seconds``."""
     for call in parties.values():
         call(steps=1, seed=0)
     slowest = max(call(steps=1, seed=0) for call in parties.values())
@@ -106,7 +106,7 @@ def timed(parties: Parties, rounds: int, seconds: float) -> dict[str, list[float
 
 
 def show(title: str, values: dict[str, list[float]], unit: str, scale: float = 1.0) -> None:
-    """Print lines of the table: all but the last relative to the last."""
+    """Print a line for each value but the last, relative to the last."""
     *names, reference = values
     theirs = values[reference]
     for name in names:
@@ -190,9 +190,9 @@ def main() -> None:
     parser.add_argument("--threads", type=int, nargs="+", default=[1])
     parser.add_argument("--steps", type=int, default=2, help="steps per level")
     parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--turn", type=float, default=0.2, help="seconds of a turn, about")
-    parser.add_argument("--recompute", action="store_true", help="also with recomputed activations, here only")
-    parser.add_argument("--checkpoint", help="checkpoint of this revision: compare its decoding only")
+    parser.add_argument("--turn", type=float, default=0.2, help="approximate seconds of a turn")
+    parser.add_argument("--recompute", action="store_true", help="also measure this checkout with recomputation")
+    parser.add_argument("--checkpoint", help="checkpoint of this revision: only compare its decoding")
     options = parser.parse_args()
     print(f"this checkout / {options.rev}; torch {torch.__version__}; {options.rounds} rounds")
     print(f"{'':52} {'this':>9} {options.rev[:9]:>9} {'':4} {'ratio':>6}  quartiles")

@@ -15,9 +15,9 @@ VIEWS = ("aten::_unsafe_view", "aten::detach", "aten::alias", "prim::device")
 
 
 class Counts(TorchDispatchMode):
-    """Operators of forward and backward by name, without views, which compute nothing; and memory.
+    """Counts operators of forward and backward by name, except views, which compute nothing; and memory.
 
-    ``peak`` is the peak of the bytes of the tensors that exist at the same time, without those from before.
+    ``peak`` is the largest number of bytes of the tensors that exist at the same time, except earlier ones.
     """
 
     def __init__(self) -> None:

@@ -1,6 +1,6 @@
 """The same models in this revision's API and in that of earlier ones, for :mod:`against`.
 
-A worker of :mod:`against` imports this file with the package of its own revision.
+Each worker of :mod:`against` imports this file with the package of its revision.
 """
 
 import importlib
@@ -30,7 +30,7 @@ Assignable = Iterator[tuple[Tensor, Callable[[Tensor], object]]]
 
 
 def build(family: str, *, shape: Any = IMAGES, dense: Any = None, **options: Any) -> Any:
-    """A flow of graphs, or a dequantized one of images; ``dense`` sets the sizes of dense nets."""
+    """Return a flow of graphs, or a dequantized flow of images; ``dense`` sets the sizes of dense nets."""
     if family in GRAPH_FLOWS:
         return (_old_graphs if IS_OLD else _graphs)(family, options)
     options = LEVELS | ({"hidden_channels": WIDTHS[family]} if family in WIDTHS else {}) | options
@@ -75,7 +75,7 @@ def _old_graphs(family: str, options: dict[str, Any]) -> nn.Module:
 
 
 def load(path: str) -> tuple[nn.Module, dict[str, Any]]:
-    """The model of a checkpoint of images of this revision, and the arguments of :func:`build` for its sizes."""
+    """Return the model of an image checkpoint of this revision, and the arguments of :func:`build` for its sizes."""
     from lightning_flows.modules import load_model
 
     model: Any = load_model(path).model
@@ -107,7 +107,7 @@ def log_prob(model: Any, x: Tensor, noise: Tensor | None = None) -> Tensor:
 
 
 def _modules(model: nn.Module) -> Iterator[Any]:
-    """All modules of a flow in the same order in all revisions: a split prior comes after its level."""
+    """All modules of a flow, in the same order in all revisions: a split prior comes after its level."""
     flow = flow_of(model)
     splits = list(getattr(flow, "splits", []))
     parts = (
@@ -120,9 +120,9 @@ def _modules(model: nn.Module) -> Iterator[Any]:
 
 
 def weights(model: nn.Module) -> Assignable:
-    """Every weight, in the same form in all revisions, with a function that sets it.
+    """Yield each weight, in the same form in all revisions, with a function that sets it.
 
-    Masked convolutions appear in dense form.
+    Masked kernels are dense.
     """
     for module in _modules(model):
         is_masked = hasattr(module, "dense_weight")
@@ -134,7 +134,7 @@ def weights(model: nn.Module) -> Assignable:
 
 
 def vectors(model: nn.Module) -> Assignable:
-    """The vector of each power iteration, with a function that sets it."""
+    """Yield the vector of each power iteration, with a function that sets it."""
     for module in _modules(model):
         if isinstance(getattr(module, "vector", None), Tensor):
             yield module.vector, partial(setattr, module, "vector")

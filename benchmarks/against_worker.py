@@ -1,6 +1,6 @@
-"""A process of :mod:`against`: holds models of the revision on its path, and measures them when it is told to.
+"""A process of :mod:`against`: holds models of the revision on its path, and measures them on request.
 
-Reads a JSON list [function, arguments] a line from the standard input, and answers with a line of JSON.
+Reads a JSON list [method, arguments] per line of standard input, and answers with a line of JSON.
 """
 
 import importlib.util
@@ -22,15 +22,15 @@ _spec = importlib.util.spec_from_file_location(
 )
 assert _spec
 assert _spec.loader
-measures = importlib.util.module_from_spec(_spec)  # of the revision that compares: the other may lack it
+measures = importlib.util.module_from_spec(_spec)  # of the checkout that compares: the other revision may lack it
 _spec.loader.exec_module(measures)
 
 SETTLE = 30
-"""Forwards after which the vectors of power iterations are settled."""
+"""Forwards after which the vectors of power iterations have converged."""
 
 
 class Worker:
-    """Models by name, and what is measured on them."""
+    """Models by name, and their measurements."""
 
     def __init__(self) -> None:
         self.models: dict[str, Any] = {}
@@ -59,7 +59,7 @@ class Worker:
         return sum(p.numel() for p in model.parameters())
 
     def load(self, name: str, path: str, num: int) -> dict[str, Any]:
-        """Load a checkpoint of images, and sample; returns the arguments with which ``build`` makes such a model."""
+        """Load a checkpoint of images, and sample; returns the arguments of ``build`` for a model of its sizes."""
         self.models[name], arguments = models.load(path)
         self.data[name] = self.models[name].sample(num)
         return arguments
@@ -73,13 +73,13 @@ class Worker:
 
     @torch.no_grad()
     def read(self, name: str, path: str) -> str:
-        """Take the data, weights and vectors of a file; returns why not, if their shapes differ."""
+        """Load data, weights and vectors from a file; returns the reason if their shapes differ."""
         model = self.models[name]
         self.data[name], *given = torch.load(path)
         for group, tensors in zip((models.weights, models.vectors), given, strict=True):
             own = list(group(model))
             if [value.shape for value, _ in own] != [value.shape for value in tensors]:
-                return f"its {len(own)} {group.__name__} have other shapes than the {len(tensors)} given"
+                return f"its {len(own)} {group.__name__} differ in shape from the {len(tensors)} given"
             for (_, assign), value in zip(own, tensors, strict=True):
                 assign(value)
         for module in model.modules():
@@ -97,7 +97,7 @@ class Worker:
         return values
 
     def descend(self, name: str) -> float:
-        """By how much a few steps of gradient descent lower the loss, which shows whether gradients are the same."""
+        """Decrease of the loss in a few steps of gradient descent, which shows whether gradients are the same."""
         model, x, losses = self.models[name], self.data[name], []
         noise = torch.rand(x.shape, generator=torch.Generator().manual_seed(2)) if x.dtype == torch.uint8 else None
         rate = 0.0
@@ -124,7 +124,7 @@ class Worker:
 
     @torch.no_grad()
     def sample(self, name: str, steps: int, seed: int) -> float:
-        """Seconds in which a batch is sampled."""
+        """Seconds to sample a batch."""
         model = self.models[name].eval()
         torch.manual_seed(seed)
         start = time.perf_counter()
@@ -161,14 +161,14 @@ class Worker:
 
     @torch.no_grad()
     def latents(self, name: str, num: int, path: str) -> None:
-        """Write latents, and what they decode to in float64."""
+        """Write latents, and the images that they decode to in float64."""
         flow = models.flow_of(self.models[name].eval())
         latents = flow.sample_latents(num, generator=torch.Generator().manual_seed(0))
         torch.save((latents, flow.decode(latents, dtype=torch.float64)), path)
 
     @torch.no_grad()
     def decode(self, name: str, path: str, accuracy: Any = None, steps: int = 1, seed: int = 0) -> float:
-        """Seconds in which the latents of a file are decoded, in the flow's own precision."""
+        """Seconds to decode the latents of a file, in the flow's own precision."""
         flow, (latents, _) = models.flow_of(self.models[name].eval()), torch.load(path)
         options = _decode_options(flow, accuracy)
         start = time.perf_counter()
@@ -178,7 +178,7 @@ class Worker:
 
     @torch.no_grad()
     def error(self, name: str, path: str, accuracy: Any = None) -> list[float]:
-        """Largest and mean absolute difference to what this revision decodes the latents to in float64."""
+        """Largest and mean absolute difference from this revision's decoding in float64."""
         flow, (latents, exact) = models.flow_of(self.models[name].eval()), torch.load(path)
         if models.IS_OLD:
             exact = flow.decode(latents, exact=True)
@@ -193,15 +193,15 @@ class Worker:
 
 def _decode_options(flow: Any, accuracy: Any) -> dict[str, Any]:
     known = inspect.signature(flow.decode).parameters
-    if "exact" in known:  # an older name of what computes in float64
+    if "exact" in known:  # the older option that decodes in float64
         return {"exact": False}
     return {"accuracy": accuracy} if "accuracy" in known and accuracy is not None else {}
 
 
 def main() -> None:
-    """Answer until the input ends."""
+    """Answer requests until the input ends."""
     answers = os.fdopen(os.dup(1), "w")
-    sys.stdout = sys.stderr  # nothing else may write between the answers
+    sys.stdout = sys.stderr  # nothing else may write to the answers
     worker = Worker()
     for line in sys.stdin:
         name, arguments = json.loads(line)

@@ -1,9 +1,9 @@
 """Draws per second of the importance-weighted likelihood, relative to plain evaluations of the bound.
 
 ``python benchmarks/importance.py [--config NAME…] [--checkpoint FILE]``, by default the reduced CSF. The bound is
-evaluated at several batch sizes, with noise drawn before the clock starts; the best one takes turns with the likelihood
-of one and of many images, at the same number of images times draws at once. Prints medians of the rates and of the
-ratios within a round, then the time of noise alone for an evaluation of 10,000 images.
+evaluated at several batch sizes, with noise drawn before the clock starts. The best one takes turns with the likelihood
+of one and of many images, with as many images times draws at once. Prints medians of the rates and of the ratios within
+a round, then the time to draw only the noise of an evaluation of 10,000 images.
 """
 
 import argparse

@@ -1,10 +1,10 @@
 """Solvers of the inverse of a trained Convolutional Sylvester Flow: ``python benchmarks/inverse.py CHECKPOINT``.
 
-Decodes latents and solves the equation of each layer, y + f(y) = v, with: ``plain``, Newton steps on the diagonal of
-the Jacobian of the whole image; ``anderson M``, the same with Anderson acceleration over M steps, for each sample, and
-forgetting where the residual grows; ``rows``, one row of pixels after another; ``fronts``, one anti-diagonal after
-another. Prints milliseconds, the largest number of iterations (of a row or front, whose iterations only involve its own
-pixels), and the largest residual of f itself, for each resolution. ``against.py --checkpoint`` times all of decoding.
+Decodes latents, and solves the equation of each layer, y + f(y) = v, with each solver: ``plain``, Newton steps on the
+diagonal of the Jacobian of the whole image; ``anderson M``, the same with Anderson acceleration over M steps per
+sample, restarted where the residual grows; ``rows``, one row of pixels after another; ``fronts``, one anti-diagonal
+after another. Prints, for each resolution, milliseconds, the largest number of iterations (of a row or front, which
+only involve its own pixels), and the largest residual. ``against.py --checkpoint`` times decoding as a whole.
 """
 
 import argparse

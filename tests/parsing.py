@@ -21,7 +21,7 @@ class Parsed(TrainerCLI):
 
 
 class ParsedBenchmark(Parsed, BenchmarkCLI):
-    """A benchmark that builds and runs nothing."""
+    """A benchmark that neither builds nor runs anything."""
 
 
 def parsed(args: Sequence[str], monkeypatch: Any) -> dict[str, Any]:

@@ -120,7 +120,7 @@ def test_every_family_validates_saves_and_samples_its_average(family: str, kind:
 
 @pytest.mark.parametrize("callback", [EMAWeightAveraging(update_starting_at_step=100), AVERAGES["swa"]])
 def test_before_the_first_update_the_weights_are_the_current_ones(callback: Any, tmp_path: Path) -> None:
-    """Lightning would validate and save those at the start of training, before ActNorms are initialized."""
+    """Lightning would validate and save the initial weights, before ActNorms are initialized."""
     if not isinstance(callback, Callback):
         callback = StochasticWeightAveraging(swa_lrs=1e-2, swa_epoch_start=EPOCHS + 5)
     module, recorder = image_module(), Recorder()
@@ -164,7 +164,7 @@ def test_a_resumed_average_equals_that_of_one_run(kind: str, tmp_path: Path) -> 
 @pytest.mark.parametrize("family", ["sylvester", "residual", "conv_exponential"])
 @pytest.mark.parametrize("kind", AVERAGES)
 def test_norms_of_an_average_hold_and_it_is_inverted(family: str, kind: str, tmp_path: Path) -> None:
-    """The vectors of power iterations are those of the last kernels, which a jump took far from their average."""
+    """The vectors of power iterations belong to the last kernels, which a jump moved far from their average."""
 
     class Jump(Callback):
         def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -190,7 +190,7 @@ def normalized(module: nn.Module) -> dict[str, Any]:
 
 
 def norms(layer: Any) -> list[float]:
-    """Operator norms of a layer's kernels in eval mode, by singular values, over the largest permitted one."""
+    """Operator norms of a layer's kernels in eval mode, by singular values, relative to the largest permitted one."""
     spectral, found = layer.spectral_norm, []
     with torch.no_grad():
         kernels = layer.kernel().chunk(spectral.groups)
@@ -205,7 +205,7 @@ def norms(layer: Any) -> list[float]:
 
 @pytest.mark.parametrize("schedule", [WarmupCosine, WarmupExponential, None])
 def test_a_stochastic_average_has_its_own_rates(schedule: Any, tmp_path: Path) -> None:
-    """It replaces schedules per step and per epoch; a resumed run's other rate does not apply to it."""
+    """It replaces schedules per step and per epoch; a different rate of a resumed run does not apply to it."""
     options = {"lr_scheduler": schedule and partial(schedule, **{f"warmup_{schedule.interval}s": 1})}
     rates = []
     for lr in (1e-3, 0.5):

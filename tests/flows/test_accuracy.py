@@ -1,4 +1,4 @@
-"""A stated accuracy holds against exact decoding in float64."""
+"""Decoding has the accuracy that is asked for, compared with exact decoding in float64."""
 
 import copy
 import warnings

@@ -20,7 +20,7 @@ PRODUCTS = ("conv", "mm", "bmm", "mv", "dot", "linalg", "attention", "lu_", "tri
 
 
 class Marked(nn.Module):
-    """A conditioner net that says whether it is running."""
+    """A conditioner net that reports whether it is running."""
 
     def __init__(self, net: nn.Module) -> None:
         super().__init__()

@@ -132,7 +132,7 @@ def test_weights_and_copies_are_independent_of_it() -> None:
 
 
 class Noisy(Affine):
-    """An affine map whose shift comes from a generator of its own."""
+    """An affine map whose shift comes from its own generator."""
 
     def __init__(self) -> None:
         super().__init__(shift=0.0, scale=1.0)
@@ -143,7 +143,7 @@ class Noisy(Affine):
         return z + torch.randn(x.shape, generator=self.generator), log_det
 
 
-def test_a_layer_with_a_generator_of_its_own_is_named() -> None:
+def test_a_layer_with_its_own_generator_is_named() -> None:
     flow = ConvSylvesterFlow(SHAPE, **SPLITS)
     flow.levels[1].transforms[1] = Compose([*flow.levels[1].transforms[1].transforms, Noisy()])
     flow.recompute = True

@@ -65,7 +65,7 @@ def test_uniform_numbers_are_below_one_in_every_dtype(dtype: torch.dtype) -> Non
 
 
 def chi_square(counts: Tensor) -> float:
-    """Deviation of counts from equal ones, in standard deviations of its distribution."""
+    """Deviation of counts from equal counts, in standard deviations."""
     expected, degrees = counts.sum() / counts.numel(), counts.numel() - 1
     statistic = ((counts - expected).square() / expected).sum()
     return float((statistic - degrees) / math.sqrt(2 * degrees))
@@ -129,7 +129,7 @@ def test_bits_of_a_value_depend_on_every_bit_of_the_counter_and_key() -> None:
         assert (share - 0.5).abs().max() < 5 * 0.5 / math.sqrt(8000), flipped
 
 
-def test_other_numbers_than_integers_are_refused() -> None:
+def test_numbers_that_are_not_integers_are_refused() -> None:
     with pytest.raises(TypeError, match=r"expected integer numbers of items; got torch\.float32"):
         streams(0, "a", torch.zeros(2))
     assert streams(0, "a", []).uniform((3, 2)).shape == (0, 3, 2)

@@ -107,7 +107,7 @@ def test_an_error_restores_them(setting: str) -> None:
 
 
 def test_a_setting_of_the_process_still_applies_afterwards() -> None:
-    """What follows the setting of the whole process is not fixed to its value of then."""
+    """Modes that inherit the setting of the process still inherit it afterwards."""
     backends.fp32_precision = "tf32"
     with full_precision(torch.zeros(1)):
         assert backends.mkldnn.conv.fp32_precision == "ieee"

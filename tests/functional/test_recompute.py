@@ -173,7 +173,7 @@ def test_weights_changed_before_the_backward_are_an_error() -> None:
 
 
 @pytest.mark.parametrize("layer", [OwnGenerator, Counter, Batches])
-def test_state_of_a_layers_own_is_detected_and_the_layer_named(layer: type[nn.Module]) -> None:
+def test_other_state_is_detected_and_the_layer_named(layer: type[nn.Module]) -> None:
     net = nn.Sequential(nn.Linear(3, 3), layer(), nn.Tanh())
     y = Recomputation("steps.")("0", net, "__call__", torch.randn(4, 3))
     name = rf"steps\.0\.1 \({layer.__name__}\)" if layer is not Batches else r"steps\.0 \(Sequential\)"

@@ -1,4 +1,4 @@
-"""A solver carries a tolerance to each layer, and what they found to the next pass."""
+"""A solver passes a tolerance to each layer, and their solutions to the next pass."""
 
 import torch
 from torch import Tensor
@@ -30,7 +30,7 @@ def test_reports_are_in_order_and_summed_over_passes() -> None:
     solve(once)
     assert (fine.residual <= 1e-6).all()
     assert (coarse.iterations < fine.iterations).all()
-    assert torch.equal(fine.iterations, once.reports[0].iterations)  # the second pass goes on where the first ended
+    assert torch.equal(fine.iterations, once.reports[0].iterations)  # the second pass continues where the first ended
     assert torch.equal(second.residual, fine.residual)
 
 
@@ -55,7 +55,7 @@ def test_direct_solvers_may_go_to_round_off() -> None:
         assert asked[-1].tolist() == [expected] * 2
         assert solver.exact == exact
     solve(solver)
-    assert not solver.exact  # of all layers
+    assert not solver.exact  # not all layers are
 
 
 def test_samples_that_a_direct_solver_leaves_are_iterated() -> None:

@@ -41,7 +41,7 @@ def test_a_small_batch_overfits(batch: dict[str, Tensor]) -> None:
 
 @pytest.mark.parametrize("recompute", [(False, False), (True, False), (False, True)])
 def test_resuming_equals_never_stopping(recompute: tuple[bool, bool], tmp_path: Path) -> None:
-    """Also with recomputation before or after."""
+    """Also if only one of the runs recomputes."""
 
     def fit(epochs: int, ckpt_path: Path | None = None, *, recompute: bool = False) -> ImageFlowModule:
         torch.manual_seed(1)

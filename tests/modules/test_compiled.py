@@ -86,7 +86,7 @@ def test_smaller_batches_run_eagerly() -> None:
     for size in (4, 4, 3, 4, 1, 6, 6, 4):
         module.training_step(batch_of(module, size), 0)["loss"].backward()
         graphs.append(counters["stats"]["unique_graphs"])
-    assert graphs == [0, 1, 1, 1, 1, 2, 2, 2]  # only a larger batch is compiled anew
+    assert graphs == [0, 1, 1, 1, 1, 2, 2, 2]  # only a larger batch is compiled again
 
 
 def test_actnorm_is_initialized_before_compiling() -> None:

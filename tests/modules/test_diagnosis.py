@@ -100,7 +100,7 @@ def test_late_checks_do_not_change_a_run(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_weights_that_are_not_finite_are_not_written(tmp_path: Path) -> None:
-    """A loss may be finite, and its gradient not."""
+    """A loss may be finite while its gradient is not."""
     module, run = image_module(), trainer(tmp_path)
     run.fit(module, Stripes())
     check_weights(module.model)

@@ -23,7 +23,7 @@ def layers() -> list[ConvSylvester | ResidualBlock]:
 
 
 def test_equals_one_by_one():
-    """Vectors are those of layers used alone, also for layers of different shapes."""
+    """Vectors equal those of layers used separately, also for layers of different shapes."""
     alone = layers()
     together = Compose(copy.deepcopy(alone)).train()
     x = torch.randn(2, *SHAPE, dtype=torch.float64)

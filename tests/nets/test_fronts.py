@@ -91,6 +91,6 @@ def test_nan_is_not_solved_and_leaves_other_samples_alone() -> None:
 
 def test_other_nets_have_no_direct_solver() -> None:
     class Shifted(AutoregressiveConvNet):
-        """A net of a user's own, which the solver does not know."""
+        """A user's own net, which the solver does not know."""
 
     assert SylvesterFunction(Shifted((1, 2, 2), 2)).bind_with_solver()[1] is None

@@ -1,14 +1,18 @@
 """Networks whose Lipschitz constant is below one."""
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lightning_flows.errors import UsageError
-from lightning_flows.nets.spectral_norm import NormalizedConv2d, bind, default_kernel
+from lightning_flows.nets.linearization import Linearization
+from lightning_flows.nets.spectral_norm import NormalizedConv2d, default_kernel
+
+STEEPEST = 1.1
+"""Largest slope of y σ(sy), rounded up."""
 
 
 class LipSwish(nn.Module):
@@ -23,7 +27,7 @@ class LipSwish(nn.Module):
 
     def forward(self, y: Tensor) -> Tensor:
         s = F.softplus(self.beta)
-        return (y * torch.sigmoid(s * y) if torch.compiler.is_compiling() else _Swish.apply(y, s)) / 1.1
+        return (y * torch.sigmoid(s * y) if torch.compiler.is_compiling() else _Swish.apply(y, s)) / STEEPEST
 
 
 class _Swish(torch.autograd.Function):
@@ -62,6 +66,138 @@ class _SwishBackward(torch.autograd.Function):
         return of_g, of_y2, of_s2
 
 
+class _SwishConv(torch.autograd.Function):
+    """K ⋆ y σ(sy) + b of a square, centered kernel, and the slope of yσ(sy), which has no gradient."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(y: Tensor, s: Tensor, kernel: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+        sigma = (s * y).sigmoid_()
+        value = y * sigma
+        result = F.conv2d(value, kernel, bias, padding=kernel.shape[-1] // 2)
+        return result, sigma.addcmul_(value.addcmul_(value, sigma, value=-1), s)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+        y, s, kernel, _ = inputs
+        ctx.save_for_backward(y, s, kernel)
+        ctx.mark_non_differentiable(output[1])
+        ctx.set_materialize_grads(False)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
+        if grads[0] is None:
+            return None, None, None, None
+        y, s, kernel = ctx.saved_tensors
+        sigma = torch.sigmoid(s * y)
+        value = y * sigma
+        of_value, of_kernel, of_bias = _convolution_backward(grads[0], value, kernel, has_bias=True)
+        bend = _add_product(value, value, sigma, -1)
+        slope = _add_product(sigma, bend, s)
+        of_s = _product(_product(bend, y), of_value).sum().reshape(s.shape)
+        return _product(of_value, slope), of_s, of_kernel, of_bias
+
+
+class _SlopeConv(torch.autograd.Function):
+    """K ⋆ dt for a tangent t and the slope d of yσ(sy), which is given to save time in the forward."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(y: Tensor, tangent: Tensor, s: Tensor, kernel: Tensor, slope: Tensor) -> Tensor:
+        return F.conv2d(slope * tangent, kernel, padding=kernel.shape[-1] // 2)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs[:4])
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, None]:
+        y, tangent, s, kernel = ctx.saved_tensors
+        p = s * y
+        sigma = torch.sigmoid(p)
+        bend = torch.addcmul(sigma, sigma, sigma, value=-1)
+        slope = torch.addcmul(sigma, p, bend)
+        of_scaled, of_kernel, _ = _convolution_backward(grads[0], slope * tangent, kernel, has_bias=False)
+        # d = σ(p) + pσ'(p) has the derivative σ'(p)(2 + p − 2pσ(p)) with respect to p = sy
+        curve = _product(bend, _add_product(p, p, sigma, -2) + 2)
+        of_p = _product(_product(curve, tangent), of_scaled)
+        of_y, of_tangent = of_p * s, _product(of_scaled, slope)
+        return of_y, of_tangent, _product(of_p, y).sum().reshape(s.shape), of_kernel, None
+
+
+def _convolution_backward(grad: Tensor, value: Tensor, kernel: Tensor, *, has_bias: bool) -> tuple[Any, ...]:
+    """Gradients with respect to a convolution's input, kernel and bias."""
+    side = kernel.shape[-1] // 2
+    wanted = [True, True, has_bias]
+    result: tuple[Any, ...] = torch.ops.aten.convolution_backward(
+        grad, value, kernel, [len(kernel)], [1, 1], [side, side], [1, 1], False, [0, 0], 1, wanted
+    )
+    return result
+
+
+def _product(a: Tensor, b: Tensor) -> Tensor:
+    """ab, in place of ``a`` where no graph may need it: fresh memory of this size is slower than the product."""
+    return a * b if torch.is_grad_enabled() else a.mul_(b)
+
+
+def _add_product(a: Tensor, b: Tensor, c: Tensor, scale: float = 1) -> Tensor:
+    """a + scale · bc, in place of ``a`` as in :func:`_product`."""
+    return torch.addcmul(a, b, c, value=scale) if torch.is_grad_enabled() else a.addcmul_(b, c, value=scale)
+
+
+class BoundNet(NamedTuple):
+    """A :class:`LipschitzConvNet` as a function whose kernels are evaluated once."""
+
+    kernels: Sequence[Tensor]
+    biases: Sequence[Tensor]
+    swishes: Sequence[LipSwish]
+
+    def __call__(self, x: Tensor) -> Tensor:
+        h = self._first(x)
+        for kernel, bias, swish in zip(self.kernels[1:], self.biases[1:], self.swishes, strict=True):
+            h = F.conv2d(swish(h), kernel, bias, padding=kernel.shape[-1] // 2)
+        return h.to(x.dtype)
+
+    def linearize(self, x: Tensor) -> Linearization:
+        """The net at x, with products that need no graph of its evaluation.
+
+        The graph of g(x) and sᵀJv keeps the inputs of each LipSwish and their tangents, nothing else.
+        """
+        h, layers, slopes = self._first(x), [], []
+        for kernel, bias, swish in zip(self.kernels[1:], self.biases[1:], self.swishes, strict=True):
+            layer = h, F.softplus(swish.beta), kernel / STEEPEST
+            h, slope = _SwishConv.apply(*layer, bias)
+            layers.append(layer)
+            slopes.append(slope)
+        first = self.kernels[0]
+        with torch.no_grad():
+            adjoints = [_adjoint(kernel) for kernel in (first, *(kernel for *_, kernel in layers))]
+
+        @torch.no_grad()
+        def pull(v: Tensor) -> Tensor:
+            for adjoint, slope in zip(adjoints[:0:-1], slopes[::-1], strict=True):
+                v = F.conv2d(v, adjoint, padding=adjoint.shape[-1] // 2).mul_(slope)
+            return F.conv2d(v, adjoints[0], padding=first.shape[-1] // 2)
+
+        def product(s: Tensor, v: Tensor) -> Tensor:
+            tangent = F.conv2d(v, first, padding=first.shape[-1] // 2)
+            for (y, scale, kernel), slope in zip(layers, slopes, strict=True):
+                tangent = _SlopeConv.apply(y, tangent, scale, kernel, slope)
+            return s * tangent
+
+        return Linearization(h.to(x.dtype), pull, product)
+
+    def _first(self, x: Tensor) -> Tensor:
+        return F.conv2d(x, self.kernels[0], self.biases[0], padding=self.kernels[0].shape[-1] // 2)
+
+
+def _adjoint(kernel: Tensor) -> Tensor:
+    """The kernel of the adjoint of a convolution with a square, centered kernel."""
+    return kernel.flip(2, 3).transpose(0, 1).contiguous(memory_format=torch.channels_last)
+
+
 class LipschitzConvNet(nn.Sequential):
     r"""3x3, 1x1, 3x3 convolutions with LipSwish between them; a contraction.
 
@@ -92,17 +228,12 @@ class LipschitzConvNet(nn.Sequential):
             conv(hidden_channels, channels, 3),
         )
 
-    def bind(self, *, update: bool = False) -> Callable[[Tensor], Tensor]:
+    def bind(self, *, update: bool = False) -> BoundNet:
         """Return the net as a function whose kernels are evaluated once."""
-        layers = [bind(layer, update=update) for layer in self]
-
-        def apply(x: Tensor) -> Tensor:
-            h = x
-            for layer in layers:
-                h = layer(h)
-            return h.to(x.dtype)
-
-        return apply
+        convs = [layer for layer in self if isinstance(layer, NormalizedConv2d)]
+        swishes = [layer for layer in self if isinstance(layer, LipSwish)]
+        kernels = [conv.kernel(update=update).contiguous(memory_format=torch.channels_last) for conv in convs]
+        return BoundNet(kernels, [conv.bias for conv in convs], swishes)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.bind(update=True)(x)

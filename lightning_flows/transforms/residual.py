@@ -13,6 +13,7 @@ from lightning_flows.functional.fixed_point import InverseReport, attach_gradien
 from lightning_flows.functional.precision import full_precision
 from lightning_flows.functional.solver import Solver
 from lightning_flows.functional.streams import stream
+from lightning_flows.nets.linearization import Linearization, linearize
 from lightning_flows.nets.spectral_norm import bind
 from lightning_flows.transforms.base import Reported, Result, Transform, sum_event
 from lightning_flows.transforms.traced_log_det import exact_log_det, num_random_terms, pullback, roulette_log_det
@@ -115,12 +116,10 @@ class ResidualBlock(Transform):
         wanted = torch.is_grad_enabled()
         if torch.compiler.is_compiling() and (traced := self._traced(function, x)) is not None:
             return traced
-        with torch.enable_grad():  # a log-determinant needs derivatives even without a gradient
-            point = x.clone() if x.requires_grad else x.clone().requires_grad_()  # an inverse's x has its own hook
-            g = function(point)
-            small = math.prod(x.shape[1:]) <= self.exact_dims
-            log_det, reports = _exact_log_det(point, g) if small else self._estimate_log_det(point, g, wanted)
-        return (g, log_det, reports) if wanted else (g.detach(), log_det.detach(), reports)
+        small = math.prod(x.shape[1:]) <= self.exact_dims
+        at = linearize(function, x, series=small or (wanted and self.gradient == "autograd"))
+        log_det, reports = _exact_log_det(at, x) if small else self._estimate_log_det(at, x, wanted)
+        return (at.value, log_det, reports) if wanted else (at.value.detach(), log_det.detach(), reports)
 
     def _traced(self, function: Function, x: Tensor) -> tuple[Tensor, Tensor, list[NamedTuple]] | None:
         """As :meth:`_evaluate`, for torch.compile; None for an estimate that it cannot trace."""
@@ -133,14 +132,14 @@ class ResidualBlock(Transform):
         num_exact, stop = self.num_exact_terms, self.stop_probability
         return g, roulette_log_det(function, x, _signs(x), num_exact=num_exact, stop=stop), []
 
-    def _estimate_log_det(self, x: Tensor, g: Tensor, wanted: bool) -> tuple[Tensor, list[NamedTuple]]:
+    def _estimate_log_det(self, at: Linearization, x: Tensor, wanted: bool) -> tuple[Tensor, list[NamedTuple]]:
         if self.training:
-            estimate, _ = self._series(x, g, _signs(x), self._roulette(), wanted)
+            estimate, _ = self._series(at, _signs(x), self._roulette(), wanted)
             return estimate, []
         generator = stream(self.probe_seed, "probes")  # on the host, for the same signs on any device
         host, weights = torch.empty(1, *x.shape[1:], dtype=x.dtype), [1.0] * self.eval_terms
         probes = [_signs(host, generator).to(x.device).expand_as(x) for _ in range(self.eval_probes)]
-        series = [self._series(x, g, probe, weights, wanted) for probe in probes]
+        series = [self._series(at, probe, weights, wanted) for probe in probes]
         estimates, last = (torch.stack(values) for values in zip(*series, strict=True))
         num, squares = len(probes), (estimates - estimates.mean(0)).detach().square().sum(0)
         error = (squares / (num * (num - 1))).sqrt() if num > 1 else torch.full_like(squares, math.nan)
@@ -153,30 +152,30 @@ class ResidualBlock(Transform):
         return [1.0] * self.num_exact_terms + [(1 - p) ** -n for n in range(num_random)]
 
     def _series(
-        self, x: Tensor, g: Tensor, probe: Tensor, weights: Sequence[float], wanted: bool
+        self, at: Linearization, probe: Tensor, weights: Sequence[float], wanted: bool
     ) -> tuple[Tensor, Tensor]:
         """Σₖ (−1)^{k+1} wₖ/k · vᵀJᵏv for one probe v, with a gradient if wanted; and the last term."""
         differentiate = wanted and self.gradient == "autograd"
         term, solution = probe, probe
         value = torch.zeros_like(sum_event(probe))
         for k, weight in enumerate(weights, start=1):
-            (term,) = torch.autograd.grad(g, x, term, retain_graph=True, create_graph=differentiate)
+            term = at.pull(term)
             sign = 1 if k % 2 else -1
             last = sign * weight / k * sum_event(term * probe)
-            value, solution = value + last, solution - sign * weight * term
+            value, solution = value + last, torch.sub(solution, term, alpha=sign * weight)
         if differentiate or not wanted:
             return value, last.detach()
         # the derivative of log det is tr((I + J)⁻¹ dJ) = E[ sᵀ dJ v ] with s = (I + Jᵀ)⁻¹ v, constant here
-        (product,) = torch.autograd.grad(g, x, solution, create_graph=True)
-        surrogate = sum_event(product * probe)
+        surrogate = sum_event(at.product(solution, probe))
         return value + surrogate - surrogate.detach(), last.detach()
 
     def extra_repr(self) -> str:
         return f"gradient={self.gradient}, eval_terms={self.eval_terms}, eval_probes={self.eval_probes}"
 
 
-def _exact_log_det(x: Tensor, g: Tensor) -> tuple[Tensor, list[NamedTuple]]:
-    rows = [torch.autograd.grad(value.sum(), x, create_graph=True)[0].flatten(1) for value in g.flatten(1).unbind(1)]
+def _exact_log_det(at: Linearization, x: Tensor) -> tuple[Tensor, list[NamedTuple]]:
+    basis = torch.eye(math.prod(x.shape[1:]), dtype=x.dtype, device=x.device).reshape(-1, *x.shape[1:])
+    rows = [at.pull(vector.expand_as(x)).flatten(1) for vector in basis]
     jacobian = torch.stack(rows, dim=1)
     identity, zeros = torch.eye(len(rows), dtype=x.dtype, device=x.device), x.new_zeros(x.shape[0])
     return torch.linalg.slogdet(identity + jacobian).logabsdet, [LogDetReport(0, zeros, zeros)]

@@ -97,8 +97,8 @@ def normalize(weight: Tensor, mask: Tensor | None, vector: Tensor, constants: No
 
     .. math:: \bar K = K/d, \qquad d = \max(1, \sigma/c) + \epsilon, \qquad \sigma = \|K v\|
 
-    The gradient flows through σ, not through the unit vector v. Only the weights, the mask, d and a small matrix that
-    depends on v alone are kept for the backward.
+    The gradient flows through σ, not through the unit vector v. The result, the mask, σ and a small matrix that depends
+    on v alone are kept for the backward.
 
     Shapes: weight, mask and result as stored; vector of the operator.
     """
@@ -126,28 +126,26 @@ class _Normalize(torch.autograd.Function):
             masked, limit = weight if mask is None else weight * mask, constants.max_norm
             by_group = masked.reshape(constants.groups, -1)
             square = torch.linalg.vecdot(by_group, constants.slope(masked, probe))
-            divisor = square.clamp(min=limit**2).sqrt_().div_(limit).add_(constants.margin)
-            return (by_group / divisor[:, None]).view(weight.shape), divisor
+            excess = square.clamp(min=limit**2).sqrt_().div_(limit)  # max(1, σ/c)
+            return (by_group / (excess + constants.margin)[:, None]).view(weight.shape), excess
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-        weight, mask, probe, ctx.constants = inputs
+        _, mask, probe, ctx.constants = inputs
         ctx.set_materialize_grads(False)
-        ctx.save_for_backward(weight, mask, probe, output[1])
+        ctx.save_for_backward(mask, probe, *output)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor, None, None, None]:
-        weight, mask, probe, divisor = ctx.saved_tensors
-        of_kernel, of_divisor, constants = *grads, ctx.constants
-        with full_precision(weight):
-            # dK̄ = dK/d − K/d² · dσ/c above the limit, where σ = c(d − ε); a second derivative also reaches d itself
-            masked = weight if mask is None else weight * mask
-            of_kernel = torch.zeros_like(weight) if of_kernel is None else of_kernel
-            grad, beyond = of_kernel.reshape(constants.groups, -1), 1 + constants.margin
-            along = torch.linalg.vecdot(grad, masked.reshape(constants.groups, -1)) / divisor.square()
-            along = (along if of_divisor is None else along - of_divisor) / (divisor - constants.margin)
-            along = torch.ops.aten.threshold_backward(along, divisor, beyond)  # zero unless d is beyond it
-            slope = constants.slope(masked, probe)  # σ dσ/dK
-            of_weight = torch.addcmul(grad / divisor[:, None], along[:, None], slope, value=-1 / constants.max_norm**2)
-            of_weight = of_weight.view(weight.shape)
+        mask, probe, kernel, excess = ctx.saved_tensors
+        of_kernel, of_excess, constants = *grads, ctx.constants
+        with full_precision(kernel):
+            # dK̄ = dK/d − K̄/d · de, and e de = P Pᵀ K dK / c² where e = σ/c > 1; a second derivative also reaches e
+            divisor = excess + constants.margin
+            grad = (torch.zeros_like(kernel) if of_kernel is None else of_kernel).reshape(constants.groups, -1)
+            along = torch.linalg.vecdot(grad, kernel.reshape(constants.groups, -1))
+            along = along if of_excess is None else along - of_excess * divisor
+            along = torch.ops.aten.threshold_backward(along / excess, excess, 1)  # zero where e = 1
+            slope, factor = constants.slope(kernel, probe), -1 / constants.max_norm**2
+            of_weight = torch.addcmul(grad / divisor[:, None], along[:, None], slope, value=factor).view(kernel.shape)
             return of_weight if mask is None else of_weight * mask, None, None, None

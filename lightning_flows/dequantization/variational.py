@@ -87,7 +87,7 @@ class VariationalDequantization(Dequantization):
 
     @property
     def noise_dtype(self) -> torch.dtype:  # type: ignore[override]
-        """That of the parameters."""
+        """Dtype of the parameters."""
         return self.base.mean.dtype
 
     def transform(self, noise: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:

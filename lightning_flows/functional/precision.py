@@ -30,8 +30,11 @@ def full_precision(x: Tensor) -> AbstractContextManager[object]:
     autocast: call it within :func:`full_float32`. The scope does not include the backward pass.
     """
     kind = x.device.type
-    reduced = not torch.compiler.is_compiling() and is_reduced(kind)
-    if torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind):
+    has_autocast = torch.amp.is_autocast_available(kind)
+    if torch.compiler.is_compiling():  # the gradient is traced without the mode that it will run in
+        return torch.autocast(kind, enabled=False) if has_autocast else nullcontext()
+    reduced = is_reduced(kind)
+    if has_autocast and torch.is_autocast_enabled(kind):
         return _without_autocast(kind) if reduced else torch.autocast(kind, enabled=False)
     return full_float32(kind) if reduced else nullcontext()
 

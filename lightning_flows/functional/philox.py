@@ -1,4 +1,4 @@
-"""Random numbers of many items at once, as functions of counters: the same on every device."""
+"""Random numbers of many items at once, as functions of counters."""
 
 import math
 from collections.abc import Sequence

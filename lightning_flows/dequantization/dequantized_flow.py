@@ -52,6 +52,15 @@ class DequantizedFlow(nn.Module):
         """Shape (C, H, W) of the images."""
         return self.flow.event_shape
 
+    @property
+    def recompute(self) -> bool:
+        """Whether flow and dequantization keep only the inputs of their steps in training, as in :class:`Flow`."""
+        return self.flow.recompute
+
+    @recompute.setter
+    def recompute(self, value: bool) -> None:
+        self.flow.recompute = self.dequantization.recompute = value
+
     def forward(self, x: Tensor, noise: Tensor | None = None) -> Tensor:
         return self.elbo(x, noise)
 

@@ -6,9 +6,9 @@ from itertools import count
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from lightning_flows.functional.convolution import adjoint_kernel, convolve, convolve_backward
 from lightning_flows.functional.precision import full_precision
 from lightning_flows.functional.quadrature import gauss_legendre, quadrature_error
 from lightning_flows.functional.series import steps_and_terms
@@ -53,7 +53,7 @@ class _Exponential(torch.autograd.Function):
         kernel = kernel.contiguous(memory_format=torch.channels_last)
         power, total = x, x.clone() if num_terms == 0 else x
         for i in range(1, num_terms + 1):
-            power = _convolve(kernel, power)
+            power = convolve(power, kernel)
             total = total + power if i == 1 else total.add_(power, alpha=1 / math.factorial(i))
         return total
 
@@ -68,13 +68,12 @@ class _Exponential(torch.autograd.Function):
         with full_precision(x):
             rows = (torch.tensor(part, dtype=x.dtype) for part in derivative_rows(*sizes))
             left, right = (part.to(x.device, non_blocking=True) for part in rows)  # no synchronization
-            adjoint = kernel.flip(2, 3).transpose(0, 1)
+            adjoint = adjoint_kernel(kernel)
             if not ctx.needs_input_grad[1]:
                 return _combined(adjoint, grads[0], left[:1]), None, None, None
             of_x, of_nodes = _combined(adjoint, grads[0], left).tensor_split([len(x)])
-            options = [1, 1], [kernel.shape[2] // 2] * 2, [1, 1], False, [0, 0], 1, [False, True, False]
             nodes = _combined(kernel, x, right)
-            of_kernel = torch.ops.aten.convolution_backward(of_nodes, nodes, kernel, None, *options)[1]
+            of_kernel = convolve_backward(of_nodes, nodes, kernel, wanted=(False, True, False))[1]
         return of_x, of_kernel, None, None
 
 
@@ -82,14 +81,10 @@ def _combined(kernel: Tensor, x: Tensor, rows: Tensor) -> Tensor:
     """Images Σₖ cₖ Mᵏ x ``(R·B, C, H, W)`` for each row c of ``(R, T)``, one after the other."""
     kernel, powers = kernel.contiguous(memory_format=torch.channels_last), [x]
     for _ in range(rows.shape[1] - 1):
-        powers.append(_convolve(kernel, powers[-1]))
+        powers.append(convolve(powers[-1], kernel))
     values = torch.cat(powers).permute(0, 2, 3, 1)
     images = (rows @ values.reshape(rows.shape[1], x.numel())).reshape(rows.shape[0] * len(x), *values.shape[1:])
     return images.permute(0, 3, 1, 2)
-
-
-def _convolve(kernel: Tensor, x: Tensor) -> Tensor:
-    return F.conv2d(x, kernel, padding=kernel.shape[2] // 2)
 
 
 @torch.compiler.assume_constant_result

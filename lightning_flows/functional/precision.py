@@ -30,13 +30,17 @@ def full_precision(x: Tensor) -> AbstractContextManager[object]:
     autocast: call it within :func:`full_float32`. The scope does not include the backward pass.
     """
     kind = x.device.type
-    has_autocast = torch.amp.is_autocast_available(kind)
     if torch.compiler.is_compiling():  # the gradient is traced without the mode that it will run in
-        return torch.autocast(kind, enabled=False) if has_autocast else nullcontext()
+        return torch.autocast(kind, enabled=False) if torch.amp.is_autocast_available(kind) else nullcontext()
     reduced = is_reduced(kind)
-    if has_autocast and torch.is_autocast_enabled(kind):
+    if is_autocast(kind):
         return _without_autocast(kind) if reduced else torch.autocast(kind, enabled=False)
     return full_float32(kind) if reduced else nullcontext()
+
+
+def is_autocast(kind: str) -> bool:
+    """Whether autocast is on for a device type."""
+    return torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
 
 
 def is_reduced(kind: str) -> bool:

@@ -10,6 +10,7 @@ from torch.func import functional_call
 from torch.utils.checkpoint import checkpoint
 
 from lightning_flows.errors import UsageError
+from lightning_flows.functional.precision import is_autocast
 
 
 class Recomputation:
@@ -96,7 +97,7 @@ class _Run:
         self.device = _tensors(args)[0].device
         self.args = _mapped(args, Tensor, lambda _: _Slot())
         kind = self.device.type
-        self.reduced = torch.get_autocast_dtype(kind) if _is_autocast(kind) else None
+        self.reduced = torch.get_autocast_dtype(kind) if is_autocast(kind) else None
 
     def first(self, args: tuple[Any, ...]) -> list[Tensor]:
         """Evaluate the unit, and remember the random state if it was used."""
@@ -128,7 +129,7 @@ class _Run:
     def _autocast(self) -> AbstractContextManager:
         """The autocast mode of the first evaluation, without its cache: cached weights would have no gradient."""
         kind = self.device.type
-        if self.reduced is None and not _is_autocast(kind):
+        if self.reduced is None and not is_autocast(kind):
             return nullcontext()
         return torch.autocast(kind, self.reduced, enabled=self.reduced is not None, cache_enabled=False)
 
@@ -201,10 +202,6 @@ def _close(one: Tensor, other: Tensor, dtype: torch.dtype) -> bool:
         return one.equal(other)
     bound = torch.finfo(dtype).eps ** 0.5 * other.abs().max().item()
     return torch.allclose(one, other, rtol=0, atol=bound, equal_nan=True)
-
-
-def _is_autocast(kind: str) -> bool:
-    return torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
 
 
 def _random_states(device: torch.device) -> list[Tensor]:

@@ -164,15 +164,15 @@ class FlowModule(Recorded, LightningModule, ABC):
         with forked(self.seed, "training step", step, device=self.device):
             inputs = self.training_inputs(batch, step)
             terms = self.compiled_terms(self, inputs) if self.compiled_terms else self.training_terms(*inputs)
-        self._finite.add(step, batch, terms, self.model, self.log_prob)
-        loss = self.loss_of(torch.stack(list(terms.values())).sum(0), batch).mean()
-        logged = loss.detach()
-        if trainer is not None and is_due(trainer):
-            logged = sum_over_ranks(logged.clone()) / num_ranks()
-        options: dict[str, Any] = {"batch_size": self.batch_size_of(batch)}
-        self.log("train/loss", logged, **options)
-        self.log(f"train/{self.unit}", logged, prog_bar=is_shown(trainer), **options)
-        return {"loss": loss, "terms": {name: term.detach() for name, term in terms.items()}}
+        log_prob = torch.stack(list(terms.values())).sum(0)
+        terms = {name: term.detach() for name, term in terms.items()}
+        self._finite.add(step, batch, terms, log_prob.detach(), self.model, self.log_prob)
+        loss = self.loss_of(log_prob, batch).mean()
+        due = trainer is not None and is_due(trainer)
+        logged = sum_over_ranks(loss.detach().clone()) / num_ranks() if due else loss.detach()
+        self.log("train/loss", logged, batch_size=self.batch_size_of(batch))
+        self.log(f"train/{self.unit}", logged, prog_bar=is_shown(trainer), batch_size=self.batch_size_of(batch))
+        return {"loss": loss, "terms": terms}
 
     def log_loss(self, stage: str, metric: MeanAndError, *, with_error: bool = False, **options: Any) -> None:
         """Log the mean of a metric as ``stage/loss`` and under its unit, and reset it."""

@@ -15,6 +15,7 @@ class _Step(NamedTuple):
     number: int
     batch: Mapping[str, Tensor]
     terms: dict[str, Tensor]
+    log_prob: Tensor
     flag: Tensor
     finite: Tensor
     copied: Any
@@ -35,19 +36,19 @@ class FiniteSteps:
         number: int,
         batch: Mapping[str, Tensor],
         terms: dict[str, Tensor],
+        log_prob: Tensor,
         model: nn.Module,
         repeat: Callable[[Any], object],
     ) -> None:
-        """Start to check a step, given the terms ``(B,)`` of its log-probabilities; see :meth:`look` for the others."""
+        """Start to check a step, given its log-probabilities ``(B,)`` and their terms; see :meth:`look`."""
         self.look(model, repeat)
-        terms = {name: term.detach() for name, term in terms.items()}
-        flag = torch.stack(list(terms.values())).sum(0).isfinite().all()
+        flag = log_prob.isfinite().all()
         finite, copied = flag, None
         if flag.is_cuda:
             finite = torch.empty((), dtype=torch.bool, pin_memory=True).copy_(flag, non_blocking=True)
             copied = torch.cuda.Event()
             copied.record()
-        self._step = _Step(number, batch, terms, flag, finite, copied)
+        self._step = _Step(number, batch, terms, log_prob, flag, finite, copied)
         if not is_late(flag.device):
             self.look(model, repeat)
 
@@ -59,10 +60,9 @@ class FiniteSteps:
         if step.copied is not None:
             step.copied.synchronize()
         if not step.finite:
-            values = torch.stack(list(step.terms.values())).sum(0)
             names = [name for name, term in step.terms.items() if not term.isfinite().all()]
             when = f" in step {step.number}{' because of ' * bool(names)}{' and '.join(names)}"
-            raise NonFiniteError(_message(values, model, lambda: repeat(step.batch), "training", when))
+            raise NonFiniteError(_message(step.log_prob, model, lambda: repeat(step.batch), "training", when))
 
     def guard(self, optimizer: torch.optim.Optimizer) -> None:
         """Make a fused update depend on the pending check: the weights do not change if it fails."""

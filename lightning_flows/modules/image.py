@@ -84,10 +84,10 @@ class ImageFlowModule(FlowModule):
                 f"expected images (C, H, W); got a flow of {made.event_shape}: use GraphFlowModule for graphs"
             )
         noise = built(dequantization, made.event_shape, Dequantization)
-        if recompute:
-            made.recompute = noise.recompute = True
         self.init_args |= {"flow": made, "dequantization": noise}
         model = DequantizedFlow(made, noise).to(memory_format=torch.channels_last)
+        if recompute:
+            model.recompute = True
         super().__init__(
             model, made.event_shape, optimizer=optimizer, lr_scheduler=lr_scheduler, lr_interval=lr_interval
         )

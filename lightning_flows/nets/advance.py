@@ -37,7 +37,6 @@ def _advance(norms: Sequence[SpectralNorm], weights: Sequence[Tensor]) -> None:
     with full_precision(weights[0]):
         matrix = torch.cat([one.matrix(weight) for weight in weights])
         vector = torch.cat([norm.vector for norm in norms], dim=1)
-        for _ in range(norms[0].num_steps):
-            vector = together.unit(together.power(matrix, vector), vector)
+        vector = together.iterate(matrix, vector, norms[0].num_steps)
     for norm, part in zip(norms, vector.chunk(len(norms), dim=1), strict=True):
         norm.vector = part

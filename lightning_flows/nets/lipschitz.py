@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lightning_flows.errors import UsageError
+from lightning_flows.functional.convolution import adjoint_kernel, convolve, convolve_backward
 from lightning_flows.nets.linearization import Linearization
 from lightning_flows.nets.spectral_norm import NormalizedConv2d, default_kernel
 
@@ -75,7 +76,7 @@ class _SwishConv(torch.autograd.Function):
     def forward(y: Tensor, s: Tensor, kernel: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
         sigma = (s * y).sigmoid_()
         value = y * sigma
-        result = F.conv2d(value, kernel, bias, padding=kernel.shape[-1] // 2)
+        result = convolve(value, kernel, bias)
         return result, sigma.addcmul_(value.addcmul_(value, sigma, value=-1), s)
 
     @staticmethod
@@ -92,7 +93,7 @@ class _SwishConv(torch.autograd.Function):
         y, s, kernel = ctx.saved_tensors
         sigma = torch.sigmoid(s * y)
         value = y * sigma
-        of_value, of_kernel, of_bias = _convolution_backward(grads[0], value, kernel, has_bias=True)
+        of_value, of_kernel, of_bias = convolve_backward(grads[0], value, kernel, wanted=(True, True, True))
         bend = _add_product(value, value, sigma, -1)
         slope = _add_product(sigma, bend, s)
         of_s = _product(_product(bend, y), of_value).sum().reshape(s.shape)
@@ -106,7 +107,7 @@ class _SlopeConv(torch.autograd.Function):
 
     @staticmethod
     def forward(y: Tensor, tangent: Tensor, s: Tensor, kernel: Tensor, slope: Tensor) -> Tensor:
-        return F.conv2d(slope * tangent, kernel, padding=kernel.shape[-1] // 2)
+        return convolve(slope * tangent, kernel)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
@@ -119,22 +120,12 @@ class _SlopeConv(torch.autograd.Function):
         sigma = torch.sigmoid(p)
         bend = torch.addcmul(sigma, sigma, sigma, value=-1)
         slope = torch.addcmul(sigma, p, bend)
-        of_scaled, of_kernel, _ = _convolution_backward(grads[0], slope * tangent, kernel, has_bias=False)
+        of_scaled, of_kernel, _ = convolve_backward(grads[0], slope * tangent, kernel)
         # d = σ(p) + pσ'(p) has the derivative σ'(p)(2 + p − 2pσ(p)) with respect to p = sy
         curve = _product(bend, _add_product(p, p, sigma, -2) + 2)
         of_p = _product(_product(curve, tangent), of_scaled)
         of_y, of_tangent = of_p * s, _product(of_scaled, slope)
         return of_y, of_tangent, _product(of_p, y).sum().reshape(s.shape), of_kernel, None
-
-
-def _convolution_backward(grad: Tensor, value: Tensor, kernel: Tensor, *, has_bias: bool) -> tuple[Any, ...]:
-    """Gradients with respect to a convolution's input, kernel and bias."""
-    side = kernel.shape[-1] // 2
-    wanted = [True, True, has_bias]
-    result: tuple[Any, ...] = torch.ops.aten.convolution_backward(
-        grad, value, kernel, [len(kernel)], [1, 1], [side, side], [1, 1], False, [0, 0], 1, wanted
-    )
-    return result
 
 
 def _product(a: Tensor, b: Tensor) -> Tensor:
@@ -157,7 +148,7 @@ class BoundNet(NamedTuple):
     def __call__(self, x: Tensor) -> Tensor:
         h = self._first(x)
         for kernel, bias, swish in zip(self.kernels[1:], self.biases[1:], self.swishes, strict=True):
-            h = F.conv2d(swish(h), kernel, bias, padding=kernel.shape[-1] // 2)
+            h = convolve(swish(h), kernel, bias)
         return h.to(x.dtype)
 
     def linearize(self, x: Tensor) -> Linearization:
@@ -173,16 +164,16 @@ class BoundNet(NamedTuple):
             slopes.append(slope)
         first = self.kernels[0]
         with torch.no_grad():
-            adjoints = [_adjoint(kernel) for kernel in (first, *(kernel for *_, kernel in layers))]
+            adjoints = [adjoint_kernel(kernel) for kernel in (first, *(kernel for *_, kernel in layers))]
 
         @torch.no_grad()
         def pull(v: Tensor) -> Tensor:
             for adjoint, slope in zip(adjoints[:0:-1], slopes[::-1], strict=True):
-                v = F.conv2d(v, adjoint, padding=adjoint.shape[-1] // 2).mul_(slope)
-            return F.conv2d(v, adjoints[0], padding=first.shape[-1] // 2)
+                v = convolve(v, adjoint).mul_(slope)
+            return convolve(v, adjoints[0])
 
         def product(s: Tensor, v: Tensor) -> Tensor:
-            tangent = F.conv2d(v, first, padding=first.shape[-1] // 2)
+            tangent = convolve(v, first)
             for (y, scale, kernel), slope in zip(layers, slopes, strict=True):
                 tangent = _SlopeConv.apply(y, tangent, scale, kernel, slope)
             return s * tangent
@@ -190,12 +181,7 @@ class BoundNet(NamedTuple):
         return Linearization(h.to(x.dtype), pull, product)
 
     def _first(self, x: Tensor) -> Tensor:
-        return F.conv2d(x, self.kernels[0], self.biases[0], padding=self.kernels[0].shape[-1] // 2)
-
-
-def _adjoint(kernel: Tensor) -> Tensor:
-    """The kernel of the adjoint of a convolution with a square, centered kernel."""
-    return kernel.flip(2, 3).transpose(0, 1).contiguous(memory_format=torch.channels_last)
+        return convolve(x, self.kernels[0], self.biases[0])
 
 
 class LipschitzConvNet(nn.Sequential):

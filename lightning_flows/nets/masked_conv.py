@@ -9,6 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lightning_flows.errors import ShapeError, UsageError, check_sizes
+from lightning_flows.functional.convolution import convolve_backward
+from lightning_flows.functional.precision import is_autocast
 from lightning_flows.nets.packing import Packing
 from lightning_flows.nets.spectral_norm import NormalizedConv2d, default_kernel
 
@@ -85,12 +87,11 @@ class MaskedConv2d(NormalizedConv2d):
         super().__init__(kernel, size, padding=padding, max_norm=max_norm, mask=mask, groups=heads, packing=packing)
 
     def bind(self, *, update: bool = False) -> Callable[[Tensor], Tensor]:
-        return self.bind_parts(update=update, widths=[len(self.bias)])[0]
+        return self.bind_parts(self.effective_weight(update=update), [len(self.bias)])[0]
 
-    def bind_parts(self, *, update: bool, widths: Sequence[int]) -> list[Callable[[Tensor], Tensor]]:
-        """Return the convolution as functions of some of its output channels each; its kernel is evaluated once."""
-        kernel, side = self.kernel(update=update), self.padding[0]
-        kernels, biases = kernel.split(list(widths)), self.bias.split(list(widths))
+    def bind_parts(self, weight: Tensor, widths: Sequence[int]) -> list[Callable[[Tensor], Tensor]]:
+        """Return the convolution as functions of some of its output channels each, given its effective weight."""
+        kernels, side = self.packing.unpack(weight).split(list(widths)), self.padding[0]
 
         def apply(x: Tensor, kernel: Tensor, bias: Tensor) -> Tensor:
             if kernel.shape[0] > kernel.shape[1]:
@@ -98,11 +99,12 @@ class MaskedConv2d(NormalizedConv2d):
             # padding above as well is cheaper than a copy of wide images; its rows are dropped
             return F.conv2d(x, kernel, bias, padding=side)[:, :, side:]
 
-        return [partial(apply, kernel=kernel, bias=bias) for kernel, bias in zip(kernels, biases, strict=True)]
+        pairs = zip(kernels, self.bias.split(list(widths)), strict=True)
+        return [partial(apply, kernel=kernel, bias=bias) for kernel, bias in pairs]
 
-    def bind_columns(self, *, update: bool = False) -> Callable[[Sequence[Tensor]], Tensor]:
+    def bind_columns(self, weight: Tensor) -> Callable[[Sequence[Tensor]], Tensor]:
         """Return a triangular convolution as a function of its input channels, which are cut as its blocks are."""
-        columns = self.packing.columns(self.effective_weight(update=update))
+        columns = self.packing.columns(weight)
         return lambda parts: triangular_conv(parts, columns, self.bias)
 
 
@@ -115,7 +117,7 @@ def triangular_conv(parts: Sequence[Tensor], columns: Sequence[Tensor], bias: Te
     if len(parts) == 1:
         return F.conv2d(parts[0], columns[0], bias)
     device = bias.device.type
-    if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
+    if is_autocast(device):
         dtype = torch.get_autocast_dtype(device)  # as a convolution's arguments are cast
         parts, columns, bias = [x.to(dtype) for x in parts], [x.to(dtype) for x in columns], bias.to(dtype)
     return _TriangularConv.apply(bias, *parts, *columns)
@@ -145,9 +147,7 @@ class _TriangularConv(torch.autograd.Function):
         pairs = zip(arguments[: len(arguments) // 2], arguments[len(arguments) // 2 :], strict=True)
         for x, column in pairs:
             grad = grads[0][:, -len(column) :].contiguous(memory_format=torch.channels_last)
-            of_part, of_column, _ = torch.ops.aten.convolution_backward(
-                grad, x, column, None, [1, 1], [0, 0], [1, 1], False, [0, 0], 1, [True, True, False]
-            )
+            of_part, of_column, _ = convolve_backward(grad, x, column)
             of_parts.append(of_part)
             of_columns.append(of_column)
         return bias, *of_parts, *of_columns
@@ -180,8 +180,24 @@ class AutoregressiveConvNet(nn.Module):
 
     def bind(self, *, update: bool = False) -> Callable[[Tensor], tuple[Tensor, ...]]:
         """Return the net as a function whose kernels are evaluated once."""
-        first = self.input.bind_parts(update=update, widths=self.hidden.packing.widths)
-        hidden, heads = self.hidden.bind_columns(update=update), self.heads.bind(update=update)
+        return self._bound([conv.effective_weight(update=update) for conv in self._convs])
+
+    def bind_kernels(self) -> tuple[Callable[[Tensor], tuple[Tensor, ...]], list[tuple[Tensor, Tensor]]]:
+        """Return the net as a function, and the kernel and bias of its convolutions, which are evaluated once."""
+        weights = [conv.effective_weight() for conv in self._convs]
+        kernels: list[tuple[Tensor, Tensor]] = [
+            (conv.packing.unpack(w), conv.bias) for conv, w in zip(self._convs, weights, strict=True)
+        ]
+        return self._bound(weights), kernels
+
+    @property
+    def _convs(self) -> tuple[MaskedConv2d, MaskedConv2d, MaskedConv2d]:
+        return self.input, self.hidden, self.heads
+
+    def _bound(self, weights: Sequence[Tensor]) -> Callable[[Tensor], tuple[Tensor, ...]]:
+        first = self.input.bind_parts(weights[0], self.hidden.packing.widths)
+        hidden = self.hidden.bind_columns(weights[1])
+        (heads,) = self.heads.bind_parts(weights[2], [len(self.heads.bias)])
 
         def apply(y: Tensor) -> tuple[Tensor, ...]:
             # in place: a convolution's backward does not need its output
@@ -189,19 +205,6 @@ class AutoregressiveConvNet(nn.Module):
             return heads(torch.relu_(hidden(parts))).to(y.dtype).chunk(self.num_heads, dim=1)
 
         return apply
-
-    def bind_kernels(self) -> tuple[Callable[[Tensor], tuple[Tensor, ...]], list[tuple[Tensor, Tensor]]]:
-        """Return the net as a function, and the kernel and bias of its convolutions, which are evaluated once."""
-        convs = [self.input, self.hidden, self.heads]
-        kernels: list[tuple[Tensor, Tensor]] = [(conv.kernel(), conv.bias) for conv in convs]
-
-        def apply(y: Tensor) -> tuple[Tensor, ...]:
-            for conv, (kernel, bias) in zip(convs, kernels, strict=True):
-                y = F.conv2d(F.pad(y, conv.padding), kernel, bias)
-                y = y if conv is self.heads else torch.relu_(y)
-            return y.chunk(self.num_heads, dim=1)
-
-        return apply, kernels
 
     def forward(self, y: Tensor) -> tuple[Tensor, ...]:
         return self.bind(update=True)(y)

@@ -33,6 +33,12 @@ class Normalization(NamedTuple):
         patches = self.patches(vector)
         return self._fold(matrix @ patches if is_gram else _gram_product(matrix, patches), vector)
 
+    def iterate(self, matrix: Tensor, vector: Tensor, num_steps: int) -> Tensor:
+        """The vector after some steps of the power iteration; ``matrix`` as in :meth:`power`."""
+        for _ in range(num_steps):
+            vector = self.unit(self.power(matrix, vector), vector)
+        return vector
+
     def unit(self, vector: Tensor, otherwise: Tensor) -> Tensor:
         """Scale each group to norm one; a group of zeros becomes that of ``otherwise``."""
         by_group = vector.reshape(self.groups, -1)

@@ -109,10 +109,7 @@ class SpectralNorm(nn.Module):
     def _stepped(self, masked: Tensor, num_steps: int) -> Tensor:
         """The vector after some steps of the power iteration."""
         with full_precision(masked):
-            vector, matrix = self.vector, self.constants.matrix(masked.detach())
-            for _ in range(num_steps):
-                vector = self.constants.unit(self.constants.power(matrix, vector), vector)
-            return vector
+            return self.constants.iterate(self.constants.matrix(masked.detach()), self.vector, num_steps)
 
     @torch.no_grad()
     def _refreshed(self, weight: Tensor, mask: Tensor | None) -> Tensor:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_flows.functional.fixed_point import Solution, attach_gradient
-from lightning_flows.functional.precision import full_precision, is_reduced
+from lightning_flows.functional.precision import full_precision, is_autocast, is_reduced
 from lightning_flows.functional.solver import Solver
 from lightning_flows.nets.spectral_norm import bind
 from lightning_flows.transforms.base import Reported, Result, Transform, sum_event
@@ -61,7 +61,7 @@ class GeneralizedSylvester(Transform):
             basis = self.basis.operator()
             v = basis.matmul(z)
         # a direct solver pays on a CPU only, and would not repeat the rounding of autocast and reduced modes
-        full = v.is_cpu and not torch.is_autocast_enabled("cpu") and not is_reduced("cpu")
+        full = v.is_cpu and not is_autocast("cpu") and not is_reduced("cpu")
         solvable = full and hasattr(self.function, "bind_with_solver")
         function, direct = self.function.bind_with_solver() if solvable else (bind(self.function), None)
         solution = solver.solve(function, v.detach(), max_iter=self.max_iter, name="Sylvester layer", direct=direct)

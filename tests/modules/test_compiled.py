@@ -63,16 +63,18 @@ def built(name: str) -> tuple[FlowModule, dict[str, Tensor]]:
     return module, batch
 
 
+def loss_and_gradients(module: FlowModule, batch: dict[str, Tensor], step: int) -> tuple[Tensor, ...]:
+    loss = module.training_step(batch, step)["loss"]
+    return loss, *torch.autograd.grad(loss, list(module.parameters()))
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_compiled_steps_equal_eager_ones_in_one_graph(name: str) -> None:
     module, batch = built(name)
     twin = copy.deepcopy(module)
     module.compiled_terms = CompiledTerms("aot_eager")
     for step in range(3):
-        found = []
-        for each in (module, twin):
-            loss = each.training_step(batch, step)["loss"]
-            found.append((loss, *torch.autograd.grad(loss, list(each.parameters()))))
+        found = [loss_and_gradients(each, batch, step) for each in (module, twin)]
         torch.testing.assert_close(*found, rtol=1e-7, atol=1e-9)
     for (key, value), other in zip(module.state_dict().items(), twin.state_dict().values(), strict=True):
         torch.testing.assert_close(value, other, rtol=1e-7, atol=1e-9, msg=key)
@@ -152,10 +154,7 @@ def test_generated_code_equals_eager_steps() -> None:
     module.compiled_terms = CompiledTerms()
     module.compiled_terms.check(module.device)
     for step in range(4):
-        found = []
-        for each in (module, twin):
-            loss = each.training_step(batch, step)["loss"]
-            found.append((loss, *torch.autograd.grad(loss, list(each.parameters()))))
+        found = [loss_and_gradients(each, batch, step) for each in (module, twin)]
         torch.testing.assert_close(*found, rtol=1e-7, atol=1e-9)
 
 

@@ -40,7 +40,9 @@ def test_blocks_equal_the_dense_kernel():
     assert not torch.triu(layer.dense_weight()[:, :, 0, 0], 1).any()
     x = torch.randn(2, 300, 2, 2, dtype=torch.float64)
     parts = x.split(layer.packing.widths, dim=1)
-    torch.testing.assert_close(layer.bind_columns()(parts), F.conv2d(x, layer.kernel(), layer.bias))
+    torch.testing.assert_close(
+        layer.bind_columns(layer.effective_weight())(parts), F.conv2d(x, layer.kernel(), layer.bias)
+    )
     small = [torch.randn(size, dtype=torch.float64, requires_grad=True) for size in (5, (2, 2, 1, 2), (2, 3, 1, 2))]
     columns = [torch.randn(size, dtype=torch.float64, requires_grad=True) for size in ((5, 2, 1, 1), (3, 3, 1, 1))]
 

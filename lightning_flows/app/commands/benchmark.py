@@ -16,7 +16,7 @@ from lightning_flows.app.commands.options import check_numbers, chosen_device
 from lightning_flows.app.terminal import plain
 from lightning_flows.data import FlowDataModule
 from lightning_flows.errors import UsageError
-from lightning_flows.modules import FlowModule, GraphFlowModule
+from lightning_flows.modules import FlowModule
 from lightning_flows.modules.compiled import CompiledTerms
 from lightning_flows.reporting.tables.table import NONE, Table
 
@@ -112,15 +112,12 @@ def _variant(name: str, bench: Bench) -> Variant:
 @contextmanager
 def _recomputed(module: FlowModule) -> Iterator[None]:
     model: Any = module.model
-    parts = [model] if isinstance(module, GraphFlowModule) else [model.flow, model.dequantization]
-    before = [part.recompute for part in parts]
+    before = model.recompute
     try:
-        for part in parts:
-            part.recompute = True
+        model.recompute = True
         yield
     finally:
-        for part, value in zip(parts, before, strict=True):
-            part.recompute = value
+        model.recompute = before
 
 
 @contextmanager

@@ -1,0 +1,28 @@
+"""Convolutions with square, centered kernels, which preserve the size of images, and their derivatives."""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def convolve(x: Tensor, kernel: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Convolve images ``(B, C_in, H, W)`` with a zero-padded kernel ``(C_out, C_in, k, k)``, odd k."""
+    return F.conv2d(x, kernel, bias, padding=kernel.shape[-1] // 2)
+
+
+def adjoint_kernel(kernel: Tensor) -> Tensor:
+    """Kernel of the adjoint of :func:`convolve`, in the memory format channels_last."""
+    return kernel.flip(2, 3).transpose(0, 1).contiguous(memory_format=torch.channels_last)
+
+
+def convolve_backward(
+    grad: Tensor, x: Tensor, kernel: Tensor, *, wanted: tuple[bool, bool, bool] = (True, True, False)
+) -> tuple[Any, ...]:
+    """Gradients with respect to the input, kernel and bias of :func:`convolve`; None for those that are not wanted."""
+    side = kernel.shape[-1] // 2
+    result: tuple[Any, ...] = torch.ops.aten.convolution_backward(
+        grad, x, kernel, [len(kernel)], [1, 1], [side, side], [1, 1], False, [0, 0], 1, list(wanted)
+    )
+    return result

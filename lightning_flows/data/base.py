@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from lightning_flows.checkpoints import construct, read_checkpoint
+from lightning_flows.data.datasets.batches import collate
 from lightning_flows.data.datasets.samplers import EpochSampler, OnceSampler, TrainingItems
 from lightning_flows.data.loader import TimedLoader
 from lightning_flows.errors import CheckpointError, DataError, InputTypeError, UsageError, check_sizes
@@ -170,6 +171,7 @@ class FlowDataModule(LightningDataModule, ABC):
             dataset,
             batch_size=batch_size,
             sampler=sampler,
+            collate_fn=None if batch_size is None else collate,
             num_workers=num_workers,
             worker_timeout=self.hparams["worker_timeout"],
             persistent_workers=num_workers > 0,

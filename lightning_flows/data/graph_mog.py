@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from lightning_flows.data.base import FlowDataModule, Loader, check_counts
-from lightning_flows.data.datasets.graphs import FreshGraphs, GraphDataset, GraphSource
+from lightning_flows.data.datasets.batches import MemoryDataset
+from lightning_flows.data.datasets.graphs import FreshGraphs, GraphSource
 from lightning_flows.distributions.graph_mixture import GraphMixture, graph_mixture
 from lightning_flows.errors import UsageError
 from lightning_flows.functional.graphs import Graph
@@ -74,14 +75,14 @@ class GraphMoGDataModule(FlowDataModule):
         """Draw sizes and edges of ``num`` graphs like those of the data."""
         return self._graphs.structure(num, generator)
 
-    def load_split(self, split: str) -> GraphDataset | FreshGraphs:
+    def load_split(self, split: str) -> MemoryDataset | FreshGraphs:
         """Draw a split; the densities of evaluation graphs take a few seconds for mog16 and mog_ring."""
         seed = self.hparams["seed"]
         if split == "train":
             num_batches = self.hparams["steps_per_epoch"] * num_ranks()
             return FreshGraphs(self._graphs, batch_size=self.hparams["batch_size"], num_batches=num_batches, seed=seed)
         graphs = self._graphs.draw(self.hparams[f"num_{split}"], stream(seed, f"{split} graphs"))
-        return GraphDataset(graphs | {"true_log_prob": self._true_log_prob(graphs["nodes"], graphs.get("mask"))})
+        return MemoryDataset(graphs | {"true_log_prob": self._true_log_prob(graphs["nodes"], graphs.get("mask"))})
 
     def train_dataloader(self) -> Loader:
         """Return ``steps_per_epoch`` batches of new graphs."""

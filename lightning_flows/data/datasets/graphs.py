@@ -1,4 +1,4 @@
-"""Graphs: an infinite stream of new batches for training, and graphs in memory for evaluation."""
+"""Graphs: random draws, and an infinite stream of new batches for training."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -94,25 +94,3 @@ class FreshGraphs(Dataset[dict[str, Tensor]]):
     def __getitem__(self, k: int) -> dict[str, Tensor]:
         batch = self.source.draw(self.batch_size, stream(self.seed, "training graphs", k))
         return batch | {"index": k * self.batch_size + torch.arange(self.batch_size)}
-
-
-class GraphDataset(Dataset[dict[str, Tensor]]):
-    """Graphs in memory: item i contains entry i of each tensor, and i as ``"index"``.
-
-    Raises: ShapeError if the tensors have different lengths.
-
-    >>> GraphDataset({"nodes": torch.zeros(3, 4, 2)})[2]["index"]
-    tensor(2)
-    """
-
-    def __init__(self, tensors: dict[str, Tensor]) -> None:
-        if len({len(tensor) for tensor in tensors.values()}) != 1:
-            lengths = {key: len(tensor) for key, tensor in tensors.items()}
-            raise ShapeError(f"expected tensors of equal length; got {lengths}")
-        self.tensors = tensors
-
-    def __len__(self) -> int:
-        return len(next(iter(self.tensors.values())))
-
-    def __getitem__(self, index: int) -> dict[str, Tensor]:
-        return {key: tensor[index] for key, tensor in self.tensors.items()} | {"index": torch.tensor(index)}

@@ -7,14 +7,17 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, DistributedSampler
 
+from lightning_flows.data.datasets.batches import BatchDataset
 from lightning_flows.functional.streams import forked, stream
+
+CHUNK = 2**16  # numbers of an order that are Python integers at a time
 
 
 class TrainingItems(Dataset[dict[str, Tensor]]):
     """Infinite training items: item k is item k mod N of a dataset of N items, in epoch k // N.
 
     What the dataset draws from torch's global generator, for example by a random transform, depends only on the seed
-    and k. The generator's state is restored.
+    and k. The generator's state is restored. A :class:`BatchDataset`, which draws nothing, gives whole batches.
     """
 
     def __init__(self, dataset: Dataset[dict[str, Tensor]], *, seed: int) -> None:
@@ -26,6 +29,11 @@ class TrainingItems(Dataset[dict[str, Tensor]]):
     def __getitem__(self, k: int) -> dict[str, Tensor]:
         with forked(self.seed, "augmentation", k):
             return self.dataset[k % len(self)]
+
+    def __getitems__(self, numbers: list[int]) -> Any:
+        if isinstance(self.dataset, BatchDataset):
+            return self.dataset.batch(torch.tensor(numbers) % len(self))
+        return [self[k] for k in numbers]
 
 
 class EpochSampler(DistributedSampler[int]):
@@ -65,7 +73,8 @@ class EpochSampler(DistributedSampler[int]):
         order = torch.randperm(num, generator=generator) if self.shuffle else torch.arange(num)
         first = min(self.first_step() * self.batch_size, self.num_samples)
         mine = torch.arange(first, self.num_samples) * self.num_replicas + self.rank
-        yield from (self.epoch * num + order[mine % num]).tolist()
+        for chunk in (self.epoch * num + order[mine % num]).split(CHUNK):
+            yield from chunk.tolist()
 
 
 class OnceSampler(DistributedSampler[int]):

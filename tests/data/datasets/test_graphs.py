@@ -6,11 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from lightning_flows.data.datasets.graphs import (
-    FreshGraphs,
-    GraphDataset,
-    GraphSource,
-)
+from lightning_flows.data.datasets.graphs import FreshGraphs, GraphSource
 from lightning_flows.errors import ShapeError, UsageError
 from lightning_flows.functional.streams import stream
 
@@ -66,17 +62,6 @@ def test_edges_of_padding_are_zero():
     whole = GraphSource(Normals(), 3, adjacency=PATH).draw(2, stream(0, "a"))
     assert set(whole) == {"nodes", "adjacency"}
     assert torch.equal(whole["adjacency"], adjacency.expand(2, 3, 3))
-
-
-def test_graphs_in_memory():
-    dataset = GraphDataset({"nodes": torch.arange(6.0).view(3, 2), "true_log_prob": torch.ones(3).double()})
-    assert len(dataset) == 3
-    item = dataset[1]
-    assert (item["nodes"].tolist(), item["index"].item()) == ([2.0, 3.0], 1)
-    assert item["index"].dtype == torch.int64
-    assert item["true_log_prob"].dtype == torch.float64
-    with pytest.raises(ShapeError, match=r"expected tensors of equal length; got \{'a': 3, 'b': 2\}"):
-        GraphDataset({"a": torch.zeros(3), "b": torch.zeros(2)})
 
 
 def test_an_isolated_node_is_allowed():

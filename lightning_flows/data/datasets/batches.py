@@ -1,0 +1,60 @@
+"""Datasets that are read a batch at a time."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset, default_collate
+
+from lightning_flows.errors import ShapeError
+
+
+class BatchDataset(Dataset[dict[str, Tensor]], ABC):
+    """A dataset whose items are read a batch at a time, as small items in memory should be.
+
+    A subclass implements ``__len__`` and :meth:`batch`, which draws no random numbers. Order, resuming and ranks are
+    the same as for any other dataset; a loader only indexes once per batch instead of once per item.
+    """
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def batch(self, indices: Tensor) -> dict[str, Tensor]:
+        """Items with these indices, int64 ``(B,)``: each tensor ``(B, ...)``, one of which is ``"index"``."""
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        return {key: value[0] for key, value in self.batch(torch.tensor([index])).items()}
+
+    def __getitems__(self, indices: list[int]) -> dict[str, Tensor]:
+        return self.batch(torch.tensor(indices))
+
+
+class MemoryDataset(BatchDataset):
+    """Items in memory: item i contains entry i of each tensor, and i as ``"index"``.
+
+    Raises: ShapeError if the tensors have different lengths.
+
+    >>> dataset = MemoryDataset({"row": torch.zeros(3, 2)})
+    >>> dataset[2]["index"], dataset.batch(torch.tensor([2, 0]))["row"].shape
+    (tensor(2), torch.Size([2, 2]))
+    """
+
+    def __init__(self, tensors: Mapping[str, Tensor]) -> None:
+        if len({len(tensor) for tensor in tensors.values()}) != 1:
+            lengths = {key: len(tensor) for key, tensor in tensors.items()}
+            raise ShapeError(f"expected tensors of equal length; got {lengths}")
+        self.tensors = dict(tensors)
+
+    def __len__(self) -> int:
+        return len(next(iter(self.tensors.values())))
+
+    def batch(self, indices: Tensor) -> dict[str, Tensor]:
+        return {key: tensor[indices] for key, tensor in self.tensors.items()} | {"index": indices}
+
+
+def collate(items: Any) -> Any:
+    """Stack a list of items; a batch that a dataset returned as a whole remains as it is."""
+    return default_collate(items) if isinstance(items, list) else items

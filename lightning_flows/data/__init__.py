@@ -1,6 +1,7 @@
 """Lightning data modules: the values of ``--data`` on the command line."""
 
 from lightning_flows.data.base import FlowDataModule
+from lightning_flows.data.frey_faces import FreyFacesDataModule
 from lightning_flows.data.graph_mog import GraphMoGDataModule
 from lightning_flows.data.image_folder import ImageFolderDataModule
 from lightning_flows.data.images import ImageDataModule
@@ -11,6 +12,7 @@ __all__ = [
     "CIFAR10DataModule",
     "FashionMNISTDataModule",
     "FlowDataModule",
+    "FreyFacesDataModule",
     "GraphMoGDataModule",
     "ImageDataModule",
     "ImageFolderDataModule",

@@ -28,6 +28,11 @@ class ImageDataModule(FlowDataModule):
     @abstractmethod
     def event_shape(self) -> tuple[int, int, int]: ...
 
+    @property
+    def num_levels(self) -> int:
+        """Number of values of a pixel, from 0 to ``num_levels - 1``."""
+        return 256
+
     @abstractmethod
     def load_split(self, split: str) -> ImageDataset: ...
 

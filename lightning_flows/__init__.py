@@ -21,7 +21,7 @@ EXPORTS = {
     ),
     "functional.bits": "bits_per_dim",
     "functional.graphs": "Graph",
-    "modules": "FlowModule GraphFlowModule ImageFlowModule load_flow load_model",
+    "modules": "FlowModule GraphFlowModule ImageFlowModule VectorFlowModule load_flow load_model",
     "transforms": (
         "ActNorm AffineCoupling Compose Conv1x1 ConvExponential ConvSylvester GeneralizedSylvester "
         "GraphExponential Invert ResidualBlock Transform"

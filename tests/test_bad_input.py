@@ -32,7 +32,8 @@ MISTAKES = {
     "--model.flow=ConvSylvster": "--model.flow is ConvSylvster, which is not a class; did you mean ConvSylvesterFlow?",
     "--model.flow=NoSuchThing": "--model.flow is NoSuchThing, which is not a class: choose ConvSylvesterFlow, ",
     "--model.dequantization=Variational": "did you mean VariationalDequantization?",
-    "--model=NoSuchThing": "--model is NoSuchThing, which is not a class: choose GraphFlowModule, ImageFlowModule",
+    "--model=NoSuchThing": "--model is NoSuchThing, which is not a class: choose GraphFlowModule, ImageFlowModule, "
+    "VectorFlowModule",
     "--data=CIFAR-10": "--data is CIFAR-10, which is not a class: choose CIFAR10DataModule, ",
     "--data=lightning.pytorch.LightningDataModule": "which is not a subclass of FlowDataModule",
     "--data=": "--data is empty: choose",

@@ -11,7 +11,7 @@ from torch import Tensor
 from lightning_flows.data import FlowDataModule, GraphMoGDataModule
 from lightning_flows.errors import UsageError
 from lightning_flows.functional.streams import forked, stream
-from lightning_flows.modules import FlowModule, GraphFlowModule, ImageFlowModule
+from lightning_flows.modules import FlowModule, GraphFlowModule, ImageFlowModule, VectorFlowModule
 from lightning_flows.modules.compiled import CompiledTerms
 from lightning_flows.training.measures import bytes_kept
 
@@ -24,7 +24,7 @@ class Variant(NamedTuple):
 
 
 class Bench:
-    """A module on a device, with random images, or random nodes of graphs like those of the data.
+    """A module on a device, with random images or vectors, or random nodes of graphs like those of the data.
 
     Raises: UsageError for data of another kind.
     """
@@ -48,8 +48,12 @@ class Bench:
                 graph = self.data.draw_structure(size, stream(0, "structure of a benchmark"))
                 structure = {"adjacency": graph.adjacency, "mask": graph.mask}
                 batch |= {name: value for name, value in structure.items() if value is not None}
+        elif isinstance(self.module, VectorFlowModule):
+            batch["row"] = torch.randn(size, *shape)
         else:
-            raise UsageError(f"benchmark has no data for {type(self.module).__name__}: use a flow of images or graphs")
+            raise UsageError(
+                f"benchmark has no data for {type(self.module).__name__}: use a flow of images, graphs or vectors"
+            )
         self.size, self.batch = size, {name: value.to(self.device) for name, value in batch.items()}
 
     def loss(self, step: int, compiled: CompiledTerms | None = None) -> Tensor:
@@ -101,7 +105,7 @@ class Bench:
     def describe(self) -> str:
         """Model, batch and device in a sentence."""
         count = sum(p.numel() for p in self.module.parameters()) / 1e6
-        kind = self.module.model if isinstance(self.module, GraphFlowModule) else self.module.model.flow
+        kind = getattr(self.module.model, "flow", self.module.model)
         on_gpu = self.device.type == "cuda"
         where = (
             torch.cuda.get_device_name(self.device) if on_gpu else f"{self.device}, threads: {torch.get_num_threads()}"

@@ -12,10 +12,10 @@ from lightning_flows.files import check_new_file, created
 
 
 class PredictionWriter(Callback):
-    """Write a CSV file with one row per image: index, name, log_likelihood (nats) and bpd (bits per dimension).
+    """Write a CSV file with one line per image: index, name, log_likelihood (nats) and bpd (bits per dimension).
 
-    For graphs the last column is nll (nats per node). Rows are in the order of the data for any number of devices. The
-    file is written atomically at the end.
+    For graphs the last column is nll (nats per node), and rows of vectors have none. The file has the order of the data
+    for any number of devices, and is written atomically at the end.
 
     Args:
         path: file to write.

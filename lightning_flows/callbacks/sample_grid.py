@@ -17,7 +17,7 @@ from lightning_flows.functional.streams import stream
 class SampleGrid(Callback):
     """Draw samples from the same noise after validation, for TensorBoard and as PNG in the run's folder ``samples``.
 
-    Images are laid out in a grid, graphs are a scatter plot of their nodes. Logs ``runtime/sample_seconds_per_image``,
+    Images are laid out in a grid, nodes of graphs and vectors are plotted. Logs ``runtime/sample_seconds_per_image``,
     the time that sampling took, per image or graph.
 
     Args:

@@ -6,12 +6,14 @@ from lightning_flows.modules.checkpoint import load_flow, load_model
 from lightning_flows.modules.graph import GraphFlowModule
 from lightning_flows.modules.image import ImageFlowModule
 from lightning_flows.modules.schedules import ReduceLROnPlateau, WarmupCosine, WarmupExponential
+from lightning_flows.modules.vector import VectorFlowModule
 
 __all__ = [
     "FlowModule",
     "GraphFlowModule",
     "ImageFlowModule",
     "ReduceLROnPlateau",
+    "VectorFlowModule",
     "WarmupCosine",
     "WarmupExponential",
     "load_flow",

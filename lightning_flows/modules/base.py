@@ -1,4 +1,4 @@
-"""Training of flows: the base of the modules for images and graphs."""
+"""Training of flows: the base of the modules for images, graphs and vectors."""
 
 import inspect
 import os
@@ -60,7 +60,7 @@ class FlowModule(Recorded, LightningModule, ABC):
     """
 
     unit: Literal["bpd", "nll"]
-    """Unit of the loss: bits per dimension of images, or nats per node of graphs."""
+    """Unit of the loss: bits per dimension of images, or nats per node of graphs or per row."""
 
     compiled_terms: CompiledTerms | None = None
     """Set this before training to compile the loss and its gradient; ``fit --compile=true`` does so."""

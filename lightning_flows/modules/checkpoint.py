@@ -34,7 +34,7 @@ def load_model(path: str | Path, model: Named = None) -> FlowModule:
 
 
 def load_flow(path: str | Path, model: Named = None) -> nn.Module:
-    """Rebuild the flow of a checkpoint, without its module: a ``DequantizedFlow`` of images, or a ``GraphFlow``.
+    """Rebuild the flow of a checkpoint, without its module: of images a ``DequantizedFlow``.
 
     For arguments and errors see :func:`load_model`.
     """

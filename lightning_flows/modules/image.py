@@ -81,7 +81,8 @@ class ImageFlowModule(FlowModule):
         made = built(flow, event_shape, Flow)
         if len(made.event_shape) != 3:
             raise ShapeError(
-                f"expected images (C, H, W); got a flow of {made.event_shape}: use GraphFlowModule for graphs"
+                f"expected images (C, H, W); got a flow of {made.event_shape}: use GraphFlowModule for "
+                "graphs, VectorFlowModule for vectors"
             )
         noise = built(dequantization, made.event_shape, Dequantization)
         self.init_args |= {"flow": made, "dequantization": noise}

@@ -108,3 +108,22 @@ class GraphActNorm(DataInitialized, GraphTransform):
         graph = context or COMPLETE
         x = z * torch.exp(self.log_scale) + self.shift
         return keep_padding(x, z, graph), graph.node_weights(z).sum(1) * self.log_scale.sum()
+
+
+class VectorActNorm(DataInitialized):
+    r"""Shift and scale each value of a vector; initialized by the first training batch.
+
+    .. math:: z = (x - b)\,e^{-s}, \qquad \log|\det J| = -\sum_i s_i
+
+    For the initialization see :class:`DataInitialized`. Shapes: x, z ``(B, D)``.
+    """
+
+    def __init__(self, size: int) -> None:
+        super().__init__(size, (size,))
+
+    def forward(self, x: Tensor, context: Any = None) -> Result:
+        self.initialize(x, dim=1)
+        return (x - self.shift) * torch.exp(-self.log_scale), -self.log_scale.sum()
+
+    def inverse(self, z: Tensor, context: Any = None) -> Result:
+        return z * torch.exp(self.log_scale) + self.shift, self.log_scale.sum()

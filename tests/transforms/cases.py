@@ -34,6 +34,7 @@ from lightning_flows.transforms import (
     ResidualBlock,
     Squeeze,
     Transform,
+    VectorActNorm,
     Woodbury,
     mixing_layer,
 )
@@ -60,7 +61,7 @@ class Case(NamedTuple):
     """
 
     build: Callable[[], Transform]
-    event_shape: tuple[int, int, int] = SHAPE
+    event_shape: tuple[int, ...] = SHAPE
     context_channels: int = 0
     inert: frozenset[str] = frozenset()
     inverted: bool = False
@@ -87,6 +88,7 @@ def _active(layer: ConvSylvester) -> ConvSylvester:
 
 CASES: dict[str, Case] = {
     "actnorm": Case(lambda: ActNorm(4)),
+    "vector_actnorm": Case(lambda: VectorActNorm(5), (5,)),
     "affine": Case(lambda: Affine(shift=0.3, scale=2.5)),
     "bias": Case(lambda: Bias(SHAPE)),
     "bias_channels": Case(lambda: Bias((4, 1, 1))),

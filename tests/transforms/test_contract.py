@@ -100,10 +100,11 @@ def test_log_det_has_its_own_storage(case):
 def test_strided_layouts(case):
     for function, value, context in directions(case):
         expected = function(value, *context)
-        spread = torch.zeros(*value.shape[:3], 2 * value.shape[3], dtype=value.dtype)[..., ::2].copy_(value)
-        transposed = value.transpose(0, 3).contiguous().transpose(0, 3)
+        spread = torch.zeros(*value.shape[:-1], 2 * value.shape[-1], dtype=value.dtype)[..., ::2].copy_(value)
+        transposed = value.transpose(0, -1).contiguous().transpose(0, -1)
         assert not spread.is_contiguous()
-        for layout in (spread, transposed, value.to(memory_format=torch.channels_last)):
+        channels_last = value.to(memory_format=torch.channels_last) if value.ndim == 4 else value
+        for layout in (spread, transposed, channels_last):
             torch.testing.assert_close(function(layout, *context), expected, rtol=0, atol=1e-12)
 
 

@@ -29,6 +29,7 @@ from lightning_flows.transforms import (
     ResidualBlock,
     Squeeze,
     Transform,
+    VectorActNorm,
     Woodbury,
 )
 from tests.transforms.cases import CASES, SHAPE, build, draw
@@ -194,6 +195,7 @@ REPRS = {
     "Householder((B, 4, H, W), num_reflections=2)": lambda: Householder(4, num_reflections=2),
     "Woodbury((B, 4, 3, 2), rank=5)": lambda: Woodbury(SHAPE, rank=5),
     "Reshape((4, 3, 2) -> (24, 1, 1))": lambda: Reshape(SHAPE, (24, 1, 1)),
+    "VectorActNorm((B, 2), initialized=False)": lambda: VectorActNorm(2),
     "GraphActNorm((B, N, 2), initialized=False)": lambda: GraphActNorm(2),
     "GraphExponential((B, N, 2), max_neighbors=4)": lambda: GraphExponential(2, max_neighbors=4),
 }

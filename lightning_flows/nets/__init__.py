@@ -2,12 +2,15 @@
 
 from lightning_flows.nets.convnet import MLP, ContextNet, ConvNet, DenseBlock, DenseNet, DenseSizes
 from lightning_flows.nets.graph_attention import AttentionSizes, GraphAttentionNet, SetAutoregressiveNet
+from lightning_flows.nets.linear import NormalizedLinear
 from lightning_flows.nets.lipschitz import LipschitzConvNet
+from lightning_flows.nets.made import MADE
 from lightning_flows.nets.masked_conv import AutoregressiveConvNet, MaskedConv2d
 from lightning_flows.nets.spectral_norm import NormalizedConv2d, SpectralNorm, bind
 from lightning_flows.nets.sylvester import LinearSylvesterFunction, SylvesterFunction
 
 __all__ = [
+    "MADE",
     "MLP",
     "AttentionSizes",
     "AutoregressiveConvNet",
@@ -21,6 +24,7 @@ __all__ = [
     "LipschitzConvNet",
     "MaskedConv2d",
     "NormalizedConv2d",
+    "NormalizedLinear",
     "SetAutoregressiveNet",
     "SpectralNorm",
     "SylvesterFunction",

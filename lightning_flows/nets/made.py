@@ -1,0 +1,112 @@
+"""Masked autoregressive nets of vectors."""
+
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lightning_flows.errors import ShapeError, UsageError, check_sizes
+from lightning_flows.nets.linear import NormalizedLinear
+from lightning_flows.nets.spectral_norm import default_kernel
+
+Activation = Literal["elu", "relu", "silu"]
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"elu": F.elu, "relu": F.relu, "silu": F.silu}
+
+BoundNet = Callable[..., tuple[Tensor, ...]]
+"""A net with given effective parameters: called with y and, if the net takes one, a context."""
+
+
+class MADE(nn.Module):
+    r"""Strictly autoregressive functions of a vector with a shared representation.
+
+    .. math:: h_0 = a(A y) + c, \qquad h_l = a(B_l h_{l-1}), \qquad \text{output}_k = C_k h_{\text{depth}}
+
+    Output i depends on :math:`y_j` only for j < i. A hidden unit of degree d sees inputs up to number d, and hidden
+    units up to degree d; output i sees hidden units of a degree below i. Degrees ascend and are spread evenly over
+    those that are of use. Units of degree 0 see only the context.
+
+    Args:
+        size: number of values D.
+        width: hidden units per layer.
+        depth: number of hidden layers B between the first layer and the outputs.
+        num_outputs: number of functions.
+        context: whether the net takes a context c, which is added after the first layer.
+        activation: a.
+        max_norm: bound on the spectral norm of each matrix, and of each output separately; None for no bound.
+        reverse: whether output i depends on j > i instead.
+
+    Shapes: y ``(B, size)``, context ``(B, width)`` or None; returns ``num_outputs`` tensors ``(B, size)`` in y's dtype.
+    Raises: UsageError for sizes below 1 or an unknown activation; ShapeError for a context of another shape.
+    Source: Germain et al., MADE, 2015; with the context of Kingma et al., Inverse Autoregressive Flow, 2016.
+    """
+
+    def __init__(
+        self,
+        size: int,
+        width: int,
+        *,
+        depth: int = 1,
+        num_outputs: int = 2,
+        context: bool = False,
+        activation: Activation = "elu",
+        max_norm: float | None = None,
+        reverse: bool = False,
+    ) -> None:
+        super().__init__()
+        check_sizes(size=size, width=width, num_outputs=num_outputs)
+        check_sizes(0, depth=depth)
+        if activation not in ACTIVATIONS:
+            raise UsageError(f"expected an activation among {', '.join(ACTIVATIONS)}; got {activation!r}")
+        self.size, self.width, self.num_outputs, self.reverse = size, width, num_outputs, reverse
+        self.activation, self.num_parameters = activation, width if context else 0
+        inputs = torch.arange(1, size + 1)
+        inputs, hidden = inputs.flip(0) if reverse else inputs, hidden_degrees(size, width, context=context)
+        masks = [hidden[:, None] >= inputs, *[hidden[:, None] >= hidden] * depth]
+        self.layers = nn.ModuleList(
+            NormalizedLinear(default_kernel(*mask.shape), mask=mask, max_norm=max_norm) for mask in masks
+        )
+        mask = (inputs[:, None] > hidden).repeat(num_outputs, 1)
+        self.outputs = NormalizedLinear(
+            0.1 * default_kernel(*mask.shape), mask=mask, max_norm=max_norm, groups=num_outputs
+        )
+
+    def bind(self, *, update: bool = False) -> BoundNet:
+        """Return the net as a function of y and the context, with its matrices evaluated once."""
+        first, *others, last = ((layer.matrix(update=update), layer.bias) for layer in (*self.layers, self.outputs))
+        activate = ACTIVATIONS[self.activation]
+
+        def apply(y: Tensor, context: Tensor | None = None) -> tuple[Tensor, ...]:
+            h = activate(F.linear(y, *first))
+            if self.num_parameters:
+                h = h + self._checked(y, context).to(h.dtype)
+            for layer in others:
+                h = activate(F.linear(h, *layer))
+            return F.linear(h, *last).to(y.dtype).chunk(self.num_outputs, dim=1)
+
+        return apply
+
+    def forward(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, ...]:
+        return self.bind(update=True)(y, context)
+
+    def _checked(self, y: Tensor, context: Tensor | None) -> Tensor:
+        if context is None or context.shape != (len(y), self.width):
+            got = "none" if context is None else f"shape {tuple(context.shape)}"
+            raise ShapeError(f"expected a context of shape {(len(y), self.width)}; got {got}")
+        return context
+
+    def extra_repr(self) -> str:
+        return f"size={self.size}, num_outputs={self.num_outputs}, activation={self.activation}"
+
+
+def hidden_degrees(size: int, width: int, *, context: bool = False) -> Tensor:
+    """Degrees ``(width,)`` of hidden units, ascending and evenly spread; the last one is D − 1, so no input is unused.
+
+    Degree 0 occurs with a context, which the first output depends on, and where there is only one value.
+
+    >>> hidden_degrees(4, 6).tolist(), hidden_degrees(4, 6, context=True).tolist(), hidden_degrees(4, 1).tolist()
+    ([1, 1, 2, 2, 3, 3], [0, 1, 1, 2, 3, 3], [3])
+    """
+    lowest = 0 if context or size == 1 else 1
+    return size - 1 - torch.arange(width).flip(0) * (size - lowest) // width

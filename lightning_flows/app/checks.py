@@ -19,6 +19,7 @@ LINKED = {
     "optimizer": "use --optimizer, or the key optimizer next to model",
     "lr_scheduler": "use --lr_scheduler, or the key lr_scheduler next to model",
     "event_shape": "it is determined by the data",
+    "num_levels": "it is determined by the data",
 }
 
 

@@ -23,6 +23,8 @@ from lightning_flows.trust import vetted_imports
 
 LINKED = ("optimizer", "lr_scheduler")
 """Arguments of the model that are top-level options of the command line."""
+OF_DATA = ("event_shape", "num_levels")
+"""Arguments of the model that are properties of the data."""
 
 
 def given_checkpoint(args: Sequence[str]) -> dict[str, Any] | None:
@@ -56,7 +58,8 @@ def with_checkpoint_config(args: Sequence[str], checkpoint: Mapping[str, Any] | 
         return list(args)
     record = copy.deepcopy(checkpoint["lightning_flows"])
     config = {key: record[key] for key in ("model", "data") if key in record}
-    del config["model"]["init_args"]["event_shape"]  # taken from the data
+    for name in OF_DATA:
+        config["model"]["init_args"].pop(name, None)
     given = dict(_given_components(args))
     for place, component in [found for section in config for found in components(config[section], section)]:
         recorded, name = component["class_path"], _option(place)

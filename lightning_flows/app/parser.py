@@ -21,6 +21,7 @@ BASES = {
     "data": "lightning_flows.data.FlowDataModule",
     "flow": "lightning_flows.flows.Flow",
     "dequantization": "lightning_flows.dequantization.Dequantization",
+    "posterior": "lightning_flows.posteriors.Posterior",
     "optimizer": "torch.optim.Optimizer",
     "lr_scheduler": "torch.optim.lr_scheduler.LRScheduler",
     "logger": "lightning.pytorch.loggers.Logger",

@@ -19,6 +19,7 @@ from lightning_flows.app.configs import CONFIG_DIR
 from lightning_flows.app.default_trainer import default_options, with_atomic_checkpoints
 from lightning_flows.app.given_checkpoint import (
     LINKED,
+    OF_DATA,
     compare,
     given_checkpoint,
     load_weights,
@@ -163,8 +164,9 @@ class TrainerCLI(LightningCLI):
             (parser.groups or {})[name].title = title
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Link the model's event_shape to that of the data."""
-        parser.link_arguments("data.event_shape", "model.init_args.event_shape", apply_on="instantiate")
+        """Link the model's event_shape, and its num_levels if it has one, to those of the data."""
+        for name in OF_DATA:
+            parser.link_arguments(f"data.{name}", f"model.init_args.{name}", apply_on="instantiate")
         for name in LINKED:
             parser.link_arguments(name, f"model.init_args.{name}")
 

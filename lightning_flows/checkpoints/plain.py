@@ -49,8 +49,8 @@ def described_class(value: Any) -> tuple[type, dict[str, Any]] | None:
 def plain(value: Any) -> Any:
     """Convert a value to numbers, strings, lists and dicts, from which the constructor's annotation restores it.
 
-    Flows, dequantizations, classes and partials of classes become their class path and arguments, without the
-    ``event_shape`` that the module passes to them.
+    Flows, dequantizations, posteriors, classes and partials of classes become their class path and arguments, without
+    those that their owner passes to them, such as the ``event_shape``.
 
     >>> plain({"size": (3, torch.float16), "where": torch.device("cpu")})
     {'size': [3, 'torch.float16'], 'where': 'cpu'}
@@ -62,7 +62,7 @@ def plain(value: Any) -> Any:
     if type(value) in TRIVIAL:
         return value
     if isinstance(value, Recorded):
-        arguments = {key: each for key, each in value.init_args.items() if key != "event_shape"}
+        arguments = {key: each for key, each in value.init_args.items() if key not in value.set_by_owner}
         return {"class_path": public_path(type(value)), "init_args": plain(arguments)}
     if (found := described_class(value)) is not None:
         return {"class_path": public_path(found[0]), "init_args": plain(found[1])}

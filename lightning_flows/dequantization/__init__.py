@@ -2,7 +2,6 @@
 
 from lightning_flows.dequantization.base import Dequantization
 from lightning_flows.dequantization.dequantized_flow import BoundTerms, DequantizedFlow
-from lightning_flows.dequantization.likelihood import LikelihoodEstimate
 from lightning_flows.dequantization.uniform import UniformDequantization
 from lightning_flows.dequantization.variational import VariationalDequantization
 
@@ -10,7 +9,6 @@ __all__ = [
     "BoundTerms",
     "Dequantization",
     "DequantizedFlow",
-    "LikelihoodEstimate",
     "UniformDequantization",
     "VariationalDequantization",
 ]

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_flows.dequantization.base import Dequantization, Source
-from lightning_flows.dequantization.likelihood import LikelihoodEstimate, importance_weights
+from lightning_flows.functional.importance import LikelihoodEstimate, importance_weights
 from lightning_flows.errors import InputTypeError, ShapeError, UsageError
 from lightning_flows.flows.accuracy import Accuracy
 from lightning_flows.flows.flow import Flow
@@ -94,7 +94,8 @@ class DequantizedFlow(nn.Module):
     ) -> LikelihoodEstimate:
         r"""Bound and importance-weighted likelihood :math:`\log \frac1K \sum_k p(x+u_k)/q(u_k\mid x)` per image.
 
-        The context is computed once per image; memory does not grow with the number of draws.
+        The context is computed once per image; memory does not grow with the number of draws. If log-determinants are
+        estimated, ``means`` are their standard error and the bound on the remainder of their series.
 
         Args:
             x: images.

@@ -1,7 +1,7 @@
 """Objects that remember the arguments they were constructed with."""
 
 import inspect
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 
 class Recorded:
@@ -17,6 +17,8 @@ class Recorded:
     """
 
     init_args: dict[str, Any]
+    set_by_owner: ClassVar[tuple[str, ...]] = ("event_shape",)
+    """Arguments that the owner of the object, such as a module, passes; a checkpoint records them only once."""
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         self = super().__new__(cls)

@@ -6,6 +6,7 @@ from lightning_flows.modules.checkpoint import load_flow, load_model
 from lightning_flows.modules.graph import GraphFlowModule
 from lightning_flows.modules.image import ImageFlowModule
 from lightning_flows.modules.schedules import ReduceLROnPlateau, WarmupCosine, WarmupExponential
+from lightning_flows.modules.vae import VAEModule
 from lightning_flows.modules.vector import VectorFlowModule
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "GraphFlowModule",
     "ImageFlowModule",
     "ReduceLROnPlateau",
+    "VAEModule",
     "VectorFlowModule",
     "WarmupCosine",
     "WarmupExponential",

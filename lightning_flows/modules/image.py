@@ -9,11 +9,12 @@ from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor
 from torchvision.utils import make_grid
 
-from lightning_flows.dequantization import Dequantization, DequantizedFlow, LikelihoodEstimate, UniformDequantization
+from lightning_flows.dequantization import Dequantization, DequantizedFlow, UniformDequantization
 from lightning_flows.distributions import DiagonalGaussian
 from lightning_flows.errors import ShapeError, UsageError
 from lightning_flows.flows import Flow
 from lightning_flows.functional.bits import bits_per_dim
+from lightning_flows.functional.importance import LikelihoodEstimate
 from lightning_flows.functional.philox import streams
 from lightning_flows.functional.ranks import num_ranks, rank
 from lightning_flows.modules.base import Batch, FlowModule
@@ -171,9 +172,8 @@ class ImageFlowModule(FlowModule):
         if self.num_importance_samples:
             self.test_nll.update(self.loss_of(estimate.log_likelihood, batch))
             self.test_draws.update(estimate.num_draws)
-        if estimate.log_det_error is not None and estimate.log_det_remainder is not None:
-            self.test_log_det_error.update(-self.loss_of(estimate.log_det_error, batch))
-            self.test_log_det_remainder.update(-self.loss_of(estimate.log_det_remainder, batch))
+        for name, value in zip(("error", "remainder"), estimate.means, strict=False):  # none if exact
+            getattr(self, f"test_log_det_{name}").update(-self.loss_of(value, batch))
 
     def on_test_epoch_end(self) -> None:
         """Log the bound and, if requested, the likelihood, with their standard errors."""

@@ -1,4 +1,4 @@
-"""Importance-weighted likelihoods of images."""
+"""Importance-weighted likelihoods."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -16,7 +16,8 @@ ROUND = 64
 class LikelihoodEstimate(NamedTuple):
     r"""Estimates from K draws per image, each ``(B,)``, in nats and float64.
 
-    With importance weights :math:`w_k = p(x + u_k)/q(u_k \mid x)`:
+    With importance weights :math:`w_k`, such as :math:`p(x + u_k)/q(u_k \mid x)` for noise u, or
+    :math:`p(x, z_k)/q(z_k \mid x)` for latents z:
 
     Args:
         bound: mean of log w, an estimate of the evidence lower bound.
@@ -24,16 +25,14 @@ class LikelihoodEstimate(NamedTuple):
         error: standard error of ``log_likelihood`` from the draws, by the delta method; infinite for a single draw. It
             is too small if a few draws dominate.
         num_draws: K.
-        log_det_error: standard error of estimated log-determinants, averaged over draws; None if they are exact.
-        log_det_remainder: bound on the truncated remainder of their series, averaged over draws; None if exact.
+        means: averages over the draws of further values that come with the weights, such as a term of log w.
     """
 
     bound: Tensor
     log_likelihood: Tensor
     error: Tensor
     num_draws: Tensor
-    log_det_error: Tensor | None
-    log_det_remainder: Tensor | None
+    means: tuple[Tensor, ...]
 
 
 def importance_weights(
@@ -50,8 +49,8 @@ def importance_weights(
     Weights are summed as they are drawn, so that memory does not grow with the number of draws.
 
     Args:
-        weigh: ``weigh(images, draws)`` returns log w, with the error and remainder of its log-determinant if that is
-            estimated, for indices of images and numbers of draws.
+        weigh: ``weigh(images, draws)`` returns log w and any further values, for indices of images and numbers of
+            draws.
         num: number of images.
         num_draws: largest number of draws per image.
         chunk_size: number of draws per call of ``weigh``.
@@ -79,7 +78,7 @@ def importance_weights(
 
 
 class _Sums(NamedTuple):
-    """Sums over the draws of each image: log Σw and log Σw² ``(B,)``, values ``(1 or 3, B)``, and their number."""
+    """Sums over the draws of each image: log Σw and log Σw² ``(B,)``, values ``(1 + N, B)``, and their number."""
 
     log_sum: Tensor
     log_square_sum: Tensor
@@ -92,7 +91,7 @@ class _Sums(NamedTuple):
         return cls(zero[0] - math.inf, zero[0] - math.inf, zero, zero[0].long())
 
     def plus(self, images: Tensor, drawn: Tensor) -> "_Sums":
-        """Add log w, or log w, errors and remainders, ``(1 or 3, N, K)`` of N images."""
+        """Add log w and the further values, ``(1 + N, I, K)`` of I images."""
         log_sum, log_square_sum = self.log_sum.clone(), self.log_square_sum.clone()
         num_draws, values = self.num_draws.clone(), self.values.repeat(len(drawn) // len(self.values), 1)
         log_sum[images] = log_sum[images].logaddexp(drawn[0].logsumexp(1))
@@ -105,5 +104,5 @@ class _Sums(NamedTuple):
         count, log_count = self.num_draws, self.num_draws.double().log()
         spread = torch.expm1((self.log_square_sum - 2 * self.log_sum + log_count).clamp(min=0))  # K Σw²/(Σw)² − 1
         error = torch.where(count > 1, (spread / (count - 1)).sqrt(), math.inf)
-        bound, *of_log_det = self.values / count
-        return LikelihoodEstimate(bound, self.log_sum - log_count, error, count, *(of_log_det or (None, None)))
+        bound, *means = self.values / count
+        return LikelihoodEstimate(bound, self.log_sum - log_count, error, count, tuple(means))

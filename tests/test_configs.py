@@ -19,6 +19,7 @@ SIZES = ("width=8", "depth=1", "growth=8")
 VARIATIONAL = ["--model.dequantization.num_steps=1", *(f"--model.dequantization.net.{size}" for size in SIZES)]
 FAMILY = ["--model.flow.hidden_channels=12", *(f"--model.flow.split.{size}" for size in SIZES)]
 GLOW = [*(f"--model.flow.net.{size}" for size in SIZES), *VARIATIONAL]
+VAE = [f"--model.{size}" for size in ("latent_size=4", "sizes.width=2", "sizes.features=8", "sizes.hidden=4")]
 PHOTOS, MIXED = "data/sample_photos.yaml", ["size/cpu_glow.yaml", *GLOW]
 SMALL_NOISE = ["size/cpu_variational.yaml", *FAMILY, *VARIATIONAL]
 RUNS = {
@@ -36,6 +37,7 @@ RUNS = {
         *VARIATIONAL,
     ],
     "glow": ["model/glow.yaml", PHOTOS, *GLOW],
+    "vae_freyfaces": ["vae/freyfaces.yaml", *VAE],
     **{kind: [f"table1/{kind}.yaml", *MIXED] for kind in EXPERIMENTS[1]},
     **{
         kind: [f"model/{kind}.yaml", "data/mog.yaml", f"--model.flow.{width}=8"]
@@ -45,7 +47,8 @@ RUNS = {
 """Small training runs: configs, in order of precedence, and options."""
 QUIET = ["--trainer.max_epochs=1", "--trainer.limit_train_batches=2", "--trainer.enable_progress_bar=false"]
 QUIET += ["--trainer.accelerator=cpu", "--trainer.limit_val_batches=1"]
-IMAGES = ["--model.flow.steps_per_level=1", "--data.num_workers=0", "--data.batch_size=8"]
+SMALL_BATCHES = ["--data.num_workers=0", "--data.batch_size=8"]
+IMAGES = ["--model.flow.steps_per_level=1", *SMALL_BATCHES]
 GRAPHS = ["--data.batch_size=4", "--data.steps_per_epoch=2", "--data.num_val=8", "--data.num_test=8"]
 
 
@@ -76,7 +79,8 @@ def test_config_trains_and_tests(name: str, tmp_path: Path, image_tar: Path) -> 
         load_configs(*(layer for layer in layers if not layer.startswith("--")))["data"],
         "data/mog.yaml" in layers,
     )
-    options = [*(GRAPHS if graphs else IMAGES), *QUIET, f"--trainer.logger.init_args.save_dir={tmp_path}"]
+    sizes = GRAPHS if graphs else SMALL_BATCHES if name.startswith("vae_") else IMAGES
+    options = [*sizes, *QUIET, f"--trainer.logger.init_args.save_dir={tmp_path}"]
     if not data["class_path"].endswith(("SamplePhotosDataModule", "GraphMoGDataModule")):
         options += ["--data=ImageFolderDataModule", f"--data.init_args.root={image_tar}"]
     trainer = run(["fit", *arguments(layers), *options]).trainer

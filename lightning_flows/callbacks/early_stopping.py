@@ -23,9 +23,7 @@ class EarlyStoppingAfterWarmup(EarlyStopping):
     Raises: UsageError for a patience below 1 or a negative warm-up.
     """
 
-    def __init__(
-        self, warmup_epochs: int = 100, patience: int = 100, monitor: str = "val/loss", **kwargs: Any
-    ) -> None:
+    def __init__(self, warmup_epochs: int = 100, patience: int = 100, monitor: str = "val/loss", **kwargs: Any) -> None:
         check_sizes(0, warmup_epochs=warmup_epochs)
         check_sizes(patience=patience)
         # after validation, which is before the epoch's checkpoint is written

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from lightning_flows.dequantization.base import Dequantization, Source
-from lightning_flows.functional.importance import LikelihoodEstimate, importance_weights
 from lightning_flows.errors import InputTypeError, ShapeError, UsageError
 from lightning_flows.flows.accuracy import Accuracy
 from lightning_flows.flows.flow import Flow
+from lightning_flows.functional.importance import LikelihoodEstimate, importance_weights
 from lightning_flows.functional.philox import Streams, streams
 from lightning_flows.transforms.residual import LogDetReport
 

@@ -130,17 +130,17 @@ class LinearConvs(nn.Module):
         self.second = nn.Conv2d(hidden, out_channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        matrix, inner, outer = self.second.weight.flatten(1), self.first.bias, self.second.bias
-        assert inner is not None and outer is not None
+        matrix = self.second.weight.flatten(1)
         kernel = torch.einsum("oh,hikl->oikl", matrix, self.first.weight)
-        return F.conv2d(x, kernel, outer + matrix @ inner, padding=2)
+        return F.conv2d(x, kernel, F.linear(self.first.bias, matrix, self.second.bias), padding=2)  # type: ignore[arg-type]
 
 
 def reduced_shape(event_shape: Sequence[int]) -> tuple[int, int, int]:
     """Return (C, H/4, W/4) of images (C, H, W). Raises: ShapeError for events that encoder and decoder do not fit."""
     if len(event_shape) != 3 or any(n < FACTOR or n % FACTOR for n in event_shape[1:]):
         raise ShapeError(
-            f"expected images (C, H, W) with H and W multiples of {FACTOR}; got {tuple(event_shape)}: resize or pad them"
+            f"expected images (C, H, W) with H and W multiples of {FACTOR}; got {tuple(event_shape)}: resize or pad "
+            "them"
         )
     channels, height, width = event_shape
     return channels, height // FACTOR, width // FACTOR

@@ -1,7 +1,7 @@
-"""Arrays of known shape in published files: NumPy's .npy and .npz; nothing in a file is executed."""
+"""Arrays of known shape in files of NumPy and MATLAB; nothing in a file is executed."""
 
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
@@ -16,6 +16,8 @@ from lightning_flows.errors import DataError
 
 Shape = Sequence[int | None]
 """Sizes of an array; None stands for any."""
+NUMBERS = ["int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64", "single", "double", "logical"]
+"""MATLAB's classes of arrays of numbers."""
 
 
 @contextmanager
@@ -49,6 +51,40 @@ def read_npy(path: Path, shape: Shape) -> np.ndarray:
     """Read an .npy file. Raises: DataError if the array has another shape; errors of NumPy."""
     with path.open("rb") as file:
         return _read(file, "the array", shape)
+
+
+def read_mat(path: Path, shapes: Mapping[str, Shape]) -> list[np.ndarray]:
+    """Read arrays of numbers of a MATLAB file of version 4 to 7, by name. Raises: DataError as the others; of SciPy."""
+    from scipy import io  # not needed by any other data
+
+    with path.open("rb") as file:
+        found = {name: (shape, kind) for name, shape, kind in io.whosmat(file)}
+        for name, expected in shapes.items():
+            if name not in found:
+                raise DataError(f"has no array {name!r}, but {printable(', '.join(found)) or 'nothing'}")
+            shape, kind = found[name]
+            if kind not in NUMBERS:
+                raise DataError(f"has {name} of class {kind}, not of numbers")
+            check_shape(name, shape, expected)
+        file.seek(0)
+        arrays = io.loadmat(file, variable_names=list(shapes))
+    return [arrays[name] for name in shapes]
+
+
+def to_levels(values: np.ndarray) -> np.ndarray:
+    """Return gray levels 0 to 255 as uint8, from such numbers or from multiples of 1/255 in [0, 1].
+
+    Raises: DataError for other numbers.
+    """
+    if values.dtype == np.uint8:
+        return values
+    scaled = values.astype(np.float64)
+    if values.dtype.kind == "f" and scaled.size and scaled.max() <= 1:
+        scaled *= 255
+    levels = np.rint(scaled)
+    if not (np.abs(scaled - levels) < 1e-2).all() or levels.min() < 0 or levels.max() > 255:  # NaN is not close
+        raise DataError("has values that are neither levels 0 to 255 nor multiples of 1/255 from 0 to 1")
+    return levels.astype(np.uint8)
 
 
 def check_shape(name: str, found: Sequence[int], expected: Shape) -> None:

@@ -8,6 +8,7 @@ from lightning_flows.distributions import NodeGaussian
 from lightning_flows.errors import ShapeError, check_sizes
 from lightning_flows.flows.flow import Flow
 from lightning_flows.functional.graphs import Graph, check_nodes
+from lightning_flows.functional.value_maps import ValueMap, num_map_parameters
 from lightning_flows.nets import MLP, AttentionSizes, GraphAttentionNet
 from lightning_flows.transforms import (
     ActNorm,
@@ -22,7 +23,6 @@ from lightning_flows.transforms import (
     Transform,
 )
 from lightning_flows.transforms.base import check_dtype
-from lightning_flows.transforms.graph.coupling import NodeMap, num_parameters
 
 
 class GraphFlow(Flow):
@@ -103,7 +103,7 @@ class GraphNormalizingFlow(GraphFlow):
         exponential: bool = True,
         max_neighbors: int | None = None,
         num_steps: int = 4,
-        node_map: NodeMap = "affine",
+        node_map: ValueMap = "affine",
         components: int = 8,
         net: AttentionSizes = AttentionSizes(),
     ) -> None:
@@ -112,7 +112,7 @@ class GraphNormalizingFlow(GraphFlow):
             max_neighbors = max(1, nodes - 1)
         couplings: list[Transform] = []
         for moved in list(range(features)) * num_steps:
-            attention = GraphAttentionNet(features - 1, num_parameters(node_map, components), net)
+            attention = GraphAttentionNet(features - 1, num_map_parameters(node_map, components), net)
             couplings.append(GraphCoupling(features, moved, attention, node_map=node_map, components=components))
         if exponential:
             couplings = [InterleavedExponentials(features, couplings, max_neighbors=max_neighbors)]

@@ -1,6 +1,6 @@
 """Inverses of residual maps by fixed-point iteration."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -15,8 +15,11 @@ ROUND_OFF = 2
 EXCUSED = 1000
 """Largest residual that is attributed to round-off if it no longer improves, in units of round-off."""
 
-ResidualMap = Callable[[Tensor], tuple[Tensor, Tensor]]
-"""Returns f(y) and the known diagonal of its Jacobian, zeros where it is unknown: both of y's shape."""
+ResidualMap = Callable[..., tuple[Tensor, Tensor]]
+"""Returns f(y) and the known diagonal of its Jacobian, zeros where it is unknown: both of y's shape.
+
+Called with y and, if f differs between samples, the tensors ``(B, ...)`` that determine it.
+"""
 
 
 class InverseReport(NamedTuple):
@@ -54,15 +57,16 @@ def solve_residual(
     tol: Tensor | None = None,
     start: Tensor | None = None,
     direct: Direct | None = None,
+    context: Sequence[Tensor] = (),
 ) -> Solution:
     r"""Solve y + f(y) = v by the iteration :math:`y \leftarrow y - (y + f(y) - v)/(1 + f'(y))`.
 
     Each sample is iterated until its residual, relative to its largest value, is at most its tolerance, or no longer
     improves and is below 1000 units of round-off. It then leaves the batch: immediately on a CPU, and together with
     half of the batch on other devices, to save synchronizations. If there is a ``direct`` solver, only samples for
-    which it fails are iterated.
+    which it fails are iterated. ``context`` is passed on to the map, for the samples that are left.
 
-    Shapes: v, y, start ``(B, *event)``; tol ``(B,)``, by default two units of round-off.
+    Shapes: v, y, start ``(B, *event)``; tol ``(B,)``, by default two units of round-off; context ``(B, ...)`` each.
     Raises: ConvergenceError if a sample needs more than ``max_iter`` iterations; ``name`` describes the layer.
     """
     eps = torch.finfo(v.dtype).eps
@@ -77,12 +81,13 @@ def solve_residual(
         rows = (~(found.report.residual <= excused)).nonzero().flatten()
         y = v[rows]
     num_left, active = len(rows), torch.ones_like(rows).bool()
+    context = context if num_left == len(v) else [each[rows] for each in context]
     if not v.numel() or not num_left:
         return found
     scale = v.abs().flatten(1).amax(1).clamp(min=1)
     count, stalled, best = torch.zeros_like(rows), torch.zeros_like(rows), torch.full_like(scale[rows], torch.inf)
     for _ in range(max_iter + 1):
-        f, diagonal = residual_map(y)
+        f, diagonal = residual_map(y, *context)
         error = y + f - v[rows]
         residual = error.abs().flatten(1).amax(1) / scale[rows]
         stalled, best = torch.where(residual < best, 0, stalled + 1), torch.fmin(best, residual)
@@ -96,6 +101,7 @@ def solve_residual(
             rows, y, error, diagonal, count, stalled, best = (
                 each[active] for each in (rows, y, error, diagonal, count, stalled, best)
             )
+            context = [each[active] for each in context]
             active = active[active]
         step = error / (1 + diagonal)
         y = y - (step if num_left == len(y) else torch.where(_as(active, y), step, 0))

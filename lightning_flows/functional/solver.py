@@ -1,5 +1,7 @@
 """One decoding of a batch by layers with iterative inverses: its tolerance, and the solutions of the layers."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -32,7 +34,14 @@ class Solver:
         self.solutions: list[tuple[Tensor, InverseReport]] = []
 
     def solve(
-        self, residual_map: ResidualMap, v: Tensor, *, max_iter: int, name: str, direct: Direct | None = None
+        self,
+        residual_map: ResidualMap,
+        v: Tensor,
+        *,
+        max_iter: int,
+        name: str,
+        direct: Direct | None = None,
+        context: Sequence[Tensor] = (),
     ) -> Solution:
         """Solve y + f(y) = v; see :func:`solve_residual`."""
         aim = 0.0 if self.exact_direct and direct is not None else self.tol
@@ -41,7 +50,9 @@ class Solver:
         if self.previous is not None:
             start, report = self.previous.solutions[len(self.solutions)]
             tol = torch.minimum(tol, report.residual / PROGRESS)
-        solution = solve_residual(residual_map, v, max_iter=max_iter, name=name, tol=tol, start=start, direct=direct)
+        solution = solve_residual(
+            residual_map, v, max_iter=max_iter, name=name, tol=tol, start=start, direct=direct, context=context
+        )
         self.solutions.append((solution.y, solution.report))
         return solution
 

@@ -23,7 +23,8 @@ class SylvesterFunction(nn.Module):
               \partial f_i/\partial y_i = \gamma\, s_2 s_1 (1 - \tanh^2(y\, s_1 + t_1)) \in (-\gamma, \gamma)
 
     t₁, t₂ and the arguments a₁, a₂ of s = tanh(a) are strictly autoregressive functions of y: ``net(y)`` returns the
-    four tensors (t₁, a₁, t₂, a₂), each of y's shape. f(y) and the diagonal also have y's shape.
+    four tensors (t₁, a₁, t₂, a₂), each of y's shape. f(y) and the diagonal also have y's shape. A context is passed on
+    to a net that takes one: ``net.num_parameters`` is its length, absent or 0 for other nets.
     """
 
     def __init__(self, net: nn.Module, *, gamma: float = 0.5) -> None:
@@ -31,26 +32,27 @@ class SylvesterFunction(nn.Module):
         if not 0 < gamma < 1:
             raise UsageError(f"expected gamma between 0 and 1; got {gamma}")
         self.net, self.gamma = net, gamma
+        self.num_parameters = int(getattr(net, "num_parameters", 0))
 
-    def bind(self, *, update: bool = False) -> Callable[[Tensor], Pair]:
+    def bind(self, *, update: bool = False) -> Callable[..., Pair]:
         """Return the function with the net's effective parameters evaluated once."""
         return self._of(bind(self.net, update=update))
 
-    def bind_with_solver(self) -> tuple[Callable[[Tensor], Pair], FrontSolver | None]:
+    def bind_with_solver(self) -> tuple[Callable[..., Pair], FrontSolver | None]:
         """As :meth:`bind`, with a solver of y + f(y) = v that uses the same kernels; None for other nets."""
         if type(self.net) is not AutoregressiveConvNet:
             return self.bind(), None
         net, kernels = self.net.bind_kernels()
         return self._of(net), FrontSolver.from_kernels(kernels, self.gamma)
 
-    def _of(self, net: Callable[[Tensor], tuple[Tensor, ...]]) -> Callable[[Tensor], Pair]:
-        def apply(y: Tensor) -> Pair:
-            return _Gated.apply(y, *net(y), self.gamma)
+    def _of(self, net: Callable[..., tuple[Tensor, ...]]) -> Callable[..., Pair]:
+        def apply(y: Tensor, *context: Tensor) -> Pair:
+            return _Gated.apply(y, *net(y, *context), self.gamma)
 
         return apply
 
-    def forward(self, y: Tensor) -> Pair:
-        return self.bind(update=True)(y)
+    def forward(self, y: Tensor, *context: Tensor) -> Pair:
+        return self.bind(update=True)(y, *context)
 
     def extra_repr(self) -> str:
         return f"gamma={self.gamma}"

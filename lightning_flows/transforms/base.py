@@ -35,6 +35,8 @@ class Transform(nn.Module, ABC):
 
     volume_preserving = False
     """Whether the log-determinant is always zero."""
+    num_parameters = 0
+    """Length n of the context ``(B, n)`` that it takes, such as parameters per sample; 0 if it does not."""
 
     def __init__(self, event_shape: Sequence[int | None] | None = None) -> None:
         super().__init__()
@@ -82,6 +84,8 @@ class Transform(nn.Module, ABC):
             x.ndim != 1 + len(shape) or any(n not in (None, m) for n, m in zip(shape, x.shape[1:], strict=True))
         ):
             raise ShapeError(f"expected shape {_named(shape)}; got {tuple(x.shape)}")
+        if self.num_parameters:
+            check_context(x, context, self.num_parameters)
 
     def extra_repr(self) -> str:
         return "" if self.event_shape is None else _named(self.event_shape)
@@ -151,6 +155,23 @@ def check_matches(x: Tensor, module: nn.Module) -> None:
     """Raise InputTypeError unless x has the dtype and device of a module's parameters, or is floating without any."""
     parameter = next(module.parameters(), None)
     check_floating(x) if parameter is None else check_dtype(x, parameter)
+
+
+def check_context(x: Tensor, context: Any, num_parameters: int) -> None:
+    """Raise an error unless the context is a tensor ``(B, num_parameters)`` of x's dtype and device."""
+    if not isinstance(context, Tensor) or context.shape != (len(x), num_parameters):
+        got = f"shape {tuple(context.shape)}" if isinstance(context, Tensor) else type(context).__name__
+        raise ShapeError(f"expected a context of shape {(len(x), num_parameters)}; got {got}")
+    if context.dtype != x.dtype or context.device != x.device:
+        raise InputTypeError(
+            f"expected a context of {x.dtype} on {x.device}; got {context.dtype} on {context.device}: convert it"
+        )
+
+
+def split_context(context: Any, sizes: Sequence[int]) -> list[Any]:
+    """Split a context ``(B, n)`` into parts of these sizes, with None for those of size 0."""
+    parts = iter(context.split([size for size in sizes if size], dim=1)) if any(sizes) else iter(())
+    return [next(parts) if size else None for size in sizes]
 
 
 def sum_event(x: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from lightning_flows.errors import ShapeError
 from lightning_flows.functional.precision import full_precision
 from lightning_flows.functional.solver import Solver
-from lightning_flows.transforms.base import Result, Shape, Transform
+from lightning_flows.transforms.base import Result, Shape, Transform, split_context
 
 
 class LinearOperator(NamedTuple):
@@ -24,30 +24,36 @@ class LinearTransform(Transform):
     r"""A bijection :math:`z = Wx` without an offset.
 
     A subclass implements ``operator()``. Autocast is disabled: a low-precision linear map cannot be inverted.
+    If ``num_parameters`` is not zero, W differs between samples, and ``operator_for(context)`` is what evaluates it.
     """
 
     @abstractmethod
     def operator(self, *, update: bool = False) -> LinearOperator:
         """Evaluate W once; ``update`` steps the power iterations of modules in train mode."""
 
+    def operator_for(self, context: Any, *, update: bool = False) -> LinearOperator:
+        """Evaluate W once for the samples of a context; ``update`` as in :meth:`operator`."""
+        return self.operator(update=update)
+
     def forward(self, x: Tensor, context: Any = None) -> Result:
         with full_precision(x):
-            operator = self.operator(update=True)
+            operator = self.operator_for(context, update=True)
             return operator.matmul(x), operator.logabsdet(x)
 
     def inverse(self, z: Tensor, context: Any = None) -> Result:
         with full_precision(z):
-            operator = self.operator()
+            operator = self.operator_for(context)
             return operator.solve(z), -operator.logabsdet(z)
 
     def decode(self, z: Tensor, context: Any = None, solver: Solver | None = None) -> Tensor:
         with full_precision(z):
-            return self.operator().solve(z)
+            return self.operator_for(context).solve(z)
 
 
 class LinearCompose(LinearTransform):
     """Product of linear maps that preserve the shape: z = Wₙ … W₁ x.
 
+    The context consists of those of the factors that take one, one after another.
     Raises: TypeError if one of them is not linear; ShapeError if their shapes differ.
     """
 
@@ -58,9 +64,15 @@ class LinearCompose(LinearTransform):
         super().__init__(_common_shape([t.event_shape for t in transforms if t.event_shape is not None]))
         self.transforms = nn.ModuleList(transforms)
         self.volume_preserving = all(transform.volume_preserving for transform in transforms)
+        self.sizes = [transform.num_parameters for transform in transforms]
+        self.num_parameters = sum(self.sizes)
 
     def operator(self, *, update: bool = False) -> LinearOperator:
-        factors = [transform.operator(update=update) for transform in self.transforms]
+        return self.operator_for(None, update=update)
+
+    def operator_for(self, context: Any, *, update: bool = False) -> LinearOperator:
+        pairs = zip(self.transforms, split_context(context, self.sizes), strict=True)
+        factors = [transform.operator_for(part, update=update) for transform, part in pairs]
 
         def matmul(x: Tensor) -> Tensor:
             for factor in factors:

@@ -9,7 +9,7 @@ from lightning_flows.functional.fixed_point import Solution, attach_gradient
 from lightning_flows.functional.precision import full_precision, is_autocast, is_reduced
 from lightning_flows.functional.solver import Solver
 from lightning_flows.nets.spectral_norm import bind
-from lightning_flows.transforms.base import Reported, Result, Transform, sum_event
+from lightning_flows.transforms.base import Reported, Result, Transform, split_context, sum_event
 from lightning_flows.transforms.linear import LinearTransform
 
 
@@ -25,6 +25,9 @@ class GeneralizedSylvester(Transform):
     solver if ``function.bind_with_solver()`` returns one; its report is an :class:`InverseReport`. It is
     differentiable: its gradient solves the transposed triangular system.
 
+    The context ``(B, n)`` of the layer is that of the function, followed by that of the basis, each of the length that
+    its ``num_parameters`` states. Where both are 0, the context is ignored.
+
     Raises: TypeError if ``basis`` is not linear; ConvergenceError if a sample needs more than ``max_iter`` iterations.
     Source: section 4, theorem 2.
     """
@@ -35,12 +38,15 @@ class GeneralizedSylvester(Transform):
         super().__init__(basis.event_shape)
         self.basis, self.function = basis, function
         self.max_iter = max_iter
+        self.sizes = [int(getattr(function, "num_parameters", 0)), basis.num_parameters]
+        self.num_parameters = sum(self.sizes)
 
     def forward(self, x: Tensor, context: Any = None) -> Result:
+        of_function, of_basis = self._split(context)
         with full_precision(x):
-            basis = self.basis.operator(update=True)
+            basis = self.basis.operator_for(of_basis, update=True)
             y = basis.matmul(x)
-        f, diagonal = bind(self.function, update=True)(y)
+        f, diagonal = bind(self.function, update=True)(y, *of_function)
         with full_precision(x):
             return x + basis.solve(f), sum_event((1 + diagonal).log())
 
@@ -48,26 +54,34 @@ class GeneralizedSylvester(Transform):
         return self.inverse_reported(z, context)[:2]
 
     def decode(self, z: Tensor, context: Any = None, solver: Solver | None = None) -> Tensor:
-        return self._solve(z, solver or Solver())[0]
+        return self._solve(z, context, solver or Solver())[0]
 
     def inverse_reported(self, z: Tensor, context: Any = None) -> Reported:
-        x, solution = self._solve(z, Solver())
+        x, solution = self._solve(z, context, Solver())
         with full_precision(z):
             return x, -sum_event((1 + solution.diagonal).log()), [solution.report]
 
-    def _solve(self, z: Tensor, solver: Solver) -> tuple[Tensor, Solution]:
+    def _split(self, context: Any) -> tuple[list[Tensor], Tensor | None]:
+        """The context of the function, empty if it takes none, and that of the basis."""
+        of_function, of_basis = split_context(context, self.sizes)
+        return [] if of_function is None else [of_function], of_basis
+
+    def _solve(self, z: Tensor, context: Any, solver: Solver) -> tuple[Tensor, Solution]:
         """z − W⁻¹ f(y), with y from y + f(y) = Wz."""
+        of_function, of_basis = self._split(context)
         with full_precision(z):
-            basis = self.basis.operator()
+            basis = self.basis.operator_for(of_basis)
             v = basis.matmul(z)
         # a direct solver pays on a CPU only, and would not repeat the rounding of autocast and reduced modes
         full = v.is_cpu and not is_autocast("cpu") and not is_reduced("cpu")
         solvable = full and hasattr(self.function, "bind_with_solver")
         function, direct = self.function.bind_with_solver() if solvable else (bind(self.function), None)
-        solution = solver.solve(function, v.detach(), max_iter=self.max_iter, name="Sylvester layer", direct=direct)
+        solution = solver.solve(
+            function, v.detach(), max_iter=self.max_iter, name="Sylvester layer", direct=direct, context=of_function
+        )
         if torch.is_grad_enabled():
-            y = attach_gradient(function, solution.y, v, max_iter=self.max_iter)
-            f, diagonal = function(y)
+            y = attach_gradient(lambda y: function(y, *of_function), solution.y, v, max_iter=self.max_iter)
+            f, diagonal = function(y, *of_function)
             solution = Solution(y, f, diagonal, solution.report)
         with full_precision(z):
             return z - basis.solve(solution.f), solution

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_flows.nets import (
+    MADE,
     AutoregressiveConvNet,
     ConvNet,
     DenseNet,
@@ -30,11 +31,16 @@ from lightning_flows.transforms import (
     Householder,
     Invert,
     LinearCompose,
+    LinearExponential,
     LinearTransform,
+    MaskedAutoregressive,
+    Permutation,
     ResidualBlock,
+    Reversal,
     Squeeze,
     Transform,
     VectorActNorm,
+    VectorHouseholder,
     Woodbury,
     mixing_layer,
 )
@@ -55,6 +61,8 @@ HIDDEN = (
 
 class Case(NamedTuple):
     """How to build a transform, the shape of its events, the channels of its context, and what is special.
+
+    The context of vectors has no further axes: ``context_channels`` is its length.
 
     ``inert`` names parameters whose gradient is zero by nature; ``inverted`` a transform whose forward map is another's
     inverse (iterative, and without steps of a power iteration).
@@ -159,6 +167,57 @@ CASES: dict[str, Case] = {
     "conv_sylvester_one_pixel": Case(lambda: ConvSylvester((4, 1, 1), 8), (4, 1, 1)),
     "conv_sylvester_one_value": Case(
         lambda: ConvSylvester((1, 1, 1), 4), (1, 1, 1), inert=ONE_CHANNEL | {f"function.net.{n}" for n in HIDDEN}
+    ),
+}
+
+
+class Neighbors(nn.Module):
+    """M v = a v + b (v₂, …, v_D, v₁) for |a| + |b| ≤ 1."""
+
+    norm_bound = 1.0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.raw = nn.Parameter(torch.tensor([0.3, -0.4]))
+
+    def coefficients(self) -> Tensor:
+        return torch.tanh(self.raw) / 2
+
+    def forward(self, v: Tensor) -> Tensor:
+        a, b = self.coefficients()
+        return a * v + b * v.roll(1, 1)
+
+    def trace(self) -> Tensor:
+        return 5 * self.coefficients()[0]
+
+
+def _vector_sylvester(net: nn.Module, *basis: LinearTransform) -> GeneralizedSylvester:
+    return GeneralizedSylvester(LinearCompose(basis), SylvesterFunction(net))
+
+
+CASES |= {
+    "vector_exponential": Case(lambda: LinearExponential(5), (5,)),
+    "vector_exponential_series": Case(lambda: LinearExponential(5, linear=Neighbors()), (5,)),
+    "vector_exponential_one_value": Case(lambda: LinearExponential(1), (1,)),
+    "vector_householder": Case(lambda: VectorHouseholder(4, num_reflections=3), (4,)),
+    "vector_householder_amortized": Case(lambda: VectorHouseholder(4, num_reflections=3, amortized=True), (4,), 12),
+    "vector_permutation": Case(lambda: Permutation([2, 0, 1]), (3,)),
+    "vector_reversal": Case(lambda: Reversal(4), (4,)),
+    "vector_autoregressive": Case(lambda: MaskedAutoregressive(4, 6, reverse=True), (4,)),
+    "vector_autoregressive_mixture": Case(
+        lambda: MaskedAutoregressive(3, 5, value_map="mixture", components=2, context=True), (3,), 5
+    ),
+    "vector_sylvester_generalized": Case(
+        lambda: _vector_sylvester(MADE(4, 7, num_outputs=4), VectorHouseholder(4), LinearExponential(4)), (4,)
+    ),
+    "vector_sylvester_context": Case(
+        lambda: _vector_sylvester(
+            MADE(4, 7, num_outputs=4, context=True),
+            VectorHouseholder(4, num_reflections=2, amortized=True),
+            LinearExponential(4),
+        ),
+        (4,),
+        7 + 8,
     ),
 }
 

@@ -4,16 +4,16 @@ import torch
 from torch import Tensor
 
 from lightning_flows.functional.graphs import COMPLETE, Graph
-from lightning_flows.nets.graph_attention import AttentionSizes, SetAutoregressiveNet
-from lightning_flows.transforms.base import Result
-from lightning_flows.transforms.graph.coupling import (
-    FeatureCoupling,
-    NodeMap,
+from lightning_flows.functional.value_maps import (
+    ValueMap,
     apply_map,
     initial_params,
     invert_map,
-    num_parameters,
+    num_map_parameters,
 )
+from lightning_flows.nets.graph_attention import AttentionSizes, SetAutoregressiveNet
+from lightning_flows.transforms.base import Result
+from lightning_flows.transforms.graph.coupling import FeatureCoupling
 
 
 class SetAutoregressiveCoupling(FeatureCoupling):
@@ -43,12 +43,12 @@ class SetAutoregressiveCoupling(FeatureCoupling):
         features: int,
         transformed_dim: int,
         *,
-        node_map: NodeMap = "mixture",
+        node_map: ValueMap = "mixture",
         components: int = 8,
         sizes: AttentionSizes = AttentionSizes(),
     ) -> None:
         super().__init__(features, transformed_dim, node_map)
-        self.net = SetAutoregressiveNet(features - 1, num_parameters(node_map, components), sizes)
+        self.net = SetAutoregressiveNet(features - 1, num_map_parameters(node_map, components), sizes)
         with torch.no_grad():
             self.net.out.bias.copy_(initial_params(node_map, components))
 

@@ -1,5 +1,16 @@
 """Bijections of vectors ``(B, D)``."""
 
 from lightning_flows.transforms.actnorm import VectorActNorm
+from lightning_flows.transforms.vector.householder import VectorHouseholder
+from lightning_flows.transforms.vector.linear_exponential import LinearExponential
+from lightning_flows.transforms.vector.masked_autoregressive import MaskedAutoregressive
+from lightning_flows.transforms.vector.permutation import Permutation, Reversal
 
-__all__ = ["VectorActNorm"]
+__all__ = [
+    "LinearExponential",
+    "MaskedAutoregressive",
+    "Permutation",
+    "Reversal",
+    "VectorActNorm",
+    "VectorHouseholder",
+]

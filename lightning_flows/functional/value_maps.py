@@ -1,0 +1,43 @@
+"""Monotone maps of single values, as in couplings and autoregressive layers."""
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from lightning_flows.errors import UsageError
+from lightning_flows.functional.gaussian_mixture import mixture_from_normal, mixture_to_normal
+
+ValueMap = Literal["affine", "mixture"]
+"""Monotone maps of one value: scale and shift, or the distribution function of a Gaussian mixture."""
+LOG_SCALE_BOUND = 2.0
+
+
+def num_map_parameters(kind: ValueMap, components: int) -> int:
+    """Number of parameters of a map. Raises: UsageError for an unknown kind or no components."""
+    if kind not in ("affine", "mixture") or components < 1:
+        raise UsageError(f"expected affine or mixture, and at least one component; got {kind} and {components}")
+    return 2 if kind == "affine" else 3 * components
+
+
+def initial_params(kind: ValueMap, components: int) -> Tensor:
+    """Initial parameters: the identity, or components spread over the range of normalized values."""
+    if kind == "affine":
+        return torch.zeros(2)
+    return torch.cat([torch.zeros(components), torch.linspace(-1.5, 1.5, components), torch.full((components,), -0.7)])
+
+
+def apply_map(kind: ValueMap, y: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
+    """Map each value y ``(...)`` to z and log z' for parameters ``(..., P)``."""
+    if kind == "mixture":
+        return mixture_to_normal(y, params)
+    log_scale = LOG_SCALE_BOUND * torch.tanh(params[..., 0] / LOG_SCALE_BOUND)
+    return y * torch.exp(log_scale) + params[..., 1], log_scale
+
+
+def invert_map(kind: ValueMap, z: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
+    """Map each value z to y and log y'; the inverse of :func:`apply_map`."""
+    if kind == "mixture":
+        return mixture_from_normal(z, params)
+    log_scale = LOG_SCALE_BOUND * torch.tanh(params[..., 0] / LOG_SCALE_BOUND)
+    return (z - params[..., 1]) * torch.exp(-log_scale), -log_scale

@@ -7,6 +7,7 @@ from lightning_flows.data.image_folder import ImageFolderDataModule
 from lightning_flows.data.images import ImageDataModule
 from lightning_flows.data.published import CIFAR10DataModule, FashionMNISTDataModule
 from lightning_flows.data.sample_photos import SamplePhotosDataModule
+from lightning_flows.data.toys import ToyDataModule
 
 __all__ = [
     "CIFAR10DataModule",
@@ -17,4 +18,5 @@ __all__ = [
     "ImageDataModule",
     "ImageFolderDataModule",
     "SamplePhotosDataModule",
+    "ToyDataModule",
 ]

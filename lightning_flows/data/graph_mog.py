@@ -5,17 +5,14 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from lightning_flows.data.base import FlowDataModule, Loader, check_counts
-from lightning_flows.data.datasets.batches import MemoryDataset
-from lightning_flows.data.datasets.graphs import FreshGraphs, GraphSource
+from lightning_flows.data.datasets.graphs import GraphSource
+from lightning_flows.data.generated import GeneratedDataModule
 from lightning_flows.distributions.graph_mixture import GraphMixture, graph_mixture
 from lightning_flows.errors import UsageError
 from lightning_flows.functional.graphs import Graph
-from lightning_flows.functional.ranks import num_ranks
-from lightning_flows.functional.streams import stream
 
 
-class GraphMoGDataModule(FlowDataModule):
+class GraphMoGDataModule(GeneratedDataModule):
     """Graphs drawn from a :class:`GraphMixture`: new ones at each training step, fixed ones for evaluation.
 
     Batches are ``{"nodes": float32 (B, M, 2), "index": int64 (B,)}``, with ``sizes`` also ``"mask"`` bool (B, M), False
@@ -40,6 +37,8 @@ class GraphMoGDataModule(FlowDataModule):
     ShapeError or DataError for invalid means; ShapeError for an invalid adjacency.
     """
 
+    items = "graphs"
+
     def __init__(
         self,
         *,
@@ -55,8 +54,14 @@ class GraphMoGDataModule(FlowDataModule):
         num_test: int = 8192,
         **kwargs: Any,
     ) -> None:
-        super().__init__(batch_size=batch_size, eval_batch_size=eval_batch_size, **kwargs)
-        check_counts(self.hparams, "steps_per_epoch", "num_val", "num_test")
+        super().__init__(
+            batch_size=batch_size,
+            eval_batch_size=eval_batch_size,
+            steps_per_epoch=steps_per_epoch,
+            num_val=num_val,
+            num_test=num_test,
+            **kwargs,
+        )
         if means is None and max_angle != 0:
             raise UsageError(f"expected a max_angle only with means; got {max_angle} for {mixture}: set means as well")
         self._mixture = graph_mixture(mixture) if means is None else GraphMixture(means, max_angle=max_angle)
@@ -75,19 +80,13 @@ class GraphMoGDataModule(FlowDataModule):
         """Draw sizes and edges of ``num`` graphs like those of the data."""
         return self._graphs.structure(num, generator)
 
-    def load_split(self, split: str) -> MemoryDataset | FreshGraphs:
-        """Draw a split; the densities of evaluation graphs take a few seconds for mog16 and mog_ring."""
-        seed = self.hparams["seed"]
-        if split == "train":
-            num_batches = self.hparams["steps_per_epoch"] * num_ranks()
-            return FreshGraphs(self._graphs, batch_size=self.hparams["batch_size"], num_batches=num_batches, seed=seed)
-        graphs = self._graphs.draw(self.hparams[f"num_{split}"], stream(seed, f"{split} graphs"))
-        return MemoryDataset(graphs | {"true_log_prob": self._true_log_prob(graphs["nodes"], graphs.get("mask"))})
+    @property
+    def source(self) -> GraphSource:
+        return self._graphs
 
-    def train_dataloader(self) -> Loader:
-        """Return ``steps_per_epoch`` batches of new graphs."""
-        batches = self.load_split("train")
-        return self.loader(batches, batch_size=None, sampler=self.sampler(batches, shuffle=False))
+    def true_log_prob(self, items: dict[str, Tensor]) -> Tensor:
+        """Exact log-density ``(B,)`` of graphs in nats; takes a few seconds for mog16 and mog_ring."""
+        return self._true_log_prob(items["nodes"], items.get("mask"))
 
     def _true_log_prob(self, nodes: Tensor, mask: Tensor | None) -> Tensor:
         """Exact log-density ``(B,)`` in nats, float64, of graphs ``(B, M, 2)`` given their numbers of nodes."""

@@ -1,15 +1,13 @@
-"""Graphs: random draws, and an infinite stream of new batches for training."""
+"""Random graphs."""
 
 from collections.abc import Sequence
 from typing import Protocol
 
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from lightning_flows.errors import ShapeError, UsageError
 from lightning_flows.functional.graphs import Graph, check_adjacency
-from lightning_flows.functional.streams import stream
 
 
 class NodeSource(Protocol):
@@ -77,20 +75,3 @@ class GraphSource:
             if mask is not None:
                 adjacency *= mask.unsqueeze(1) & mask.unsqueeze(2)
         return Graph(adjacency, mask)
-
-
-class FreshGraphs(Dataset[dict[str, Tensor]]):
-    """Infinite batches: item k is a complete batch, which depends only on the seed and k.
-
-    ``"index"`` int64 ``(batch_size,)`` numbers all graphs of a seed; ``num_batches`` is the length of an epoch.
-    """
-
-    def __init__(self, source: GraphSource, *, batch_size: int, num_batches: int, seed: int) -> None:
-        self.source, self.batch_size, self.num_batches, self.seed = source, batch_size, num_batches, seed
-
-    def __len__(self) -> int:
-        return self.num_batches
-
-    def __getitem__(self, k: int) -> dict[str, Tensor]:
-        batch = self.source.draw(self.batch_size, stream(self.seed, "training graphs", k))
-        return batch | {"index": k * self.batch_size + torch.arange(self.batch_size)}

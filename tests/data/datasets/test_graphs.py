@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from lightning_flows.data.datasets.graphs import FreshGraphs, GraphSource
+from lightning_flows.data.datasets.fresh import FreshBatches
+from lightning_flows.data.datasets.graphs import GraphSource
 from lightning_flows.errors import ShapeError, UsageError
 from lightning_flows.functional.streams import stream
 
@@ -20,8 +21,8 @@ class Normals:
         return 10 + torch.randn(num, 3, 1, generator=generator)
 
 
-def fresh(**kwargs) -> FreshGraphs:
-    return FreshGraphs(GraphSource(Normals(), 3, **kwargs), batch_size=4, num_batches=6, seed=1)
+def fresh(**kwargs) -> FreshBatches:
+    return FreshBatches(GraphSource(Normals(), 3, **kwargs), "training graphs", batch_size=4, num_batches=6, seed=1)
 
 
 def test_batches_depend_only_on_seed_and_number():
@@ -34,7 +35,7 @@ def test_batches_depend_only_on_seed_and_number():
     expected = Normals().sample(4, generator=stream(1, "training graphs", 10**6))
     assert torch.equal(batch["nodes"], expected)
     assert not torch.equal(batch["nodes"], dataset[10**6 + 1]["nodes"])
-    other = FreshGraphs(GraphSource(Normals(), 3), batch_size=4, num_batches=6, seed=2)
+    other = FreshBatches(GraphSource(Normals(), 3), "training graphs", batch_size=4, num_batches=6, seed=2)
     assert not torch.equal(batch["nodes"], other[10**6]["nodes"])
 
 

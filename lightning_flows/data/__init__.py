@@ -5,7 +5,7 @@ from lightning_flows.data.frey_faces import FreyFacesDataModule
 from lightning_flows.data.graph_mog import GraphMoGDataModule
 from lightning_flows.data.image_folder import ImageFolderDataModule
 from lightning_flows.data.images import ImageDataModule
-from lightning_flows.data.published import CIFAR10DataModule, FashionMNISTDataModule
+from lightning_flows.data.published import CIFAR10DataModule, FashionMNISTDataModule, MNISTDataModule
 from lightning_flows.data.sample_photos import SamplePhotosDataModule
 from lightning_flows.data.toys import ToyDataModule
 
@@ -17,6 +17,7 @@ __all__ = [
     "GraphMoGDataModule",
     "ImageDataModule",
     "ImageFolderDataModule",
+    "MNISTDataModule",
     "SamplePhotosDataModule",
     "ToyDataModule",
 ]

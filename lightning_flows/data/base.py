@@ -100,14 +100,19 @@ class FlowDataModule(LightningDataModule, ABC):
     def setup(self, stage: str) -> None:
         """Load the splits of a stage that are not loaded yet. Raises: DataError if one is empty or cannot be read."""
         missing = [split for split in map(self._source, STAGES[stage]) if split not in self._datasets]
-        for split, dataset in self.load_splits(missing).items() if missing else ():
-            if len(dataset) == 0:
+        for split, loaded in self.load_splits(missing).items() if missing else ():
+            if len(loaded) == 0:
                 raise DataError(f"{type(self).__name__} has no items in its {split} split: expected at least one")
+            dataset = self.prepared(split, loaded)
             item = TrainingItems(dataset, seed=0)[0]  # does not advance the global generator
             if not isinstance(item, dict) or "index" not in item:
                 got = f"a dict with {', '.join(item)}" if isinstance(item, dict) else type(item).__name__
                 raise InputTypeError(f"expected items of {type(self).__name__} that are dicts with 'index'; got {got}")
             self._datasets[split] = dataset
+
+    def prepared(self, split: str, dataset: Any) -> Any:
+        """Check and change a split that was loaded; by default returned as it is."""
+        return dataset
 
     def dataset(self, split: str) -> Any:
         """Return the dataset of train, val, test or predict. Raises: RuntimeError if ``setup`` has not loaded it."""

@@ -1,13 +1,14 @@
 """The base of image data modules: items, augmentation, and checks."""
 
 from abc import abstractmethod
-from typing import Any
+from typing import Any, ClassVar
 
 from torchvision.transforms import v2
 
 from lightning_flows.data.base import FlowDataModule
+from lightning_flows.data.datasets.binarization import Binarization, binarized
 from lightning_flows.data.datasets.images import ImageDataset
-from lightning_flows.errors import InputTypeError, ShapeError
+from lightning_flows.errors import InputTypeError, ShapeError, UsageError
 
 
 class ImageDataModule(FlowDataModule):
@@ -18,11 +19,25 @@ class ImageDataModule(FlowDataModule):
 
     Args:
         augment: flip training images at random and shift them by up to 4 % of their size.
+        binarization: for binary images, 0 and 1: a pixel of level v of L is 1 with probability p = v/(L − 1).
+            ``threshold``: 1 if p is at least 1/2; ``fixed``: drawn once per image; ``dynamic``: drawn in each epoch of
+            training, otherwise fixed.
+        binarization_seed: seed of the fixed draws, which depend only on it and the image's split and index. Dynamic
+            draws depend on ``seed``, the epoch and the index.
         kwargs: arguments of :class:`FlowDataModule`.
+
+    Raises: UsageError for a binarization of images that are binary already.
     """
 
-    def __init__(self, *, augment: bool = True, **kwargs: Any) -> None:
+    stored_levels: ClassVar[int] = 256
+    """Levels of the images that ``load_split`` returns: their values are 0 to ``stored_levels - 1``."""
+
+    def __init__(
+        self, *, augment: bool = True, binarization: Binarization = "none", binarization_seed: int = 0, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
+        if binarization != "none" and self.stored_levels == 2:
+            raise UsageError(f"the images of {type(self).__name__} are binary already: omit binarization")
 
     @property
     @abstractmethod
@@ -30,24 +45,23 @@ class ImageDataModule(FlowDataModule):
 
     @property
     def num_levels(self) -> int:
-        """Number of values of a pixel, from 0 to ``num_levels - 1``."""
-        return 256
+        """Number of levels of a pixel, 2 if it is binary: values are 0 to ``num_levels - 1``."""
+        return self.stored_levels if self.hparams["binarization"] == "none" else 2
 
     @abstractmethod
     def load_split(self, split: str) -> ImageDataset: ...
 
-    def setup(self, stage: str) -> None:
-        super().setup(stage)
-        for split, dataset in self._datasets.items():
-            if not isinstance(dataset, ImageDataset):
-                got = type(dataset).__name__
-                raise InputTypeError(f"expected {type(self).__name__}.load_split to return an ImageDataset; got {got}")
-            if (shape := tuple(dataset.images.shape[1:])) != tuple(self.event_shape):
-                raise ShapeError(
-                    f"expected images of shape {tuple(self.event_shape)}; got {shape} in the {split} split"
-                )
-            if split == "train" and self.hparams["augment"]:
-                dataset.transform = augmentation(*self.event_shape[1:])
+    def prepared(self, split: str, dataset: Any) -> ImageDataset:
+        """Check type and shape, then augment and binarize."""
+        if not isinstance(dataset, ImageDataset):
+            got = type(dataset).__name__
+            raise InputTypeError(f"expected {type(self).__name__}.load_split to return an ImageDataset; got {got}")
+        if (shape := tuple(dataset.images.shape[1:])) != tuple(self.event_shape):
+            raise ShapeError(f"expected images of shape {tuple(self.event_shape)}; got {shape} in the {split} split")
+        if split == "train" and self.hparams["augment"]:
+            dataset.transform = augmentation(*self.event_shape[1:])
+        how, seed = self.hparams["binarization"], self.hparams["binarization_seed"]
+        return binarized(dataset, how, split=split, num_levels=self.stored_levels, seed=seed)
 
 
 def augmentation(height: int, width: int) -> v2.Transform:

@@ -1,4 +1,4 @@
-"""Data sets downloaded by torchvision: CIFAR-10 and Fashion-MNIST."""
+"""Data sets downloaded by torchvision: CIFAR-10, MNIST and Fashion-MNIST."""
 
 import socket
 from typing import Any, ClassVar
@@ -19,13 +19,12 @@ NO_ANSWER = 60.0
 class PublishedDataModule(ImageDataModule):
     """A data set of torchvision with ``train=True`` and ``False``; the last ``num_val`` training images validate.
 
-    Images are padded with zeros, evenly on all sides, to ``shape``.
+    Images are padded with zeros, evenly on all sides, to :attr:`event_shape`.
     """
 
     source: ClassVar[type[datasets.VisionDataset]]
-    archives: ClassVar[str]  # for the error message: the files, and their folder in root
-    shape: ClassVar[tuple[int, int, int]]
-    image_size: ClassVar[tuple[int, int]]  # as published
+    remedy: ClassVar[str]  # for the error message: what to do with which files, and their folder in root
+    shape: ClassVar[tuple[int, int, int]]  # as published
     num_val: ClassVar[int] = 10_000
 
     def __init__(self, root: str = "data", **kwargs: Any) -> None:
@@ -47,12 +46,12 @@ class PublishedDataModule(ImageDataModule):
         data = self._open(train=split != "test", download=False)
         images = torch.as_tensor(np.asarray(data.data))
         images = images.permute(0, 3, 1, 2) if images.ndim == 4 else images.unsqueeze(1)  # color is (N, H, W, 3)
-        expected, num = (self.shape[0], *self.image_size), len(images)
+        num = len(images)
         if num != len(data.targets):
             raise self._damaged(f"has {num} images and {len(data.targets)} labels")
-        if images.dtype != torch.uint8 or images.shape[1:] != expected:
-            raise self._damaged(f"has {images.dtype} images of shape {tuple(images.shape[1:])}, not {expected}")
-        images = pad(images, [(self.shape[2] - self.image_size[1]) // 2] * 4).contiguous()
+        if images.dtype != torch.uint8 or images.shape[1:] != self.shape:
+            raise self._damaged(f"has {images.dtype} images of shape {tuple(images.shape[1:])}, not {self.shape}")
+        images = pad(images, [(self.event_shape[2] - self.shape[2]) // 2] * 4).contiguous()
         file = "test" if split == "test" else "train"
         num_train = max(0, num - self.num_val)
         chosen = {"train": slice(num_train), "val": slice(num_train, num), "test": slice(num)}[split]
@@ -73,7 +72,7 @@ class PublishedDataModule(ImageDataModule):
     def _damaged(self, fact: str) -> DataError:
         root = self.hparams["root"]
         return DataError(
-            f"{self.source.__name__} in {root} {fact}: put {self.archives.format(root=root)}, or use your own images: "
+            f"{self.source.__name__} in {root} {fact}: {self.remedy.format(root=root)}, or use your own images: "
             "--data ImageFolderDataModule --data.root=FOLDER"
         )
 
@@ -87,21 +86,47 @@ class CIFAR10DataModule(PublishedDataModule):
     """
 
     source = datasets.CIFAR10
-    shape, image_size = (3, 32, 32), (32, 32)
-    archives = "cifar-10-python.tar.gz into {root}"
+    shape = (3, 32, 32)
+    remedy = "put cifar-10-python.tar.gz into {root}"
 
 
-class FashionMNISTDataModule(PublishedDataModule):
-    """Fashion-MNIST, 28x28 grayscale, padded with zeros to 32x32: 50,000 train, the last 10,000 validate, 10,000 test.
+class MNISTDataModule(PublishedDataModule):
+    """MNIST, 28x28 grayscale: the first 50,000 training images train, the last 10,000 validate, 10,000 test.
 
     Args:
-        root: folder of ``FashionMNIST/raw/*-ubyte.gz``, downloaded if missing.
-        kwargs: arguments of :class:`ImageDataModule`.
+        root: folder of ``MNIST/raw/*-ubyte``, downloaded if missing.
+        pad: pad images with zeros to 32x32, which flows with several levels can halve more often.
+        augment: flip training images at random and shift them.
+        kwargs: other arguments of :class:`ImageDataModule`.
+    """
+
+    source = datasets.MNIST
+    shape = (1, 28, 28)
+    remedy = (
+        "decompress train-images-idx3-ubyte.gz, train-labels-idx1-ubyte.gz, t10k-images-idx3-ubyte.gz and "
+        "t10k-labels-idx1-ubyte.gz into {root}/MNIST/raw and remove any damaged file there"
+    )
+
+    def __init__(self, root: str = "data", *, pad: bool = False, augment: bool = False, **kwargs: Any) -> None:
+        super().__init__(root, augment=augment, **kwargs)
+
+    @property
+    def event_shape(self) -> tuple[int, int, int]:
+        return (1, 32, 32) if self.hparams["pad"] else self.shape
+
+
+class FashionMNISTDataModule(MNISTDataModule):
+    """Fashion-MNIST, 28x28 grayscale: 50,000 train, the last 10,000 validate, 10,000 test.
+
+    Args:
+        root: folder of ``FashionMNIST/raw/*-ubyte``, downloaded if missing.
+        pad: pad images with zeros to 32x32, which flows with several levels can halve more often.
+        augment: flip training images at random and shift them.
+        kwargs: other arguments of :class:`ImageDataModule`.
     """
 
     source = datasets.FashionMNIST
-    shape, image_size = (1, 32, 32), (28, 28)
-    archives = (
-        "train-images-idx3-ubyte.gz, train-labels-idx1-ubyte.gz, t10k-images-idx3-ubyte.gz and "
-        "t10k-labels-idx1-ubyte.gz into {root}/FashionMNIST/raw and remove any damaged file there"
-    )
+    remedy = MNISTDataModule.remedy.replace("MNIST/raw", "FashionMNIST/raw")
+
+    def __init__(self, root: str = "data", *, pad: bool = True, augment: bool = True, **kwargs: Any) -> None:
+        super().__init__(root, pad=pad, augment=augment, **kwargs)

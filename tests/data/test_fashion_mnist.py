@@ -49,6 +49,19 @@ def test_files_in_root_are_enough(root):
     assert torch.equal(image, expected.byte())
 
 
+@pytest.mark.usefixtures("offline")
+def test_binary_images_without_padding(root):
+    data = FashionMNISTDataModule(str(root), pad=False, augment=False, binarization="dynamic", batch_size=7)
+    assert data.event_shape == (1, 28, 28)
+    assert data.num_levels == 2
+    data.setup("fit")
+    data.setup("test")
+    (batch,) = data.train_dataloader()
+    assert batch["image"].shape == (7, 1, 28, 28)
+    assert batch["image"].unique().tolist() == [0, 1]
+    assert data.dataset("test").images.float().mean((1, 2, 3)).allclose((100 + torch.arange(4)) / 255, atol=0.06)
+
+
 @pytest.mark.parametrize("length", [0, 3, 10, 500])
 @pytest.mark.parametrize("file", ["train-images-idx3-ubyte", "train-labels-idx1-ubyte"])
 def test_truncated_files(root, file, length):
@@ -67,7 +80,7 @@ def test_labels_of_another_data_set(root):
 @pytest.mark.parametrize("shape", [(12, 100, 100), (12, 28, 14)])
 def test_images_of_another_data_set(root, shape):
     write_idx(root / "FashionMNIST" / "raw" / "train-images-idx3-ubyte", torch.zeros(shape))
-    with pytest.raises(DataError, match=r"FashionMNIST in .* has .*images of shape .*, not \(1, 28, 28\): put"):
+    with pytest.raises(DataError, match=r"FashionMNIST in .* has .*images of shape .*, not \(1, 28, 28\): decompress"):
         FashionMNISTDataModule(str(root)).setup("fit")
 
 

@@ -229,7 +229,7 @@ def test_hyperparameters_rebuild_it():
     data = Numbers(batch_size=5, seed=3, augment=False)
     assert dict(data.hparams) == {
         "batch_size": 5, "eval_batch_size": None, "num_workers": 0, "seed": 3, "augment": False, "empty": "",
-        "worker_timeout": 300.0,
+        "worker_timeout": 300.0, "binarization": "none", "binarization_seed": 0,
     }  # fmt: skip
     assert dict(Numbers(**data.hparams).hparams) == dict(data.hparams)
 
@@ -262,3 +262,42 @@ def test_augmentation_flips_and_shifts_with_edge_pixels(height, width, shift):
     assert {dy for _, _, dy in seen} == set(range(-shift[0], shift[0] + 1))
     assert {dx for _, dx, _ in seen} == set(range(-shift[1], shift[1] + 1))
     assert {flipped for flipped, _, _ in seen} == {True, False}
+
+
+def epochs(**options) -> list[torch.Tensor]:
+    """Two epochs of training images, in the order of their indices."""
+    data = Numbers(batch_size=4, augment=False, **options)
+    data.setup("fit")
+    loader, found = data.train_dataloader(), []
+    for epoch in range(2):
+        loader.sampler.set_epoch(epoch)
+        index, images = (torch.cat([batch[key] for batch in loader]) for key in ("index", "image"))
+        found.append(images[index.argsort()])
+    return found
+
+
+def test_binarization_of_splits(monkeypatch):
+    monkeypatch.setattr(Numbers, "stored_levels", 21)
+    assert Numbers().num_levels == 21
+    assert Numbers(binarization="fixed").num_levels == 2
+    for how, equal in (("threshold", True), ("fixed", True), ("dynamic", False)):
+        first, second = epochs(binarization=how)
+        assert first.unique().tolist() == [0, 1]
+        assert torch.equal(first, second) == equal, how
+        assert torch.equal(epochs(binarization=how)[1], second)  # reproducible
+    data = [
+        Numbers(binarization=how, binarization_seed=seed) for how, seed in (("fixed", 0), ("dynamic", 0), ("fixed", 1))
+    ]
+    for each in data:
+        each.setup("fit")
+        each.setup("validate")  # binarizes nothing twice
+    fixed, dynamic, other = (each.dataset("val").images for each in data)
+    assert torch.equal(fixed, dynamic)
+    assert not torch.equal(fixed, other)
+
+
+def test_binary_images_are_not_binarized(monkeypatch):
+    monkeypatch.setattr(Numbers, "stored_levels", 2)
+    assert Numbers().num_levels == 2
+    with pytest.raises(UsageError, match="the images of Numbers are binary already: omit binarization"):
+        Numbers(binarization="threshold")

@@ -4,14 +4,18 @@ from pathlib import Path
 
 import pytest
 
-from lightning_flows.data import CIFAR10DataModule, FashionMNISTDataModule
+from lightning_flows.data import CIFAR10DataModule, FashionMNISTDataModule, MNISTDataModule
 from lightning_flows.errors import DataError
 
-SHAPES = {CIFAR10DataModule: (3, 32, 32), FashionMNISTDataModule: (1, 32, 32)}
+SHAPES = {CIFAR10DataModule: (3, 32, 32), FashionMNISTDataModule: (1, 32, 32), MNISTDataModule: (1, 28, 28)}
 REMEDIES = {
     CIFAR10DataModule: r"put cifar-10-python\.tar\.gz into .*nowhere, ",
-    FashionMNISTDataModule: r"put train-images-idx3-ubyte\.gz, .* into .*/FashionMNIST/raw and remove any damaged file "
-    "there, ",
+    **{
+        kind: r"decompress train-images-idx3-ubyte\.gz, .* into .*/"
+        + folder
+        + "/raw and remove any damaged file there, "
+        for kind, folder in ((FashionMNISTDataModule, "FashionMNIST"), (MNISTDataModule, "nowhere/MNIST"))
+    },
 }
 
 

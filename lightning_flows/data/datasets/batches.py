@@ -14,8 +14,9 @@ from lightning_flows.errors import ShapeError
 class BatchDataset(Dataset[dict[str, Tensor]], ABC):
     """A dataset whose items are read a batch at a time, as small items in memory should be.
 
-    A subclass implements ``__len__`` and :meth:`batch`, which draws no random numbers. Order, resuming and ranks are
-    the same as for any other dataset; a loader only indexes once per batch instead of once per item.
+    A subclass implements ``__len__`` and :meth:`batch`, and :meth:`training_batch` if training draws random numbers.
+    Order, resuming and ranks are the same as for any other dataset; a loader only indexes once per batch instead of
+    once per item.
     """
 
     @abstractmethod
@@ -24,6 +25,10 @@ class BatchDataset(Dataset[dict[str, Tensor]], ABC):
     @abstractmethod
     def batch(self, indices: Tensor) -> dict[str, Tensor]:
         """Items with these indices, int64 ``(B,)``: each tensor ``(B, ...)``, one of which is ``"index"``."""
+
+    def training_batch(self, numbers: Tensor, seed: int) -> dict[str, Tensor]:
+        """Training items: number k is item k mod N, in epoch k // N; random draws depend only on ``seed`` and k."""
+        return self.batch(numbers % len(self))
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
         return {key: value[0] for key, value in self.batch(torch.tensor([index])).items()}

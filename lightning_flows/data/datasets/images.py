@@ -4,12 +4,13 @@ from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
 
+from lightning_flows.data.datasets.batches import BatchDataset
 from lightning_flows.errors import InputTypeError, ShapeError
+from lightning_flows.functional.streams import forked
 
 
-class ImageDataset(Dataset[dict[str, Tensor]]):
+class ImageDataset(BatchDataset):
     """Images held in memory as one uint8 tensor.
 
     An item is ``{"image": uint8 (C, H, W), "label": int64 (), "index": int64 ()}``; ``names[index]`` names it.
@@ -53,8 +54,19 @@ class ImageDataset(Dataset[dict[str, Tensor]]):
     def __len__(self) -> int:
         return len(self.images)
 
-    def __getitem__(self, index: int) -> dict[str, Tensor]:
-        image = self.images[index]
+    def batch(self, indices: Tensor) -> dict[str, Tensor]:
+        images = self.images[indices]
         if self.transform is not None:
-            image = self.transform(image)
-        return {"image": image, "label": self.labels[index], "index": torch.tensor(index)}
+            images = torch.stack([self.transform(image) for image in images])
+        return {"image": images, "label": self.labels[indices], "index": indices}
+
+    def training_batch(self, numbers: Tensor, seed: int) -> dict[str, Tensor]:
+        """Training items; the transform draws from torch's global generator, whose state is restored."""
+        indices = numbers % len(self)
+        if self.transform is None:
+            return self.batch(indices)
+        batches = []
+        for k, index in zip(numbers.tolist(), indices.split(1), strict=True):
+            with forked(seed, "augmentation", k):
+                batches.append(self.batch(index))
+        return {key: torch.cat([batch[key] for batch in batches]) for key in batches[0]}

@@ -17,7 +17,7 @@ class TrainingItems(Dataset[dict[str, Tensor]]):
     """Infinite training items: item k is item k mod N of a dataset of N items, in epoch k // N.
 
     What the dataset draws from torch's global generator, for example by a random transform, depends only on the seed
-    and k. The generator's state is restored. A :class:`BatchDataset`, which draws nothing, gives whole batches.
+    and k. The generator's state is restored. A :class:`BatchDataset` gives whole batches.
     """
 
     def __init__(self, dataset: Dataset[dict[str, Tensor]], *, seed: int) -> None:
@@ -27,12 +27,14 @@ class TrainingItems(Dataset[dict[str, Tensor]]):
         return len(cast(Sized, self.dataset))
 
     def __getitem__(self, k: int) -> dict[str, Tensor]:
+        if isinstance(self.dataset, BatchDataset):
+            return {key: value[0] for key, value in self.dataset.training_batch(torch.tensor([k]), self.seed).items()}
         with forked(self.seed, "augmentation", k):
             return self.dataset[k % len(self)]
 
     def __getitems__(self, numbers: list[int]) -> Any:
         if isinstance(self.dataset, BatchDataset):
-            return self.dataset.batch(torch.tensor(numbers) % len(self))
+            return self.dataset.training_batch(torch.tensor(numbers), self.seed)
         return [self[k] for k in numbers]
 
 

@@ -7,6 +7,7 @@ from lightning_flows.data.image_folder import ImageFolderDataModule
 from lightning_flows.data.images import ImageDataModule
 from lightning_flows.data.published import CIFAR10DataModule, FashionMNISTDataModule, MNISTDataModule
 from lightning_flows.data.sample_photos import SamplePhotosDataModule
+from lightning_flows.data.table import TableDataModule
 from lightning_flows.data.toys import ToyDataModule
 
 __all__ = [
@@ -19,5 +20,6 @@ __all__ = [
     "ImageFolderDataModule",
     "MNISTDataModule",
     "SamplePhotosDataModule",
+    "TableDataModule",
     "ToyDataModule",
 ]

@@ -14,6 +14,7 @@ from lightning_flows.modules.components import PAPER_ADAM
 from lightning_flows.modules.density import DensityModule
 from lightning_flows.modules.plots import plot_rows
 from lightning_flows.modules.schedules import WarmupCosine
+from lightning_flows.transforms.vector.standardize import standardize_by
 
 
 class VectorFlowModule(DensityModule):
@@ -99,6 +100,12 @@ class VectorFlowModule(DensityModule):
     def draw(self, samples: Tensor) -> Tensor:
         """A histogram for D = 1, a scatter plot for D = 2, and a matrix of both for more values, of the first five."""
         return plot_rows(samples)
+
+    def on_fit_start(self) -> None:
+        """Standardize by the ``moments()`` of the data module, if it has them and no checkpoint has set others."""
+        super().on_fit_start()
+        if (moments := getattr(self.datamodule, "moments", None)) is not None:
+            standardize_by(self.model, *moments())
 
     def true_entropy(self) -> float | None:
         return getattr(self.datamodule, "entropy", None)

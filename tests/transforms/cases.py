@@ -38,6 +38,7 @@ from lightning_flows.transforms import (
     ResidualBlock,
     Reversal,
     Squeeze,
+    Standardize,
     Transform,
     VectorActNorm,
     VectorHouseholder,
@@ -87,6 +88,12 @@ def _sylvester(basis: LinearTransform, hidden_channels: int = 8, *, gamma: float
     return GeneralizedSylvester(basis, SylvesterFunction(AutoregressiveConvNet(SHAPE, hidden_channels), gamma=gamma))
 
 
+def _standardize(mean: list[float], std: list[float]) -> Standardize:
+    layer = Standardize(len(mean))
+    layer.set_moments(torch.tensor(mean), torch.tensor(std))
+    return layer
+
+
 def _active(layer: ConvSylvester) -> ConvSylvester:
     """Biases that keep the few hidden units of a narrow net from being zero for all inputs."""
     for conv in (layer.function.net.input, layer.function.net.hidden):
@@ -96,6 +103,7 @@ def _active(layer: ConvSylvester) -> ConvSylvester:
 
 CASES: dict[str, Case] = {
     "actnorm": Case(lambda: ActNorm(4)),
+    "standardize": Case(lambda: _standardize([-3.0, 0.5, 0.0], [0.2, 1.0, 7.0]), (3,)),
     "vector_actnorm": Case(lambda: VectorActNorm(5), (5,)),
     "affine": Case(lambda: Affine(shift=0.3, scale=2.5)),
     "bias": Case(lambda: Bias(SHAPE)),

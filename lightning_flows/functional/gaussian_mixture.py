@@ -5,6 +5,8 @@ import math
 import torch
 from torch import Tensor
 
+from lightning_flows.functional.monotone import solve_increasing
+
 WIDE_WEIGHT, WIDE_SCALE = 1e-6, 4.0
 """A fixed wide component next to the learned ones: it bounds the latents of values far from all of them."""
 LOG_SCALE_BOUND = 5.0
@@ -54,24 +56,17 @@ def mixture_to_normal(y: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
 
 @torch.no_grad()
 def _solve(z: Tensor, values: Tensor) -> Tensor:
-    """Solve for y by Newton steps inside a shrinking bracket; a step that would leave it becomes a bisection."""
+    """Solve for y between values at which all components have passed z."""
     _, means, log_scales = mixture_parameters(values)
     # at this distance from all means each component by itself has passed z
     reach = (z.abs()[..., None] + 1) * log_scales.exp()
     low, high = (means - reach).amin(-1), (means + reach).amax(-1)
-    y = (low + high) / 2
-    for i in range(200):
+
+    def function(y: Tensor) -> tuple[Tensor, Tensor]:
         value, log_slope = mixture_to_normal(y, values)
-        low, high = torch.where(value <= z, y, low), torch.where(value >= z, y, high)
-        step = y - (value - z) * torch.exp(-log_slope)
-        # between narrow components Newton steps are tiny, so every third step halves the bracket
-        inside = (step > low) & (step < high) & (i % 3 < 2)
-        following = torch.where(inside, step, (low + high) / 2)
-        done = (following - y).abs() <= torch.finfo(y.dtype).eps * (1 + y.abs())
-        y = following
-        if done.all():
-            break
-    return y
+        return value, log_slope.exp()
+
+    return solve_increasing(function, z, low, high)
 
 
 def mixture_from_normal(z: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:

@@ -8,6 +8,7 @@ from lightning_flows.nets.made import MADE
 from lightning_flows.nets.masked_conv import AutoregressiveConvNet, MaskedConv2d
 from lightning_flows.nets.spectral_norm import NormalizedConv2d, SpectralNorm, bind
 from lightning_flows.nets.sylvester import LinearSylvesterFunction, SylvesterFunction
+from lightning_flows.nets.triangular import TriangularSylvesterFunction
 
 __all__ = [
     "MADE",
@@ -28,5 +29,6 @@ __all__ = [
     "SetAutoregressiveNet",
     "SpectralNorm",
     "SylvesterFunction",
+    "TriangularSylvesterFunction",
     "bind",
 ]

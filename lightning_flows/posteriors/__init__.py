@@ -2,5 +2,16 @@
 
 from lightning_flows.posteriors.base import Posterior
 from lightning_flows.posteriors.diagonal import DiagonalPosterior
+from lightning_flows.posteriors.generalized_sylvester import GeneralizedSylvesterPosterior
+from lightning_flows.posteriors.iaf import IAFPosterior
+from lightning_flows.posteriors.planar import PlanarPosterior
+from lightning_flows.posteriors.sylvester import SylvesterPosterior
 
-__all__ = ["DiagonalPosterior", "Posterior"]
+__all__ = [
+    "DiagonalPosterior",
+    "GeneralizedSylvesterPosterior",
+    "IAFPosterior",
+    "PlanarPosterior",
+    "Posterior",
+    "SylvesterPosterior",
+]

@@ -168,12 +168,6 @@ def check_context(x: Tensor, context: Any, num_parameters: int) -> None:
         )
 
 
-def split_context(context: Any, sizes: Sequence[int]) -> list[Any]:
-    """Split a context ``(B, n)`` into parts of these sizes, with None for those of size 0."""
-    parts = iter(context.split([size for size in sizes if size], dim=1)) if any(sizes) else iter(())
-    return [next(parts) if size else None for size in sizes]
-
-
 def sum_event(x: Tensor) -> Tensor:
     """Sum over all dimensions but the batch: ``(B, *event) -> (B,)``."""
     return x.flatten(1).sum(1)

@@ -36,8 +36,9 @@ class Compose(Transform):
         return self._chain("inverse", z, context, backwards=True)[:2]
 
     def decode(self, z: Tensor, context: Any = None, solver: Solver | None = None) -> Tensor:
-        for transform in reversed(self.transforms):
-            z = transform.decode(z, context, solver)
+        pairs = list(zip(self.transforms, self.contexts(context), strict=True))
+        for transform, own in reversed(pairs):
+            z = transform.decode(z, own, solver)
         return z
 
     def forward_reported(self, x: Tensor, context: Any = None) -> Reported:
@@ -46,6 +47,10 @@ class Compose(Transform):
     def inverse_reported(self, z: Tensor, context: Any = None) -> Reported:
         return self._chain("inverse_reported", z, context, backwards=True)
 
+    def contexts(self, context: Any) -> list[Any]:
+        """The context of each transform: the same for all of them."""
+        return [context] * len(self.transforms)
+
     def _chain(self, method: str, x: Tensor, context: Any, *, backwards: bool = False) -> Reported:
         """Apply a method of each transform in turn; in training, recompute those with parameters if requested."""
         total: Tensor | float = 0.0
@@ -53,12 +58,14 @@ class Compose(Transform):
         if not backwards:
             advance(self.adopted)
         recompute = self.recompute if self.training and torch.is_grad_enabled() else None
-        named: list[tuple[str, Any]] = list(self.transforms.named_children())
-        for name, transform in reversed(named) if backwards else named:
+        named: list[tuple[tuple[str, Any], Any]] = list(
+            zip(self.transforms.named_children(), self.contexts(context), strict=True)
+        )
+        for (name, transform), own in reversed(named) if backwards else named:
             if recompute is None or next(transform.parameters(), None) is None:
-                x, log_det, *found = getattr(transform, method)(x, context)
+                x, log_det, *found = getattr(transform, method)(x, own)
             else:
-                x, log_det, *found = recompute(name, transform, method, x, context)
+                x, log_det, *found = recompute(name, transform, method, x, own)
             total = total if transform.volume_preserving else total + log_det
             reports = reports + (found[0] if found else [])
         return x, total, reports

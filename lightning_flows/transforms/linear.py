@@ -1,6 +1,6 @@
 """Linear maps: z = W x, with the inverse W⁻¹ and a log-determinant that does not depend on x."""
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from lightning_flows.errors import ShapeError
 from lightning_flows.functional.precision import full_precision
 from lightning_flows.functional.solver import Solver
-from lightning_flows.transforms.base import Result, Shape, Transform, split_context
+from lightning_flows.nets.values import split_context
+from lightning_flows.transforms.base import Result, Shape, Transform
 
 
 class LinearOperator(NamedTuple):
@@ -20,7 +21,22 @@ class LinearOperator(NamedTuple):
     logabsdet: Callable[[Tensor], Tensor | float]
 
 
-class LinearTransform(Transform):
+class Basis(ABC):
+    """What a Sylvester layer needs of its basis: linear maps W and V with WV = I, ``matmul`` and ``solve``.
+
+    Any invertible W with V = W⁻¹ is one, that is any :class:`LinearTransform`, and so is :math:`W = Q^T`, V = Q for a
+    matrix Q of fewer columns than rows that are orthonormal.
+    """
+
+    event_shape: Shape | None
+    num_parameters: int
+
+    @abstractmethod
+    def operator_for(self, context: Any, *, update: bool = False) -> LinearOperator:
+        """Evaluate W and V once for the samples of a context; ``update`` steps power iterations in train mode."""
+
+
+class LinearTransform(Transform, Basis):
     r"""A bijection :math:`z = Wx` without an offset.
 
     A subclass implements ``operator()``. Autocast is disabled: a low-precision linear map cannot be inverted.

@@ -9,8 +9,9 @@ from lightning_flows.functional.fixed_point import Solution, attach_gradient
 from lightning_flows.functional.precision import full_precision, is_autocast, is_reduced
 from lightning_flows.functional.solver import Solver
 from lightning_flows.nets.spectral_norm import bind
-from lightning_flows.transforms.base import Reported, Result, Transform, split_context, sum_event
-from lightning_flows.transforms.linear import LinearTransform
+from lightning_flows.nets.values import split_context
+from lightning_flows.transforms.base import Reported, Result, Transform, sum_event
+from lightning_flows.transforms.linear import Basis
 
 
 class GeneralizedSylvester(Transform):
@@ -18,8 +19,9 @@ class GeneralizedSylvester(Transform):
 
     .. math:: z = x + W^{-1} f(Wx), \qquad \log|\det J| = \sum_i \log(1 + \partial f_i/\partial y_i), \quad y = Wx
 
-    ``basis`` is any invertible linear W; ``function`` returns f(y) and its Jacobian's diagonal, which must be above −1,
-    for a triangular Jacobian in some order of the dimensions. Parameters are evaluated once per call.
+    ``basis`` is any invertible linear W, or another :class:`Basis`; ``function`` returns f(y) and its Jacobian's
+    diagonal, which must be above −1, for a triangular Jacobian in some order of the dimensions. Parameters are
+    evaluated once per call.
 
     The inverse solves y + f(y) = Wz by Newton steps on the diagonal, see :func:`solve_residual`, or by a direct
     solver if ``function.bind_with_solver()`` returns one; its report is an :class:`InverseReport`. It is
@@ -32,8 +34,8 @@ class GeneralizedSylvester(Transform):
     Source: section 4, theorem 2.
     """
 
-    def __init__(self, basis: LinearTransform, function: nn.Module, *, max_iter: int = 200) -> None:
-        if not isinstance(basis, LinearTransform):
+    def __init__(self, basis: Basis, function: nn.Module, *, max_iter: int = 200) -> None:
+        if not isinstance(basis, Basis):
             raise TypeError(f"expected a LinearTransform as basis; got {type(basis).__name__}")
         super().__init__(basis.event_shape)
         self.basis, self.function = basis, function

@@ -20,6 +20,7 @@ from lightning_flows.transforms import (
     ActNorm,
     Affine,
     AffineCoupling,
+    Amortized,
     AutoregressiveConv,
     Bias,
     Compose,
@@ -29,12 +30,15 @@ from lightning_flows.transforms import (
     Flip,
     GeneralizedSylvester,
     Householder,
+    InverseAutoregressive,
     Invert,
     LinearCompose,
     LinearExponential,
     LinearTransform,
     MaskedAutoregressive,
+    OriginalSylvester,
     Permutation,
+    Planar,
     ResidualBlock,
     Reversal,
     Squeeze,
@@ -214,6 +218,31 @@ CASES |= {
     "vector_autoregressive": Case(lambda: MaskedAutoregressive(4, 6, reverse=True), (4,)),
     "vector_autoregressive_mixture": Case(
         lambda: MaskedAutoregressive(3, 5, value_map="mixture", components=2, context=True), (3,), 5
+    ),
+    "vector_autoregressive_inverse": Case(lambda: InverseAutoregressive(4, 6, context=True), (4,), 6),
+    "vector_planar": Case(lambda: Planar(3), (3,)),
+    "vector_planar_amortized": Case(lambda: Planar(3, amortized=True), (3,), 7),
+    "vector_sylvester_orthogonal": Case(lambda: OriginalSylvester(4, columns=2), (4,)),
+    "vector_sylvester_orthogonal_amortized": Case(
+        lambda: OriginalSylvester(4, columns=3, amortized=True), (4,), 9 + 9 + 12
+    ),
+    "vector_sylvester_householder": Case(lambda: OriginalSylvester(4, basis="householder", num_reflections=2), (4,)),
+    "vector_sylvester_householder_amortized": Case(
+        lambda: OriginalSylvester(3, basis="householder", num_reflections=2, amortized=True), (3,), 9 + 9 + 6
+    ),
+    "vector_sylvester_triangular": Case(lambda: OriginalSylvester(3, basis="triangular", reverse=True), (3,)),
+    "vector_sylvester_triangular_amortized": Case(
+        lambda: OriginalSylvester(3, basis="triangular", amortized=True), (3,), 9 + 9
+    ),
+    "vector_amortized": Case(
+        lambda: Amortized(
+            [Planar(3, amortized=True), Reversal(3), VectorHouseholder(3, num_reflections=2, amortized=True)], 4
+        ),
+        (3,),
+        4,
+    ),
+    "vector_amortized_shared": Case(
+        lambda: Amortized([InverseAutoregressive(3, 5, context=True), Planar(3, amortized=True)], 4, shared=5), (3,), 4
     ),
     "vector_sylvester_generalized": Case(
         lambda: _vector_sylvester(MADE(4, 7, num_outputs=4), VectorHouseholder(4), LinearExponential(4)), (4,)

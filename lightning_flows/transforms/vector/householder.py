@@ -6,9 +6,9 @@ import torch
 
 from lightning_flows.errors import check_sizes
 from lightning_flows.functional.householder import reflect
+from lightning_flows.nets.values import Values, multiply
 from lightning_flows.transforms.image.conv1x1 import householder_matrix
 from lightning_flows.transforms.linear import LinearOperator, LinearTransform
-from lightning_flows.transforms.vector.values import Values, multiply
 
 
 class VectorHouseholder(LinearTransform):

@@ -9,8 +9,8 @@ from lightning_flows.errors import UsageError, check_sizes
 from lightning_flows.functional.series import linear_exponential, matrix_exponential
 from lightning_flows.nets.linear import NormalizedLinear
 from lightning_flows.nets.spectral_norm import SLACK, bind
+from lightning_flows.nets.values import multiply
 from lightning_flows.transforms.linear import LinearOperator, LinearTransform
-from lightning_flows.transforms.vector.values import multiply
 
 LARGEST = 128
 """Largest size for which exp(M) is evaluated as a matrix, which then takes less time than the series of a batch."""

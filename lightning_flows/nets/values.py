@@ -1,12 +1,11 @@
 """Parameters of a layer: its own, or one set per sample."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-
-from lightning_flows.transforms.base import split_context
 
 
 class Values(nn.Module):
@@ -39,6 +38,12 @@ class Values(nn.Module):
     def extra_repr(self) -> str:
         shapes = ", ".join(f"{name}={tuple(shape)}" for name, shape in self.shapes.items())
         return f"{shapes}, amortized={bool(self.num_parameters)}"
+
+
+def split_context(context: Any, sizes: Sequence[int]) -> list[Any]:
+    """Split a context ``(B, n)`` into parts of these sizes, with None for those of size 0."""
+    parts = iter(context.split([size for size in sizes if size], dim=1)) if any(sizes) else iter(())
+    return [next(parts) if size else None for size in sizes]
 
 
 def multiply(matrix: Tensor, x: Tensor) -> Tensor:

@@ -1,0 +1,144 @@
+"""Layers in which each value is transformed given those before it."""
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import Any, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from lightning_flows.functional.precision import full_precision
+from lightning_flows.functional.value_maps import (
+    ValueMap,
+    apply_map,
+    initial_params,
+    invert_map,
+    num_map_parameters,
+)
+from lightning_flows.nets.made import MADE, Activation
+from lightning_flows.transforms.base import Result, Transform
+
+FORGET_BIAS = 1.0
+"""Added to the argument of gates, which are then nearly open at first."""
+
+
+class Autoregressive(Transform):
+    """Base of layers that transform each value by a monotone map whose parameters are outputs of a :class:`MADE`."""
+
+    def __init__(self, net: MADE) -> None:
+        super().__init__((net.size,))
+        self.net, self.num_parameters = net, net.num_parameters
+
+    @abstractmethod
+    def transform_values(self, x: Tensor, outputs: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """Map values to z and log z', given the outputs of the net, of the shape of x."""
+
+    @abstractmethod
+    def invert_values(self, z: Tensor, outputs: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """Map z to values and their log-derivatives: the inverse of :meth:`transform_values`."""
+
+    def forward(self, x: Tensor, context: Any = None) -> Result:
+        outputs = self.net.bind(update=True)(x, context)
+        with full_precision(x):
+            z, log_derivative = self.transform_values(x, outputs)
+            return z, log_derivative.sum(1)
+
+    def inverse(self, z: Tensor, context: Any = None) -> Result:
+        net, x, log_det = self.net.bind(), torch.zeros_like(z), z.new_zeros(len(z))
+        order = range(z.shape[1])
+        for i in reversed(order) if self.net.reverse else order:
+            outputs = [output[:, i] for output in net(x, context)]
+            with full_precision(z):
+                value, log_derivative = self.invert_values(z[:, i], outputs)
+                x = torch.cat([x[:, :i], value[:, None], x[:, i + 1 :]], dim=1)
+                log_det = log_det + log_derivative
+        return x, log_det
+
+
+class MaskedAutoregressive(Autoregressive):
+    r"""Transform each value by a monotone map, given the values before it.
+
+    .. math:: z_i = T\big(x_i;\, \mathrm{net}(x_1, \dots, x_{i-1})_i\big), \qquad
+              \log|\det J| = \sum_i \log T'(x_i)
+
+    T is affine, or the distribution function of a Gaussian mixture. The density of all values takes one pass of the
+    net, the inverse one pass per value. Compose it with a :class:`Reversal` or a :class:`Permutation`, so that each
+    value depends on all others.
+
+    Shapes: x, z ``(B, size)``; context ``(B, width)`` if the net takes one, see :class:`MADE`.
+    Args:
+        size: D.
+        width: hidden units per layer of the net.
+        depth: number of its hidden layers after the first.
+        value_map: T.
+        components: of the mixture.
+        context: whether the layer takes a context.
+        activation: of the net.
+        reverse: whether values depend on those after them instead.
+
+    Raises: UsageError for sizes below 1. Source: Papamakarios et al., Masked Autoregressive Flow, 2017.
+    """
+
+    def __init__(
+        self,
+        size: int,
+        width: int,
+        *,
+        depth: int = 1,
+        value_map: ValueMap = "affine",
+        components: int = 8,
+        context: bool = False,
+        activation: Activation = "elu",
+        reverse: bool = False,
+    ) -> None:
+        num_outputs = num_map_parameters(value_map, components)
+        options: dict[str, Any] = {"context": context, "activation": activation, "reverse": reverse}
+        super().__init__(MADE(size, width, depth=depth, num_outputs=num_outputs, **options))
+        self.value_map = value_map
+        with torch.no_grad():
+            initial = initial_params(value_map, components)
+            cast(Tensor, self.net.outputs.bias).copy_(initial[:, None].expand(-1, size).flatten())
+
+    def transform_values(self, x: Tensor, outputs: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        return apply_map(self.value_map, x, torch.stack(list(outputs), dim=-1))
+
+    def invert_values(self, z: Tensor, outputs: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        return invert_map(self.value_map, z, torch.stack(list(outputs), dim=-1))
+
+    def extra_repr(self) -> str:
+        return f"{super().extra_repr()}, value_map={self.value_map}"
+
+
+class InverseAutoregressive(Autoregressive):
+    r"""Mix each value with a function of those before it, by a gate that is another such function.
+
+    .. math:: z_i = g_i\, x_i + (1 - g_i)\, m_i, \qquad g_i = \sigma(a_i + 1), \qquad
+              \log|\det J| = \sum_i \log g_i, \qquad (m_i, a_i) = \mathrm{net}(x_1, \dots, x_{i-1})_i
+
+    As a posterior, its cheap direction draws samples and their log-density. The inverse takes one pass of the net per
+    value. Args, shapes, errors: as :class:`MaskedAutoregressive`.
+    Source: Kingma et al., Improving variational inference with inverse autoregressive flow, 2016.
+    """
+
+    def __init__(
+        self,
+        size: int,
+        width: int,
+        *,
+        depth: int = 1,
+        context: bool = False,
+        activation: Activation = "elu",
+        reverse: bool = False,
+    ) -> None:
+        super().__init__(MADE(size, width, depth=depth, context=context, activation=activation, reverse=reverse))
+
+    def transform_values(self, x: Tensor, outputs: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        mean, argument = outputs
+        gate = torch.sigmoid(argument + FORGET_BIAS)
+        return torch.lerp(mean, x, gate), F.logsigmoid(argument + FORGET_BIAS)
+
+    def invert_values(self, z: Tensor, outputs: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        mean, argument = outputs
+        gate = torch.sigmoid(argument + FORGET_BIAS)
+        return mean + (z - mean) / gate, -F.logsigmoid(argument + FORGET_BIAS)

@@ -70,7 +70,7 @@ class VAEModule(FlowModule):
         lr_scheduler: LRSchedulerCallable | None = None,
         lr_interval: Literal["epoch", "step"] | None = None,
         num_importance_samples: int = 0,
-        eval_chunk_size: int = 500,
+        eval_chunk_size: int = 100,
     ) -> None:
         check_sizes(0, num_importance_samples=num_importance_samples, kl_warmup_epochs=kl_warmup_epochs)
         check_sizes(eval_chunk_size=eval_chunk_size)

@@ -11,6 +11,7 @@ from lightning_flows.distributions.gaussian import standard_normal_log_prob
 from lightning_flows.errors import InputTypeError, ShapeError, UsageError, check_sizes
 from lightning_flows.functional.importance import LikelihoodEstimate, importance_weights
 from lightning_flows.functional.philox import Streams, streams
+from lightning_flows.functional.precision import full_precision
 from lightning_flows.nets.gated_conv import GatedConvSizes, GatedDecoder, GatedEncoder
 from lightning_flows.posteriors import Posterior
 from lightning_flows.vae.likelihoods import likelihood_of
@@ -95,17 +96,19 @@ class VAE(nn.Module):
     def encode(self, x: Tensor) -> Encoding:
         """Run the encoder."""
         scaled = x.to(self.dtype).div_(self.likelihood.num_levels - 1).contiguous(memory_format=torch.channels_last)
-        h = self.encoder(scaled)
-        variance = F.softplus(self.variance(h))
-        if self.likelihood.num_levels > 2:
-            variance = variance.clamp(*VARIANCES)
-        return Encoding(self.mean(h), variance.sqrt(), h)
+        h = self.encoder(scaled).to(self.dtype)
+        with full_precision(h):
+            variance = F.softplus(self.variance(h))
+            if self.likelihood.num_levels > 2:
+                variance = variance.clamp(*VARIANCES)
+            return Encoding(self.mean(h), variance.sqrt(), h)
 
     def latents(self, x: Tensor, noise: Tensor | None = None) -> Tensor:
         """Latents ``(B, D)`` of the posterior, by default from noise 0."""
         self.check(x)
-        mean, std, h = self.encode(x)
-        z: Tensor = self.posterior(mean, std, h, torch.zeros_like(mean) if noise is None else noise)[0]
+        encoding = self.encode(x)
+        with full_precision(encoding.mean):
+            z: Tensor = self.posterior(*encoding, torch.zeros_like(encoding.mean) if noise is None else noise)[0]
         return z
 
     def decode(self, z: Tensor) -> Tensor:
@@ -171,9 +174,10 @@ class VAE(nn.Module):
         return self.likelihood.mean(logits).round().to(torch.uint8)
 
     def _terms(self, x: Tensor, encoding: Encoding, noise: Tensor) -> VAETerms:
-        z, log_q = self.posterior(*encoding, noise)
-        log_likelihood = self.likelihood.log_prob(self.decoder(z), x)
-        return VAETerms(log_likelihood, log_q - standard_normal_log_prob(z))
+        with full_precision(noise):
+            z, log_q = self.posterior(*encoding, noise)
+            kl = log_q - standard_normal_log_prob(z)
+        return VAETerms(self.likelihood.log_prob(self.decoder(z).to(z.dtype), x), kl)
 
     def check(self, x: Tensor) -> None:
         """Raise InputTypeError or ShapeError unless x are images of this model."""

@@ -125,9 +125,9 @@ class FlowDataModule(LightningDataModule, ABC):
         """Return the number of items in a loaded split."""
         return len(self.dataset(split))
 
-    def predict_names(self) -> list[str]:
+    def predict_names(self) -> Sequence[str]:
         """Return the names of the predicted items by ``index``; by default their numbers."""
-        return getattr(self.dataset("predict"), "names", None) or list(map(str, range(self.num_items("predict"))))
+        return getattr(self.dataset("predict"), "names", None) or Numbers(self.num_items("predict"))
 
     def train_dataloader(self) -> Loader:
         """Return shuffled batches; an incomplete last batch is dropped if at least two full ones per device remain.
@@ -192,6 +192,23 @@ class FlowDataModule(LightningDataModule, ABC):
         if self.trainer is None or not self.trainer.training:
             return 0
         return self.trainer.fit_loop.batch_idx + 1
+
+
+class Numbers(Sequence[str]):
+    """Numbers from 0 as text, none of which is stored.
+
+    >>> list(Numbers(3))
+    ['0', '1', '2']
+    """
+
+    def __init__(self, num: int) -> None:
+        self.numbers = range(num)
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def __getitem__(self, index: Any) -> Any:
+        return str(self.numbers[index]) if isinstance(index, int) else [str(i) for i in self.numbers[index]]
 
 
 def check_counts(arguments: Mapping[str, Any], *names: str) -> None:

@@ -48,3 +48,20 @@ def test_no_file_remains_after_an_error(tmp_path: Path) -> None:
     with pytest.raises(IndexError):
         writer.on_predict_epoch_end(trainer, None)
     assert not list(tmp_path.iterdir())
+
+
+def test_rows_of_many_chunks_and_devices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lightning_flows.callbacks.prediction_writer.CHUNK", 7)
+    trainer = SimpleNamespace(
+        world_size=1, is_global_zero=True, datamodule=SimpleNamespace(predict_names=lambda: "abc" * 9)
+    )
+    writer = PredictionWriter(tmp_path / "a.csv")
+    for rank in range(2):
+        index = torch.arange(rank, 27, 2)
+        writer.on_predict_batch_end(
+            trainer, None, {"nll": index / 2, "index": index, "log_likelihood": -index}, None, 0
+        )
+    writer.on_predict_epoch_end(trainer, None)
+    lines = (tmp_path / "a.csv").read_text().splitlines()
+    assert lines[0] == "index,name,nll,log_likelihood"
+    assert lines[1:] == [f"{i},{'abc'[i % 3]},{i / 2},{-i}" for i in range(27)]

@@ -44,7 +44,8 @@ def test_two_methods_are_enough():
     assert sorted(torch.cat([batch["index"] for batch in batches]).tolist()) == list(range(24))
     for loader in (data.val_dataloader(), data.test_dataloader(), data.predict_dataloader()):
         assert [batch["index"].tolist() for batch in loader] == [[0, 1, 2], [3, 4]]
-    assert data.predict_names() == ["0", "1", "2", "3", "4"]
+    assert list(data.predict_names()) == ["0", "1", "2", "3", "4"]
+    assert data.predict_names()[1:3] == ["1", "2"]
     assert (data.num_items("train"), data.num_items("val")) == (24, 5)
     assert data.split_arguments() == ()
 
@@ -100,7 +101,7 @@ class Images(ImageDataModule):
 def test_images_without_labels_and_names():
     data = Images(batch_size=2)
     data.setup("predict")
-    assert data.predict_names() == ["0", "1", "2"]
+    assert list(data.predict_names()) == ["0", "1", "2"]
     assert [batch["label"].tolist() for batch in data.predict_dataloader()] == [[0, 0], [0]]
 
 

@@ -175,7 +175,7 @@ def test_the_trainer_receives_new_graphs():
     runner.test(model, data, verbose=False)
     runner.predict(model, data, return_predictions=False)
     assert model.seen["test"] == model.seen["predict"] == list(range(11))
-    assert data.predict_names() == [str(i) for i in range(11)]
+    assert list(data.predict_names()) == [str(i) for i in range(11)]
     assert len(nodes(data.train_dataloader())) == 12  # a whole epoch, without the trainer
 
 

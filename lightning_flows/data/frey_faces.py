@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from lightning_flows.data.datasets.array_files import read_mat, read_npz, reading, to_levels
+from lightning_flows.data.datasets.array_files import read_array, read_mat, reading, to_levels
 from lightning_flows.data.datasets.images import ImageDataset
 from lightning_flows.data.datasets.pickled_array import unpickled_array
 from lightning_flows.data.images import ImageDataModule
@@ -57,7 +57,7 @@ def _read(path: Path) -> np.ndarray:
     """Return 1,965 x 560 values, row by row of each face."""
     match path.suffix.lower():
         case ".npz":
-            return read_npz(path, "images", (NUM, HEIGHT, WIDTH))
+            return read_array(path, "images", (NUM, HEIGHT, WIDTH))
         case ".mat":
             return read_mat(path, {"ff": (HEIGHT * WIDTH, NUM)})[0].T
         case ".pkl" | ".pickle":

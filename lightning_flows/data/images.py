@@ -1,7 +1,7 @@
 """The base of image data modules: items, augmentation, and checks."""
 
 from abc import abstractmethod
-from typing import Any, ClassVar
+from typing import Any
 
 from torchvision.transforms import v2
 
@@ -29,7 +29,7 @@ class ImageDataModule(FlowDataModule):
     Raises: UsageError for a binarization of images that are binary already.
     """
 
-    stored_levels: ClassVar[int] = 256
+    stored_levels: int = 256
     """Levels of the images that ``load_split`` returns: their values are 0 to ``stored_levels - 1``."""
 
     def __init__(

@@ -1,5 +1,6 @@
 """Arrays of known shape in files of NumPy and MATLAB; nothing in a file is executed."""
 
+import math
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -37,20 +38,27 @@ def reading(path: Path, remedy: str) -> Iterator[None]:
         raise DataError(f"{printable(path)} cannot be read ({printable(why)}): {remedy}") from error
 
 
-def read_npz(path: Path, name: str, shape: Shape) -> np.ndarray:
-    """Read one array of an .npz file. Raises: DataError if it is missing or has another shape; errors of NumPy."""
+def read_array(path: Path, name: str, shape: Shape) -> np.ndarray:
+    """Read the named array of an .npz file, or an .npy file.
+
+    Raises: DataError if it is missing or has another shape; errors of NumPy.
+    """
+    with _opened(path, name) as file:
+        return _read(file, name, shape)
+
+
+def names_in(path: Path) -> list[str]:
+    """Return the names of the arrays in an .npz file; none for an .npy file."""
+    if path.suffix.lower() == ".npy":
+        return []
     with zipfile.ZipFile(path) as archive:
-        if f"{name}.npy" not in (names := archive.namelist()):
-            found = ", ".join(each.removesuffix(".npy") for each in names[:5]) or "nothing"
-            raise DataError(f"has no array {name!r}, but {printable(found)}")
-        with archive.open(f"{name}.npy") as file:
-            return _read(file, name, shape)
+        return [name.removesuffix(".npy") for name in archive.namelist()]
 
 
-def read_npy(path: Path, shape: Shape) -> np.ndarray:
-    """Read an .npy file. Raises: DataError if the array has another shape; errors of NumPy."""
-    with path.open("rb") as file:
-        return _read(file, "the array", shape)
+def shape_of(path: Path, name: str) -> tuple[int, ...]:
+    """Return the shape of the named array of an .npz file, or of an .npy file, from its header."""
+    with _opened(path, name) as file:
+        return _header(file)[0]
 
 
 def read_mat(path: Path, shapes: Mapping[str, Shape]) -> list[np.ndarray]:
@@ -71,8 +79,12 @@ def read_mat(path: Path, shapes: Mapping[str, Shape]) -> list[np.ndarray]:
     return [arrays[name] for name in shapes]
 
 
-def to_levels(values: np.ndarray) -> np.ndarray:
+def to_levels(values: np.ndarray, *, rounded: bool = False) -> np.ndarray:
     """Return gray levels 0 to 255 as uint8, from such numbers or from multiples of 1/255 in [0, 1].
+
+    Args:
+        values: numbers of any shape.
+        rounded: round any number from 0 to 255, or from 0 to 1, to the nearest level.
 
     Raises: DataError for other numbers.
     """
@@ -81,8 +93,9 @@ def to_levels(values: np.ndarray) -> np.ndarray:
     scaled = values.astype(np.float64)
     if values.dtype.kind == "f" and scaled.size and scaled.max() <= 1:
         scaled *= 255
-    levels = np.rint(scaled)
-    if not (np.abs(scaled - levels) < 1e-2).all() or levels.min() < 0 or levels.max() > 255:  # NaN is not close
+    levels, tolerance = np.rint(scaled), 0.5 if rounded else 1e-2
+    valid = np.isfinite(scaled).all() and levels.min() >= 0 and levels.max() <= 255
+    if not (valid and (np.abs(scaled - levels) <= tolerance).all()):
         raise DataError("has values that are neither levels 0 to 255 nor multiples of 1/255 from 0 to 1")
     return levels.astype(np.uint8)
 
@@ -94,16 +107,32 @@ def check_shape(name: str, found: Sequence[int], expected: Shape) -> None:
         raise DataError(f"has {name} of shape {' x '.join(map(str, found))}, not {sizes}")
 
 
+@contextmanager
+def _opened(path: Path, name: str) -> Iterator[IO[bytes]]:
+    """Open an .npy file, or one array of an .npz file."""
+    if path.suffix.lower() == ".npy":
+        with path.open("rb") as file:
+            yield file
+        return
+    if name not in (names := names_in(path)):
+        raise DataError(f"has no array {name!r}, but {printable(', '.join(names[:5])) or 'nothing'}")
+    with zipfile.ZipFile(path) as archive, archive.open(f"{name}.npy") as member:
+        yield member
+
+
+def _header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
+    """Return shape, order (True for Fortran's) and dtype."""
+    version = npy.read_magic(file)
+    return (npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0)(file)
+
+
 def _read(file: IO[bytes], name: str, shape: Shape) -> np.ndarray:
     """Read an array, whose header is checked before memory is allocated."""
-    version = npy.read_magic(file)
-    read_header = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-    found, fortran, dtype = read_header(file)
+    found, fortran, dtype = _header(file)
     check_shape(name, found, shape)
     if dtype.kind not in "buif":
         raise DataError(f"has {name} of {dtype}, not of numbers")
-    count = int(np.prod(found, dtype=object))
-    if (size := count * dtype.itemsize) > free_memory():
+    if (size := math.prod(found) * dtype.itemsize) > free_memory():
         raise DataError(f"has {name} of {size / 2**30:.1f} GiB, more than the free memory")
     content = file.read(size)
     if len(content) != size:

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from lightning_flows.functional.conv_exponential import conv_exponential
+from lightning_flows.functional.quadrature import gauss_legendre
 from lightning_flows.functional.series import linear_exponential
 from tests.dense import conv_matrix, norm
 
@@ -59,13 +60,36 @@ def test_gradients_in_float32_are_exact_to_the_remainder_of_the_series():
         torch.testing.assert_close(found.double(), expected, rtol=0, atol=3e-6 * expected.abs().max().item())
 
 
-@pytest.mark.parametrize("num_terms", [None, 4])
-def test_keeps_only_its_input_and_kernel(num_terms):
+def kept_by(kernel, x, **options):
+    kept: list[torch.Tensor] = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: (kept.append(t), t)[1], lambda t: t):
+        conv_exponential(kernel, x, norm_bound=1.0, **options).sum()
+    return [t for t in kept if t.data_ptr() not in (kernel.data_ptr(), x.data_ptr())]
+
+
+def test_keeps_its_input_kernel_and_images_at_the_nodes_of_a_quadrature():
     kernel, x = inputs(0.9)
-    kept: list[int] = []
-    with torch.autograd.graph.saved_tensors_hooks(lambda t: (kept.append(t.data_ptr()), t)[1], lambda t: t):
-        conv_exponential(kernel, x, norm_bound=1.0, num_terms=num_terms).sum()
-    assert sorted(kept) == sorted([kernel.data_ptr(), x.data_ptr()])
+    (nodes,) = kept_by(kernel, x)
+    rule = gauss_legendre(len(nodes) // len(x))
+    for image, (t, _) in zip(nodes.chunk(len(rule)), rule, strict=True):
+        expected = conv_exponential(kernel, x, norm_bound=1.0, scale=t)
+        torch.testing.assert_close(image, expected, rtol=0, atol=1e-13)
+
+
+def test_keeps_no_images_that_its_backward_does_not_need():
+    kernel, x = inputs(0.9)
+    assert kept_by(kernel, x, num_terms=4) == kept_by(kernel.detach(), x) == []
+
+
+@pytest.mark.parametrize("size", [0.9, 4.5])
+def test_scale_multiplies_the_kernel(size):
+    kernel, x = inputs(size)
+    found = conv_exponential(kernel, x, norm_bound=size, scale=-0.7)
+    expected = conv_exponential(-0.7 * kernel, x, norm_bound=size)
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
+    weight = torch.randn_like(x)
+    gradients = (torch.autograd.grad((value * weight).sum(), (kernel, x)) for value in (found, expected))
+    torch.testing.assert_close(*gradients, rtol=1e-11, atol=1e-11)
 
 
 @pytest.mark.parametrize("batch", [0, 2])

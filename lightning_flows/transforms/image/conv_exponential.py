@@ -57,12 +57,13 @@ class ConvExponential(LinearTransform):
         kernel = self.kernel(update=update)
         return LinearOperator(
             lambda x: self._exponential(kernel, x),
-            lambda z: self._exponential(-kernel, z),
+            lambda z: self._exponential(kernel, z, scale=-1.0),
             lambda x: x.shape[2] * x.shape[3] * kernel[:, :, self.center, self.center].diagonal().sum(),
         )
 
-    def _exponential(self, kernel: Tensor, x: Tensor) -> Tensor:
-        return conv_exponential(kernel, x, norm_bound=SLACK * self.max_norm, num_terms=self.num_terms)
+    def _exponential(self, kernel: Tensor, x: Tensor, scale: float = 1.0) -> Tensor:
+        bound = SLACK * self.max_norm
+        return conv_exponential(kernel, x, norm_bound=bound, num_terms=self.num_terms, scale=scale)
 
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, kernel_size={self.weight.shape[-1]}"

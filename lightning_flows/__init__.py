@@ -16,8 +16,8 @@ EXPORTS = {
     "dequantization": "DequantizedFlow UniformDequantization VariationalDequantization",
     "distributions": "DiagonalGaussian",
     "flows": (
-        "ConvSylvesterFlow CouplingFlow Flow GlowFlow GraphCouplingFlow GraphFlow GraphNormalizingFlow "
-        "MultiScaleFlow ResidualFlow SetAutoregressiveFlow"
+        "AutoregressiveFlow ConvSylvesterFlow CouplingFlow Flow GlowFlow GraphCouplingFlow GraphFlow "
+        "GraphNormalizingFlow MultiScaleFlow ResidualFlow SetAutoregressiveFlow SylvesterVectorFlow"
     ),
     "functional.bits": "bits_per_dim",
     "functional.graphs": "Graph",

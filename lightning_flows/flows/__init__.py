@@ -7,9 +7,11 @@ from lightning_flows.flows.graph import GraphCouplingFlow, GraphFlow, GraphNorma
 from lightning_flows.flows.multiscale import MultiScaleFlow
 from lightning_flows.flows.residual import ResidualFlow
 from lightning_flows.flows.sylvester import Ablation, ConvSylvesterFlow, sylvester_layer
+from lightning_flows.flows.vector import AutoregressiveFlow, SylvesterVectorFlow
 
 __all__ = [
     "Ablation",
+    "AutoregressiveFlow",
     "ConvSylvesterFlow",
     "CouplingFlow",
     "Flow",
@@ -20,5 +22,6 @@ __all__ = [
     "MultiScaleFlow",
     "ResidualFlow",
     "SetAutoregressiveFlow",
+    "SylvesterVectorFlow",
     "sylvester_layer",
 ]

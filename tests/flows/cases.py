@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from lightning_flows.distributions import DiagonalGaussian
 from lightning_flows.flows import (
+    AutoregressiveFlow,
     ConvSylvesterFlow,
     CouplingFlow,
     Flow,
@@ -16,6 +17,7 @@ from lightning_flows.flows import (
     GraphNormalizingFlow,
     ResidualFlow,
     SetAutoregressiveFlow,
+    SylvesterVectorFlow,
 )
 from lightning_flows.nets import AttentionSizes, ConvNet, DenseNet, DenseSizes
 from lightning_flows.transforms import (
@@ -35,7 +37,7 @@ from tests.transforms.cases import perturb
 
 Shape = tuple[int, ...]
 CHANNELS, ROW = (2, 1, 1), (1, 1, 2)  # two values as two channels, and as two pixels
-IMAGE, GRAPH, VECTOR = (1, 4, 4), (3, 2), (4, 2, 2)
+IMAGE, GRAPH, VECTOR, NUMBERS = (1, 4, 4), (3, 2), (4, 2, 2), (3,)
 LEVELS = {"num_levels": 2, "steps_per_level": 1}
 SPLITS = LEVELS | {"hidden_channels": 6, "split": DenseSizes(4, 1, 3)}
 DENSE = LEVELS | {"net": DenseSizes(4, 1, 2)}
@@ -84,6 +86,11 @@ FAMILIES: dict[str, Family] = {
     "gnf_exponential": Family(
         lambda: GraphNormalizingFlow(GRAPH, node_map="mixture", components=2, **NODES), GRAPH, 1.0
     ),
+    "autoregressive": Family(lambda: AutoregressiveFlow(NUMBERS, num_layers=2, width=8, components=2), NUMBERS, 1.0),
+    "autoregressive_affine": Family(
+        lambda: AutoregressiveFlow(NUMBERS, num_layers=2, width=8, value_map="affine"), NUMBERS, 1.0
+    ),
+    "sylvester_vector": Family(lambda: SylvesterVectorFlow(NUMBERS, num_layers=2, width=8), NUMBERS, 1.0),
     "set": Family(lambda: SetAutoregressiveFlow(GRAPH, components=2, **NODES), GRAPH, 1.0),
 }
 
@@ -124,6 +131,10 @@ DENSITIES: dict[str, tuple[Callable[[], Flow], Shape]] = {
     "sylvester": (lambda: flow(CHANNELS, *steps(CHANNELS, 2)), CHANNELS),
     "sylvester_pixels": (lambda: flow(ROW, *steps(ROW, 2)), ROW),
     "multiscale": (multiscale, CHANNELS),
+    "autoregressive": (lambda: AutoregressiveFlow((2,), num_layers=2, width=8, components=3), (2,)),
+    "autoregressive_affine": (lambda: AutoregressiveFlow((2,), width=8, value_map="affine"), (2,)),
+    "sylvester_vector": (lambda: SylvesterVectorFlow((2,), num_layers=3, width=8), (2,)),
+    "sylvester_one_value": (lambda: SylvesterVectorFlow((1,), num_layers=2, width=4), (1,)),
 }
 """Flows on events of one or two values, whose densities can be integrated."""
 

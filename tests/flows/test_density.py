@@ -54,7 +54,7 @@ def test_log_prob_matches_the_jacobian(name):
         return torch.cat([part.flatten(1) for part in flow.encode(value)], 1)
 
     z, base = latent(x), flow.base
-    last = z[:, z.shape[1] - base.event_shape[0] * base.event_shape[2] :]
+    last = z[:, z.shape[1] - torch.Size(base.event_shape).numel() :]
     log_base = base.log_prob(last.reshape(-1, *base.event_shape))
     rest = z[:, : z.shape[1] - last.shape[1]]
     log_rest = torch.distributions.Normal(0, 1).log_prob(rest).sum(1)

@@ -1,0 +1,68 @@
+"""Densities in the plane: data, samples and what a flow learned."""
+
+from collections.abc import Callable
+
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from torch import Tensor
+
+GRID = 300
+"""Points per side of the grid on which a density is drawn."""
+AT_ONCE = 4096
+INK, MAP = "#3b0f70", "magma"
+"""Color of points, one of the map's, and the color map of the density."""
+MARGIN = 0.12
+"""White around the points, relative to their extent."""
+
+
+def density_figure(data: Tensor, samples: Tensor, log_prob: Callable[[Tensor], Tensor]) -> Figure:
+    """Points of data and of samples, and the learned density, all on the same axes.
+
+    Shapes: data, samples ``(N, 2)``; ``log_prob`` maps points ``(B, 2)`` to ``(B,)``, in nats. Points that are not
+    finite, or outside of the axes, are not drawn.
+    """
+    figure = Figure(figsize=(10, 3.7), layout="constrained")
+    left, middle, right = figure.subplots(1, 3)
+    limits = square_around(data)
+    for axes, points, title in ((left, data, "data"), (middle, samples, "samples")):
+        _scatter(axes, points)
+        axes.set_title(title)
+    density = grid_log_prob(log_prob, limits).exp()
+    extent = [float(value) for value in limits.flatten()]
+    right.imshow(density, extent=extent, origin="lower", cmap=MAP, vmin=0, interpolation="bilinear")
+    right.set_title("density")
+    for axes in figure.axes:
+        axes.set(xlim=extent[:2], ylim=extent[2:], aspect="equal", xticks=[], yticks=[])
+        axes.spines[:].set_color("0.8")
+    return figure
+
+
+@torch.no_grad()
+def grid_log_prob(log_prob: Callable[[Tensor], Tensor], limits: Tensor, size: int = GRID) -> Tensor:
+    """Log-density at the centers of size x size cells of a rectangle ``[[x0, x1], [y0, y1]]``, one row per y."""
+    steps = (torch.arange(size) + 0.5) / size
+    x, y = (low + steps * (high - low) for low, high in limits)
+    points = torch.cartesian_prod(y, x).flip(1)
+    return torch.cat([log_prob(part).cpu() for part in points.split(AT_ONCE)]).view(size, size)
+
+
+def square_around(points: Tensor) -> Tensor:
+    """A square ``[[x0, x1], [y0, y1]]`` with a margin around almost all points, regardless of outliers."""
+    points = _finite(points).double()
+    if not len(points):
+        points = torch.zeros(1, 2, dtype=torch.float64)
+    low, high = points.quantile(0.002, dim=0), points.quantile(0.998, dim=0)
+    half = (0.5 + MARGIN) * (high - low).max().clamp(min=1e-6)
+    middle = (low + high) / 2
+    return torch.stack([middle - half, middle + half], 1).float()
+
+
+def _scatter(axes: Axes, points: Tensor) -> None:
+    points = _finite(points)
+    axes.scatter(points[:, 0], points[:, 1], s=3, alpha=0.35, color=INK, linewidths=0, rasterized=True)
+
+
+def _finite(points: Tensor) -> Tensor:
+    points = points.detach().cpu()
+    return points[points.isfinite().all(1)]

@@ -79,13 +79,13 @@ class ShortErrors:
     def _help_on(self, text: str) -> str:
         """Return the command that lists the options that an error is about."""
         command = f"{program()} {self.command}"
-        found = re.match(
-            r"(?:--)?(model|data|optimizer|lr_scheduler)(?:\.init_args)?(\.flow|\.dequantization)?\.", text
-        )
+        component = r"(?:\.(flow|dequantization|posterior)\b|\.)"
+        found = re.match(rf"(?:--)?(model|data|optimizer|lr_scheduler)(?:\.init_args)?{component}", text)
         if found is None:
             return f"{command} --help"
         if found[2]:  # the parser knows a component's options only once it knows the class of the model
-            return f"{command} --model ImageFlowModule --model{found[2]}.help CLASS"
+            module = "VAEModule" if found[2] == "posterior" else "ImageFlowModule"
+            return f"{command} --model {module} --model.{found[2]}.help CLASS"
         return f"{command} --{found[1]}.help CLASS"
 
 

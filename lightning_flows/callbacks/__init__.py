@@ -8,11 +8,13 @@ from lightning_flows.callbacks.equal_ranks import EqualRanks
 from lightning_flows.callbacks.interruptible import Interruptible
 from lightning_flows.callbacks.last_checkpoint import LastCheckpoint
 from lightning_flows.callbacks.latent_histogram import LatentHistogram
+from lightning_flows.callbacks.latent_walk import LatentWalk
 from lightning_flows.callbacks.no_search_on_resume import NoSearchOnResume
 from lightning_flows.callbacks.optimizer_monitor import OptimizerMonitor
 from lightning_flows.callbacks.prediction_writer import PredictionWriter
 from lightning_flows.callbacks.progress_bar import ProgressBar
 from lightning_flows.callbacks.progress_lines import ProgressLines
+from lightning_flows.callbacks.reconstructions import Reconstructions
 from lightning_flows.callbacks.result_table import ResultTable
 from lightning_flows.callbacks.round_trip import RoundTrip
 from lightning_flows.callbacks.run_summary import RunSummary
@@ -29,11 +31,13 @@ __all__ = [
     "Interruptible",
     "LastCheckpoint",
     "LatentHistogram",
+    "LatentWalk",
     "NoSearchOnResume",
     "OptimizerMonitor",
     "PredictionWriter",
     "ProgressBar",
     "ProgressLines",
+    "Reconstructions",
     "ResultTable",
     "RoundTrip",
     "RunSummary",

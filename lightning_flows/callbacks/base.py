@@ -8,8 +8,10 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning_utilities.core.apply_func import apply_to_collection
 from torch import Tensor
+from torchvision.io import encode_png
 
 from lightning_flows.errors import UsageError
+from lightning_flows.files import folder_inside, replaced
 from lightning_flows.training.run_folder import LAST
 
 
@@ -41,6 +43,24 @@ def run_folder(trainer: Trainer) -> Path:
             path = Path(callback.dirpath)
             return path.parent if path.name == LAST.parent.name else path
     return Path(trainer.default_root_dir)
+
+
+def is_drawn(trainer: Trainer, every_n_epochs: int) -> bool:
+    """Whether images are drawn after this validation: at an interval in epochs, and in the last epoch."""
+    epoch, last = trainer.current_epoch, (trainer.max_epochs or 0) - 1
+    return not trainer.sanity_checking and (epoch % every_n_epochs == 0 or epoch == last)
+
+
+def write_image(trainer: Trainer, name: str, image: Tensor) -> None:
+    """Write a uint8 image ``(C, H, W)`` to TensorBoard, and as PNG to the folder ``name`` of the run.
+
+    A trial run (fast_dev_run) writes no files.
+    """
+    if isinstance(trainer.logger, TensorBoardLogger):
+        trainer.logger.experiment.add_image(name, image, trainer.global_step)
+    if not trainer.fast_dev_run:  # type: ignore[attr-defined]
+        with replaced(folder_inside(run_folder(trainer), name) / f"epoch_{trainer.current_epoch:04d}.png") as file:
+            file.write(encode_png(image).numpy().tobytes())
 
 
 class ValidationItems(Callback):

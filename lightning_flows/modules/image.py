@@ -153,6 +153,10 @@ class ImageFlowModule(FlowModule):
         """Draw images ``(num, C, H, W)`` in uint8; non-finite values are drawn as 0, with a warning."""
         return self.model.sample(num, **options)
 
+    def pixels(self, values: Tensor) -> Tensor:
+        """Images in uint8 from real values ``(B, C, H, W)``, as :meth:`DequantizedFlow.sample` rounds them."""
+        return values.nan_to_num(0).floor().clamp(0, 255).to(torch.uint8)
+
     def draw(self, samples: Tensor) -> Tensor:
         """Arrange uint8 images ``(num, C, H, W)`` in a square grid."""
         return make_grid(samples, nrow=max(1, math.ceil(len(samples) ** 0.5)))

@@ -154,14 +154,17 @@ class VAEModule(FlowModule):
         return self.decode(latents, batch, **options), []
 
     def sample(self, num: int, **options: Any) -> Tensor:
-        """Draw images ``(num, C, H, W)`` in uint8; ``temperature`` and ``generator`` as in :meth:`VAE.sample`."""
+        """Draw images ``(num, C, H, W)`` as expected levels; for options see :meth:`VAE.sample`."""
         options.pop("accuracy", None)  # of iterative inverses, which there are none of
         return self.model.sample(num, **options)
 
+    def pixels(self, values: Tensor) -> Tensor:
+        """Images in uint8 that show levels ``(B, C, H, W)`` or their expected values; the highest level is 255."""
+        return (values * (255 / (self.num_levels - 1))).nan_to_num(0).round().clamp(0, 255).to(torch.uint8)
+
     def draw(self, samples: Tensor) -> Tensor:
-        """Arrange images ``(num, C, H, W)`` of levels in a square grid, with the highest level white."""
-        levels = (samples.float() * (255 / (self.num_levels - 1))).round().to(torch.uint8)
-        return make_grid(levels, nrow=max(1, math.ceil(len(levels) ** 0.5)))
+        """Arrange images ``(num, C, H, W)`` in a square grid."""
+        return make_grid(self.pixels(samples), nrow=max(1, math.ceil(len(samples) ** 0.5)))
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         estimate = self.importance_sample(batch, 1)

@@ -87,8 +87,11 @@ class VAE(nn.Module):
         return self.elbo_terms(x, noise).elbo
 
     def elbo_terms(self, x: Tensor, noise: Tensor | None = None) -> VAETerms:
-        """Terms of one draw of the bound, from standard normal noise ``(B, D)``, by default drawn here."""
-        self.check(x)
+        """Terms of one draw of the bound, from standard normal noise ``(B, D)``, by default drawn here.
+
+        Levels are checked on the CPU only: elsewhere, the host would wait for the device.
+        """
+        self.check(x, levels=x.device.type == "cpu" and not torch.compiler.is_compiling())
         if noise is None:
             noise = torch.randn(len(x), self.latent_size, device=x.device, dtype=self.dtype)
         return self._terms(x, self.encode(x), noise)
@@ -105,7 +108,7 @@ class VAE(nn.Module):
 
     def latents(self, x: Tensor, noise: Tensor | None = None) -> Tensor:
         """Latents ``(B, D)`` of the posterior, by default from noise 0."""
-        self.check(x)
+        self.check(x, levels=True)
         encoding = self.encode(x)
         with full_precision(encoding.mean):
             z: Tensor = self.posterior(*encoding, torch.zeros_like(encoding.mean) if noise is None else noise)[0]
@@ -133,7 +136,7 @@ class VAE(nn.Module):
         Raises: UsageError if ``num_draws`` or ``chunk_size`` is below 1, or there is not one stream per image.
         Source: Burda, Grosse and Salakhutdinov, Importance weighted autoencoders, 2016.
         """
-        self.check(x)
+        self.check(x, levels=True)
         if noise is None:
             noise = streams(int(torch.randint(2**62, ())), "importance samples", range(len(x)), device=x.device)
         if noise.size != len(x):
@@ -159,19 +162,17 @@ class VAE(nn.Module):
         generator: torch.Generator | None = None,
         draw_levels: bool = False,
     ) -> Tensor:
-        """Decode ``num`` draws of the prior to uint8 images ``(num, C, H, W)``.
+        """Decode ``num`` draws of the prior to expected levels ``(num, C, H, W)``.
 
         Args:
             num: number of images.
             temperature: scale of the latents.
             generator: source of the random numbers.
-            draw_levels: draw the values, instead of the rounded expected levels.
+            draw_levels: draw the levels, uint8, instead of returning their expected values.
         """
         z = torch.randn(num, self.latent_size, generator=generator, device=self.mean.weight.device, dtype=self.dtype)
         logits = self.decoder(temperature * z)
-        if draw_levels:
-            return self.likelihood.sample(logits, generator)
-        return self.likelihood.mean(logits).round().to(torch.uint8)
+        return self.likelihood.sample(logits, generator) if draw_levels else self.likelihood.mean(logits)
 
     def _terms(self, x: Tensor, encoding: Encoding, noise: Tensor) -> VAETerms:
         with full_precision(noise):
@@ -179,12 +180,18 @@ class VAE(nn.Module):
             kl = log_q - standard_normal_log_prob(z)
         return VAETerms(self.likelihood.log_prob(self.decoder(z).to(z.dtype), x), kl)
 
-    def check(self, x: Tensor) -> None:
-        """Raise InputTypeError or ShapeError unless x are images of this model."""
+    def check(self, x: Tensor, *, levels: bool) -> None:
+        """Raise InputTypeError, ShapeError or UsageError unless x are images of this model, and their levels exist."""
         if x.dtype != torch.uint8:
             raise InputTypeError(f"expected uint8 images; got {x.dtype}")
         if x.shape[1:] != self.event_shape:
             raise ShapeError(f"expected images of shape {self.event_shape}; got {tuple(x.shape[1:])}")
+        num = self.likelihood.num_levels
+        if levels and num < 256 and x.numel() and (highest := int(x.max())) >= num:
+            raise UsageError(
+                f"expected images with levels 0 to {num - 1}; got one with level {highest}: binarize the images, or "
+                "use another num_levels"
+            )
 
 
 def posterior_of(made: Callable[..., Posterior], latent_size: int, context_features: int) -> Posterior:

@@ -15,12 +15,18 @@ from torch.utils.data import default_collate
 from tqdm import tqdm
 
 from lightning_flows.app.commands.options import check_fits, device_named
-from lightning_flows.app.commands.trained import load_graph_flow, load_image_flow, load_images, load_mixture
+from lightning_flows.app.commands.trained import (
+    load_graph_flow,
+    load_image_flow,
+    load_image_model,
+    load_images,
+    load_mixture,
+)
 from lightning_flows.data import FashionMNISTDataModule, ImageFolderDataModule
 from lightning_flows.data.datasets import ImageDataset, constant_images, images_as, noise_images, sample_photo
 from lightning_flows.errors import CheckpointError, DataError
 from lightning_flows.functional.streams import stream
-from lightning_flows.modules import FlowModule, ImageFlowModule, load_model
+from lightning_flows.modules import FlowModule, ImageFlowModule, VAEModule, load_model
 from lightning_flows.reporting.figures import convolution, graphs, outliers, series
 from lightning_flows.reporting.figures import images as image_figures
 from lightning_flows.transforms import ConvExponential
@@ -74,11 +80,12 @@ def _photo() -> Tensor:
 
 
 def _samples(request: Request) -> Figure:
-    return image_figures.samples_figure(_draw(_image_flow(request), request, 64))
+    model = _image_model(request)
+    return image_figures.samples_figure(model.pixels(_draw(model, request, 64)))
 
 
 def _interpolation(request: Request) -> Figure:
-    model, num = _image_flow(request), request.num or 6
+    model, num = _image_model(request), request.num or 6
     dataset = _dataset(request, model, "test")
     chosen = _choose(torch.arange(len(dataset)), 2 * num, request).tolist()
     if len(chosen) < 2:
@@ -91,9 +98,9 @@ def _interpolation(request: Request) -> Figure:
 
 
 def _nearest(request: Request) -> Figure:
-    model = _image_flow(request)
-    training = _dataset(request, model, "train").images
-    samples = _draw(model, request, 6)
+    model = _image_model(request)
+    training = model.pixels(_dataset(request, model, "train").images)
+    samples = model.pixels(_draw(model, request, 6))
     return image_figures.neighbors_figure(image_figures.nearest_images(samples, training, min(5, len(training))))
 
 
@@ -134,11 +141,15 @@ def _graphs(request: Request) -> Figure:
     return graphs.graph_figure(data, samples, lambda x: model(x.to(request.target)))
 
 
+def _image_model(request: Request) -> ImageFlowModule | VAEModule:
+    return load_image_model(request.ckpt_path, f"the figure {request.name}", request.model).to(request.target)
+
+
 def _image_flow(request: Request) -> ImageFlowModule:
     return load_image_flow(request.ckpt_path, f"the figure {request.name}", request.model).to(request.target)
 
 
-def _dataset(request: Request, model: ImageFlowModule, split: Literal["train", "test"]) -> ImageDataset:
+def _dataset(request: Request, model: ImageFlowModule | VAEModule, split: Literal["train", "test"]) -> ImageDataset:
     """All images of a split, without augmentation."""
     data = load_images(str(request.ckpt_path), model, request.images, request.data)
     data.prepare_data()

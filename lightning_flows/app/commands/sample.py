@@ -34,8 +34,8 @@ def sample(
         accuracy: largest error of a value that iterative inverses may leave, in units of the data, or exact for
             round-off; by default 0.01 pixel levels for images and exact for graphs.
         seed: seed of the noise; the same seed, batch size, checkpoint and device give the same samples.
-        npy: also write the images as uint8 (num, C, H, W), or the nodes (num, N, F) with NaN for padding, to a file
-            of the same name with the suffix .npy.
+        npy: also write the images as uint8 (num, C, H, W), for a VAE the expected levels as floating-point numbers, or
+            the nodes (num, N, F) with NaN for padding, to a file of the same name with the suffix .npy.
         batch_size: number of samples drawn at once.
         device: device such as cpu or cuda; by default an accelerator if available.
         model: class path of your own model, if the checkpoint names it.

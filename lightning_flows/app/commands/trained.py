@@ -7,7 +7,7 @@ from lightning_flows.checkpoints.classes import Named, is_trusted
 from lightning_flows.data import FlowDataModule, GraphMoGDataModule, ImageDataModule, ImageFolderDataModule
 from lightning_flows.distributions.graph_mixture import GraphMixture
 from lightning_flows.errors import CheckpointError, UsageError
-from lightning_flows.modules import FlowModule, GraphFlowModule, ImageFlowModule, load_model
+from lightning_flows.modules import FlowModule, GraphFlowModule, ImageFlowModule, VAEModule, load_model
 from lightning_flows.modules.checkpoint import load_component
 
 
@@ -17,7 +17,12 @@ def load_image_flow(path: str | None, subject: str, model: Named = None) -> Imag
     ``model`` names the user's own classes in the checkpoint, as in :func:`load_model`.
     Raises: UsageError without a path; CheckpointError if it cannot be read or is a flow over graphs.
     """
-    return _load(path, ImageFlowModule, "images", subject, model)
+    return _load(path, ImageFlowModule, "a flow over images", subject, model)
+
+
+def load_image_model(path: str | None, subject: str, model: Named = None) -> ImageFlowModule | VAEModule:
+    """Load the flow or VAE of images of a checkpoint; see :func:`load_image_flow`."""
+    return _load(path, (ImageFlowModule, VAEModule), "images", subject, model)
 
 
 def load_graph_flow(path: str | None, subject: str, model: Named = None) -> GraphFlowModule:

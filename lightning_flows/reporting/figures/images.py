@@ -10,7 +10,8 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from lightning_flows.errors import ShapeError
-from lightning_flows.modules.base import Batch, FlowModule
+from lightning_flows.modules import ImageFlowModule, VAEModule
+from lightning_flows.modules.base import Batch
 from lightning_flows.reporting.figures.style import GAP, draw_tiles
 
 
@@ -24,7 +25,11 @@ class Neighbors(NamedTuple):
 
 @torch.no_grad()
 def interpolate(
-    module: FlowModule, first: Batch, second: Batch, num_steps: int = 9, progress: Callable[[Any], Iterable[Any]] = iter
+    module: ImageFlowModule | VAEModule,
+    first: Batch,
+    second: Batch,
+    num_steps: int = 9,
+    progress: Callable[[Any], Iterable[Any]] = iter,
 ) -> Tensor:
     r"""Interpolate between images in the latent space, endpoints included.
 
@@ -32,8 +37,9 @@ def interpolate(
               \qquad 0 \le t \le 1
 
     Latents are standardized by their prior. If they are independent and standard normal, so is each point of this path;
-    the midpoint of a straight line would have too small a norm. Images are dequantized with u = ½, and everything is
-    computed in float64, so the endpoints equal the images. ``progress`` wraps the steps, as tqdm does.
+    the midpoint of a straight line would have too small a norm. For flows, images are dequantized with u = ½, and
+    everything is computed in float64, so the endpoints equal the images; those of a VAE are reconstructions.
+    ``progress`` wraps the steps, as tqdm does.
 
     Shapes: batches of N images each, to uint8 ``(N, num_steps, C, H, W)``. Raises: ShapeError if the sizes differ.
     """
@@ -48,7 +54,7 @@ def interpolate(
         near, far = math.cos(math.pi * t / 2), math.sin(math.pi * t / 2)
         latents = [near * z + far * w + (1 - near - far) * m for z, w, m in zip(*ends, means, strict=True)]
         values = module.decode(latents, first, dtype=torch.float64)
-        steps.append(values.nan_to_num(0).floor().clamp(0, 255).to(torch.uint8))
+        steps.append(module.pixels(values))
     return torch.stack(steps, dim=1)
 
 

@@ -1,0 +1,29 @@
+import pytest
+import torch
+
+from lightning_flows.functional.monotone import solve_increasing
+
+
+@pytest.mark.parametrize("steep", [0.1, 1.0, 30.0, 1e4])
+def test_a_step_between_flat_parts(steep):
+    """Newton steps alone would leave the bracket, or move too little."""
+    target = torch.linspace(-30, 30, 61, dtype=torch.float64)
+
+    def function(y):
+        h = torch.tanh(y)
+        return y + steep * h, 1 + steep * (1 - h * h)
+
+    y = solve_increasing(function, target, target - steep, target + steep)
+    residual = function(y)[0] - target
+    assert (residual.abs() <= 1e-14 * (1 + steep) * function(y)[1]).all()
+
+
+def test_flat_functions():
+    """The slope is zero at the start, and everywhere but in a small interval."""
+    target = torch.tensor([0.25], dtype=torch.float64)
+
+    def function(y):
+        return (y - 0.9).clamp(0, 0.01) * 50, 50.0 * ((y > 0.9) & (y < 0.91))
+
+    y = solve_increasing(function, target, torch.full_like(target, -100), torch.full_like(target, 100))
+    torch.testing.assert_close(y, torch.tensor([0.905], dtype=torch.float64), rtol=0, atol=1e-14)

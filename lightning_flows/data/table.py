@@ -8,10 +8,10 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor
 
 from lightning_flows.data.base import FlowDataModule
-from lightning_flows.data.datasets.batches import RowDataset
+from lightning_flows.data.datasets.rows import RowDataset
 from lightning_flows.data.tables import TableFile, chosen_columns, open_table
 from lightning_flows.data.tables.base import shown
-from lightning_flows.data.tables.columns import Moments, doubts, moments
+from lightning_flows.data.tables.columns import Moments, doubts, is_integer, moments, with_noise
 from lightning_flows.data.tables.splits import split_rows
 from lightning_flows.errors import DataError, UsageError
 
@@ -26,10 +26,12 @@ class TableDataModule(FlowDataModule):
     The names of the columns are stored in a checkpoint as ``columns``, so that other files are read by name.
 
     Args:
-        path: the file.
+        path: the file with the table.
         columns: names of the columns to use, in this order; default: all. Columns without names are called
             ``column_1``, ``column_2``, ….
         drop: names of columns to leave out, such as a label.
+        dequantize: names of columns of integers to which noise uniform in [0, 1) is added, so that their density is
+            bounded: its mean over the noise is a lower bound of the log-probability of the integers.
         drop_constant: leave out columns with a single value in the training rows instead of raising an error.
         header: whether the first line of text names the columns; default: if it is not numbers.
         delimiter: what separates the fields of text; default: tab, ``;``, ``,``, ``|`` or spaces, whichever fits.
@@ -52,6 +54,7 @@ class TableDataModule(FlowDataModule):
         *,
         columns: list[str] | None = None,
         drop: list[str] | str | None = None,
+        dequantize: list[str] | str | None = None,
         drop_constant: bool = False,
         header: bool | None = None,
         delimiter: str | None = None,
@@ -68,13 +71,16 @@ class TableDataModule(FlowDataModule):
                 "expected val_fraction and test_fraction of at least 0, and below 1 together; "
                 f"got {val_fraction} and {test_fraction}"
             )
-        dropped = [drop] if isinstance(drop, str) else drop or []
-        chosen = chosen_columns(self._file, columns, dropped)
+        chosen = chosen_columns(self._file, columns, _listed(drop))
         self._names = [self._file.names[i] for i in chosen]
+        if unknown := [name for name in _listed(dequantize) if name not in self._names]:
+            raise UsageError(f"data.dequantize names {shown(unknown)}: choose columns among {shown(self._names)}")
         if drop_constant and columns is None:
             self._leave_out_constants()
         # what a checkpoint needs, whatever file it is applied to
-        self.hparams.update(columns=list(self._names), drop=None, drop_constant=False)
+        self.hparams.update(
+            columns=list(self._names), drop=None, drop_constant=False, dequantize=self._dequantized or None
+        )
 
     @property
     def _fractions(self) -> dict[str, float]:
@@ -93,21 +99,29 @@ class TableDataModule(FlowDataModule):
         return "seed", "val_fraction", "test_fraction"
 
     def moments(self) -> tuple[Tensor, Tensor]:
-        """Mean and standard deviation of the columns in the training rows, float64 ``(D,)``."""
-        return self._moments.mean, self._moments.std
+        """Mean and standard deviation of the columns in the training rows with their noise, float64 ``(D,)``."""
+        return with_noise(self._moments, self._noisy)
 
     def load_split(self, split: str) -> RowDataset:
         """Read the table once, and select the rows of a split.
 
         Raises: DataError for values that are not finite numbers, constant columns, and too few rows.
         """
-        if split == "predict":
-            return RowDataset(self._values)
         if split == "train":
             self._check()
-        if not len(positions := self._positions[split]):
+        positions = None if split == "predict" else self._positions[split]
+        if positions is not None and not len(positions):
             raise self._too_few(split)
-        return RowDataset(self._values, positions)
+        purpose, seed = f"dequantization of {split} rows", self.hparams["seed"]
+        return RowDataset(self._values, positions, dequantized=self._noisy, purpose=purpose, seed=seed)
+
+    @property
+    def _dequantized(self) -> list[str]:
+        return [name for name in self._names if name in _listed(self.hparams["dequantize"])]
+
+    @property
+    def _noisy(self) -> list[int]:
+        return [self._names.index(name) for name in self._dequantized]
 
     @cached_property
     def _file(self) -> TableFile:
@@ -119,6 +133,12 @@ class TableDataModule(FlowDataModule):
         found = self._file.read([self._file.names.index(name) for name in self._names])
         if not len(found):
             raise DataError(f"{self._file.path} has no rows: use a table with some")
+        fractional = [self._names[i] for i in self._noisy if not bool(is_integer(found[:, i : i + 1]))]
+        if fractional:
+            raise DataError(
+                f"{self._file.path} has columns to dequantize whose values are not all integers ({shown(fractional)}): "
+                "take them out of data.dequantize"
+            )
         return found
 
     @cached_property
@@ -174,5 +194,9 @@ class TableDataModule(FlowDataModule):
         rank_zero_info(f"{path}: {num:,} rows ({sizes}) of {len(self._names)} columns: {shown(self._names)}")
         if not self._file.has_names:
             rank_zero_info(f"{path}: the columns have no names, and are called column_1, column_2, …")
-        for line in doubts(self._values, self._positions["train"], found, self._names):
+        for line in doubts(self._values, self._positions["train"], found, self._names, self._noisy):
             rank_zero_warn(f"{Path(path)}: {line}")
+
+
+def _listed(names: list[str] | str | None) -> list[str]:
+    return [names] if isinstance(names, str) else names or []

@@ -144,3 +144,34 @@ def test_text_is_reported_when_it_is_read(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"line 2, column 2 \(label\): 'x' is not a number.*--data\.drop=label"):
         loaded(path, "predict")
     assert rows(loaded(path, "predict", drop="label"), "predict") == {(1.0,), (2.0,), (3.0,)}
+
+
+def test_dequantization_adds_noise_that_is_new_in_each_epoch_and_fixed_in_evaluation(tmp_path: Path) -> None:
+    values = VALUES.copy()
+    values[:, 1] = np.arange(400) % 5
+    path = write(tmp_path / "my.csv", values, "a,b,c")
+    data = loaded(path, dequantize="b", batch_size=32)
+    exact = loaded(path, batch_size=32)
+    torch.testing.assert_close(data.moments()[0] - exact.moments()[0], torch.tensor([0, 0.5, 0]).double())
+    torch.testing.assert_close(data.moments()[1] ** 2 - exact.moments()[1] ** 2, torch.tensor([0, 1 / 12, 0]).double())
+
+    def noise(name: str, epoch: int = 0) -> torch.Tensor:
+        ours, theirs = (getattr(each, f"{name}_dataloader")() for each in (data, exact))
+        if name == "train":
+            for each in (ours, theirs):
+                each.sampler.set_epoch(epoch)
+        found = torch.cat([one["row"] - other["row"] for one, other in zip(ours, theirs, strict=True)])
+        assert found[:, [0, 2]].abs().max() == 0
+        return found[:, 1]
+
+    for name in ("train", "val", "predict"):
+        assert torch.equal(noise(name), noise(name))
+        assert 0 <= noise(name).min() < 0.2
+        assert 0.8 < noise(name).max() < 1.0001
+    assert not torch.equal(noise("train"), noise("train", 1))
+    assert torch.equal(torch.from_numpy(values), exact.dataset("predict").batch(torch.arange(400))["row"])  # unchanged
+    assert describe(data)["init_args"]["dequantize"] == ["b"]
+    with pytest.raises(UsageError, match=r"data\.dequantize names x: choose columns among a, b, c"):
+        TableDataModule(str(path), dequantize="x")
+    with pytest.raises(DataError, match=r"to dequantize whose values are not all integers \(c\): take them out of"):
+        loaded(path, dequantize=["b", "c"])

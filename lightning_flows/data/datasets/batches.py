@@ -60,25 +60,6 @@ class MemoryDataset(BatchDataset):
         return {key: tensor[indices] for key, tensor in self.tensors.items()} | {"index": indices}
 
 
-class RowDataset(BatchDataset):
-    """Some rows of a table ``(N, D)``, which is not copied: ``{"row": (D,), "index": int64 ()}``.
-
-    Args:
-        values: the table.
-        positions: which rows, int64 ``(M,)``; default: all.
-    """
-
-    def __init__(self, values: Tensor, positions: Tensor | None = None) -> None:
-        self.values, self.positions = values, positions
-
-    def __len__(self) -> int:
-        return len(self.values if self.positions is None else self.positions)
-
-    def batch(self, indices: Tensor) -> dict[str, Tensor]:
-        rows = indices if self.positions is None else self.positions[indices]
-        return {"row": self.values[rows], "index": indices}
-
-
 def collate(items: Any) -> Any:
     """Stack a list of items; a batch that a dataset returned as a whole remains as it is."""
     return default_collate(items) if isinstance(items, list) else items

@@ -23,7 +23,7 @@ class TableFile(ABC):
     """A table in a file, of which only the names of the columns have been read.
 
     Args:
-        path: the file.
+        path: the file with the table.
         names: names of all columns.
         has_names: whether the file contains them.
 

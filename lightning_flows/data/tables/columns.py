@@ -44,20 +44,34 @@ def moments(values: Tensor, positions: Tensor) -> Moments:
     return Moments(mean, (squares / max(1, len(positions) - 1)).sqrt(), least.double(), largest.double())
 
 
-def doubts(values: Tensor, positions: Tensor, found: Moments, names: Sequence[str]) -> list[str]:
+def with_noise(found: Moments, columns: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation ``(D,)`` once noise uniform in [0, 1) is added to some columns."""
+    added = torch.zeros_like(found.mean)
+    added[list(columns)] = 1
+    return found.mean + added / 2, (found.std.square() + added / 12).sqrt()
+
+
+def is_integer(values: Tensor) -> Tensor:
+    """Columns of integers: bool ``(D,)``."""
+    return torch.stack([(part == part.round()).all(0) for part in values.split(CHUNK)]).all(0)
+
+
+def doubts(
+    values: Tensor, positions: Tensor, found: Moments, names: Sequence[str], dequantized: Sequence[int] = ()
+) -> list[str]:
     """What a user should know about the columns: one line per doubt."""
     eps = torch.finfo(torch.float32).eps
     magnitude = torch.maximum(found.least.abs(), found.largest.abs())
     coarse = [name for name, few in zip(names, found.std < LEVELS * eps * magnitude, strict=True) if few]
     rows = values[positions[:EXAMINED]]
-    integer = [i for i in range(rows.shape[1]) if bool((rows[:, i] == rows[:, i].round()).all())]
+    integer = [i for i, each in enumerate(is_integer(rows).tolist()) if each and i not in dequantized]
     discrete = [names[i] for i in integer if REPEATS * len(rows[:, i].unique()) <= len(rows)]
     lines = []
     if coarse:
         lines.append(f"float32 hardly resolves the values of {shown(coarse)}: subtract a constant from them")
     if discrete:
         lines.append(
-            f"the values of {shown(discrete)} are few integers, of which a continuous density is unbounded: leave "
-            "them out with --data.drop, or add noise to them with --data.dequantize"
+            f"the values of {shown(discrete)} are few integers, of which a continuous density is unbounded: add noise "
+            "to them with --data.dequantize, or leave them out with --data.drop"
         )
     return lines

@@ -130,8 +130,12 @@ def test_non_finite_samples_are_reported_without_padding(tmp_path: Path, capsys:
 
 
 def test_other_kinds_of_files_are_refused(graphs: str, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"run_0\.5 is not a PNG file"):
+    with pytest.raises(UsageError, match=r"run_0\.5 is not a PNG or CSV file"):
         sample(graphs, str(tmp_path / "run_0.5"))
+    with pytest.raises(UsageError, match=r"a\.csv is not a PNG file, and the model has events of shape \(4, 2\)"):
+        sample(graphs, str(tmp_path / "a.csv"))
+    with pytest.raises(UsageError, match=r"a\.csv contains the samples already: omit --npy"):
+        sample(graphs, str(tmp_path / "a.csv"), npy=True)
     assert [path.name for path in tmp_path.iterdir()] == ["graphs.ckpt"]
 
 

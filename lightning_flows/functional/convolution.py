@@ -18,10 +18,18 @@ def adjoint_kernel(kernel: Tensor) -> Tensor:
 
 
 def convolve_backward(
-    grad: Tensor, x: Tensor, kernel: Tensor, *, wanted: tuple[bool, bool, bool] = (True, True, False)
+    grad: Tensor,
+    x: Tensor,
+    kernel: Tensor,
+    *,
+    wanted: tuple[bool, bool, bool] = (True, True, False),
+    padding: int | None = None,
 ) -> tuple[Any, ...]:
-    """Gradients with respect to the input, kernel and bias of :func:`convolve`; None for those that are not wanted."""
-    side = kernel.shape[-1] // 2
+    """Gradients with respect to the input, kernel and bias of :func:`convolve`; None for those that are not wanted.
+
+    ``padding`` is that of the convolution, if different.
+    """
+    side = kernel.shape[-1] // 2 if padding is None else padding
     result: tuple[Any, ...] = torch.ops.aten.convolution_backward(
         grad, x, kernel, [len(kernel)], [1, 1], [side, side], [1, 1], False, [0, 0], 1, list(wanted)
     )

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -87,25 +87,33 @@ class MaskedConv2d(NormalizedConv2d):
         super().__init__(kernel, size, padding=padding, max_norm=max_norm, mask=mask, groups=heads, packing=packing)
 
     def bind(self, *, update: bool = False) -> Callable[[Tensor], Tensor]:
-        return self.bind_parts(self.effective_weight(update=update), [len(self.bias)])[0]
-
-    def bind_parts(self, weight: Tensor, widths: Sequence[int]) -> list[Callable[[Tensor], Tensor]]:
-        """Return the convolution as functions of some of its output channels each, given its effective weight."""
-        kernels, side = self.packing.unpack(weight).split(list(widths)), self.padding[0]
-
-        def apply(x: Tensor, kernel: Tensor, bias: Tensor) -> Tensor:
-            if kernel.shape[0] > kernel.shape[1]:
-                return F.conv2d(F.pad(x, self.padding), kernel, bias)
-            # padding above as well is cheaper than a copy of wide images; its rows are dropped
-            return F.conv2d(x, kernel, bias, padding=side)[:, :, side:]
-
-        pairs = zip(kernels, self.bias.split(list(widths)), strict=True)
-        return [partial(apply, kernel=kernel, bias=bias) for kernel, bias in pairs]
+        kernel = self.kernel(update=update)
+        return lambda x: causal_conv(x, kernel, self.bias)
 
     def bind_columns(self, weight: Tensor) -> Callable[[Sequence[Tensor]], Tensor]:
         """Return a triangular convolution as a function of its input channels, which are cut as its blocks are."""
         columns = self.packing.columns(weight)
         return lambda parts: triangular_conv(parts, columns, self.bias)
+
+
+def causal_conv(x: Tensor, kernel: Tensor, bias: Tensor) -> Tensor:
+    """Convolve images with a causal kernel ``(C_out, C_in, side + 1, 2 * side + 1)``, which preserves their size."""
+    side = kernel.shape[2] - 1
+    if len(kernel) > kernel.shape[1]:
+        return F.conv2d(F.pad(x, (side, side, 0, side)), kernel, bias)
+    # padding above as well is cheaper than a copy of wide images; its rows are dropped
+    return F.conv2d(x, kernel, bias, padding=side)[:, :, side:]
+
+
+def causal_conv_backward(grad: Tensor, x: Tensor, kernel: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients with respect to the arguments of :func:`causal_conv`."""
+    side, of_bias = kernel.shape[2] - 1, grad.sum((0, 2, 3))  # faster than that of the convolution
+    if len(kernel) > kernel.shape[1]:
+        x = F.pad(x, (side, side, 0, side))
+        of_x, of_kernel, _ = convolve_backward(grad, x, kernel, padding=0)
+        return of_x[:, :, : grad.shape[2], side : side + grad.shape[3]], of_kernel, of_bias
+    of_x, of_kernel, _ = convolve_backward(F.pad(grad, (0, 0, side, 0)), x, kernel)
+    return of_x, of_kernel, of_bias
 
 
 def triangular_conv(parts: Sequence[Tensor], columns: Sequence[Tensor], bias: Tensor) -> Tensor:
@@ -130,11 +138,7 @@ class _TriangularConv(torch.autograd.Function):
 
     @staticmethod
     def forward(bias: Tensor, *arguments: Tensor) -> Tensor:
-        parts, columns = arguments[: len(arguments) // 2], arguments[len(arguments) // 2 :]
-        total = F.conv2d(parts[0], columns[0], bias)
-        for x, column in zip(parts[1:], columns[1:], strict=True):
-            total[:, -len(column) :].add_(F.conv2d(x, column))
-        return total
+        return sum_of_columns(arguments[: len(arguments) // 2], arguments[len(arguments) // 2 :], bias)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
@@ -143,14 +147,47 @@ class _TriangularConv(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, ...]:
         _, *arguments = ctx.saved_tensors
-        of_parts, of_columns, bias = [], [], grads[0].sum((0, 2, 3))
         pairs = zip(arguments[: len(arguments) // 2], arguments[len(arguments) // 2 :], strict=True)
-        for x, column in pairs:
-            grad = grads[0][:, -len(column) :].contiguous(memory_format=torch.channels_last)
-            of_part, of_column, _ = convolve_backward(grad, x, column)
-            of_parts.append(of_part)
-            of_columns.append(of_column)
-        return bias, *of_parts, *of_columns
+        of_parts, of_columns = zip(*(column_backward(grads[0], *pair) for pair in pairs), strict=True)
+        return grads[0].sum((0, 2, 3)), *of_parts, *of_columns
+
+
+def sum_of_columns(parts: Sequence[Tensor], columns: Sequence[Tensor], bias: Tensor) -> Tensor:
+    """The value of :func:`triangular_conv`, without a graph."""
+    total = F.conv2d(parts[0], columns[0], bias)
+    for x, column in zip(parts[1:], columns[1:], strict=True):
+        total[:, -len(column) :].add_(F.conv2d(x, column))
+    return total
+
+
+def column_backward(grad: Tensor, x: Tensor, column: Tensor) -> tuple[Tensor, Tensor]:
+    """Gradients of :func:`triangular_conv` with respect to one of its parts and that part's column."""
+    grad = grad[:, -len(column) :].contiguous(memory_format=torch.channels_last)
+    of_x, of_column, _ = convolve_backward(grad, x, column)
+    return of_x, of_column
+
+
+class BoundNet(NamedTuple):
+    """An :class:`AutoregressiveConvNet` whose kernels are evaluated: a function of y.
+
+    The first convolution is cut into ``kernels`` and ``biases`` as the columns of blocks of the second one, ``columns``
+    and ``bias``, are; ``heads`` and ``heads_bias`` are all heads.
+    """
+
+    kernels: Sequence[Tensor]
+    biases: Sequence[Tensor]
+    columns: Sequence[Tensor]
+    bias: Tensor
+    heads: Tensor
+    heads_bias: Tensor
+    num_heads: int
+
+    def __call__(self, y: Tensor) -> tuple[Tensor, ...]:
+        # in place: a convolution's backward does not need its output
+        parts = [torch.relu_(causal_conv(y, *pair)) for pair in zip(self.kernels, self.biases, strict=True)]
+        hidden = torch.relu_(triangular_conv(parts, self.columns, self.bias))
+        heads = causal_conv(hidden, self.heads, self.heads_bias)
+        return heads.to(y.dtype).chunk(self.num_heads, dim=1)
 
 
 class AutoregressiveConvNet(nn.Module):
@@ -178,11 +215,11 @@ class AutoregressiveConvNet(nn.Module):
         self.hidden = conv(hidden_channels, hidden_channels, kernel_size=1, strict=False)
         self.heads = conv(hidden_channels, channels, kernel_size=3, strict=True, heads=num_heads, init_scale=0.1)
 
-    def bind(self, *, update: bool = False) -> Callable[[Tensor], tuple[Tensor, ...]]:
+    def bind(self, *, update: bool = False) -> BoundNet:
         """Return the net as a function whose kernels are evaluated once."""
         return self._bound([conv.effective_weight(update=update) for conv in self._convs])
 
-    def bind_kernels(self) -> tuple[Callable[[Tensor], tuple[Tensor, ...]], list[tuple[Tensor, Tensor]]]:
+    def bind_kernels(self) -> tuple[BoundNet, list[tuple[Tensor, Tensor]]]:
         """Return the net as a function, and the kernel and bias of its convolutions, which are evaluated once."""
         weights = [conv.effective_weight() for conv in self._convs]
         kernels: list[tuple[Tensor, Tensor]] = [
@@ -194,17 +231,17 @@ class AutoregressiveConvNet(nn.Module):
     def _convs(self) -> tuple[MaskedConv2d, MaskedConv2d, MaskedConv2d]:
         return self.input, self.hidden, self.heads
 
-    def _bound(self, weights: Sequence[Tensor]) -> Callable[[Tensor], tuple[Tensor, ...]]:
-        first = self.input.bind_parts(weights[0], self.hidden.packing.widths)
-        hidden = self.hidden.bind_columns(weights[1])
-        (heads,) = self.heads.bind_parts(weights[2], [len(self.heads.bias)])
-
-        def apply(y: Tensor) -> tuple[Tensor, ...]:
-            # in place: a convolution's backward does not need its output
-            parts = [torch.relu_(part(y)) for part in first]
-            return heads(torch.relu_(hidden(parts))).to(y.dtype).chunk(self.num_heads, dim=1)
-
-        return apply
+    def _bound(self, weights: Sequence[Tensor]) -> BoundNet:
+        widths = self.hidden.packing.widths
+        return BoundNet(
+            self.input.packing.unpack(weights[0]).split(widths),
+            self.input.bias.split(widths),
+            self.hidden.packing.columns(weights[1]),
+            self.hidden.bias,
+            self.heads.packing.unpack(weights[2]),
+            self.heads.bias,
+            self.num_heads,
+        )
 
     def forward(self, y: Tensor) -> tuple[Tensor, ...]:
         return self.bind(update=True)(y)

@@ -1,7 +1,6 @@
 """Autoregressive functions of Sylvester layers; each returns f(y) and the diagonal of its Jacobian."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -10,10 +9,9 @@ from torch import Tensor, nn
 from lightning_flows.errors import UsageError
 from lightning_flows.functional.precision import full_precision
 from lightning_flows.nets.fronts import FrontSolver
-from lightning_flows.nets.masked_conv import AutoregressiveConvNet, causal_mask
+from lightning_flows.nets.gated_net import Gated, Pair, gated_net
+from lightning_flows.nets.masked_conv import AutoregressiveConvNet, BoundNet, causal_mask
 from lightning_flows.nets.spectral_norm import bind, default_kernel
-
-Pair = tuple[Tensor, Tensor]
 
 
 class SylvesterFunction(nn.Module):
@@ -45,9 +43,11 @@ class SylvesterFunction(nn.Module):
         net, kernels = self.net.bind_kernels()
         return self._of(net), FrontSolver.from_kernels(kernels, self.gamma)
 
-    def _of(self, net: Callable[..., tuple[Tensor, ...]]) -> Callable[..., Pair]:
+    def _of(self, net: BoundNet | Callable[..., tuple[Tensor, ...]]) -> Callable[..., Pair]:
         def apply(y: Tensor, *context: Tensor) -> Pair:
-            return _Gated.apply(y, *net(y, *context), self.gamma)
+            if isinstance(net, BoundNet):
+                return gated_net(y, net, self.gamma)
+            return Gated.apply(y, *net(y, *context), self.gamma)
 
         return apply
 
@@ -56,38 +56,6 @@ class SylvesterFunction(nn.Module):
 
     def extra_repr(self) -> str:
         return f"gamma={self.gamma}"
-
-
-class _Gated(torch.autograd.Function):
-    """f(y) and the diagonal for given t₁, a₁, t₂, a₂, with explicit derivatives; keeps only its arguments."""
-
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(y: Tensor, t1: Tensor, a1: Tensor, t2: Tensor, a2: Tensor, gamma: float) -> Pair:
-        s1, s2 = torch.tanh(a1), torch.tanh(a2)
-        h = torch.addcmul(t1, y, s1).tanh_()
-        diagonal = torch.ops.aten.tanh_backward(s1 * s2, h)  # s₁ s₂ (1 − h²)
-        return torch.addcmul(t2, s2, h, value=gamma), diagonal.mul_(gamma)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Pair) -> None:
-        *tensors, ctx.gamma = inputs
-        ctx.save_for_backward(*tensors)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        y, t1, a1, _, a2 = ctx.saved_tensors
-        of_f, of_diagonal = grads
-        curved = torch.ops.aten.tanh_backward  # g, tanh(x) ↦ g (1 − tanh² x)
-        s1, s2 = torch.tanh(a1), torch.tanh(a2)
-        h = torch.tanh(torch.addcmul(t1, y, s1))
-        bent = curved(of_diagonal, h)
-        of_h = torch.addcmul(of_f, s1 * h, of_diagonal, value=-2)
-        of_t1 = curved(of_h * s2, h) * ctx.gamma
-        of_a1 = curved(torch.addcmul(of_t1 * y, bent, s2, value=ctx.gamma), s1)
-        of_a2 = curved(torch.addcmul(of_f * h, bent, s1), s2) * ctx.gamma
-        return of_t1 * s1, of_t1, of_a1, of_f, of_a2, None
 
 
 class LinearSylvesterFunction(nn.Module):

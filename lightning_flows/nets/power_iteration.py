@@ -127,30 +127,31 @@ class _Normalize(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(weight: Tensor, mask: Tensor | None, probe: Tensor, constants: Normalization) -> tuple[Tensor, Tensor]:
+    def forward(weight: Tensor, mask: Tensor | None, probe: Tensor, constants: Normalization) -> tuple[Tensor, ...]:
         with full_precision(weight):
-            masked, limit = weight if mask is None else weight * mask, constants.max_norm
+            masked = weight if mask is None else weight * mask
             by_group = masked.reshape(constants.groups, -1)
-            square = torch.linalg.vecdot(by_group, constants.slope(masked, probe))
-            excess = square.clamp(min=limit**2).sqrt_().div_(limit)  # max(1, σ/c)
-            return (by_group / (excess + constants.margin)[:, None]).view(weight.shape), excess
+            limit, square = constants.max_norm, torch.linalg.vecdot(by_group, constants.slope(masked, probe))
+            excess = square.clamp_(min=limit**2).sqrt_().div_(limit)  # max(1, σ/c)
+            divisor = excess + constants.margin
+            return (by_group / divisor[:, None]).view(weight.shape), excess, divisor
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         _, mask, probe, ctx.constants = inputs
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(mask, probe, *output)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor, None, None, None]:
-        mask, probe, kernel, excess = ctx.saved_tensors
-        of_kernel, of_excess, constants = *grads, ctx.constants
+        mask, probe, kernel, excess, divisor = ctx.saved_tensors
+        of_kernel, of_excess, of_divisor, constants = *grads, ctx.constants
         with full_precision(kernel):
             # dK̄ = dK/d − K̄/d · de, and e de = P Pᵀ K dK / c² where e = σ/c > 1; a second derivative also reaches e
-            divisor = excess + constants.margin
             grad = (torch.zeros_like(kernel) if of_kernel is None else of_kernel).reshape(constants.groups, -1)
-            along = torch.linalg.vecdot(grad, kernel.reshape(constants.groups, -1))
-            along = along if of_excess is None else along - of_excess * divisor
+            along = (grad[:, None] @ kernel.reshape(constants.groups, -1, 1)).flatten()  # as one operation
+            for other in (of_excess, of_divisor):
+                along = along if other is None else along - other * divisor
             along = torch.ops.aten.threshold_backward(along / excess, excess, 1)  # zero where e = 1
             slope, factor = constants.slope(kernel, probe), -1 / constants.max_norm**2
             of_weight = torch.addcmul(grad / divisor[:, None], along[:, None], slope, value=factor).view(kernel.shape)

@@ -170,4 +170,4 @@ def check_context(x: Tensor, context: Any, num_parameters: int) -> None:
 
 def sum_event(x: Tensor) -> Tensor:
     """Sum over all dimensions but the batch: ``(B, *event) -> (B,)``."""
-    return x.flatten(1).sum(1)
+    return x.sum(tuple(range(1, x.ndim)))  # without the copy that flattening images in channels_last takes

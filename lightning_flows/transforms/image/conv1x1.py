@@ -81,8 +81,8 @@ class _Reflections(torch.autograd.Function):
     @staticmethod
     def forward(vectors: Tensor) -> Tensor:
         identity = torch.eye(vectors.shape[1], dtype=vectors.dtype, device=vectors.device)
-        solved = torch.linalg.solve_triangular(_doubled_triangle(vectors), vectors, upper=True)
-        return torch.addmm(identity, vectors.T, solved, alpha=-2)
+        solved = torch.linalg.solve_triangular(_triangle(vectors), vectors, upper=True)
+        return torch.addmm(identity, vectors.T, solved, alpha=-1)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
@@ -92,18 +92,19 @@ class _Reflections(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> Tensor:
         (vectors,) = ctx.saved_tensors
         with full_precision(vectors):
-            triangle, (grad,) = _doubled_triangle(vectors), grads  # 2 S
+            triangle, (grad,) = _triangle(vectors), grads
             solved = torch.linalg.solve_triangular(triangle, vectors, upper=True)
             a = torch.linalg.solve_triangular(triangle.T, vectors, upper=False) @ grad
             b = torch.addmm(a, solved, grad.T)
             upper = (a @ solved.T).triu()
-            return torch.addmm(b, upper + upper.triu(1).T, vectors, beta=-2, alpha=4)
+            return torch.addmm(b, upper + upper.triu(1).T, vectors, beta=-1)
 
 
-def _doubled_triangle(vectors: Tensor) -> Tensor:
-    """The triangular matrix 2S."""
-    gram = (vectors @ vectors.T).triu()
-    return gram + gram.triu(1)
+def _triangle(vectors: Tensor) -> Tensor:
+    """S; its lower triangle, which no solver reads, is not zero."""
+    gram = vectors @ vectors.T
+    gram.diagonal().mul_(0.5)
+    return gram
 
 
 def multiply_channels(matrix: Tensor, x: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from lightning_flows.app.cli import run
 from lightning_flows.app.commands.experiments import EXPERIMENTS, Experiment
 from lightning_flows.app.configs import CONFIG_DIR, find_configs, load_configs
 from lightning_flows.checkpoints import construct
+from lightning_flows.checkpoints.classes import find_class
 from lightning_flows.modules import ImageFlowModule
 from tests.parsing import Parsed
 
@@ -126,6 +127,23 @@ def test_residual_flows_of_equal_memory_have_half_the_steps() -> None:
         kind: [steps(kind, reduced) for reduced in (False, True)] for kind in ("residual", "residual_equal_memory")
     }
     assert found == {"residual": [16, 4], "residual_equal_memory": [8, 2]}
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS["vae"])
+def test_posteriors_have_their_sizes(name: str) -> None:
+    experiment = EXPERIMENTS["vae"][name]
+    published, reduced = (parsed([*experiment.layers, *more]) for more in ([], experiment.reduced))
+    arguments = published["model"]["init_args"]
+    assert (arguments["latent_size"], arguments["sizes"]) == (64, None)
+    assert arguments["posterior"].get("init_args", {}).get("num_flows", 16) == 16
+    assert reduced["data"]["class_path"].endswith("FashionMNISTDataModule")
+    arguments = reduced["model"]["init_args"]
+    posterior, size = arguments["posterior"], arguments["latent_size"]
+    given = {"latent_size": size, "context_features": arguments["sizes"]["features"]}
+    with torch.device("meta"):
+        module = construct(find_class(posterior["class_path"]), given | posterior.get("init_args", {}))
+    count = sum(p.numel() for p in module.parameters())
+    assert count == (0 if name == "vae_diagonal" else pytest.approx(87_000, rel=0.11))
 
 
 def settings(value: Any) -> Any:

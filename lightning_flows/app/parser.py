@@ -34,7 +34,7 @@ MISSING = {
     "benchmark": "benchmark needs a config or a checkpoint: pass --config csf.yaml, or --ckpt_path FILE",
     "sample": "sample needs a checkpoint: pass its path",
     "figure": "figure needs the name of a figure, such as 1 or samples",
-    "table": "table needs the number of a table: 1, 2, 3 or 4",
+    "table": "table needs the number of a table: 1, 2, 3 or 4, or vae",
 }
 
 NOISE = r"Does not validate|Subtypes:|Errors:|Expected a <class 'NoneType'>|Given value|Expected a path but|Parser key"

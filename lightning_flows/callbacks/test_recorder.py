@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_warn
+from torch import nn
 
 from lightning_flows import __version__
 from lightning_flows.checkpoints import describe, read_file
@@ -44,12 +45,14 @@ class TestRecorder(Callback):
         if path.parent.name != "checkpoints" or data is None or not trainer.is_global_zero:
             return
         try:
+            model: Any = getattr(pl_module, "model", pl_module)
             record = {
                 "checkpoint": path.name,
                 "global_step": read_file(path)["global_step"],
                 "metrics": {name: float(value) for name, value in trainer.callback_metrics.items()},
                 "num_items": self._num_items,
-                "num_parameters": sum(p.numel() for p in pl_module.parameters()),
+                "num_parameters": _num_parameters(pl_module),
+                "num_parameters_of": {name: _num_parameters(part) for name, part in model.named_children()},
                 "model": describe(pl_module),
                 "data": describe(data),
                 "lightning_flows": __version__,
@@ -59,3 +62,7 @@ class TestRecorder(Callback):
             appended_line(path.parents[1] / TESTS, json.dumps(record))
         except Exception as error:  # the results may have taken hours
             rank_zero_warn(f"the results were not recorded in the run folder: {error or type(error).__name__}")
+
+
+def _num_parameters(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())

@@ -30,6 +30,14 @@ def graph_model(flow: str, **arguments: Any) -> dict[str, Any]:
     return {"class_path": "lightning_flows.modules.GraphFlowModule", "init_args": parts}
 
 
+def vae_model(posterior: str, *, latent_size: int = 64, sizes: Any = None, **arguments: Any) -> dict[str, Any]:
+    """Record of a VAE."""
+    parts = {"posterior": {"class_path": f"lightning_flows.posteriors.{posterior}", "init_args": arguments}}
+    sizes = {"width": 32} if sizes is None else sizes
+    init_args = {**parts, "latent_size": latent_size, "sizes": sizes}
+    return {"class_path": "lightning_flows.modules.VAEModule", "init_args": init_args}
+
+
 def write_run(
     root: Path,
     name: str,

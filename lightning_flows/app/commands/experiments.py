@@ -45,7 +45,41 @@ LONGER = {
     "mog_ring_set_autoregressive": ["--trainer.max_epochs=20"],
 }
 
-EXPERIMENTS: dict[int, dict[str, Experiment]] = {
+FASHION = [
+    "--data=FashionMNISTDataModule", "--data.pad=false", "--data.augment=false", "--data.binarization=fixed",
+    "--trainer.limit_train_batches=100", "--trainer.limit_val_batches=10", "--model.num_importance_samples=100",
+]  # fmt: skip
+"""Data of the reduced VAEs, 10,000 images per epoch."""
+POSTERIORS: dict[str, tuple[str, Sequence[str], Sequence[str]]] = {
+    "diagonal": ("DiagonalPosterior", [], []),
+    "planar": ("PlanarPosterior", ["num_flows=16"], ["num_flows=40"]),
+    "iaf": ("IAFPosterior", ["num_flows=16", "width=1280"], ["num_flows=4", "width=120"]),
+    "orthogonal": ("SylvesterPosterior", ["num_flows=16", "columns=32"], ["num_flows=4", "columns=11"]),
+    "householder": (
+        "SylvesterPosterior",
+        ["basis=householder", "num_flows=16", "num_reflections=8"],
+        ["num_flows=4", "num_reflections=4"],
+    ),
+    "triangular": ("SylvesterPosterior", ["basis=triangular", "num_flows=16"], ["num_flows=4"]),
+    "generalized": ("GeneralizedSylvesterPosterior", ["num_flows=16", "width=1280"], ["num_flows=4", "width=104"]),
+    "amortized": (
+        "GeneralizedSylvesterPosterior",
+        ["amortize_basis=true", "num_flows=16", "width=1280"],
+        ["num_flows=4", "num_reflections=4", "width=92"],
+    ),
+}
+"""Posteriors of VAEs: class, options of the published size, and those that give each 79,000 to 96,000 parameters."""
+
+
+def _vae(posterior: str, size: Sequence[str], reduced: Sequence[str]) -> Experiment:
+    def options(values: Sequence[str]) -> list[str]:
+        return [f"--model.posterior.{value}" for value in values]
+
+    layers = ["vae/freyfaces.yaml", f"--model.posterior={posterior}", *options(size)]
+    return Experiment(layers, ["size/vae_small.yaml", *FASHION, *options(reduced)])
+
+
+EXPERIMENTS: dict[int | str, dict[str, Experiment]] = {
     1: {
         kind: Experiment(
             [f"table1/{kind}.yaml"],
@@ -63,5 +97,6 @@ EXPERIMENTS: dict[int, dict[str, Experiment]] = {
         for data in ("mog4", "mog9", "mog16", "mog_ring")
         for model, layers in TABLE4.items()
     },
+    "vae": {f"vae_{name}": _vae(*posterior) for name, posterior in POSTERIORS.items()},
 }
 """Runs of each table by name."""

@@ -185,9 +185,10 @@ class Trainings:
         found = _settings(run.config)
         ignored = ("trainer.logger", "trainer.callbacks", *(["data."] if self.images else []))
         for key, value in wanted.items():
-            if not key.startswith(ignored) and _differ(value, found.get(key)):
+            of_run = found.get(key, found.get(f"{key}.class_path"))  # an option may give a class without arguments
+            if not key.startswith(ignored) and _differ(value, of_run):
                 raise DataError(
-                    f"{run.folder} is not a run of {experiment}: its {key} is {found.get(key)}, not {value}; move "
+                    f"{run.folder} is not a run of {experiment}: its {key} is {of_run}, not {value}; move "
                     "it, or choose another folder with --runs"
                 )
 

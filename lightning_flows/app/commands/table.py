@@ -1,4 +1,4 @@
-"""``table``: the paper's tables from finished runs."""
+"""``table``: the paper's tables, and one of VAEs, from finished runs."""
 
 import sys
 from pathlib import Path
@@ -12,7 +12,7 @@ SEEDS = (0, 1, 2)
 
 
 def table(
-    number: int,
+    number: int | str,
     runs: str = "runs",
     fit: bool = False,
     seeds: list[int] | None = None,
@@ -24,12 +24,12 @@ def table(
     """Print a table of the paper as Markdown, with results of finished runs next to the paper's.
 
     Args:
-        number: number of the table, 1 to 4.
+        number: number of the table, 1 to 4; or vae for the posteriors of VAEs.
         runs: folder of the runs, several seeds each.
         fit: first train and test the missing runs; rerunning the command resumes.
         seeds: training seeds; 0, 1 and 2 by default.
-        overlays: configs on top of the table's own; by default those that reduce tables 1 to 3 to two CPU cores; [] for
-            none.
+        overlays: configs on top of the table's own; by default those that reduce tables 1 to 3, and vae, to two CPU
+            cores; [] for none.
         images: folder or archive of images to train on instead of the default data.
         only: train only runs whose name contains this string.
         jobs: number of parallel runs, which share the CPU cores, so that their runtimes are longer.

@@ -19,18 +19,22 @@ class DifferError(DataError):
     """Runs that differ in more than a table compares."""
 
 
-def check_comparable(runs: Sequence[Run], *, free: Callable[[Run], Collection[str]]) -> None:
+def check_comparable(
+    runs: Sequence[Run], *, free: Callable[[Run], Collection[str]], components: Collection[str] = ()
+) -> None:
     """Raise DifferError unless runs agree in all settings of model, data, training and test that they share.
 
     The seed and the arguments ``free(run)``, of the module, the flow or the dequantization, may differ; for a
-    component, its class may differ.
+    component, its class may differ. Those in ``components`` may differ in their class and all of their arguments.
     """
     seen: dict[str, tuple[Any, Path]] = {}
     for run in runs:
         for key, value in _settings(run, free(run)).items():
+            if any(f".{name}." in key for name in components):
+                continue
             other, folder = seen.setdefault(key, (value, run.folder))
             if other != value:
-                names = ", ".join([*sorted(free(run)), "the seed"])
+                names = ", ".join([*sorted({*free(run), *components}), "the seed"])
                 raise DifferError(
                     f"runs of a table may only differ in {names}; {folder} has {key}: {other}, but {run.folder} "
                     f"{value}: keep them in separate folders"
@@ -86,7 +90,8 @@ def measured_on(runs: Sequence[Run], paper: str = PAPER_IMAGES) -> str:
     """A sentence on the data and the hardware, from the first run."""
     test, record = runs[0].test, {"num_devices": 1, **runs[0].runtime}
     data = test["data"]["init_args"]
-    root = f" ({Path(data['root']).name})" if data.get("root") else ""
+    place = data.get("root") or data.get("path")
+    root = f" ({Path(place).name})" if isinstance(place, str) else ""
     steps = ", ".join(sorted({str(run.test["global_step"]) for run in runs}))
     draws = test["metrics"].get("test/importance_samples", 0)
     batch = f", batch {record['batch_size']}" if "batch_size" in record else ""  # only recorded with timed steps

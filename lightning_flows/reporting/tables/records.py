@@ -7,7 +7,7 @@ from typing import Any
 from lightning_flows.errors import DataError
 
 COMPONENT: dict[str, Any] = {"class_path": str, "init_args": {}}
-MODEL = COMPONENT | {"init_args": {"flow?": COMPONENT, "dequantization?": COMPONENT}}
+MODEL = COMPONENT | {"init_args": {"flow?": COMPONENT, "dequantization?": COMPONENT, "posterior?": COMPONENT}}
 CONFIG = {
     "seed_everything": int | None,
     "model": MODEL,
@@ -20,6 +20,7 @@ TEST = {
     "model": MODEL,
     "data": COMPONENT | {"init_args": {"mixture?": str | None, "root?": str | None}},
     **dict.fromkeys(("num_items", "num_parameters", "global_step"), int),
+    "num_parameters_of?": {"posterior?": int},
     **dict.fromkeys(("checkpoint", "torch"), str),
     "time": float,
 }

@@ -77,6 +77,15 @@ class Run:
         return _class_of(self._component("dequantization")).removesuffix("Dequantization").lower()
 
     @property
+    def posterior(self) -> str:
+        """Class of the tested posterior, without its module; empty if the model is not a VAE."""
+        return _class_of(self._component("posterior"))
+
+    @property
+    def posterior_arguments(self) -> dict[str, Any]:
+        return self._component("posterior").get("init_args", {})
+
+    @property
     def metrics(self) -> dict[str, Any]:
         """Results of the test by name; those that start with ``test/`` are numbers."""
         return self.test.get("metrics", {})
@@ -168,4 +177,5 @@ def _class_of(component: dict[str, Any]) -> str:
 
 def _source(data: dict[str, Any]) -> tuple[Any, ...]:
     arguments = data["init_args"]
-    return _class_of(data), arguments.get("root"), arguments.get("mixture"), arguments.get("means")
+    names = ("root", "path", "mixture", "means")
+    return _class_of(data), *map(arguments.get, names), arguments.get("binarization") or "none"

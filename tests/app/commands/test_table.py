@@ -6,6 +6,7 @@ import pytest
 
 from lightning_flows.app.cli import main
 from lightning_flows.app.commands.experiments import EXPERIMENTS
+from tests.reporting.runs import vae_model
 
 TINY = """# tiny
 model:
@@ -47,11 +48,21 @@ def test_one_command_trains_missing_runs_and_prints_the_table(tmp_path, capfd, m
     assert [path.stat().st_mtime_ns for path in tests] == times
 
 
+def test_table_of_vaes(write_run, tmp_path: Path, capsys) -> None:
+    metrics = {"test/loss": 4.5, "test/bpd": 4.5, "test/kl": 0.5}
+    write_run("planar", model=vae_model("PlanarPosterior"), metrics=metrics)
+    main(["table", "vae", f"--runs={tmp_path}"])
+    out = capsys.readouterr().out
+    assert "| posterior | runs | −ELBO (bits per dimension) |" in out
+    assert "| planar | 1 | 4.500 | – | 0.500 |" in out
+
+
 def test_unknown_table(capsys) -> None:
-    with pytest.raises(SystemExit) as error:
-        main(["table", "9"])
-    assert error.value.code == 1
-    assert "9 is not a table: choose 1, 2, 3, 4" in capsys.readouterr().err
+    for name in ("9", "vea"):
+        with pytest.raises(SystemExit) as error:
+            main(["table", name])
+        assert error.value.code == 1
+        assert f"{name} is not a table: choose 1, 2, 3, 4, vae" in capsys.readouterr().err
 
 
 def test_empty_folder(tmp_path: Path, capsys) -> None:

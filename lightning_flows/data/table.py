@@ -50,7 +50,7 @@ class TableDataModule(FlowDataModule):
 
     def __init__(
         self,
-        path: str,
+        path: str = "data/table.csv",
         *,
         columns: list[str] | None = None,
         drop: list[str] | str | None = None,

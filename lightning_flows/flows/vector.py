@@ -13,6 +13,7 @@ from lightning_flows.transforms import (
     LinearCompose,
     LinearExponential,
     MaskedAutoregressive,
+    Standardize,
     Transform,
     VectorActNorm,
     VectorHouseholder,
@@ -67,7 +68,8 @@ class AutoregressiveFlow(Flow):
             )
             return [VectorActNorm(size), made]
 
-        super().__init__(Compose([each for k in range(num_layers) for each in layer(k)]), event_shape=event_shape)
+        layers = [each for k in range(num_layers) for each in layer(k)]
+        super().__init__(Compose([Standardize(size), *layers]), event_shape=event_shape)
 
 
 class SylvesterVectorFlow(Flow):
@@ -110,7 +112,8 @@ class SylvesterVectorFlow(Flow):
             net = MADE(size, width, depth=depth, num_outputs=4, activation=activation)
             return [VectorActNorm(size), GeneralizedSylvester(basis, SylvesterFunction(net, gamma=gamma))]
 
-        super().__init__(Compose([each for _ in range(num_layers) for each in layer()]), event_shape=event_shape)
+        layers = [each for _ in range(num_layers) for each in layer()]
+        super().__init__(Compose([Standardize(size), *layers]), event_shape=event_shape)
 
 
 def vector_size(event_shape: Sequence[int], **sizes: int) -> int:

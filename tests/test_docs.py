@@ -83,6 +83,8 @@ def test_command_parses(
             value = "demo.yaml" if args[-1] == "--config" else str(trained)
         if re.match(r"--data\.(init_args\.)?root=", word) and any(str(trained) in arg for arg in args):
             args.append("--data=ImageFolderDataModule")  # like the checkpoint on that page
+        if word.startswith("--data.path=") and any(str(trained) in arg for arg in args):
+            args.append("--data=TableDataModule")
         args.append(option + equals + PLACEHOLDERS.get(value, value))
     if any(arg.endswith("help") for arg in args):
         with pytest.raises(SystemExit, match="0"):

@@ -3,6 +3,7 @@
 from lightning_flows.callbacks.averaged_weights import AveragedWeights
 from lightning_flows.callbacks.bound_monitor import BoundMonitor
 from lightning_flows.callbacks.dashboard import Dashboard
+from lightning_flows.callbacks.density_picture import DensityPicture
 from lightning_flows.callbacks.early_stopping import EarlyStoppingAfterWarmup
 from lightning_flows.callbacks.equal_ranks import EqualRanks
 from lightning_flows.callbacks.interruptible import Interruptible
@@ -26,6 +27,7 @@ __all__ = [
     "AveragedWeights",
     "BoundMonitor",
     "Dashboard",
+    "DensityPicture",
     "EarlyStoppingAfterWarmup",
     "EqualRanks",
     "Interruptible",

@@ -15,16 +15,18 @@ class SampleGrid(Callback):
     """Draw samples from the same noise after validation, for TensorBoard and as PNG in the run's folder ``samples``.
 
     Images are laid out in a grid, nodes of graphs and vectors are plotted. Logs ``runtime/sample_seconds_per_image``,
-    the time that sampling took, per image or graph.
+    the time that sampling took, per image, graph or vector.
 
     Args:
-        num_samples: number of samples.
+        num_samples: number of samples; by default 64 images or graphs, or 1000 vectors.
         every_n_epochs: interval in epochs; samples of the last epoch are always drawn.
         temperature: scale of the noise.
         seed: seed of the noise.
     """
 
-    def __init__(self, num_samples: int = 64, every_n_epochs: int = 1, temperature: float = 1.0, seed: int = 0) -> None:
+    def __init__(
+        self, num_samples: int | None = None, every_n_epochs: int = 1, temperature: float = 1.0, seed: int = 0
+    ) -> None:
         self.num_samples, self.every_n_epochs = num_samples, every(every_n_epochs)
         self.temperature, self.seed = temperature, seed
 
@@ -33,12 +35,13 @@ class SampleGrid(Callback):
         if not is_drawn(trainer, self.every_n_epochs):
             return
         generator = stream(self.seed, "sample grid", device=pl_module.device)
+        num = self.num_samples or pl_module.num_drawn
         start = time.perf_counter()
         try:
-            samples = pl_module.sample(self.num_samples, temperature=self.temperature, generator=generator).cpu()
+            samples = pl_module.sample(num, temperature=self.temperature, generator=generator).cpu()
         except ConvergenceError as error:  # training continues: the model may become invertible again
             rank_zero_warn(f"no samples in epoch {trainer.current_epoch}: {error}")
             return
-        seconds = (time.perf_counter() - start) / self.num_samples
+        seconds = (time.perf_counter() - start) / num
         pl_module.log("runtime/sample_seconds_per_image", seconds, rank_zero_only=True)
         write_image(trainer, "samples", pl_module.draw(samples))

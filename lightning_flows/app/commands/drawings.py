@@ -21,17 +21,19 @@ from lightning_flows.app.commands.trained import (
     load_image_model,
     load_images,
     load_mixture,
+    load_planar_flow,
+    load_rows,
 )
 from lightning_flows.data import FashionMNISTDataModule, ImageFolderDataModule
 from lightning_flows.data.datasets import ImageDataset, constant_images, images_as, noise_images, sample_photo
 from lightning_flows.errors import CheckpointError, DataError
 from lightning_flows.functional.streams import stream
 from lightning_flows.modules import FlowModule, ImageFlowModule, VAEModule, load_model
-from lightning_flows.reporting.figures import convolution, graphs, outliers, series
+from lightning_flows.reporting.figures import convolution, density, graphs, outliers, series
 from lightning_flows.reporting.figures import images as image_figures
 from lightning_flows.transforms import ConvExponential
 
-SAMPLES_AT_ONCE = 64
+SAMPLES_AT_ONCE = {1: 1024, 2: 64, 3: 64}  # by the number of axes of an event
 
 
 @dataclass(frozen=True)
@@ -145,6 +147,12 @@ def _image_model(request: Request) -> ImageFlowModule | VAEModule:
     return load_image_model(request.ckpt_path, f"the figure {request.name}", request.model).to(request.target)
 
 
+def _density(request: Request) -> Figure:
+    model = load_planar_flow(request.ckpt_path, "the figure density", request.model).to(request.target)
+    data = load_rows(str(request.ckpt_path), request.data)[: request.num or 3000]
+    return density.density_figure(data, _draw(model, request, 3000), lambda x: model(x.to(request.target)))
+
+
 def _image_flow(request: Request) -> ImageFlowModule:
     return load_image_flow(request.ckpt_path, f"the figure {request.name}", request.model).to(request.target)
 
@@ -168,8 +176,9 @@ def _draw(model: FlowModule, request: Request, default: int) -> Tensor:
     check_fits(num, model.event_shape, "--num")
     drawn = []
     with tqdm(total=num, unit="sample", desc="sampling") as progress:
-        for start in range(0, num, SAMPLES_AT_ONCE):
-            count = min(SAMPLES_AT_ONCE, num - start)
+        at_once = SAMPLES_AT_ONCE[len(model.event_shape)]
+        for start in range(0, num, at_once):
+            count = min(at_once, num - start)
             drawn.append(model.sample(count, temperature=request.temperature, generator=generator).cpu())
             progress.update(count)
     return torch.cat(drawn)
@@ -185,4 +194,5 @@ DRAWINGS: dict[str, Callable[[Request], Figure]] = {
     "nearest": _nearest,
     "outliers": _outliers,
     "graphs": _graphs,
+    "density": _density,
 }

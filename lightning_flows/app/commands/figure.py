@@ -15,7 +15,7 @@ NUMBERS = {
     "5": "samples",
 }
 """Figures of the paper."""
-OTHERS = ("interpolation", "nearest", "outliers", "graphs")
+OTHERS = ("interpolation", "nearest", "outliers", "graphs", "density")
 
 
 def figure(
@@ -40,12 +40,13 @@ def figure(
         name: exponential_matrix (1), convolution_matrix (2), feature_maps (3), series_terms (4; with a
             checkpoint, of its layers); from a checkpoint of images: samples (5), interpolation (in latent space, of
             test images), nearest (training images next to samples), outliers (likelihoods and ROC curves; prints a
-            table); from a checkpoint of graphs: graphs (data, samples, learned density).
+            table); from a checkpoint of graphs: graphs (data, samples, learned density);
+            from a checkpoint of vectors of two values: density (data, samples, learned density).
         out: file to write, .png, .svg or .pdf. Default: figure_NAME.png.
         ckpt_path: checkpoint of a trained model.
         images: folder or tar of images to use instead of the checkpoint's data: interpolation, nearest, outliers.
-        num: number of samples (64), rows of interpolation (6) or nearest (6), images per set of outliers (1000), or
-            graphs (256).
+        num: number of samples (64), rows of interpolation (6) or nearest (6), images per set of outliers (1000),
+            graphs (256) or points (3000).
         temperature: scale of the noise of samples.
         seed: seed of signals, noise and the choice of images.
         fashion_mnist: folder that contains FashionMNIST/raw, for outliers; not used by default.

@@ -1,13 +1,22 @@
-"""Load the contents of a checkpoint: a flow over images or graphs, and the data that it was trained on."""
+"""Load the contents of a checkpoint: a flow over images, graphs or vectors, and the data that it was trained on."""
 
 from typing import Any
+
+from torch import Tensor
 
 from lightning_flows.checkpoints import read_checkpoint
 from lightning_flows.checkpoints.classes import Named, is_trusted
 from lightning_flows.data import FlowDataModule, GraphMoGDataModule, ImageDataModule, ImageFolderDataModule
 from lightning_flows.distributions.graph_mixture import GraphMixture
 from lightning_flows.errors import CheckpointError, UsageError
-from lightning_flows.modules import FlowModule, GraphFlowModule, ImageFlowModule, VAEModule, load_model
+from lightning_flows.modules import (
+    FlowModule,
+    GraphFlowModule,
+    ImageFlowModule,
+    VAEModule,
+    VectorFlowModule,
+    load_model,
+)
 from lightning_flows.modules.checkpoint import load_component
 
 
@@ -28,6 +37,32 @@ def load_image_model(path: str | None, subject: str, model: Named = None) -> Ima
 def load_graph_flow(path: str | None, subject: str, model: Named = None) -> GraphFlowModule:
     """Load the graph flow of a checkpoint; see :func:`load_image_flow`."""
     return _load(path, GraphFlowModule, "graphs", subject, model)
+
+
+def load_planar_flow(path: str | None, subject: str, model: Named = None) -> VectorFlowModule:
+    """Load the flow over two values of a checkpoint; see :func:`load_image_flow`."""
+    found = _load(path, VectorFlowModule, "vectors", subject, model)
+    if found.event_shape != (2,):
+        raise CheckpointError(
+            f"{subject} needs vectors of two values, and those of {path} have {found.event_shape[0]}: choose another "
+            "--ckpt_path"
+        )
+    return found
+
+
+def load_rows(path: str, data: Named = None) -> Tensor:
+    """Test rows ``(N, D)``, from the first batch, of the data that a checkpoint of vectors was trained on.
+
+    Raises: CheckpointError if its data is not recorded, or has no rows.
+    """
+    found = _load_data(path, data)
+    if isinstance(found, FlowDataModule):
+        found.prepare_data()
+        found.setup("test")
+        batch = next(iter(found.test_dataloader()))
+        if "row" in batch:
+            return batch["row"]
+    raise CheckpointError(f"{path} does not record rows of vectors but {_kind(found)}: use a checkpoint written by fit")
 
 
 def load_images(path: str, model: FlowModule, images: str | None = None, data: Named = None) -> ImageDataModule:

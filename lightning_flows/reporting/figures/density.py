@@ -7,13 +7,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-GRID = 300
-"""Points per side of the grid on which a density is drawn."""
+GRID = 200
+"""Cells per side of the grid on which a density is drawn."""
 AT_ONCE = 4096
 INK, MAP = "#3b0f70", "magma"
 """Color of points, one of the map's, and the color map of the density."""
-MARGIN = 0.12
-"""White around the points, relative to their extent."""
+MARGIN, MAX_RATIO = 0.1, 1.5
+"""Space around the points, relative to the longer side, and the largest ratio of the sides."""
+PANEL = 3.3
+"""Width of a panel in inches."""
 
 
 def density_figure(data: Tensor, samples: Tensor, log_prob: Callable[[Tensor], Tensor]) -> Figure:
@@ -22,9 +24,10 @@ def density_figure(data: Tensor, samples: Tensor, log_prob: Callable[[Tensor], T
     Shapes: data, samples ``(N, 2)``; ``log_prob`` maps points ``(B, 2)`` to ``(B,)``, in nats. Points that are not
     finite, or outside of the axes, are not drawn.
     """
-    figure = Figure(figsize=(10, 3.7), layout="constrained")
+    limits = around(data)
+    width, height = (limits[:, 1] - limits[:, 0]).tolist()
+    figure = Figure(figsize=(PANEL * 3, PANEL * height / width + 0.35), layout="constrained")
     left, middle, right = figure.subplots(1, 3)
-    limits = square_around(data)
     for axes, points, title in ((left, data, "data"), (middle, samples, "samples")):
         _scatter(axes, points)
         axes.set_title(title)
@@ -47,22 +50,28 @@ def grid_log_prob(log_prob: Callable[[Tensor], Tensor], limits: Tensor, size: in
     return torch.cat([log_prob(part).cpu() for part in points.split(AT_ONCE)]).view(size, size)
 
 
-def square_around(points: Tensor) -> Tensor:
-    """A square ``[[x0, x1], [y0, y1]]`` with a margin around almost all points, regardless of outliers."""
-    points = _finite(points).double()
+def around(points: Tensor) -> Tensor:
+    """A rectangle ``[[x0, x1], [y0, y1]]`` with a margin around almost all points, regardless of outliers.
+
+    The longer side is at most 1.5 times the shorter.
+    """
+    points = finite(points).double()
     if not len(points):
         points = torch.zeros(1, 2, dtype=torch.float64)
     low, high = points.quantile(0.002, dim=0), points.quantile(0.998, dim=0)
-    half = (0.5 + MARGIN) * (high - low).max().clamp(min=1e-6)
+    extent = high - low
+    half = (0.5 * extent + MARGIN * extent.max()).clamp(min=1e-6)
+    half = torch.maximum(half, half.max() / MAX_RATIO)
     middle = (low + high) / 2
     return torch.stack([middle - half, middle + half], 1).float()
 
 
 def _scatter(axes: Axes, points: Tensor) -> None:
-    points = _finite(points)
+    points = finite(points)
     axes.scatter(points[:, 0], points[:, 1], s=3, alpha=0.35, color=INK, linewidths=0, rasterized=True)
 
 
-def _finite(points: Tensor) -> Tensor:
+def finite(points: Tensor) -> Tensor:
+    """Points whose values are finite, on the host."""
     points = points.detach().cpu()
     return points[points.isfinite().all(1)]

@@ -13,19 +13,20 @@ from torch._inductor.config import patch
 from lightning_flows.errors import UsageError
 from lightning_flows.flows import Flow, ResidualFlow
 from lightning_flows.functional.precision import is_reduced
-from lightning_flows.modules import FlowModule, GraphFlowModule, ImageFlowModule
+from lightning_flows.modules import FlowModule, GraphFlowModule, ImageFlowModule, VectorFlowModule
 from lightning_flows.modules.compiled import CompiledTerms
 from lightning_flows.nets import DenseSizes
 from lightning_flows.transforms import ActNorm, Bias, Compose
-from tests.flows.cases import FAMILIES, GRAPH, IMAGE
+from tests.flows.cases import FAMILIES, GRAPH, IMAGE, NUMBERS
 from tests.small_modules import SMALL_VARIATIONAL, image_module
 
 ROULETTE = partial(ResidualFlow, hidden_channels=6, num_levels=1, steps_per_level=1, split=DenseSizes(4, 1, 3))
+MODULES = {IMAGE: ImageFlowModule, GRAPH: GraphFlowModule, NUMBERS: VectorFlowModule}
 CASES: dict[str, Callable[[], FlowModule]] = {
     **{
-        name: lambda case=case: (GraphFlowModule if case.event_shape == GRAPH else ImageFlowModule)(None, case.build())
+        name: lambda case=case: MODULES[case.event_shape](None, case.build())
         for name, case in FAMILIES.items()
-        if case.event_shape in (IMAGE, GRAPH)
+        if case.event_shape in MODULES
     },
     "residual_roulette": lambda: ImageFlowModule((3, 6, 8), ROULETTE),
     "variational": lambda: image_module(dequantization=SMALL_VARIATIONAL),
@@ -45,6 +46,8 @@ def batch_of(module: FlowModule, num: int = 4) -> dict[str, Tensor]:
     generator = torch.Generator().manual_seed(num)
     if isinstance(module, GraphFlowModule):
         return {"nodes": torch.randn(num, *module.event_shape, generator=generator, dtype=torch.float64)}
+    if isinstance(module, VectorFlowModule):
+        return {"row": torch.randn(num, *module.event_shape, generator=generator, dtype=torch.float64)}
     images = torch.randint(256, (num, *module.event_shape), generator=generator, dtype=torch.uint8)
     return {"image": images}
 

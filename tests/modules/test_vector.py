@@ -8,10 +8,12 @@ import torch
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader
 
+from lightning_flows.app.cli import main, run
 from lightning_flows.dequantization import UniformDequantization
+from lightning_flows.distributions.toys import toy
 from lightning_flows.errors import NonFiniteError, ShapeError
 from lightning_flows.flows import Flow
-from lightning_flows.modules import ImageFlowModule, VectorFlowModule
+from lightning_flows.modules import ImageFlowModule, VectorFlowModule, load_model
 from lightning_flows.modules.plots import plot_rows
 from lightning_flows.transforms import Compose, VectorActNorm
 from tests.small_modules import trainer
@@ -120,3 +122,27 @@ def test_flows_of_other_events_are_refused() -> None:
         ImageFlowModule(None, flow(), UniformDequantization)
     with pytest.raises(ShapeError, match=r"expected a Flow with event_shape \(3,\)"):
         VectorFlowModule((3,), flow(2))
+
+
+TINY = [
+    "--data.batch_size=8", "--data.eval_batch_size=64", "--data.steps_per_epoch=3", "--data.num_val=64",
+    "--data.num_test=100", "--trainer.max_epochs=2", "--trainer.enable_progress_bar=false",
+]  # fmt: skip
+
+
+def test_train_test_predict_and_sample_through_the_command_line(tmp_path: Path) -> None:
+    options = [f"--trainer.logger.init_args.save_dir={tmp_path}", "--model.flow.width=8", "--data.name=pinwheel"]
+    main(["fit", "--config=moons.yaml", *TINY, *options])
+    folder = tmp_path / "moons/version_0"
+    assert (folder / "samples/epoch_0001.png").stat().st_size > 5_000
+    assert (folder / "density.png").stat().st_size > 20_000
+    best = folder / "checkpoints/best.ckpt"
+    metrics = run(["test", f"--ckpt_path={best}"]).trainer.callback_metrics
+    assert metrics["test/gap"] > 0
+    assert metrics["test/entropy"] == pytest.approx(toy("pinwheel").entropy)
+    main(["predict", f"--ckpt_path={best}", f"--out={tmp_path}/scores.csv"])
+    header, *rows = (tmp_path / "scores.csv").read_text().splitlines()
+    assert header == "index,name,log_likelihood"
+    assert len(rows) == 100
+    samples = load_model(best).sample(5, generator=torch.Generator().manual_seed(0))
+    assert samples.shape == (5, 2)

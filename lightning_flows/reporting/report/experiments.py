@@ -14,7 +14,7 @@ from lightning_flows.reporting.tables.table import NONE
 from lightning_flows.reporting.tables.table2 import kinds_of
 
 UNITS = {"bpd": "bits per dimension", "nll": "nats per node"}
-"""Metrics that image and graph flows log, and their units."""
+"""Metrics that image and graph flows log, and their units; the nll of vectors is in nats."""
 RESULTS = ["run", "flow", "dequantization", "data", "test", "NLL", "parameters (M)", "steps", "tested (UTC)"]
 RUNTIMES = [
     "run", "training step (s)", "items per second", "sampling (ms per item)", "peak memory (MiB)", "CPU (s)", "batch",
@@ -84,23 +84,24 @@ def tables(runs: Sequence[Run]) -> dict[int, Table]:
 def validation_charts(runs: Sequence[Run]) -> list[Chart]:
     """Validation charts, one per dataset, of all runs on it, with one color per label."""
     charts = []
-    for unit, name in UNITS.items():
+    for unit in UNITS:
         logged = [run for run in runs if run.curve(f"val/{unit}")]
         for data in sorted({data_name(run.config) for run in logged}):
             group = [run for run in logged if data_name(run.config) == data]
             labels = sorted({run.label for run in group})
             curves = [Curve(run.short_name, run.curve(f"val/{unit}"), labels.index(run.label)) for run in group]
-            charts.append(line_chart(curves, title=f"Validation on {data}", y_label=name, legend=labels))
+            y_label = unit_of(group[0], unit)
+            charts.append(line_chart(curves, title=f"Validation on {data}", y_label=y_label, legend=labels))
     return [chart for chart in charts if chart]
 
 
 def training_chart(run: Run) -> Chart | None:
     """Chart of a run's training and validation curves; None if it logged none."""
-    for unit, name in UNITS.items():
+    for unit in UNITS:
         names = {"training": f"train/{unit}", "validation": f"val/{unit}"}
         curves = [Curve(each, run.curve(tag), i, thin=not i) for i, (each, tag) in enumerate(names.items())]
         title = f"Training and validation of {run.short_name}"
-        if chart := line_chart(curves, title=title, y_label=name, legend=list(names)):
+        if chart := line_chart(curves, title=title, y_label=unit_of(run, unit), legend=list(names)):
             return chart
     return None
 
@@ -108,16 +109,24 @@ def training_chart(run: Run) -> Chart | None:
 def headline(run: Run) -> str:
     """The bound or likelihood of the test with its unit; empty without a test."""
     value, unit = _headline(run)
-    return f"{value:.3f} {UNITS[unit]}" if unit else ""
+    return f"{value:.3f} {unit_of(run, unit)}" if unit else ""
+
+
+def unit_of(run: Run, unit: str) -> str:
+    """Name of the unit of a run's metric."""
+    vectors = "Vector" in str(run.config.get("model", {}).get("class_path", ""))
+    return "nats" if unit == "nll" and vectors else UNITS[unit]
 
 
 def data_name(config: dict[str, Any]) -> str:
-    """Short name of the data in a config: class, and file or mixture."""
+    """Short name of the data in a config: class, and file, mixture or toy."""
     if not config:
         return "unknown data"
     data = config["data"]
-    which = data["init_args"].get("mixture") or Path(str(data["init_args"].get("root") or "")).name
-    return f"{data['class_path'].rpartition('.')[2].removesuffix('DataModule')} {which}".strip()
+    which = next(
+        (data["init_args"][key] for key in ("mixture", "name", "root", "path") if data["init_args"].get(key)), ""
+    )
+    return f"{data['class_path'].rpartition('.')[2].removesuffix('DataModule')} {Path(str(which)).name}".strip()
 
 
 def _headline(run: Run) -> tuple[float, str]:

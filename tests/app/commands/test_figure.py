@@ -24,6 +24,16 @@ def trained_graphs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return next(folder.rglob("*.ckpt"))
 
 
+@pytest.fixture(scope="module")
+def trained_moons(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Checkpoint of a tiny flow over points in the plane."""
+    folder = tmp_path_factory.mktemp("moons")
+    options = ["--model.flow.width=8", "--data.batch_size=16", "--data.steps_per_epoch=2", "--data.num_val=8"]
+    options += ["--trainer.max_epochs=1", "--trainer.enable_progress_bar=false", "--trainer.callbacks=ModelCheckpoint"]
+    main(["fit", "--config=moons.yaml", *options, f"--trainer.logger.init_args.save_dir={folder}"])
+    return next(folder.rglob("*.ckpt"))
+
+
 def draw(tmp_path: Path, name: str, *options: str) -> Path:
     out = tmp_path / "figure.png"
     main(["figure", name, f"--out={out}", "--dpi=40", *options])
@@ -47,7 +57,7 @@ FROM_IMAGES = ["4", "5", "interpolation", "nearest"]
 
 
 def test_every_figure_is_drawn() -> None:
-    drawn = {NUMBERS.get(name, name) for name in (*FROM_NOTHING, *FROM_IMAGES, "outliers", "graphs")}
+    drawn = {NUMBERS.get(name, name) for name in (*FROM_NOTHING, *FROM_IMAGES, "outliers", "graphs", "density")}
     assert drawn == set(DRAWINGS) == {*NUMBERS.values(), *OTHERS}
 
 
@@ -118,12 +128,18 @@ def test_graphs(trained_graphs: Path, tmp_path: Path) -> None:
     assert shows_something(draw(tmp_path, "graphs", f"--ckpt_path={trained_graphs}", "--num=8"))
 
 
-@pytest.mark.parametrize("name", ["samples", "interpolation", "nearest", "outliers", "graphs"])
+def test_density(trained_moons: Path, tmp_path: Path) -> None:
+    assert shows_something(draw(tmp_path, "density", f"--ckpt_path={trained_moons}", "--num=50"))
+
+
+@pytest.mark.parametrize("name", ["samples", "interpolation", "nearest", "outliers", "graphs", "density"])
 def test_missing_and_wrong_checkpoints(
     name: str, trained: Path, trained_graphs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = f"--out={tmp_path}/figure.png"
-    kind, other = ("graphs", trained) if name == "graphs" else ("images", trained_graphs)
+    kinds = {"graphs": "graphs", "density": "vectors", "outliers": "a flow over images"}
+    kind = kinds.get(name, "images")
+    other = trained if name == "graphs" else trained_graphs
     assert f"the figure {name} needs a checkpoint of {kind}: pass --ckpt_path FILE" in error(capsys, name, out)
     message = error(capsys, name, out, f"--ckpt_path={other}")
     assert f"the figure {name} needs a checkpoint of {kind}, and the " in message

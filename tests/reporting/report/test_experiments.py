@@ -76,6 +76,16 @@ def test_curves_of_graphs_are_in_nats(write_run, tmp_path) -> None:
     assert validation_charts([run]) == []
 
 
+def test_results_of_vectors_are_in_nats(write_run, tmp_path) -> None:
+    model = graph_model("AutoregressiveFlow") | {"class_path": "lightning_flows.modules.VectorFlowModule"}
+    data = {"class_path": "lightning_flows.data.ToyDataModule", "init_args": {"name": "moons"}}
+    write_curve(write_run("a", model=model, data=data, metrics={"test/nll": 1.25}), {1: 4.0}, tag="val/nll")
+    (run,) = read_runs(tmp_path)
+    assert headline(run) == "1.250 nats"
+    (chart,) = validation_charts([run])
+    assert (chart.title, chart.y_label) == ("Validation on Toy moons", "nats")
+
+
 def test_runtimes_and_missing_values(write_run, tmp_path) -> None:
     write_run("a", runtime=RUNTIME | {"torch": "2.1"})
     write_run("b")

@@ -35,7 +35,7 @@ class SampleGrid(Callback):
         if not is_drawn(trainer, self.every_n_epochs):
             return
         generator = stream(self.seed, "sample grid", device=pl_module.device)
-        num = self.num_samples or pl_module.num_drawn
+        num = self.num_samples or (1000 if len(pl_module.event_shape) == 1 else 64)
         start = time.perf_counter()
         try:
             samples = pl_module.sample(num, temperature=self.temperature, generator=generator).cpu()

@@ -61,8 +61,6 @@ class FlowModule(Recorded, LightningModule, ABC):
 
     unit: Literal["bpd", "nll"]
     """Unit of the loss: bits per dimension of images, or nats per node of graphs or per row."""
-    num_drawn = 64
-    """Number of samples of a drawing."""
 
     compiled_terms: CompiledTerms | None = None
     """Set this before training to compile the loss and its gradient; ``fit --compile=true`` does so."""

@@ -37,8 +37,6 @@ class VectorFlowModule(DensityModule):
     Raises: ShapeError for a flow of other events, such as images.
     """
 
-    num_drawn = 1000
-
     def __init__(
         self,
         event_shape: Sequence[int] | None,

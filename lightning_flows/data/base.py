@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from lightning_flows.checkpoints import construct, read_checkpoint
-from lightning_flows.data.datasets.batches import collate
+from lightning_flows.data.datasets.batches import WholeBatches, collate, in_batches
 from lightning_flows.data.datasets.samplers import EpochSampler, OnceSampler, TrainingItems
 from lightning_flows.data.loader import TimedLoader
 from lightning_flows.errors import CheckpointError, DataError, InputTypeError, UsageError, check_sizes
@@ -173,7 +173,7 @@ class FlowDataModule(LightningDataModule, ABC):
         """Return a loader with this data module's workers."""
         num_workers: int = self.hparams["num_workers"]
         return TimedLoader(
-            dataset,
+            WholeBatches(dataset) if in_batches(dataset) else dataset,
             batch_size=batch_size,
             sampler=sampler,
             collate_fn=None if batch_size is None else collate,

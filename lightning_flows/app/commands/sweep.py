@@ -1,6 +1,7 @@
 """Train and test many runs, each in its own process."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -63,7 +64,7 @@ class Trainings:
         """Folder of a run, unique to its settings."""
         reduced = ["cpu"] if self.experiments[name].reduced else []
         parts = [*(reduced if self.overlays is None else self.overlays), *([self.images] if self.images else [])]
-        return self.runs / f"{'_'.join([name, *(Path(part).stem for part in parts)])}_seed{seed}"
+        return self.runs / f"{'_'.join([name, *map(_short_name, parts)])}_seed{seed}"
 
     def run(self, seeds: Sequence[int]) -> None:
         """Train and test the missing runs; after a failure no further run starts.
@@ -191,6 +192,18 @@ class Trainings:
                     f"{run.folder} is not a run of {experiment}: its {key} is {of_run}, not {value}; move "
                     "it, or choose another folder with --runs"
                 )
+
+
+def _short_name(layer: str) -> str:
+    """Name of a config, archive or option in the name of a folder.
+
+    >>> _short_name("size/cpu.yaml"), _short_name("--optimizer.lr=0.5"), _short_name("--data.root=/my/data")
+    ('cpu', 'lr=0.5', 'root=-my-data')
+    """
+    if not layer.startswith("--"):
+        return Path(layer).stem
+    key, _, value = layer[2:].partition("=")
+    return re.sub(r"[^\w.=-]+", "-", f"{key.rpartition('.')[2]}={value}")
 
 
 def _settings(config: Any, key: str = "") -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor
@@ -15,8 +15,8 @@ class BatchDataset(Dataset[dict[str, Tensor]], ABC):
     """A dataset whose items are read a batch at a time, as small items in memory should be.
 
     A subclass implements ``__len__`` and :meth:`batch`, and :meth:`training_batch` if training draws random numbers.
-    Order, resuming and ranks are the same as for any other dataset; a loader only indexes once per batch instead of
-    once per item.
+    Order, resuming and ranks are the same as for any other dataset; the loaders of data modules only index once per
+    batch instead of once per item, unless a subclass defines its own ``__getitem__``. Other loaders read items.
     """
 
     @abstractmethod
@@ -32,9 +32,6 @@ class BatchDataset(Dataset[dict[str, Tensor]], ABC):
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
         return {key: value[0] for key, value in self.batch(torch.tensor([index])).items()}
-
-    def __getitems__(self, indices: list[int]) -> dict[str, Tensor]:
-        return self.batch(torch.tensor(indices))
 
 
 class MemoryDataset(BatchDataset):
@@ -58,6 +55,27 @@ class MemoryDataset(BatchDataset):
 
     def batch(self, indices: Tensor) -> dict[str, Tensor]:
         return {key: tensor[indices] for key, tensor in self.tensors.items()} | {"index": indices}
+
+
+class WholeBatches(Dataset[dict[str, Tensor]]):
+    """A :class:`BatchDataset` for a loader with :func:`collate`."""
+
+    def __init__(self, dataset: BatchDataset) -> None:
+        self.dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        return self.dataset[index]
+
+    def __getitems__(self, indices: list[int]) -> dict[str, Tensor]:
+        return self.dataset.batch(torch.tensor(indices))
+
+
+def in_batches(dataset: Any) -> TypeGuard[BatchDataset]:
+    """Return whether a dataset is read a batch at a time."""
+    return isinstance(dataset, BatchDataset) and type(dataset).__getitem__ is BatchDataset.__getitem__
 
 
 def collate(items: Any) -> Any:

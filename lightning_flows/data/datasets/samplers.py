@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, DistributedSampler
 
-from lightning_flows.data.datasets.batches import BatchDataset
+from lightning_flows.data.datasets.batches import in_batches
 from lightning_flows.functional.streams import forked, stream
 
 CHUNK = 2**16  # numbers of an order that are Python integers at a time
@@ -27,13 +27,13 @@ class TrainingItems(Dataset[dict[str, Tensor]]):
         return len(cast(Sized, self.dataset))
 
     def __getitem__(self, k: int) -> dict[str, Tensor]:
-        if isinstance(self.dataset, BatchDataset):
+        if in_batches(self.dataset):
             return {key: value[0] for key, value in self.dataset.training_batch(torch.tensor([k]), self.seed).items()}
         with forked(self.seed, "augmentation", k):
             return self.dataset[k % len(self)]
 
     def __getitems__(self, numbers: list[int]) -> Any:
-        if isinstance(self.dataset, BatchDataset):
+        if in_batches(self.dataset):
             return self.dataset.training_batch(torch.tensor(numbers), self.seed)
         return [self[k] for k in numbers]
 

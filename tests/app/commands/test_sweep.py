@@ -42,6 +42,8 @@ def test_different_settings_use_different_folders(tmp_path: Path) -> None:
     assert several.folder("conv1x1", 3) == tmp_path / "conv1x1_cpu_own_images_seed3"
     assert trainings(tmp_path, "csf_variational").folder("csf_variational", 0) == tmp_path / "csf_variational_cpu_seed0"
     assert trainings(tmp_path, "conv1x1", overlays=[]).folder("conv1x1", 0) == tmp_path / "conv1x1_seed0"
+    options = trainings(tmp_path, "conv1x1", overlays=["--model.flow.width=8", "--data=Own"])
+    assert options.folder("conv1x1", 0) == tmp_path / "conv1x1_width=8_data=Own_seed0"
     assert trainings(tmp_path).folder(NAME, 0) == tmp_path / "mog4_gnf_seed0"
 
 

@@ -4,10 +4,11 @@ import pytest
 import torch
 from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader, Dataset
 
 from lightning_flows.data import FlowDataModule
-from lightning_flows.data.datasets.batches import MemoryDataset, collate
+from lightning_flows.data.datasets.batches import MemoryDataset, collate, in_batches
+from lightning_flows.data.datasets.samplers import TrainingItems
 from lightning_flows.errors import ShapeError
 
 NUM = 23
@@ -107,3 +108,25 @@ def test_collate() -> None:
     assert torch.equal(collate([torch.zeros(2), torch.ones(2)]), torch.tensor([[0.0, 0.0], [1.0, 1.0]]))
     batch = {"row": torch.zeros(3, 2)}
     assert collate(batch) is batch
+
+
+def test_any_loader_reads_items():
+    """A loader of a user's own, with torch's default collation."""
+    data = MemoryDataset({"row": torch.arange(6.0).view(3, 2)})
+    first, second = DataLoader(data, batch_size=2)
+    assert first["index"].tolist() == [0, 1]
+    assert second["row"].tolist() == [[4, 5]]
+
+
+class Doubled(MemoryDataset):
+    """Changes items, as a user may."""
+
+    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
+        item = super().__getitem__(index)
+        return item | {"row": 2 * item["row"]}
+
+
+def test_items_of_a_subclass_are_read_as_it_says():
+    data = Doubled({"row": torch.arange(3.0).view(3, 1)})
+    assert not in_batches(data)
+    assert TrainingItems(data, seed=0).__getitems__([4])[0]["row"].item() == 2

@@ -30,7 +30,7 @@ class Noise(ImageDataModule):
     """Random images in memory."""
 
     @property
-    def event_shape(self) -> tuple[int, int, int]:
+    def image_shape(self) -> tuple[int, int, int]:
         return SHAPE
 
     def load_split(self, split: str) -> ImageDataset:

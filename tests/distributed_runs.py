@@ -27,7 +27,7 @@ class Noise(ImageDataModule):
     """Random images: 24 training steps, and 37 test images, a prime number."""
 
     @property
-    def event_shape(self) -> tuple[int, int, int]:
+    def image_shape(self) -> tuple[int, int, int]:
         return 1, 8, 8
 
     def load_split(self, split: str) -> ImageDataset:

@@ -53,7 +53,7 @@ class ArrayImageDataModule(ImageDataModule):
             )
 
     @property
-    def event_shape(self) -> tuple[int, int, int]:
+    def image_shape(self) -> tuple[int, int, int]:
         _, height, width, *channels = self._shape
         return channels[0] if channels else 1, height, width
 

@@ -35,7 +35,7 @@ class CaltechSilhouettesDataModule(ImageDataModule):
         super().__init__(augment=augment, **kwargs)
 
     @property
-    def event_shape(self) -> tuple[int, int, int]:
+    def image_shape(self) -> tuple[int, int, int]:
         return 1, 28, 28
 
     def load_split(self, split: str) -> ImageDataset:

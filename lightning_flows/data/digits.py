@@ -31,7 +31,7 @@ class DigitsDataModule(ImageDataModule):
         super().__init__(augment=augment, **kwargs)
 
     @property
-    def event_shape(self) -> tuple[int, int, int]:
+    def image_shape(self) -> tuple[int, int, int]:
         return 1, 8, 8
 
     def load_split(self, split: str) -> ImageDataset:

@@ -42,7 +42,7 @@ class FreyFacesDataModule(ImageDataModule):
         super().__init__(augment=augment, **kwargs)
 
     @property
-    def event_shape(self) -> tuple[int, int, int]:
+    def image_shape(self) -> tuple[int, int, int]:
         return 1, HEIGHT, WIDTH
 
     def load_split(self, split: str) -> ImageDataset:

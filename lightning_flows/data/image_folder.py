@@ -61,7 +61,7 @@ class ImageFolderDataModule(ImageDataModule):
             )
 
     @property
-    def event_shape(self) -> tuple[int, int, int]:
+    def image_shape(self) -> tuple[int, int, int]:
         return self._shape
 
     def split_arguments(self) -> tuple[str, ...]:

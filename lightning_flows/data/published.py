@@ -19,7 +19,7 @@ NO_ANSWER = 60.0
 class PublishedDataModule(ImageDataModule):
     """A data set of torchvision with ``train=True`` and ``False``; the last ``num_val`` training images validate.
 
-    Images are padded with zeros, evenly on all sides, to :attr:`event_shape`.
+    Images are padded with zeros, evenly on all sides, to :attr:`image_shape`.
     """
 
     source: ClassVar[type[datasets.VisionDataset]]
@@ -31,7 +31,7 @@ class PublishedDataModule(ImageDataModule):
         super().__init__(**kwargs)
 
     @property
-    def event_shape(self) -> tuple[int, int, int]:
+    def image_shape(self) -> tuple[int, int, int]:
         return self.shape
 
     def prepare_data(self) -> None:
@@ -51,7 +51,7 @@ class PublishedDataModule(ImageDataModule):
             raise self._damaged(f"has {num} images and {len(data.targets)} labels")
         if images.dtype != torch.uint8 or images.shape[1:] != self.shape:
             raise self._damaged(f"has {images.dtype} images of shape {tuple(images.shape[1:])}, not {self.shape}")
-        images = pad(images, [(self.event_shape[2] - self.shape[2]) // 2] * 4).contiguous()
+        images = pad(images, [(self.image_shape[2] - self.shape[2]) // 2] * 4).contiguous()
         file = "test" if split == "test" else "train"
         num_train = max(0, num - self.num_val)
         chosen = {"train": slice(num_train), "val": slice(num_train, num), "test": slice(num)}[split]
@@ -111,7 +111,7 @@ class MNISTDataModule(PublishedDataModule):
         super().__init__(root, augment=augment, **kwargs)
 
     @property
-    def event_shape(self) -> tuple[int, int, int]:
+    def image_shape(self) -> tuple[int, int, int]:
         return (1, 32, 32) if self.hparams["pad"] else self.shape
 
 

@@ -25,7 +25,7 @@ class SamplePhotosDataModule(ImageDataModule):
         check_counts(self.hparams, "stride")
 
     @property
-    def event_shape(self) -> tuple[int, int, int]:
+    def image_shape(self) -> tuple[int, int, int]:
         return 3, 32, 32
 
     def load_split(self, split: str) -> ImageDataset:

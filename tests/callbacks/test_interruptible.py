@@ -30,7 +30,7 @@ class Noise(ImageDataModule):
     """Random images: 5 augmented training batches and 3 validation batches, the last one smaller."""
 
     @property
-    def event_shape(self) -> tuple[int, int, int]:
+    def image_shape(self) -> tuple[int, int, int]:
         return 1, 8, 8
 
     def load_split(self, split: str) -> ImageDataset:

@@ -91,7 +91,7 @@ class Images(ImageDataModule):
     given: object = ImageDataset(torch.zeros(3, 1, 8, 8, dtype=torch.uint8))
 
     @property
-    def event_shape(self) -> tuple[int, int, int]:
+    def image_shape(self) -> tuple[int, int, int]:
         return 1, 8, 8
 
     def load_split(self, split: str) -> ImageDataset:

@@ -14,7 +14,7 @@ from torch.utils.data import DistributedSampler, SequentialSampler
 
 from lightning_flows.data import ImageDataModule
 from lightning_flows.data.datasets import ImageDataset
-from lightning_flows.data.images import augmentation
+from lightning_flows.data.datasets.samplers import TrainingItems
 from lightning_flows.data.loader import TimedLoader
 from lightning_flows.errors import DataError, UsageError
 from tests.small_modules import Seen
@@ -30,7 +30,7 @@ class Numbers(ImageDataModule):
         self.loaded: list[str] = []
 
     @property
-    def event_shape(self) -> tuple[int, int, int]:
+    def image_shape(self) -> tuple[int, int, int]:
         return 3, 32, 32
 
     def load_split(self, split: str) -> ImageDataset:
@@ -229,39 +229,113 @@ def test_hyperparameters_rebuild_it():
     data = Numbers(batch_size=5, seed=3, augment=False)
     assert dict(data.hparams) == {
         "batch_size": 5, "eval_batch_size": None, "num_workers": 0, "seed": 3, "augment": False, "empty": "",
-        "worker_timeout": 300.0, "binarization": "none", "binarization_seed": 0,
+        "worker_timeout": 300.0, "binarization": "none", "binarization_seed": 0, "shift": None,
+        "downsample": 1,
     }  # fmt: skip
     assert dict(Numbers(**data.hparams).hparams) == dict(data.hparams)
 
 
-@pytest.mark.parametrize("augment", [True, False])
-def test_only_training_images_are_augmented(augment):
-    data = Numbers(augment=augment)
+class Ramps(ImageDataModule):
+    """Images of 64x32 pixels whose channels are 4 times the row and 8 times the column."""
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        return 2, 64, 32
+
+    def load_split(self, split: str) -> ImageDataset:
+        rows, columns = 4 * torch.arange(64)[:, None].expand(64, 32), 8 * torch.arange(32).expand(64, 32)
+        return ImageDataset(torch.stack([rows, columns]).byte().expand(5, -1, -1, -1))
+
+
+def ramps(**options) -> Ramps:
+    data = Ramps(**options)
     data.setup("fit")
-    assert (data.dataset("train").transform is not None) is augment
-    assert data.dataset("val").transform is None
+    return data
 
 
-@pytest.mark.parametrize(("height", "width", "shift"), [(8, 8, (0, 0)), (32, 32, (1, 1)), (32, 64, (1, 3))])
-def test_augmentation_flips_and_shifts_with_edge_pixels(height, width, shift):
-    y, x = torch.arange(height, dtype=torch.uint8), torch.arange(width, dtype=torch.uint8)
-    image = torch.stack([x.expand(height, width), y.view(-1, 1).expand(height, width)])
-    transform, seen = augmentation(height, width), set()
-    torch.manual_seed(0)
-    for _ in range(400):
-        result = transform(image)
-        assert result.dtype == torch.uint8
-        assert result.shape == image.shape
-        columns, rows = result[0, 0].int(), result[1, :, 0].int()
+def trained_on(data: ImageDataModule, numbers: range | list[int], seed: int = 0) -> torch.Tensor:
+    return TrainingItems(data.dataset("train"), seed=seed).__getitems__(list(numbers))["image"]
+
+
+@pytest.mark.parametrize(("shift", "expected"), [(None, (3, 1)), (0, (0, 0)), (2, (2, 2))])
+def test_training_images_are_flipped_and_shifted_with_edge_pixels(shift, expected):
+    data, seen = ramps(shift=shift), {}
+    for image in trained_on(data, range(1000)):
+        rows, columns = image[0, :, 0].int() // 4, image[1, 0].int() // 8
         flipped = bool(columns[-1] < columns[0])
         columns = columns.flip(0) if flipped else columns
-        dx, dy = int(columns[width // 2]) - width // 2, int(rows[height // 2]) - height // 2
-        assert torch.equal(columns, (x.int() + dx).clamp(0, width - 1))  # edges repeat; there is no wrapping or black
-        assert torch.equal(rows, (y.int() + dy).clamp(0, height - 1))
-        seen.add((flipped, dx, dy))
-    assert {dy for _, _, dy in seen} == set(range(-shift[0], shift[0] + 1))
-    assert {dx for _, dx, _ in seen} == set(range(-shift[1], shift[1] + 1))
-    assert {flipped for flipped, _, _ in seen} == {True, False}
+        down, right = int(rows[32]) - 32, int(columns[16]) - 16
+        assert torch.equal(rows, (torch.arange(64) + down).clamp(0, 63).int())  # edges repeat
+        assert torch.equal(columns, (torch.arange(32) + right).clamp(0, 31).int())
+        seen[flipped, down, right] = seen.get((flipped, down, right), 0) + 1
+    each = len(seen)
+    assert set(seen) == {
+        (flipped, down, right)
+        for flipped in (False, True)
+        for down in range(-expected[0], expected[0] + 1)
+        for right in range(-expected[1], expected[1] + 1)
+    }
+    assert max(seen.values()) < 1000 / each + 6 * (1000 / each) ** 0.5 < 1000  # all equally likely
+
+
+def test_an_augmentation_depends_on_seed_epoch_and_image_alone():
+    data = ramps(shift=2)
+    images = trained_on(data, range(10))
+    assert torch.equal(trained_on(data, [7, 3]), images[[7, 3]])
+    assert not torch.equal(trained_on(data, range(10), seed=1), images)
+    assert not torch.equal(images[:5], images[5:])
+    state = torch.get_rng_state()
+    trained_on(data, range(10))
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_images_are_only_augmented_in_training():
+    data, plain = ramps(shift=2), ramps(augment=False)
+    assert torch.equal(data.dataset("val").images, plain.dataset("val").images)
+    assert torch.equal(data.dataset("train")[3]["image"], plain.dataset("train")[3]["image"])
+    assert torch.equal(trained_on(plain, [3])[0], plain.dataset("train")[3]["image"])
+
+
+@pytest.mark.parametrize("size", [2, 4, 8])
+def test_images_are_averaged_over_squares_after_augmentation(size):
+    full, data = ramps(shift=3), ramps(shift=3, downsample=size)
+    assert data.event_shape == (2, 64 // size, 32 // size)
+
+    def expected(images: torch.Tensor) -> torch.Tensor:
+        return (torch.nn.functional.avg_pool2d(images.double(), size) + 0.5).floor().byte()  # one half up
+
+    assert torch.equal(trained_on(data, range(20)), expected(trained_on(full, range(20))))
+    for split in ("train", "val"):
+        images = expected(full.dataset(split).images)
+        assert torch.equal(data.dataset(split).images, images)
+        assert torch.equal(data.dataset(split)[2]["image"], images[2])
+
+
+def test_squares_that_do_not_fit_are_refused():
+    with pytest.raises(UsageError, match="images of 64x32 pixels do not divide into squares of 3x3"):
+        Ramps(downsample=3).event_shape  # noqa: B018
+    with pytest.raises(UsageError, match="expected downsample of at least 1; got 0"):
+        Ramps(downsample=0)
+    with pytest.raises(UsageError, match="expected a shift of at least 0 pixels; got -1"):
+        Ramps(shift=-1)
+
+
+def test_averaged_images_are_binarized():
+    data = ramps(augment=False, downsample=2, binarization="threshold")
+    gray = ramps(augment=False, downsample=2)
+    assert torch.equal(data.dataset("train").images, (gray.dataset("train").images >= 128).byte())
+    dynamic = ramps(downsample=2, binarization="dynamic")
+    assert trained_on(dynamic, range(5)).shape == (5, 2, 32, 16)
+    assert trained_on(dynamic, range(5)).unique().tolist() == [0, 1]
+    with pytest.raises(UsageError, match="binarization=fixed is once per image, before augmentation"):
+        Ramps(downsample=2, binarization="fixed")
+
+
+def test_binary_images_are_augmented():
+    data, plain = ramps(shift=2, binarization="threshold"), ramps(binarization="threshold", augment=False)
+    assert torch.equal(data.dataset("train").images, plain.dataset("train").images)
+    assert not torch.equal(trained_on(data, range(5)), trained_on(plain, range(5)))
+    assert trained_on(data, range(5)).unique().tolist() == [0, 1]
 
 
 def epochs(**options) -> list[torch.Tensor]:

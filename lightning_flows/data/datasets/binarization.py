@@ -33,11 +33,14 @@ class DynamicImages(ImageDataset):
     """
 
     def __init__(self, gray: ImageDataset, num_levels: int = 256) -> None:
-        super().__init__(gray.images, gray.labels, names=gray.names, transform=gray.transform)
-        self.num_levels = num_levels
+        super().__init__(gray.images, gray.labels, names=gray.names)
+        self.gray, self.num_levels = gray, num_levels
+
+    def batch(self, indices: Tensor) -> dict[str, Tensor]:
+        return self.gray.batch(indices)
 
     def training_batch(self, numbers: Tensor, seed: int) -> dict[str, Tensor]:
-        batch = super().training_batch(numbers, seed)
+        batch = self.gray.training_batch(numbers, seed)
         return batch | {"image": drawn(batch["image"], self.num_levels, streams(seed, "binarization", numbers))}
 
 

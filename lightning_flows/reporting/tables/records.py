@@ -11,14 +11,14 @@ MODEL = COMPONENT | {"init_args": {"flow?": COMPONENT, "dequantization?": COMPON
 CONFIG = {
     "seed_everything": int | None,
     "model": MODEL,
-    "data": COMPONENT | {"init_args": {"steps_per_epoch?": int | None}},
+    "data": COMPONENT | {"init_args": {"steps_per_epoch?": int | None, "downsample?": int}},
     "trainer": {"max_steps?": int | None, "max_epochs?": int | None},
 }
 """Config of a run. Here and below: keys of mappings, which are optional if they end with ?, and types of values."""
 TEST = {
     "metrics": {},
     "model": MODEL,
-    "data": COMPONENT | {"init_args": {"mixture?": str | None, "root?": str | None}},
+    "data": COMPONENT | {"init_args": {"mixture?": str | None, "root?": str | None, "downsample?": int}},
     **dict.fromkeys(("num_items", "num_parameters", "global_step"), int),
     "num_parameters_of?": {"posterior?": int},
     **dict.fromkeys(("checkpoint", "torch"), str),

@@ -178,4 +178,9 @@ def _class_of(component: dict[str, Any]) -> str:
 def _source(data: dict[str, Any]) -> tuple[Any, ...]:
     arguments = data["init_args"]
     names = ("root", "path", "mixture", "means")
-    return _class_of(data), *map(arguments.get, names), arguments.get("binarization") or "none"
+    return (
+        _class_of(data),
+        *map(arguments.get, names),
+        arguments.get("binarization") or "none",
+        arguments.get("downsample") or 1,
+    )

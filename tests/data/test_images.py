@@ -331,6 +331,23 @@ def test_averaged_images_are_binarized():
         Ramps(downsample=2, binarization="fixed")
 
 
+class Inverted(ImageDataset):
+    """Changes items, as a user may."""
+
+    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
+        item = super().__getitem__(index)
+        return item | {"image": 255 - item["image"]}
+
+
+def test_items_of_a_dataset_of_ones_own_are_augmented(monkeypatch):
+    load = Ramps.load_split
+    expected = trained_on(ramps(shift=2), range(6))
+    monkeypatch.setattr(Ramps, "load_split", lambda data, split: Inverted(load(data, split).images))
+    data = ramps(shift=2)
+    assert torch.equal(trained_on(data, range(6)), 255 - expected)
+    assert torch.equal(data.dataset("train")[1]["image"], 255 - data.dataset("train").images[1])
+
+
 def test_binary_images_are_augmented():
     data, plain = ramps(shift=2, binarization="threshold"), ramps(binarization="threshold", augment=False)
     assert torch.equal(data.dataset("train").images, plain.dataset("train").images)

@@ -1,6 +1,7 @@
 """SamplePhotosDataModule: splits and arguments; the dataset's tests cover the crops."""
 
 import pytest
+import torch
 
 from lightning_flows.data import SamplePhotosDataModule
 from lightning_flows.errors import UsageError
@@ -23,8 +24,9 @@ def test_splits():
 def test_augmentation_on_request():
     data = SamplePhotosDataModule(stride=32, augment=True)
     data.setup("fit")
-    assert data.dataset("train").transform is not None
-    assert data.dataset("val").transform is None
+    train, val = data.dataset("train"), data.dataset("val")
+    assert not torch.equal(train.training_batch(torch.arange(9), 0)["image"], train.images[:9])
+    assert torch.equal(val.training_batch(torch.arange(9), 0)["image"], val.images[:9])
 
 
 def test_bad_stride():

@@ -3,7 +3,9 @@
 import torch
 from torch import Tensor
 
+from lightning_flows.data.datasets.batches import collate, in_batches
 from lightning_flows.data.datasets.images import ImageDataset
+from lightning_flows.data.datasets.samplers import TrainingItems
 from lightning_flows.functional.philox import Streams, streams
 
 CHUNK = 4096  # images that are averaged at once
@@ -59,10 +61,11 @@ class AugmentedImages(ImageDataset):
         self.source, self.shift, self.downsample = source, shift, downsample
 
     def batch(self, indices: Tensor) -> dict[str, Tensor]:
-        return self._averaged(self.source.batch(indices))
+        items = self.source.batch(indices) if in_batches(self.source) else [self.source[i] for i in indices.tolist()]
+        return self._averaged(collate(items))
 
     def training_batch(self, numbers: Tensor, seed: int) -> dict[str, Tensor]:
-        batch = self.source.training_batch(numbers, seed)
+        batch = collate(TrainingItems(self.source, seed=seed).__getitems__(numbers.tolist()))
         if self.shift is not None:
             batch["image"] = augmented(batch["image"], self.shift, streams(seed, "flips and shifts", numbers))
         return self._averaged(batch)

@@ -5,7 +5,6 @@ import torch
 from torch.utils.data import DataLoader
 
 from lightning_flows.data.datasets import ImageDataset
-from lightning_flows.data.datasets.batches import collate
 from lightning_flows.errors import ShapeError
 
 
@@ -22,7 +21,7 @@ def test_items_stay_uint8_and_collate():
         "label": (torch.int64, ()),
         "index": (torch.int64, ()),
     }
-    batch = next(iter(DataLoader(dataset, batch_size=4, collate_fn=collate)))
+    batch = next(iter(DataLoader(dataset, batch_size=4)))
     assert torch.equal(batch["image"], dataset.images)
     assert batch["label"].tolist() == [10, 11, 12, 13]
     assert batch["index"].tolist() == [0, 1, 2, 3]

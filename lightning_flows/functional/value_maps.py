@@ -27,17 +27,19 @@ def initial_params(kind: ValueMap, components: int) -> Tensor:
     return torch.cat([torch.zeros(components), torch.linspace(-1.5, 1.5, components), torch.full((components,), -0.7)])
 
 
-def apply_map(kind: ValueMap, y: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
-    """Map each value y ``(...)`` to z and log z' for parameters ``(..., P)``."""
+def apply_map(kind: ValueMap, y: Tensor, params: Tensor, *, dim: int = -1) -> tuple[Tensor, Tensor]:
+    """Map each value y ``(...)`` to z and log z' for parameters ``(..., P)``, or with their P along another ``dim``."""
     if kind == "mixture":
-        return mixture_to_normal(y, params)
-    log_scale = LOG_SCALE_BOUND * torch.tanh(params[..., 0] / LOG_SCALE_BOUND)
-    return y * torch.exp(log_scale) + params[..., 1], log_scale
+        return mixture_to_normal(y, params, dim=dim)
+    argument, shift = params.unbind(dim)
+    log_scale = LOG_SCALE_BOUND * torch.tanh(argument / LOG_SCALE_BOUND)
+    return y * torch.exp(log_scale) + shift, log_scale
 
 
-def invert_map(kind: ValueMap, z: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
+def invert_map(kind: ValueMap, z: Tensor, params: Tensor, *, dim: int = -1) -> tuple[Tensor, Tensor]:
     """Map each value z to y and log y'; the inverse of :func:`apply_map`."""
     if kind == "mixture":
-        return mixture_from_normal(z, params)
-    log_scale = LOG_SCALE_BOUND * torch.tanh(params[..., 0] / LOG_SCALE_BOUND)
-    return (z - params[..., 1]) * torch.exp(-log_scale), -log_scale
+        return mixture_from_normal(z, params, dim=dim)
+    argument, shift = params.unbind(dim)
+    log_scale = LOG_SCALE_BOUND * torch.tanh(argument / LOG_SCALE_BOUND)
+    return (z - shift) * torch.exp(-log_scale), -log_scale

@@ -14,7 +14,7 @@ from lightning_flows.nets.spectral_norm import default_kernel
 Activation = Literal["elu", "relu", "silu"]
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"elu": F.elu, "relu": F.relu, "silu": F.silu}
 
-BoundNet = Callable[..., tuple[Tensor, ...]]
+BoundNet = Callable[..., Tensor]
 """A net with given effective parameters: called with y and, if the net takes one, a context."""
 
 
@@ -37,7 +37,8 @@ class MADE(nn.Module):
         max_norm: bound on the spectral norm of each matrix, and of each output separately; None for no bound.
         reverse: whether output i depends on j > i instead.
 
-    Shapes: y ``(B, size)``, context ``(B, width)`` or None; returns ``num_outputs`` tensors ``(B, size)`` in y's dtype.
+    Shapes: y ``(B, size)``, context ``(B, width)`` or None; returns the functions ``(num_outputs, B, size)`` in
+    y's dtype.
     Raises: UsageError for sizes below 1 or an unknown activation; ShapeError for a context of another shape.
     Source: Germain et al., MADE, 2015; with the context of Kingma et al., Inverse Autoregressive Flow, 2016.
     """
@@ -77,17 +78,18 @@ class MADE(nn.Module):
         first, *others, last = ((layer.matrix(update=update), layer.bias) for layer in (*self.layers, self.outputs))
         activate = ACTIVATIONS[self.activation]
 
-        def apply(y: Tensor, context: Tensor | None = None) -> tuple[Tensor, ...]:
+        def apply(y: Tensor, context: Tensor | None = None) -> Tensor:
             h = activate(F.linear(y, *first))
             if self.num_parameters:
                 h = h + self._checked(y, context).to(h.dtype)
             for layer in others:
                 h = activate(F.linear(h, *layer))
-            return F.linear(h, *last).to(y.dtype).chunk(self.num_outputs, dim=1)
+            outputs = F.linear(h, *last).to(y.dtype)
+            return outputs.unflatten(1, (self.num_outputs, self.size)).movedim(1, 0)
 
         return apply
 
-    def forward(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, ...]:
+    def forward(self, y: Tensor, context: Tensor | None = None) -> Tensor:
         return self.bind(update=True)(y, context)
 
     def _checked(self, y: Tensor, context: Tensor | None) -> Tensor:

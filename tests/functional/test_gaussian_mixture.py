@@ -3,7 +3,13 @@ import math
 import pytest
 import torch
 
-from lightning_flows.functional.gaussian_mixture import mixture_from_normal, mixture_parameters, mixture_to_normal
+from lightning_flows.functional.gaussian_mixture import (
+    WIDE_SCALE,
+    WIDE_WEIGHT,
+    mixture_from_normal,
+    mixture_of,
+    mixture_to_normal,
+)
 
 
 @pytest.fixture
@@ -17,21 +23,23 @@ def values():
 def test_density_is_that_of_the_mixture(values):
     y = torch.randn(50, dtype=torch.float64)
     z, log_derivative = mixture_to_normal(y, values)
-    log_weights, means, log_scales = mixture_parameters(values)
-    components = torch.distributions.Normal(means, log_scales.exp())
-    expected = (log_weights + components.log_prob(y[:, None])).logsumexp(-1)
+    weights, means, log_scales = mixture_of(values.T)
+    learned = weights.log() + torch.distributions.Normal(means, log_scales.exp()).log_prob(y)
+    wide = math.log(WIDE_WEIGHT) + torch.distributions.Normal(0.0, WIDE_SCALE).log_prob(y)
+    expected = torch.cat([learned, wide[None]]).logsumexp(0)
     normal = -0.5 * (z.square() + math.log(2 * math.pi))
     torch.testing.assert_close(normal + log_derivative, expected, rtol=0, atol=1e-12)
-    torch.testing.assert_close(log_weights.exp().sum(-1), torch.ones(50, dtype=torch.float64))
+    torch.testing.assert_close(weights.sum(0), torch.full((50,), 1 - WIDE_WEIGHT, dtype=torch.float64))
+    for found, other in zip(mixture_to_normal(y, values.T, dim=0), (z, log_derivative), strict=True):
+        assert torch.equal(found, other)
 
 
 def test_parameters_of_a_mixture():
     raw = torch.tensor([0.0, 0.0, 1.5, -2.0, 0.25, 1e3], dtype=torch.float64)  # logits, means, log-scales of two
-    log_weights, means, log_scales = mixture_parameters(raw)
-    assert log_weights[0] == log_weights[1]
-    assert log_weights.exp().sum().item() == pytest.approx(1, abs=1e-12)
-    assert means.tolist() == [1.5, -2.0, 0.0]
-    assert log_scales[:2].tolist() == pytest.approx([5 * math.tanh(0.25 / 5), 5.0], abs=1e-12)
+    weights, means, log_scales = mixture_of(raw)
+    assert weights[0] == weights[1] == (1 - WIDE_WEIGHT) / 2
+    assert means.tolist() == [1.5, -2.0]
+    assert log_scales.tolist() == pytest.approx([5 * math.tanh(0.25 / 5), 5.0], abs=1e-12)
 
 
 def test_log_derivative_is_the_derivative(values):
@@ -60,7 +68,7 @@ def test_inverse_between_narrow_components_far_apart():
 
 
 def test_values_far_from_all_components_stay_finite():
-    values = torch.tensor([0.0, 0.0, -1.0])
+    values = torch.tensor([0.0, 0.0, -1.0])  # broadcast
     z, log_derivative = mixture_to_normal(torch.tensor([-30.0, 30.0]), values)
     assert z.isfinite().all()
     assert log_derivative.isfinite().all()
@@ -71,3 +79,25 @@ def test_values_far_from_all_components_stay_finite():
 def test_gradients_of_the_inverse(values):
     z = torch.linspace(-2, 2, 5, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(mixture_from_normal, (z, values[:5].clone().requires_grad_()))
+
+
+@pytest.mark.parametrize("dim", [0, -1])
+@pytest.mark.parametrize("y", [-6.0, -1.0, 0.3, 6.0])
+def test_explicit_derivatives(values, dim, y):
+    """Also in both tails, where the distribution function is 0 or 1 to round-off."""
+    y = torch.full((5,), y, dtype=torch.float64, requires_grad=True)
+    parameters = values[:5].movedim(-1, dim).clone().requires_grad_()
+    assert torch.autograd.gradcheck(lambda y, v: mixture_to_normal(y, v, dim=dim), (y, parameters))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_derivatives_stay_finite_beyond_the_smallest_probability(dtype):
+    """z is constant there, and its derivative zero; that of log z' is that of the density."""
+    y = torch.tensor([-400.0, 400.0], dtype=dtype, requires_grad=True)
+    values = torch.tensor([0.0, -90.0, 0.0, 1.0, -1.0, 0.0], dtype=dtype).expand(2, -1).clone().requires_grad_()
+    z, log_slope = mixture_to_normal(y, values)
+    of_z = torch.autograd.grad(z.sum(), (y, values), retain_graph=True)
+    of_slope = torch.autograd.grad(log_slope.sum(), (y, values))
+    assert not any(grad.any() for grad in of_z)
+    assert all(grad.isfinite().all() for grad in of_slope)
+    torch.testing.assert_close(of_slope[0], -y.detach() / WIDE_SCALE**2, rtol=1e-5, atol=0)

@@ -1,7 +1,6 @@
 """Layers in which each value is transformed given those before it."""
 
 from abc import abstractmethod
-from collections.abc import Sequence
 from typing import Any, cast
 
 import torch
@@ -31,11 +30,11 @@ class Autoregressive(Transform):
         self.net, self.num_parameters = net, net.num_parameters
 
     @abstractmethod
-    def transform_values(self, x: Tensor, outputs: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """Map values to z and log z', given the outputs of the net, of the shape of x."""
+    def transform_values(self, x: Tensor, outputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Map values to z and log z', given the outputs of the net, ``(num_outputs, *x.shape)``."""
 
     @abstractmethod
-    def invert_values(self, z: Tensor, outputs: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    def invert_values(self, z: Tensor, outputs: Tensor) -> tuple[Tensor, Tensor]:
         """Map z to values and their log-derivatives: the inverse of :meth:`transform_values`."""
 
     def forward(self, x: Tensor, context: Any = None) -> Result:
@@ -48,7 +47,7 @@ class Autoregressive(Transform):
         net, x, log_det = self.net.bind(), torch.zeros_like(z), z.new_zeros(len(z))
         order = range(z.shape[1])
         for i in reversed(order) if self.net.reverse else order:
-            outputs = [output[:, i] for output in net(x, context)]
+            outputs = net(x, context)[:, :, i]
             with full_precision(z):
                 value, log_derivative = self.invert_values(z[:, i], outputs)
                 x = torch.cat([x[:, :i], value[:, None], x[:, i + 1 :]], dim=1)
@@ -100,11 +99,11 @@ class MaskedAutoregressive(Autoregressive):
             initial = initial_params(value_map, components)
             cast(Tensor, self.net.outputs.bias).copy_(initial[:, None].expand(-1, size).flatten())
 
-    def transform_values(self, x: Tensor, outputs: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        return apply_map(self.value_map, x, torch.stack(list(outputs), dim=-1))
+    def transform_values(self, x: Tensor, outputs: Tensor) -> tuple[Tensor, Tensor]:
+        return apply_map(self.value_map, x, outputs, dim=0)
 
-    def invert_values(self, z: Tensor, outputs: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        return invert_map(self.value_map, z, torch.stack(list(outputs), dim=-1))
+    def invert_values(self, z: Tensor, outputs: Tensor) -> tuple[Tensor, Tensor]:
+        return invert_map(self.value_map, z, outputs, dim=0)
 
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, value_map={self.value_map}"
@@ -133,12 +132,12 @@ class InverseAutoregressive(Autoregressive):
     ) -> None:
         super().__init__(MADE(size, width, depth=depth, context=context, activation=activation, reverse=reverse))
 
-    def transform_values(self, x: Tensor, outputs: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    def transform_values(self, x: Tensor, outputs: Tensor) -> tuple[Tensor, Tensor]:
         mean, argument = outputs
         gate = torch.sigmoid(argument + FORGET_BIAS)
         return torch.lerp(mean, x, gate), F.logsigmoid(argument + FORGET_BIAS)
 
-    def invert_values(self, z: Tensor, outputs: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    def invert_values(self, z: Tensor, outputs: Tensor) -> tuple[Tensor, Tensor]:
         mean, argument = outputs
         gate = torch.sigmoid(argument + FORGET_BIAS)
         return mean + (z - mean) / gate, -F.logsigmoid(argument + FORGET_BIAS)

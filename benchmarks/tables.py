@@ -57,13 +57,13 @@ def command(*arguments: str) -> tuple[float, str]:
 
 
 def rows_per_second(run: Path, batch_size: int, steps: int) -> list[float]:
-    """Speed of each epoch after the first, from the times of its first and last logged step."""
+    """Speed of each epoch, from the times of its second and last logged step."""
     events = EventAccumulator(str(run), size_guidance={"scalars": 0})
     events.Reload()
     by_epoch: dict[int, list[tuple[int, float]]] = {}
     for each in events.Scalars("train/loss"):
         by_epoch.setdefault(each.step // steps, []).append((each.step, each.wall_time))
-    spans = [(logged[0], logged[-1]) for epoch, logged in by_epoch.items() if epoch and len(logged) > 1]
+    spans = [(logged[1], logged[-1]) for logged in by_epoch.values() if len(logged) > 2]
     return [batch_size * (last[0] - first[0]) / (last[1] - first[1]) for first, last in spans]
 
 
@@ -72,6 +72,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=100_000)
     parser.add_argument("--columns", type=int, default=20)
     parser.add_argument("--batch_size", type=int, default=1024)
+    parser.add_argument("--fit_only", action="store_true", help="do not test, predict and sample")
     parser.add_argument("options", nargs="*", help="other options of fit, after --")
     arguments = parser.parse_args()
     source = Warped(arguments.columns)
@@ -88,6 +89,8 @@ def main() -> None:
         print(
             f"fit: {seconds:.0f} s; rows per second: median {statistics.median(speeds):,.0f}, best {max(speeds):,.0f}"
         )
+        if arguments.fit_only:
+            return
         print(command("test", checkpoint)[1])
         before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
         seconds, _ = command("predict", checkpoint, f"--out={folder}/scores.csv")

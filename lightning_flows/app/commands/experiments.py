@@ -47,7 +47,8 @@ LONGER = {
 
 FASHION = [
     "--data=FashionMNISTDataModule", "--data.pad=false", "--data.augment=false", "--data.binarization=fixed",
-    "--trainer.limit_train_batches=100", "--trainer.limit_val_batches=10", "--model.num_importance_samples=100",
+    "--trainer.limit_train_batches=100", "--trainer.limit_val_batches=10", "--trainer.max_epochs=40",
+    "--model.num_importance_samples=50",
 ]  # fmt: skip
 """Data of the reduced VAEs, 10,000 images per epoch."""
 POSTERIORS: dict[str, tuple[str, Sequence[str], Sequence[str]]] = {

@@ -12,8 +12,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from lightning_flows.dequantization import UniformDequantization, VariationalDequantization
-from lightning_flows.flows import ConvSylvesterFlow, GraphNormalizingFlow
-from lightning_flows.modules import GraphFlowModule, ImageFlowModule, WarmupExponential
+from lightning_flows.flows import AutoregressiveFlow, ConvSylvesterFlow, GraphNormalizingFlow
+from lightning_flows.modules import GraphFlowModule, ImageFlowModule, VectorFlowModule, WarmupExponential
 from lightning_flows.nets import AttentionSizes, DenseSizes
 
 DENSE = DenseSizes(width=8, depth=1, growth=8)
@@ -58,6 +58,13 @@ def graph_module(
     """A module of graphs, by default of a small graph normalizing flow."""
     sizes = GRAPH | options if flow is GraphNormalizingFlow else options
     return GraphFlowModule(event_shape, partial(flow, **sizes), num_test_samples=num_test_samples)
+
+
+def vector_module(
+    flow: Any = AutoregressiveFlow, event_shape: Sequence[int] = (3,), **options: Any
+) -> VectorFlowModule:
+    """A module of vectors of three values, by default of a small autoregressive flow."""
+    return VectorFlowModule((3,), partial(flow, **{"width": 8} | options))
 
 
 class Stripes(LightningDataModule):

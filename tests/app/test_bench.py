@@ -1,13 +1,16 @@
 """Tests of measured modules."""
 
 from contextlib import nullcontext
+from functools import partial
 
 import pytest
 import torch
 
 from lightning_flows.app.bench import Bench, Variant
-from lightning_flows.data import GraphMoGDataModule, ImageFolderDataModule
+from lightning_flows.data import GraphMoGDataModule, ImageFolderDataModule, ToyDataModule
 from lightning_flows.errors import UsageError
+from lightning_flows.flows import AutoregressiveFlow
+from lightning_flows.modules import VectorFlowModule
 from tests.small_modules import graph_module, image_module
 
 CPU = torch.device("cpu")
@@ -49,6 +52,15 @@ def test_graphs_have_the_structure_of_the_data() -> None:
     bench.fill(16)
     assert set(bench.batch["mask"].sum(1).tolist()) == {2, 4}
     bench.step(variant(bench), 1)
+
+
+def test_vectors_are_random_numbers() -> None:
+    bench = Bench(VectorFlowModule((3,), partial(AutoregressiveFlow, width=8)), ToyDataModule(), CPU)
+    bench.fill(16)
+    assert bench.batch["row"].shape == (16, 3)
+    bench.step(variant(bench), 1)
+    assert bench.sample(variant(bench)) > 0
+    assert bench.describe().startswith("AutoregressiveFlow of 0.00 million parameters; batch 16 of (3,)")
 
 
 def test_other_modules_are_refused() -> None:

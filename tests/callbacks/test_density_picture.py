@@ -27,6 +27,7 @@ def fit(folder: Path, flow: VectorFlowModule, callbacks: list[Any], **options: A
     torch.manual_seed(0)
     logger = TensorBoardLogger(folder, "", "", default_hp_metric=False)
     quiet: dict[str, Any] = {"enable_progress_bar": False, "enable_model_summary": False, "enable_checkpointing": False}
+    quiet["default_root_dir"] = folder
     trainer = Trainer(accelerator="cpu", max_epochs=2, logger=logger, callbacks=callbacks, **quiet, **options)
     trainer.fit(flow, ToyDataModule(steps_per_epoch=2, num_val=50))
     return torch.cat([p.detach().flatten() for p in flow.parameters()])
@@ -38,6 +39,19 @@ def test_each_validation_replaces_the_picture(tmp_path: Path) -> None:
         assert image.width > 2 * image.height
         assert len(image.convert("RGB").getcolors(1 << 20) or []) > 50
     assert [event.step for event in events(tmp_path).Images("density")] == [2, 4]
+
+
+def test_all_pictures_have_samples_of_the_same_noise(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    flow, noises = module(), []
+    sample = flow.sample
+
+    def watch(num: int, *, generator: torch.Generator) -> torch.Tensor:
+        noises.append(torch.rand(3, generator=generator.clone_state()))
+        return sample(num, generator=generator)
+
+    monkeypatch.setattr(flow, "sample", watch)
+    fit(tmp_path, flow, [DensityPicture(num_points=20)])
+    assert torch.equal(*noises)
 
 
 def test_training_is_the_same_with_and_without_pictures(tmp_path: Path) -> None:

@@ -18,10 +18,10 @@ from lightning_flows import flows
 from lightning_flows.dequantization import VariationalDequantization
 from lightning_flows.functional import solver
 from lightning_flows.functional.fixed_point import InverseReport, Solution
-from lightning_flows.modules import FlowModule, base, diagnosis
+from lightning_flows.modules import FlowModule, VectorFlowModule, base, diagnosis
 from lightning_flows.nets import AttentionSizes, DenseSizes
 from lightning_flows.transforms.image.mixing import MIXINGS
-from tests.small_modules import graph_module, image_module
+from tests.small_modules import graph_module, image_module, vector_module
 
 IMAGES, GRAPHS = (3, 8, 8), (4, 2)
 DENSE = {"num_levels": 2, "steps_per_level": 1}
@@ -32,6 +32,8 @@ CASES = {
     "coupling": partial(image_module, IMAGES, flows.CouplingFlow, **DENSE),
     "residual": partial(image_module, IMAGES, flows.ResidualFlow, **DENSE),
     **{f"glow, {mixing}": partial(image_module, IMAGES, flows.GlowFlow, mixing=mixing, **DENSE) for mixing in MIXINGS},
+    "autoregressive": partial(vector_module, flows.AutoregressiveFlow),
+    "sylvester on vectors": partial(vector_module, flows.SylvesterVectorFlow, num_layers=2),
     "graph coupling": partial(graph_module, GRAPHS, flows.GraphCouplingFlow),
     "gnf": partial(graph_module, GRAPHS),
     "set autoregressive": partial(graph_module, GRAPHS, flows.SetAutoregressiveFlow, net=AttentionSizes(8)),
@@ -66,6 +68,8 @@ def move(module: nn.Module, device: str) -> None:
 def batch(module: FlowModule, device: str) -> dict[str, Tensor]:
     if module.event_shape == IMAGES:
         return {"image": torch.zeros(4, *IMAGES, dtype=torch.uint8, device=device), "index": torch.arange(4)}
+    if isinstance(module, VectorFlowModule):
+        return {"row": torch.zeros(4, 3, device=device), "index": torch.arange(4)}
     return {"nodes": torch.zeros(4, *GRAPHS, device=device), "index": torch.arange(4)}
 
 

@@ -10,6 +10,7 @@ from torch import Tensor
 GRID = 200
 """Cells per side of the grid on which a density is drawn."""
 AT_ONCE = 4096
+BRIGHTEST = 0.03  # share of the mass that is drawn in the brightest color: narrow peaks do not dim the rest
 INK, MAP = "#3b0f70", "magma"
 """Color of points, one of the map's, and the color map of the density."""
 MARGIN, MAX_RATIO = 0.1, 1.5
@@ -26,14 +27,16 @@ def density_figure(data: Tensor, samples: Tensor, log_prob: Callable[[Tensor], T
     """
     limits = around(data)
     width, height = (limits[:, 1] - limits[:, 0]).tolist()
-    figure = Figure(figsize=(PANEL * 3, PANEL * height / width + 0.35), layout="constrained")
+    figure = Figure(figsize=(PANEL * 3, 0.97 * PANEL * height / width + 0.3), layout="constrained")
     left, middle, right = figure.subplots(1, 3)
     for axes, points, title in ((left, data, "data"), (middle, samples, "samples")):
         _scatter(axes, points)
         axes.set_title(title)
     density = grid_log_prob(log_prob, limits).exp()
     extent = [float(value) for value in limits.flatten()]
-    right.imshow(density, extent=extent, origin="lower", cmap=MAP, vmin=0, interpolation="bilinear")
+    falling = density.nan_to_num().flatten().sort(descending=True).values
+    brightest = falling[(falling.cumsum(0) < BRIGHTEST * falling.sum()).sum()].item() or None
+    right.imshow(density, extent=extent, origin="lower", cmap=MAP, vmin=0, vmax=brightest, interpolation="bilinear")
     right.set_title("density")
     for axes in figure.axes:
         axes.set(xlim=extent[:2], ylim=extent[2:], aspect="equal", xticks=[], yticks=[])

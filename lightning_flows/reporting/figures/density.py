@@ -27,7 +27,7 @@ def density_figure(data: Tensor, samples: Tensor, log_prob: Callable[[Tensor], T
     """
     limits = around(data)
     width, height = (limits[:, 1] - limits[:, 0]).tolist()
-    figure = Figure(figsize=(PANEL * 3, 0.97 * PANEL * height / width + 0.3), layout="constrained")
+    figure = Figure(figsize=(PANEL * 3, 0.98 * PANEL * height / width + 0.36), layout="constrained")
     left, middle, right = figure.subplots(1, 3)
     for axes, points, title in ((left, data, "data"), (middle, samples, "samples")):
         _scatter(axes, points)

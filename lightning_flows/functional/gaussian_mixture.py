@@ -56,7 +56,7 @@ def _broadcast(y: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
     """Expand y ``(...)`` and values ``(3K, ...)`` against each other."""
     shape = torch.broadcast_shapes(y.shape, values.shape[1:])
     missing = [1] * (len(shape) - values.ndim + 1)
-    return y.expand(shape), values.reshape(len(values), *missing, *values.shape[1:]).expand(-1, *shape)
+    return y.expand(shape), values.reshape(values.shape[0], *missing, *values.shape[1:]).expand(-1, *shape)
 
 
 def _evaluate(y: Tensor, mixture: Mixture) -> tuple[Tensor, ...]:

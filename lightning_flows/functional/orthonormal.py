@@ -27,7 +27,7 @@ def orthonormal_columns(matrix: Tensor) -> Tensor:
     a = matrix if matrix.ndim == 3 else matrix[None]
     size = a.shape[2]
     identity = torch.eye(size, dtype=a.dtype, device=a.device)
-    middle = (1.5 * identity).expand(len(a), size, size)
+    middle = (1.5 * identity).expand(a.shape[0], size, size)
     gram_norm = torch.linalg.matrix_norm(a.mT @ a, keepdim=True)
     a = a * (2 / gram_norm).sqrt()
     adaptive = a.is_cpu and not torch.compiler.is_compiling()

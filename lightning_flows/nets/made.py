@@ -93,9 +93,9 @@ class MADE(nn.Module):
         return self.bind(update=True)(y, context)
 
     def _checked(self, y: Tensor, context: Tensor | None) -> Tensor:
-        if context is None or context.shape != (len(y), self.width):
+        if context is None or context.shape != (y.shape[0], self.width):
             got = "none" if context is None else f"shape {tuple(context.shape)}"
-            raise ShapeError(f"expected a context of shape {(len(y), self.width)}; got {got}")
+            raise ShapeError(f"expected a context of shape {(y.shape[0], self.width)}; got {got}")
         return context
 
     def extra_repr(self) -> str:

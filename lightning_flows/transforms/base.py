@@ -159,9 +159,9 @@ def check_matches(x: Tensor, module: nn.Module) -> None:
 
 def check_context(x: Tensor, context: Any, num_parameters: int) -> None:
     """Raise an error unless the context is a tensor ``(B, num_parameters)`` of x's dtype and device."""
-    if not isinstance(context, Tensor) or context.shape != (len(x), num_parameters):
+    if not isinstance(context, Tensor) or context.shape != (x.shape[0], num_parameters):
         got = f"shape {tuple(context.shape)}" if isinstance(context, Tensor) else type(context).__name__
-        raise ShapeError(f"expected a context of shape {(len(x), num_parameters)}; got {got}")
+        raise ShapeError(f"expected a context of shape {(x.shape[0], num_parameters)}; got {got}")
     if context.dtype != x.dtype or context.device != x.device:
         raise InputTypeError(
             f"expected a context of {x.dtype} on {x.device}; got {context.dtype} on {context.device}: convert it"

@@ -107,3 +107,72 @@ def test_graph_of_a_linearization_keeps_inputs_of_swishes_alone(num_products):
         kept = [at.product(x, x) for _ in range(num_products)]
     hidden = 4 * 50 * 64
     assert sum(size == hidden for size in sizes.values()) == 2 + 2 * len(kept)
+
+
+SHAPE = (2, 3, 4)
+
+
+def example() -> tuple[LipschitzConvNet, Tensor, Tensor, Tensor]:
+    """A net with random parameters, a point and two vectors."""
+    x, s, v = torch.randn(3, 2, *SHAPE, dtype=torch.float64)
+    return perturb(LipschitzConvNet(SHAPE, 3).double(), x, noise=0.3).eval(), x, s, v
+
+
+def test_linearization_is_that_of_autograd():
+    """Value, both products, and their gradients."""
+    net, x, s, v = example()
+    found, expected = ([], [])
+    for function, results in ((net.bind(), found), (net.bind().__call__, expected)):
+        point = x.clone().requires_grad_()
+        at = linearize(function, point)
+        loss = at.value.square().sum() + at.product(s, v).sum() ** 2
+        gradients = torch.autograd.grad(loss, [point, *net.parameters()])
+        results += [at.value, at.pull(v), at.product(s, v).flatten(1).sum(1), *gradients]
+    torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-11)
+
+
+def test_derivatives_of_a_linearization():
+    """Of first and second order, and where a backward keeps no graph and works in place."""
+    net, x, s, v = example()
+    names, parameters = zip(*net.named_parameters(), strict=True)
+
+    def evaluate(x: Tensor, *values: Tensor) -> tuple[Tensor, Tensor]:
+        with torch.nn.utils.stateless._reparametrize_module(net, dict(zip(names, values, strict=True))):
+            at = net.bind().linearize(x)
+            return at.value, at.product(s, v).flatten(1).sum(1)
+
+    inputs = (x.requires_grad_(), *parameters)
+    assert torch.autograd.gradcheck(evaluate, inputs)
+    assert torch.autograd.gradgradcheck(evaluate, inputs, fast_mode=True)
+    outputs = sum(output.square().sum() for output in evaluate(*inputs))
+    in_place = torch.autograd.grad(outputs, inputs, retain_graph=True)
+    torch.testing.assert_close(in_place, torch.autograd.grad(outputs, inputs, create_graph=True))
+    torch.testing.assert_close(in_place, torch.autograd.grad(outputs, inputs))
+
+
+def test_linearization_supports_function_transforms():
+    net, x, s, v = example()
+
+    def loss(x: Tensor) -> Tensor:
+        at = net.bind().linearize(x[None])
+        return at.value.square().sum() + at.product(s[:1], v[:1]).sum()
+
+    each = torch.stack([torch.func.grad(loss)(image) for image in x])
+    torch.testing.assert_close(torch.func.vmap(torch.func.grad(loss))(x), each)
+
+
+@pytest.mark.parametrize("num_products", [0, 1, 2])
+def test_graph_of_a_linearization_keeps_inputs_of_swishes_alone(num_products):
+    net = LipschitzConvNet((1, 8, 8), 50)
+    x = torch.randn(4, 1, 8, 8)
+    sizes = {}
+
+    def pack(tensor: Tensor) -> Tensor:
+        sizes[tensor.data_ptr()] = tensor.numel()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        at = net.bind().linearize(x)
+        kept = [at.product(x, x) for _ in range(num_products)]
+    hidden = 4 * 50 * 64
+    assert sum(size == hidden for size in sizes.values()) == 2 + 2 * len(kept)

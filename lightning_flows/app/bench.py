@@ -11,7 +11,7 @@ from torch import Tensor
 from lightning_flows.data import FlowDataModule, GraphMoGDataModule
 from lightning_flows.errors import UsageError
 from lightning_flows.functional.streams import forked, stream
-from lightning_flows.modules import FlowModule, GraphFlowModule, ImageFlowModule, VectorFlowModule
+from lightning_flows.modules import FlowModule, GraphFlowModule, ImageFlowModule, VAEModule, VectorFlowModule
 from lightning_flows.modules.compiled import CompiledTerms
 from lightning_flows.training.measures import bytes_kept
 
@@ -40,8 +40,9 @@ class Bench:
     def fill(self, size: int) -> None:
         """Set the number of items of the batch."""
         shape, batch = self.module.event_shape, {"index": torch.arange(size)}
-        if isinstance(self.module, ImageFlowModule):
-            batch["image"] = torch.randint(256, (size, *shape), dtype=torch.uint8)
+        if isinstance(self.module, ImageFlowModule | VAEModule):
+            num_levels = getattr(self.module, "num_levels", 256)
+            batch["image"] = torch.randint(num_levels, (size, *shape), dtype=torch.uint8)
         elif isinstance(self.module, GraphFlowModule):
             batch["nodes"] = torch.randn(size, *shape)
             if isinstance(self.data, GraphMoGDataModule):

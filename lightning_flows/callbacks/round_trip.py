@@ -18,7 +18,7 @@ class RoundTrip(ValidationItems):
     ``inverse/round_trip_error`` is in pixel levels, or in units of the node features. If layers have iterative
     inverses, ``inverse/iterations`` is the mean number of iterations over layers and items, and
     ``inverse/most_iterations`` the largest. If an inverse does not converge, a warning is printed and nothing is
-    logged.
+    logged; nor is it for a VAE, which has no inverse.
 
     Args:
         num_items: number of validation items to encode and decode.
@@ -29,7 +29,7 @@ class RoundTrip(ValidationItems):
 
     @rank_zero_only
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
-        if (batch := self.take()) is None:
+        if (batch := self.take()) is None or not pl_module.is_invertible:
             return
         x, exists = pl_module.values(batch)
         try:

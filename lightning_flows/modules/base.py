@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
@@ -61,6 +61,9 @@ class FlowModule(Recorded, LightningModule, ABC):
 
     unit: Literal["bpd", "nll"]
     """Unit of the loss: bits per dimension of images, or nats per node of graphs or per row."""
+
+    is_invertible: ClassVar[bool] = True
+    """Whether :meth:`decode` is the inverse of :meth:`encode`, up to round-off."""
 
     compiled_terms: CompiledTerms | None = None
     """Set this before training to compile the loss and its gradient; ``fit --compile=true`` does so."""

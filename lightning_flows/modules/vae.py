@@ -55,6 +55,7 @@ class VAEModule(FlowModule):
     Raises: UsageError for arguments out of range.
     """
 
+    is_invertible = False
     model: VAE
 
     def __init__(

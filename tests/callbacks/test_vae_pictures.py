@@ -6,7 +6,7 @@ import pytest
 import torch
 from torchvision.io import read_image
 
-from lightning_flows.callbacks import LatentWalk, Reconstructions
+from lightning_flows.callbacks import LatentWalk, Reconstructions, RoundTrip
 from lightning_flows.callbacks.latent_walk import latent_grid
 from lightning_flows.errors import UsageError
 from tests.modules.test_vae import Binary, module
@@ -59,3 +59,9 @@ def test_one_image_is_enough(kind: type, tmp_path: Path) -> None:
     assert trainer(tmp_path, callbacks=[kind(1)], fast_dev_run=True).fit(module(), Binary()) is None
     with pytest.raises(UsageError, match="every_n_epochs is 0"):
         kind(every_n_epochs=0)
+
+
+def test_a_vae_has_no_round_trip(tmp_path: Path) -> None:
+    run = trainer(tmp_path, callbacks=[RoundTrip()])
+    run.fit(module(), Binary())
+    assert not any(name.startswith("inverse/") for name in run.callback_metrics)

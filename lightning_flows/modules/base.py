@@ -61,10 +61,7 @@ class FlowModule(Recorded, LightningModule, ABC):
 
     unit: Literal["bpd", "nll"]
     """Unit of the loss: bits per dimension of images, or nats per node of graphs or per row."""
-
-    is_invertible: ClassVar[bool] = True
-    """Whether :meth:`decode` is the inverse of :meth:`encode`, up to round-off."""
-
+    is_invertible: ClassVar[bool] = True  # whether decode is the inverse of encode, up to round-off
     compiled_terms: CompiledTerms | None = None
     """Set this before training to compile the loss and its gradient; ``fit --compile=true`` does so."""
     _resumed: dict[str, Any] | None = None  # entries of the checkpoint, until training starts

@@ -39,6 +39,13 @@ RUNS = {
         *VARIATIONAL,
     ],
     "glow": ["model/glow.yaml", PHOTOS, *GLOW],
+    "small": [
+        "model/coupling.yaml",
+        "data/cifar10.yaml",
+        "size/small16.yaml",
+        "--trainer.check_val_every_n_epoch=1",
+        *FAMILY,
+    ],
     **{f"vae_{name}": [f"vae/{name}.yaml", *VAE] for name in ("freyfaces", "static_mnist", "omniglot", "digits")},
     "vae_caltech": ["vae/caltech.yaml", "--model.posterior=IAFPosterior", "--model.posterior.width=4", *VAE],
     "vae_fashion_mnist": ["vae/fashion_mnist.yaml", *VAE],

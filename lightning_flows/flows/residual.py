@@ -20,6 +20,8 @@ class ResidualFlow(MultiScaleFlow):
         gradient: gradient of the log-determinant; ``neumann`` saves memory, ``autograd`` differentiates the series.
         eval_terms: terms of the series in eval mode.
         eval_probes: probes per trace in eval mode; at least two for a standard error.
+        exact_dims: blocks of up to this many dimensions evaluate the determinant of the full Jacobian in eval mode; in
+            training up to 64.
         num_levels: number of levels; each halves height and width.
         steps_per_level: number of steps per level.
         split: sizes of the dense nets that condition split priors.
@@ -38,6 +40,7 @@ class ResidualFlow(MultiScaleFlow):
         gradient: Literal["neumann", "autograd"] = "neumann",
         eval_terms: int = 20,
         eval_probes: int = 4,
+        exact_dims: int = 64,
         num_levels: int = 3,
         steps_per_level: int = 16,
         split: DenseSizes = DenseSizes(),
@@ -48,7 +51,12 @@ class ResidualFlow(MultiScaleFlow):
         def step(shape: tuple[int, ...]) -> list[Transform]:
             net = LipschitzConvNet(shape, hidden_channels, max_norm=max_norm)
             block = ResidualBlock(
-                net, gradient=gradient, eval_terms=eval_terms, eval_probes=eval_probes, probe_seed=next(seeds)
+                net,
+                gradient=gradient,
+                eval_terms=eval_terms,
+                eval_probes=eval_probes,
+                probe_seed=next(seeds),
+                eval_exact_dims=exact_dims,
             )
             return [ActNorm(shape[0]), block]
 

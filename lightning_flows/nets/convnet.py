@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lightning_flows.errors import ShapeError, check_sizes
+from lightning_flows.errors import ShapeError, UsageError, check_sizes
 
 
 def zero_initialized(layer: nn.Module) -> nn.Module:
@@ -62,6 +62,7 @@ class DenseSizes:
         width: channels between its blocks.
         depth: layers of each block.
         growth: channels that each layer appends.
+        kernel_size: side of the kernel of each layer, odd; 1 for nets that see single pixels.
 
     Raises: UsageError for sizes of no net.
     """
@@ -69,16 +70,20 @@ class DenseSizes:
     width: int = 64
     depth: int = 8
     growth: int = 63
+    kernel_size: int = 3
 
     def __post_init__(self) -> None:
-        check_sizes(width=self.width, growth=self.growth)
+        check_sizes(width=self.width, growth=self.growth, kernel_size=self.kernel_size)
         check_sizes(0, depth=self.depth)
+        if self.kernel_size % 2 == 0:
+            raise UsageError(f"expected an odd kernel_size; got {self.kernel_size}")
 
 
 class DenseBlock(nn.Module):
     """Layers that take the outputs of all previous layers, then a 1x1 convolution with an optional gate.
 
-    A layer is a 1x1 convolution, ReLU, a 3x3 convolution, ReLU; its output is appended to its input. The gate splits
+    A layer is a 1x1 convolution, ReLU, a 3x3 convolution (or ``sizes.kernel_size``), ReLU; its output is appended to
+    its input. The gate splits
     the last convolution's output into a, b, c and returns a + b·sigmoid(c).
 
     Shapes: x ``(B, in_channels, H, W)``; returns ``(B, out_channels, H, W)``. Source: Huang et al., DenseNet, 2017.
@@ -91,7 +96,7 @@ class DenseBlock(nn.Module):
             nn.Sequential(
                 nn.Conv2d(n, n, 1),
                 nn.ReLU(inplace=True),
-                nn.Conv2d(n, sizes.growth, 3, padding=1),
+                nn.Conv2d(n, sizes.growth, sizes.kernel_size, padding=sizes.kernel_size // 2),
                 nn.ReLU(inplace=True),
             )
             for n in widths[:-1]

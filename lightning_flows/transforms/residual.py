@@ -38,7 +38,8 @@ class ResidualBlock(Transform):
 
     .. math:: z = x + g(x), \qquad \log|\det J| = \sum_{k \ge 1} \frac{(-1)^{k+1}}{k} \operatorname{tr} J_g^k
 
-    Events of up to ``exact_dims`` values use the determinant of the full Jacobian. Otherwise traces are estimated with
+    Events of up to ``exact_dims`` values, in eval mode ``eval_exact_dims`` (default: the same), use the determinant of
+    the full Jacobian, in float64: as many products with it as an event has values. Otherwise traces are estimated with
     random signs v, tr A = E[vᵀAv]. In train mode the series ends at random, and each term is weighted by the inverse of
     the probability of reaching it (Russian roulette), so that value and gradient are unbiased. In eval mode it
     has ``eval_terms`` terms and ``eval_probes`` fixed probes, the same for all images and set by ``probe_seed``, and
@@ -67,6 +68,7 @@ class ResidualBlock(Transform):
         eval_probes: int = 4,
         probe_seed: int = 0,
         exact_dims: int = 64,
+        eval_exact_dims: int | None = None,
         max_iter: int = 1000,
     ) -> None:
         super().__init__()
@@ -77,7 +79,8 @@ class ResidualBlock(Transform):
             )
         self.function, self.gradient = function, gradient
         self.num_exact_terms, self.stop_probability = num_exact_terms, stop_probability
-        self.eval_terms, self.eval_probes, self.exact_dims = eval_terms, eval_probes, exact_dims
+        self.eval_terms, self.eval_probes = eval_terms, eval_probes
+        self.exact_dims, self.eval_exact_dims = exact_dims, exact_dims if eval_exact_dims is None else eval_exact_dims
         self.probe_seed, self.max_iter = probe_seed, max_iter
 
     def forward(self, x: Tensor, context: Any = None) -> Result:
@@ -116,21 +119,25 @@ class ResidualBlock(Transform):
         wanted = torch.is_grad_enabled()
         if torch.compiler.is_compiling() and (traced := self._traced(function, x)) is not None:
             return traced
-        small = math.prod(x.shape[1:]) <= self.exact_dims
-        at = linearize(function, x, series=small or (wanted and self.gradient == "autograd"))
+        small = self._is_small(x)
+        at = linearize(function, x, series=wanted and (small or self.gradient == "autograd"))
         log_det, reports = _exact_log_det(at, x) if small else self._estimate_log_det(at, x, wanted)
         return (at.value, log_det, reports) if wanted else (at.value.detach(), log_det.detach(), reports)
 
     def _traced(self, function: Function, x: Tensor) -> tuple[Tensor, Tensor, list[NamedTuple]] | None:
         """As :meth:`_evaluate`, for torch.compile; None for an estimate that it cannot trace."""
         g, pull = pullback(function, x)
-        if math.prod(x.shape[1:]) <= self.exact_dims:
+        if self._is_small(x):
             zeros = x.new_zeros(x.shape[0])
             return g, exact_log_det(pull, x), [LogDetReport(0, zeros, zeros)]
         if not self.training or self.gradient == "autograd":
             return None
         num_exact, stop = self.num_exact_terms, self.stop_probability
         return g, roulette_log_det(function, x, _signs(x), num_exact=num_exact, stop=stop), []
+
+    def _is_small(self, x: Tensor) -> bool:
+        """Whether the full Jacobian is evaluated."""
+        return math.prod(x.shape[1:]) <= (self.exact_dims if self.training else self.eval_exact_dims)
 
     def _estimate_log_det(self, at: Linearization, x: Tensor, wanted: bool) -> tuple[Tensor, list[NamedTuple]]:
         if self.training:
@@ -174,11 +181,12 @@ class ResidualBlock(Transform):
 
 
 def _exact_log_det(at: Linearization, x: Tensor) -> tuple[Tensor, list[NamedTuple]]:
+    """log|det(I + J)| from the rows of J; its graph is that of the products ``at.pull``."""
     basis = torch.eye(math.prod(x.shape[1:]), dtype=x.dtype, device=x.device).reshape(-1, *x.shape[1:])
     rows = [at.pull(vector.expand_as(x)).flatten(1) for vector in basis]
     jacobian = torch.stack(rows, dim=1)
-    identity, zeros = torch.eye(len(rows), dtype=x.dtype, device=x.device), x.new_zeros(x.shape[0])
-    return torch.linalg.slogdet(identity + jacobian).logabsdet, [LogDetReport(0, zeros, zeros)]
+    identity, zeros = torch.eye(len(rows), dtype=torch.float64, device=x.device), x.new_zeros(x.shape[0])
+    return torch.linalg.slogdet(identity + jacobian).logabsdet.to(x.dtype), [LogDetReport(0, zeros, zeros)]
 
 
 @contextmanager

@@ -3,7 +3,7 @@ import torch
 
 from lightning_flows.errors import ShapeError
 from lightning_flows.flows import ResidualFlow
-from lightning_flows.transforms import ActNorm, ResidualBlock
+from lightning_flows.transforms import ActNorm, ResidualBlock, residual
 from lightning_flows.transforms.residual import LogDetReport
 from tests.flows.cases import SPLITS, kinds
 
@@ -36,13 +36,32 @@ def test_estimated_log_determinants_are_reported_once_per_block() -> None:
 def test_sampling_computes_no_log_determinants(monkeypatch) -> None:
     """Log-determinants need derivatives and dominate the cost of a residual block."""
     flow = ResidualFlow((1, 8, 8), **SPLITS).eval()
-    calls, grad = [], torch.autograd.grad
-    monkeypatch.setattr(torch.autograd, "grad", lambda *args, **options: calls.append(1) or grad(*args, **options))
+    calls, exact = [], residual._exact_log_det
+    monkeypatch.setattr(residual, "_exact_log_det", lambda *args: calls.append(1) or exact(*args))
     flow.decode(flow.sample_latents(2))
     flow.sample(2)
     assert not calls
     flow.sample_and_log_prob(2)
     assert calls
+
+
+@torch.no_grad()
+def test_exact_log_determinants_in_evaluation() -> None:
+    flow = ResidualFlow((3, 8, 8), num_levels=2, steps_per_level=1, hidden_channels=8, exact_dims=192).double().eval()
+    for parameter in flow.parameters():
+        parameter.add_(0.05 * torch.randn_like(parameter))
+    x = 256 * torch.rand(2, 3, 8, 8, dtype=torch.float64)
+    terms = flow.log_prob_terms(x)
+    assert all(report.num_terms == 0 for report in terms.reports)
+
+    def encode(x: torch.Tensor) -> torch.Tensor:
+        return torch.cat([latent.flatten() for latent in flow.encode(x)])
+
+    with torch.enable_grad():
+        jacobians = [torch.autograd.functional.jacobian(encode, each[None]).reshape(192, 192) for each in x]
+    torch.testing.assert_close(terms.log_det, torch.linalg.slogdet(torch.stack(jacobians)).logabsdet)
+    block = next(layer for layer in flow.modules() if isinstance(layer, residual.ResidualBlock))
+    assert block.train().forward_reported(torch.rand(2, 12, 4, 4, dtype=torch.float64))[2] == []  # an estimate
 
 
 def test_wrong_arguments() -> None:

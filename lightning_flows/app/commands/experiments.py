@@ -1,14 +1,34 @@
 """The runs behind the paper's tables: configs and options at the paper's size, and the ones that reduce it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
+
+from lightning_flows.app.commands.sizes import GLOW, SIZES, small_glow, small_residual, small_test
+
+
+class Small(NamedTuple):
+    """Configs and options of ``fit`` on small images, and options of ``test``."""
+
+    layers: Sequence[str]
+    test: Sequence[str] = ()
 
 
 class Experiment(NamedTuple):
-    """A run: configs and options of ``fit``, and those that reduce it to minutes on two CPU cores, if any."""
+    """A run: configs and options of ``fit``, and those that reduce it to minutes on two CPU cores, if any.
+
+    Args:
+        layers: configs and options.
+        reduced: those that reduce it.
+        test: options of ``test``.
+        small: those that reduce it to small images, by size, with equal parameters in all rows of a table.
+        family: name of the experiment whose learning rate it takes; empty for its own.
+    """
 
     layers: Sequence[str]
     reduced: Sequence[str] = ()
+    test: Sequence[str] = ()
+    small: Mapping[str, Small] = {}
+    family: str = ""
 
 
 GROWTH = {"conv1x1": 72, "emerging": 71, "woodbury": 70, "conv_exponential": 70}
@@ -28,7 +48,9 @@ def _residual(kind: str, noise: str, *options: str) -> Experiment:
         reduced.append("--model.num_importance_samples=0")
     for steps, target in zip(STEPS.get(kind, ()), (layers, reduced), strict=False):
         target.append(f"--model.flow.steps_per_level={steps}")
-    return Experiment(layers, reduced)
+    row = next((option.rpartition("=")[2] for option in options if not option.endswith("=none")), kind)
+    small = {size: Small(small_residual(row, noise, size), small_test(row, size)) for size in SIZES}
+    return Experiment(layers, reduced, small=small, family=f"{ONES[kind].replace('sylvester', 'csf')}_uniform")
 
 
 TABLE4 = {
@@ -85,13 +107,17 @@ EXPERIMENTS: dict[int | str, dict[str, Experiment]] = {
         kind: Experiment(
             [f"table1/{kind}.yaml"],
             ["size/cpu_glow.yaml", f"--model.flow.net.growth={growth}", f"--model.dequantization.net.growth={growth}"],
+            small={size: Small(small_glow(3, kind, size)) for size in SIZES},
         )
         for kind, growth in GROWTH.items()
     },
     2: {f"{kind}_{noise}": _residual(kind, noise) for noise in ("uniform", "variational") for kind in ONES},
     3: {
-        name: _residual("csf", "variational", f"--model.flow.ablation={ablation}")
-        for name, ablation in (("csf", "none"), ("no_autoregressive", "no_autoregressive"), ("no_basis", "no_basis"))
+        "csf_variational": _residual("csf", "variational"),
+        **{
+            name: _residual("csf", "variational", f"--model.flow.ablation={name}")._replace(family="")
+            for name in ("no_autoregressive", "no_basis")
+        },
     },
     4: {
         (name := f"{data}_{model}"): Experiment([*layers, f"--data.mixture={data}", *LONGER.get(name, [])])
@@ -101,3 +127,11 @@ EXPERIMENTS: dict[int | str, dict[str, Experiment]] = {
     "vae": {f"vae_{name}": _vae(*posterior) for name, posterior in POSTERIORS.items()},
 }
 """Runs of each table by name."""
+
+POINTWISE: dict[str, Experiment] = {
+    f"{kind}_pointwise": Experiment(
+        [f"table1/{kind}.yaml"], small={size: Small(small_glow(1, kind, size)) for size in SIZES}
+    )
+    for kind in GLOW[1]
+}
+"""Table 1 with nets that see single pixels, so that only the mixing layers see neighbors; on small images."""

@@ -137,7 +137,7 @@ class Trainings:
         best = max(folder.glob("version_*/checkpoints/best.ckpt"), key=os.path.getmtime, default=None)
         if best is None:
             raise DataError(f"there is no checkpoint below {folder}: see the output of fit")
-        self._run(folder.name, "test", f"--ckpt_path={best}")
+        self._run(folder.name, "test", f"--ckpt_path={best}", *self.experiments[name].test)
 
     def _run(self, name: str, *args: str) -> None:
         """Run a command: a single one uses the terminal, the output of parallel ones is prefixed with the run."""

@@ -7,7 +7,14 @@ from typing import Any
 from lightning_flows.errors import DataError
 from lightning_flows.reporting.tables.runs import Run
 
-EVALUATION = {"num_importance_samples", "importance_error", "eval_terms", "eval_probes", "eval_chunk_size"}
+EVALUATION = {
+    "num_importance_samples",
+    "importance_error",
+    "eval_terms",
+    "eval_probes",
+    "exact_dims",
+    "eval_chunk_size",
+}
 """Arguments of the module or the flow that only affect the test: they are taken from its record."""
 NOT_COMPARED = {"importance_error"}
 NUMERICS = {"recompute"}

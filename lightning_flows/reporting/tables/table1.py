@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from lightning_flows.errors import DataError
 from lightning_flows.reporting.tables.compare import check_comparable, measured_on, metric, newest_by_seed, runtime
+from lightning_flows.reporting.tables.rates import at_best_rate, rates_note
 from lightning_flows.reporting.tables.runs import Run
 from lightning_flows.reporting.tables.table import NONE, Table, mean_and_deviation, median
 
@@ -42,12 +43,19 @@ def table1(runs: Sequence[Run]) -> Table:
     runs = [run for run in runs if run.flow == "GlowFlow" and _kind(run) in PAPER and "test/bpd" in run.metrics]
     if not runs:
         raise DataError("no run belongs to table 1: none has a GlowFlow and a test/bpd")
-    check_comparable(runs, free=lambda run: {"mixing", "growth"})
-    by_kind = {kind: newest_by_seed([run for run in runs if _kind(run) == kind]) for kind in PAPER}
-    base = by_kind["conv1x1"]
+    check_comparable(runs, free=lambda run: {"mixing", "growth", "width", "kernel_size", "lr"})
+    groups = {
+        (kind, pointwise): newest_by_seed(at_best_rate(found))
+        for pointwise in (False, True)
+        for kind in PAPER
+        if (found := [run for run in runs if (_kind(run), _is_pointwise(run)) == (kind, pointwise)])
+    }
+    names = {key: PAPER[key[0]].name + (", pointwise nets" if key[1] else "") for key in groups}
+    for group in groups.values():
+        check_comparable(group, free=lambda run: set())
     rows = [
         [
-            paper.name, str(len(group)),
+            names[kind, pointwise], str(len(group)),
             mean_and_deviation(metric(group, "test/bpd")), paper.bound,
             mean_and_deviation(metric(group, "test/nll_bpd")), paper.nll,
             f"{group[0].test['num_parameters'] / 1e6:.3f}", str(paper.parameters),
@@ -55,13 +63,20 @@ def table1(runs: Sequence[Run]) -> Table:
             _percent(group, base, "sample_seconds_per_image"), str(paper.sampling),
             median(runtime(group, "peak_memory_bytes", scale=2**-20)),
         ]
-        for kind, paper in PAPER.items() if (group := by_kind[kind])
+        for (kind, pointwise), group in groups.items()
+        for paper, base in [(PAPER[kind], groups.get(("conv1x1", pointwise), []))]
     ]  # fmt: skip
-    return Table(HEADER, rows, measured_on(runs))
+    return Table(HEADER, rows, rates_note([(names[key], group) for key, group in groups.items()]) + measured_on(runs))
 
 
 def _kind(run: Run) -> str:
     return str(run.flow_arguments.get("mixing"))
+
+
+def _is_pointwise(run: Run) -> bool:
+    """Whether the nets of the couplings see single pixels."""
+    net = run.flow_arguments.get("net")
+    return isinstance(net, dict) and net.get("kernel_size") == 1
 
 
 def _percent(group: Sequence[Run], base: Sequence[Run], name: str) -> str:

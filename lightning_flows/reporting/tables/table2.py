@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from lightning_flows.errors import DataError
 from lightning_flows.reporting.tables.compare import check_comparable, measured_on, metric, newest_by_seed, runtime
+from lightning_flows.reporting.tables.rates import at_best_rate, rates_note
 from lightning_flows.reporting.tables.runs import Run
 from lightning_flows.reporting.tables.table import NONE, Table, mean_and_deviation, median
 
@@ -36,7 +37,9 @@ TABLE3 = {
 DEQUANTIZATIONS = ("uniform", "variational")
 EQUAL_MEMORY_STEPS = 8
 """Steps per level of residual flows that need as much memory as the paper's other flows, which have 16."""
-FREE = {"flow", "dequantization", "ablation", "num_importance_samples"}
+FREE = {"flow", "dequantization", "ablation", "num_importance_samples", "hidden_channels", "lr"}
+OTHER_STEPS = {"residual_equal_memory", "no_autoregressive"}
+"""Rows that may have another number of steps per level: for equal memory, or for equal parameters without a width."""
 HEADER = [
     "model", "dequantization", "seeds", "−ELBO", "paper", "NLL", "paper", "parameters (M)",
     "training step (s)", "peak memory (MiB)", "time to val bpd",
@@ -64,14 +67,15 @@ def _table(runs: Sequence[Run], paper: Mapping[str, PaperRow]) -> Table:
     runs = [run for run in runs if kinds.get(run.folder) in paper]
     if not runs:
         raise DataError(f"no run belongs to the table: none is of {', '.join(paper)} and has a test/bpd")
-    halved = {"steps_per_level"}
-    check_comparable(runs, free=lambda r: FREE | (halved if kinds[r.folder] == "residual_equal_memory" else set()))
-    rows, targets = [], []
+    check_comparable(runs, free=lambda r: FREE | ({"steps_per_level"} if kinds[r.folder] in OTHER_STEPS else set()))
+    rows, targets, named = [], [], []
     for dequantization in DEQUANTIZATIONS:
         found = {k: [r for r in runs if kinds[r.folder] == k and r.dequantization == dequantization] for k in paper}
-        groups = {kind: newest_by_seed(group) for kind, group in found.items() if group}
+        groups = {kind: newest_by_seed(at_best_rate(group)) for kind, group in found.items() if group}
         target = max((best for group in groups.values() if (best := _best(group)) is not None), default=None)
         for kind, group in groups.items():
+            check_comparable(group, free=lambda run: {"num_importance_samples"})
+            named.append((f"{paper[kind].name} ({dequantization})", group))
             bound, nll = paper[kind].numbers.get(dequantization, (NONE, NONE))
             rows.append(
                 [
@@ -87,7 +91,7 @@ def _table(runs: Sequence[Run], paper: Mapping[str, PaperRow]) -> Table:
         if target is not None:
             targets.append(f"{target:.3f} ({dequantization})")
     note = f"The validation bpd to reach is {', '.join(targets)}. " if targets else ""
-    return Table(HEADER, rows, note + measured_on(runs))
+    return Table(HEADER, rows, note + rates_note(named) + measured_on(runs))
 
 
 def kinds_of(runs: Sequence[Run]) -> dict[Path, str]:
@@ -98,13 +102,13 @@ def kinds_of(runs: Sequence[Run]) -> dict[Path, str]:
     """
     names = {"CouplingFlow": "coupling", "ResidualFlow": "residual", "ConvSylvesterFlow": "csf"}
     ours = {run.folder: run for run in runs if run.flow in names}
-    steps = {folder: _steps(run) for folder, run in ours.items()}
-    kinds = {}
+    complete = [run for run in ours.values() if run.flow_arguments.get("ablation", "none") == "none"]
+    most, kinds = max(map(_steps, complete), default=0), {}
     for folder, run in ours.items():
         kinds[folder] = names[run.flow]
-        fewer = steps[folder] < max(steps.values())
+        fewer = _steps(run) < most
         alone = {run.flow for run in ours.values()} == {"ResidualFlow"}
-        if run.flow == "ResidualFlow" and (fewer or (alone and steps[folder] == EQUAL_MEMORY_STEPS)):
+        if run.flow == "ResidualFlow" and (fewer or (alone and _steps(run) == EQUAL_MEMORY_STEPS)):
             kinds[folder] = "residual_equal_memory"
         elif (
             run.flow == "ConvSylvesterFlow" and (ablation := str(run.flow_arguments.get("ablation", "none"))) != "none"

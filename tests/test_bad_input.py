@@ -32,8 +32,7 @@ MISTAKES = {
     "--model.flow=ConvSylvster": "--model.flow is ConvSylvster, which is not a class; did you mean ConvSylvesterFlow?",
     "--model.flow=NoSuchThing": "--model.flow is NoSuchThing, which is not a class: choose AutoregressiveFlow, ",
     "--model.dequantization=Variational": "did you mean VariationalDequantization?",
-    "--model=NoSuchThing": "--model is NoSuchThing, which is not a class: choose GraphFlowModule, ImageFlowModule, "
-    "VAEModule, VectorFlowModule",
+    "--model=NoSuchThing": "--model is NoSuchThing, which is not a class: choose GraphFlowModule, ImageFlowModule, ",
     "--data=CIFAR-10": "--data is CIFAR-10, which is not a class: choose ArrayImageDataModule, ",
     "--data=lightning.pytorch.LightningDataModule": "which is not a subclass of FlowDataModule",
     "--data=": "--data is empty: choose",

@@ -60,7 +60,8 @@ def test_help_has_short_sections_first(subcommand: str, capsys: pytest.CaptureFi
     text = show(capsys, subcommand, "--help")
     titles = re.findall(r"^(\w.*):$", text, re.M)
     assert [title.split(":")[0].split(" (")[0] for title in titles[-5:-1]] == ["options", "model", "data", "trainer"]
-    assert len(text[: text.index(titles[-2])].splitlines()) <= 140  # one per class of the package
+    lines = [line for line in text[: text.index(titles[-2])].splitlines() if "tests." not in line]
+    assert len(lines) <= 140  # one per class of the package
     assert "registry" not in text[: text.index(titles[-2])]  # Lightning's help
     assert text.startswith("usage: python -m lightning_flows")
 

@@ -63,7 +63,7 @@ class _Exponential(torch.autograd.Function):
     def forward(x: Tensor, kernel: Tensor, series: _Series, keeps_nodes: bool) -> tuple[Tensor, Tensor | None]:
         kernel = kernel.contiguous(memory_format=torch.channels_last)
         if keeps_nodes:
-            total, nodes = _combined(kernel, x, forward_rows(*series)).tensor_split([len(x)])
+            total, nodes = _combined(kernel, x, forward_rows(*series)).tensor_split([x.shape[0]])
             return total, nodes
         power, total = x, x.clone() if series.num_terms == 0 else x
         for i in range(1, series.num_terms + 1):
@@ -89,7 +89,7 @@ class _Exponential(torch.autograd.Function):
             adjoint = adjoint_kernel(kernel)
             if not ctx.needs_input_grad[1]:
                 return _combined(adjoint, grads[0], left[:1]), None, None, None
-            of_x, of_nodes = _combined(adjoint, grads[0], left).tensor_split([len(x)])
+            of_x, of_nodes = _combined(adjoint, grads[0], left).tensor_split([x.shape[0]])
             if nodes is None or torch.is_grad_enabled():  # the images are no function of x and the kernel then
                 nodes = _combined(kernel, x, right)
             of_kernel = convolve_backward(of_nodes, nodes, kernel, wanted=(False, True, False))[1]
@@ -103,7 +103,7 @@ def _combined(kernel: Tensor, x: Tensor, rows: Rows) -> Tensor:
         powers.append(convolve(powers[-1], kernel))
     values = torch.cat(powers).permute(0, 2, 3, 1)
     matrix = torch.tensor(rows, dtype=x.dtype).to(x.device, non_blocking=True)  # no synchronization
-    images = (matrix @ values.reshape(len(powers), x.numel())).reshape(len(rows) * len(x), *values.shape[1:])
+    images = (matrix @ values.reshape(len(powers), x.numel())).reshape(len(rows) * x.shape[0], *values.shape[1:])
     return images.permute(0, 3, 1, 2)
 
 

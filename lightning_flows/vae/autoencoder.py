@@ -138,7 +138,7 @@ class VAE(nn.Module):
         """
         self.check(x, levels=True)
         if noise is None:
-            noise = streams(int(torch.randint(2**62, ())), "importance samples", range(len(x)), device=x.device)
+            noise = streams(int(torch.randint(2**62, ())), "latent draws", range(len(x)), device=x.device)
         if noise.size != len(x):
             raise UsageError(f"expected one stream per image; got {noise.size} for {len(x)}")
         per_image = noise

@@ -33,7 +33,9 @@ class Marked(nn.Module):
         return self.bind(update=True)(*args)
 
     def __getattr__(self, name: str) -> Any:
-        return self._marked(getattr(self.net, name)) if name in ("encode", "decode") else super().__getattr__(name)
+        if name in ("encode", "decode"):
+            return self._marked(getattr(self.net, name))
+        return getattr(self.net, name) if name in ("reverse", "num_parameters") else super().__getattr__(name)
 
     def _marked(self, function: Callable[..., Any]) -> Callable[..., Any]:
         def call(*args: Any) -> Any:

@@ -128,7 +128,7 @@ class Reads(TorchDispatchMode):
 def test_a_training_step_reads_one_value(name: str) -> None:
     module = CASES[name]()
     module.log, module.batch_size_of = lambda *args, **options: None, lambda batch: 4
-    batch = {key: value.float() if key == "nodes" else value for key, value in batch_of(module).items()}
+    batch = {key: value.float() if key in ("nodes", "row") else value for key, value in batch_of(module).items()}
     optimizer = module.configure_optimizers()["optimizer"]
     module.training_step(batch, 0)["loss"].backward()
     with Reads() as reads:

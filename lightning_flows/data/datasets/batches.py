@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from typing import Any, TypeGuard
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, default_collate
 
 from lightning_flows.errors import ShapeError
+from lightning_flows.functional.streams import forked
 
 
 class BatchDataset(Dataset[dict[str, Tensor]], ABC):
@@ -32,6 +34,11 @@ class BatchDataset(Dataset[dict[str, Tensor]], ABC):
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
         return {key: value[0] for key, value in self.batch(torch.tensor([index])).items()}
+
+
+def augmenting(seed: int, number: int) -> AbstractContextManager[None]:
+    """Seed torch's global generator for the random transforms of training item ``number``; restore its state after."""
+    return forked(seed, "augmentation", number)
 
 
 class MemoryDataset(BatchDataset):

@@ -5,9 +5,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from lightning_flows.data.datasets.batches import BatchDataset
+from lightning_flows.data.datasets.batches import BatchDataset, augmenting
 from lightning_flows.errors import InputTypeError, ShapeError
-from lightning_flows.functional.streams import forked
 
 
 class ImageDataset(BatchDataset):
@@ -67,6 +66,6 @@ class ImageDataset(BatchDataset):
             return self.batch(indices)
         batches = []
         for k, index in zip(numbers.tolist(), indices.split(1), strict=True):
-            with forked(seed, "augmentation", k):
+            with augmenting(seed, k):
                 batches.append(self.batch(index))
         return {key: torch.cat([batch[key] for batch in batches]) for key in batches[0]}

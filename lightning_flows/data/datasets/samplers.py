@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, DistributedSampler
 
-from lightning_flows.data.datasets.batches import in_batches
-from lightning_flows.functional.streams import forked, stream
+from lightning_flows.data.datasets.batches import augmenting, in_batches
+from lightning_flows.functional.streams import stream
 
 CHUNK = 2**16  # numbers of an order that are Python integers at a time
 
@@ -29,7 +29,7 @@ class TrainingItems(Dataset[dict[str, Tensor]]):
     def __getitem__(self, k: int) -> dict[str, Tensor]:
         if in_batches(self.dataset):
             return {key: value[0] for key, value in self.dataset.training_batch(torch.tensor([k]), self.seed).items()}
-        with forked(self.seed, "augmentation", k):
+        with augmenting(self.seed, k):
             return self.dataset[k % len(self)]
 
     def __getitems__(self, numbers: list[int]) -> Any:

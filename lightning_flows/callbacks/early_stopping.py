@@ -11,7 +11,7 @@ from lightning_flows.errors import check_sizes
 class EarlyStoppingAfterWarmup(EarlyStopping):
     """Lightning's EarlyStopping, which counts validations without improvement only after a warm-up.
 
-    The best value may be one of the warm-up. The count is part of each checkpoint, so a resumed run stops when an
+    The best value may come from the warm-up. The count is part of each checkpoint, so a resumed run stops when an
     uninterrupted one would.
 
     Args:

@@ -15,8 +15,8 @@ from lightning_flows.reporting.figures.images import interpolate
 class LatentWalk(ValidationItems):
     """Show what a VAE decodes on paths between the latents of validation images, or on a grid of two latents.
 
-    Each row is a path between two images, see :func:`interpolate`. Two-dimensional latents are shown on a grid of equal
-    masses of the prior instead. Writes to TensorBoard and as PNG to the run's folder ``latent_walk``.
+    Each row is a path between two images, see :func:`interpolate`. Two-dimensional latents are shown on a grid
+    of points at quantiles of the prior instead. Writes to TensorBoard and as PNG to the run's folder ``latent_walk``.
 
     Args:
         num_paths: number of rows.

@@ -156,7 +156,7 @@ class VAEModule(FlowModule):
 
     def sample(self, num: int, **options: Any) -> Tensor:
         """Draw images ``(num, C, H, W)`` as expected levels; for options see :meth:`VAE.sample`."""
-        options.pop("accuracy", None)  # of iterative inverses, which there are none of
+        options.pop("accuracy", None)  # of iterative inverses: a VAE has none
         return self.model.sample(num, **options)
 
     def pixels(self, values: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from lightning_flows.errors import ShapeError, check_sizes
 
 FACTOR = 4
-"""By how much encoder and decoder reduce height and width before the last convolution."""
+"""Factor by which the encoder reduces height and width before its last convolution, and the decoder enlarges them."""
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class GatedConvSizes:
     """Sizes of encoder and decoder; the defaults are those of van den Berg et al.
 
     Args:
-        width: channels of the convolutions at full size; half of those at a quarter of it.
+        width: channels of the convolutions at full size; there are twice as many at a quarter of it.
         features: number of features h of the encoder.
         hidden: channels of the layer before the logits, if there are several logits per value.
 
@@ -50,7 +50,7 @@ class GatedConv2d(nn.Conv2d):
 
 
 class GatedConvTranspose2d(nn.ConvTranspose2d):
-    r"""Gated transposed convolution :math:`h \cdot \sigma(g)`, initialized as two separate ones by torch.
+    r"""Gated transposed convolution :math:`h \cdot \sigma(g)`, initialized as torch initializes two separate ones.
 
     A stride of 2 doubles height and width.
     Shapes: x ``(B, in_channels, H, W)`` to ``(B, out_channels, H', W')``.

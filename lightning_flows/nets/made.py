@@ -25,7 +25,7 @@ class MADE(nn.Module):
 
     Output i depends on :math:`y_j` only for j < i. A hidden unit of degree d sees inputs up to number d, and hidden
     units up to degree d; output i sees hidden units of a degree below i. Degrees ascend and are spread evenly over
-    those that are of use. Units of degree 0 see only the context.
+    the useful ones. Units of degree 0 see only the context.
 
     Args:
         size: number of values D.

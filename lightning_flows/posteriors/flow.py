@@ -15,7 +15,7 @@ class FlowPosterior(Posterior):
         latent_size: D.
         context_features: number of features.
         num_flows: number of flows, a layer each.
-        layers: the layers, and what is between them.
+        layers: the layers, and any transforms between them.
         shared: number of values of the layers' contexts that are the same for all layers, see :class:`Amortized`.
     """
 

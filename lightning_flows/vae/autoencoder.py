@@ -33,7 +33,7 @@ class VAETerms(NamedTuple):
 
 
 class Encoding(NamedTuple):
-    """What the encoder says about images: mean and standard deviation ``(B, D)`` of z₀, and features ``(B, F)``."""
+    """Output of the encoder: mean and standard deviation ``(B, D)`` of z₀, and features ``(B, F)``."""
 
     mean: Tensor
     std: Tensor
@@ -51,7 +51,7 @@ class VAE(nn.Module):
         event_shape: shape (C, H, W) of the images.
         num_levels: levels of their values: 2 for a Bernoulli likelihood, more for a categorical one.
         posterior: posterior, as an instance or a function of ``latent_size`` and ``context_features``.
-        latent_size: D; that of a posterior that is an instance by default.
+        latent_size: D; must equal that of a posterior passed as an instance.
         sizes: sizes of encoder and decoder.
 
     Shapes: x uint8 ``(B, C, H, W)``; values ``(B,)`` in nats.

@@ -22,7 +22,7 @@ class Columns(NamedTuple):
     integer: frozenset[int]
 
     def text(self, row: Sequence[float]) -> list[str]:
-        """The values of a sample as text; an integer is the largest below the sample.
+        """The values of a sample as text; a dequantized integer is the sample rounded down.
 
         Nine digits represent a float32 exactly.
 

@@ -1,4 +1,4 @@
-"""Infinite new batches for training, drawn from a known density."""
+"""Infinitely many new batches for training, drawn from a known density."""
 
 from typing import Protocol
 
@@ -16,9 +16,9 @@ class Source(Protocol):
 
 
 class FreshBatches(Dataset[dict[str, Tensor]]):
-    """Infinite batches: item k is a complete batch, which depends only on the seed, the purpose and k.
+    """Infinitely many batches: item k is a complete batch, which depends only on the seed, the purpose and k.
 
-    ``"index"`` int64 ``(batch_size,)`` numbers all items of a seed; ``num_batches`` is the length of an epoch.
+    ``"index"`` int64 ``(batch_size,)`` numbers all items drawn with a seed; ``num_batches`` is the length of an epoch.
     """
 
     def __init__(self, source: Source, purpose: str, *, batch_size: int, num_batches: int, seed: int) -> None:

@@ -11,7 +11,7 @@ from lightning_flows.data.tables.base import CHUNK, shown
 LEVELS = 1000
 """Steps of float32 per standard deviation below which values are considered coarse."""
 REPEATS = 10
-"""Rows per value of an integer column from which on it is considered discrete."""
+"""Rows per value at or above which an integer column is considered discrete."""
 EXAMINED = 2**14
 """Rows in which values are counted."""
 

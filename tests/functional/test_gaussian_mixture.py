@@ -5,9 +5,8 @@ import torch
 
 from lightning_flows.functional.gaussian_mixture import (
     WIDE_SCALE,
-    WIDE_WEIGHT,
     mixture_from_normal,
-    mixture_of,
+    mixture_parameters,
     mixture_to_normal,
 )
 
@@ -23,23 +22,22 @@ def values():
 def test_density_is_that_of_the_mixture(values):
     y = torch.randn(50, dtype=torch.float64)
     z, log_derivative = mixture_to_normal(y, values)
-    weights, means, log_scales = mixture_of(values.T)
-    learned = weights.log() + torch.distributions.Normal(means, log_scales.exp()).log_prob(y)
-    wide = math.log(WIDE_WEIGHT) + torch.distributions.Normal(0.0, WIDE_SCALE).log_prob(y)
-    expected = torch.cat([learned, wide[None]]).logsumexp(0)
+    log_weights, means, log_scales = mixture_parameters(values.T)
+    expected = (log_weights + torch.distributions.Normal(means, log_scales.exp()).log_prob(y)).logsumexp(0)
     normal = -0.5 * (z.square() + math.log(2 * math.pi))
     torch.testing.assert_close(normal + log_derivative, expected, rtol=0, atol=1e-12)
-    torch.testing.assert_close(weights.sum(0), torch.full((50,), 1 - WIDE_WEIGHT, dtype=torch.float64))
+    torch.testing.assert_close(log_weights.exp().sum(0), torch.ones(50, dtype=torch.float64))
     for found, other in zip(mixture_to_normal(y, values.T, dim=0), (z, log_derivative), strict=True):
         assert torch.equal(found, other)
 
 
 def test_parameters_of_a_mixture():
     raw = torch.tensor([0.0, 0.0, 1.5, -2.0, 0.25, 1e3], dtype=torch.float64)  # logits, means, log-scales of two
-    weights, means, log_scales = mixture_of(raw)
-    assert weights[0] == weights[1] == (1 - WIDE_WEIGHT) / 2
-    assert means.tolist() == [1.5, -2.0]
-    assert log_scales.tolist() == pytest.approx([5 * math.tanh(0.25 / 5), 5.0], abs=1e-12)
+    log_weights, means, log_scales = mixture_parameters(raw)
+    assert log_weights[0] == log_weights[1]
+    assert log_weights.exp().sum().item() == pytest.approx(1, abs=1e-12)
+    assert means.tolist() == [1.5, -2.0, 0.0]
+    assert log_scales[:2].tolist() == pytest.approx([5 * math.tanh(0.25 / 5), 5.0], abs=1e-12)
 
 
 def test_log_derivative_is_the_derivative(values):
@@ -83,11 +81,12 @@ def test_gradients_of_the_inverse(values):
 
 @pytest.mark.parametrize("dim", [0, -1])
 @pytest.mark.parametrize("y", [-6.0, -1.0, 0.3, 6.0])
-def test_explicit_derivatives(values, dim, y):
+def test_first_and_second_derivatives(values, dim, y):
     """Also in both tails, where the distribution function is 0 or 1 to round-off."""
     y = torch.full((5,), y, dtype=torch.float64, requires_grad=True)
     parameters = values[:5].movedim(-1, dim).clone().requires_grad_()
     assert torch.autograd.gradcheck(lambda y, v: mixture_to_normal(y, v, dim=dim), (y, parameters))
+    assert torch.autograd.gradgradcheck(lambda y, v: mixture_to_normal(y, v, dim=dim), (y, parameters))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

@@ -6,8 +6,8 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -90,7 +90,7 @@ class Trainings:
             with ThreadPoolExecutor(self.jobs) as pool:
                 started = [pool.submit(fit_and_test, i) for i in range(len(todo))]
                 try:
-                    for done, future in enumerate(as_completed(started), 1):
+                    for done, future in enumerate(_as_completed(started), 1):
                         future.result()
                         _print(f"{done} of {len(todo)} runs done, {remaining.text(done / len(todo))}")
                 finally:
@@ -192,6 +192,14 @@ class Trainings:
                     f"{run.folder} is not a run of {experiment}: its {key} is {of_run}, not {value}; move "
                     "it, or choose another folder with --runs"
                 )
+
+
+def _as_completed(futures: Iterable[Future[None]]) -> Iterator[Future[None]]:
+    """Yield futures as they complete; wakes up every second, to handle signals that reached another thread."""
+    pending = set(futures)
+    while pending:
+        done, pending = wait(pending, timeout=1.0, return_when=FIRST_COMPLETED)
+        yield from done
 
 
 def _short_name(layer: str) -> str:

@@ -3,13 +3,16 @@
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lightning_flows.app.commands.experiments import EXPERIMENTS, Experiment
 from lightning_flows.app.commands.sizes import SIZES
-from lightning_flows.app.commands.sweep import Trainings
 from lightning_flows.errors import DataError, UsageError
 from lightning_flows.reporting.tables.rates import lowest_validation
 from lightning_flows.reporting.tables.runs import read_run
+
+if TYPE_CHECKING:
+    from lightning_flows.app.commands.sweep import Trainings
 
 
 def resized(experiments: Mapping[str, Experiment], size: str) -> dict[str, Experiment]:
@@ -40,7 +43,7 @@ def searched(
     size: str,
     rates: Sequence[float],
     seed: int,
-    trainings: Callable[[Mapping[str, Experiment]], Trainings],
+    trainings: "Callable[[Mapping[str, Experiment]], Trainings]",
 ) -> dict[str, Experiment]:
     """Train one run of each family at each rate; return all experiments, at the rate with the lowest validation loss.
 

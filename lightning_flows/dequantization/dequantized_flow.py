@@ -7,11 +7,11 @@ import torch
 from torch import Tensor, nn
 
 from lightning_flows.dequantization.base import Dequantization, Source
-from lightning_flows.errors import InputTypeError, ShapeError, UsageError
+from lightning_flows.errors import InputTypeError, ShapeError
 from lightning_flows.flows.accuracy import Accuracy
 from lightning_flows.flows.flow import Flow
-from lightning_flows.functional.importance import LikelihoodEstimate, importance_weights
-from lightning_flows.functional.philox import Streams, streams
+from lightning_flows.functional.importance import LikelihoodEstimate, importance_weights, stream_per_image
+from lightning_flows.functional.philox import Streams
 from lightning_flows.transforms.residual import LogDetReport
 
 
@@ -109,11 +109,7 @@ class DequantizedFlow(nn.Module):
         not one stream per image.
         """
         self._check(x)
-        if noise is None:
-            noise = streams(int(torch.randint(2**62, ())), "importance samples", range(len(x)), device=x.device)
-        if noise.size != len(x):
-            raise UsageError(f"expected one stream per image; got {noise.size} for {len(x)}")
-        per_image = noise
+        per_image = stream_per_image(noise, len(x), x.device)
         contexts = [self.dequantization.context(part) for part in x.split(max(1, chunk_size))]
         context = None if any(each is None for each in contexts) else torch.cat(contexts)  # type: ignore[arg-type]
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from lightning_flows.errors import UsageError
+from lightning_flows.functional.philox import Streams, streams
 
 ROUND = 64
 """Draws per image between checks of the standard error."""
@@ -33,6 +34,15 @@ class LikelihoodEstimate(NamedTuple):
     error: Tensor
     num_draws: Tensor
     means: tuple[Tensor, ...]
+
+
+def stream_per_image(noise: Streams | None, num: int, device: torch.device) -> Streams:
+    """Return streams of noise for ``num`` images, random ones if None. Raises: UsageError for another number."""
+    if noise is None:
+        noise = streams(int(torch.randint(2**62, ())), "importance samples", range(num), device=device)
+    if noise.size != num:
+        raise UsageError(f"expected one stream per image; got {noise.size} for {num}")
+    return noise
 
 
 def importance_weights(

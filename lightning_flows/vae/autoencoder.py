@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from lightning_flows.distributions.gaussian import standard_normal_log_prob
 from lightning_flows.errors import InputTypeError, ShapeError, UsageError, check_sizes
-from lightning_flows.functional.importance import LikelihoodEstimate, importance_weights
-from lightning_flows.functional.philox import Streams, streams
+from lightning_flows.functional.importance import LikelihoodEstimate, importance_weights, stream_per_image
+from lightning_flows.functional.philox import Streams
 from lightning_flows.functional.precision import full_precision
 from lightning_flows.nets.gated_conv import GatedConvSizes, GatedDecoder, GatedEncoder
 from lightning_flows.posteriors import Posterior
@@ -137,11 +137,7 @@ class VAE(nn.Module):
         Source: Burda, Grosse and Salakhutdinov, Importance weighted autoencoders, 2016.
         """
         self.check(x, levels=True)
-        if noise is None:
-            noise = streams(int(torch.randint(2**62, ())), "latent draws", range(len(x)), device=x.device)
-        if noise.size != len(x):
-            raise UsageError(f"expected one stream per image; got {noise.size} for {len(x)}")
-        per_image = noise
+        per_image = stream_per_image(noise, len(x), x.device)
         parts = zip(*(self.encode(part) for part in x.split(max(1, chunk_size))), strict=True)
         encoding = Encoding(*(torch.cat(part) for part in parts))
 

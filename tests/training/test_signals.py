@@ -282,4 +282,4 @@ def test_a_stopped_rank_ends_the_run_after_the_timeout(tiny: list[str], tmp_path
     assert process.returncode == 1
     lines = [line for line in errors.splitlines() if line.startswith(("error", "stopped")) or "Traceback" in line]
     assert [line.partition(" exited")[0] for line in lines] == ["error: another process of this run"], errors[-3000:]
-    assert not lives(int(child))
+    assert_ends(int(child))

@@ -61,3 +61,12 @@ def check_sizes(minimum: int = 1, **sizes: int) -> None:
     for name, size in sizes.items():
         if size < minimum:
             raise UsageError(f"expected {name} of at least {minimum}; got {size}")
+
+
+def check_fractions(val_fraction: float, test_fraction: float) -> None:
+    """Raise UsageError unless both are at least 0, and at most 1 together."""
+    if not (val_fraction >= 0 and test_fraction >= 0 and val_fraction + test_fraction <= 1 + 1e-9):  # False for NaN
+        raise UsageError(
+            f"expected val_fraction and test_fraction of at least 0, and at most 1 together; got {val_fraction} and "
+            f"{test_fraction}"
+        )

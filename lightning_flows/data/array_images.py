@@ -10,7 +10,7 @@ import torch
 from lightning_flows.data.datasets.array_files import names_in, read_array, reading, shape_of
 from lightning_flows.data.datasets.images import ImageDataset
 from lightning_flows.data.images import ImageDataModule
-from lightning_flows.errors import DataError, UsageError
+from lightning_flows.errors import DataError, UsageError, check_fractions
 from lightning_flows.functional.streams import stream
 
 REMEDY = "set data.path to an .npy of images, uint8 (N, H, W) or (N, H, W, C), or an .npz with `images`"
@@ -46,11 +46,7 @@ class ArrayImageDataModule(ImageDataModule):
         super().__init__(augment=augment, **kwargs)
         if not 2 <= levels <= 256:
             raise UsageError(f"expected levels from 2 to 256; got {levels}")
-        if not (val_fraction >= 0 and test_fraction >= 0 and val_fraction + test_fraction <= 1 + 1e-9):  # False for NaN
-            raise UsageError(
-                f"expected val_fraction and test_fraction of at least 0, and at most 1 together; "
-                f"got {val_fraction} and {test_fraction}"
-            )
+        check_fractions(val_fraction, test_fraction)
 
     @property
     def image_shape(self) -> tuple[int, int, int]:

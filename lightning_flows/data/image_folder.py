@@ -10,7 +10,7 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from lightning_flows.data.datasets.image_files import ImageFiles, image_shape, summary
 from lightning_flows.data.datasets.images import ImageDataset
 from lightning_flows.data.images import ImageDataModule
-from lightning_flows.errors import DataError, UsageError
+from lightning_flows.errors import DataError, check_fractions
 
 SPLITS = ("train", "val", "test")
 
@@ -54,11 +54,7 @@ class ImageFolderDataModule(ImageDataModule):
     ) -> None:
         super().__init__(**kwargs)
         self._shape = image_shape(size, channels)
-        if not (val_fraction >= 0 and test_fraction >= 0 and val_fraction + test_fraction <= 1 + 1e-9):  # False for NaN
-            raise UsageError(
-                f"expected val_fraction and test_fraction of at least 0, and at most 1 together; "
-                f"got {val_fraction} and {test_fraction}"
-            )
+        check_fractions(val_fraction, test_fraction)
 
     @property
     def image_shape(self) -> tuple[int, int, int]:

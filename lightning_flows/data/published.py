@@ -1,6 +1,7 @@
 """Data sets downloaded by torchvision: CIFAR-10, MNIST and Fashion-MNIST."""
 
 import socket
+from abc import abstractmethod
 from typing import Any, ClassVar
 
 import numpy as np
@@ -22,13 +23,17 @@ class PublishedDataModule(ImageDataModule):
     Images are padded with zeros, evenly on all sides, to :attr:`image_shape`.
     """
 
-    source: ClassVar[type[datasets.VisionDataset]]
     remedy: ClassVar[str]  # for the error message: what to do with which files, and their folder in root
     shape: ClassVar[tuple[int, int, int]]  # as published
     num_val: ClassVar[int] = 10_000
 
     def __init__(self, root: str = "data", **kwargs: Any) -> None:
         super().__init__(**kwargs)
+
+    @property
+    @abstractmethod
+    def source(self) -> type[datasets.VisionDataset]:
+        """Class of torchvision that reads and downloads the data set."""
 
     @property
     def image_shape(self) -> tuple[int, int, int]:

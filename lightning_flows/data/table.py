@@ -13,7 +13,7 @@ from lightning_flows.data.tables import TableFile, chosen_columns, open_table
 from lightning_flows.data.tables.base import shown
 from lightning_flows.data.tables.columns import Moments, doubts, is_integer, moments, with_noise
 from lightning_flows.data.tables.splits import split_rows
-from lightning_flows.errors import DataError, UsageError
+from lightning_flows.errors import DataError, UsageError, check_fractions
 
 
 class TableDataModule(FlowDataModule):
@@ -42,7 +42,7 @@ class TableDataModule(FlowDataModule):
         eval_batch_size: rows per validation, test or prediction batch and device.
         kwargs: other arguments of :class:`FlowDataModule`.
 
-    Raises: UsageError for fractions outside [0, 1); DataError for a file that is missing, empty or no table, and for
+    Raises: UsageError for fractions outside [0, 1]; DataError for a file that is missing, empty or no table, and for
     unknown columns.
     """
 
@@ -66,11 +66,7 @@ class TableDataModule(FlowDataModule):
         **kwargs: Any,
     ) -> None:
         super().__init__(batch_size=batch_size, eval_batch_size=eval_batch_size, **kwargs)
-        if not (val_fraction >= 0 and test_fraction >= 0 and val_fraction + test_fraction < 1):  # False for NaN
-            raise UsageError(
-                "expected val_fraction and test_fraction of at least 0, and below 1 together; "
-                f"got {val_fraction} and {test_fraction}"
-            )
+        check_fractions(val_fraction, test_fraction)
         chosen = chosen_columns(self._file, columns, _listed(drop))
         self._names = [self._file.names[i] for i in chosen]
         if unknown := [name for name in _listed(dequantize) if name not in self._names]:

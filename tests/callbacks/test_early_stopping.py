@@ -41,3 +41,9 @@ def test_numbers_are_checked() -> None:
         EarlyStoppingAfterWarmup(patience=0)
     with pytest.raises(UsageError, match="expected warmup_epochs of at least 0"):
         EarlyStoppingAfterWarmup(warmup_epochs=-1)
+
+
+def test_a_patience_of_one_stops_at_the_first_epoch_without_improvement(tmp_path: Path) -> None:
+    worse = [1.0, *[2.0] * 7]
+    assert epochs(tmp_path, worse, warmup_epochs=0, patience=1) == 2
+    assert epochs(tmp_path, worse, warmup_epochs=4, patience=1) == 4  # the fourth is the first that counts

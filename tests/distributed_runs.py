@@ -2,7 +2,7 @@
 
 Usage: python -m tests.distributed_runs FOLDER. Writes FOLDER/D/RANK.pt, the state of each rank after training on D
 processes, with recomputation on two and compiled on four; FOLDER/D.txt, how many bytes its steps broadcast; and
-FOLDER/tests.json, the test results of one model on each number of processes.
+FOLDER/tests.json, the test results of one model on each number of processes, with a record of each in FOLDER.
 """
 
 import json
@@ -101,11 +101,15 @@ def main(folder: Path) -> None:
         module = image_flow(recompute=devices == 2)
         module.compiled_terms = CompiledTerms("aot_eager") if devices == 4 else None
         run.fit(module, Noise(batch_size=GLOBAL_BATCH // devices, eval_batch_size=5))
+        if devices == 1:
+            run.save_checkpoint(folder / "checkpoints/last.ckpt")
     results = {}
     for devices in (1, 2, 3, 4):
         trained = image_flow()
         trained.load_state_dict(torch.load(folder / "1/0.pt", weights_only=True))
-        (images,) = trainer(devices).test(trained, Noise(batch_size=5), verbose=False)
+        (images,) = trainer(devices).test(
+            trained, Noise(batch_size=5), ckpt_path=folder / "checkpoints/last.ckpt", verbose=False
+        )
         graphs = GraphMoGDataModule(mixture="mog4", num_test=37, eval_batch_size=5)
         (of_graphs,) = trainer(devices).test(graph_flow(), graphs, verbose=False)
         results[devices] = images | {f"graphs/{key}": value for key, value in of_graphs.items()}

@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -60,6 +61,17 @@ def test_test_results_do_not_depend_on_the_number_of_processes(runs: Path, devic
     results = json.loads((runs / "tests.json").read_text())
     assert {"test/bpd", "test/nll_bpd", "graphs/test/nll", "graphs/test/gap"} <= results["1"].keys()
     assert results[devices] == pytest.approx(results["1"], rel=0, abs=1e-6)
+
+
+def test_results_of_items_do_not_depend_on_the_number_of_processes(runs: Path) -> None:
+    records = [json.loads(line) for line in (runs / "tests.jsonl").read_text().splitlines()]
+    assert [record["num_items"] for record in records] == [37] * 4
+    assert len({record["items"]["digest"] for record in records}) == 1
+    found = [np.load(runs / record["items"]["file"]) for record in records]
+    for arrays, record in zip(found, records, strict=True):
+        assert arrays["index"].tolist() == list(range(37))
+        assert arrays["nll_bpd"].mean() == pytest.approx(record["metrics"]["test/nll_bpd"], rel=1e-9)
+        np.testing.assert_allclose(arrays["loss"], found[0]["loss"], rtol=0, atol=1e-5)
 
 
 def start(tiny: list[str], folder: Path, *options: str) -> subprocess.Popen[str]:

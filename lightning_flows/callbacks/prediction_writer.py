@@ -10,6 +10,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from lightning_flows.files import check_new_file, created
+from lightning_flows.functional.ranks import gather_objects
 
 CHUNK = 2**14  # lines that are written at once
 
@@ -38,11 +39,7 @@ class PredictionWriter(Callback):
         self._batches.append({key: value.cpu() for key, value in outputs.items()})
 
     def on_predict_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        batches = self._batches
-        if trainer.world_size > 1:
-            gathered: list[Any] = [None] * trainer.world_size
-            torch.distributed.all_gather_object(gathered, batches)
-            batches = [batch for ranked in gathered for batch in ranked]
+        batches = [batch for ranked in gather_objects(self._batches) for batch in ranked]
         if not trainer.is_global_zero:
             return
         names = trainer.datamodule.predict_names()  # type: ignore[attr-defined]

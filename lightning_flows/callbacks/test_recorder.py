@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,54 +15,88 @@ from lightning_flows import __version__
 from lightning_flows.checkpoints import describe, read_file
 from lightning_flows.files import appended_line
 from lightning_flows.functional.ranks import sum_over_ranks
+from lightning_flows.reporting.tables.items import write_items
 from lightning_flows.reporting.tables.runs import TESTS
+from lightning_flows.training.item_results import ItemCollector, ItemResults
 
 
 class TestRecorder(Callback):
     """Append the results of ``test`` to ``tests.jsonl`` in the run folder of the checkpoint.
 
-    Nothing is written for a checkpoint outside of a folder ``checkpoints``, or for data without a data module. If
-    writing fails, the results are still printed.
+    The results of each item, if ``test_step`` returns them, are written to ``items_N.npz``, sorted by index, for any
+    number of devices. Nothing is written for a checkpoint outside of a folder ``checkpoints``, or for data without a
+    data module. If writing fails, the results are still printed.
     """
 
     __test__ = False  # for pytest
 
     def __init__(self) -> None:
         self._num_items: int | None = 0
+        self._items = ItemCollector()
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._num_items = 0
+        self._num_items, self._items = 0, ItemCollector()
 
     def on_test_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, *args: Any
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
     ) -> None:
         known = self._num_items is not None and isinstance(batch, dict) and "index" in batch
         self._num_items = (self._num_items or 0) + len(batch["index"]) if known else None
+        self._items.add(batch, outputs, dataloader_idx)
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        path, data = Path(trainer.ckpt_path or "").resolve(), trainer.datamodule  # type: ignore[attr-defined]
+        if path.parent.name != "checkpoints" or data is None:
+            return
         if self._num_items is not None:  # batches of all ranks have the same type
             self._num_items = int(sum_over_ranks(torch.tensor(self._num_items, device=pl_module.device)))
-        path, data = Path(trainer.ckpt_path or "").resolve(), trainer.datamodule  # type: ignore[attr-defined]
-        if path.parent.name != "checkpoints" or data is None or not trainer.is_global_zero:
+        items = self._items.gathered()
+        if not trainer.is_global_zero:
             return
         try:
-            model: Any = getattr(pl_module, "model", pl_module)
-            record = {
-                "checkpoint": path.name,
-                "global_step": read_file(path)["global_step"],
-                "metrics": {name: float(value) for name, value in trainer.callback_metrics.items()},
-                "num_items": self._num_items,
-                "num_parameters": _num_parameters(pl_module),
-                "num_parameters_of": {name: _num_parameters(part) for name, part in model.named_children()},
-                "model": describe(pl_module),
-                "data": describe(data),
-                "lightning_flows": __version__,
-                "torch": torch.__version__,
-                "time": time.time(),
-            }
-            appended_line(path.parents[1] / TESTS, json.dumps(record))
+            record, folder = self._record(path, trainer, pl_module), path.parents[1]
+            appended_line(folder / TESTS, json.dumps(record | _written(items, folder, pl_module, record["metrics"])))
         except Exception as error:  # the results may have taken hours
             rank_zero_warn(f"the results were not recorded in the run folder: {error or type(error).__name__}")
+
+    def _record(self, path: Path, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
+        model: Any = getattr(pl_module, "model", pl_module)
+        return {
+            "checkpoint": path.name,
+            "global_step": read_file(path)["global_step"],
+            "metrics": {name: float(value) for name, value in trainer.callback_metrics.items()},
+            "num_items": self._num_items,
+            "num_parameters": _num_parameters(pl_module),
+            "num_parameters_of": {name: _num_parameters(part) for name, part in model.named_children()},
+            "model": describe(pl_module),
+            "data": describe(trainer.datamodule),  # type: ignore[attr-defined]
+            "lightning_flows": __version__,
+            "torch": torch.__version__,
+            "time": time.time(),
+        }
+
+
+def _written(
+    items: ItemResults | None, folder: Path, pl_module: LightningModule, metrics: Mapping[str, float]
+) -> dict[str, Any]:
+    """Write the results of the items that are metrics; return the entries of the record, none if that fails."""
+    values = {name: each for name, each in (items.values if items else {}).items() if f"test/{name}" in metrics}
+    if items is None or not values:
+        return {}
+    try:
+        name = write_items(folder, items.index, values)
+    except Exception as error:  # the record matters more
+        rank_zero_warn(f"the results of each item were not recorded: {error or type(error).__name__}")
+        return {}
+    seed = int(getattr(pl_module, "seed", 0))
+    entry = {"file": name, "digest": items.digest, "seed": seed, "num_repeated": items.num_repeated}
+    return {"num_items": len(items.index), "items": entry}
 
 
 def _num_parameters(module: nn.Module) -> int:

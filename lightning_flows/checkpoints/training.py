@@ -158,6 +158,12 @@ def initial_rates(trainer: Trainer) -> list[list[float]]:
     return [[_initial(group) for group in optimizer.param_groups] for optimizer in trainer.optimizers]
 
 
+def rate_factor(model: Mapping[str, Any], rate: float | None) -> float:
+    """Ratio of a learning rate to that in a checkpoint's record of its model; 1 if either is unknown."""
+    old = ((model["init_args"].get("optimizer") or {}).get("init_args", {})).get("lr")
+    return rate / old if isinstance(old, int | float) and isinstance(rate, int | float) and old > 0 else 1.0
+
+
 def rescale_rates(trainer: Trainer, configured: list[list[float]], factor: float) -> None:
     """Multiply the learning rates loaded from a checkpoint by a factor, except those that start as configured.
 

@@ -1,5 +1,7 @@
 """The ranks of a distributed run; a single one without torch.distributed."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, distributed
 
@@ -28,3 +30,12 @@ def gather_from_ranks(value: Tensor) -> list[int]:
         found = [torch.empty_like(value) for _ in range(num_ranks())]
         distributed.all_gather(found, value)
     return [int(one) for one in found]
+
+
+def gather_objects(value: Any) -> list[Any]:
+    """Gather a value that can be pickled from each rank, in the order of the ranks."""
+    found = [value]
+    if num_ranks() > 1:
+        found = [None] * num_ranks()
+        distributed.all_gather_object(found, value)
+    return found

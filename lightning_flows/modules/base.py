@@ -26,6 +26,7 @@ from lightning_flows.checkpoints.training import (
     guard_optimizers,
     initial_rates,
     keep_paths_in,
+    rate_factor,
     rescale_rates,
 )
 from lightning_flows.errors import UsageError
@@ -49,6 +50,7 @@ class FlowModule(Recorded, LightningModule, ABC):
     :meth:`sample`, :meth:`draw` and :meth:`batch_size_of`.
 
     ``training_step`` returns ``{"loss": (), "terms": {name: (B,)}}``, the terms of log-probabilities in nats.
+    ``test_step`` returns the ``index`` of the items and, for each NAME, values ``(B,)`` whose mean is ``test/NAME``.
     Logged for all: ``train/loss``, ``val/loss`` and ``test/loss``, and the same value under its ``unit``.
 
     Args:
@@ -239,10 +241,8 @@ class FlowModule(Recorded, LightningModule, ABC):
                 "the folder of runs"
             )
         if self._resumed is not None:
-            saved = (self._resumed["lightning_flows"]["model"]["init_args"].get("optimizer") or {}).get("init_args", {})
-            old, new = saved.get("lr"), self.learning_rate
-            known = isinstance(old, int | float) and isinstance(new, int | float) and old > 0
-            rescale_rates(self.trainer, self._rates, new / old if known else 1.0)
+            factor = rate_factor(self._resumed["lightning_flows"]["model"], self.learning_rate)
+            rescale_rates(self.trainer, self._rates, factor)
             self._resumed = None
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

@@ -63,8 +63,8 @@ class DensityModule(FlowModule):
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         self._score(batch, "validation", self.val_loss, self.val_gap)
 
-    def test_step(self, batch: Batch, batch_idx: int) -> None:
-        self._score(batch, "testing", self.test_loss, self.test_gap)
+    def test_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+        return {"index": batch["index"], **self._score(batch, "testing", self.test_loss, self.test_gap)}
 
     def on_validation_epoch_end(self) -> None:
         self.log_loss("val", self.val_loss, prog_bar=True)
@@ -88,9 +88,12 @@ class DensityModule(FlowModule):
         self.check_finite(log_prob, batch, "prediction")
         return {"index": batch["index"], "log_likelihood": log_prob}
 
-    def _score(self, batch: Batch, stage: str, loss: MeanAndError, gap: MeanAndError) -> None:
+    def _score(self, batch: Batch, stage: str, loss: MeanAndError, gap: MeanAndError) -> dict[str, Tensor]:
         log_prob = self.log_prob(batch)
         self.check_finite(log_prob, batch, stage)
-        loss.update(self.loss_of(log_prob, batch))
+        results = {"loss": self.loss_of(log_prob, batch)}
+        loss.update(results["loss"])
         if "true_log_prob" in batch:
-            gap.update(self.loss_of(log_prob - batch["true_log_prob"], batch))
+            results["gap"] = self.loss_of(log_prob - batch["true_log_prob"], batch)
+            gap.update(results["gap"])
+        return results

@@ -169,15 +169,18 @@ class ImageFlowModule(FlowModule):
     def on_validation_epoch_end(self) -> None:
         self.log_loss("val", self.val_loss, prog_bar=True)
 
-    def test_step(self, batch: Batch, batch_idx: int) -> None:
+    def test_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         estimate = self.importance_sample(batch, self.num_importance_samples)
         self.check_finite(estimate.bound, batch, "testing")
-        self.test_loss.update(self.loss_of(estimate.bound, batch))
+        results = {"index": batch["index"], "loss": self.loss_of(estimate.bound, batch)}
+        self.test_loss.update(results["loss"])
         if self.num_importance_samples:
-            self.test_nll.update(self.loss_of(estimate.log_likelihood, batch))
+            results["nll_bpd"] = self.loss_of(estimate.log_likelihood, batch)
+            self.test_nll.update(results["nll_bpd"])
             self.test_draws.update(estimate.num_draws)
         for name, value in zip(("error", "remainder"), estimate.means, strict=False):  # none if exact
             getattr(self, f"test_log_det_{name}").update(-self.loss_of(value, batch))
+        return results
 
     def on_test_epoch_end(self) -> None:
         """Log the bound and, if requested, the likelihood, with their standard errors."""

@@ -178,25 +178,37 @@ class VAEModule(FlowModule):
         self.log("val/kl", self.kl.compute()[0])
         self.kl.reset()
 
-    def test_step(self, batch: Batch, batch_idx: int) -> None:
+    def test_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         estimate = self.importance_sample(batch, self.num_importance_samples)
         self.check_finite(estimate.bound, batch, "testing")
-        self.test_loss.update(self.loss_of(estimate.bound, batch))
-        self.kl.update(-self.loss_of(estimate.means[0], batch))
+        results = {
+            "index": batch["index"],
+            "loss": self.loss_of(estimate.bound, batch),
+            "kl": -self.loss_of(estimate.means[0], batch),
+        }
+        self.test_loss.update(results["loss"])
+        self.kl.update(results["kl"])
         if self.num_importance_samples:
-            self.test_nll.update(self.loss_of(estimate.log_likelihood, batch))
+            results[self._nll] = self.loss_of(estimate.log_likelihood, batch)
+            self.test_nll.update(results[self._nll])
+        return results
 
     def on_test_epoch_end(self) -> None:
         """Log the negative bound, its KL term and, if requested, the likelihood, with their standard errors."""
         self.log_loss("test", self.test_loss, with_error=True)
         metrics = {"kl": self.kl}
         if self.num_importance_samples:
-            metrics["nll_bpd" if self.unit == "bpd" else "nll_nats"] = self.test_nll
+            metrics[self._nll] = self.test_nll
             self.log("test/importance_samples", float(self.num_importance_samples))
         for name, metric in metrics.items():
             mean, error = metric.compute()
             self.log_dict({f"test/{name}": mean, f"test/{name}_standard_error": error})
             metric.reset()
+
+    @property
+    def _nll(self) -> str:
+        """Name of the importance-weighted metric."""
+        return "nll_bpd" if self.unit == "bpd" else "nll_nats"
 
     def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         """Log-likelihood in nats and in the unit of each image, with one draw if ``num_importance_samples`` is 0."""

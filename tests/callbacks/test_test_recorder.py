@@ -11,6 +11,9 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from torch.utils.data import DataLoader
 
 from lightning_flows.app.cli import run
+from lightning_flows.reporting.tables import items
+from lightning_flows.reporting.tables.items import read_items
+from lightning_flows.reporting.tables.runs import read_run
 from tests.app.test_default_trainer import flow, plain
 from tests.callbacks.test_interruptible import Noise
 
@@ -38,6 +41,44 @@ def test_results_are_recorded_in_the_run_folder(checkpoint: Path) -> None:
         for name, value in torch.load(checkpoint, weights_only=True)["state_dict"].items()
         if not name.endswith(("vector", "initialized"))
     )
+
+
+def test_results_of_each_item_are_recorded(checkpoint: Path) -> None:
+    folder, found = checkpoint.parents[1], []
+    for options in (["--model.num_importance_samples=2"], ["--data.eval_batch_size=7"], ["--seed_everything=1"]):
+        run(["test", f"--ckpt_path={checkpoint}", *options])
+        found.append((read_run(folder), read_items(read_run(folder))))
+    for tested, results in found:
+        assert results.index.tolist() == list(range(104))
+        assert results.values["loss"].mean() == pytest.approx(tested.metrics["test/bpd"], rel=1e-12)
+        error = results.values["loss"].std(ddof=1) / 104**0.5
+        assert error == pytest.approx(tested.metrics["test/bpd_standard_error"], rel=1e-12)
+    (first, of_two), (_, of_one), (_, other_noise) = found
+    assert of_two.values["nll_bpd"].mean() == pytest.approx(first.metrics["test/nll_bpd"], rel=1e-12)
+    assert set(of_one.values) == {"loss"}
+    assert of_two.digest == of_one.digest == other_noise.digest
+    assert (of_two.seed, of_one.seed, other_noise.seed) == (0, 0, 1)
+    assert abs(of_one.values["loss"] - other_noise.values["loss"]).max() > 0
+
+
+def test_a_test_of_some_items_is_of_other_items(checkpoint: Path) -> None:
+    digests = []
+    for batches in (2, 3):
+        limit = f"--trainer.limit_test_batches={batches}"
+        run(["test", f"--ckpt_path={checkpoint}", "--data.eval_batch_size=26", limit])
+        results = read_items(read_run(checkpoint.parents[1]))
+        assert results.index.tolist() == list(range(26 * batches))
+        digests.append(results.digest)
+    assert digests[0] != digests[1]
+
+
+def test_metrics_are_recorded_if_the_results_of_items_cannot_be(checkpoint: Path, monkeypatch) -> None:
+    monkeypatch.setattr(items, "MAX_ITEMS", 3)
+    with pytest.warns(UserWarning, match="the results of each item were not recorded: there are 104 items"):
+        run(["test", f"--ckpt_path={checkpoint}"])
+    found = read_run(checkpoint.parents[1])
+    assert found.metrics["test/bpd"] > 0
+    assert read_items(found) is None
 
 
 def test_nothing_is_recorded_for_a_checkpoint_outside_a_run(checkpoint: Path, tmp_path: Path) -> None:

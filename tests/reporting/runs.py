@@ -1,11 +1,15 @@
 """Run folders as ``fit`` and ``test`` leave them."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
 from torch.utils.tensorboard import SummaryWriter
+
+from lightning_flows.reporting.tables.items import write_items
 
 DATA = {"class_path": "lightning_flows.data.SamplePhotosDataModule", "init_args": {"batch_size": 8}}
 RUNTIME = {
@@ -76,3 +80,13 @@ def write_curve(folder: Path, values: dict[int, float], tag: str = "val/bpd", su
             writer.add_scalar(tag, value, step)
     (path,) = folder.glob(f"events*{suffix}")
     return path
+
+
+def write_items_of(folder: Path, values: Mapping[str, np.ndarray], digest: str = "a", seed: int = 0) -> None:
+    """Add results of items to the last test of a run, with their means as its metrics."""
+    record = json.loads((folder / "tests.jsonl").read_text().splitlines()[-1])
+    num = len(next(iter(values.values())))
+    name = write_items(folder, np.arange(num), values)
+    record |= {"num_items": num, "items": {"file": name, "digest": digest, "seed": seed, "num_repeated": 0}}
+    record["metrics"] |= {f"test/{name}": float(each.mean()) for name, each in values.items()}
+    (folder / "tests.jsonl").write_text(json.dumps(record) + "\n")

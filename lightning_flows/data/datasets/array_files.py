@@ -44,7 +44,7 @@ def read_array(path: Path, name: str, shape: Shape) -> np.ndarray:
     Raises: DataError if it is missing or has another shape; errors of NumPy.
     """
     with _opened(path, name) as file:
-        return _read(file, name, shape)
+        return read_npy(file, name, shape)
 
 
 def names_in(path: Path) -> list[str]:
@@ -126,8 +126,11 @@ def _header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
     return (npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0)(file)
 
 
-def _read(file: IO[bytes], name: str, shape: Shape) -> np.ndarray:
-    """Read an array, whose header is checked before memory is allocated."""
+def read_npy(file: IO[bytes], name: str, shape: Shape) -> np.ndarray:
+    """Read an array in NumPy's format, whose header is checked before memory is allocated.
+
+    Raises: DataError if it has another shape or is not one of numbers; errors of NumPy.
+    """
     found, fortran, dtype = _header(file)
     check_shape(name, found, shape)
     if dtype.kind not in "buif":

@@ -21,6 +21,7 @@ TEST = {
     "data": COMPONENT | {"init_args": {"mixture?": str | None, "root?": str | None, "downsample?": int}},
     **dict.fromkeys(("num_items", "num_parameters", "global_step"), int),
     "num_parameters_of?": {"posterior?": int},
+    "items?": {"file": str, "digest": str, "seed": int, "num_repeated": int},
     **dict.fromkeys(("checkpoint", "torch"), str),
     "time": float,
 }

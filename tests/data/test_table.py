@@ -134,7 +134,7 @@ def test_what_is_told(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
 
 @pytest.mark.parametrize("fractions", [(-0.1, 0.1), (0.6, 0.5), (float("nan"), 0.1)])
 def test_wrong_fractions(fractions: tuple[float, float], table: Path) -> None:
-    with pytest.raises(UsageError, match="expected val_fraction and test_fraction of at least 0, and at most 1 together"):
+    with pytest.raises(UsageError, match="val_fraction and test_fraction of at least 0, and at most 1 together"):
         TableDataModule(str(table), val_fraction=fractions[0], test_fraction=fractions[1])
 
 

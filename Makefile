@@ -1,19 +1,22 @@
-# `make demo` trains a small flow on photographs; `make test` runs all checks. Both install their requirements.
+# `make demo` trains a small flow on photographs; `make test` runs all checks; `make docs` builds the site.
+# Each target installs its requirements.
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
+LOWEST ?= .venv-lowest
 
 # wheels of PyTorch without CUDA: make demo CPU=1
 CPU    ?=
+TORCH  := $(if $(CPU),--index-url https://download.pytorch.org/whl/cpu)
 ENGINE ?= $(shell command -v docker || command -v podman)
 
-.PHONY: demo test lint types pytest fast install bench clean image lock
+.PHONY: demo test lint types pytest fast install bench clean image lock test-lowest dist
 
 $(VENV)/.user: pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is required; set PYTHON=…")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo 'installing PyTorch into $(VENV): this downloads several gigabytes and takes a few minutes'
-	$(BIN)/python -m pip install --quiet torch torchvision $(if $(CPU),--index-url https://download.pytorch.org/whl/cpu)
+	$(BIN)/python -m pip install --quiet torch torchvision $(TORCH)
 	$(BIN)/python -m pip install --quiet -e .
 	touch $@
 
@@ -42,8 +45,24 @@ pytest: $(VENV)/.dev
 fast: $(VENV)/.dev
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal -m 'not slow'
 
+# the tests with the lowest versions that pyproject.toml admits, best with the oldest Python
+$(LOWEST)/.dev: pyproject.toml
+	test -x $(LOWEST)/bin/python || $(PYTHON) -m venv $(LOWEST)
+	$(PYTHON) tests/lowest.py > $(LOWEST)/constraints.txt
+	$(LOWEST)/bin/python -m pip install --quiet -c $(LOWEST)/constraints.txt torch torchvision $(TORCH)
+	$(LOWEST)/bin/python -m pip install --quiet -c $(LOWEST)/constraints.txt -e '.[dev]'
+	touch $@
+
+test-lowest: $(LOWEST)/.dev
+	OMP_NUM_THREADS=1 $(LOWEST)/bin/pytest -n 2 --dist worksteal
+
+# source distribution and wheel; set LIGHTNING_FLOWS_URL to the repository's address for the links of the package's page
+dist: $(VENV)/.dev
+	rm -rf dist
+	$(BIN)/python -m hatchling build -d dist
+
 clean:
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(LOWEST) dist .mypy_cache .pytest_cache .ruff_cache
 
 # speed, memory and size on this machine; timings are only meaningful if it is idle
 bench: $(VENV)/.user

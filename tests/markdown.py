@@ -55,5 +55,9 @@ class Page:
         return [words for line in lines if (words := shlex.split(line, comments=True))]
 
 
-PAGES = [Page(path) for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "docker/README.md"]]
+OTHERS = "docker/README.md", "CONTRIBUTING.md", "CHANGELOG.md"
+PAGES = [
+    Page(path)
+    for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *(ROOT / name for name in OTHERS)]
+]
 """All pages of documentation."""

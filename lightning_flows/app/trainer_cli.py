@@ -28,6 +28,7 @@ from lightning_flows.app.given_checkpoint import (
 )
 from lightning_flows.app.parser import ShortErrors
 from lightning_flows.app.run_config import RunConfig
+from lightning_flows.app.versions import accepted
 from lightning_flows.callbacks import PredictionWriter
 from lightning_flows.data import FlowDataModule
 from lightning_flows.errors import CheckpointError, UsageError
@@ -110,7 +111,7 @@ class TrainerCLI(LightningCLI):
                     args=args,
                     run=False,
                     auto_configure_optimizers=False,
-                    load_from_checkpoint_support=False,
+                    **accepted(LightningCLI.__init__, load_from_checkpoint_support=False),
                 )
             self.check_checkpoint()
             self.start()
@@ -227,7 +228,9 @@ class TrainerCLI(LightningCLI):
             )
 
     def start(self) -> None:
-        options: dict[str, Any] = {"ckpt_path": self.config_init.ckpt_path, "weights_only": True}
+        options = accepted(
+            Trainer.fit, ckpt_path=self.config_init.ckpt_path, weights_only=True
+        )  # from Lightning 2.6 on
         if self.command in ("validate", "test"):
             options["verbose"] = False  # ResultTable prints
         elif self.command == "predict":

@@ -3,14 +3,14 @@
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import StochasticWeightAveraging, WeightAveraging
+from lightning.pytorch.callbacks import StochasticWeightAveraging
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 
-from lightning_flows.checkpoints.averaging import average_of, averaged_model, stochastic_average
+from lightning_flows.checkpoints.averaging import WEIGHT_AVERAGING, average_of, averaged_model, stochastic_average
 
-AVERAGING = WeightAveraging, StochasticWeightAveraging
+AVERAGING = *WEIGHT_AVERAGING, StochasticWeightAveraging
 
 
 class AveragedWeights(Callback):

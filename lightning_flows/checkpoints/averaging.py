@@ -5,7 +5,8 @@ from typing import Any, NamedTuple
 
 import torch
 from lightning.pytorch import Trainer
-from lightning.pytorch.callbacks import StochasticWeightAveraging, WeightAveraging
+from lightning.pytorch import callbacks as lightning_callbacks
+from lightning.pytorch.callbacks import StochasticWeightAveraging
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
@@ -17,6 +18,10 @@ from lightning_flows.errors import CheckpointError
 CURRENT = "current_model_state"
 """Entry of a checkpoint with the weights that training resumes from, as Lightning's WeightAveraging names it."""
 FORM, AVERAGING_STATE = {"method": "", "num_updates": 0}, {"n_averaged": torch.tensor(0)}
+WEIGHT_AVERAGING: tuple[Any, ...] = tuple(
+    getattr(lightning_callbacks, name) for name in ("WeightAveraging",) if hasattr(lightning_callbacks, name)
+)
+"""Lightning's WeightAveraging, which begins with version 2.6; empty before."""
 METHODS = "EMA", "mean", "SWA", "other"
 
 
@@ -29,7 +34,7 @@ class Average(NamedTuple):
 
 def averaged_model(trainer: Trainer) -> AveragedModel | None:
     """The model of a trainer's WeightAveraging; None without one, or before training."""
-    models = (each._average_model for each in _callbacks(trainer) if isinstance(each, WeightAveraging))
+    models = (each._average_model for each in _callbacks(trainer) if isinstance(each, WEIGHT_AVERAGING))
     return next(models, None)
 
 

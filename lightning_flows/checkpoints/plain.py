@@ -34,7 +34,7 @@ def arguments_of(component: Any) -> dict[str, Any]:
     """Return the arguments of a component's constructor, without those that a subclass sets for its base."""
     if isinstance(component, Recorded):
         return component.init_args
-    names, is_open = _named_arguments(type(component))
+    names, is_open = named_arguments(type(component))
     return {key: value for key, value in component.hparams.items() if is_open or key in names}
 
 
@@ -131,7 +131,7 @@ def _check_arguments(kind: type, arguments: Mapping[str, Any], name: str) -> Non
                 )
 
 
-def _named_arguments(kind: type) -> tuple[set[str], bool]:
+def named_arguments(kind: type) -> tuple[set[str], bool]:
     """Return names of a constructor's arguments, including those of its bases, and whether it accepts any others."""
     names: set[str] = set()
     for each in kind.__mro__:
@@ -155,7 +155,7 @@ def _typed(kind: type, init_args: Mapping[str, Any], find: Callable[[str], type]
     convertible = {key: value for key, value in init_args.items() if not is_component(value)}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        left_out = _named_arguments(kind)[0] - convertible.keys()
+        left_out = named_arguments(kind)[0] - convertible.keys()
         added = parser.add_class_arguments(kind, "it", fail_untyped=False, instantiate=False, skip=left_out)
         known = {name.split(".")[1] for name in added} & convertible.keys()
         given = {key: convertible[key] for key in known}

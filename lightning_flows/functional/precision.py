@@ -2,14 +2,24 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, backends
 
-MODES: dict[str, tuple[Any, ...]] = {
-    "cpu": (backends.mkldnn.matmul, backends.mkldnn.conv),  # type: ignore[attr-defined]
-    "cuda": (backends.cudnn.conv, backends.cudnn.rnn, backends.cuda.matmul),  # type: ignore[attr-defined]
+
+def _modes(*names: str) -> tuple[Any, ...]:
+    """Those of the objects in ``torch.backends`` that have an ``fp32_precision``: none before torch 2.9."""
+    paths = (name.split(".") for name in names)
+    found = [getattr(getattr(backends, library), name, None) for library, name in paths]
+    return tuple(mode for mode in found if hasattr(mode, "fp32_precision"))
+
+
+MATMULS = _modes("mkldnn.matmul", "cuda.matmul")
+MODES = {
+    "cpu": _modes("mkldnn.matmul", "mkldnn.conv"),
+    "cuda": _modes("cudnn.conv", "cudnn.rnn", "cuda.matmul"),
 }
 """Objects whose ``fp32_precision`` sets the precision of float32 convolutions and matrix products on a device type."""
 FULL = ("ieee", "none")
@@ -31,7 +41,7 @@ def full_precision(x: Tensor) -> AbstractContextManager[object]:
     """
     kind = x.device.type
     if torch.compiler.is_compiling():  # the gradient is traced without the mode that it will run in
-        return torch.autocast(kind, enabled=False) if torch.amp.is_autocast_available(kind) else nullcontext()
+        return torch.autocast(kind, enabled=False) if _has_autocast(kind) else nullcontext()
     reduced = is_reduced(kind)
     if is_autocast(kind):
         return _without_autocast(kind) if reduced else torch.autocast(kind, enabled=False)
@@ -40,12 +50,20 @@ def full_precision(x: Tensor) -> AbstractContextManager[object]:
 
 def is_autocast(kind: str) -> bool:
     """Whether autocast is on for a device type."""
-    return torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
+    return _has_autocast(kind) and torch.is_autocast_enabled(kind)
 
 
 def is_reduced(kind: str) -> bool:
     """Whether float32 convolutions or matrix products have reduced precision on a device type."""
+    if kind in MODES and not MODES[kind]:
+        return torch.get_float32_matmul_precision() != "highest" or (kind == "cuda" and backends.cudnn.allow_tf32)
     return any(mode.fp32_precision not in FULL for mode in MODES.get(kind, ()))
+
+
+@torch.compiler.assume_constant_result
+def _has_autocast(kind: str) -> bool:
+    """Whether a device type has autocast, which torch.compile cannot trace in torch 2.6."""
+    return torch.amp.is_autocast_available(kind)
 
 
 @contextmanager
@@ -57,12 +75,12 @@ def full_float32(kind: str) -> Iterator[None]:
     """
     with ExitStack() as undo:
         if (matmul := _readable(torch.get_float32_matmul_precision)) not in (None, "highest"):
-            for mode in (backends.mkldnn.matmul, backends.cuda.matmul):  # type: ignore[attr-defined]
+            for mode in MATMULS:
                 undo.callback(_restore, mode, mode.fp32_precision)
             undo.callback(torch.set_float32_matmul_precision, matmul)
             torch.set_float32_matmul_precision("highest")
         if kind == "cuda":
-            for name in HALF:
+            for name in filter(partial(hasattr, backends.cuda.matmul), HALF):
                 _set(undo, backends.cuda.matmul, name, False)
             if _readable(lambda: backends.cudnn.allow_tf32):
                 _set(undo, backends.cudnn, "allow_tf32", False)

@@ -13,6 +13,8 @@ PAPER_ADAM = partial(torch.optim.Adam, lr=1e-3, betas=(0.9, 0.99), eps=1e-7)
 """The paper's optimizer."""
 VAE_ADAMAX = partial(torch.optim.Adamax, lr=5e-4, eps=1e-7)
 """The optimizer of van den Berg et al., Sylvester normalizing flows, 2018."""
+for each in (PAPER_ADAM, VAE_ADAMAX):
+    each.__module__ = __name__  # jsonargparse before 4.47 describes a default by its import path
 
 
 def built(factory: Any, event_shape: Sequence[int] | None, kind: Any) -> Any:

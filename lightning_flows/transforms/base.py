@@ -153,8 +153,10 @@ def check_dtype(x: Tensor, parameter: Tensor) -> None:
 
 def check_matches(x: Tensor, module: nn.Module) -> None:
     """Raise InputTypeError unless x has the dtype and device of a module's parameters, or is floating without any."""
-    parameter = next(module.parameters(), None)
-    check_floating(x) if parameter is None else check_dtype(x, parameter)
+    for parameter in module.parameters():  # torch.compile of torch 2.6 does not take a default of next()
+        check_dtype(x, parameter)
+        return
+    check_floating(x)
 
 
 def check_context(x: Tensor, context: Any, num_parameters: int) -> None:

@@ -62,7 +62,7 @@ class Compose(Transform):
             zip(self.transforms.named_children(), self.contexts(context), strict=True)
         )
         for (name, transform), own in reversed(named) if backwards else named:
-            if recompute is None or next(transform.parameters(), None) is None:
+            if recompute is None or not any(True for _ in transform.parameters()):
                 x, log_det, *found = getattr(transform, method)(x, own)
             else:
                 x, log_det, *found = recompute(name, transform, method, x, own)

@@ -6,13 +6,8 @@ from typing import Any
 
 import pytest
 import torch
-from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import (
-    EMAWeightAveraging,
-    ModelCheckpoint,
-    StochasticWeightAveraging,
-    WeightAveraging,
-)
+from lightning.pytorch import Callback, LightningModule, Trainer, callbacks
+from lightning.pytorch.callbacks import ModelCheckpoint, StochasticWeightAveraging
 from torch import Tensor, nn
 
 from lightning_flows.app.cli import main, run
@@ -24,13 +19,17 @@ from lightning_flows.modules import WarmupCosine, WarmupExponential, load_model
 from lightning_flows.nets.spectral_norm import SLACK
 from tests.dense import conv_matrix
 from tests.small_modules import DENSE, SMALL_VARIATIONAL, Stripes, graph_module, image_module
+from tests.versions import HAS_AVERAGES, WEIGHTS_ONLY, needs_averages
 
 EPOCHS, STEPS = 3, 2
-AVERAGES = {
-    "ema": partial(EMAWeightAveraging, decay=0.75),
-    "mean": WeightAveraging,
-    "swa": partial(StochasticWeightAveraging, swa_lrs=1e-2, swa_epoch_start=1, annealing_epochs=2),
+AVERAGES: dict[str, Any] = {
+    "swa": partial(StochasticWeightAveraging, swa_lrs=1e-2, swa_epoch_start=1, annealing_epochs=2)
 }
+if HAS_AVERAGES:
+    AVERAGES |= {"ema": partial(callbacks.EMAWeightAveraging, decay=0.75), "mean": callbacks.WeightAveraging}
+LATE: list[Any] = [partial(StochasticWeightAveraging, swa_lrs=1e-2, swa_epoch_start=EPOCHS + 5)]
+if HAS_AVERAGES:
+    LATE.append(partial(callbacks.EMAWeightAveraging, update_starting_at_step=100))
 GLOW = {"num_levels": 2, "steps_per_level": 1, "net": DENSE}
 FAMILIES: dict[str, Any] = {
     "sylvester": partial(image_module, dequantization=SMALL_VARIATIONAL),
@@ -86,7 +85,7 @@ def fit(folder: Path, module: Any, *callbacks: Callback, **options: Any) -> Trai
     trainer = default_trainer(callbacks=[*callbacks, best], num_sanity_val_steps=0, **defaults | options)
     images = len(module.event_shape) == 3
     data = Stripes() if images else GraphMoGDataModule(mixture="mog4", batch_size=8, num_val=8, eval_batch_size=8)
-    trainer.fit(module, data, ckpt_path=last if (last := folder / "last.ckpt").exists() else None, weights_only=True)
+    trainer.fit(module, data, ckpt_path=last if (last := folder / "last.ckpt").exists() else None, **WEIGHTS_ONLY)
     return trainer
 
 
@@ -118,13 +117,11 @@ def test_every_family_validates_saves_and_samples_its_average(family: str, kind:
     assert saved(tmp_path / "best.ckpt")["epoch"] == best
 
 
-@pytest.mark.parametrize("callback", [EMAWeightAveraging(update_starting_at_step=100), AVERAGES["swa"]])
+@pytest.mark.parametrize("callback", LATE)
 def test_before_the_first_update_the_weights_are_the_current_ones(callback: Any, tmp_path: Path) -> None:
     """Lightning would validate and save the initial weights, before ActNorms are initialized."""
-    if not isinstance(callback, Callback):
-        callback = StochasticWeightAveraging(swa_lrs=1e-2, swa_epoch_start=EPOCHS + 5)
     module, recorder = image_module(), Recorder()
-    fit(tmp_path, module, recorder, callback)
+    fit(tmp_path, module, recorder, callback())
     last = saved(tmp_path / "last.ckpt")
     for name, value in recorder.steps[-1].items():
         assert torch.equal(last["state_dict"][name], value)
@@ -217,6 +214,7 @@ def test_a_stochastic_average_has_its_own_rates(schedule: Any, tmp_path: Path) -
     assert rates[0] == rates[1] != 1e-2
 
 
+@needs_averages
 def test_resuming_without_the_callback_says_what_it_starts_from(
     tmp_path: Path, recwarn: pytest.WarningsRecorder
 ) -> None:
@@ -226,6 +224,7 @@ def test_resuming_without_the_callback_says_what_it_starts_from(
     assert any(str(each.message).startswith(expected) for each in recwarn)
 
 
+@needs_averages
 @pytest.mark.parametrize("broken", ["shape", "missing", "kind", "state"])
 def test_malformed_current_weights_are_refused(broken: str, tmp_path: Path) -> None:
     fit(tmp_path, image_module(), AVERAGES["ema"](), max_epochs=1)
@@ -245,6 +244,7 @@ def test_malformed_current_weights_are_refused(broken: str, tmp_path: Path) -> N
         fit(tmp_path, image_module(), AVERAGES["ema"](), max_epochs=2)
 
 
+@needs_averages
 def test_the_command_line_uses_the_average_and_says_so(
     tiny: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:

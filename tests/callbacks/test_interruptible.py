@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from lightning.pytorch import Callback, Trainer, seed_everything
-from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint, StochasticWeightAveraging
+from lightning.pytorch.callbacks import ModelCheckpoint, StochasticWeightAveraging
 from lightning.pytorch.loggers import TensorBoardLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -21,6 +21,7 @@ from lightning_flows.data import ImageDataModule
 from lightning_flows.data.datasets import ImageDataset
 from lightning_flows.modules import ImageFlowModule
 from tests.small_modules import SMALL_VARIATIONAL, image_module
+from tests.versions import WEIGHTS_ONLY, needs_averages
 
 STEPS, VAL_BATCHES, EPOCHS = 5, 3, 3
 CURRENT_AND_AVERAGE = ("current_model_state", "state_dict")  # of a checkpoint with a moving average
@@ -74,7 +75,7 @@ def fit(folder: Path, *callbacks: Callback, num_workers: int = 0, **options) -> 
     )
     last = folder / "last.ckpt"
     data = Noise(batch_size=4, eval_batch_size=4, num_workers=num_workers)
-    trainer.fit(module, data, ckpt_path=last if last.exists() else None, weights_only=True)
+    trainer.fit(module, data, ckpt_path=last if last.exists() else None, **WEIGHTS_ONLY)
     return trainer
 
 
@@ -247,8 +248,11 @@ def test_averaged_weights_equal_those_of_an_uninterrupted_run(tmp_path: Path, mo
     assert_same_run(tmp_path / "stopped", tmp_path / "whole")
 
 
+@needs_averages
 @pytest.mark.parametrize("moment", [("train", 1, 2), ("val", 1, 1)])
 def test_a_moving_average_equals_that_of_an_uninterrupted_run(tmp_path: Path, moment: tuple) -> None:
+    from lightning.pytorch.callbacks import EMAWeightAveraging
+
     stop(tmp_path / "stopped", Ask(*moment), EMAWeightAveraging(decay=0.5))
     fit(tmp_path / "stopped", EMAWeightAveraging(decay=0.5))
     fit(tmp_path / "whole", EMAWeightAveraging(decay=0.5))

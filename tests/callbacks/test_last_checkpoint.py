@@ -12,6 +12,7 @@ from lightning_flows.errors import UsageError
 from lightning_flows.modules import ImageFlowModule
 from tests.callbacks.test_interruptible import STEPS, Noise
 from tests.small_modules import image_module
+from tests.versions import WEIGHTS_ONLY
 
 
 class Scored(ImageFlowModule):
@@ -42,7 +43,7 @@ def train(
         enable_model_summary=False,
     )
     module = image_module(kind=Scored)
-    trainer.fit(module, Noise(batch_size=batch_size, eval_batch_size=4), ckpt_path=ckpt_path, weights_only=True)
+    trainer.fit(module, Noise(batch_size=batch_size, eval_batch_size=4), ckpt_path=ckpt_path, **WEIGHTS_ONLY)
     return trainer
 
 
@@ -105,7 +106,7 @@ def test_lightnings_names_of_checkpoints(tmp_path: Path, ckpt_path: str, monkeyp
     monkeypatch.chdir(tmp_path)
     trainer = train(tmp_path)
     trainer.fit_loop.max_epochs = 5
-    trainer.fit(trainer.lightning_module, trainer.datamodule, ckpt_path=ckpt_path, weights_only=True)
+    trainer.fit(trainer.lightning_module, trainer.datamodule, ckpt_path=ckpt_path, **WEIGHTS_ONLY)
     assert trainer.global_step == 5 * STEPS
 
 

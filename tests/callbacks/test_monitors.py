@@ -13,6 +13,7 @@ from lightning_flows.callbacks import BoundMonitor, Dashboard, LatentHistogram, 
 from lightning_flows.data import GraphMoGDataModule
 from lightning_flows.flows import ResidualFlow
 from tests.small_modules import SMALL_VARIATIONAL, SYLVESTER, Stripes, graph_module, image_module
+from tests.versions import WEIGHTS_ONLY
 
 KINDS = {
     "sylvester": (image_module, Stripes),
@@ -40,7 +41,7 @@ def fit(folder: Path, kind: str, callbacks: list[Callback], ckpt_path: Path | No
             "enable_checkpointing": False, "default_root_dir": folder, **options,
         }
     )  # fmt: skip
-    trainer.fit(module, data, ckpt_path=ckpt_path, weights_only=True if ckpt_path else None)
+    trainer.fit(module, data, ckpt_path=ckpt_path, **WEIGHTS_ONLY)
     return trainer
 
 

@@ -13,6 +13,7 @@ from lightning_flows.app.cli import run
 from lightning_flows.checkpoints import read_checkpoint
 from lightning_flows.errors import CheckpointError, FlowsError
 from lightning_flows.modules import load_model
+from tests.versions import WEIGHTS_ONLY
 
 
 @pytest.fixture(scope="module")
@@ -189,7 +190,7 @@ def test_malformed_training_states_resume_or_raise_one_error(resumable: Any, tmp
         trainer = Trainer(
             **options, max_epochs=2, default_root_dir=tmp_path, limit_train_batches=1, limit_val_batches=0
         )
-        error = error_of(lambda t=trainer, f=file: t.fit(model, datamodule=data, ckpt_path=f, weights_only=True))
+        error = error_of(lambda t=trainer, f=file: t.fit(model, datamodule=data, ckpt_path=f, **WEIGHTS_ONLY))
         assert error is None or (isinstance(error, CheckpointError) and "\n" not in str(error)), (path, error)
         refused += error is not None
     assert refused > 10

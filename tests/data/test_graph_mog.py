@@ -14,6 +14,7 @@ from lightning_flows.data import FlowDataModule, GraphMoGDataModule
 from lightning_flows.distributions.graph_mixture import GraphMixture
 from lightning_flows.errors import DataError, ShapeError, UsageError
 from tests.small_modules import Seen
+from tests.versions import WEIGHTS_ONLY
 
 MEANS = [[0.0, 0.0], [9.0, 0.0], [0.0, 12.0]]
 PATH = [[0, 1, 0], [1, 0, 1], [0, 1, 0]]
@@ -187,7 +188,7 @@ def test_a_resumed_run_repeats_no_graph(tmp_path):
     trainer(2, every_step).fit(Seen(), small())
     for step in range(1, 7):
         model = Seen()
-        trainer(4).fit(model, small(), ckpt_path=tmp_path / f"{step}.ckpt", weights_only=True)
+        trainer(4).fit(model, small(), ckpt_path=tmp_path / f"{step}.ckpt", **WEIGHTS_ONLY)
         assert model.seen["train"] == list(range(4 * step, 4 * 3 * 4)), step
 
 

@@ -11,7 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from benchmarks.tf32 import TF32
 from lightning_flows.dequantization import DequantizedFlow, VariationalDequantization
-from lightning_flows.functional.precision import is_reduced
+from lightning_flows.functional.precision import MODES, is_reduced
 from lightning_flows.nets import DenseSizes
 from lightning_flows.nets.spectral_norm import bind
 from tests.flows.cases import FAMILIES, IMAGE, family
@@ -66,14 +66,17 @@ class Products(TorchDispatchMode):
 
 
 def set_modes(precision: str) -> None:
-    torch.backends.mkldnn.conv.fp32_precision = torch.backends.mkldnn.matmul.fp32_precision = precision
+    for mode in MODES["cpu"]:
+        mode.fp32_precision = precision
+    if not MODES["cpu"]:  # before torch 2.9
+        torch.set_float32_matmul_precision("highest" if precision == "none" else "high")
 
 
 @pytest.fixture(params=["autocast", "flags", "both"])
 def reduced(request: pytest.FixtureRequest) -> Iterator[None]:
     if request.param != "autocast":
         torch.set_float32_matmul_precision("medium")
-        torch.backends.mkldnn.conv.fp32_precision = "bf16"
+        set_modes("bf16")
     with torch.autocast("cpu", torch.bfloat16, enabled=request.param != "flags"):
         yield
     torch.set_float32_matmul_precision("highest")

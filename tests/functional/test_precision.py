@@ -6,13 +6,28 @@ from torch import backends
 
 from lightning_flows.functional.precision import full_float32, full_precision, is_reduced
 
+HAS_MODES = hasattr(backends.mkldnn, "conv")  # from torch 2.9 on
 MODES = {
-    "cuda.matmul": backends.cuda.matmul,
-    "cudnn.conv": backends.cudnn.conv,
-    "cudnn.rnn": backends.cudnn.rnn,
-    "mkldnn.matmul": backends.mkldnn.matmul,
-    "mkldnn.conv": backends.mkldnn.conv,
+    f"{library}.{each}": getattr(getattr(backends, library), each)
+    for library, each in (
+        ("cuda", "matmul"),
+        ("cudnn", "conv"),
+        ("cudnn", "rnn"),
+        ("mkldnn", "matmul"),
+        ("mkldnn", "conv"),
+    )
+    if HAS_MODES
 }
+HALF = {
+    name: value
+    for name, value in {
+        "allow_fp16_reduced_precision_reduction": True,
+        "allow_bf16_reduced_precision_reduction": True,
+        "allow_fp16_accumulation": False,
+    }.items()
+    if hasattr(backends.cuda.matmul, name)
+}
+"""Their defaults."""
 FULL = ("ieee", "none")
 
 
@@ -20,12 +35,9 @@ def readings() -> dict[str, object]:
     """All settings; those that contradict each other read as errors."""
     found: dict[str, object] = {name: mode.fp32_precision for name, mode in MODES.items()}
     for name, owner in {"cuda.matmul": backends.cuda.matmul, "cudnn": backends.cudnn}.items():
-        for each in ("allow_tf32", *HALF * (name == "cuda.matmul")):
+        for each in ("allow_tf32", *(HALF if name == "cuda.matmul" else ())):
             found[f"{name}.{each}"] = readable(lambda owner=owner, each=each: getattr(owner, each))
     return found | {"matmul precision": readable(torch.get_float32_matmul_precision)}
-
-
-HALF = ("allow_fp16_reduced_precision_reduction", "allow_bf16_reduced_precision_reduction", "allow_fp16_accumulation")
 
 
 def readable(setting: Callable[[], object]) -> object:
@@ -39,15 +51,16 @@ def readable(setting: Callable[[], object]) -> object:
 def settings() -> Iterator[None]:
     """Restore torch's settings at the start of a process."""
     yield
-    backends.fp32_precision = "none"
-    for mode in (backends.mkldnn, *MODES.values()):
-        mode.fp32_precision = "none"
+    if HAS_MODES:
+        backends.fp32_precision = "none"
+        for mode in (backends.mkldnn, *MODES.values()):
+            mode.fp32_precision = "none"
     torch.set_float32_matmul_precision("highest")
     backends.cudnn.allow_tf32 = True
-    for name, value in zip(HALF, (True, True, False), strict=True):
+    for name, value in HALF.items():
         setattr(backends.cuda.matmul, name, value)
-    for mode in ("cuda.matmul", "mkldnn.matmul"):
-        MODES[mode].fp32_precision = "none"
+    for name in MODES.keys() & {"cuda.matmul", "mkldnn.matmul"}:
+        MODES[name].fp32_precision = "none"
 
 
 def set_all(**precisions: str) -> None:
@@ -73,7 +86,8 @@ REDUCED = {
     "contradictory": lambda: (torch.set_float32_matmul_precision("high"), set_all(cuda_matmul="ieee")),
     "partly": lambda: set_all(cudnn_conv="ieee", mkldnn_conv="bf16"),
 }
-BY_SETTING = pytest.mark.parametrize("setting", REDUCED)
+OLD = ("default", "medium", "high", "old flags")
+BY_SETTING = pytest.mark.parametrize("setting", REDUCED if HAS_MODES else OLD)
 
 
 @BY_SETTING
@@ -106,6 +120,7 @@ def test_an_error_restores_them(setting: str) -> None:
     assert readings() == before
 
 
+@pytest.mark.skipif(not HAS_MODES, reason="torch before 2.9 has no fp32_precision")
 def test_a_setting_of_the_process_still_applies_afterwards() -> None:
     """Modes that inherit the setting of the process still inherit it afterwards."""
     backends.fp32_precision = "tf32"

@@ -19,6 +19,7 @@ from lightning_flows.functional.streams import stream
 from lightning_flows.modules import GraphFlowModule, ImageFlowModule, WarmupExponential, load_model
 from lightning_flows.modules.diagnosis import first_non_finite
 from tests.small_modules import SMALL_VARIATIONAL, SYLVESTER, Stripes, image_module, trainer
+from tests.versions import WEIGHTS_ONLY
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +49,7 @@ def test_resuming_equals_never_stopping(recompute: tuple[bool, bool], tmp_path: 
         module = image_module(dequantization=SMALL_VARIATIONAL, recompute=recompute)
         torch.manual_seed(epochs)  # random numbers of a step follow from the run's seed and the step
         run = trainer(tmp_path, max_epochs=epochs)
-        run.fit(module, Stripes(), ckpt_path=ckpt_path, weights_only=True if ckpt_path else None)
+        run.fit(module, Stripes(), ckpt_path=ckpt_path, **WEIGHTS_ONLY)
         run.save_checkpoint(tmp_path / "run.ckpt")
         return module
 
@@ -218,7 +219,7 @@ def test_any_schedule_trains_and_resumes_with_a_different_rate(name: str, tmp_pa
     for lr in (1e-3, 3e-3):
         resumed, again = module(lr), trainer(tmp_path, max_epochs=2, limit_train_batches=1)
         resumed.on_train_batch_start = lambda *_, t=again: rates.append(t.optimizers[0].param_groups[0]["lr"])
-        again.fit(resumed, Stripes(), ckpt_path=tmp_path / "a.ckpt", weights_only=True)
+        again.fit(resumed, Stripes(), ckpt_path=tmp_path / "a.ckpt", **WEIGHTS_ONLY)
     assert rates[0] == pytest.approx(rate)
     if name != "one cycle":  # its rates do not depend on the optimizer's
         assert rates[1] == pytest.approx(3 * rate)
@@ -235,7 +236,7 @@ def test_a_new_schedule_applies_immediately_on_resume(tmp_path: Path) -> None:
         return rates
 
     assert fit(2, 1e-3, 0.9) == pytest.approx([1e-3, 9e-4])
-    rates = fit(4, 5e-4, 0.5, ckpt_path=tmp_path / "run.ckpt", weights_only=True)
+    rates = fit(4, 5e-4, 0.5, ckpt_path=tmp_path / "run.ckpt", **WEIGHTS_ONLY)
     assert rates == pytest.approx([5e-4 * 0.5**2, 5e-4 * 0.5**3])
 
 
@@ -258,7 +259,7 @@ def test_optimizers_of_a_subclass_train_and_resume(form: str, tmp_path: Path) ->
     run.fit(Own((1, 8, 8), flow, form), Stripes())
     run.save_checkpoint(tmp_path / "a.ckpt")
     again = trainer(tmp_path, max_epochs=2)
-    again.fit(Own((1, 8, 8), flow, form), Stripes(), ckpt_path=tmp_path / "a.ckpt", weights_only=True)
+    again.fit(Own((1, 8, 8), flow, form), Stripes(), ckpt_path=tmp_path / "a.ckpt", **WEIGHTS_ONLY)
     assert again.global_step == 4
     loaded = load_model(tmp_path / "a.ckpt", Own)
     assert (type(loaded), loaded.form) == (Own, form)
@@ -309,7 +310,7 @@ def test_compiled_submodules_do_not_change_weight_names(tmp_path: Path) -> None:
     again = image_module()
     again.model = torch.compile(again.model, backend="eager")
     again.load_state_dict(loaded.state_dict())
-    trainer(tmp_path, max_epochs=2).fit(again, Stripes(), ckpt_path=tmp_path / "a.ckpt", weights_only=True)
+    trainer(tmp_path, max_epochs=2).fit(again, Stripes(), ckpt_path=tmp_path / "a.ckpt", **WEIGHTS_ONLY)
     old = {f"model._orig_mod.{key.removeprefix('model.')}": value for key, value in loaded.state_dict().items()}
     plain.load_state_dict(old)
     check_state_dict(plain, {"state_dict": old})

@@ -167,11 +167,10 @@ def test_a_graph_runs_in_full_float32(monkeypatch: pytest.MonkeyPatch) -> None:
     module.training_step(batch, 0)
     monkeypatch.setattr(module.compiled_terms, "_function", lambda *args: seen.append(is_reduced("cpu")) or terms)
     terms = module.training_terms(*module.training_inputs(batch, 1))
-    modes = torch.backends.mkldnn.conv  # type: ignore[attr-defined]
-    before, modes.fp32_precision = modes.fp32_precision, "bf16"
+    torch.set_float32_matmul_precision("medium")
     try:
         module.training_step(batch, 1)
         assert is_reduced("cpu")
     finally:
-        modes.fp32_precision = before
+        torch.set_float32_matmul_precision("highest")
     assert seen == [False]

@@ -18,6 +18,7 @@ from lightning_flows.modules import VAEModule, load_model
 from lightning_flows.posteriors import DiagonalPosterior, PlanarPosterior
 from tests.small_modules import trainer
 from tests.vae.cases import EVENT, SMALL, images
+from tests.versions import WEIGHTS_ONLY
 
 OPTIONS: dict[str, Any] = {"latent_size": 3, "sizes": SMALL}
 
@@ -107,7 +108,7 @@ def test_without_a_warmup_the_training_loss_is_the_bound() -> None:
 def test_resuming_equals_never_stopping(tmp_path: Path) -> None:
     def fit(epochs: int, **options: Any) -> dict[str, Tensor]:
         vae, run = module(posterior=PlanarPosterior, kl_warmup_epochs=5), trainer(tmp_path, max_epochs=epochs)
-        run.fit(vae, Binary(), weights_only=True, **options)
+        run.fit(vae, Binary(), **WEIGHTS_ONLY, **options)
         run.save_checkpoint(tmp_path / f"{epochs}.ckpt")
         return vae.state_dict()
 

@@ -17,6 +17,7 @@ COMMANDS = {
     "figure": "name",
     "table": "number",
     "report": None,
+    "completion": "shell",
 }
 """Commands without a trainer, with the name of their positional argument."""
 

@@ -103,7 +103,8 @@ def _solve_wavefront(z: Tensor, kernel: Tensor, *, upper: bool) -> Tensor:
 def _skew(x: Tensor) -> Tensor:
     """Convert images ``(B, C, H, W)`` to their anti-diagonals ``(H + W - 1, C, W, B)`` by column, padded with zeros."""
     batch, channels, height, width = x.shape
-    columns = F.pad(x.permute(1, 3, 2, 0), (0, 0, 0, width)).flatten(1, 2)  # W columns of length H + W, one after the
+    zeros = x.new_zeros(channels, width, width, batch)  # F.pad does not take empty batches before torch 2.9
+    columns = torch.cat([x.permute(1, 3, 2, 0), zeros], dim=2).flatten(1, 2)  # W columns of length H + W, one after the
     columns = columns[:, : columns.shape[1] - width]  # other; read as if each were one shorter, they shift by one
     return columns.view(channels, width, height + width - 1, batch).permute(2, 0, 1, 3)
 
@@ -111,5 +112,6 @@ def _skew(x: Tensor) -> Tensor:
 def _unskew(x: Tensor, height: int) -> Tensor:
     """Convert anti-diagonals back to images, in channels_last layout."""
     diagonals, channels, width, batch = x.shape
-    columns = F.pad(x.permute(1, 2, 0, 3).flatten(1, 2), (0, 0, 0, width)).view(channels, width, diagonals + 1, batch)
+    columns = torch.cat([x.permute(1, 2, 0, 3).flatten(1, 2), x.new_zeros(channels, width, batch)], dim=1)
+    columns = columns.view(channels, width, diagonals + 1, batch)
     return columns[:, :, :height].permute(3, 0, 2, 1).contiguous(memory_format=torch.channels_last)

@@ -1,0 +1,85 @@
+"""Tab completion: bash completes commands, options, class names and configs from the printed script."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from lightning_flows.app.cli import main
+from lightning_flows.app.commands import COMMANDS, TRAINER_COMMANDS
+from lightning_flows.app.completion import completed_options, packaged_configs
+
+pytest.importorskip("shtab")
+
+COMPLETE = """
+source "$0"
+COMP_WORDS=("$@")
+COMP_CWORD=$(($# - 1))
+_shtab_lightning_flows
+printf '%s\\n' "${COMPREPLY[@]}"
+"""
+
+
+@pytest.fixture(scope="module")
+def script(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    with pytest.MonkeyPatch.context() as patch:
+        text: list[str] = []
+        patch.setattr("builtins.print", lambda each: text.append(each))
+        main(["completion", "bash"])
+    path = tmp_path_factory.mktemp("completion") / "script.bash"
+    path.write_text("\n".join(text))
+    return path
+
+
+def completed(script: Path, *words: str) -> list[str]:
+    command = ["bash", "-c", COMPLETE, str(script), "lightning-flows", *words]
+    result = subprocess.run(command, cwd=script.parent, capture_output=True, text=True, check=True)
+    return result.stdout.split()
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["fi"], ["fit", "figure"]),
+        (["fit", "--weights"], ["--weights_from"]),
+        (["fit", "--trainer.max_ep"], ["--trainer.max_epochs"]),
+        (["fit", "--model.flow.num_lev"], ["--model.flow.num_levels"]),
+        (["fit", "--config", "dem"], ["demo.yaml"]),
+        (["fit", "--config", "script"], ["script.bash"]),
+        (["fit", "--model.flow", "Coupl"], ["CouplingFlow"]),
+        (["fit", "--data", "ImageF"], ["ImageFolderDataModule"]),
+        (["fit", "--optimizer", "AdamW"], ["AdamW"]),
+        (["fit", "--allow_split_change", "t"], ["true"]),
+        (["table", "--fi"], ["--fit"]),
+        (["sample", "scr"], ["script.bash"]),
+    ],
+)
+def test_bash_completes(words: list[str], expected: list[str], script: Path) -> None:
+    assert completed(script, *words) == expected
+
+
+def test_every_command_is_completed(script: Path) -> None:
+    assert {*TRAINER_COMMANDS, *COMMANDS} <= set(completed(script, ""))
+
+
+def test_options_that_are_determined_elsewhere_are_not_completed() -> None:
+    names = {option.name for option in completed_options("fit")}
+    assert "--model.flow" in names
+    assert not {"--model.event_shape", "--model.flow.event_shape"} & names
+
+
+def test_defaults_are_no_configs_to_choose() -> None:
+    assert "demo.yaml" in packaged_configs()
+    assert not any("defaults" in name for name in packaged_configs())
+
+
+@pytest.mark.parametrize("shell", ["zsh", "tcsh"])
+def test_other_shells(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["completion", shell])
+    assert "lightning-flows" in capsys.readouterr().out
+
+
+def test_an_unknown_shell_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["completion", "fish"])
+    assert "fish, which is not one of bash, zsh, tcsh" in capsys.readouterr().err

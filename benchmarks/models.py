@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from lightning_flows.app.configs import load_configs
+from lightning_flows.app.yaml_text import load_yaml
 from lightning_flows.modules import FlowModule
 from lightning_flows.modules.checkpoint import load_component
 
@@ -12,15 +13,30 @@ REDUCED = ["size/cpu_glow.yaml"]
 """Options that reduce the flows of Table 1 for two CPU cores."""
 
 
-def build(*configs: str, event_shape: Sequence[int] = SHAPE, dequantization: Any = None, **flow: Any) -> FlowModule:
-    """Build the module of stacked configs; further arguments override those of its dequantization and flow."""
-    record = load_configs(*configs)["model"]
+def build(*layers: str, event_shape: Sequence[int] = SHAPE, dequantization: Any = None, **flow: Any) -> FlowModule:
+    """Build the module of stacked configs and options; further arguments override those of its dequantization and flow.
+
+    Options are those of ``fit`` that set arguments of components, such as ``--model.flow.net.width=8``.
+    """
+    config = load_configs(*(layer for layer in layers if not layer.startswith("--")))
+    for option in (layer for layer in layers if layer.startswith("--model.")):
+        _set(config, *option[2:].split("=", 1))
+    record = config["model"]
     arguments = record["init_args"]
     arguments["event_shape"] = list(event_shape)
     _merge(arguments["flow"]["init_args"], flow)
     if dequantization:
         _merge(arguments["dequantization"]["init_args"], dequantization)
     return load_component({"lightning_flows": {"model": record}}, "model", FlowModule)
+
+
+def _set(config: dict[str, Any], option: str, value: str) -> None:
+    """Set an argument of a component."""
+    *above, last = option.split(".")
+    for name in above:
+        config = config.setdefault(name, {})
+        config = config.setdefault("init_args", {}) if "class_path" in config else config
+    config[last] = load_yaml(value, option)
 
 
 def _merge(into: dict[str, Any], options: dict[str, Any]) -> None:

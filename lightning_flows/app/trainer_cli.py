@@ -31,10 +31,11 @@ from lightning_flows.app.run_config import RunConfig
 from lightning_flows.app.versions import accepted
 from lightning_flows.callbacks import PredictionWriter
 from lightning_flows.data import FlowDataModule
-from lightning_flows.errors import CheckpointError, UsageError
+from lightning_flows.errors import CheckpointError, NonFiniteError, UsageError
 from lightning_flows.modules import FlowModule
 from lightning_flows.modules.checkpoint import no_larger_than, read_checkpoint
 from lightning_flows.modules.compiled import CompiledTerms
+from lightning_flows.training.run_folder import DIVERGED
 from lightning_flows.training.run_placement import Placement, without_place
 from lightning_flows.training.signals import Interrupted
 from lightning_flows.trust import vetted_imports
@@ -116,7 +117,7 @@ class TrainerCLI(LightningCLI):
             self.check_checkpoint()
             self.start()
         except BaseException as error:
-            self._end_run("stopped" if isinstance(error, Interrupted) else "failed")
+            self._end_run(_state_after(error))
             raise
         self._end_run("finished")
 
@@ -246,11 +247,17 @@ class TrainerCLI(LightningCLI):
         trainer = getattr(self, "trainer", None)
         run = self.placement.run
         self.placement.release(state)
-        if run is not None and state != "finished" and (trainer is None or trainer.global_step == 0):
+        if run is not None and state in ("stopped", "failed") and (trainer is None or trainer.global_step == 0):
             for logger in trainer.loggers if trainer is not None else []:
                 with suppress(Exception):  # its files are about to be removed
                     logger.experiment.close()
             run.drop()
+
+
+def _state_after(error: BaseException) -> str:
+    """State of a run that an exception ended."""
+    ended = {Interrupted: "stopped", NonFiniteError: DIVERGED}
+    return next((state for kind, state in ended.items() if isinstance(error, kind)), "failed")
 
 
 def _is_no_tip(record: logging.LogRecord) -> bool:

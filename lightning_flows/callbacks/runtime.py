@@ -23,7 +23,8 @@ class RuntimeMonitor(Callback):
     process, medians, and after each epoch ``runtime/peak_memory_mib``. Saves them in ``runtime.json`` in the run's
     folder, with the time per sample measured by SampleGrid, the batch size, device and versions. Peak memory, there
     in bytes, is that of tensors on a GPU, and of the process on a CPU; ``cpu_seconds`` is the CPU time of all cores,
-    evaluation included. A resumed run keeps earlier measurements and adds its CPU time.
+    evaluation included. On a CPU, ``train_step_cpu_seconds`` is that of a training step, the mean over the run, which
+    other processes hardly affect. A resumed run keeps earlier measurements and adds its CPU time.
 
     Args:
         skip_steps: steps at the start of a run that are not timed.
@@ -41,21 +42,28 @@ class RuntimeMonitor(Callback):
         return dict(self._results)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        known = ("train_step_seconds", "images_per_second", "batch_size", "sample_seconds_per_image", "cpu_seconds")
+        known = (
+            "train_step_seconds", "images_per_second", "batch_size", "sample_seconds_per_image", "cpu_seconds",
+            "train_step_cpu_seconds", "num_steps",
+        )  # fmt: skip
         self._results = {name: state_dict[name] for name in known if isinstance(state_dict.get(name), int | float)}
 
     def on_fit_start(self, trainer: Trainer, pl_module: Any) -> None:
         self._seconds: list[float] = []
         self._num_seen, self._batch_size = 0, 0
         self._start: float | None = None
+        self._steps = int(self._results.get("num_steps", 0))
+        self._steps_cpu = self._steps * self._results.get("train_step_cpu_seconds", 0.0)
         self._cpu_start = time.process_time() - self._results.get("cpu_seconds", 0.0)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
         timed = self.skip_steps <= self._num_seen < self.skip_steps + self.num_steps
         self._start = _now(pl_module.device) if timed else None
+        self._step_cpu_start = time.process_time()
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        self._num_seen += 1
+        self._steps_cpu += time.process_time() - self._step_cpu_start
+        self._num_seen, self._steps = self._num_seen + 1, self._steps + 1
         if self._start is not None:
             self._seconds.append(_now(pl_module.device) - self._start)
             self._batch_size = pl_module.batch_size_of(batch)
@@ -72,6 +80,8 @@ class RuntimeMonitor(Callback):
         if (sampling := trainer.callback_metrics.get("runtime/sample_seconds_per_image")) is not None:
             self._results["sample_seconds_per_image"] = float(sampling)
         self._results["cpu_seconds"] = time.process_time() - self._cpu_start
+        if device.type == "cpu" and self._steps:
+            self._results |= {"num_steps": self._steps, "train_step_cpu_seconds": self._steps_cpu / self._steps}
         if trainer.fast_dev_run or not trainer.is_global_zero:  # type: ignore[attr-defined]
             return  # a trial run writes no files
         on_cpu = f"CPU, {torch.get_num_threads()} threads"

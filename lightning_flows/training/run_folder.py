@@ -17,6 +17,8 @@ from lightning_flows.files import check_writable, replaced
 LOCK, RECORD = ".lock", "run.json"
 """Files in a run folder: the lock of its owner, and the record of the run."""
 
+DIVERGED = "diverged"
+"""State of a run that ended because its loss was not finite."""
 LAST = Path("checkpoints/last.ckpt")
 LARGEST_RECORD = 65536  # bytes
 
@@ -26,8 +28,8 @@ class RunFolder:
 
     N is one above all existing numbers, and the folder is created atomically, so that two runs never share one. The
     owner holds a lock on the file ``.lock`` until its process exits. ``run.json`` records the number, a random id that
-    identifies copies, the state (running, stopped, failed or finished), and the folder of the checkpoints
-    if that is elsewhere.
+    identifies copies, the state (running, stopped, failed, diverged or finished), and the folder of the
+    checkpoints if that is elsewhere.
 
     Args:
         path: the folder; see :meth:`create` for a new one.
@@ -161,7 +163,7 @@ def run_of_checkpoints(checkpoints: Path, parent: Path) -> Path | None:
 
 
 def state_of(folder: Path) -> str:
-    """State of a run: running, stopped, failed or finished; unknown without a valid record."""
+    """State of a run: running, stopped, failed, diverged or finished; unknown without a valid record."""
     return str(_record(folder).get("state", "unknown"))
 
 

@@ -31,6 +31,9 @@ def test_a_resumed_run_keeps_earlier_measurements(tmp_path: Path) -> None:
     for name in ("train_step_seconds", "images_per_second", "batch_size", "sample_seconds_per_image"):
         assert after[name] == before[name]
     assert after["cpu_seconds"] > before["cpu_seconds"]
+    assert (before["num_steps"], after["num_steps"]) == (4, 6)
+    total = [each["num_steps"] * each["train_step_cpu_seconds"] for each in (before, after)]
+    assert 0 < total[0] < total[1] < after["cpu_seconds"]
 
 
 @pytest.mark.parametrize(("options", "num_timed"), [({}, 1), ({"skip_steps": 0}, 4), ({"num_steps": 0}, 0)])

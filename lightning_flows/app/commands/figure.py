@@ -1,10 +1,14 @@
 """``figure``: figures of the paper, and additional ones, as image files."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lightning_flows.app.commands.options import MAX_PIXELS, check_numbers, chosen_device
 from lightning_flows.errors import UsageError
 from lightning_flows.files import check_new_file, created
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 SUFFIXES = (".png", ".svg", ".pdf")
 NUMBERS = {
@@ -62,15 +66,27 @@ def figure(
         numbered = ", ".join(f"{number} ({each})" for number, each in NUMBERS.items())
         raise UsageError(f"{name} is not a figure: choose {numbered}, {', '.join(OTHERS)}")
     path = Path(out or f"figure_{known}.png")
-    if path.suffix.lower() not in SUFFIXES:
-        raise UsageError(f"{path} is not an image file: choose an --out that ends in {', '.join(SUFFIXES)}")
     check_numbers(seed, temperature, num=num, dpi=dpi)
-    check_new_file(path, overwrite=overwrite)
+    check_image_file(path, "--out", overwrite=overwrite)
     from lightning_flows.app.commands.drawings import DRAWINGS, Request  # imports torch
 
     chosen_device(device)
     request = Request(known, ckpt_path, images, num, temperature, seed, fashion_mnist, outliers, device, model, data)
-    drawn, kind = DRAWINGS[known](request), path.suffix[1:].lower()
+    write_figure(DRAWINGS[known](request), path, dpi=dpi, overwrite=overwrite)
+    print(f"figure: {path}")
+    return path
+
+
+def check_image_file(path: Path, option: str, *, overwrite: bool) -> None:
+    """Raise UsageError unless a figure can be written to the path that an option gives."""
+    if path.suffix.lower() not in SUFFIXES:
+        raise UsageError(f"{path} is not an image file: choose an {option} that ends in {', '.join(SUFFIXES)}")
+    check_new_file(path, overwrite=overwrite)
+
+
+def write_figure(drawn: "Figure", path: Path, *, dpi: int = 110, overwrite: bool = False) -> None:
+    """Write a figure to a file, in the format of its suffix. Raises: UsageError for more than 67 million pixels."""
+    kind = path.suffix[1:].lower()
     width, height = (round(inches * dpi) for inches in drawn.get_size_inches())
     if kind == "png" and width * height > MAX_PIXELS:
         raise UsageError(
@@ -79,5 +95,3 @@ def figure(
         )
     with created(path, overwrite=overwrite) as file:
         drawn.savefig(file, format=kind, dpi=dpi)
-    print(f"figure: {path}")
-    return path

@@ -2,14 +2,14 @@
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lightning_flows.app.commands.estimate import summary
 from lightning_flows.app.commands.experiments import EXPERIMENTS, Experiment
+from lightning_flows.app.commands.processes import say
 from lightning_flows.app.commands.sizes import SIZES
 from lightning_flows.errors import DataError, UsageError
 from lightning_flows.reporting.tables.rates import lowest_validation
-from lightning_flows.reporting.tables.runs import read_run
 
 if TYPE_CHECKING:
     from lightning_flows.app.commands.sweep import Trainings
@@ -42,20 +42,23 @@ def searched(
     experiments: Mapping[str, Experiment],
     size: str,
     rates: Sequence[float],
-    seed: int,
+    seeds: Sequence[int],
     trainings: "Callable[[Mapping[str, Experiment]], Trainings]",
 ) -> dict[str, Experiment]:
     """Train one run of each family at each rate; return all experiments, at the rate with the lowest validation loss.
 
-    An experiment without a family is its own. A search that is finished costs nothing again, and the best of its runs
-    is the one that the table takes for its seed.
+    An experiment without a family is its own. A rate at which the run diverges counts as infinite. The runs of the
+    search are not tested; the best of them is the one that the table takes for its seed. A search that is finished
+    costs nothing again.
 
     Args:
         experiments: experiments on small images.
         size: a key of SIZES.
         rates: learning rates.
-        seed: seed of the search.
+        seeds: training seeds of the experiments, the first of which is that of the search.
         trainings: function of experiments by name that trains and tests them, and skips finished runs.
+
+    Raises: UsageError if a family diverges at all rates.
     """
     if not rates or not all(0 < rate < math.inf for rate in rates):
         raise UsageError(f"--lr is {list(rates)}: pass positive learning rates, such as '[1e-3,2e-3]'")
@@ -64,20 +67,54 @@ def searched(
     )
     families = dict.fromkeys(each.family or name for name, each in experiments.items())
     searches = {family: at_rates(family, every[family], size, rates) for family in families}
-    runs, chosen = trainings({name: each for search in searches.values() for name, each in search.items()}), {}
-    runs.run([seed])
-    for family, search in searches.items():
-        found = {name: _validation(runs.folder(name, seed)) for name in search}
-        chosen[family] = rates[list(found).index(min(found, key=lambda name: found[name]))]
+    runs, seed = trainings({name: each for search in searches.values() for name, each in search.items()}), seeds[0]
+    follow = trainings(_rated(experiments, size, dict.fromkeys(families, rates[0])))
+    announced = _announce(runs, follow, seeds)
+    runs.run([seed], test=False, announced=announced)
+    chosen = {
+        family: _best(family, {rate: _validation(runs, name, seed) for rate, name in zip(rates, search, strict=True)})
+        for family, search in searches.items()
+    }
+    return _rated(experiments, size, chosen)
+
+
+def _rated(experiments: Mapping[str, Experiment], size: str, rates: Mapping[str, float]) -> dict[str, Experiment]:
+    """Experiments at the rates of their families."""
     rated: dict[str, Experiment] = {}
     for name, each in experiments.items():
-        rated |= at_rates(name, each, size, [chosen[each.family or name]])
+        rated |= at_rates(name, each, size, [rates[each.family or name]])
     return rated
 
 
-def _validation(folder: Path) -> float:
-    """Lowest validation loss of the newest run below a folder."""
-    runs = [read_run(path.parent) for path in sorted(folder.glob("version_*/tests.jsonl"))]
-    if not runs:
-        raise DataError(f"there is no tested run below {folder}: rerun the command")
-    return lowest_validation(runs[-1])
+def _announce(search: "Trainings", follow: "Trainings", seeds: Sequence[int]) -> bool:
+    """Print how long the missing runs of a search and all that follow take; return whether that is known.
+
+    At the rate that is chosen, the run of the first seed of a family is one of the search: only its test follows.
+    """
+    searched, trained = search.missing(seeds[:1], test=False), [(name, seeds[0]) for name in search.experiments]
+    first, then = search.seconds(seeds[:1], test=False), follow.seconds(seeds, trained=trained)
+    if not searched or first is None or then is None:
+        return False
+    num = len({*searched, *follow.missing(seeds)} - {*trained}) + len(searched)
+    say(f"{summary(num, (sum(first) + sum(then)) / search.jobs)}, the search of learning rates included")
+    return True
+
+
+def _best(family: str, losses: Mapping[float, float]) -> float:
+    """The rate with the lowest loss, printed with the others."""
+    best = min(losses, key=lambda rate: losses[rate])
+    if not losses[best] < math.inf:
+        raise UsageError(f"{family} diverges at all learning rates, {', '.join(map(str, losses))}: pass lower --lr")
+    words = [f"{rate:g} {'diverged' if loss == math.inf else f'{loss:.3f}'}" for rate, loss in losses.items()]
+    say(f"validation of {family} by learning rate: {', '.join(words)}; chosen: {best:g}")
+    return best
+
+
+def _validation(runs: "Trainings", name: str, seed: int) -> float:
+    """Lowest validation loss of the newest finished run; infinite if it diverged."""
+    if runs.diverged(name, seed):
+        return math.inf
+    finished = runs.finished(name, seed)
+    if not finished:
+        raise DataError(f"there is no finished run below {runs.folder(name, seed)}: rerun the command")
+    return lowest_validation(finished[-1])

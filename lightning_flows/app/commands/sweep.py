@@ -2,35 +2,33 @@
 
 import os
 import re
-import signal
-import subprocess
-import sys
-import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
+from lightning_flows.app.commands.estimate import Cost, summary
 from lightning_flows.app.commands.experiments import Experiment
+from lightning_flows.app.commands.processes import Processes, say
 from lightning_flows.app.configs import load_configs
 from lightning_flows.app.yaml_text import load_yaml
-from lightning_flows.errors import DataError, UsageError
-from lightning_flows.reporting.tables.runs import TESTS, Run, read_run
+from lightning_flows.errors import DataError, FlowsError, UsageError
+from lightning_flows.reporting.tables.runs import Run, read_run
 from lightning_flows.training.eta import Remaining
-from lightning_flows.training.run_folder import RECORD, state_of
+from lightning_flows.training.run_folder import DIVERGED, RECORD, state_of
 
-STOPS = (signal.SIGTERM, signal.SIGINT)
-KILL_AFTER = 15.0
-"""Seconds after a signal within which runs must write a checkpoint and exit."""
+Costs = Callable[[Sequence[str], Sequence[str]], Cost | None]
+"""Function from the arguments of ``fit`` and the additional ones of ``test`` to the expected time; None if unknown."""
 
 
 class Trainings:
     """Trains and tests experiments with several seeds; runs that are already tested are skipped.
 
-    Each run has its own process, so that runs share neither memory nor random state. All output goes to standard error.
-    SIGTERM and Ctrl-C stop all processes; each writes a checkpoint from which the next call resumes. Those still alive
-    after 15 seconds, or at a second signal, are killed.
+    Each run has its own process, so that runs share neither memory nor random state. SIGTERM and Ctrl-C stop all of
+    them; each writes a checkpoint from which the next call resumes: see :class:`Processes`.
+
+    A run that diverged, whose loss is not finite, does not stop the others, and is not trained again, since its random
+    numbers would be the same. Neither does one that fails after another succeeded: at the end, an error names it.
 
     Args:
         runs: folder of the runs.
@@ -38,6 +36,7 @@ class Trainings:
         overlays: configs on top of each experiment; by default those that reduce it, if any.
         images: folder or archive of images to train on instead of the experiment's.
         jobs: parallel runs, which share the CPU cores.
+        costs: estimates the time of a run; by default there is no estimate.
     """
 
     def __init__(
@@ -48,12 +47,11 @@ class Trainings:
         overlays: Sequence[str] | None = None,
         images: str | None = None,
         jobs: int = 1,
+        costs: Costs = lambda fit, test: None,
     ) -> None:
         self.runs, self.experiments = runs, experiments
         self.overlays, self.images, self.jobs = overlays, images, jobs
-        self._processes: set[subprocess.Popen[str]] = set()
-        self._stopped = self._killed = False
-        self._before: dict[int, Any] = {}
+        self.costs, self._processes = costs, Processes(jobs)
 
     def layers(self, name: str) -> list[str]:
         """Configs and options of an experiment, in order."""
@@ -66,116 +64,123 @@ class Trainings:
         parts = [*(reduced if self.overlays is None else self.overlays), *([self.images] if self.images else [])]
         return self.runs / f"{'_'.join([name, *map(_short_name, parts)])}_seed{seed}"
 
-    def run(self, seeds: Sequence[int]) -> None:
-        """Train and test the missing runs; after a failure no further run starts.
+    def options(self, name: str) -> list[str]:
+        """Arguments of ``fit`` that all seeds share."""
+        options = [layer if layer.startswith("--") else f"--config={layer}" for layer in self.layers(name)]
+        images = ["--data=ImageFolderDataModule", f"--data.init_args.root={self.images}"] if self.images else []
+        return options + images
+
+    def missing(self, seeds: Sequence[int], *, test: bool = True) -> list[tuple[str, int]]:
+        """Runs that are neither finished (without ``test``: trained) nor diverged."""
+        every = dict.fromkeys((name, seed) for seed in seeds for name in self.experiments)
+        return [each for each in every if not self.diverged(*each) and not self._is_done(*each, test=test)]
+
+    def seconds(
+        self, seeds: Sequence[int], *, test: bool = True, trained: Collection[tuple[str, int]] = ()
+    ) -> list[float] | None:
+        """Expected seconds of each missing run, of those in ``trained`` without training; None if one is unknown."""
+        found = []
+        for name, seed in self.missing(seeds, test=test):
+            cost = self.costs(self.options(name), self.experiments[name].test)
+            if cost is None:
+                return None
+            is_trained = (name, seed) in trained or bool(self.finished(name, seed))
+            found.append((0.0 if is_trained else cost.fit) + (cost.test if test else 0.0))
+        return found
+
+    def run(self, seeds: Sequence[int], *, test: bool = True, announced: bool = False) -> None:
+        """Train and test the missing runs.
+
+        Args:
+            seeds: training seeds.
+            test: test them as well.
+            announced: do not print how long it takes.
 
         Raises: UsageError or DataError if a run fails or is stopped, or if a folder contains a run with other settings;
             on a signal, the exception of the previous handler, or SystemExit.
         """
-        every = dict.fromkeys((name, seed) for seed in seeds for name in self.experiments)
-        todo = [(name, seed) for name, seed in every if not self._is_tested(name, seed)]
-        remaining = Remaining()
-        remaining.text(0.0)
+        todo = self.missing(seeds, test=test)
+        for name, seed in ((name, seed) for seed in seeds for name in self.experiments if self.diverged(name, seed)):
+            say(_of_diverged(self.folder(name, seed)))
+        if not todo:
+            return
+        costs = self.seconds(seeds, test=test)
+        if costs is not None and not announced:
+            say(summary(len(todo), sum(costs) / self.jobs))
+        remaining, weights = Remaining(), costs or [1.0] * len(todo)
+        remaining.text(done := 0.0)
 
         def fit_and_test(i: int) -> None:
             name, seed = todo[i]
-            if self._stopped:
+            if self._processes.stopped:
                 return
-            _print(f"run {i + 1} of {len(todo)}: {name}, seed {seed}")
-            self._fit_and_test(name, seed)
+            say(f"run {i + 1} of {len(todo)}: {name}, seed {seed}")
+            self._fit_and_test(name, seed, test=test)
 
-        main = threading.current_thread() is threading.main_thread()
-        self._before = {int(number): signal.signal(number, self._stop) for number in STOPS} if main else {}
-        try:
-            with ThreadPoolExecutor(self.jobs) as pool:
-                started = [pool.submit(fit_and_test, i) for i in range(len(todo))]
-                try:
-                    for done, future in enumerate(_as_completed(started), 1):
-                        future.result()
-                        _print(f"{done} of {len(todo)} runs done, {remaining.text(done / len(todo))}")
-                finally:
-                    pool.shutdown(wait=False, cancel_futures=True)
-        finally:
-            for number, handler in self._before.items():
-                signal.signal(number, handler if handler is not None else signal.SIG_DFL)
+        with self._processes.listening(), ThreadPoolExecutor(self.jobs) as pool:
+            started = {pool.submit(fit_and_test, i): i for i in range(len(todo))}
+            failed: list[str] = []
+            try:
+                for count, future in enumerate(_as_completed(started), 1):
+                    error = future.exception()
+                    if error and (len(failed) + 1 == count or not isinstance(error, FlowsError)):
+                        raise error  # no run has succeeded: all may fail in the same way
+                    if error and not self._processes.stopped:
+                        failed.append(str(error))
+                        say(f"{error}; the other runs go on")
+                    done += weights[started[future]] / sum(weights)
+                    say(f"{count} of {len(todo)} runs done, {remaining.text(min(1.0, done))}")
+            finally:
+                pool.shutdown(wait=False, cancel_futures=True)
+        if failed:
+            raise UsageError(f"{len(failed)} of {len(todo)} runs failed, the first one: {failed[0]}")
 
-    def _stop(self, number: int, frame: FrameType | None) -> None:
-        """Terminate all processes, then exit; at a second signal, or after a timeout, kill those still alive.
+    def diverged(self, name: str, seed: int) -> bool:
+        """Whether a run with these settings ended because its loss was not finite."""
+        return any(state_of(run.folder) == DIVERGED for run in self._runs(name, seed))
 
-        They always get SIGTERM: Ctrl-C in a terminal reaches them too, and a second one would lose their checkpoint.
-        """
-        if self._stopped:
-            self._kill()
-            return
-        self._stopped = True
-        for process in list(self._processes):
-            process.terminate()
-        timer = threading.Timer(KILL_AFTER, self._kill)
-        timer.daemon = True
-        timer.start()
-        before = self._before.get(number)
-        if callable(before):
-            before(number, frame)
-        raise SystemExit(128 + number)
+    def finished(self, name: str, seed: int) -> list[Run]:
+        """Finished runs with these settings, in the order of their folders."""
+        return [run for run in self._runs(name, seed) if state_of(run.folder) == "finished"]
 
-    def _kill(self) -> None:
-        self._killed = True
-        for process in list(self._processes):
-            process.kill()
-
-    def _fit_and_test(self, name: str, seed: int) -> None:
+    def _fit_and_test(self, name: str, seed: int, *, test: bool) -> None:
         folder = self.folder(name, seed)
-        if self._is_tested(name, seed):
+        if self._is_done(name, seed, test=test):
             return  # another process did it in the meantime
-        logger = "--trainer.logger.init_args"
-        options = [layer if layer.startswith("--") else f"--config={layer}" for layer in self.layers(name)]
-        options += ["--data=ImageFolderDataModule", f"--data.init_args.root={self.images}"] if self.images else []
-        options += [f"--seed_everything={seed}", f"{logger}.save_dir={self.runs}", f"{logger}.name={folder.name}"]
-        self._run(folder.name, "fit", *options, "--ckpt_path=last")
-        if (state := _state(folder)) != "finished":
-            raise UsageError(f"`fit` of {folder.name} is {state}, not finished: rerun the command to resume")
-        best = max(folder.glob("version_*/checkpoints/best.ckpt"), key=os.path.getmtime, default=None)
-        if best is None:
-            raise DataError(f"there is no checkpoint below {folder}: see the output of fit")
-        self._run(folder.name, "test", f"--ckpt_path={best}", *self.experiments[name].test)
+        if not self.finished(name, seed):
+            logger = "--trainer.logger.init_args"
+            place = [f"{logger}.save_dir={self.runs}", f"{logger}.name={folder.name}"]
+            options = [*self.options(name), f"--seed_everything={seed}", *place]
+            status = self._processes.run(folder.name, "fit", *options, "--ckpt_path=last")
+            if (state := _state(folder)) == DIVERGED:
+                say(_of_diverged(folder))
+                return
+            _check(status, folder.name, "fit")
+            if state != "finished":
+                raise UsageError(f"`fit` of {folder.name} is {state}, not finished: rerun the command to resume")
+        if test:
+            best = max(folder.glob("version_*/checkpoints/best.ckpt"), key=os.path.getmtime, default=None)
+            if best is None:
+                raise DataError(f"there is no checkpoint below {folder}: see the output of fit")
+            extra = self.experiments[name].test
+            _check(self._processes.run(folder.name, "test", f"--ckpt_path={best}", *extra), folder.name, "test")
 
-    def _run(self, name: str, *args: str) -> None:
-        """Run a command: a single one uses the terminal, the output of parallel ones is prefixed with the run."""
-        if self._stopped:  # a thread may take the next run before the rest are canceled
-            raise UsageError(f"`{args[0]}` of {name} was not started")
-        threads = {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // self.jobs))} if self.jobs > 1 else {}
-        process = subprocess.Popen(
-            [sys.executable, "-m", "lightning_flows", *args],
-            env=os.environ | threads,
-            stdout=2 if self.jobs == 1 else subprocess.PIPE,
-            stderr=None if self.jobs == 1 else subprocess.STDOUT,
-            encoding="utf-8",
-            errors="replace",
-        )
-        with process:
-            self._processes.add(process)
-            if self._stopped:  # between two processes
-                process.kill() if self._killed else process.terminate()
-            for line in process.stdout or ():
-                _print(f"{name}: {line.rstrip()}")
-        self._processes.discard(process)
-        if self._stopped:
-            raise UsageError(f"`{args[0]}` of {name} was stopped")
-        if process.returncode:
-            raise UsageError(f"`{args[0]}` of {name} ended with status {process.returncode}: see its output")
+    def _is_done(self, name: str, seed: int, *, test: bool) -> bool:
+        """Whether a run is finished and, if ``test``, its best checkpoint is tested."""
+        found = self.finished(name, seed)
+        return any(run.test.get("checkpoint") == "best.ckpt" for run in found) if test else bool(found)
 
-    def _is_tested(self, name: str, seed: int) -> bool:
-        """Whether a run is finished and its best checkpoint is tested.
+    def _runs(self, name: str, seed: int) -> list[Run]:
+        """Finished and diverged runs in the folder of a run.
 
-        Raises: DataError if the run is damaged, or was trained with other settings, so that its results would be
-        attributed to the wrong experiment.
+        Raises: DataError if one is damaged, or was trained with other settings, so that its results would be attributed
+        to the wrong experiment.
         """
-        for path in sorted(self.folder(name, seed).glob(f"version_*/{TESTS}")):
-            run = read_run(path.parent) if state_of(path.parent) == "finished" else None
-            if run is not None and run.test.get("checkpoint") == "best.ckpt":
-                self._check_settings(run, name, seed)
-                return True
-        return False
+        folders = [path.parent for path in sorted(self.folder(name, seed).glob(f"version_*/{RECORD}"))]
+        runs = [read_run(folder) for folder in folders if state_of(folder) in ("finished", DIVERGED)]
+        for run in runs:
+            self._check_settings(run, name, seed)
+        return runs
 
     def _check_settings(self, run: Run, experiment: str, seed: int) -> None:
         layers = self.layers(experiment)
@@ -242,6 +247,10 @@ def _state(folder: Path) -> str:
     return "missing" if newest is None else state_of(newest.parent)
 
 
-def _print(text: str) -> None:
-    sys.stderr.write(f"{text}\n")  # in one write: several threads print
-    sys.stderr.flush()
+def _check(status: int, name: str, command: str) -> None:
+    if status:
+        raise UsageError(f"`{command}` of {name} ended with status {status}: see its output")
+
+
+def _of_diverged(folder: Path) -> str:
+    return f"{folder.name} diverged, and is not trained again: its loss is not finite; remove {folder} to repeat it"

@@ -1,14 +1,17 @@
 """``table``: the paper's tables, and one of VAEs, from finished runs."""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from lightning_flows.app.commands.experiments import EXPERIMENTS, POINTWISE, Experiment
+from lightning_flows.app.commands.figure import check_image_file, write_figure
 from lightning_flows.app.commands.small import named, resized, searched
 from lightning_flows.app.terminal import one_line, plain
-from lightning_flows.errors import UsageError
-from lightning_flows.reporting.tables import TABLES, find_runs
+from lightning_flows.errors import DataError, UsageError
+from lightning_flows.reporting.tables import ROWS, TABLES, Run, find_runs
+from lightning_flows.reporting.tables.curves import row_curve
+from lightning_flows.reporting.tables.rates import diverged_note
 
 SEEDS = (0, 1, 2)
 
@@ -25,6 +28,8 @@ def table(
     size: str | None = None,
     lr: list[float] | None = None,
     pointwise: bool = False,
+    figure: str | None = None,
+    overwrite: bool = False,
 ) -> None:
     """Print a table of the paper as Markdown, with results of finished runs next to the paper's.
 
@@ -42,6 +47,8 @@ def table(
         lr: with size: learning rates to search, such as [1e-3,2e-3,4e-3]; each family takes the one with the lowest
             validation loss of its first seed.
         pointwise: table 1, with size: nets of the couplings that see single pixels.
+        figure: tables 1 to 3: image file to write, .png, .svg or .pdf, with the validation curves by step and by time.
+        overwrite: replace an existing file.
     """
     if number not in TABLES:
         raise UsageError(f"{number} is not a table: choose {', '.join(map(str, TABLES))}")
@@ -49,7 +56,13 @@ def table(
         raise UsageError("--lr needs --size, and --pointwise both --size and table 1: add --size 8x8, or omit them")
     if number == 4 and images:
         raise UsageError("--images does not apply to table 4, whose data are graphs: omit it")
+    if figure:
+        if number not in ROWS:
+            raise UsageError(f"--figure is for tables {', '.join(map(str, ROWS))}: omit it")
+        check_image_file(Path(figure), "--figure", overwrite=overwrite)
     if fit:
+        from lightning_flows.app.commands.estimate import Estimates
+        from lightning_flows.app.commands.processes import Processes
         from lightning_flows.app.commands.sweep import Trainings
 
         experiments = POINTWISE if pointwise else EXPERIMENTS[number]
@@ -60,13 +73,31 @@ def table(
                 "correct one of them"
             )
 
+        costs = Estimates(Processes(jobs).threads)
+
         def trainings(experiments: Mapping[str, Experiment]) -> Trainings:
-            return Trainings(Path(runs), experiments, overlays=overlays, images=images, jobs=jobs)
+            return Trainings(Path(runs), experiments, overlays=overlays, images=images, jobs=jobs, costs=costs)
 
         seeds = list(SEEDS) if seeds is None else seeds
+        if not seeds:
+            raise UsageError("--seeds is empty: pass at least one, such as '[0]'")
         if size:
             chosen = resized(chosen, size)
-            chosen = searched(chosen, size, lr, seeds[0], trainings) if lr else named(chosen, size)
+            chosen = searched(chosen, size, lr, seeds, trainings) if lr else named(chosen, size)
         trainings(chosen).run(seeds)
     found = find_runs(runs, report=lambda text: print(f"skipped: {one_line(text)}", file=sys.stderr))
-    print(plain(TABLES[number](found).markdown()))
+    made = TABLES[number](found)
+    print(plain(made._replace(note=diverged_note(Path(runs)) + made.note).markdown()))
+    if figure:
+        _draw(number, found, Path(figure), overwrite=overwrite)
+
+
+def _draw(number: int | str, found: Sequence[Run], path: Path, *, overwrite: bool) -> None:
+    """Write the figure of the curves of a table. Raises: DataError if no row has a curve."""
+    from lightning_flows.reporting.figures.curves import curves_figure  # imports matplotlib and torch
+
+    curves = {name: curve for name, group in ROWS[number](found).items() if (curve := row_curve(group))}
+    if not curves:
+        raise DataError("no run of the table has logged val/bpd: keep the event files of the runs, or omit --figure")
+    write_figure(curves_figure(curves, title=f"Table {number}"), path, overwrite=overwrite)
+    print(f"figure: {path}", file=sys.stderr)

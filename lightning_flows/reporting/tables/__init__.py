@@ -4,8 +4,8 @@ from collections.abc import Callable, Sequence
 
 from lightning_flows.reporting.tables.runs import Run, find_runs
 from lightning_flows.reporting.tables.table import Table
-from lightning_flows.reporting.tables.table1 import table1
-from lightning_flows.reporting.tables.table2 import table2, table3
+from lightning_flows.reporting.tables.table1 import rows1, table1
+from lightning_flows.reporting.tables.table2 import rows2, rows3, table2, table3
 from lightning_flows.reporting.tables.table4 import table4
 from lightning_flows.reporting.tables.vae import table_vae
 
@@ -17,5 +17,7 @@ TABLES: dict[int | str, Callable[[Sequence[Run]], Table]] = {
     "vae": table_vae,
 }
 """Tables by number or name: functions of runs, which select those of their experiment."""
+ROWS: dict[int | str, Callable[[Sequence[Run]], dict[str, list[Run]]]] = {1: rows1, 2: rows2, 3: rows3}
+"""Runs of the rows of tables 1 to 3 by their names."""
 
-__all__ = ["TABLES", "Run", "Table", "find_runs", "table1", "table2", "table3", "table4", "table_vae"]
+__all__ = ["ROWS", "TABLES", "Run", "Table", "find_runs", "table1", "table2", "table3", "table4", "table_vae"]

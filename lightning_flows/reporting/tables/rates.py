@@ -2,8 +2,11 @@
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 
-from lightning_flows.reporting.tables.runs import Run
+from lightning_flows.errors import DataError
+from lightning_flows.reporting.tables.run_files import MAX_RECORDS, parse_json, read_text
+from lightning_flows.reporting.tables.runs import RECORD, Run
 
 
 def rate_of(run: Run) -> float | None:
@@ -39,8 +42,25 @@ def at_best_rate(runs: Sequence[Run]) -> list[Run]:
 
 
 def rates_note(rows: Sequence[tuple[str, Sequence[Run]]]) -> str:
-    """A sentence with the learning rate of each row, if they are not all the same; empty otherwise."""
+    """A sentence with the learning rates of rows; empty if none is known."""
     rates = {name: rate_of(runs[0]) for name, runs in rows}
-    if len(set(rates.values())) < 2:
+    if None not in rates.values() and len(set(rates.values())) == 1:
+        return f"Learning rate of all rows: {next(iter(rates.values())):g}. "
+    if set(rates.values()) <= {None}:
         return ""
     return f"Learning rates: {', '.join(f'{name} {rate:g}' for name, rate in rates.items() if rate is not None)}. "
+
+
+def diverged_note(root: Path) -> str:
+    """A sentence that names the runs below a folder whose loss became infinite or NaN; empty if there are none."""
+    names = sorted({path.parents[1].name for path in root.rglob(f"version_*/{RECORD}") if _state(path) == "diverged"})
+    return f"Diverged and left out: {', '.join(names)}. " if names else ""
+
+
+def _state(path: Path) -> object:
+    """State in the record of a run; None if that cannot be read."""
+    try:
+        record = parse_json(read_text(path, path.parent, MAX_RECORDS), path)
+    except (DataError, OSError):
+        return None
+    return record.get("state") if isinstance(record, dict) else None

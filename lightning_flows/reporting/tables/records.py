@@ -30,7 +30,7 @@ RUNTIME = {
     **dict.fromkeys(
         (
             "train_step_seconds?", "images_per_second?", "sample_seconds_per_image?", "peak_memory_bytes?",
-            "cpu_seconds?", "num_devices?", "batch_size?",
+            "cpu_seconds?", "num_devices?", "batch_size?", "train_step_cpu_seconds?", "num_steps?",
         ),
         float,
     ),

@@ -14,8 +14,8 @@ from lightning_flows.reporting.tables.records import RUNTIME as RUNTIME_SCHEMA
 from lightning_flows.reporting.tables.records import check, check_test
 from lightning_flows.reporting.tables.run_files import MAX_CONFIG, MAX_RECORDS, parse_json, parse_yaml, read_text
 
-CONFIG, TESTS, RUNTIME = "config.yaml", "tests.jsonl", "runtime.json"
-"""Files in a run folder: the complete config, a line for each ``test`` of a checkpoint, and runtimes."""
+CONFIG, TESTS, RUNTIME, RECORD = "config.yaml", "tests.jsonl", "runtime.json", "run.json"
+"""Files in a run folder: the config, a line for each ``test`` of a checkpoint, runtimes, and the state of the run."""
 MARKS = (CONFIG, TESTS, RUNTIME, "events.out.tfevents.*")
 """A folder that contains one of these is a run."""
 

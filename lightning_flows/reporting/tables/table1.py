@@ -40,22 +40,10 @@ def table1(runs: Sequence[Run]) -> Table:
     Bounds and NLL in bits per dimension, mean ± standard deviation over seeds; runtimes in % of those with 1x1
     convolutions, medians over seeds. Raises: DataError if no run belongs to it, or runs are not comparable.
     """
-    runs = [run for run in runs if run.flow == "GlowFlow" and _kind(run) in PAPER and "test/bpd" in run.metrics]
-    if not runs:
-        raise DataError("no run belongs to table 1: none has a GlowFlow and a test/bpd")
-    check_comparable(runs, free=lambda run: {"mixing", "growth", "width", "kernel_size", "lr"})
-    groups = {
-        (kind, pointwise): newest_by_seed(at_best_rate(found))
-        for pointwise in (False, True)
-        for kind in PAPER
-        if (found := [run for run in runs if (_kind(run), _is_pointwise(run)) == (kind, pointwise)])
-    }
-    names = {key: PAPER[key[0]].name + (", pointwise nets" if key[1] else "") for key in groups}
-    for group in groups.values():
-        check_comparable(group, free=lambda run: set())
+    groups = _groups(runs)
     rows = [
         [
-            names[kind, pointwise], str(len(group)),
+            _name(kind, pointwise), str(len(group)),
             mean_and_deviation(metric(group, "test/bpd")), paper.bound,
             mean_and_deviation(metric(group, "test/nll_bpd")), paper.nll,
             f"{group[0].test['num_parameters'] / 1e6:.3f}", str(paper.parameters),
@@ -66,7 +54,31 @@ def table1(runs: Sequence[Run]) -> Table:
         for (kind, pointwise), group in groups.items()
         for paper, base in [(PAPER[kind], groups.get(("conv1x1", pointwise), []))]
     ]  # fmt: skip
-    return Table(HEADER, rows, rates_note([(names[key], group) for key, group in groups.items()]) + measured_on(runs))
+    named = [(_name(*key), group) for key, group in groups.items()]
+    return Table(HEADER, rows, rates_note(named) + measured_on([run for each in groups.values() for run in each]))
+
+
+def rows1(runs: Sequence[Run]) -> dict[str, list[Run]]:
+    """Runs of the rows of Table 1 by their names, in order. For errors see :func:`table1`."""
+    return {_name(*key): group for key, group in _groups(runs).items()}
+
+
+def _name(kind: str, pointwise: bool) -> str:
+    return PAPER[kind].name + (", pointwise nets" if pointwise else "")
+
+
+def _groups(runs: Sequence[Run]) -> dict[tuple[str, bool], list[Run]]:
+    """Comparable runs of the rows by mixing layer and kind of nets, one per seed, at the best learning rate."""
+    runs = [run for run in runs if run.flow == "GlowFlow" and _kind(run) in PAPER and "test/bpd" in run.metrics]
+    if not runs:
+        raise DataError("no run belongs to table 1: none has a GlowFlow and a test/bpd")
+    check_comparable(runs, free=lambda run: {"mixing", "growth", "width", "kernel_size", "lr"})
+    groups: dict[tuple[str, bool], list[Run]] = {}
+    for key in ((kind, pointwise) for pointwise in (False, True) for kind in PAPER):
+        if found := [run for run in runs if (_kind(run), _is_pointwise(run)) == key]:
+            groups[key] = newest_by_seed(at_best_rate(found))
+            check_comparable(groups[key], free=lambda run: set())
+    return groups
 
 
 def _kind(run: Run) -> str:

@@ -61,37 +61,60 @@ def table3(runs: Sequence[Run]) -> Table:
     return _table(runs, TABLE3)
 
 
-def _table(runs: Sequence[Run], paper: Mapping[str, PaperRow]) -> Table:
+def rows2(runs: Sequence[Run]) -> dict[str, list[Run]]:
+    """Runs of the rows of Table 2 by their names, in order. For errors see :func:`table2`."""
+    return {_name(TABLE2, *key): group for key, group in _groups(runs, TABLE2).items()}
+
+
+def rows3(runs: Sequence[Run]) -> dict[str, list[Run]]:
+    """Runs of the rows of Table 3 by their names, in order. For errors see :func:`table2`."""
+    return {_name(TABLE3, *key): group for key, group in _groups(runs, TABLE3).items()}
+
+
+def _name(paper: Mapping[str, PaperRow], dequantization: str, kind: str) -> str:
+    return f"{paper[kind].name} ({dequantization})"
+
+
+def _groups(runs: Sequence[Run], paper: Mapping[str, PaperRow]) -> dict[tuple[str, str], list[Run]]:
+    """Comparable runs of the rows by dequantization and kind, one per seed, at the best learning rate."""
     runs = [run for run in runs if run.dequantization in DEQUANTIZATIONS and "test/bpd" in run.metrics]
     kinds = kinds_of(runs)
     runs = [run for run in runs if kinds.get(run.folder) in paper]
     if not runs:
         raise DataError(f"no run belongs to the table: none is of {', '.join(paper)} and has a test/bpd")
     check_comparable(runs, free=lambda r: FREE | ({"steps_per_level"} if kinds[r.folder] in OTHER_STEPS else set()))
-    rows, targets, named = [], [], []
+    groups: dict[tuple[str, str], list[Run]] = {}
+    for key in ((dequantization, kind) for dequantization in DEQUANTIZATIONS for kind in paper):
+        if found := [run for run in runs if (run.dequantization, kinds[run.folder]) == key]:
+            groups[key] = newest_by_seed(at_best_rate(found))
+            check_comparable(groups[key], free=lambda run: {"num_importance_samples"})
+    return groups
+
+
+def _table(runs: Sequence[Run], paper: Mapping[str, PaperRow]) -> Table:
+    groups = _groups(runs, paper)
+    rows, targets = [], {}
     for dequantization in DEQUANTIZATIONS:
-        found = {k: [r for r in runs if kinds[r.folder] == k and r.dequantization == dequantization] for k in paper}
-        groups = {kind: newest_by_seed(at_best_rate(group)) for kind, group in found.items() if group}
-        target = max((best for group in groups.values() if (best := _best(group)) is not None), default=None)
-        for kind, group in groups.items():
-            check_comparable(group, free=lambda run: {"num_importance_samples"})
-            named.append((f"{paper[kind].name} ({dequantization})", group))
-            bound, nll = paper[kind].numbers.get(dequantization, (NONE, NONE))
-            rows.append(
-                [
-                    paper[kind].name, dequantization, str(len(group)),
-                    mean_and_deviation(metric(group, "test/bpd")), bound,
-                    mean_and_deviation(metric(group, "test/nll_bpd")), nll,
-                    f"{group[0].test['num_parameters'] / 1e6:.3f}",
-                    median(runtime(group, "train_step_seconds"), digits=3),
-                    median(runtime(group, "peak_memory_bytes", scale=2**-20)),
-                    _time_to(group, target),
-                ]
-            )  # fmt: skip
-        if target is not None:
-            targets.append(f"{target:.3f} ({dequantization})")
-    note = f"The validation bpd to reach is {', '.join(targets)}. " if targets else ""
-    return Table(HEADER, rows, note + rates_note(named) + measured_on(runs))
+        best = [_best(group) for (noise, _), group in groups.items() if noise == dequantization]
+        targets[dequantization] = max((value for value in best if value is not None), default=None)
+    for (dequantization, kind), group in groups.items():
+        bound, nll = paper[kind].numbers.get(dequantization, (NONE, NONE))
+        rows.append(
+            [
+                paper[kind].name, dequantization, str(len(group)),
+                mean_and_deviation(metric(group, "test/bpd")), bound,
+                mean_and_deviation(metric(group, "test/nll_bpd")), nll,
+                f"{group[0].test['num_parameters'] / 1e6:.3f}",
+                median(runtime(group, "train_step_seconds"), digits=3),
+                median(runtime(group, "peak_memory_bytes", scale=2**-20)),
+                _time_to(group, targets[dequantization]),
+            ]
+        )  # fmt: skip
+    reached = ", ".join(f"{target:.3f} ({noise})" for noise, target in targets.items() if target is not None)
+    note = f"The validation bpd to reach is {reached}. " if reached else ""
+    named = [(_name(paper, *key), group) for key, group in groups.items()]
+    every = [run for _, group in named for run in group]
+    return Table(HEADER, rows, note + rates_note(named) + measured_on(every))
 
 
 def kinds_of(runs: Sequence[Run]) -> dict[Path, str]:

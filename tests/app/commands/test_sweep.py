@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 import yaml
 
+from lightning_flows.app.commands.estimate import Cost
 from lightning_flows.app.commands.experiments import EXPERIMENTS
-from lightning_flows.app.commands.sweep import STOPS, Trainings, _differ
+from lightning_flows.app.commands.processes import STOPS
+from lightning_flows.app.commands.sweep import Trainings, _differ
 from lightning_flows.app.configs import load_configs
 from lightning_flows.errors import DataError, UsageError
 
@@ -47,10 +49,10 @@ def test_different_settings_use_different_folders(tmp_path: Path) -> None:
     assert trainings(tmp_path).folder(NAME, 0) == tmp_path / "mog4_gnf_seed0"
 
 
-def test_a_failed_run_stops_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_that_fails_first_stops_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     started = []
 
-    def fit_and_test(name: str, seed: int) -> None:
+    def fit_and_test(name: str, seed: int, *, test: bool) -> None:
         started.append(seed)
         if seed == 1:
             raise UsageError("it failed")
@@ -61,6 +63,61 @@ def test_a_failed_run_stops_the_others(tmp_path: Path, monkeypatch: pytest.Monke
     with pytest.raises(UsageError, match="it failed"):
         several.run(range(30))
     assert len(started) < 10
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_run_that_fails_later_does_not_stop_the_others(
+    jobs: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    started = []
+
+    def fit_and_test(name: str, seed: int, *, test: bool) -> None:
+        started.append(seed)
+        if seed == 3:
+            raise UsageError("the third one failed")
+
+    several = trainings(tmp_path, jobs=jobs)
+    monkeypatch.setattr(several, "_fit_and_test", fit_and_test)
+    with pytest.raises(UsageError, match="1 of 6 runs failed, the first one: the third one failed"):
+        several.run(range(6))
+    assert sorted(started) == list(range(6))
+    assert "the third one failed; the other runs go on" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_run_that_diverges_is_not_trained_again(jobs: int, tmp_path: Path, log: Path, leave, capfd) -> None:
+    """It does not stop the others; `fit` fails then."""
+    leave("diverged")
+    write(log, (log.parent / "process").read_text().split("\n", 2)[2] + "\n[ $3 != fit ] || exit 1")
+    trainings(tmp_path, jobs=jobs).run([0])
+    assert "mog4_gnf_seed0 diverged, and is not trained again" in capfd.readouterr().err
+    several = trainings(tmp_path, jobs=jobs)
+    assert several.diverged(NAME, 0)
+    several.run([0])
+    assert "mog4_gnf_seed0 diverged, and is not trained again" in capfd.readouterr().err
+    assert log.read_text().split() == ["fit"]
+
+
+def test_a_search_does_not_test(tmp_path: Path, log: Path, leave) -> None:
+    leave()
+    trainings(tmp_path).run([0], test=False)
+    assert log.read_text().split() == ["fit"]
+    trainings(tmp_path).run([0], test=False)
+    trainings(tmp_path).run([0])
+    assert log.read_text().split() == ["fit", "test"]
+
+
+def test_the_estimate_is_of_what_is_missing(tmp_path: Path, log: Path, leave, capfd) -> None:
+    leave()
+    several = trainings(tmp_path, costs=lambda fit, test: Cost(3600.0, 60.0))
+    assert several.seconds([0, 1]) == [3660.0, 3660.0]
+    assert several.seconds([0, 1], trained=[(NAME, 1)]) == [3660.0, 60.0]
+    several.run([0], test=False)
+    assert "1 run, about 1:00 h on this machine\n" in capfd.readouterr().err
+    assert several.seconds([0, 1]) == [60.0, 3660.0]
+    several.run([0])
+    assert several.seconds([0, 1]) == [3660.0]
+    assert trainings(tmp_path, costs=lambda fit, test: None).seconds([1]) is None
 
 
 def test_output_of_parallel_runs_is_prefixed_with_their_names(tmp_path: Path, log: Path, capfd) -> None:
@@ -139,7 +196,7 @@ def test_tests_of_other_checkpoints_do_not_count(what: str, tmp_path: Path, log:
     if what == "empty":
         (folder / "tests.jsonl").write_text("")
     trainings(tmp_path).run([0])
-    assert log.read_text().split() == ["fit", "test", "fit", "test"]
+    assert log.read_text().split() == ["fit", "test", *(["fit"] if what == "stopped" else []), "test"]
 
 
 @pytest.mark.parametrize(
@@ -211,7 +268,7 @@ def test_a_second_signal_kills_all_processes(number: signal.Signals, tmp_path: P
 
 def test_runs_that_ignore_the_signal_are_killed(tmp_path: Path, log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(log, DEAF)
-    monkeypatch.setattr("lightning_flows.app.commands.sweep.KILL_AFTER", 0.2)
+    monkeypatch.setattr("lightning_flows.app.commands.processes.KILL_AFTER", 0.2)
     assert isinstance(stop(tmp_path, log, 2, signal.SIGTERM), SystemExit)
     assert log.read_text().split().count("up") == 2
 

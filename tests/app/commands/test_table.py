@@ -71,10 +71,11 @@ def test_empty_folder(tmp_path: Path, capsys) -> None:
     assert "there are no tested runs below" in capsys.readouterr().err
 
 
-def test_a_failed_run_stops_the_table(tmp_path: Path, capfd) -> None:
+def test_what_no_run_could_read_is_refused_before_the_first_one(tmp_path: Path, capfd) -> None:
     with pytest.raises(SystemExit):
         main(["table", "1", f"--runs={tmp_path}", "--fit=true", "--images=/nowhere.tar"])
-    assert "`fit` of conv1x1_cpu_nowhere_seed0 ended with status 1" in capfd.readouterr().err
+    assert "error: /nowhere.tar does not exist" in capfd.readouterr().err
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_broken_run_is_reported_on_one_line_with_control_characters_escaped(

@@ -1,0 +1,89 @@
+"""Validation curves of the rows of a table, by step and by training time."""
+
+from collections.abc import Mapping, Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from lightning_flows.reporting.figures.style import line
+from lightning_flows.reporting.tables.curves import Points, RowCurve, crossing, value_at
+
+EARLY = 0.25
+"""The top of the range is the highest curve after this share of its training."""
+MARGIN = 0.06
+"""Space above and below, relative to the range."""
+MINUTES, HOURS = 600.0, 36_000.0
+"""Times from which the axis is in minutes, or hours."""
+
+
+def curves_figure(curves: Mapping[str, RowCurve], *, unit: str = "bpd", title: str = "") -> Figure:
+    """Two panels: validation loss by step, and by training time for the rows whose time is known.
+
+    A line is the mean over the seeds of a row, the band around it reaches from the least to the greatest, and a circle
+    is the last crossing with the first row. The range shows the later three quarters of training.
+
+    Args:
+        curves: curves of rows by name, at least one; the first is the one that the others are compared with.
+        unit: unit of the losses.
+        title: title of the figure.
+    """
+    figure = Figure(figsize=(10.4, 4.6), layout="constrained")
+    left, right = figure.subplots(1, 2, sharey=True)
+    longest = max((curve.by_time[-1][0] for curve in curves.values() if curve.by_time), default=0.0)
+    scale, name = _time_unit(longest)
+    firsts = next(iter(curves.values()))
+    for i, curve in enumerate(curves.values()):
+        _draw(left, i, curve.checks, curve, firsts.checks)
+        _draw(right, i, _scaled(curve.by_time, scale), curve, _scaled(firsts.by_time, scale))
+    left.set(xlabel="training steps", ylabel=f"validation {unit}", xlim=(0, None), ylim=limits(list(curves.values())))
+    right.set(xlabel=f"training time without evaluation ({name})", xlim=(0, None))
+    for axes in (left, right):
+        axes.grid(alpha=0.3)
+        axes.spines[["top", "right"]].set_visible(False)
+    entries = [axes for axes, _ in zip(left.lines, curves, strict=False)]
+    labels = [f"{row}: {curve.checks[-1][1]:.3f}" for row, curve in curves.items()]
+    figure.legend(entries, labels, loc="outside lower center", ncols=min(4, len(labels)), frameon=False)
+    if title:
+        figure.suptitle(title, fontsize="medium")
+    return figure
+
+
+def limits(curves: Sequence[RowCurve]) -> tuple[float, float]:
+    """Range of losses: from the lowest of all seeds to the highest mean after a quarter of its training."""
+    low = min(min(curve.low) for curve in curves)
+    early = [_after(curve, EARLY * curve.end) for curve in curves]
+    high = max(early)
+    margin = MARGIN * (high - low) or 0.01 * max(abs(low), 1e-3)
+    return low - margin, high + margin
+
+
+def _after(curve: RowCurve, step: float) -> float:
+    """Loss after a step, or at the first check if that is later."""
+    value = value_at(curve.checks, step)
+    return curve.checks[0][1] if value is None else value
+
+
+def _draw(axes: Axes, number: int, points: Points, curve: RowCurve, first: Points) -> None:
+    """A row: its line, of no points if its time is not known, its band, and its crossing with the first row."""
+    style, x = line(number), [x for x, _ in points]
+    axes.plot(x, [y for _, y in points], linewidth=1.6, **style)
+    if not points:
+        return
+    if curve.low != curve.high:
+        axes.fill_between(x, curve.low, curve.high, color=style["color"], alpha=0.18, linewidth=0)
+    found = crossing(points, first) if number else None
+    if found is not None and found.since is not None and (y := value_at(points, found.since)) is not None:
+        axes.plot([found.since], [y], "o", color=style["color"], markersize=7, markerfacecolor="white", zorder=5)
+
+
+def _scaled(points: Points, scale: float) -> Points:
+    return [(x / scale, y) for x, y in points]
+
+
+def _time_unit(longest: float) -> tuple[float, str]:
+    """Seconds of the unit of an axis, and its name.
+
+    >>> _time_unit(90), _time_unit(1200), _time_unit(math.inf)
+    ((1.0, 's'), (60.0, 'min'), (3600.0, 'h'))
+    """
+    return (1.0, "s") if longest < MINUTES else (60.0, "min") if longest < HOURS else (3600.0, "h")

@@ -1,0 +1,189 @@
+r"""Validation curves of the rows of a table, by step and by training time.
+
+A row is a group of runs that differ only in their seeds. Its curve is :math:`v(s)`, the mean over seeds of the
+validation loss after s steps, linear between the checks that all seeds have. Its time is
+:math:`t = s\,c` with c the measured seconds per step: CPU time of all cores, the mean over the run, or wall time where
+that is not recorded, as on a GPU. Evaluation, data loading and monitoring are left out.
+"""
+
+import math
+import statistics
+from bisect import bisect_left
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from lightning_flows.reporting.tables.runs import Run
+from lightning_flows.reporting.tables.table import NONE
+
+LAST = 0.1
+"""Share of training at whose start and end the validation loss is compared."""
+Points = Sequence[tuple[float, float]]
+
+
+class RowCurve(NamedTuple):
+    """Curve of a row: its checks (step, mean loss), the least and the greatest over seeds, and seconds per step."""
+
+    checks: list[tuple[float, float]]
+    low: list[float]
+    high: list[float]
+    step_seconds: float | None
+
+    @property
+    def end(self) -> float:
+        """Number of steps at the last check."""
+        return self.checks[-1][0]
+
+    @property
+    def by_time(self) -> list[tuple[float, float]]:
+        """Checks (seconds, mean loss); empty if the time of a step is not known."""
+        return [] if self.step_seconds is None else [(step * self.step_seconds, value) for step, value in self.checks]
+
+
+def row_curve(runs: Sequence[Run], unit: str = "bpd") -> RowCurve | None:
+    """Curve of runs over their common checks; None if there are none."""
+    curves = [dict(checks(run, unit)) for run in runs]
+    steps = sorted(set.intersection(*map(set, curves))) if curves else []
+    if not steps:
+        return None
+    values = [[curve[step] for curve in curves] for step in steps]
+    seconds = [each for run in runs if (each := step_seconds(run)) is not None]
+    means = [(step, statistics.fmean(each)) for step, each in zip(steps, values, strict=True)]
+    middle = statistics.median(seconds) if seconds else None
+    return RowCurve(means, [min(each) for each in values], [max(each) for each in values], middle)
+
+
+def checks(run: Run, unit: str = "bpd", stage: str = "val") -> list[tuple[float, float]]:
+    """Finite logged values of a run, by the number of steps taken: Lightning logs the index of the last one."""
+    return [(step + 1, value) for step, value in run.curve(f"{stage}/{unit}") if math.isfinite(value)]
+
+
+def step_seconds(run: Run) -> float | None:
+    """Seconds per training step of a run: CPU time if it is recorded, otherwise wall time."""
+    seconds = run.runtime.get("train_step_cpu_seconds", run.runtime.get("train_step_seconds"))
+    return float(seconds) if seconds is not None and seconds > 0 else None
+
+
+def value_at(points: Points, x: float) -> float | None:
+    """Linear interpolation between points of increasing x; None outside of them, up to round-off.
+
+    >>> value_at([(0, 1.0), (10, 3.0)], 5), value_at([(0, 1.0), (10, 3.0)], 11)
+    (2.0, None)
+    """
+    if not points or not (points[0][0] <= x <= points[-1][0] * (1 + 1e-9)):
+        return None
+    i = min(max(1, bisect_left([point[0] for point in points], x)), len(points) - 1)
+    if i < 1:
+        return points[0][1]
+    (x0, y0), (x1, y1) = points[i - 1], points[i]
+    return y0 + (y1 - y0) * min(1.0, (x - x0) / (x1 - x0))
+
+
+class Crossing(NamedTuple):
+    """Whether a curve ends below another one, and since which x; None for all of the range that they share."""
+
+    below: bool
+    since: float | None
+
+    def text(self, unit: str) -> str:
+        """Words for a table.
+
+        >>> Crossing(True, 1500.4).text("step {:.0f}"), Crossing(False, None).text("step {:.0f}")
+        ('below from step 1500', 'never below')
+        """
+        if self.since is None:
+            return "always below" if self.below else "never below"
+        return f"{'below' if self.below else 'above'} from {unit.format(self.since)}"
+
+
+def crossing(points: Points, first: Points) -> Crossing | None:
+    r"""The last crossing of two piecewise linear curves: the last x with :math:`v(x) = v_1(x)` and a change of sign.
+
+    None if they share no range.
+    """
+    places = sorted({x for x, _ in (*points, *first)})
+    both = [(x, a - b) for x in places if None not in (a := value_at(points, x), b := value_at(first, x))]
+    if not both:
+        return None
+    below = both[-1][1] < 0
+    for (x0, d0), (x1, d1) in zip(both[-2::-1], both[:0:-1], strict=True):
+        if d0 and (d0 < 0) != below:
+            return Crossing(below, x0 + (x1 - x0) * d0 / (d0 - d1))
+    return Crossing(below, None)
+
+
+def last_improvement(curve: RowCurve) -> float | None:
+    r""":math:`v(0.9\,S) - v(S)`, how much the last tenth of S steps improved validation; negative if it got worse."""
+    before = value_at(curve.checks, (1 - LAST) * curve.end)
+    return None if before is None else before - curve.checks[-1][1]
+
+
+def train_gap(runs: Sequence[Run], unit: str = "bpd") -> float | None:
+    r"""Train − validation loss at the end, the mean over seeds; negative when the training images are fitted better.
+
+    The training loss is the mean of what was logged in the last tenth of the steps: of augmented images, in training
+    mode, each batch before the update from it.
+    """
+    gaps = []
+    for run in runs:
+        val, train = checks(run, unit), checks(run, unit, "train")
+        if val and (late := [value for step, value in train if step > (1 - LAST) * val[-1][0]]):
+            gaps.append(statistics.fmean(late) - val[-1][1])
+    return statistics.fmean(gaps) if gaps else None
+
+
+def best_step(runs: Sequence[Run], unit: str = "bpd") -> float | None:
+    """Number of steps at the lowest validation loss, that of the best checkpoint: the median over seeds."""
+    best = [min(curve, key=lambda check: check[1])[0] for run in runs if (curve := checks(run, unit))]
+    return statistics.median(best) if best else None
+
+
+def equal_time(curves: Sequence[RowCurve]) -> float | None:
+    """Seconds of training after which the cheapest row ends; None if the time of no row is known."""
+    return min((curve.by_time[-1][0] for curve in curves if curve.by_time), default=None)
+
+
+def curve_columns(groups: Mapping[str, Sequence[Run]], unit: str = "bpd") -> tuple[list[str], list[list[str]]]:
+    """Header and cells of the columns on curves, a row per group; a dash where something was not logged.
+
+    Columns: validation loss at equal training time, that at which the cheapest row ends; where the curve crosses that
+    of the first row for the last time, by step and by time; :func:`last_improvement`; :func:`train_gap`;
+    :func:`best_step`.
+
+    Args:
+        groups: runs of each row, by its name.
+        unit: unit of the losses, as in the names of the logged curves.
+    """
+    curves = {name: row_curve(runs, unit) for name, runs in groups.items()}
+    time = equal_time([curve for curve in curves.values() if curve])
+    header = [
+        f"val {unit} at {duration(time)}" if time is not None else f"val {unit} at equal time",
+        "against the first row, by step", "by time", "last tenth of training", f"train − val {unit}", "best step",
+    ]  # fmt: skip
+    first = next(iter(curves.values()), None)
+    cells = []
+    for i, (name, curve) in enumerate(curves.items()):
+        runs = groups[name]
+        at_time = value_at(curve.by_time, time) if curve and time is not None else None
+        by_step = crossing(curve.checks, first.checks) if i and curve and first else None
+        by_time = crossing(curve.by_time, first.by_time) if i and curve and first else None
+        improvement, best = last_improvement(curve) if curve else None, best_step(runs, unit)
+        cells.append([
+            _number(at_time), by_step.text("step {:.0f}") if by_step else NONE,
+            by_time.text("{:.0f} s") if by_time else NONE,
+            NONE if improvement is None else f"{-improvement:+.4f}".replace("-", "−"),
+            _number(train_gap(runs, unit), sign=True), NONE if best is None else f"{best:.0f}",
+        ])  # fmt: skip
+    return header, cells
+
+
+def duration(seconds: float) -> str:
+    """Seconds as text.
+
+    >>> duration(210.4), duration(5400)
+    ('210 s', '90 min')
+    """
+    return f"{seconds:.0f} s" if seconds < 3600 else f"{seconds / 60:.0f} min"
+
+
+def _number(value: float | None, *, sign: bool = False) -> str:
+    return NONE if value is None else f"{value:{'+' if sign else ''}.3f}".replace("-", "−")

@@ -10,7 +10,7 @@ CPU    ?=
 TORCH  := $(if $(CPU),--index-url https://download.pytorch.org/whl/cpu)
 ENGINE ?= $(shell command -v docker || command -v podman)
 
-.PHONY: demo test lint types pytest fast install bench clean image lock test-lowest dist
+.PHONY: demo test docs lint types pytest fast install bench clean image lock test-lowest dist
 
 $(VENV)/.user: pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is required; set PYTHON=…")'
@@ -56,13 +56,23 @@ $(LOWEST)/.dev: pyproject.toml
 test-lowest: $(LOWEST)/.dev
 	OMP_NUM_THREADS=1 $(LOWEST)/bin/pytest -n 2 --dist worksteal
 
+# the site, into site/; any warning is an error. It needs neither torch nor a network once its packages are there
+docs: $(VENV)/.docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
+$(VENV)/.docs: pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PYTHON) website/requirements.py > $(VENV)/docs.txt
+	$(BIN)/python -m pip install --quiet -r $(VENV)/docs.txt
+	touch $@
+
 # source distribution and wheel; set LIGHTNING_FLOWS_URL to the repository's address for the links of the package's page
 dist: $(VENV)/.dev
 	rm -rf dist
 	$(BIN)/python -m hatchling build -d dist
 
 clean:
-	rm -rf $(VENV) $(LOWEST) dist .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(LOWEST) dist .mypy_cache .pytest_cache .ruff_cache site
 
 # speed, memory and size on this machine; timings are only meaningful if it is idle
 bench: $(VENV)/.user

@@ -159,7 +159,8 @@ def _typed(kind: type, init_args: Mapping[str, Any], find: Callable[[str], type]
         added = parser.add_class_arguments(kind, "it", fail_untyped=False, instantiate=False, skip=left_out)
         known = {name.split(".")[1] for name in added} & convertible.keys()
         given = {key: convertible[key] for key in known}
-        values = parser.instantiate(parser.parse_object({"it": given})).get("it", {})
+        instantiate = getattr(parser, "instantiate", None) or parser.instantiate_classes  # before jsonargparse 4.49
+        values = instantiate(parser.parse_object({"it": given})).get("it", {})
     return typed | {key: values[key] for key in known}
 
 

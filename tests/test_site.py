@@ -1,0 +1,71 @@
+"""The documentation site: it lists every page, builds without warnings, and loads nothing from elsewhere."""
+
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+from tests.markdown import ROOT
+
+PARTS = ("callbacks", "data", "dequantization", "distributions", "flows", "modules", "nets", "posteriors", "transforms")
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The built site; MkDocs fails on any warning, such as a link or an anchor that does not exist."""
+    for package in ("mkdocs", "material", "mkdocstrings", "latex2mathml"):
+        pytest.importorskip(package)
+    folder = tmp_path_factory.mktemp("site")
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(folder)]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    return folder
+
+
+def test_the_navigation_has_every_page(site: Path) -> None:
+    text = (site / "index.html").read_text(encoding="utf-8")
+    navigation = set(re.findall(r'href="([\w-]+)\.html"', text[text.index("md-nav--primary") :]))
+    assert {path.stem for path in (ROOT / "docs").glob("*.md")} <= navigation
+
+
+class Loaded(HTMLParser):
+    """Collects what a page loads by itself."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.found: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        names = dict(attributes)
+        if tag in ("script", "img", "iframe") or (tag == "link" and names.get("rel") != "canonical"):
+            self.found += [value for key in ("src", "href") if (value := names.get(key))]
+
+
+def test_pages_load_nothing_from_elsewhere(site: Path) -> None:
+    for page in site.rglob("*.html"):
+        for target in Loaded(page.read_text(encoding="utf-8")).found:
+            assert not re.match(r"(\w+:)?//", target), (page.name, target)
+            if page.name != "404.html":
+                assert (page.parent / target.partition("?")[0].partition("#")[0]).exists(), (page.name, target)
+
+
+def test_formulas_and_diagrams_are_drawn(site: Path) -> None:
+    formulas = (ROOT / "docs/transforms.md").read_text(encoding="utf-8").count("\n$$")
+    text = (site / "transforms.html").read_text(encoding="utf-8")
+    assert text.count("<math") == formulas > 20
+    assert "$$" not in re.sub(r"<(code|pre).*?</\1>", "", text, flags=re.S)
+    assert (site / "architecture.html").read_text(encoding="utf-8").count('class="box"') > 10
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_every_public_name_is_in_the_reference(part: str, site: Path) -> None:
+    text = (site / f"api/{part}.html").read_text(encoding="utf-8")
+    headings = {name.rpartition(".")[2] for name in re.findall(r'<h2 id="([\w.]+)"', text)}
+    assert set(import_module(f"lightning_flows.{part}").__all__) <= headings
+    assert ">>> " not in re.sub(r"<(code|pre)\b.*?</\1>", "", text, flags=re.S)
+    assert not re.search(r":(class|func|meth):", text)

@@ -1,0 +1,38 @@
+"""Extension of Griffe: docstrings, which are written for any reader of the code, as Markdown.
+
+Roles such as ``:class:`Flow``` become code, and examples with ``>>>`` become blocks of code.
+"""
+
+import re
+from typing import Any
+
+from griffe import Class, Extension, Object
+
+ROLE = re.compile(r":(?:class|func|meth|mod|attr|data):`~?([^`]+)`")
+EXAMPLE = re.compile(r"(?:^(?P<indent> *)>>> .*\n?(?:(?P=indent)\S.*\n?)*)+", re.M)
+LINES = re.compile(r"^(Shapes?|Raises|Source|Returns|Units?): (?=\S)", re.M)
+
+
+class MarkdownDocstrings(Extension):
+    """Rewrites each docstring before its sections are parsed."""
+
+    def on_object(self, *, obj: Object, **_: Any) -> None:
+        """Called by Griffe."""
+        if obj.docstring is not None:
+            obj.docstring.value = as_markdown(obj.docstring.value)
+            if isinstance(obj, Class) and any(str(base).endswith("NamedTuple") for base in obj.bases):
+                obj.docstring.value = re.sub("^Args:$", "Attributes:", obj.docstring.value, flags=re.M)
+
+
+def as_markdown(text: str) -> str:
+    r"""Return a docstring as Markdown.
+
+    >>> as_markdown("As :class:`Flow`.\n\n>>> 1 + 1\n2\n")
+    'As `Flow`.\n\n```pycon\n>>> 1 + 1\n2\n```\n'
+    >>> as_markdown("Shapes: x ``(B, D)``.\nSource: the paper.")
+    '**Shapes**: x ``(B, D)``.\n\n**Source**: the paper.'
+    """
+    text = ROLE.sub(r"`\1`", text)
+    text = EXAMPLE.sub(lambda match: f"{match['indent']}```pycon\n{match[0].rstrip()}\n{match['indent']}```\n", text)
+    text = LINES.sub(r"\n**\1**: ", text)
+    return re.sub(r"\n{3,}", "\n\n", text).lstrip("\n")

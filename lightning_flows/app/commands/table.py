@@ -9,7 +9,7 @@ from lightning_flows.app.commands.figure import check_image_file, write_figure
 from lightning_flows.app.commands.small import named, resized, searched
 from lightning_flows.app.terminal import one_line, plain
 from lightning_flows.errors import DataError, UsageError
-from lightning_flows.reporting.tables import ROWS, TABLES, Run, find_runs
+from lightning_flows.reporting.tables import ROWS, TABLES, Run, differences_in, find_runs
 from lightning_flows.reporting.tables.curves import row_curve
 from lightning_flows.reporting.tables.rates import diverged_note
 
@@ -88,6 +88,8 @@ def table(
     found = find_runs(runs, report=lambda text: print(f"skipped: {one_line(text)}", file=sys.stderr))
     made = TABLES[number](found)
     print(plain(made._replace(note=diverged_note(Path(runs)) + made.note).markdown()))
+    for title, each in differences_in(number, found).items():
+        print(plain(f"\n{title}:\n\n{each.markdown()}"))
     if figure:
         _draw(number, found, Path(figure), overwrite=overwrite)
 

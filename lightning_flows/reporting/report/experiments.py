@@ -1,14 +1,14 @@
 """Summaries of the runs of one experiment: results, tables next to the paper's, curves, runtimes."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from lightning_flows.errors import DataError
 from lightning_flows.reporting.report.chart import Chart, Curve, line_chart
-from lightning_flows.reporting.tables import TABLES, Run, Table
+from lightning_flows.reporting.tables import TABLES, Run, Table, differences_in
 from lightning_flows.reporting.tables.compare import DifferError
 from lightning_flows.reporting.tables.table import NONE
 from lightning_flows.reporting.tables.table2 import kinds_of
@@ -79,6 +79,13 @@ def tables(runs: Sequence[Run]) -> dict[int, Table]:
             if not isinstance(error, DifferError) or len({run.flow for run in tested}) > 1:
                 found[number] = Table([], [], str(error))
     return found
+
+
+def comparisons(runs: Sequence[Run], numbers: Iterable[int]) -> dict[str, Table]:
+    """Differences between the rows of tables of the paper that could be built, by title."""
+    tested = [run for run in runs if run.test]
+    every = {number: differences_in(number, tested) for number in numbers}
+    return {f"Table {number}: {title}": table for number, each in every.items() for title, table in each.items()}
 
 
 def validation_charts(runs: Sequence[Run]) -> list[Chart]:

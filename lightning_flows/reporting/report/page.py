@@ -71,10 +71,12 @@ def printable(value: Any) -> Any:
 
 
 def _experiment(name: str, runs: Sequence[Run]) -> dict[str, Any]:
+    tables = experiments.tables(runs)
     return {
         "name": "" if name == "." else name,
         "results": experiments.results(runs),
-        "tables": experiments.tables(runs),
+        "tables": tables,
+        "comparisons": experiments.comparisons(runs, [number for number, table in tables.items() if table.rows]),
         "charts": experiments.validation_charts(runs),
         "runtimes": experiments.runtimes(runs),
         "runs": [_details(run) for run in runs],

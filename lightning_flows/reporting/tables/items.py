@@ -17,7 +17,6 @@ from pathlib import Path
 import numpy as np
 from numpy.lib import format as npy
 
-from lightning_flows.data.datasets.array_files import read_npy
 from lightning_flows.errors import DataError, OutputError
 from lightning_flows.files import created
 from lightning_flows.reporting.tables.run_files import read_bytes
@@ -97,6 +96,8 @@ def read_items(run: Run) -> Items | None:
 
 
 def _read(archive: zipfile.ZipFile, name: str, num: int) -> np.ndarray:
+    from lightning_flows.data.datasets.array_files import read_npy  # its package imports torch
+
     with archive.open(f"{name}.npy") as file:
         values = read_npy(file, name, (num,))
     if values.dtype != (kind := np.dtype(np.int64 if name == "index" else np.float64)):

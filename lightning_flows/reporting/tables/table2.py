@@ -42,7 +42,7 @@ OTHER_STEPS = {"residual_equal_memory", "no_autoregressive"}
 """Rows that may have another number of steps per level: for equal memory, or for equal parameters without a width."""
 HEADER = [
     "model", "dequantization", "seeds", "−ELBO", "paper", "NLL", "paper", "parameters (M)",
-    "training step (s)", "peak memory (MiB)", "time to val bpd",
+    "training step (s)", "sampling (ms per image)", "peak memory (MiB)", "time to val bpd",
 ]  # fmt: skip
 
 
@@ -106,6 +106,7 @@ def _table(runs: Sequence[Run], paper: Mapping[str, PaperRow]) -> Table:
                 mean_and_deviation(metric(group, "test/nll_bpd")), nll,
                 f"{group[0].test['num_parameters'] / 1e6:.3f}",
                 median(runtime(group, "train_step_seconds"), digits=3),
+                median(runtime(group, "sample_seconds_per_image", scale=1e3), digits=2),
                 median(runtime(group, "peak_memory_bytes", scale=2**-20)),
                 _time_to(group, targets[dequantization]),
             ]

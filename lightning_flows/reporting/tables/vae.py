@@ -39,20 +39,14 @@ def table_vae(runs: Sequence[Run]) -> Table:
     Seconds per epoch are those of training steps, without evaluation; their median. A posterior has a row for each of
     its settings. Raises: DataError if no run belongs to it, or runs are not comparable.
     """
-    runs = [run for run in runs if run.posterior and "test/kl" in run.metrics]
-    if not runs:
-        raise DataError("no run belongs to the table: none has a posterior and a test/kl")
-    check_comparable(runs, free=lambda run: {"eval_chunk_size"}, components={"posterior"})
-    groups: dict[Key, list[Run]] = {}
-    for run in runs:
-        groups.setdefault(_key(run), []).append(run)
+    groups = _groups(runs)
+    runs = [run for group in groups.values() for run in group]
     unit, nll, digits = UNITS["bpd" if "test/bpd" in runs[0].metrics else "nll"]
     header = [
         "posterior", "runs", f"−ELBO ({unit})", "NLL", "KL", "parameters", "of the posterior", "seconds per epoch",
     ]  # fmt: skip
     rows = []
-    for key in sorted(groups, key=lambda each: (*each[:2], groups[each][0].test["num_parameters"])):
-        group = newest_by_seed(groups[key])
+    for key, group in groups.items():
         rows.append(
             [
                 _name(key, list(groups)),
@@ -66,6 +60,25 @@ def table_vae(runs: Sequence[Run]) -> Table:
     data = runs[0].test["data"]["class_path"].rpartition(".")[2]
     published = f"Published −ELBO (van den Berg et al., 2018): {PUBLISHED[data]}." if data in PUBLISHED else ""
     return Table(header, rows, measured_on(runs, published).rstrip())
+
+
+def rows_vae(runs: Sequence[Run]) -> dict[str, list[Run]]:
+    """Runs of the rows by their names, in order. For errors see :func:`table_vae`."""
+    groups = _groups(runs)
+    return {_name(key, list(groups)): group for key, group in groups.items()}
+
+
+def _groups(runs: Sequence[Run]) -> dict[Key, list[Run]]:
+    """Comparable runs of each row, one per seed, in the order of the table."""
+    runs = [run for run in runs if run.posterior and "test/kl" in run.metrics]
+    if not runs:
+        raise DataError("no run belongs to the table: none has a posterior and a test/kl")
+    check_comparable(runs, free=lambda run: {"eval_chunk_size"}, components={"posterior"})
+    groups: dict[Key, list[Run]] = {}
+    for run in runs:
+        groups.setdefault(_key(run), []).append(run)
+    order = sorted(groups, key=lambda each: (*each[:2], groups[each][0].test["num_parameters"]))
+    return {key: newest_by_seed(groups[key]) for key in order}
 
 
 def _key(run: Run) -> Key:

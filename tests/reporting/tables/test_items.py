@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import zipfile
 
 import numpy as np
@@ -94,7 +95,7 @@ def test_other_arrays_are_an_error(folder, arrays, message):
         read_items(read_run(folder))
 
 
-@pytest.mark.parametrize("kind", ["missing", "text", "short", "long", "link", "bomb", "claims"])
+@pytest.mark.parametrize("kind", ["missing", "text", "short", "long", "link", "bomb", "claims", "pipe"])
 def test_other_files_are_an_error(folder, tmp_path, kind):
     path = folder / "items_0.npz"
     content = path.read_bytes()
@@ -102,6 +103,8 @@ def test_other_files_are_an_error(folder, tmp_path, kind):
     if kind == "link":
         (tmp_path / "other.npz").write_bytes(content)
         path.symlink_to(tmp_path / "other.npz")
+    elif kind == "pipe":
+        os.mkfifo(path)
     elif kind in ("bomb", "claims"):
         with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
             for name in ("index", "loss"):

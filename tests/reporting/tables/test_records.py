@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 
@@ -15,7 +16,7 @@ from lightning_flows.errors import DataError
 from lightning_flows.reporting.report import report_page
 from lightning_flows.reporting.tables import TABLES, find_runs, table1
 from lightning_flows.reporting.tables.runs import read_runs
-from tests.reporting.runs import RUNTIME, graph_model, image_model, write_curve
+from tests.reporting.runs import RUNTIME, graph_model, image_model, write_curve, write_items_of
 
 GRAPHS = graph_model("GraphNormalizingFlow", exponential=True, width=8)
 MOG = {"class_path": "lightning_flows.data.GraphMoGDataModule", "init_args": {"mixture": "mog4", "steps_per_epoch": 9}}
@@ -73,7 +74,13 @@ def records(kind: str, write_run) -> list[Path]:
         folder = write_run("a", runtime=RUNTIME, model=CSF if kind == "csf" else None)
     events = write_curve(folder, {1: 4.0, 2: 3.0})
     write_run("b", seed=1, runtime=RUNTIME)
-    return [folder / "config.yaml", folder / "tests.jsonl", folder / "runtime.json", events]
+    files = [folder / "config.yaml", folder / "tests.jsonl", folder / "runtime.json", events]
+    if kind == "images":  # compared with another row
+        other = write_run("c", mixing="emerging", runtime=RUNTIME, num_items=3)
+        for each in (folder, other):
+            write_items_of(each, {"loss": np.arange(3.0), "nll_bpd": np.arange(3.0)})
+        files.append(folder / "items_0.npz")
+    return files
 
 
 @pytest.mark.parametrize("kind", ["images", "csf", "graphs"])
@@ -120,7 +127,7 @@ def test_a_bad_file_is_reported_in_one_sentence_and_skipped(kind: str, name: str
     reported: list[str] = []
     (run,) = [run for run in find_runs(runs, report=reported.append) if run.seed == 1]
     assert table1([run]).rows
-    broken, whole = read_runs(runs)
+    broken, whole, _ = read_runs(runs)
     assert whole.test
     problems = [broken.error] if broken.error else broken.scalars.problems
     assert len(problems) == 1

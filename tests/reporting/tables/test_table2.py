@@ -30,6 +30,7 @@ def test_table_2(write_run, tmp_path):
         ["residual", "variational", "1", "3.400"],
         ["residual, equal memory", "variational", "1", "3.600"],
     ]
+    assert [row[9] for row in rows[:2]] == ["100.00", "100.00"]
     assert rows[0][4:7] == ["3.38", "3.400", "3.35"]
     assert [row[-1] for row in rows] == ["30 s", "40 s", "–", "–"]  # steps 29 and 19, of 1 and 2 seconds each
     assert "The validation bpd to reach is 4.000 (uniform)" in note

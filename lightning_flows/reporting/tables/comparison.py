@@ -1,0 +1,97 @@
+"""Differences between the rows of a table: a table for each row that others are compared with."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+from lightning_flows.errors import DataError
+from lightning_flows.reporting.tables.curves import curve_columns
+from lightning_flows.reporting.tables.paired import Difference, paired
+from lightning_flows.reporting.tables.runs import Run
+from lightning_flows.reporting.tables.table import NONE, Table
+
+RESULTS = {"bpd": ("bpd", ("loss", "nll_bpd"), 4), "nll": ("nats", ("loss", "nll_nats"), 3)}
+"""By the unit of the loss: its name, bound and likelihood of an item, and digits."""
+MEANING = (
+    "Δ: row − first row on the same images with the same noise, averaged over common seeds; negative is better. "
+    "± is the standard error over images, the deviation that of Δ over seeds."
+)
+CURVES = (
+    "Validation: at equal training time, that of the row that ends first; where the curve crosses that of the first "
+    "row for the last time; its change in the last tenth of training; training minus validation loss at the end."
+)
+
+Rows = Mapping[str, Sequence[Run]]
+
+
+def differences(rows: Rows) -> dict[str, Table]:
+    """Tables of differences by their titles: to the first row of each kind, and between kinds of noise.
+
+    Rows are compared with the first one with the same dequantization and the same kind of nets. Variational
+    dequantization is also compared with uniform dequantization of the same model.
+
+    Args:
+        rows: runs of each row, one per seed, by its name.
+    """
+    kinds: dict[tuple[str, bool], dict[str, Sequence[Run]]] = {}
+    for name, runs in rows.items():
+        kinds.setdefault(_kind(runs[0]), {})[name] = runs
+    tables = {}
+    for group in kinds.values():
+        (name, first), *others = group.items()
+        if others:
+            table = _table([(name, runs, first) for name, runs in group.items()])
+            header, cells = curve_columns(group, _unit(first))
+            joined = [row + more for row, more in zip(table.rows, cells, strict=True)]
+            tables[f"Differences to {name}"] = Table(table.header + header, joined, f"{table.note} {CURVES}")
+    both = [
+        (model, runs, rows[uniform])
+        for name, runs in rows.items()
+        if (model := name.removesuffix(" (variational)")) != name and (uniform := f"{model} (uniform)") in rows
+    ]
+    return tables | ({"Variational minus uniform dequantization": _table(both)} if both else {})
+
+
+def _kind(run: Run) -> tuple[str, bool]:
+    """Dequantization, and whether the nets see single pixels."""
+    net = run.flow_arguments.get("net")
+    return run.dequantization, isinstance(net, dict) and net.get("kernel_size") == 1
+
+
+def _unit(runs: Sequence[Run]) -> str:
+    return "nll" if "test/nll" in runs[0].metrics else "bpd"
+
+
+def _table(rows: Sequence[tuple[str, Sequence[Run], Sequence[Run]]]) -> Table:
+    """Differences of runs to others, by name; dashes where these are the same."""
+    unit, names, digits = RESULTS[_unit(rows[0][1])]
+    header = ["model", f"Δ −ELBO ({unit})", "deviation", f"Δ NLL ({unit})", "deviation", "common seeds"]
+    cells, problems, missing = [], [], False
+    for name, runs, first in rows:
+        found: list[Difference | None] = []
+        for result in names:
+            try:
+                found.append(None if runs is first else paired(runs, first, result))
+            except DataError as error:
+                found.append(None)
+                problems.append(f"{name} has no difference: {error}.")
+        missing |= runs is not first and not any(found)
+        seeds = max((each.num_seeds for each in found if each), default=None)
+        columns = [cell for each in found for cell in _cells(each, digits)]
+        cells.append([name, *columns, NONE if seeds is None else str(seeds)])
+    if missing and not problems:
+        problems.append(f"{NONE}: no common seed has results of each image in both rows; rerun `test` of runs without.")
+    return Table(header, cells, " ".join([MEANING, *dict.fromkeys(problems)]))
+
+
+def _cells(difference: Difference | None, digits: int) -> list[str]:
+    """Δ ± its standard error, and the deviation over seeds.
+
+    >>> _cells(Difference(-0.0621, 0.0012, 0.004, 3), 4), _cells(Difference(0.5, 0.01, None, 1), 3), _cells(None, 3)
+    (['−0.0621 ± 0.0012', '0.0040'], ['+0.500 ± 0.010', '–'], ['–', '–'])
+    """
+    if difference is None:
+        return [NONE, NONE]
+    mean, error, deviation, _ = difference
+    text = f"{mean:+.{digits}f}".replace("-", "−")
+    text += f" ± {error:.{digits}f}" if math.isfinite(error) else ""
+    return [text, NONE if deviation is None else f"{deviation:.{digits}f}"]

@@ -149,9 +149,9 @@ def _evaluation(bench: "Bench", name: str) -> float:
 def _limited(num: int, limit: Any) -> int:
     """Number of batches with a limit of Lightning: a number, or a share.
 
-    >>> _limited(125, 20), _limited(125, 0.5), _limited(125, None)
-    (20, 62, 125)
+    >>> _limited(125, 20), _limited(125, 20.0), _limited(125, 0.5), _limited(125, 1.0), _limited(125, None)
+    (20, 20, 62, 125, 125)
     """
     if limit is None:
         return num
-    return min(num, limit) if isinstance(limit, int) else int(num * limit)
+    return min(num, int(limit)) if isinstance(limit, int) or limit > 1 else int(num * limit)

@@ -83,7 +83,7 @@ def _scaled(points: Points, scale: float) -> Points:
 def _time_unit(longest: float) -> tuple[float, str]:
     """Seconds of the unit of an axis, and its name.
 
-    >>> _time_unit(90), _time_unit(1200), _time_unit(math.inf)
+    >>> _time_unit(90), _time_unit(1200), _time_unit(1e5)
     ((1.0, 's'), (60.0, 'min'), (3600.0, 'h'))
     """
     return (1.0, "s") if longest < MINUTES else (60.0, "min") if longest < HOURS else (3600.0, "h")

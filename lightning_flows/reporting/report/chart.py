@@ -14,7 +14,7 @@ Points = Sequence[tuple[float, float]]
 
 
 class Curve(NamedTuple):
-    """A curve: name, points (step, value), number of its color, and whether it is noisy."""
+    """A curve: name, points (step or time, value), number of its color, and whether it is noisy."""
 
     name: str
     points: Points
@@ -41,12 +41,15 @@ class Chart(NamedTuple):
     legend: list[tuple[str, str]]
     description: str
     width: int = WIDTH
+    x_label: str = "step"
     height: int = HEIGHT
     frame: tuple[int, int, int, int] = (LEFT, TOP, WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM)
 
 
-def line_chart(curves: Sequence[Curve], *, title: str, y_label: str, legend: Sequence[str]) -> Chart | None:
-    """Lay out a chart of curves by step; None if no value is finite.
+def line_chart(
+    curves: Sequence[Curve], *, title: str, y_label: str, legend: Sequence[str], x_label: str = "step"
+) -> Chart | None:
+    """Lay out a chart of curves by step, or what ``x_label`` names; None if no value is finite.
 
     Noisy curves are averaged over bins down to 200 points. Values far above the bulk, such as at the start of training,
     extend beyond the top of the frame.
@@ -70,7 +73,7 @@ def line_chart(curves: Sequence[Curve], *, title: str, y_label: str, legend: Seq
     def draw(curve: Curve) -> Line:
         path = "L".join(f"{x_of(x):g} {y_of(y):g}" for x, y in thin_out(curve.points))
         shown = [(x, y) for x, y in thin_out(curve.points, MAX_MARKS) if low <= y <= high]
-        marks = [(x_of(x), y_of(y), f"{curve.name}, step {x:.0f}: {y:.4g}") for x, y in shown]
+        marks = [(x_of(x), y_of(y), f"{curve.name}, {x_label} {x:.0f}: {y:.4g}") for x, y in shown]
         few = " few" if len(curve.points) <= 12 else ""  # few enough to show each point
         return Line(f"{color_class(curve.color)}{' thin' if curve.thin else ''}{few}", f"M{path}", marks)
 
@@ -79,7 +82,8 @@ def line_chart(curves: Sequence[Curve], *, title: str, y_label: str, legend: Seq
         [(x_of(x), f"{x:g}") for x in ticks(left, right)], [(y_of(y), f"{y:g}") for y in ticks(low, high)],
         [draw(curve) for curve in curves],
         [(color_class(i), name) for i, name in enumerate(legend)],
-        " ".join(map(_describe, curves)),
+        " ".join(_describe(curve, x_label) for curve in curves),
+        x_label=x_label,
     )  # fmt: skip
 
 
@@ -119,7 +123,9 @@ def _limits(values: Sequence[float]) -> tuple[float, float]:
     return low - margin, high + margin
 
 
-def _describe(curve: Curve) -> str:
+def _describe(curve: Curve, x_label: str) -> str:
     (first, start), (last, end) = curve.points[0], curve.points[-1]
     lowest = min(value for _, value in curve.points)
-    return f"{curve.name}: {start:.4g} at step {first:.0f}, {end:.4g} at step {last:.0f}, lowest {lowest:.4g}."
+    return (
+        f"{curve.name}: {start:.4g} at {x_label} {first:.0f}, {end:.4g} at {x_label} {last:.0f}, lowest {lowest:.4g}."
+    )

@@ -10,6 +10,7 @@ from lightning_flows.errors import DataError
 from lightning_flows.reporting.report.chart import Chart, Curve, line_chart
 from lightning_flows.reporting.tables import TABLES, Run, Table, differences_in
 from lightning_flows.reporting.tables.compare import DifferError
+from lightning_flows.reporting.tables.curves import checks, step_seconds
 from lightning_flows.reporting.tables.table import NONE
 from lightning_flows.reporting.tables.table2 import kinds_of
 
@@ -20,6 +21,8 @@ RUNTIMES = [
     "run", "training step (s)", "items per second", "sampling (ms per item)", "peak memory (MiB)", "CPU (s)", "batch",
     "device", "torch", "lightning_flows",
 ]  # fmt: skip
+SECONDS = "training time in seconds"
+"""Axis of charts by time."""
 GRAPHS = {"GraphCouplingFlow", "GraphNormalizingFlow", "SetAutoregressiveFlow"}
 
 
@@ -89,7 +92,7 @@ def comparisons(runs: Sequence[Run], numbers: Iterable[int]) -> dict[str, Table]
 
 
 def validation_charts(runs: Sequence[Run]) -> list[Chart]:
-    """Validation charts, one per dataset, of all runs on it, with one color per label."""
+    """Validation charts of all runs on a dataset, with one color per label: by step, and by training time if known."""
     charts = []
     for unit in UNITS:
         logged = [run for run in runs if run.curve(f"val/{unit}")]
@@ -99,6 +102,13 @@ def validation_charts(runs: Sequence[Run]) -> list[Chart]:
             curves = [Curve(run.short_name, run.curve(f"val/{unit}"), labels.index(run.label)) for run in group]
             y_label = unit_of(group[0], unit)
             charts.append(line_chart(curves, title=f"Validation on {data}", y_label=y_label, legend=labels))
+            timed = [
+                Curve(run.short_name, [(seconds * x, y) for x, y in checks(run, unit)], labels.index(run.label))
+                for run in group
+                if (seconds := step_seconds(run)) is not None
+            ]
+            title = f"Validation on {data}, without the time of evaluation"
+            charts.append(line_chart(timed, title=title, y_label=y_label, legend=labels, x_label=SECONDS))
     return [chart for chart in charts if chart]
 
 

@@ -17,7 +17,7 @@ from lightning_flows import __version__
 from lightning_flows.errors import DataError
 from lightning_flows.reporting.report import experiments
 from lightning_flows.reporting.tables.run_files import MAX_CONFIG, MAX_IMAGE, read_bytes, read_text
-from lightning_flows.reporting.tables.runs import CONFIG, TESTS, Run
+from lightning_flows.reporting.tables.runs import CONFIG, TESTS, Run, recorded_state
 
 MAX_SIDE, QUALITY = 640, 70
 MAX_PIXELS = 2**26
@@ -90,6 +90,8 @@ def _details(run: Run) -> dict[str, Any]:
         tests = run.folder / TESTS
         untested = not tests.exists() or tests.stat().st_size == 0
         advice = "not tested: run `test --ckpt_path RUN/checkpoints/best.ckpt` to include it in a table"
+        if recorded_state(run.folder) == "diverged":
+            advice = "diverged: its loss became infinite or NaN"
         problems.append(advice if untested else "tested on other data than it was trained on")
     if not run.scalars.curves and not run.scalars.problems:
         problems.append("no curves: there is no event file with scalars")

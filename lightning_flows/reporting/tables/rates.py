@@ -4,9 +4,7 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from lightning_flows.errors import DataError
-from lightning_flows.reporting.tables.run_files import MAX_RECORDS, parse_json, read_text
-from lightning_flows.reporting.tables.runs import RECORD, Run
+from lightning_flows.reporting.tables.runs import RECORD, Run, recorded_state
 
 
 def rate_of(run: Run) -> float | None:
@@ -53,14 +51,6 @@ def rates_note(rows: Sequence[tuple[str, Sequence[Run]]]) -> str:
 
 def diverged_note(root: Path) -> str:
     """A sentence that names the runs below a folder whose loss became infinite or NaN; empty if there are none."""
-    names = sorted({path.parents[1].name for path in root.rglob(f"version_*/{RECORD}") if _state(path) == "diverged"})
+    folders = sorted(path.parent for path in root.rglob(f"version_*/{RECORD}"))
+    names = dict.fromkeys(folder.parent.name for folder in folders if recorded_state(folder) == "diverged")
     return f"Diverged and left out: {', '.join(names)}. " if names else ""
-
-
-def _state(path: Path) -> object:
-    """State in the record of a run; None if that cannot be read."""
-    try:
-        record = parse_json(read_text(path, path.parent, MAX_RECORDS), path)
-    except (DataError, OSError):
-        return None
-    return record.get("state") if isinstance(record, dict) else None

@@ -149,6 +149,16 @@ def find_runs(folder: str | Path, report: Callable[[str], object] | None = None)
     )
 
 
+def recorded_state(folder: Path) -> str:
+    """State of a run in its record, such as diverged; unknown if that is missing or cannot be read."""
+    path = folder / RECORD
+    try:
+        record = parse_json(_text(path) or "{}", path)
+    except (DataError, OSError):
+        return "unknown"
+    return str(record.get("state", "unknown")) if isinstance(record, dict) else "unknown"
+
+
 def _read(folder: Path, root: Path) -> Run:
     config: dict[str, Any] = {}
     try:

@@ -69,6 +69,17 @@ def test_seeds_share_a_color(write_run, tmp_path) -> None:
     assert "a_seed1: 4 at step 1, 3 at step 2, lowest 3." in chart.description
 
 
+def test_a_second_chart_is_by_training_time_of_the_runs_whose_time_is_known(write_run, tmp_path) -> None:
+    fast = RUNTIME | {"train_step_cpu_seconds": 0.5}
+    for name, runtime in {"a": RUNTIME, "b": fast, "c": None}.items():
+        write_curve(write_run(name, runtime=runtime), {99: 4.0, 199: 3.0})
+    by_step, by_time = validation_charts(read_runs(tmp_path))
+    assert (by_step.x_label, len(by_step.lines)) == ("step", 3)
+    assert by_time.x_label == "training time in seconds"
+    assert [line.marks[0][2].rpartition("seconds ")[2] for line in by_time.lines] == ["200: 4", "50: 4"]
+    assert by_time.legend == by_step.legend
+
+
 def test_curves_of_graphs_are_in_nats(write_run, tmp_path) -> None:
     write_curve(write_run("a"), {1: 4.0}, tag="train/nll")
     (run,) = read_runs(tmp_path)

@@ -64,13 +64,19 @@ def test_a_table_that_cannot_be_built_states_the_reason(write_run, tmp_path) -> 
 
 @pytest.mark.parametrize(
     ("damage", "message"),
-    [("no test", "not tested: run"), ("image", "epoch_0.png cannot be read"), ("curve", "is damaged")],
+    [
+        ("no test", "not tested: run"),
+        ("diverged", "diverged: its loss"),
+        ("image", "epoch_0.png cannot be read"),
+        ("curve", "is damaged"),
+    ],
 )
 def test_problems_are_listed_at_the_end(write_run, tmp_path, damage: str, message: str) -> None:
     folder = write_run("a")
     events = write_curve(folder, {1: 4.0, 2: 3.0})
-    if damage == "no test":
+    if damage in ("no test", "diverged"):
         (folder / "tests.jsonl").write_text("")
+        (folder / "run.json").write_text(f'{{"state": "{damage}"}}')
     elif damage == "image":
         (folder / "samples").mkdir()
         (folder / "samples/epoch_0.png").write_text("no image")

@@ -1,0 +1,50 @@
+"""Figure of validation curves."""
+
+import pytest
+from matplotlib.collections import PolyCollection
+
+from lightning_flows.reporting.figures.curves import curves_figure, limits
+from lightning_flows.reporting.tables.curves import RowCurve
+
+
+def row(values: dict[int, float], *, spread: float = 0.0, seconds: float | None = 0.1) -> RowCurve:
+    means = list(values.items())
+    return RowCurve(means, [y - spread for _, y in means], [y + spread for _, y in means], seconds)
+
+
+FIRST = row({100: 8.0, 250: 4.0, 500: 3.2, 1000: 3.1})
+LATE = row({100: 9.0, 250: 4.4, 500: 3.2, 1000: 3.0}, spread=0.05, seconds=0.2)
+
+
+def test_the_range_shows_the_end_of_training_not_its_start() -> None:
+    low, high = limits([FIRST, LATE])
+    assert 2.8 < low < 2.95
+    assert 4.4 < high < 4.6
+    low, high = limits([row({1000: 3.0})])
+    assert low < 3.0 < high
+
+
+def test_a_line_for_each_row_in_both_panels_with_the_band_of_its_seeds() -> None:
+    figure = curves_figure({"first": FIRST, "late": LATE}, title="Table 2")
+    left, right = figure.axes
+    for axes, scale in ((left, 1.0), (right, 0.2)):
+        lines = [line for line in axes.lines if line.get_marker() == "None"]
+        assert [list(line.get_ydata()) for line in lines] == [[8.0, 4.0, 3.2, 3.1], [9.0, 4.4, 3.2, 3.0]]
+        assert list(lines[1].get_xdata()) == pytest.approx([scale * step for step in (100, 250, 500, 1000)])
+        assert lines[0].get_color() != lines[1].get_color()
+        assert len([each for each in axes.collections if isinstance(each, PolyCollection)]) == 1
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["first: 3.100", "late: 3.000"]
+
+
+def test_circles_mark_crossings_with_the_first_row() -> None:
+    left, right = curves_figure({"first": FIRST, "late": LATE}).axes
+    (by_step,) = [line for line in left.lines if line.get_marker() == "o"]
+    assert list(by_step.get_xdata()) == [500.0]
+    assert not [line for line in right.lines if line.get_marker() == "o"]  # 3.2 after 100 s, where the first has 3.1
+
+
+def test_rows_without_a_time_are_in_the_left_panel_only() -> None:
+    left, right = curves_figure({"first": row({1: 2.0, 2: 1.0}, seconds=None), "other": FIRST}).axes
+    assert [len(line.get_xdata()) for line in left.lines] == [2, 4]
+    assert [len(line.get_xdata()) for line in right.lines] == [0, 4]
+    assert "(s)" in right.get_xlabel()

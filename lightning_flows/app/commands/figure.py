@@ -80,7 +80,7 @@ def figure(
 def check_image_file(path: Path, option: str, *, overwrite: bool) -> None:
     """Raise UsageError unless a figure can be written to the path that an option gives."""
     if path.suffix.lower() not in SUFFIXES:
-        raise UsageError(f"{path} is not an image file: choose an {option} that ends in {', '.join(SUFFIXES)}")
+        raise UsageError(f"{path} is not an image file: {option} must end in {', '.join(SUFFIXES)}")
     check_new_file(path, overwrite=overwrite)
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from lightning_flows.app.cli import main
 from lightning_flows.app.commands.experiments import EXPERIMENTS
-from tests.reporting.runs import vae_model
+from tests.reporting.runs import RUNTIME, vae_model, write_curve
 
 TINY = """# tiny
 model:
@@ -63,6 +63,44 @@ def test_unknown_table(capsys) -> None:
             main(["table", name])
         assert error.value.code == 1
         assert f"{name} is not a table: choose 1, 2, 3, 4, vae" in capsys.readouterr().err
+
+
+def test_the_figure_of_the_curves(write_run, tmp_path: Path, capsys) -> None:
+    for kind in ("conv1x1", "emerging"):
+        write_curve(write_run(kind, mixing=kind, runtime=RUNTIME), {9: 5.0, 19: 4.0, 29: 3.5})
+    out = tmp_path / "curves.png"
+    command = ["table", "1", f"--runs={tmp_path}", f"--figure={out}"]
+    main(command)
+    assert out.read_bytes().startswith(b"\x89PNG")
+    assert capsys.readouterr().err == f"figure: {out}\n"
+    for options, message in {
+        (): "exists",
+        ("--figure=curves.txt",): "curves.txt is not an image file: --figure must end in .png",
+        ("--overwrite", f"--figure={out}", "--runs=nowhere"): "there are no tested runs below nowhere",
+    }.items():
+        with pytest.raises(SystemExit):
+            main([*command, *options])
+        assert message in capsys.readouterr().err
+    assert out.read_bytes().startswith(b"\x89PNG")
+    main([*command, "--overwrite"])
+
+
+def test_figures_that_cannot_be_drawn(write_run, tmp_path: Path, capsys) -> None:
+    write_run("bare")
+    for number, message in {"4": "--figure is for tables 1, 2, 3: omit it", "1": "has logged val/bpd"}.items():
+        with pytest.raises(SystemExit):
+            main(["table", number, f"--runs={tmp_path}", f"--figure={tmp_path / 'a.png'}"])
+        assert message in capsys.readouterr().err
+    assert not (tmp_path / "a.png").exists()
+
+
+def test_diverged_runs_are_in_the_note(write_run, tmp_path: Path, capsys) -> None:
+    write_run("good")
+    folder = tmp_path / "far_lr4/version_0"
+    folder.mkdir(parents=True)
+    (folder / "run.json").write_text('{"state": "diverged"}')
+    main(["table", "1", f"--runs={tmp_path}"])
+    assert "\n\nDiverged and left out: far_lr4. Measured here: " in capsys.readouterr().out
 
 
 def test_empty_folder(tmp_path: Path, capsys) -> None:

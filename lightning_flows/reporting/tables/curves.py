@@ -46,7 +46,7 @@ def row_curve(runs: Sequence[Run], unit: str = "bpd") -> RowCurve | None:
     if not steps:
         return None
     values = [[curve[step] for curve in curves] for step in steps]
-    seconds = [each for run in runs if (each := step_seconds(run)) is not None]
+    seconds = all_step_seconds(runs)
     means = [(step, statistics.fmean(each)) for step, each in zip(steps, values, strict=True)]
     middle = statistics.median(seconds) if seconds else None
     return RowCurve(means, [min(each) for each in values], [max(each) for each in values], middle)
@@ -61,6 +61,11 @@ def step_seconds(run: Run) -> float | None:
     """Seconds per training step of a run: CPU time if it is recorded, otherwise wall time."""
     seconds = run.runtime.get("train_step_cpu_seconds", run.runtime.get("train_step_seconds"))
     return float(seconds) if seconds is not None and seconds > 0 else None
+
+
+def all_step_seconds(runs: Sequence[Run]) -> list[float]:
+    """Seconds per training step of the runs for which they are known."""
+    return [seconds for run in runs if (seconds := step_seconds(run)) is not None]
 
 
 def value_at(points: Points, x: float) -> float | None:

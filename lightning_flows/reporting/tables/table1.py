@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from lightning_flows.errors import DataError
 from lightning_flows.reporting.tables.compare import check_comparable, measured_on, metric, newest_by_seed, runtime
+from lightning_flows.reporting.tables.curves import all_step_seconds
 from lightning_flows.reporting.tables.rates import at_best_rate, rates_note
 from lightning_flows.reporting.tables.runs import Run
 from lightning_flows.reporting.tables.table import NONE, Table, mean_and_deviation, median
@@ -47,8 +48,8 @@ def table1(runs: Sequence[Run]) -> Table:
             mean_and_deviation(metric(group, "test/bpd")), paper.bound,
             mean_and_deviation(metric(group, "test/nll_bpd")), paper.nll,
             f"{group[0].test['num_parameters'] / 1e6:.3f}", str(paper.parameters),
-            _percent(group, base, "train_step_seconds"), str(paper.training),
-            _percent(group, base, "sample_seconds_per_image"), str(paper.sampling),
+            _percent(all_step_seconds(group), all_step_seconds(base)), str(paper.training),
+            _percent(*(runtime(runs, "sample_seconds_per_image") for runs in (group, base))), str(paper.sampling),
             median(runtime(group, "peak_memory_bytes", scale=2**-20)),
         ]
         for (kind, pointwise), group in groups.items()
@@ -91,7 +92,7 @@ def _is_pointwise(run: Run) -> bool:
     return isinstance(net, dict) and net.get("kernel_size") == 1
 
 
-def _percent(group: Sequence[Run], base: Sequence[Run], name: str) -> str:
-    seconds, base_seconds = runtime(group, name), runtime(base, name)
-    unit = statistics.median(base_seconds) if base_seconds else 0.0
+def _percent(seconds: Sequence[float], base: Sequence[float]) -> str:
+    """Median in % of that of the base."""
+    unit = statistics.median(base) if base else 0.0
     return median([100 * value / unit for value in seconds], digits=1) if unit else NONE

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from lightning_flows.errors import DataError
 from lightning_flows.reporting.tables.compare import check_comparable, measured_on, metric, newest_by_seed, runtime
+from lightning_flows.reporting.tables.curves import all_step_seconds, step_seconds
 from lightning_flows.reporting.tables.rates import at_best_rate, rates_note
 from lightning_flows.reporting.tables.runs import Run
 from lightning_flows.reporting.tables.table import NONE, Table, mean_and_deviation, median
@@ -105,7 +106,7 @@ def _table(runs: Sequence[Run], paper: Mapping[str, PaperRow]) -> Table:
                 mean_and_deviation(metric(group, "test/bpd")), bound,
                 mean_and_deviation(metric(group, "test/nll_bpd")), nll,
                 f"{group[0].test['num_parameters'] / 1e6:.3f}",
-                median(runtime(group, "train_step_seconds"), digits=3),
+                median(all_step_seconds(group), digits=3),
                 median(runtime(group, "sample_seconds_per_image", scale=1e3), digits=2),
                 median(runtime(group, "peak_memory_bytes", scale=2**-20)),
                 _time_to(group, targets[dequantization]),
@@ -158,7 +159,6 @@ def _time_to(group: Sequence[Run], target: float | None) -> str:
     seconds = []
     for run in group:
         reached = [step for step, value in run.curve("val/bpd") if target is not None and value <= target]
-        step_seconds = run.runtime.get("train_step_seconds", math.inf)
-        seconds.append((min(reached) + 1) * step_seconds if reached else math.inf)
+        seconds.append((min(reached) + 1) * (step_seconds(run) or math.inf) if reached else math.inf)
     middle = statistics.median(seconds)
     return f"{middle:.0f} s" if math.isfinite(middle) else NONE

@@ -9,7 +9,9 @@ def test_rows(write_run, tmp_path):
     for seed, bpd in enumerate((4.0, 4.2)):
         write_run(f"x{seed}", mixing="conv_exponential", seed=seed, bpd=bpd - 1)
         write_run(f"y{seed}", mixing="conv1x1", seed=seed, bpd=bpd, runtime=RUNTIME)
-    write_run("z", mixing="emerging", runtime=RUNTIME | {"train_step_seconds": 3.0, "sample_seconds_per_image": 0.05})
+    write_run(
+        "z", mixing="emerging", runtime=RUNTIME | {"train_step_cpu_seconds": 3.0, "sample_seconds_per_image": 0.05}
+    )
     header, (first, second, third), note = table1(find_runs(tmp_path))
     assert len(header) == len(first) == len(second) == 13
     assert first[:6] == ["1x1", "2", "4.100 ± 0.141", "3.285 ± 0.008", "4.000 ± 0.141", "3.266 ± 0.007"]

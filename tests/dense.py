@@ -5,7 +5,6 @@ from collections.abc import Callable, Sequence
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.autograd.functional import jacobian
 
 
 def matrix_of(linear: Callable[[Tensor], Tensor], shape: Sequence[int]) -> Tensor:
@@ -24,13 +23,3 @@ def conv_matrix(kernel: Tensor, size: Sequence[int], padding: Sequence[int] | No
 def norm(matrix: Tensor) -> float:
     """Largest singular value."""
     return torch.linalg.matrix_norm(matrix, ord=2).item()
-
-
-def jacobians(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    """The Jacobian for each sample: ``(B, D, D)``."""
-    return jacobian(lambda value: function(value).flatten(1).sum(0), x).transpose(0, 1).flatten(2)
-
-
-def slogdets(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    """log|det J| for each sample: ``(B,)``."""
-    return torch.linalg.slogdet(jacobians(function, x)).logabsdet

@@ -13,9 +13,9 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from lightning_flows.errors import InputTypeError, ShapeError
 from lightning_flows.flows import Flow
-from tests.dense import slogdets
+from lightning_flows.testing import perturb
+from lightning_flows.testing.jacobian import log_abs_dets
 from tests.flows.cases import FAMILIES, GRAPH, IMAGE, NUMBERS, VECTOR, family, single_level
-from tests.transforms.cases import perturb
 
 TABLE = pytest.mark.parametrize("name", FAMILIES)
 EXPORTED = pytest.mark.parametrize("name", [name for name, case in FAMILIES.items() if not case.differentiates])
@@ -35,7 +35,7 @@ def test_log_prob_matches_the_latents_and_the_jacobian(name: str) -> None:
     flow, x = family(name, batch=2)
     latents = flow.encode(x)
     assert [latent.shape[1:] for latent in latents] == flow.latent_shapes
-    expected = flow.latent_log_prob(latents) + slogdets(lambda value: flat(flow.encode(value)), x)
+    expected = flow.latent_log_prob(latents) + log_abs_dets(lambda value: flat(flow.encode(value)), x)
     torch.testing.assert_close(flow.log_prob(x), expected, rtol=0, atol=1e-8)
 
 

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from lightning_flows.nets import AutoregressiveConvNet
 from lightning_flows.nets.gated_net import Gated, gated_net
-from tests.transforms.cases import perturb
+from lightning_flows.testing import perturb
 
 
 def bound(width: int, shape=(2, 3, 4)):

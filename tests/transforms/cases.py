@@ -1,7 +1,7 @@
 """The table of transforms that the contract tests run over; a new transform adds a row."""
 
 from collections.abc import Callable
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,7 @@ from lightning_flows.nets import (
     LipschitzConvNet,
     SylvesterFunction,
 )
+from lightning_flows.testing import perturb
 from lightning_flows.transforms import (
     ActNorm,
     Affine,
@@ -49,8 +50,6 @@ from lightning_flows.transforms import (
     Woodbury,
     mixing_layer,
 )
-
-Module = TypeVar("Module", bound=nn.Module)
 
 SHAPE = (4, 3, 2)  # height and width differ, so that swapped axes are detected
 
@@ -271,19 +270,4 @@ def build(case: Case, *, seed: int = 2, dtype: torch.dtype = torch.float64) -> T
     """Build the case in eval mode with perturbed parameters."""
     torch.manual_seed(seed)
     transform = case.build().to(dtype)
-    return perturb(transform, *draw(case, seed=seed + 100, dtype=dtype))
-
-
-@torch.no_grad()
-def perturb(module: Module, *arguments: Tensor, noise: float = 0.2) -> Module:
-    """Perturb each parameter, let power iterations converge, and switch to eval mode."""
-    run = getattr(module, "log_prob", module)
-    module.train()
-    run(*arguments)  # data-dependent initialization
-    for parameter in module.parameters():
-        parameter.add_(noise * torch.randn_like(parameter))
-    for _ in range(40):
-        run(*arguments)
-        for inverted in (each for each in module.modules() if isinstance(each, Invert)):
-            inverted.inverse(*arguments)  # a forward of the inner transform, which is never trained
-    return module.eval()
+    return perturb(transform, *draw(case, seed=seed + 100, dtype=dtype), seed=seed + 1)

@@ -2,14 +2,12 @@
 
 import copy
 from collections.abc import Callable
-from functools import partial
 
 import pytest
 import torch
 from torch import Tensor
 
-from lightning_flows.transforms import Transform
-from tests.dense import slogdets
+from lightning_flows.testing import check_transform
 from tests.transforms.cases import CASES, Case, build, draw
 
 TABLE = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
@@ -18,48 +16,31 @@ DIRECT = pytest.mark.parametrize(
 )
 
 
-check_gradient = partial(torch.autograd.gradcheck, fast_mode=True, check_undefined_grad=False)
-
-
-def latent(transform: Transform, x: Tensor, *context: Tensor) -> Tensor:
-    with torch.no_grad():
-        return transform(x, *context)[0]
-
-
 def directions(case: Case) -> list[tuple[Callable[..., tuple[Tensor, Tensor]], Tensor, list[Tensor]]]:
     """Forward and inverse, each with its input and the context."""
     transform, (x, *context) = build(case), draw(case)
-    return [(transform.forward, x, context), (transform.inverse, latent(transform, x, *context), context)]
+    return [(transform.forward, x, context), (transform.inverse, transform(x, *context)[0].detach(), context)]
 
 
 @TABLE
-def test_round_trip(case):
+def test_check_transform(case):
     transform, (x, *context) = build(case), draw(case)
-    z, log_det = transform(x, *context)
-    back, inverse_log_det = transform.inverse(z, *context)
-    torch.testing.assert_close(back, x, rtol=0, atol=1e-11)
-    torch.testing.assert_close(inverse_log_det, -log_det, rtol=0, atol=1e-10)
-
-    start = torch.randn_like(z)
-    x, log_det = transform.inverse(start, *context)
-    back, forward_log_det = transform(x, *context)
-    torch.testing.assert_close(back, start, rtol=0, atol=1e-11)
-    torch.testing.assert_close(forward_log_det, -log_det, rtol=0, atol=1e-10)
+    z = torch.randn(len(x), *transform.output_shape(case.event_shape), dtype=x.dtype)
+    skip = {"meta"} if case.inverted else set()
+    check_transform(transform, x, *context, z=z, build=case.build, skip=skip, inverse_tolerance=1e-11)
 
 
 @TABLE
-def test_log_det_matches_the_jacobian(case):
-    transform, (x, *context) = build(case), draw(case)
-    expected = slogdets(lambda value: transform(value, *context)[0], x)
-    torch.testing.assert_close(transform(x, *context)[1].detach(), expected, rtol=0, atol=1e-8)
-
-
-@TABLE
-def test_inverse_log_det_matches_the_inverse_jacobian(case):
-    transform, (x, *context) = build(case), draw(case)
-    z = torch.randn_like(latent(transform, x, *context))
-    expected = slogdets(lambda value: transform.inverse(value, *context)[0], z)
-    torch.testing.assert_close(transform.inverse(z, *context)[1].detach(), expected, rtol=0, atol=1e-8)
+def test_every_parameter_gets_a_gradient(case):
+    for function, value, context in directions(case):
+        z, log_det = function(value, *context)
+        loss = torch.sin(z).sum() - log_det.sum()
+        loss.backward() if loss.requires_grad else None
+        for name, parameter in function.__self__.named_parameters():
+            assert parameter.grad is not None, name
+            assert parameter.grad.isfinite().all(), name
+            assert parameter.grad.abs().max() > 0 or name in case.inert, name
+            parameter.grad = None
 
 
 @TABLE
@@ -68,19 +49,6 @@ def test_parameters_have_moved(case):
     transform, (x, *context) = build(case), draw(case)
     z, _ = transform(x, *context)
     assert not list(transform.parameters()) or (z - x.reshape(z.shape)).abs().max() > 1e-2
-
-
-@TABLE
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_shapes_and_dtypes(case, dtype):
-    transform, (x, *context) = build(case, dtype=dtype), draw(case, dtype=dtype)
-    z, log_det = transform(x, *context)
-    x_back, inverse_log_det = transform.inverse(z, *context)
-    assert z.shape[1:] == transform.output_shape(case.event_shape)
-    assert x_back.shape == x.shape
-    for value in (log_det, inverse_log_det):
-        assert value.shape == (x.shape[0],)
-    assert {value.dtype for value in (z, x_back, log_det, inverse_log_det)} == {dtype}
 
 
 @TABLE
@@ -108,61 +76,6 @@ def test_strided_layouts(case):
             torch.testing.assert_close(function(layout, *context), expected, rtol=0, atol=1e-12)
 
 
-@TABLE
-@torch.no_grad()
-def test_samples_do_not_mix(case):
-    """A batch of one equals the sample's result in a larger batch."""
-    for function, value, context in directions(case):
-        whole = function(value, *context)
-        alone = function(value[1:2], *[c[1:2] for c in context])
-        torch.testing.assert_close(alone, tuple(v[1:2] for v in whole), rtol=0, atol=1e-12)
-
-
-@TABLE
-def test_gradient_of_the_input(case):
-    transform, (x, *context) = build(case).requires_grad_(False), draw(case, batch=2)
-    z = latent(transform, x, *context)
-    assert torch.autograd.gradcheck(
-        lambda value: transform(value, *context), x.requires_grad_(), check_undefined_grad=False
-    )
-    assert torch.autograd.gradcheck(
-        lambda value: transform.inverse(value, *context), z.requires_grad_(), check_undefined_grad=False
-    )
-
-
-@TABLE
-@pytest.mark.parametrize("direction", ["forward", "inverse"])
-def test_gradient_of_each_parameter(case, direction):
-    transform, (x, *context) = build(case), draw(case, batch=2)
-    function = getattr(transform, direction)
-    value = x if direction == "forward" else latent(transform, x, *context)
-
-    def loss(*_: Tensor) -> Tensor:
-        out, log_det = function(value, *context)
-        return (torch.sin(out).sum() - log_det.sum()).reshape(1)
-
-    parameters = dict(transform.named_parameters())
-    assert not parameters or check_gradient(loss, tuple(parameters.values()))
-    if parameters:
-        loss().backward()
-    for name, parameter in parameters.items():
-        assert parameter.grad is not None, name
-        assert parameter.grad.isfinite().all(), name
-        assert parameter.grad.abs().max() > 0 or name in case.inert, name
-
-
-@TABLE
-@torch.no_grad()
-def test_eval_mode_is_pure(case):
-    transform, (x, *context) = build(case), draw(case)
-    before = copy.deepcopy(transform.state_dict())
-    z, log_det = transform(x, *context)
-    back, inverse_log_det = transform.inverse(z, *context)
-    again = *transform(x, *context), *transform.inverse(z, *context)
-    assert all(map(torch.equal, again, (z, log_det, back, inverse_log_det)))
-    assert_same_state(transform.state_dict(), before)
-
-
 @DIRECT
 def test_train_mode_changes_only_power_iterations(case):
     transform, (x, *context) = build(case).train(), draw(case)
@@ -177,49 +90,18 @@ def test_train_mode_changes_only_power_iterations(case):
     torch.testing.assert_close(in_train_mode, transform.eval().inverse(z, *context), rtol=0, atol=0)
 
 
+@DIRECT
+def test_training_on_the_meta_device(case):
+    """No value is read from the device."""
+    x, *context = (argument.to("meta") for argument in draw(case))
+    z, log_det = build(case).to("meta").train()(x, *context)
+    assert z.device.type == log_det.device.type == "meta"
+
+
 def assert_same_state(state: dict[str, Tensor], other: dict[str, Tensor]) -> None:
     assert state.keys() == other.keys()
     for name, value in state.items():
         assert torch.equal(value, other[name]), name
-
-
-@TABLE
-@torch.no_grad()
-def test_state_dict_loads_into_a_fresh_instance(case):
-    transform, (x, *context) = build(case), draw(case)
-    torch.manual_seed(7)
-    fresh = case.build().double().eval()
-    fresh.load_state_dict(transform.state_dict())
-    assert_same_state(fresh.state_dict(), transform.state_dict())
-    for one, other in zip(fresh(x, *context), transform(x, *context), strict=True):
-        assert torch.equal(one, other)
-
-
-@TABLE
-def test_deepcopy_after_a_training_step(case):
-    transform, (x, *context) = build(case).train(), draw(case)
-    parameters = list(transform.parameters())
-    z, log_det = transform(x, *context)
-    if parameters:
-        (z.square().sum() - log_det.sum()).backward()
-        torch.optim.SGD(parameters, lr=1e-3).step()
-    transform.inverse(z, *context)
-    twin = copy.deepcopy(transform)
-    for one, other in zip(twin.eval()(x, *context), transform.eval()(x, *context), strict=True):
-        assert torch.equal(one, other)
-    shared = {value.data_ptr() for value in twin.state_dict().values()}
-    assert shared.isdisjoint(value.data_ptr() for value in transform.state_dict().values())
-
-
-@DIRECT
-@pytest.mark.parametrize("mode", [True, False], ids=["train", "eval"])
-def test_meta_device(case, mode):
-    """All tensors are on the same device, and no value is read from it."""
-    transform = build(case).to("meta").train(mode)
-    x, *context = (argument.to("meta") for argument in draw(case))
-    z, log_det = transform(x, *context)
-    assert z.device.type == log_det.device.type == "meta"
-    assert log_det.shape == (x.shape[0],)
 
 
 # a Sylvester layer takes seconds to trace, so only one is tested

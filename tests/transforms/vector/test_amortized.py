@@ -4,6 +4,7 @@ import torch
 from lightning_flows.errors import InputTypeError, ShapeError, UsageError
 from lightning_flows.functional.recompute import Recomputation
 from lightning_flows.nets import MADE, SylvesterFunction
+from lightning_flows.testing import perturb
 from lightning_flows.transforms import (
     Amortized,
     GeneralizedSylvester,
@@ -16,7 +17,7 @@ from lightning_flows.transforms import (
     Reversal,
     VectorHouseholder,
 )
-from tests.transforms.cases import CASES, build, draw, perturb
+from tests.transforms.cases import CASES, build, draw
 from tests.transforms.test_contract import check_gradient
 
 X = torch.randn(4, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(3))

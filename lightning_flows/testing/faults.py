@@ -1,0 +1,67 @@
+"""Faults that checks find, and the error that reports all of them."""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import NamedTuple
+
+from lightning_flows.errors import UsageError
+
+
+class Fault(NamedTuple):
+    """Name of a check, and what it found: what is wrong and by how much."""
+
+    check: str
+    message: str
+
+
+class Found(Exception):  # noqa: N818 - ends a check
+    """Raised within a check by what it found; the runner makes a :class:`Fault` of it."""
+
+
+class CheckError(AssertionError):
+    """Faults of a transform or flow; the message has a line for each, and ``faults`` lists them.
+
+    >>> print(CheckError("Scale", [Fault("log_det", "log_det has the wrong sign: -1.5 instead of 1.5")]))
+    Scale failed 1 check:
+      log_det: log_det has the wrong sign: -1.5 instead of 1.5
+    """
+
+    def __init__(self, subject: str, faults: Sequence[Fault]) -> None:
+        self.subject, self.faults = subject, list(faults)
+        count = f"{len(faults)} check{'' if len(faults) == 1 else 's'}"
+        lines = [f"  {fault.check}: {fault.message}" for fault in faults]
+        super().__init__("\n".join([f"{subject} failed {count}:", *lines]))
+
+    def __reduce__(self) -> tuple[type["CheckError"], tuple[str, list[Fault]]]:
+        return CheckError, (self.subject, self.faults)
+
+
+def run_checks(subject: str, checks: Mapping[str, Callable[[], None]], skip: Collection[str]) -> list[str]:
+    """Run the checks that are not skipped, and return their names.
+
+    Raises: CheckError with the faults of all of them; UsageError if ``skip`` names an unknown check.
+    """
+    if unknown := set(skip) - set(checks):
+        raise UsageError(f"skip names unknown checks {sorted(unknown)}: choose from {', '.join(checks)}")
+    selected = {name: check for name, check in checks.items() if name not in skip}
+    faults = [fault for name, check in selected.items() if (fault := _fault(name, check))]
+    if faults:
+        raise CheckError(subject, faults)
+    return list(selected)
+
+
+def _fault(name: str, check: Callable[[], None]) -> Fault | None:
+    try:
+        check()
+    except Found as found:
+        return Fault(name, str(found))
+    except UsageError:
+        raise  # a mistake in the call of the check
+    except Exception as error:
+        return Fault(name, raised(error))
+    return None
+
+
+def raised(error: BaseException) -> str:
+    """An error in a line: its class and the first line of its message."""
+    text = str(error).strip().partition("\n")[0]
+    return f"raises {type(error).__name__}: {text[:200]}" if text else f"raises {type(error).__name__}"

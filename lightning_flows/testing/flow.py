@@ -1,0 +1,144 @@
+"""Checks of a flow: a density with samples."""
+
+import inspect
+from collections.abc import Callable, Collection
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lightning_flows.testing import flow_checks, module_checks, purity
+from lightning_flows.testing.faults import CheckError, Fault, Found, raised, run_checks
+from lightning_flows.testing.gradients import check_gradients
+from lightning_flows.testing.jacobian import MAX_VALUES
+from lightning_flows.testing.subject import Call, Subject, check_batch, check_copy
+from lightning_flows.testing.values import cast, copied
+
+
+def check_flow(
+    flow: nn.Module,
+    x: Tensor,
+    context: Any = None,
+    *,
+    build: Callable[[], nn.Module] | None = None,
+    skip: Collection[str] = (),
+    compile: bool = False,
+    bounds: tuple[float, float] | None = None,
+    tolerance: float = 1e-8,
+    mass_tolerance: float = 1e-3,
+    num_samples: int = 20_000,
+    false_alarm: float = 1e-6,
+) -> list[str]:
+    r"""Check a density and its samples, as they are, in eval mode.
+
+    ``flow.log_prob(x)`` returns ``(B,)`` in nats, and ``flow.sample(num)`` draws from it; a context, if any, is their
+    second argument. Any module with these methods can be checked. Those that are checks of other methods run if the
+    flow has them. All run on copies in float64, unless they say otherwise; the flow and global random states are left
+    as they are.
+
+    ==================== ===================================================================================
+    shapes               log_prob ``(B,)`` and finite; samples as x
+    log_prob             that of latents plus log\|det\| of the autograd Jacobian (``encode``, ``latent_log_prob``;
+                         up to 1,024 values)
+    decode               decode(encode(x)) is x
+    normalization        the density integrates to one (up to two values, by quadrature)
+    samples              they follow the density: means of waves are the integrals' (up to two values), or Stein's
+                         identity holds; the probability of a false alarm is at most ``false_alarm``
+    sample_log_prob      ``sample_and_log_prob`` returns samples with their log_prob
+    temperature          it scales the samples' noise (``temperature`` of ``sample``; ``encode``)
+    generator            the same generator gives the same samples, another one others (``generator`` of ``sample``)
+    log_prob_gradient    derivatives in x and parameters are finite differences
+    ==================== ===================================================================================
+
+    and dtypes, repeatable, state, arguments, random, independence, state_dict, deepcopy, meta and compile, of
+    ``log_prob``, as in :func:`check_transform`; state and random also of ``sample``.
+
+    Args:
+        flow: module to check.
+        x: data ``(B, *event)``, at least two items; it shows where the density is, for quadratures.
+        context: tensor, or a tuple or dict of tensors; those that begin with the batch size are divided with it.
+        build: returns a flow like this one, into which the state_dict is loaded.
+        skip: names of checks to leave out.
+        compile: also check torch.compile, if the flow's call is its log_prob.
+        bounds: limits of each value, if the density has them; by default, all real numbers.
+        tolerance: largest difference of numbers a and b, relative to 1 + \|b\|.
+        mass_tolerance: largest difference of the integral from 1.
+        num_samples: number of samples that are compared with the density.
+        false_alarm: probability that right samples fail.
+
+    Returns: the names of the checks.
+    Raises: CheckError with all faults; ShapeError, InputTypeError and UsageError if it cannot be checked with these
+    arguments.
+
+    >>> from lightning_flows import DiagonalGaussian, Flow
+    >>> from lightning_flows.transforms import Affine
+    >>> names = check_flow(Flow(Affine(shift=0.3, scale=2.0), DiagonalGaussian((2,))), torch.randn(4, 2))
+    >>> "normalization" in names, "samples" in names
+    (True, True)
+    """
+    check_batch(x, "x")
+    name = type(flow).__name__
+    subject = _prepared(flow, x, context, build, name)
+    call, options = subject.calls[0], set(inspect.signature(flow.sample).parameters)  # type: ignore[arg-type]
+    sampling = flow_checks.with_samples(subject)
+    checks: dict[str, Callable[[], Any]] = {"shapes": lambda: None}  # found before the others
+    if hasattr(flow, "encode") and hasattr(flow, "latent_log_prob") and x[0].numel() <= MAX_VALUES:
+        checks["log_prob"] = partial(flow_checks.check_log_prob, subject, tolerance)
+    if hasattr(flow, "encode") and hasattr(flow, "decode"):
+        checks["decode"] = partial(flow_checks.check_decode, subject, tolerance)
+    density = flow_checks.Density(subject, bounds, mass_tolerance, num_samples, false_alarm)
+    if x[0].numel() <= 2:
+        checks["normalization"] = partial(flow_checks.check_normalization, density)
+    if x[0].numel() <= 2 or bounds is None:
+        checks["samples"] = partial(flow_checks.check_samples, density)
+    if hasattr(flow, "sample_and_log_prob"):
+        checks["sample_log_prob"] = partial(flow_checks.check_sample_log_prob, subject, tolerance)
+    if "temperature" in options:
+        checks["temperature"] = partial(flow_checks.check_temperature, subject)
+    if "generator" in options:
+        checks["generator"] = partial(flow_checks.check_generator, subject)
+    checks |= {
+        "log_prob_gradient": partial(check_gradients, subject, call),
+        "dtypes": partial(module_checks.check_dtypes, subject),
+        "repeatable": partial(purity.check_repeatable, subject),
+        "state": partial(purity.check_state, sampling),
+        "arguments": partial(purity.check_arguments, subject),
+        "random": partial(purity.check_random, sampling if "generator" in options else subject),
+        "independence": partial(module_checks.check_independence, subject, tolerance),
+        "state_dict": partial(module_checks.check_state_dict, subject),
+        "deepcopy": partial(module_checks.check_deepcopy, subject),
+        "meta": partial(module_checks.check_meta, subject),
+        "compile": partial(module_checks.check_compile, subject._replace(calls=[call._replace(name="forward")])),
+    }
+    return run_checks(name, checks, {*skip} if compile else {*skip, "compile"})
+
+
+def _prepared(flow: nn.Module, x: Tensor, context: Any, build: Any, name: str) -> Subject:
+    """The call in float64. Raises: CheckError if log_prob or sample fail, or return other shapes."""
+    rest = () if context is None else (cast(copied(context), torch.float64),)
+    call = Call("log_prob", (x.detach().double().clone(), *rest), ("log_prob",))
+    subject = Subject(flow, build, [call])
+    step = "deepcopy"
+    try:
+        check_copy(subject.module)
+        module = subject.fresh()
+        step = "shapes"
+        with torch.no_grad():
+            (log_prob,) = call(module)
+            if log_prob.shape != (len(x),):
+                raise Found(f"log_prob has shape {tuple(log_prob.shape)} instead of ({len(x)},)")
+            if not log_prob.isfinite().all():
+                raise Found(f"log_prob has {int((~log_prob.isfinite()).sum())} values that are not finite")
+            samples = flow_checks.draw(module, call, len(x))
+            if not isinstance(samples, Tensor):
+                raise Found(f"sample returns {type(samples).__name__} instead of a tensor")
+            if samples.shape != x.shape:
+                raise Found(f"{len(x)} samples have shape {tuple(samples.shape)} instead of {tuple(x.shape)}")
+            if samples.dtype != torch.float64:
+                raise Found(f"samples are {samples.dtype} instead of torch.float64, the dtype of the parameters")
+    except Found as found:
+        raise CheckError(name, [Fault(step, str(found))]) from None
+    except Exception as error:
+        raise CheckError(name, [Fault(step, raised(error))]) from error
+    return subject

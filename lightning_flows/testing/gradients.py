@@ -1,0 +1,63 @@
+"""Gradients of results against finite differences."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from lightning_flows.testing.compare import pair
+from lightning_flows.testing.faults import Found
+from lightning_flows.testing.jacobian import slopes
+from lightning_flows.testing.subject import Call, Subject
+
+ACCURACY = 1e-4
+"""Largest relative difference of a derivative from finite differences."""
+
+
+def check_gradients(subject: Subject, call: Call) -> None:
+    r"""The derivative of each result r along a direction d of the input, and of all parameters, is a finite difference.
+
+    .. math:: \langle \nabla \langle w, r \rangle, d \rangle \approx \langle w, r(v + hd) - r(v - hd) \rangle / 2h
+
+    with fixed random w and d. If that of all parameters is wrong, they are tried one by one, and the first is named.
+    """
+    module, generator = subject.fresh(), torch.Generator().manual_seed(0)
+    x = call.arguments[0].clone().requires_grad_()
+    parameters = [(n, p) for n, p in module.named_parameters() if p.requires_grad and p.numel()]
+
+    def drawn(values: Sequence[Tensor]) -> list[Tensor]:
+        return [torch.randn(v.shape, generator=generator, dtype=v.dtype) for v in values]
+
+    weights = drawn([result.detach() for result in call.at(x)(module)])
+
+    def weighted() -> list[Tensor]:
+        return [(w * r).sum() for w, r in zip(weights, call.at(x)(module), strict=True)]
+
+    def compare(names: Sequence[str], values: Sequence[Tensor]) -> str | None:
+        directions = drawn(values)
+        expected = slopes(weighted, values, directions)
+        for result, value, slope in zip(call.results, weighted(), expected, strict=True):
+            found = _product(value, values, directions)
+            if not abs(found - slope) <= ACCURACY * (1 + abs(slope)):
+                reason = ": is it detached?" if found == 0 else ""
+                return (
+                    f"the derivative of {result} with respect to {', '.join(names)} is {pair(found, slope)}, "
+                    f"by finite differences{reason}"
+                )
+        return None
+
+    if message := compare(["the input"], [x]):
+        raise Found(message)
+    if parameters and (message := compare(["all parameters"], [p for _, p in parameters])):
+        for name, parameter in parameters:
+            if single := compare([name], [parameter]):
+                raise Found(single)
+        raise Found(message)
+
+
+def _product(value: Tensor, inputs: Sequence[Tensor], directions: Sequence[Tensor]) -> float:
+    """⟨∇value, directions⟩; 0 if the value has no graph."""
+    if not value.requires_grad:
+        return 0.0
+    gradients = torch.autograd.grad(value, list(inputs), allow_unused=True, retain_graph=True)
+    return sum(float((g * d).sum()) for g, d in zip(gradients, directions, strict=True) if g is not None)

@@ -1,0 +1,86 @@
+"""Tests that samples follow a density, with a bound on the probability of a false alarm."""
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from lightning_flows.testing.compare import number
+from lightning_flows.testing.faults import Found
+from lightning_flows.testing.quadrature import Grid
+
+WAVES = 64
+"""Number of waves whose means are compared."""
+FREQUENCY = 1.5
+"""Standard deviation of the frequencies of waves, per standard deviation of the data."""
+
+
+def waves(values: Tensor, like: Tensor) -> Tensor:
+    r"""Bounded functions ``(N, 64)`` of values ``(N, *event)``: :math:`\cos(\omega_k \cdot (x - c)/s + \varphi_k)`.
+
+    ω is normal, φ uniform, c and s are means and standard deviations of ``like``; all are the same in each call.
+    """
+    points, phases = _angles(values, like)[:2]
+    return torch.cos(points + phases)
+
+
+def _angles(values: Tensor, like: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    generator, flat = torch.Generator().manual_seed(0), like.flatten(1)
+    scale = flat.std(0).clamp_min(1e-3)
+    frequencies = FREQUENCY * torch.randn(flat.shape[1], WAVES, generator=generator, dtype=flat.dtype)
+    frequencies = frequencies / max(1.0, flat.shape[1] / 2) ** 0.5  # waves of many values would average to nothing
+    phases = 2 * math.pi * torch.rand(WAVES, generator=generator, dtype=flat.dtype)
+    frequencies = frequencies / scale[:, None]
+    return (values.flatten(1) - flat.mean(0)) @ frequencies, phases, frequencies
+
+
+def check_means(samples: Tensor, grid: Grid, masses: Tensor, like: Tensor, error: float, false_alarm: float) -> None:
+    r"""Means of waves over n samples are their integrals; of a small number of values.
+
+    By Bernstein's inequality and a union bound over K waves of variance σ², the probability that any mean of the right
+    sampler is further off than
+
+    .. math:: \sqrt{2 \sigma_k^2 L / n} + \tfrac{4 L}{3 n}, \qquad L = \log(2K / \text{false\_alarm})
+
+    is at most ``false_alarm``. The error of the integrals is added.
+    """
+    weights, functions = masses / masses.sum(), waves(grid.points, like)
+    expected = weights @ functions
+    variances = weights @ functions.square() - expected.square()
+    log = math.log(2 * WAVES / false_alarm)
+    limits = (2 * variances.clamp_min(0) * log / len(samples)).sqrt() + 4 * log / (3 * len(samples)) + 2 * error
+    _check(waves(samples, like).mean(0), expected, limits, len(samples), false_alarm)
+
+
+def check_stein(log_prob: Callable[[Tensor], Tensor], samples: Tensor, like: Tensor, false_alarm: float) -> None:
+    r"""Stein's identity of waves in a direction u, for any number of values.
+
+    .. math:: \mathbb E\big[\cos(\omega \cdot x + \varphi)\; u \cdot \nabla \log p(x)
+              - \sin(\omega \cdot x + \varphi)\; u \cdot \omega\big] = 0
+
+    The mean over the samples is normal for many of them; its deviation from 0, in standard errors, is compared with
+    the quantile of ``false_alarm`` shared by all waves.
+    Source: Stein, 1972; Liu, Lee and Jordan, A kernelized Stein discrepancy, 2016.
+    """
+    x = samples.detach().requires_grad_()
+    with torch.enable_grad():
+        scores = torch.autograd.grad(log_prob(x).sum(), x)[0].flatten(1)
+    with torch.no_grad():
+        angles, phases, frequencies = _angles(samples, like)
+        directions = frequencies / frequencies.norm(dim=0)
+        terms = torch.cos(angles + phases) * (scores @ directions)
+        terms = terms - torch.sin(angles + phases) * (frequencies * directions).sum(0)
+        errors = terms.std(0) / len(terms) ** 0.5
+        quantile = torch.distributions.Normal(0, 1).icdf(torch.tensor(1 - false_alarm / (2 * WAVES)).double())
+        _check(terms.mean(0), torch.zeros_like(errors), quantile * errors, len(terms), false_alarm)
+
+
+def _check(found: Tensor, expected: Tensor, limits: Tensor, num: int, false_alarm: float) -> None:
+    excess = (found - expected).abs() / limits
+    worst = excess.argmax()
+    if not excess.max() <= 1:
+        raise Found(
+            f"{num} samples do not follow log_prob: the mean of a wave is {number(found[worst])} instead of "
+            f"{number(expected[worst])} ± {number(limits[worst])} (false alarms: at most {false_alarm:g})"
+        )

@@ -1,0 +1,183 @@
+"""Checks of a transform."""
+
+from collections.abc import Callable, Collection
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lightning_flows.errors import ShapeError
+from lightning_flows.testing import module_checks, purity
+from lightning_flows.testing.compare import same_log_dets, same_values
+from lightning_flows.testing.faults import CheckError, Fault, Found, raised, run_checks
+from lightning_flows.testing.gradients import check_gradients
+from lightning_flows.testing.jacobian import MAX_VALUES, log_abs_dets
+from lightning_flows.testing.subject import Call, Subject, check_batch, check_copy
+from lightning_flows.testing.values import cast, copied
+
+
+def check_transform(
+    transform: nn.Module,
+    x: Tensor,
+    context: Any = None,
+    *,
+    z: Tensor | None = None,
+    build: Callable[[], nn.Module] | None = None,
+    skip: Collection[str] = (),
+    compile: bool = False,
+    tolerance: float = 1e-8,
+    inverse_tolerance: float | None = None,
+) -> list[str]:
+    r"""Check an invertible map :math:`z = f(x)` with its log-determinant, as it is, in eval mode.
+
+    ``transform(x)`` returns ``(z, log_det)`` with :math:`\log|\det \partial z / \partial x|`, and
+    ``transform.inverse(z)`` returns ``(x, log_det)`` with that of the inverse map; a context, if any, is the second
+    argument of both. Any module with these two methods can be checked, not only a :class:`Transform`. All checks run,
+    on copies in float64, unless they say otherwise; the transform and global random states are left as they are.
+
+    ==================== ===================================================================================
+    shapes               z, x ``(B, *event)`` with equally many values; log_det ``(B,)``; all finite
+    round_trip           inverse(forward(x)) is x
+    inverse_round_trip   forward(inverse(z)) is z
+    log_det              that of the autograd Jacobian
+    inverse_log_det      that of the inverse's autograd Jacobian
+    forward_gradient     derivatives of z and log_det, in x and parameters, are finite differences
+    inverse_gradient     the same for the inverse
+    dtypes               results in float32 are float32, and close to those in float64
+    repeatable           a second call returns the same numbers
+    state                parameters, buffers and attributes do not change
+    arguments            x, z and the context do not change
+    random               global generators are not used
+    independence         an item alone, or in another order, has the same results
+    state_dict           loading it restores the results
+    deepcopy             a copy gives the same results, and shares nothing
+    meta                 the forward works on the meta device
+    compile              ``torch.compile`` traces the forward as one graph (only with ``compile=True``; takes seconds)
+    ==================== ===================================================================================
+
+    Many mistakes do not show at a layer's initial values, such as zeros: use :func:`perturb` first.
+
+    Args:
+        transform: module to check.
+        x: data ``(B, *event)``, at least two items.
+        context: tensor, or a tuple or dict of tensors; those that begin with the batch size are divided with it.
+        z: latents for the inverse; by default those of x.
+        build: returns a transform like this one, with other values, into which the state_dict is loaded. Without it, a
+            copy is used, which has state that is missing in the state_dict.
+        skip: names of checks to leave out, such as documented limits of a transform.
+        compile: also check torch.compile; discards what the process has compiled so far.
+        tolerance: largest difference of numbers a and b, relative to 1 + \|b\|.
+        inverse_tolerance: the same for round trips; by default, ``tolerance``.
+
+    Returns: the names of the checks.
+    Raises: CheckError with all faults, or with the first ones if results have wrong shapes; ShapeError,
+    InputTypeError and UsageError if it cannot be checked with these arguments.
+
+    >>> from lightning_flows.transforms import Affine
+    >>> len(check_transform(Affine(shift=0.3, scale=2.0), torch.randn(4, 3, 2, 2)))
+    16
+    >>> class Doubled(Affine):
+    ...     def forward(self, x, context=None):
+    ...         z, log_det = super().forward(x)
+    ...         return z, 2 * log_det
+    >>> check_transform(Doubled(shift=0.3, scale=2.0), torch.randn(4, 3, 1, 1))
+    Traceback (most recent call last):
+    lightning_flows.testing.faults.CheckError: Doubled failed 1 check:
+      log_det: log_det of forward is 2.0 times the Jacobian's: -4.159 instead of -2.079 (item 0)
+    """
+    check_batch(x, "x")
+    if x[0].numel() > MAX_VALUES and not {"log_det", "inverse_log_det"} <= set(skip):
+        raise ShapeError(
+            f"expected at most {MAX_VALUES} values per item, for their Jacobian; got {x[0].numel()}: use a smaller x, "
+            "or skip=('log_det', 'inverse_log_det')"
+        )
+    name = type(transform).__name__
+    subject = _prepared(transform, x, context, z, build, name)
+    forward, inverse = subject.calls
+    inverse_tolerance = tolerance if inverse_tolerance is None else inverse_tolerance
+    checks: dict[str, Callable[[], None]] = {
+        "shapes": lambda: None,  # found before the others
+        "round_trip": partial(_check_round_trip, subject, forward, inverse, inverse_tolerance),
+        "inverse_round_trip": partial(_check_round_trip, subject, inverse, forward, inverse_tolerance),
+        "log_det": partial(_check_log_det, subject, forward, tolerance),
+        "inverse_log_det": partial(_check_log_det, subject, inverse, tolerance),
+        "forward_gradient": partial(check_gradients, subject, forward),
+        "inverse_gradient": partial(check_gradients, subject, inverse),
+        "dtypes": partial(module_checks.check_dtypes, subject),
+        "repeatable": partial(purity.check_repeatable, subject),
+        "state": partial(purity.check_state, subject),
+        "arguments": partial(purity.check_arguments, subject),
+        "random": partial(purity.check_random, subject),
+        "independence": partial(module_checks.check_independence, subject, tolerance),
+        "state_dict": partial(module_checks.check_state_dict, subject),
+        "deepcopy": partial(module_checks.check_deepcopy, subject),
+        "meta": partial(module_checks.check_meta, subject),
+        "compile": partial(module_checks.check_compile, subject),
+    }
+    return run_checks(name, checks, {*skip} if compile else {*skip, "compile"})
+
+
+def _prepared(transform: nn.Module, x: Tensor, context: Any, z: Tensor | None, build: Any, name: str) -> Subject:
+    """The calls in float64. Raises: CheckError if they fail, or return other than two tensors of the right shapes."""
+    rest = () if context is None else (cast(copied(context), torch.float64),)
+    x = x.detach().double().clone()
+    forward = Call("forward", (x, *rest), ("z", "log_det"))
+    subject = Subject(transform, build, [forward])
+    step = "deepcopy"
+    try:
+        check_copy(subject.module)
+        module = subject.fresh()
+        step = "shapes"
+        with torch.no_grad():
+            found, log_det = forward(module)
+            _check_shapes(forward, found, log_det)
+            if found[0].numel() != x[0].numel():
+                raise Found(f"z has {found[0].numel()} values per item instead of {x[0].numel()}, as many as x")
+            z = found.clone() if z is None else z.detach().double().clone()
+            if z.shape != found.shape:
+                raise ShapeError(f"expected z of shape {tuple(found.shape)}; got {tuple(z.shape)}")
+            inverse = Call("inverse", (z, *rest), ("x", "log_det"))
+            back, log_det = inverse(subject.fresh())
+            _check_shapes(inverse, back, log_det)
+            if back.shape != x.shape:
+                raise Found(f"x of inverse has shape {tuple(back.shape)} instead of {tuple(x.shape)}")
+    except Found as found_fault:
+        raise CheckError(name, [Fault(step, str(found_fault))]) from None
+    except ShapeError:
+        raise
+    except Exception as error:
+        raise CheckError(name, [Fault(step, raised(error))]) from error
+    return subject._replace(calls=[forward, inverse])
+
+
+def _check_shapes(call: Call, value: Tensor, log_det: Tensor) -> None:
+    if value.ndim < 1 or len(value) != call.batch:
+        raise Found(f"{call.results[0]} of {call.name} has shape {tuple(value.shape)} instead of ({call.batch}, …)")
+    if log_det.shape != (call.batch,):
+        raise Found(f"log_det of {call.name} has shape {tuple(log_det.shape)} instead of ({call.batch},)")
+    for name, result in zip(call.results, (value, log_det), strict=True):
+        if not result.isfinite().all():
+            raise Found(f"{name} of {call.name} has {int((~result.isfinite()).sum())} values that are not finite")
+
+
+@torch.no_grad()
+def _check_round_trip(subject: Subject, there: Call, back: Call, tolerance: float) -> None:
+    module = subject.fresh()
+    between = there(module)[0].clone()
+    start = there.arguments[0]
+    found = back.at(between)(module)[0]
+    names = f"{back.name}({there.name}({back.results[0]}))"
+    same_values(found, start, tolerance, names, back.results[0])
+
+
+def _check_log_det(subject: Subject, call: Call, tolerance: float) -> None:
+    """Against the call's own Jacobian or, for an inverse without derivatives, minus that of the forward."""
+    module, value = subject.fresh(), call.arguments[0]
+    moved, log_det = call.at(value.clone().requires_grad_())(module)
+    if moved.requires_grad or call.name == "forward":
+        expected = log_abs_dets(lambda at: call.at(at)(module)[0], value)
+    else:
+        expected = -log_abs_dets(lambda at: subject.calls[0].at(at)(module)[0], moved.detach())
+    event = subject.calls[0].arguments[0].shape[1:]
+    same_log_dets(log_det.detach(), expected, tolerance, f"log_det of {call.name}", event)

@@ -52,6 +52,10 @@ class ConvergenceError(FlowsError, ArithmeticError):
         self.residual = residual
 
 
+class AuditError(FlowsError, AssertionError):
+    """A trained model that fails a check of ``audit``."""
+
+
 class NonFiniteError(FlowsError, ArithmeticError):
     """NaN or infinity where a finite number was expected."""
 

@@ -77,7 +77,7 @@ class FrEIALayer(nn.Module):
         return self._call(z, context, rev=True)
 
     def _call(self, x: Tensor, context: tuple[Any, ...], *, rev: bool) -> Result:
-        (z,), log_det = self.layer([x], [*context], rev=rev, jac=True)
+        (z,), log_det = self.layer([x], *([[*context]] if context else []), rev=rev, jac=True)
         return z, per_item(log_det, x)
 
 

@@ -1,5 +1,6 @@
 """Values that show mistakes which initial ones hide."""
 
+from contextlib import nullcontext
 from typing import Any, TypeVar
 
 import torch
@@ -16,7 +17,7 @@ STEPS = 40
 
 
 @torch.no_grad()
-def perturb(module: Module, *arguments: Any, noise: float = 0.2, seed: int = 0) -> Module:
+def perturb(module: Module, *arguments: Any, noise: float = 0.2, seed: int | None = 0) -> Module:
     """Initialize a module in place with a batch, add noise to its parameters, and return it in eval mode.
 
     The first call in train mode initializes layers that depend on data, such as :class:`ActNorm`; more of them let
@@ -25,8 +26,8 @@ def perturb(module: Module, *arguments: Any, noise: float = 0.2, seed: int = 0) 
     Args:
         module: transform or flow.
         arguments: a batch x and, if it takes one, the context.
-        noise: standard deviation of what is added to each parameter.
-        seed: of the noise; torch's global generator is not used.
+        noise: standard deviation of what is added to each trainable parameter.
+        seed: of the noise; None draws it from torch's global generator.
 
     >>> from lightning_flows.transforms import Conv1x1
     >>> layer = perturb(Conv1x1(3), torch.randn(2, 3, 4, 4))
@@ -36,9 +37,10 @@ def perturb(module: Module, *arguments: Any, noise: float = 0.2, seed: int = 0) 
     run = getattr(module, "log_prob", module)
     module.train()
     run(*arguments)
-    with forked(seed, "perturb"):
+    with nullcontext() if seed is None else forked(seed, "perturb"):
         for parameter in module.parameters():
-            parameter.add_(noise * torch.randn_like(parameter))
+            if parameter.requires_grad:
+                parameter.add_(noise * torch.randn_like(parameter))
     iterative = any(isinstance(each, SpectralNorm) for each in module.modules())
     for _ in range(STEPS if iterative else 0):
         run(*arguments)

@@ -12,14 +12,15 @@ from lightning_flows.testing.quadrature import Grid
 
 WAVES = 64
 """Number of waves whose means are compared."""
-FREQUENCY = 1.5
-"""Standard deviation of the frequencies of waves, per standard deviation of the data."""
+FREQUENCIES = (0.1, 0.3, 1.0, 2.0)
+"""Standard deviations of the waves' frequencies, per deviation of the data: low ones, of single values, see means."""
 
 
 def waves(values: Tensor, like: Tensor) -> Tensor:
     r"""Bounded functions ``(N, 64)`` of values ``(N, *event)``: :math:`\cos(\omega_k \cdot (x - c)/s + \varphi_k)`.
 
-    ω is normal, φ uniform, c and s are means and standard deviations of ``like``; all are the same in each call.
+    ω is normal or, if it is low, along an axis; φ is uniform; c and s are means and standard deviations of ``like``,
+    which must not contain the samples that are tested. All are the same in each call.
     """
     points, phases = _angles(values, like)[:2]
     return torch.cos(points + phases)
@@ -28,10 +29,13 @@ def waves(values: Tensor, like: Tensor) -> Tensor:
 def _angles(values: Tensor, like: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     generator, flat = torch.Generator().manual_seed(0), like.flatten(1)
     scale = flat.std(0).clamp_min(1e-3)
-    frequencies = FREQUENCY * torch.randn(flat.shape[1], WAVES, generator=generator, dtype=flat.dtype)
-    frequencies = frequencies / max(1.0, flat.shape[1] / 2) ** 0.5  # waves of many values would average to nothing
+    dims, kinds = flat.shape[1], torch.arange(WAVES) % len(FREQUENCIES)
+    frequencies = torch.randn(dims, WAVES, generator=generator, dtype=flat.dtype) / dims**0.5
+    axes = torch.arange(WAVES) // len(FREQUENCIES) % dims
+    along = torch.zeros_like(frequencies).index_put_((axes, torch.arange(WAVES)), torch.ones(()).to(flat.dtype))
+    frequencies = torch.where(kinds < 2, along, frequencies)  # the means of many values would hide that of one
+    frequencies = frequencies * torch.tensor(FREQUENCIES, dtype=flat.dtype)[kinds] / scale[:, None]
     phases = 2 * math.pi * torch.rand(WAVES, generator=generator, dtype=flat.dtype)
-    frequencies = frequencies / scale[:, None]
     return (values.flatten(1) - flat.mean(0)) @ frequencies, phases, frequencies
 
 
@@ -72,7 +76,8 @@ def check_stein(log_prob: Callable[[Tensor], Tensor], samples: Tensor, like: Ten
         terms = torch.cos(angles + phases) * (scores @ directions)
         terms = terms - torch.sin(angles + phases) * (frequencies * directions).sum(0)
         errors = terms.std(0) / len(terms) ** 0.5
-        quantile = torch.distributions.Normal(0, 1).icdf(torch.tensor(1 - false_alarm / (2 * WAVES)).double())
+        tail = torch.tensor(false_alarm / (2 * WAVES), dtype=torch.float64)
+        quantile = -torch.distributions.Normal(0, 1).icdf(tail)
         _check(terms.mean(0), torch.zeros_like(errors), quantile * errors, len(terms), false_alarm)
 
 

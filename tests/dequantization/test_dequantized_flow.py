@@ -11,8 +11,8 @@ from lightning_flows.errors import ShapeError
 from lightning_flows.flows import Flow, GlowFlow, ResidualFlow
 from lightning_flows.functional.philox import Streams, streams
 from lightning_flows.nets import DenseSizes
-from lightning_flows.testing import perturb
 from lightning_flows.transforms import ActNorm, Affine, Compose, Conv1x1, ConvSylvester
+from tests.transforms.cases import perturb
 
 SHAPE = (2, 1, 1)
 

@@ -6,11 +6,11 @@ from lightning_flows.distributions import standard_normal_log_prob
 from lightning_flows.functional.philox import streams
 from lightning_flows.nets import DenseSizes
 from lightning_flows.testing.jacobian import log_abs_dets
+from lightning_flows.testing.perturbation import Module
 from lightning_flows.transforms import ConvExponential
 from lightning_flows.transforms.image.mixing import MIXINGS
 from tests import golden
 from tests.golden import Entry
-from tests.transforms.cases import Module
 
 SMALL = {"num_steps": 1, "net": DenseSizes(6, 1, 4), "context": DenseSizes(3, 1, 32)}
 

@@ -20,7 +20,6 @@ from lightning_flows.flows import (
     SylvesterVectorFlow,
 )
 from lightning_flows.nets import AttentionSizes, ConvNet, DenseNet, DenseSizes
-from lightning_flows.testing import perturb
 from lightning_flows.transforms import (
     ActNorm,
     AffineCoupling,
@@ -34,6 +33,7 @@ from lightning_flows.transforms import (
     Transform,
 )
 from lightning_flows.transforms.image.mixing import MIXINGS
+from tests.transforms.cases import perturb
 
 Shape = tuple[int, ...]
 CHANNELS, ROW = (2, 1, 1), (1, 1, 2)  # two values as two channels, and as two pixels

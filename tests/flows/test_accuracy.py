@@ -10,8 +10,8 @@ from torch import Tensor
 from lightning_flows.errors import UsageError
 from lightning_flows.flows import ConvSylvesterFlow, Flow, GlowFlow, ResidualFlow
 from lightning_flows.nets import DenseSizes, SylvesterFunction
-from lightning_flows.testing import perturb
 from tests.flows.cases import family
+from tests.transforms.cases import perturb
 
 SIZES = {"num_levels": 2, "steps_per_level": 2, "split": DenseSizes(4, 1, 3)}
 SEEDS = pytest.mark.parametrize("seed", [0, 1, 2])

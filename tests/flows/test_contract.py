@@ -13,9 +13,9 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from lightning_flows.errors import InputTypeError, ShapeError
 from lightning_flows.flows import Flow
-from lightning_flows.testing import perturb
 from lightning_flows.testing.jacobian import log_abs_dets
 from tests.flows.cases import FAMILIES, GRAPH, IMAGE, NUMBERS, VECTOR, family, single_level
+from tests.transforms.cases import perturb
 
 TABLE = pytest.mark.parametrize("name", FAMILIES)
 EXPORTED = pytest.mark.parametrize("name", [name for name, case in FAMILIES.items() if not case.differentiates])

@@ -4,8 +4,8 @@ import torch
 from lightning_flows.distributions import standard_normal_log_prob
 from lightning_flows.flows import Flow
 from lightning_flows.nets import DenseNet, DenseSizes
-from lightning_flows.testing import perturb
 from lightning_flows.transforms import AffineCoupling, Compose
+from tests.transforms.cases import perturb
 
 
 @pytest.mark.parametrize("channels", [2, 4, 5])

@@ -4,9 +4,9 @@ import torch
 from lightning_flows.distributions import DiagonalGaussian
 from lightning_flows.errors import ShapeError
 from lightning_flows.flows import ConvSylvesterFlow, Flow
-from lightning_flows.testing import perturb
 from lightning_flows.transforms import Affine, Bias, Compose
 from tests.flows.cases import SPLITS, conv_coupling
+from tests.transforms.cases import perturb
 
 
 @pytest.mark.parametrize(("shape", "num_levels"), [((3, 8, 8), 1), ((3, 8, 8), 3), ((1, 8, 4), 2), ((5, 4, 4), 2)])

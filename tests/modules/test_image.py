@@ -14,8 +14,8 @@ from lightning_flows.functional.philox import streams
 from lightning_flows.modules import ImageFlowModule
 from lightning_flows.modules import image as module_file
 from lightning_flows.nets import DenseSizes
-from lightning_flows.testing import perturb
 from tests.small_modules import SMALL_VARIATIONAL, SYLVESTER, Stripes, image_module, trainer
+from tests.transforms.cases import perturb
 
 NATS = 64 * math.log(2)  # one bit per dimension
 ROUNDS = 64, 128, 192

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from lightning_flows.nets import AutoregressiveConvNet
 from lightning_flows.nets.gated_net import Gated, gated_net
-from lightning_flows.testing import perturb
+from tests.transforms.cases import perturb
 
 
 def bound(width: int, shape=(2, 3, 4)):

@@ -5,7 +5,7 @@ from torch import Tensor
 from lightning_flows.nets import LipschitzConvNet
 from lightning_flows.nets.linearization import linearize
 from lightning_flows.nets.lipschitz import LipSwish
-from lightning_flows.testing import perturb
+from tests.transforms.cases import perturb
 
 
 def test_swish_and_its_derivatives():

@@ -3,9 +3,9 @@ import torch
 
 from lightning_flows.errors import ShapeError, UsageError
 from lightning_flows.nets import MADE, NormalizedLinear
-from lightning_flows.testing import perturb
 from lightning_flows.testing.jacobian import jacobians
 from tests.dense import norm
+from tests.transforms.cases import perturb
 
 
 def draw(net: MADE, batch: int = 4) -> tuple[torch.Tensor, ...]:

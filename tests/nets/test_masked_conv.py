@@ -5,8 +5,8 @@ import torch.nn.functional as F
 from lightning_flows.errors import ShapeError, UsageError
 from lightning_flows.nets import AutoregressiveConvNet, MaskedConv2d
 from lightning_flows.nets.masked_conv import triangular_conv
-from lightning_flows.testing import perturb
 from lightning_flows.testing.jacobian import jacobians
+from tests.transforms.cases import perturb
 
 SHAPE = (3, 4, 3)
 

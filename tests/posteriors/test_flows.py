@@ -15,9 +15,9 @@ from lightning_flows.posteriors import (
     Posterior,
     SylvesterPosterior,
 )
-from lightning_flows.testing import perturb
 from lightning_flows.testing.jacobian import log_abs_dets
 from lightning_flows.transforms import InverseAutoregressive, Reversal
+from tests.transforms.cases import perturb
 
 SIZES = (4, 6)  # latents and features
 MADE = {

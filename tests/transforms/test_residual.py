@@ -7,12 +7,12 @@ from torch import Tensor, nn
 from lightning_flows.errors import ConvergenceError
 from lightning_flows.functional.streams import stream
 from lightning_flows.nets import LipschitzConvNet
-from lightning_flows.testing import perturb
 from lightning_flows.testing.jacobian import log_abs_dets
 from lightning_flows.transforms import ResidualBlock, residual
 from tests import golden
 from tests.dense import conv_matrix, norm
 from tests.golden import Entry
+from tests.transforms.cases import perturb
 
 SHAPE = (2, 4, 4)
 

@@ -5,11 +5,10 @@ from torch import Tensor, nn
 from lightning_flows.errors import ConvergenceError
 from lightning_flows.functional.solver import Solver
 from lightning_flows.nets import SylvesterFunction
-from lightning_flows.testing import perturb
 from lightning_flows.testing.jacobian import jacobians
 from lightning_flows.transforms import Conv1x1, ConvSylvester, GeneralizedSylvester, LinearCompose, sylvester
 from tests.nets.test_masked_conv import reverse_raster
-from tests.transforms.cases import SHAPE
+from tests.transforms.cases import SHAPE, perturb
 
 
 def layer(dtype=torch.float64, *, steep: float = 0.2, **options) -> ConvSylvester:

@@ -6,9 +6,9 @@ from torch import Tensor
 from torch._dynamo.testing import CompileCounterWithBackend
 
 from lightning_flows.nets import LipschitzConvNet
-from lightning_flows.testing import perturb
 from lightning_flows.transforms import ResidualBlock
 from lightning_flows.transforms.traced_log_det import num_random_terms
+from tests.transforms.cases import perturb
 
 
 def loss(block: ResidualBlock, x: Tensor) -> Tensor:

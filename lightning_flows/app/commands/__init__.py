@@ -13,6 +13,7 @@ TRAINER_COMMANDS = {
 }
 COMMANDS = {
     "sample": "ckpt_path",
+    "audit": "ckpt_path",
     "demo": None,
     "figure": "name",
     "table": "number",

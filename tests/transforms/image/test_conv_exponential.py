@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from lightning_flows.nets.spectral_norm import SLACK
-from lightning_flows.testing import perturb
 from lightning_flows.transforms import ConvExponential
 from tests.dense import conv_matrix, matrix_of, norm
+from tests.transforms.cases import perturb
 
 SHAPE = (3, 4, 5)
 

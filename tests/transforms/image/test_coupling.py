@@ -3,8 +3,8 @@ import torch
 from torch import nn
 
 from lightning_flows.nets import ConvNet, DenseNet, DenseSizes
-from lightning_flows.testing import perturb
 from lightning_flows.transforms import Affine, AffineCoupling, Squeeze
+from tests.transforms.cases import perturb
 
 
 @pytest.mark.parametrize("channels", [2, 3, 4, 5])

@@ -1,10 +1,10 @@
 import pytest
 import torch
 
-from lightning_flows.testing import perturb
 from lightning_flows.transforms import Conv1x1, ConvExponential, Householder, mixing_layer
 from lightning_flows.transforms.image.mixing import MIXINGS
 from tests.dense import matrix_of
+from tests.transforms.cases import perturb
 
 SHAPE = (3, 4, 4)
 

@@ -2,9 +2,9 @@ import pytest
 import torch
 
 from lightning_flows.errors import UsageError
-from lightning_flows.testing import perturb
 from lightning_flows.testing.jacobian import jacobians
 from lightning_flows.transforms import InverseAutoregressive, MaskedAutoregressive, Permutation, Reversal
+from tests.transforms.cases import perturb
 
 
 def draw(size: int = 4) -> torch.Tensor:

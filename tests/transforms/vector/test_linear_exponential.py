@@ -3,10 +3,10 @@ import torch
 from torch import Tensor, nn
 
 from lightning_flows.errors import UsageError
-from lightning_flows.testing import perturb
 from lightning_flows.transforms import LinearExponential
 from lightning_flows.transforms.vector import linear_exponential
 from tests.dense import matrix_of, norm
+from tests.transforms.cases import perturb
 
 
 def layer(size: int = 6, **options) -> LinearExponential:

@@ -6,11 +6,10 @@ from torch import Tensor
 
 from lightning_flows.errors import UsageError
 from lightning_flows.nets import TriangularSylvesterFunction
-from lightning_flows.testing import perturb
 from lightning_flows.testing.jacobian import jacobians, log_abs_dets
 from lightning_flows.transforms import GeneralizedSylvester, OriginalSylvester, Planar, VectorHouseholder
 from lightning_flows.transforms.linear import LinearOperator, LinearTransform
-from tests.transforms.cases import CASES, build, draw
+from tests.transforms.cases import CASES, build, draw, perturb
 
 EXACT = {"rtol": 0, "atol": 1e-12}
 

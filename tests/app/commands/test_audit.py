@@ -1,0 +1,65 @@
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from lightning_flows.app.commands.audit import audit
+from lightning_flows.checkpoints import describe
+from lightning_flows.errors import AuditError
+from lightning_flows.modules import VAEModule
+from lightning_flows.posteriors import PlanarPosterior
+from lightning_flows.transforms import ActNorm
+from tests.small_modules import graph_module, image_module, vector_module
+from tests.vae.cases import EVENT, SMALL
+
+
+def vae_module() -> VAEModule:
+    return VAEModule(EVENT, 2, PlanarPosterior, latent_size=3, sizes=SMALL)
+
+
+def save(module: Any, path: Path) -> str:
+    torch.save({"state_dict": module.state_dict(), "lightning_flows": {"model": describe(module)}}, path)
+    return str(path)
+
+
+@pytest.mark.parametrize("build", [image_module, graph_module, vector_module, vae_module])
+def test_models_of_all_kinds_pass(build: Callable[[], Any], tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    audit(save(build(), tmp_path / "model.ckpt"), num=2, draws=3)
+    table = capsys.readouterr().out
+    assert "against autograd" in table
+    assert table.count("| passed |") >= 2
+    assert "FAILED" not in table
+
+
+def test_levels_with_too_many_values_are_named(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    audit(save(image_module(), tmp_path / "model.ckpt"), num=2, draws=2, max_values=40)
+    table = capsys.readouterr().out
+    assert "level 1 (1 x 8 x 8): log-determinant against autograd | – | 1e-06 | not measured: 64 values | – |" in table
+    assert "level 2 (2 x 4 x 4): log-determinant against autograd | " in table
+    assert table.count("not measured") == 1
+
+
+def test_a_wrong_log_determinant_fails(
+    tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, forward = save(image_module(), tmp_path / "model.ckpt"), ActNorm.forward
+    monkeypatch.setattr(ActNorm, "forward", lambda *args: (forward(*args)[0], forward(*args)[1] + 0.1))
+    with pytest.raises(AuditError, match=r"4 of \d+ checks of .*model.ckpt failed: see the table"):
+        audit(path, num=2, draws=2)
+    rows = [row for row in capsys.readouterr().out.splitlines() if "FAILED" in row]
+    assert all("log-determinant against" in row for row in rows)
+
+
+def test_a_norm_above_its_bound_fails(
+    tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from lightning_flows.nets import spectral_norm
+
+    right = spectral_norm.normalize
+    monkeypatch.setattr(spectral_norm, "normalize", lambda *args: 3 * right(*args))
+    with pytest.raises(AuditError):
+        audit(save(image_module(), tmp_path / "model.ckpt"), num=2, draws=2)
+    (row,) = [row for row in capsys.readouterr().out.splitlines() if "norms" in row]
+    assert "FAILED" in row

@@ -11,12 +11,16 @@ VECTOR, IMAGE = (4,), (4, 2, 6)
 
 
 class Layer(NamedTuple):
-    """How to build a layer, the shape of its events, and its data: normal, or uniform in the interval."""
+    """How to build a layer, the shape of its events, and its data: normal, or uniform in the interval.
+
+    ``constrained`` names parameters that must keep a property, such as orthogonality, so that noise would be unfair.
+    """
 
     name: str
     build: Callable[[], Any]
     shape: tuple[int, ...] = VECTOR
     interval: tuple[float, float] | None = None
+    constrained: tuple[str, ...] = ()
 
     def data(self, batch: int = 5) -> Tensor:
         generator = torch.Generator().manual_seed(1)
@@ -72,18 +76,8 @@ def normflows_layers() -> Iterator[Layer]:
     )
     yield Layer("CoupledRationalQuadraticSpline", lambda: flows.CoupledRationalQuadraticSpline(4, 1, 8))
     yield Layer("AutoregressiveRationalQuadraticSpline", lambda: flows.AutoregressiveRationalQuadraticSpline(4, 1, 8))
-    yield Layer(
-        "CircularCoupledRationalQuadraticSpline",
-        lambda: flows.CircularCoupledRationalQuadraticSpline(4, 1, 8, [0, 1]),
-        VECTOR,
-        (-2.9, 2.9),
-    )
-    yield Layer(
-        "CircularAutoregressiveRationalQuadraticSpline",
-        lambda: flows.CircularAutoregressiveRationalQuadraticSpline(4, 1, 8, [0, 1]),
-        VECTOR,
-        (-2.9, 2.9),
-    )
+    for kind in (flows.CircularCoupledRationalQuadraticSpline, flows.CircularAutoregressiveRationalQuadraticSpline):
+        yield Layer(kind.__name__, partial(kind, 4, 1, 8, [0, 1]), VECTOR, (-2.9, 2.9))
 
 
 def nflows_layers() -> Iterator[Layer]:
@@ -96,27 +90,12 @@ def nflows_layers() -> Iterator[Layer]:
     mask = [1, 0, 1, 0]
     yield Layer("MaskedAffineAutoregressiveTransform", lambda: nt.MaskedAffineAutoregressiveTransform(4, 8))
     yield Layer(
-        "MaskedPiecewiseLinearAutoregressiveTransform",
-        lambda: nt.MaskedPiecewiseLinearAutoregressiveTransform(8, 4, 8),
-        VECTOR,
-        (0, 1),
-    )
-    yield Layer(
-        "MaskedPiecewiseQuadraticAutoregressiveTransform",
-        lambda: nt.MaskedPiecewiseQuadraticAutoregressiveTransform(4, 8),
-        VECTOR,
-        (0, 1),
-    )
-    yield Layer(
-        "MaskedPiecewiseCubicAutoregressiveTransform",
-        lambda: nt.MaskedPiecewiseCubicAutoregressiveTransform(8, 4, 8),
-        VECTOR,
-        (0, 1),
-    )
-    yield Layer(
         "MaskedPiecewiseRationalQuadraticAutoregressiveTransform",
         lambda: nt.MaskedPiecewiseRationalQuadraticAutoregressiveTransform(4, 8, tails="linear", tail_bound=3.0),
     )
+    made_by = nt.MaskedPiecewiseLinearAutoregressiveTransform, nt.MaskedPiecewiseCubicAutoregressiveTransform
+    for each in (*made_by, nt.MaskedPiecewiseQuadraticAutoregressiveTransform):
+        yield Layer(each.__name__, partial(each, features=4, hidden_features=8, num_bins=8), VECTOR, (0, 1))
     yield Layer("OneByOneConvolution", lambda: nt.OneByOneConvolution(4, identity_init=False), IMAGE)
     for name in ("Additive", "Affine"):
         kind = getattr(nt, f"{name}CouplingTransform")
@@ -240,7 +219,7 @@ def freia_layers() -> Iterator[Layer]:
     yield Layer("InvertibleSigmoid", lambda: fm.InvertibleSigmoid(vector))
     yield Layer("ActNorm", lambda: fm.ActNorm(vector))
     yield Layer("ActNorm, images", lambda: fm.ActNorm(image), IMAGE)
-    yield Layer("OrthogonalTransform", lambda: fm.OrthogonalTransform(vector))
+    yield Layer("OrthogonalTransform", lambda: fm.OrthogonalTransform(vector), constrained=("layer.weights",))
     yield Layer("HouseholderPerm", lambda: fm.HouseholderPerm(vector, n_reflections=3))
     yield Layer("InvAutoAct", lambda: fm.InvAutoAct(vector))
     yield Layer("InvAutoActTwoSided", lambda: fm.InvAutoActTwoSided(vector))

@@ -15,16 +15,8 @@ from lightning_flows.functional.streams import forked
 from lightning_flows.testing import CheckError, adapt, check_transform
 from lightning_flows.testing.adapters import ZukoLayer
 
-MATHEMATICS = (
-    "round_trip",
-    "inverse_round_trip",
-    "log_det",
-    "inverse_log_det",
-    "forward_gradient",
-    "independence",
-    "dtypes",
-)
 OTHERS = ("inverse_gradient", "repeatable", "state", "arguments", "random", "state_dict", "deepcopy", "meta")
+"""Checks that run only with --purity."""
 
 
 def built(layer: Layer) -> nn.Module:
@@ -33,8 +25,8 @@ def built(layer: Layer) -> nn.Module:
         module = adapt(layer.build()).double()
         with torch.no_grad():
             module(layer.data())
-            for parameter in module.parameters():
-                if parameter.requires_grad:
+            for name, parameter in module.named_parameters():
+                if parameter.requires_grad and name not in layer.constrained:
                     parameter.add_(0.1 * torch.randn_like(parameter))
     return module
 

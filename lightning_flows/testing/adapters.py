@@ -29,7 +29,7 @@ def adapt(layer: Any) -> nn.Module:
       (layer): Affine(shift=0.3, scale=2.0)
     )
     """
-    if hasattr(layer, "inv") and not hasattr(layer, "inverse"):
+    if hasattr(type(layer), "inv") and not hasattr(layer, "inverse"):  # a property: not evaluated here
         return ZukoLayer(layer)
     code = getattr(getattr(type(layer), "forward", None), "__code__", None)
     names = () if code is None else code.co_varnames[: code.co_argcount]
@@ -46,7 +46,7 @@ def adapt(layer: Any) -> nn.Module:
 class PairLayer(nn.Module):
     """A layer of normflows or nflows: ``forward`` and ``inverse`` return ``(z, log_det)``.
 
-    A log-determinant that is a number, or has no axes, is that of each item, as in these libraries. normflows calls the
+    A log-determinant that is a single number is that of each item, as in these libraries. normflows calls the
     map from latent to data ``forward``; the checks are the same in both directions.
     """
 
@@ -112,7 +112,7 @@ def _call_and_ladj(transform: Any, x: Tensor) -> Result:
 
 
 def per_item(log_det: Any, x: Tensor) -> Tensor:
-    """A log-determinant for each item of x, of one number for all of them.
+    """A log-determinant for each item of x, of one number, ``()`` or ``(1,)``, for all of them.
 
     >>> import torch
     >>> per_item(2.0, torch.zeros(3, 5))
@@ -120,4 +120,4 @@ def per_item(log_det: Any, x: Tensor) -> Tensor:
     """
     if not isinstance(log_det, Tensor):
         return x.new_full((len(x),), log_det)
-    return log_det.expand(len(x)) if log_det.ndim == 0 else log_det
+    return log_det.expand(len(x)) if log_det.shape in ((), (1,)) else log_det

@@ -4,6 +4,9 @@ import os
 import signal
 import sys
 
+if sys.platform == "win32":  # fcntl, SIGHUP and process groups
+    sys.exit("error: Windows has no signals and file locks as training needs them: use WSL")
+
 from lightning_flows.training.signals import ENDING, end_at_once
 
 for number in ENDING:  # the imports below take seconds

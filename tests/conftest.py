@@ -10,6 +10,14 @@ from PIL import Image
 
 from lightning_flows.app.cli import main
 from tests.reporting import runs
+from tests.versions import lacks
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what the lowest versions of requirements do not have; with current ones, nothing is skipped."""
+    for item in items:
+        if reason := lacks(item.nodeid):
+            item.add_marker(pytest.mark.skip(reason=reason))
 
 
 @pytest.fixture(autouse=True)

@@ -51,3 +51,11 @@ def test_every_family_is_exported() -> None:
 
     families = {name for name in flows.__all__ if name.endswith("Flow")}
     assert families <= set(lightning_flows.__all__)
+
+
+def test_windows_is_told_what_to_do() -> None:
+    code = "import sys; sys.platform = 'win32'; import lightning_flows.__main__"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
+    assert result.returncode == 1
+    assert result.stderr.startswith("error: Windows has no signals")
+    assert len(result.stderr.splitlines()) == 1

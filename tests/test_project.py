@@ -11,6 +11,7 @@ import yaml
 from packaging.version import Version
 
 from lightning_flows import __version__
+from tests.lowest import lowest
 from tests.markdown import LINK, ROOT
 
 CHANGELOG = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
@@ -85,3 +86,9 @@ def test_project_hooks_run_tools_of_the_environment() -> None:
     assert all(words[0].startswith(".venv/bin/") and Path(words[0]).name in required for words in entries)
     named = [word for words in entries for word in words if word.endswith(".py")]
     assert all((ROOT / name).exists() for name in named)
+
+
+def test_project_documents_the_lowest_versions() -> None:
+    page = (ROOT / "docs/installation.md").read_text(encoding="utf-8")
+    documented = {f"{name}=={bound}" for name, bound in re.findall(r"^\| ([\w-]+) \| ([\d.]+) \|", page, re.M)}
+    assert set(lowest(extras=())) == documented

@@ -1,12 +1,34 @@
 """What the installed versions of other packages have."""
 
 import inspect
+import re
+from importlib.metadata import version
 
 import pytest
 from lightning.pytorch import Trainer, callbacks
+from packaging.version import Version
 
 WEIGHTS_ONLY = {"weights_only": True} if "weights_only" in inspect.signature(Trainer.fit).parameters else {}
 """Argument of the trainer's methods; before Lightning 2.6 they have none, and the writer of checkpoints decides."""
 
 HAS_AVERAGES = hasattr(callbacks, "WeightAveraging")
 needs_averages = pytest.mark.skipif(not HAS_AVERAGES, reason="WeightAveraging begins with Lightning 2.6")
+
+NEWER = [
+    ("torch", "2.9", r"compile|exported\[|test_exports_", "whole graphs of torch.compile and export"),
+    ("torch", "2.9", "Muon", "the optimizer Muon"),
+    ("lightning", "2.6", r"test_early_stopping_(is_reported|reports)", "the reason of an early stop"),
+    ("lightning", "2.6", "seed_everything=-1", "the bounds of a seed"),
+    ("jsonargparse", "4.47", r"restored_from_a_checkpoint\[pair", "named tuples"),
+    ("jsonargparse", "4.47", "a_model_that_no_config_has", "advice on options without a model"),
+    ("pillow", "13.0", r"every_mode_of_a_tiff\[YCbCr", "compressed YCbCr in TIFF files"),
+]
+"""What lower bounds do not have: package, version, pattern of tests, and what it is. The docs list it."""
+
+
+def lacks(test: str) -> str | None:
+    """Return why a test is skipped with the installed versions, if it is."""
+    for package, needed, pattern, what in NEWER:
+        if Version(version(package)) < Version(needed) and re.search(pattern, test):
+            return f"{package} {needed} or newer is required for {what}"
+    return None

@@ -38,6 +38,8 @@ MISSING = {
 }
 
 NOISE = r"Does not validate|Subtypes:|Errors:|Expected a <class 'NoneType'>|Given value|Expected a path but|Parser key"
+OLD_UNKNOWN = r"Validation failed: Key '(?=[^']+' is not expected)"
+"""Start of the message about an unknown option before jsonargparse 4.47."""
 EXPECTED = r"Expected an? (?:<class ')?([\w.]+)(?:'>)?"
 
 
@@ -110,8 +112,9 @@ def explained(message: str, command: str, args: Sequence[str], known: Sequence[s
         if command == "fit" and value_of(args, *CONFIG) is not None:
             return f"{' and '.join(missing)} is missing: pass --{missing[0]}, or a --config that sets it"
         return MISSING.get(command, f"{command} needs a checkpoint: pass --ckpt_path FILE")
-    message = re.sub(r"Group '([^']+)' does not accept option '([^']+)'", r"Option '\1.\2' is not accepted", message)
-    if unknown := re.search(r"(?:Option|unrecognized arguments:) '?(-*)([^\s'=]+)", message):
+    message = re.sub(OLD_UNKNOWN, "Option '", message)
+    message = re.sub(r"Group '([^']+)' does not accept (?:option|nested key) '([^']+)'", r"Option '\1.\2'", message)
+    if unknown := re.search(r"(?:Option|[Uu]nrecognized arguments:) '?(-*)([^\s'=]+)", message):
         return _unknown(unknown[1] + unknown[2], args, known)
     key = (re.search(r'[Kk]ey "([^"]+)"', message) or ["", ""])[1]
     place = _place(key, args)[0] if key else ""

@@ -28,7 +28,7 @@ from lightning_flows.app.given_checkpoint import (
 )
 from lightning_flows.app.parser import ShortErrors
 from lightning_flows.app.run_config import RunConfig
-from lightning_flows.app.versions import accepted
+from lightning_flows.app.versions import accepted, unwrapped_errors
 from lightning_flows.callbacks import PredictionWriter
 from lightning_flows.data import FlowDataModule
 from lightning_flows.errors import CheckpointError, NonFiniteError, UsageError
@@ -202,7 +202,7 @@ class TrainerCLI(LightningCLI):
     def instantiate_classes(self) -> None:
         for section in ("model", "data"):
             refuse_null(self.config[section], section)
-        with nullcontext() if self.checkpoint is None else no_larger_than(self.checkpoint):
+        with nullcontext() if self.checkpoint is None else no_larger_than(self.checkpoint), unwrapped_errors():
             super().instantiate_classes()
         if self.command == "fit" and (backend := self.config_init.compile):
             self.model.compiled_terms = CompiledTerms("inductor" if backend is True else backend)

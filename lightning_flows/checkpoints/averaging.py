@@ -74,6 +74,18 @@ def save_average(checkpoint: dict[str, Any], trainer: Trainer | None, module: nn
     return {"averaging": average.record}
 
 
+def drop_functions(checkpoint: dict[str, Any]) -> None:
+    """Remove functions from the states of schedules, such as that of SWALR in torch 2.6: they are not plain values.
+
+    A schedule that is loaded without them keeps its own.
+    """
+    callbacks = checkpoint.get("callbacks", {}).values()
+    schedules = [each.get("scheduler_state") for each in callbacks if isinstance(each, dict)]
+    for state in [*checkpoint.get("lr_schedulers", []), *schedules]:
+        for name in [name for name, value in (state or {}).items() if callable(value)]:
+            del state[name]
+
+
 def resume_current(checkpoint: dict[str, Any], trainer: Trainer, module: nn.Module) -> None:
     """Resume from the current weights in a checkpoint with an average, if this run averages with SWA.
 

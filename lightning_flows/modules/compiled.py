@@ -1,5 +1,6 @@
 """Training with torch.compile, and state dicts whose names do not depend on it."""
 
+import inspect
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from random import SystemRandom
@@ -73,7 +74,9 @@ class CompiledTerms:
 
 
 def _compile(function: Callable[..., Any], backend: str) -> Callable[..., Any]:
-    options: dict[str, Any] = {"fullgraph": True, "dynamic": False, "isolate_recompiles": True}
+    options: dict[str, Any] = {"fullgraph": True, "dynamic": False}
+    if "isolate_recompiles" in inspect.signature(torch.compile).parameters:  # not in torch 2.6
+        options["isolate_recompiles"] = True
     if backend == "inductor":
         options["options"] = {"fallback_random": True}  # the numbers of eager code
     return torch.compile(function, backend=backend, **options)

@@ -42,7 +42,7 @@ def use_fast_kernels(optimizer: torch.optim.Optimizer, *, mixed: bool) -> None:
     Updating hundreds of small tensors one by one would take a quarter of a training step of a graph flow. Fused Adam
     would unscale the gradients of 16-mixed itself, so Lightning refuses to clip gradients with it in mixed precision.
     """
-    form = "fused" if isinstance(optimizer, torch.optim.Adam) and not mixed else "foreach"
+    form = "fused" if isinstance(optimizer, (torch.optim.Adam, torch.optim.AdamW)) and not mixed else "foreach"
     for group in optimizer.param_groups:
         if form in group and group.get("fused") is None and group["foreach"] is None:
             group[form] = True

@@ -279,7 +279,7 @@ def test_a_different_optimizer_or_schedule_does_not_resume(name: str, options: d
     run.save_checkpoint(tmp_path / "a.ckpt")
     with pytest.raises(CheckpointError, match=f"the checkpoint's {name} is .*use --{name} .*--weights_from"):
         trainer(tmp_path, max_epochs=2).fit(
-            image_module(**options), Stripes(), ckpt_path=tmp_path / "a.ckpt", weights_only=True
+            image_module(**options), Stripes(), ckpt_path=tmp_path / "a.ckpt", **WEIGHTS_ONLY
         )
 
 

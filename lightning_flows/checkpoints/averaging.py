@@ -64,6 +64,7 @@ def save_average(checkpoint: dict[str, Any], trainer: Trainer | None, module: nn
 
     Before the first update, the ``state_dict`` is the current weights; Lightning would save the initial ones.
     """
+    _drop_functions(checkpoint)
     average = None if trainer is None else average_of(trainer, module)
     current = checkpoint.get(CURRENT, checkpoint["state_dict"])
     checkpoint["state_dict"] = current if average is None else current | average.weights
@@ -74,7 +75,7 @@ def save_average(checkpoint: dict[str, Any], trainer: Trainer | None, module: nn
     return {"averaging": average.record}
 
 
-def drop_functions(checkpoint: dict[str, Any]) -> None:
+def _drop_functions(checkpoint: dict[str, Any]) -> None:
     """Remove functions from the states of schedules, such as that of SWALR in torch 2.6: they are not plain values.
 
     A schedule that is loaded without them keeps its own.

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from lightning_flows import __version__
 from lightning_flows.checkpoints import construct, describe, read_checkpoint
-from lightning_flows.checkpoints.averaging import drop_functions, resume_current, save_average
+from lightning_flows.checkpoints.averaging import resume_current, save_average
 from lightning_flows.checkpoints.forms import check_record, check_training
 from lightning_flows.checkpoints.plain import check_describable, described_class
 from lightning_flows.checkpoints.training import (
@@ -254,7 +254,6 @@ class FlowModule(Recorded, LightningModule, ABC):
         if (datamodule := self.datamodule) is not None:
             record["data"] = describe(datamodule)
             checkpoint[datamodule.CHECKPOINT_HYPER_PARAMS_KEY] = record["data"]["init_args"]
-        drop_functions(checkpoint)
         checkpoint["lightning_flows"] = record | save_average(checkpoint, self.attached, self)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:

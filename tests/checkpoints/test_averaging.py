@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_avg_fn, get_ema_multi_avg_fn, get_swa_avg_fn
 
-from lightning_flows.checkpoints.averaging import averaging_in, averaging_method
+from lightning_flows.checkpoints.averaging import averaging_in, averaging_method, save_average
 
 
 def keep_all(old: torch.Tensor, new: torch.Tensor, num: torch.Tensor) -> torch.Tensor:
@@ -46,3 +46,10 @@ def test_the_method_is_recognized(options: dict[str, Any], expected: dict[str, A
 def test_one_line_says_how_weights_were_averaged(record: Any, expected: str | None) -> None:
     assert averaging_in({"lightning_flows": {"averaging": record}}) == expected
     assert averaging_in({"lightning_flows": {}}) is None
+
+
+def test_functions_in_the_states_of_schedules_are_not_saved() -> None:
+    states = [{"last_epoch": 1, "anneal_func": abs}, {"last_epoch": 2, "anneal_func": abs}]
+    checkpoint = {"state_dict": {}, "lr_schedulers": [states[0]], "callbacks": {"SWA": {"scheduler_state": states[1]}}}
+    assert save_average(checkpoint, None, torch.nn.Linear(1, 1)) == {}
+    assert states == [{"last_epoch": 1}, {"last_epoch": 2}]

@@ -15,11 +15,9 @@ Result = tuple[Tensor, Tensor]
 def adapt(layer: Any) -> nn.Module:
     """Return the adapter of a layer, by the methods that it has.
 
-    ============================== ===========================================================
-    ``inv``                        :class:`ZukoLayer`, of zuko and torch.distributions
-    ``forward(x, rev=…, jac=…)``   :class:`FrEIALayer`
-    ``forward`` and ``inverse``    :class:`PairLayer`, of normflows and nflows
-    ============================== ===========================================================
+    - ``inv``: :class:`ZukoLayer`, of zuko and torch.distributions
+    - ``forward(x, rev=…, jac=…)``: :class:`FrEIALayer`
+    - ``forward`` and ``inverse``: :class:`PairLayer`, of normflows and nflows
 
     Raises: UsageError for others.
 

@@ -37,19 +37,17 @@ def check_flow(
     flow has them. All run on copies in float64, unless they say otherwise; the flow and global random states are left
     as they are.
 
-    ==================== ===================================================================================
-    shapes               log_prob ``(B,)`` and finite; samples as x
-    log_prob             that of latents plus log\|det\| of the autograd Jacobian (``encode``, ``latent_log_prob``;
-                         up to 1,024 values)
-    decode               decode(encode(x)) is x
-    normalization        the density integrates to one (up to two values, by quadrature)
-    samples              they follow the density: means of waves are the integrals' (up to two values), or Stein's
-                         identity holds; the probability of a false alarm is at most ``false_alarm``
-    sample_log_prob      ``sample_and_log_prob`` returns samples with their log_prob
-    temperature          it scales the samples' noise (``temperature`` of ``sample``; ``encode``)
-    generator            the same generator gives the same samples, another one others (``generator`` of ``sample``)
-    log_prob_gradient    derivatives in x and parameters are finite differences
-    ==================== ===================================================================================
+    - ``shapes``: log_prob ``(B,)`` and finite; samples as x
+    - ``log_prob``: that of latents plus log\|det\| of the autograd Jacobian (``encode``, ``latent_log_prob``; up to
+      1,024 values)
+    - ``decode``: decode(encode(x)) is x
+    - ``normalization``: the density integrates to one (up to two values, by quadrature)
+    - ``samples``: they follow the density: means of waves are the integrals' (up to two values), or Stein's
+      identity holds; the probability of a false alarm is at most ``false_alarm``
+    - ``sample_log_prob``: ``sample_and_log_prob`` returns samples with their log_prob
+    - ``temperature``: it scales the samples' noise (``temperature`` of ``sample``; ``encode``)
+    - ``generator``: the same generator gives the same samples, another one others (``generator`` of ``sample``)
+    - ``log_prob_gradient``: derivatives in x and parameters are finite differences
 
     and dtypes, repeatable, state, arguments, random, independence, state_dict, deepcopy, meta and compile, of
     ``log_prob``, as in :func:`check_transform`; state and random also of ``sample``.

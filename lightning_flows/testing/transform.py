@@ -36,25 +36,23 @@ def check_transform(
     argument of both. Any module with these two methods can be checked, not only a :class:`Transform`. All checks run,
     on copies in float64, unless they say otherwise; the transform and global random states are left as they are.
 
-    ==================== ===================================================================================
-    shapes               z, x ``(B, *event)`` with equally many values; log_det ``(B,)``; all finite
-    round_trip           inverse(forward(x)) is x
-    inverse_round_trip   forward(inverse(z)) is z
-    log_det              that of the autograd Jacobian
-    inverse_log_det      that of the inverse's autograd Jacobian
-    forward_gradient     derivatives of z and log_det, in x and parameters, are finite differences
-    inverse_gradient     the same for the inverse
-    dtypes               results in float32 are float32, and close to those in float64
-    repeatable           a second call returns the same numbers
-    state                parameters, buffers and attributes do not change
-    arguments            x, z and the context do not change
-    random               global generators are not used
-    independence         an item alone, or in another order, has the same results
-    state_dict           loading it restores the results
-    deepcopy             a copy gives the same results, and shares nothing
-    meta                 the forward works on the meta device
-    compile              ``torch.compile`` traces the forward as one graph (only with ``compile=True``; takes seconds)
-    ==================== ===================================================================================
+    - ``shapes``: z, x ``(B, *event)`` with equally many values; log_det ``(B,)``; all finite
+    - ``round_trip``: inverse(forward(x)) is x
+    - ``inverse_round_trip``: forward(inverse(z)) is z
+    - ``log_det``: that of the autograd Jacobian
+    - ``inverse_log_det``: that of the inverse's autograd Jacobian
+    - ``forward_gradient``: derivatives of z and log_det, in x and parameters, are finite differences
+    - ``inverse_gradient``: the same for the inverse
+    - ``dtypes``: results in float32 are float32, and close to those in float64
+    - ``repeatable``: a second call returns the same numbers
+    - ``state``: parameters, buffers and attributes do not change
+    - ``arguments``: x, z and the context do not change
+    - ``random``: global generators are not used
+    - ``independence``: an item alone, or in another order, has the same results
+    - ``state_dict``: loading it restores the results
+    - ``deepcopy``: a copy gives the same results, and shares nothing
+    - ``meta``: the forward works on the meta device
+    - ``compile``: ``torch.compile`` traces the forward as one graph (only with ``compile=True``; takes seconds)
 
     Many mistakes do not show at a layer's initial values, such as zeros: use :func:`perturb` first.
 

@@ -5,6 +5,7 @@ from lightning_flows.flows.flow import Flow
 from lightning_flows.flows.glow import GlowFlow
 from lightning_flows.flows.graph import GraphCouplingFlow, GraphFlow, GraphNormalizingFlow, SetAutoregressiveFlow
 from lightning_flows.flows.multiscale import MultiScaleFlow
+from lightning_flows.flows.pixel import PixelAutoregressiveFlow
 from lightning_flows.flows.residual import ResidualFlow
 from lightning_flows.flows.sylvester import Ablation, ConvSylvesterFlow, sylvester_layer
 from lightning_flows.flows.vector import AutoregressiveFlow, SylvesterVectorFlow
@@ -20,6 +21,7 @@ __all__ = [
     "GraphFlow",
     "GraphNormalizingFlow",
     "MultiScaleFlow",
+    "PixelAutoregressiveFlow",
     "ResidualFlow",
     "SetAutoregressiveFlow",
     "SylvesterVectorFlow",

@@ -12,24 +12,27 @@ MAX_ITER = 200
 def solve_increasing(
     function: Callable[[Tensor], tuple[Tensor, Tensor]], target: Tensor, low: Tensor, high: Tensor
 ) -> Tensor:
-    """Solve f(y) = target by Newton steps inside a shrinking bracket; a step that would leave it becomes a bisection.
+    """Solve f(y) = target by Newton steps, or bisections of a bracket where those would leave it or barely shrink.
 
-    ``function`` returns f(y) and f'(y). Shapes: all equal. Every solution must be between ``low`` and ``high``.
+    Each step is at most half as long as the one before. ``function`` returns f(y) and f'(y). Shapes: all equal. Every
+    solution must be between ``low`` and ``high``.
 
     >>> y = solve_increasing(lambda y: (y**3, 3 * y**2), torch.tensor([8.0]), torch.zeros(1), torch.full((1,), 9.0))
     >>> round(y.item(), 4)
     2.0
     """
-    y = (low + high) / 2
-    for i in range(MAX_ITER):
+    y, step = (low + high) / 2, (high - low) / 2
+    done = torch.zeros_like(y, dtype=torch.bool)  # a further step would only follow round-off, perhaps far away
+    for _ in range(MAX_ITER):
         value, slope = function(y)
         low, high = torch.where(value <= target, y, low), torch.where(value >= target, y, high)
-        step = y - (value - target) / slope
-        # where the slope varies, Newton steps may be tiny, so every third step halves the bracket
-        inside = (step > low) & (step < high) & (i % 3 < 2)
-        following = torch.where(inside, step, (low + high) / 2)
-        done = (following - y).abs() <= torch.finfo(y.dtype).eps * (1 + y.abs())
-        y = following
+        newton, resolution = (target - value) / slope, 2 * torch.finfo(y.dtype).eps * (1 + y.abs())
+        # False for NaN; steps as small as round-off need not shrink, and may leave the bracket
+        inside = (y + newton >= low) & (y + newton <= high) & (newton.abs() <= step / 2)
+        quick = inside | (newton.abs() <= resolution)
+        following = torch.where(done, y, torch.where(quick, y + newton, (low + high) / 2))
+        step, y = (following - y).abs(), following
+        done |= step <= resolution
         if done.all():
             break
     return y

@@ -1,11 +1,14 @@
 """Conditioner networks of flows, independent of log-determinants."""
 
+from lightning_flows.nets.attention import AttentionSizes
 from lightning_flows.nets.convnet import MLP, ContextNet, ConvNet, DenseBlock, DenseNet, DenseSizes
-from lightning_flows.nets.graph_attention import AttentionSizes, GraphAttentionNet, SetAutoregressiveNet
+from lightning_flows.nets.graph_attention import GraphAttentionNet, SetAutoregressiveNet
 from lightning_flows.nets.linear import NormalizedLinear
 from lightning_flows.nets.lipschitz import LipschitzConvNet
 from lightning_flows.nets.made import MADE
 from lightning_flows.nets.masked_conv import AutoregressiveConvNet, MaskedConv2d
+from lightning_flows.nets.pixel_function import PixelFunction
+from lightning_flows.nets.pixel_transformer import PixelTransformer
 from lightning_flows.nets.spectral_norm import NormalizedConv2d, SpectralNorm, bind
 from lightning_flows.nets.sylvester import LinearSylvesterFunction, SylvesterFunction
 from lightning_flows.nets.triangular import TriangularSylvesterFunction
@@ -26,6 +29,8 @@ __all__ = [
     "MaskedConv2d",
     "NormalizedConv2d",
     "NormalizedLinear",
+    "PixelFunction",
+    "PixelTransformer",
     "SetAutoregressiveNet",
     "SpectralNorm",
     "SylvesterFunction",

@@ -1,42 +1,12 @@
 """Attention over the nodes of a graph."""
 
-from dataclasses import dataclass
-
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lightning_flows.errors import UsageError, check_sizes
 from lightning_flows.functional.graphs import COMPLETE, Graph
+from lightning_flows.nets.attention import AttentionSizes
 
 FREQUENCIES = (1.0, 2.0, 4.0, 8.0)
-
-
-@dataclass(frozen=True)
-class AttentionSizes:
-    """Sizes of a net of attention blocks.
-
-    Args:
-        width: number of features per node.
-        num_blocks: number of blocks; an encoder and a decoder have this many each.
-        num_heads: number of heads per block.
-
-    Raises: UsageError unless the number of heads divides the width.
-    """
-
-    width: int = 64
-    num_blocks: int = 2
-    num_heads: int = 4
-
-    def __post_init__(self) -> None:
-        check_sizes(0, num_blocks=self.num_blocks)
-        check_sizes(width=self.width, num_heads=self.num_heads)
-        if self.width % self.num_heads:
-            raise UsageError(f"expected a width divisible by num_heads; got {self.width} and {self.num_heads} heads")
-
-    def blocks(self) -> nn.ModuleList:
-        """Build attention blocks of these sizes."""
-        return nn.ModuleList(AttentionBlock(self.width, self.num_heads) for _ in range(self.num_blocks))
 
 
 class NodeEmbedding(nn.Module):
@@ -53,28 +23,6 @@ class NodeEmbedding(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         waves = (x[..., None] * self.frequencies).flatten(-2)
         return self.net(torch.cat([x, waves.sin(), waves.cos()], dim=-1))
-
-
-class AttentionBlock(nn.Module):
-    """Multi-head attention and an MLP per node, both with residual connections and pre-normalization.
-
-    Shapes: h ``(B, N, width)``; ``attn_mask`` is bool, broadcast to ``(B, N, N)``, True where a node attends to
-    another; None if all attend to all. Source: Vaswani et al., 2017.
-    """
-
-    def __init__(self, width: int, num_heads: int) -> None:
-        super().__init__()
-        self.num_heads = num_heads
-        self.norm, self.norm_net = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.project, self.join = nn.Linear(width, 3 * width), nn.Linear(width, width)
-        self.net = nn.Sequential(nn.Linear(width, 2 * width), nn.SiLU(), nn.Linear(2 * width, width))
-
-    def forward(self, h: Tensor, attn_mask: Tensor | None = None) -> Tensor:
-        queries, keys, values = self.project(self.norm(h)).unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
-        mask = None if attn_mask is None else attn_mask[:, None]
-        mixed = F.scaled_dot_product_attention(queries, keys, values, attn_mask=mask)
-        h = h + self.join(mixed.transpose(1, 2).flatten(-2))
-        return h + self.net(self.norm_net(h))
 
 
 class GraphAttentionNet(nn.Module):
@@ -122,7 +70,7 @@ class SetAutoregressiveNet(nn.Module):
     def decode(self, encoded: Tensor, conditioned: Tensor, values: Tensor) -> Tensor:
         """Return the outputs given the encoded nodes and the values before each."""
         before = self.embed_value(torch.cat([conditioned, values[..., None]], dim=-1))[:, :-1]
-        h = encoded + torch.cat([self.start.expand(len(encoded), 1, -1), before], dim=1)
+        h = encoded + torch.cat([self.start.expand(encoded.shape[0], 1, -1), before], dim=1)
         attn_mask = torch.ones(1, *values.shape[1:] * 2, dtype=torch.bool, device=values.device).tril()
         for block in self.decoder:
             h = block(h, attn_mask)

@@ -8,9 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lightning_flows.errors import ShapeError, UsageError, check_sizes
+from lightning_flows.errors import UsageError, check_sizes
 from lightning_flows.functional.convolution import convolve_backward
 from lightning_flows.functional.precision import is_autocast
+from lightning_flows.functional.shapes import image_shape
 from lightning_flows.nets.packing import Packing
 from lightning_flows.nets.spectral_norm import NormalizedConv2d, default_kernel
 
@@ -205,10 +206,8 @@ class AutoregressiveConvNet(nn.Module):
         self, event_shape: Sequence[int], hidden_channels: int, *, num_heads: int = 4, max_norm: float | None = 1.5
     ) -> None:
         super().__init__()
-        if len(event_shape) != 3:
-            raise ShapeError(f"expected events (C, H, W); got {tuple(event_shape)}")
+        channels, *size = image_shape(event_shape)
         check_sizes(hidden_channels=hidden_channels)
-        channels, *size = event_shape
         conv = partial(MaskedConv2d, size=size, max_norm=max_norm)
         self.num_heads = num_heads
         self.input = conv(channels, hidden_channels, kernel_size=3, strict=False)

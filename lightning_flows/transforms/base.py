@@ -120,14 +120,6 @@ def _named(shape: Shape) -> str:
     return f"({', '.join(['B', *(a if n is None else str(n) for n, a in zip(shape, letters, strict=True))])})"
 
 
-def image_shape(event_shape: Sequence[int]) -> tuple[int, int, int]:
-    """Return (C, H, W). Raises: ShapeError for other events."""
-    if len(event_shape) != 3:
-        raise ShapeError(f"expected events (C, H, W); got {tuple(event_shape)}")
-    channels, height, width = event_shape
-    return channels, height, width
-
-
 def check_floating(x: Tensor) -> None:
     """Raise InputTypeError unless x is a floating tensor."""
     if not isinstance(x, Tensor) or not x.is_floating_point():

@@ -24,7 +24,8 @@ class GeneralizedSylvester(Transform):
     evaluated once per call.
 
     The inverse solves y + f(y) = Wz by Newton steps on the diagonal, see :func:`solve_residual`, or by a direct
-    solver if ``function.bind_with_solver()`` returns one; its report is an :class:`InverseReport`. It is
+    solver if ``function.bind_with_solver()`` returns one: on a CPU in full precision or, if ``function.needs_solver``,
+    anywhere. Its report is an :class:`InverseReport`. It is
     differentiable: its gradient solves the transposed triangular system.
 
     The context ``(B, n)`` of the layer is that of the function, followed by that of the basis, each of the length that
@@ -74,9 +75,10 @@ class GeneralizedSylvester(Transform):
         with full_precision(z):
             basis = self.basis.operator_for(of_basis)
             v = basis.matmul(z)
-        # a direct solver pays on a CPU only, and would not repeat the rounding of autocast and reduced modes
+        # most direct solvers pay on a CPU only, and would not repeat the rounding of autocast and reduced modes
         full = v.is_cpu and not is_autocast("cpu") and not is_reduced("cpu")
-        solvable = full and hasattr(self.function, "bind_with_solver")
+        pays = full or getattr(self.function, "needs_solver", False)
+        solvable = pays and hasattr(self.function, "bind_with_solver")
         function, direct = self.function.bind_with_solver() if solvable else (bind(self.function), None)
         solution = solver.solve(
             function, v.detach(), max_iter=self.max_iter, name="Sylvester layer", direct=direct, context=of_function

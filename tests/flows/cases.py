@@ -15,6 +15,7 @@ from lightning_flows.flows import (
     GlowFlow,
     GraphCouplingFlow,
     GraphNormalizingFlow,
+    PixelAutoregressiveFlow,
     ResidualFlow,
     SetAutoregressiveFlow,
     SylvesterVectorFlow,
@@ -42,6 +43,7 @@ LEVELS = {"num_levels": 2, "steps_per_level": 1}
 SPLITS = LEVELS | {"hidden_channels": 6, "split": DenseSizes(4, 1, 3)}
 DENSE = LEVELS | {"net": DenseSizes(4, 1, 2)}
 NODES = {"num_steps": 1, "net": AttentionSizes(8, 1, 2)}
+PIXELS = {"sizes": AttentionSizes(8, 1, 2), "window": 3}
 
 
 class Family(NamedTuple):
@@ -91,6 +93,8 @@ FAMILIES: dict[str, Family] = {
         lambda: AutoregressiveFlow(NUMBERS, num_layers=2, width=8, value_map="affine"), NUMBERS, 1.0
     ),
     "sylvester_vector": Family(lambda: SylvesterVectorFlow(NUMBERS, num_layers=2, width=8), NUMBERS, 1.0),
+    "pixels": Family(lambda: PixelAutoregressiveFlow((3, 4, 4), num_layers=2, components=4, **PIXELS), (3, 4, 4)),
+    "pixels_affine": Family(lambda: PixelAutoregressiveFlow(IMAGE, value_map="affine", **PIXELS)),
     "set": Family(lambda: SetAutoregressiveFlow(GRAPH, components=2, **NODES), GRAPH, 1.0),
 }
 
@@ -133,6 +137,7 @@ DENSITIES: dict[str, tuple[Callable[[], Flow], Shape]] = {
     "multiscale": (multiscale, CHANNELS),
     "autoregressive": (lambda: AutoregressiveFlow((2,), num_layers=2, width=8, components=3), (2,)),
     "autoregressive_affine": (lambda: AutoregressiveFlow((2,), width=8, value_map="affine"), (2,)),
+    "pixels": (lambda: PixelAutoregressiveFlow(ROW, components=2, **PIXELS), ROW),
     "sylvester_vector": (lambda: SylvesterVectorFlow((2,), num_layers=3, width=8), (2,)),
     "sylvester_one_value": (lambda: SylvesterVectorFlow((1,), num_layers=2, width=4), (1,)),
 }

@@ -27,3 +27,18 @@ def test_flat_functions():
 
     y = solve_increasing(function, target, torch.full_like(target, -100), torch.full_like(target, 100))
     torch.testing.assert_close(y, torch.tensor([0.905], dtype=torch.float64), rtol=0, atol=1e-14)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_newton_steps_are_kept_once_they_converge(dtype):
+    """Bisections of a bracket whose other end Newton steps never reach would take one step per bit."""
+    target, calls = torch.linspace(-5, 5, 101, dtype=dtype), 0
+
+    def function(y):
+        nonlocal calls
+        calls += 1
+        return torch.sinh(y), torch.cosh(y)
+
+    y = solve_increasing(function, target, torch.full_like(target, -9), torch.full_like(target, 9))
+    assert calls <= 14
+    torch.testing.assert_close(y, torch.asinh(target), rtol=4 * torch.finfo(dtype).eps, atol=0)

@@ -8,7 +8,8 @@ from torch.autograd.functional import jacobian
 from lightning_flows.errors import UsageError
 from lightning_flows.functional.graphs import Graph
 from lightning_flows.nets import AttentionSizes, GraphAttentionNet
-from lightning_flows.nets.graph_attention import AttentionBlock, NodeEmbedding, SetAutoregressiveNet
+from lightning_flows.nets.attention import AttentionBlock
+from lightning_flows.nets.graph_attention import NodeEmbedding, SetAutoregressiveNet
 
 NODES = 5
 PATH = torch.diag(torch.ones(NODES - 1), 1) + torch.diag(torch.ones(NODES - 1), -1)

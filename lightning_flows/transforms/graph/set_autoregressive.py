@@ -11,7 +11,8 @@ from lightning_flows.functional.value_maps import (
     invert_map,
     num_map_parameters,
 )
-from lightning_flows.nets.graph_attention import AttentionSizes, SetAutoregressiveNet
+from lightning_flows.nets.attention import AttentionSizes
+from lightning_flows.nets.graph_attention import SetAutoregressiveNet
 from lightning_flows.transforms.base import Result
 from lightning_flows.transforms.graph.coupling import FeatureCoupling
 

@@ -7,9 +7,9 @@ from torch import Tensor, nn
 
 from lightning_flows.errors import UsageError
 from lightning_flows.functional.conv_exponential import conv_exponential
+from lightning_flows.functional.shapes import image_shape
 from lightning_flows.nets.packing import Packing
 from lightning_flows.nets.spectral_norm import SLACK, SpectralNorm
-from lightning_flows.transforms.base import image_shape
 from lightning_flows.transforms.linear import LinearOperator, LinearTransform
 
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_flows.errors import check_sizes
-from lightning_flows.transforms.base import image_shape
+from lightning_flows.functional.shapes import image_shape
 from lightning_flows.transforms.linear import LinearOperator, LinearTransform
 
 

@@ -1,0 +1,13 @@
+"""Shapes of events."""
+
+from collections.abc import Sequence
+
+from lightning_flows.errors import ShapeError
+
+
+def image_shape(event_shape: Sequence[int]) -> tuple[int, int, int]:
+    """Return (C, H, W). Raises: ShapeError for other events."""
+    if len(event_shape) != 3:
+        raise ShapeError(f"expected events (C, H, W); got {tuple(event_shape)}")
+    channels, height, width = event_shape
+    return channels, height, width

@@ -1,0 +1,52 @@
+import pytest
+import torch
+
+from lightning_flows.functional.value_maps import ValueMap, apply_map
+from lightning_flows.nets import AttentionSizes, PixelFunction
+
+SHAPE = (3, 2, 3)
+
+
+def function(value_map: ValueMap = "mixture", dtype: torch.dtype = torch.float64) -> PixelFunction:
+    torch.manual_seed(0)
+    made = PixelFunction(SHAPE, AttentionSizes(8, 1, 2), value_map=value_map, components=4, window=3).to(dtype)
+    for parameter in made.parameters():
+        parameter.data += 0.2 * torch.randn_like(parameter)
+    return made
+
+
+@pytest.mark.parametrize("value_map", ["mixture", "affine"])
+def test_the_jacobian_is_triangular_with_the_given_diagonal(value_map: ValueMap) -> None:
+    y, made = torch.randn(1, *SHAPE, dtype=torch.float64), function(value_map)
+
+    def pixels_first(flat: torch.Tensor) -> torch.Tensor:
+        return made(flat.reshape(1, 6, 3).mT.reshape(1, *SHAPE))[0].flatten(2).mT.flatten()
+
+    jacobian = torch.autograd.functional.jacobian(pixels_first, y.flatten(2).mT.flatten())
+    assert not jacobian.triu(1).any()
+    assert (jacobian.tril(-1) != 0).sum() == 18 * 17 // 2
+    torch.testing.assert_close(jacobian.diagonal(), made(y)[1].flatten(2).mT.flatten(), rtol=0, atol=1e-12)
+
+
+def test_it_is_a_map_of_each_value_less_a_multiple_of_lower_channels() -> None:
+    made = function()
+    y = torch.randn(2, *SHAPE, dtype=torch.float64)
+    outputs = made.net(y)[:, 0]  # of the first pixel
+    params, multiples = outputs[:, :36].unflatten(1, (3, 12)), outputs[:, 36:]
+    first = y[:, :, 0, 0]
+    last = first[:, 2] - multiples[:, 1] * first[:, 0] - multiples[:, 2] * first[:, 1]
+    expected, _ = apply_map("mixture", last, params[:, 2])
+    torch.testing.assert_close((y + made(y)[0])[:, 2, 0, 0], expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("value_map", ["mixture", "affine"])
+def test_the_solver_inverts(value_map: ValueMap, dtype: torch.dtype) -> None:
+    made, y = function(value_map, dtype), torch.randn(5, *SHAPE, dtype=dtype)
+    apply, solve = made.bind_with_solver()
+    v = y + apply(y)[0]
+    found = solve(v, v.new_zeros(5), v.new_zeros(5), None)
+    error = 1e4 * torch.finfo(dtype).eps
+    torch.testing.assert_close(found.y, y, rtol=0, atol=error)
+    assert (found.report.residual <= 100 * torch.finfo(dtype).eps).all()
+    torch.testing.assert_close(found.diagonal, apply(found.y)[1])

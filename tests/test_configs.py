@@ -39,6 +39,13 @@ RUNS = {
         *VARIATIONAL,
     ],
     "glow": ["model/glow.yaml", PHOTOS, *GLOW],
+    "pixels": [
+        "model/pixels.yaml",
+        PHOTOS,
+        "--data.downsample=4",
+        "--model.flow.sizes.width=8",
+        "--model.flow.sizes.num_blocks=1",
+    ],
     "small": [
         "model/coupling.yaml",
         "data/cifar10.yaml",
@@ -91,7 +98,7 @@ def test_config_trains_and_tests(name: str, tmp_path: Path, image_tar: Path) -> 
     layers = RUNS[name]
     data = load_configs(*(layer for layer in layers if not layer.startswith("--")))["data"]
     drawn = data["class_path"].endswith(DENSITIES)
-    sizes = DRAWN if drawn else SMALL_BATCHES if name.startswith("vae_") else IMAGES
+    sizes = DRAWN if drawn else SMALL_BATCHES if name.startswith(("vae_", "pixels")) else IMAGES
     options = [*sizes, *QUIET, f"--trainer.logger.init_args.save_dir={tmp_path}"]
     if not (drawn or data["class_path"].endswith(("SamplePhotosDataModule", "DigitsDataModule"))):
         options += ["--data=ImageFolderDataModule", f"--data.init_args.root={image_tar}"]

@@ -61,8 +61,9 @@ class PixelFunction(nn.Module):
         return self._of(y)
 
     def _of(self, y: Tensor) -> Pair:
-        with full_precision(y):  # all of it enters the inverse or the log-determinant
-            params, multiples = self._split(self.net(y))
+        outputs = self.net(y).to(y.dtype)
+        with full_precision(y):
+            params, multiples = self._split(outputs)
             pixels = y.flatten(2).mT
             # the strictly lower triangle of multiples, times the channels
             rest = pixels - (multiples * pixels[:, :, None]).sum(-1)

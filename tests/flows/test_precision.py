@@ -33,15 +33,15 @@ class Marked(nn.Module):
         return self.bind(update=True)(*args)
 
     def __getattr__(self, name: str) -> Any:
-        if name in ("encode", "decode"):
+        if name in ("encode", "decode", "solve"):
             return self._marked(getattr(self.net, name))
         return getattr(self.net, name) if name in ("reverse", "num_parameters") else super().__getattr__(name)
 
     def _marked(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        def call(*args: Any) -> Any:
+        def call(*args: Any, **kwargs: Any) -> Any:
             self.depth += 1
             try:
-                return function(*args)
+                return function(*args, **kwargs)
             finally:
                 self.depth -= 1
 

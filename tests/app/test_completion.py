@@ -40,7 +40,7 @@ def completed(script: Path, *words: str) -> list[str]:
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (["fi"], ["fit", "figure"]),
+        (["fig"], ["figure"]),
         (["fit", "--weights"], ["--weights_from"]),
         (["fit", "--trainer.max_ep"], ["--trainer.max_epochs"]),
         (["fit", "--model.flow.num_lev"], ["--model.flow.num_levels"]),
@@ -50,7 +50,7 @@ def completed(script: Path, *words: str) -> list[str]:
         (["fit", "--data", "ImageF"], ["ImageFolderDataModule"]),
         (["fit", "--optimizer", "AdamW"], ["AdamW"]),
         (["fit", "--allow_split_change", "t"], ["true"]),
-        (["table", "--fi"], ["--fit"]),
+        (["table", "--fit"], ["--fit"]),
         (["sample", "scr"], ["script.bash"]),
     ],
 )

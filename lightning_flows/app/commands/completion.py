@@ -1,6 +1,6 @@
 """``completion``: tab completion in a shell."""
 
-from typing import Literal
+from typing import Any, Literal
 
 BASH = """
 _lightning_flows_files() { compgen -f -- "$1"; }
@@ -27,4 +27,5 @@ def completion(shell: Literal["bash", "zsh", "tcsh"]) -> None:
         "zsh": f"_alternative 'files:file:_files' 'configs:packaged config:({names})'",
         "tcsh": "f",
     }
-    print(shtab.complete(command_parser(files, configs), shell, preamble={"bash": BASH % names}))
+    preamble: Any = {"bash": BASH % names}  # annotated as a string in shtab
+    print(shtab.complete(command_parser(files, configs), shell, preamble=preamble))

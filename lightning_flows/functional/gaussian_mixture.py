@@ -60,17 +60,26 @@ def mixture_to_normal(y: Tensor, values: Tensor, *, dim: int = -1) -> tuple[Tens
 
 @torch.no_grad()
 def _solve(z: Tensor, values: Tensor) -> Tensor:
-    """Solve for y between values at which all components have passed z."""
-    _, means, log_scales = mixture_parameters(values)
+    r"""Solve for y by the logarithm of the smaller of the probabilities below and above it.
+
+    With s the sign of z, :math:`-s \log \sum_k \pi_k\,\Phi(s(\mu_k-y)/\sigma_k) = -s \log \Phi(-sz)` increases in y.
+    """
+    log_weights, means, log_scales = mixture_parameters(values)
+    weights, scales = log_weights.exp(), log_scales.exp()
     # at this distance from all means each component by itself has passed z
-    reach = (z.abs() + 1) * log_scales.exp()
+    reach = (z.abs() + 1) * scales
     low, high = (means - reach).amin(0), (means + reach).amax(0)
+    sign = torch.where(z < 0, -1.0, 1.0).to(z.dtype)
+    argument, rates = sign * 0.5**0.5 / scales, weights / scales
+    rates = rates * (2 / math.pi) ** 0.5
 
     def function(y: Tensor) -> tuple[Tensor, Tensor]:
-        value, log_slope = mixture_to_normal(y, values, dim=0)
-        return value, log_slope.exp()
+        u = (y - means) * argument
+        twice = (weights * torch.erfc(u)).sum(0)
+        return -sign * torch.log(twice), (rates * torch.exp(-u * u)).sum(0) / twice
 
-    return solve_increasing(function, z, low, high)
+    target = -sign * (torch.special.log_ndtr(-z.abs()) + math.log(2))
+    return solve_increasing(function, target, low, high, start=(weights * (means + scales * z)).sum(0))
 
 
 def mixture_from_normal(z: Tensor, values: Tensor, *, dim: int = -1) -> tuple[Tensor, Tensor]:

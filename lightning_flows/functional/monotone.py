@@ -10,18 +10,23 @@ MAX_ITER = 200
 
 @torch.no_grad()
 def solve_increasing(
-    function: Callable[[Tensor], tuple[Tensor, Tensor]], target: Tensor, low: Tensor, high: Tensor
+    function: Callable[[Tensor], tuple[Tensor, Tensor]],
+    target: Tensor,
+    low: Tensor,
+    high: Tensor,
+    *,
+    start: Tensor | None = None,
 ) -> Tensor:
     """Solve f(y) = target by Newton steps, or bisections of a bracket where those would leave it or barely shrink.
 
     Each step is at most half as long as the one before. ``function`` returns f(y) and f'(y). Shapes: all equal. Every
-    solution must be between ``low`` and ``high``.
+    solution must be between ``low`` and ``high``; steps begin at ``start``, by default in the middle.
 
     >>> y = solve_increasing(lambda y: (y**3, 3 * y**2), torch.tensor([8.0]), torch.zeros(1), torch.full((1,), 9.0))
     >>> round(y.item(), 4)
     2.0
     """
-    y, step = (low + high) / 2, (high - low) / 2
+    y, step = (low + high) / 2 if start is None else start.clamp(low, high), high - low
     done = torch.zeros_like(y, dtype=torch.bool)  # a further step would only follow round-off, perhaps far away
     for _ in range(MAX_ITER):
         value, slope = function(y)

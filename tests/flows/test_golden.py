@@ -112,7 +112,7 @@ def test_samples(name):
     last = flow.base.mean + torch.exp(flow.base.log_scale) * tensors["sample/eps_0"]
     latents = (tensors["sample/eps_1"], last) if name == "flow_1x1" else last
     x = flow.decode(latents)
-    tolerance = 8 * config["recon_max_abs_err"]
+    tolerance = 4 * config["recon_max_abs_err"]
     torch.testing.assert_close(x, tensors["sample/x"], rtol=0, atol=tolerance)
     log_prob = flow.log_prob(x)
     torch.testing.assert_close(log_prob, tensors["sample/log_px_returned"], rtol=1e-5, atol=0)

@@ -17,7 +17,7 @@ ON_GRAPHS = pytest.mark.parametrize("graph", GRAPHS.values(), ids=GRAPHS.keys())
 @ON_GRAPHS
 def test_check_transform(case, graph):
     z = torch.randn(3, NODES, case.features, dtype=torch.float64)
-    check_transform(build(case), draw(case), graph, z=z, build=case.build, inverse_tolerance=1e-9)
+    check_transform(build(case), draw(case), graph, z=z, build=case.build, tolerance=1e-9)
 
 
 @TABLE

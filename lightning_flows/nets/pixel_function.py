@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_flows.functional.fixed_point import Direct, InverseReport, Solution
-from lightning_flows.functional.precision import full_precision
+from lightning_flows.functional.precision import full_precision, is_autocast, is_reduced
 from lightning_flows.functional.shapes import image_shape
 from lightning_flows.functional.value_maps import ValueMap, apply_map, initial_params, invert_map, num_map_parameters
 from lightning_flows.nets.attention import AttentionSizes
@@ -83,19 +83,39 @@ class PixelFunction(nn.Module):
     @torch.no_grad()
     def _solve(self, v: Tensor, tol: Tensor, excused: Tensor, start: Tensor | None) -> Solution:
         def solve_pixel(row: int, column: int, outputs: Tensor) -> Tensor:
-            params, multiples = self._split(outputs)
-            rest = invert_map(self.value_map, v[:, :, row, column], params, dim=0)[0]
-            pixel = [rest[:, 0]]
-            for channel in range(1, self.channels):
-                known = torch.stack(pixel, dim=1)
-                pixel.append(rest[:, channel] + (multiples[:, channel, :channel] * known).sum(1))
-            return torch.stack(pixel, dim=1)
+            return self._invert(v[:, :, row, column], outputs)
 
-        with full_precision(v):
+        if is_autocast(v.device.type) or is_reduced(v.device.type):
+            y = self._repeated(v)
+        else:
             y = self.net.solve(len(v), solve_pixel, channels=self.channels)
-            f, diagonal = self._of(y)
-            residual = (y + f - v).abs().flatten(1).amax(1) / v.abs().flatten(1).amax(1).clamp(min=1)
+        f, diagonal = self._of(y)
+        residual = (y + f - v).abs().flatten(1).amax(1) / v.abs().flatten(1).amax(1).clamp(min=1)
         return Solution(y, f, diagonal, InverseReport(torch.ones_like(residual, dtype=torch.long), residual))
+
+    def _repeated(self, v: Tensor) -> Tensor:
+        """Solve by passes of the whole net, whose rounding in reduced precision is then that of the forward map.
+
+        Each pass finds at least one more pixel, because the pixels before it are final.
+        """
+        y, pixels = torch.zeros_like(v), v.flatten(2).mT
+        for _ in range(pixels.shape[1]):
+            outputs = self.net(y).to(v.dtype)
+            with full_precision(v):
+                y, last = self._invert(pixels, outputs).mT.unflatten(2, v.shape[2:]), y
+            if torch.equal(y, last):
+                break
+        return y
+
+    def _invert(self, values: Tensor, outputs: Tensor) -> Tensor:
+        """Invert the maps of pixels ``(..., C)`` whose outputs of the net are known."""
+        params, multiples = self._split(outputs)
+        rest = invert_map(self.value_map, values, params, dim=0)[0]
+        known = rest[..., :1]
+        for channel in range(1, self.channels):
+            value = rest[..., channel] + (multiples[..., channel, :channel] * known).sum(-1)
+            known = torch.cat([known, value[..., None]], dim=-1)
+        return known
 
     def extra_repr(self) -> str:
         return f"value_map={self.value_map}"

@@ -8,14 +8,17 @@ import torch
 from torch import Tensor, nn
 
 from lightning_flows import testing
+from lightning_flows.functional.value_maps import ValueMap
 from lightning_flows.nets import (
     MADE,
+    AttentionSizes,
     AutoregressiveConvNet,
     ConvNet,
     DenseNet,
     DenseSizes,
     LinearSylvesterFunction,
     LipschitzConvNet,
+    PixelFunction,
     SylvesterFunction,
 )
 from lightning_flows.transforms import (
@@ -94,6 +97,12 @@ def _sylvester(basis: LinearTransform, hidden_channels: int = 8, *, gamma: float
     return GeneralizedSylvester(basis, SylvesterFunction(AutoregressiveConvNet(SHAPE, hidden_channels), gamma=gamma))
 
 
+def _pixel_sylvester(value_map: ValueMap) -> GeneralizedSylvester:
+    sizes = AttentionSizes(8, 1, 2)
+    function = PixelFunction((3, 2, 3), sizes, value_map=value_map, components=4, window=3)
+    return GeneralizedSylvester(LinearCompose([Householder(3)]), function)
+
+
 def _standardize(mean: list[float], std: list[float]) -> Standardize:
     layer = Standardize(len(mean))
     layer.set_moments(torch.tensor(mean), torch.tensor(std))
@@ -169,6 +178,8 @@ CASES: dict[str, Case] = {
             LinearCompose([Householder(4), ConvExponential(SHAPE)]), LinearSylvesterFunction(SHAPE)
         )
     ),
+    "sylvester_pixels": Case(lambda: _pixel_sylvester("mixture"), (3, 2, 3)),
+    "sylvester_pixels_affine": Case(lambda: _pixel_sylvester("affine"), (3, 2, 3)),
     "residual": Case(lambda: ResidualBlock(LipschitzConvNet((2, 2, 2), 4)), (2, 2, 2)),
     "residual_one_pixel": Case(lambda: ResidualBlock(LipschitzConvNet((3, 1, 1), 4)), (3, 1, 1)),
     "invert_residual": Case(lambda: Invert(ResidualBlock(LipschitzConvNet((2, 1, 2), 4))), (2, 1, 2), inverted=True),

@@ -45,7 +45,7 @@ pytest: $(VENV)/.dev
 fast: $(VENV)/.dev
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal -m 'not slow'
 
-# the tests with the lowest versions that pyproject.toml admits, best with the oldest Python
+# the tests with the lowest versions that pyproject.toml allows; set PYTHON to the oldest supported version
 $(LOWEST)/.dev: pyproject.toml
 	test -x $(LOWEST)/bin/python || $(PYTHON) -m venv $(LOWEST)
 	$(PYTHON) tests/lowest.py > $(LOWEST)/constraints.txt
@@ -56,7 +56,7 @@ $(LOWEST)/.dev: pyproject.toml
 test-lowest: $(LOWEST)/.dev
 	OMP_NUM_THREADS=1 $(LOWEST)/bin/pytest -n 2 --dist worksteal
 
-# the site, into site/; any warning is an error. It needs neither torch nor a network once its packages are there
+# the site, into site/; any warning is an error. It needs neither torch nor, once its packages are installed, a network
 docs: $(VENV)/.docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
@@ -66,7 +66,7 @@ $(VENV)/.docs: pyproject.toml
 	$(BIN)/python -m pip install --quiet -r $(VENV)/docs.txt
 	touch $@
 
-# source distribution and wheel; set LIGHTNING_FLOWS_URL to the repository's address for the links of the package's page
+# source distribution and wheel; set LIGHTNING_FLOWS_URL to the repository's URL for links on the package's page
 dist: $(VENV)/.dev
 	rm -rf dist
 	$(BIN)/python -m hatchling build -d dist

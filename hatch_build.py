@@ -1,6 +1,6 @@
-"""Metadata of the distributions that depends on the address of the repository.
+"""Metadata of the distributions that depends on the URL of the repository.
 
-Links of a package's page must be absolute, so the address is given when the distributions are built:
+Links on a package's page must be absolute, so the URL is set when the distributions are built:
 ``LIGHTNING_FLOWS_URL=https://host/owner/lightning_flows make dist``. Without it, links become text.
 """
 
@@ -34,7 +34,7 @@ class RepositoryLinks(MetadataHookInterface):
 
 
 def with_absolute_links(text: str, url: str) -> str:
-    """Return Markdown whose relative links are absolute, or text without an address; images then are left out.
+    """Make relative links absolute; without a URL, replace them by their text and leave out images.
 
     >>> with_absolute_links("![Moons](docs/moons.png) [page](docs/a.md)", "https://host/it")
     '![Moons](https://host/it/raw/HEAD/docs/moons.png) [page](https://host/it/blob/HEAD/docs/a.md)'

@@ -1,7 +1,7 @@
 """What check_transform finds in the layers of normflows, nflows, zuko and FrEIA that are installed.
 
-python benchmarks/other_libraries.py            # all layers: failed checks of mathematics
-python benchmarks/other_libraries.py --purity   # with those of purity and devices as well
+python benchmarks/other_libraries.py            # all layers: failed mathematical checks
+python benchmarks/other_libraries.py --purity   # also those of purity and devices
 """
 
 import argparse
@@ -32,7 +32,7 @@ def built(layer: Layer) -> nn.Module:
 
 
 def skipped(module: nn.Module, options: argparse.Namespace) -> tuple[str, ...]:
-    """Checks that are not asked for; tensors of a transformation that is not a module stay in float64."""
+    """Names of checks to skip; tensors of a transformation that is not a module stay in float64."""
     fixed = isinstance(module, ZukoLayer) and not isinstance(module.transform, nn.Module)
     return (() if options.purity else OTHERS) + (("dtypes", "meta") if fixed else ())
 

@@ -1,6 +1,6 @@
 """Parameters of the models of tables 1 to 3, without allocating them: ``python benchmarks/parameters.py``.
 
-Table 1 at the paper's size and reduced, for images of 3x32x32; then all rows on small images, with the share by which
+Table 1 at the paper's size and reduced, for images of 3x32x32; then all rows on small images, and by how many percent
 the largest model of a table exceeds the smallest.
 """
 

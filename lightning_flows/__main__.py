@@ -5,7 +5,7 @@ import signal
 import sys
 
 if sys.platform == "win32":  # fcntl, SIGHUP and process groups
-    sys.exit("error: Windows has no signals and file locks as training needs them: use WSL")
+    sys.exit("error: Windows lacks the signals and file locks that training needs: use WSL")
 
 from lightning_flows.training.signals import ENDING, end_at_once
 

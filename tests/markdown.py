@@ -3,6 +3,7 @@
 import re
 import shlex
 from functools import cached_property
+from itertools import takewhile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -49,10 +50,14 @@ class Page:
 
     @cached_property
     def commands(self) -> list[list[str]]:
-        """Arguments of each command in a bash block, and of inline code that looks like a command with options."""
+        """Arguments of each command in a bash block, and of inline code that looks like a command with options.
+
+        What a shell does with the output, ``> FILE``, is left out.
+        """
         lines = "\n".join(self.code("bash")).replace("\\\n", " ").splitlines()
         lines += [code for code in self.inline if re.match(r"[\w./ -]*\b[a-z]+ .*--|python -m", code)]
-        return [words for line in lines if (words := shlex.split(line, comments=True))]
+        commands = (takewhile(">".__ne__, shlex.split(line, comments=True)) for line in lines)
+        return [words for command in commands if (words := list(command))]
 
 
 OTHERS = "docker/README.md", "CONTRIBUTING.md", "CHANGELOG.md"

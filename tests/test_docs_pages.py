@@ -101,7 +101,7 @@ def test_the_mistake_in_the_worked_example_is_found(tmp_path: Path) -> None:
     assert path.read_text().count("self.channels * ") == 2
     path.write_text(path.read_text().replace("self.channels * ", ""))
     result = run_commands('pytest tests/transforms/test_contract.py -k "pixel_scale and check"', tmp_path)
-    faults = re.findall(r"^E +(\w+): (.+), 1 over the number of channels 4: ", result.stdout, re.M)
+    faults = re.findall(r"^E +(\w+): (.+), 1 over the number of channels \(4\): ", result.stdout, re.M)
     assert faults == [
         ("log_det", "log_det of forward is 0.25 times the Jacobian's"),
         ("inverse_log_det", "log_det of inverse is 0.25 times the Jacobian's"),

@@ -57,5 +57,5 @@ def test_windows_is_told_what_to_do() -> None:
     code = "import sys; sys.platform = 'win32'; import lightning_flows.__main__"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
     assert result.returncode == 1
-    assert result.stderr.startswith("error: Windows has no signals")
+    assert result.stderr.startswith("error: Windows lacks the signals")
     assert len(result.stderr.splitlines()) == 1

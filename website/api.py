@@ -19,7 +19,7 @@ PARTS = {
     "data": "Data modules",
     "callbacks": "Callbacks",
     "checkpoints": "Checkpoints",
-    "testing": "Checks of your own flows",
+    "testing": "Checks for your own flows",
     "functional": "Functions of tensors",
 }
 """Folders of the package, with the titles of their pages."""
@@ -42,7 +42,7 @@ def pages() -> dict[str, str]:
         for part, title in PARTS.items()
         if f"api/{part}.md" in found
     ]
-    text = "The names that are used most are also exported by `lightning_flows` itself, and loaded on first use."
+    text = "`lightning_flows` itself also exports the most common names, and loads them on first use."
     return {"api/index.md": "\n".join(["# API reference", "", text, "", *index]) + "\n"} | found
 
 

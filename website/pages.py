@@ -1,4 +1,4 @@
-"""Hook of MkDocs: pages beside the code become pages of the site, and relative links lead to where they are there."""
+"""Hook of MkDocs: Markdown pages next to the code become pages of the site, with their relative links adjusted."""
 
 import os
 import posixpath

@@ -39,7 +39,7 @@ class Choice(NamedTuple):
 
 
 def completed_options(command: str) -> list[Choice]:
-    """Return the options of a command, those that its help shows, and those of all classes that it accepts."""
+    """Return the options of a command: those in its help, and those of all classes that it accepts."""
     found = {name: tuple(values.split(",")) if values else () for name, values in OPTION.findall(_help(command))}
     if command in TRAINER_COMMANDS:
         found |= dict(_options_of_classes())
@@ -47,7 +47,7 @@ def completed_options(command: str) -> list[Choice]:
 
 
 def command_parser(files: Any, configs: Any) -> argparse.ArgumentParser:
-    """Return a parser that only knows what to complete.
+    """Return a parser that knows only what a shell completes.
 
     Args:
         files: value of ``complete`` for files, in shtab's form.
@@ -73,7 +73,7 @@ def packaged_configs() -> list[str]:
 
 
 def _help(command: str) -> str:
-    from lightning_flows.app.cli import run  # which imports this command
+    from lightning_flows.app.cli import run  # imports this command
 
     text = io.StringIO()
     with redirect_stdout(text), suppress(SystemExit):

@@ -13,7 +13,7 @@ REASON = re.compile(r"^ +- (?:Problem with .*:\n +(?:- )?)?(?!Expected an? <)(.+
 
 
 def accepted(function: Callable[..., Any], **arguments: Any) -> dict[str, Any]:
-    """Return those of the arguments that the installed version of a function has.
+    """Return the arguments that the installed version of a function accepts.
 
     >>> accepted(lambda width: None, width=3, depth=4)
     {'width': 3}
@@ -24,7 +24,7 @@ def accepted(function: Callable[..., Any], **arguments: Any) -> dict[str, Any]:
 
 @contextmanager
 def unwrapped_errors() -> Iterator[None]:
-    """Raise the reason alone for which a class could not be built, which jsonargparse before 4.47 lists among others.
+    """Raise only the reason why a class could not be built, which jsonargparse before 4.47 lists among others.
 
     Raises: UsageError.
 

@@ -23,7 +23,7 @@ class RuntimeMonitor(Callback):
     process, medians, and after each epoch ``runtime/peak_memory_mib``. Saves them in ``runtime.json`` in the run's
     folder, with the time per sample measured by SampleGrid, the batch size, device and versions. Peak memory, there
     in bytes, is that of tensors on a GPU, and of the process on a CPU; ``cpu_seconds`` is the CPU time of all cores,
-    evaluation included. On a CPU, ``train_step_cpu_seconds`` is that of a training step, the mean over the run, which
+    evaluation included. On a CPU, ``train_step_cpu_seconds`` is the mean of training steps over the run, which
     other processes hardly affect. A resumed run keeps earlier measurements and adds its CPU time.
 
     Args:

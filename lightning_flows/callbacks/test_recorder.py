@@ -23,7 +23,7 @@ from lightning_flows.training.item_results import ItemCollector, ItemResults
 class TestRecorder(Callback):
     """Append the results of ``test`` to ``tests.jsonl`` in the run folder of the checkpoint.
 
-    The results of each item, if ``test_step`` returns them, are written to ``items_N.npz``, sorted by index, for any
+    If ``test_step`` returns results of each item, they are written to ``items_N.npz``, sorted by index, whatever the
     number of devices. Nothing is written for a checkpoint outside of a folder ``checkpoints``, or for data without a
     data module. If writing fails, the results are still printed.
     """

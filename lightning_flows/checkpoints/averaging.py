@@ -21,7 +21,7 @@ FORM, AVERAGING_STATE = {"method": "", "num_updates": 0}, {"n_averaged": torch.t
 WEIGHT_AVERAGING: tuple[Any, ...] = tuple(
     getattr(lightning_callbacks, name) for name in ("WeightAveraging",) if hasattr(lightning_callbacks, name)
 )
-"""Lightning's WeightAveraging, which begins with version 2.6; empty before."""
+"""Lightning's WeightAveraging in a tuple, which is empty before Lightning 2.6."""
 METHODS = "EMA", "mean", "SWA", "other"
 
 
@@ -78,7 +78,7 @@ def save_average(checkpoint: dict[str, Any], trainer: Trainer | None, module: nn
 def _drop_functions(checkpoint: dict[str, Any]) -> None:
     """Remove functions from the states of schedules, such as that of SWALR in torch 2.6: they are not plain values.
 
-    A schedule that is loaded without them keeps its own.
+    A schedule that loads such a state keeps its own functions.
     """
     callbacks = checkpoint.get("callbacks", {}).values()
     schedules = [each.get("scheduler_state") for each in callbacks if isinstance(each, dict)]

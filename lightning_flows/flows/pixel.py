@@ -27,16 +27,16 @@ class PixelAutoregressiveFlow(Flow):
 
     W is a product of reflections of each pixel's channels, and f the :class:`PixelFunction`: each value is transformed
     by the distribution function of a mixture of Gaussians that depends on the pixels before it. Layers alternate
-    between the raster order and its reverse. Not a flow of the paper: it is slower to sample on large images, and fits
-    small ones better.
+    between the raster order and its reverse. Not in the paper; meant for small images, since sampling visits the pixels
+    one by one.
 
     Args:
         event_shape: shape (C, H, W) of the images.
         num_layers: number of layers.
         sizes: sizes of the attention blocks.
         value_map: T: the distribution function of a Gaussian mixture, or affine.
-        components: of the mixture.
-        window: side of the square of pixels above and to the left that a pixel is embedded by.
+        components: number of Gaussians in the mixture.
+        window: side of the window of earlier pixels from which a pixel is embedded.
 
     Shapes: x ``(B, C, H, W)``, values in [0, 256].
     Raises: ShapeError for other events; UsageError for sizes below 1.

@@ -17,10 +17,10 @@ def solve_increasing(
     *,
     start: Tensor | None = None,
 ) -> Tensor:
-    """Solve f(y) = target by Newton steps, or bisections of a bracket where those would leave it or barely shrink.
+    """Solve f(y) = target by Newton steps, or by bisection where they would leave the bracket or shrink too slowly.
 
     Each step is at most half as long as the one before. ``function`` returns f(y) and f'(y). Shapes: all equal. Every
-    solution must be between ``low`` and ``high``; steps begin at ``start``, by default in the middle.
+    solution must be between ``low`` and ``high``; the first y is ``start``, by default the midpoint.
 
     >>> y = solve_increasing(lambda y: (y**3, 3 * y**2), torch.tensor([8.0]), torch.zeros(1), torch.full((1,), 9.0))
     >>> round(y.item(), 4)

@@ -62,7 +62,7 @@ def is_reduced(kind: str) -> bool:
 
 @torch.compiler.assume_constant_result
 def _has_autocast(kind: str) -> bool:
-    """Whether a device type has autocast, which torch.compile cannot trace in torch 2.6."""
+    """Whether a device type has autocast; torch.compile cannot trace this question in torch 2.6."""
     return torch.amp.is_autocast_available(kind)
 
 

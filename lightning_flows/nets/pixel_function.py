@@ -15,13 +15,13 @@ from lightning_flows.nets.pixel_transformer import PixelTransformer
 
 
 class PixelFunction(nn.Module):
-    r"""Monotone maps of pixels whose parameters depend on the pixels before, as the function of a Sylvester layer.
+    r"""Monotone maps of values whose parameters depend on earlier pixels, as the function of a Sylvester layer.
 
     .. math:: f(y)_{pc} = T\big(y_{pc} - \textstyle\sum_{b<c} l_{pcb}\, y_{pb};\, \theta_{pc}\big) - y_{pc}, \qquad
               (\theta_p, l_p) = \mathrm{net}(y_1, \dots, y_{p-1})_p
 
-    so that y + f(y) is T of each value, less a multiple of the lower channels of the same pixel p. The diagonal of the
-    Jacobian is T' − 1. The solver inverts pixel by pixel, with the operations of one pass of the net.
+    so that y + f(y) is T of each value minus multiples of the lower channels of the same pixel p. The diagonal of the
+    Jacobian is T' − 1. The solver inverts pixel by pixel, at the cost of one pass of the net.
 
     Shapes: y ``(B, C, H, W)``; returns f(y) and the diagonal, of y's shape.
     Args: ``value_map`` and ``components`` choose T, see :func:`apply_map`; ``window`` and ``sizes`` are those of the
@@ -94,9 +94,9 @@ class PixelFunction(nn.Module):
         return Solution(y, f, diagonal, InverseReport(torch.ones_like(residual, dtype=torch.long), residual))
 
     def _repeated(self, v: Tensor) -> Tensor:
-        """Solve by passes of the whole net, whose rounding in reduced precision is then that of the forward map.
+        """Solve by passes of the whole net, which rounds in reduced precision as the forward map does.
 
-        Each pass finds at least one more pixel, because the pixels before it are final.
+        Each pass finds at least one more pixel, because the pixels before it no longer change.
         """
         y, pixels = torch.zeros_like(v), v.flatten(2).mT
         for _ in range(pixels.shape[1]):

@@ -14,7 +14,7 @@ from lightning_flows.nets.graph_attention import small_initialized
 
 
 class PixelTransformer(nn.Module):
-    r"""Outputs for each pixel from the pixels before it in raster order: those above, and to its left.
+    r"""Outputs for each pixel from the pixels before it in raster order: those in rows above, and to its left.
 
     A pixel is embedded by a linear map of the pixels before it in a window, with a bias for its position; at the left
     edge the window continues in the row above, so that every pixel is seen by the next one. Then pixels attend to
@@ -28,7 +28,7 @@ class PixelTransformer(nn.Module):
         window: side of the window, odd: 5 for two rows above, and two pixels to the left.
 
     Raises: ShapeError for other events; UsageError unless the window is odd and from 3 to 2W + 1.
-    Source: in the manner of Chen et al., Generative pretraining from pixels, 2020.
+    Source: similar to Chen et al., Generative pretraining from pixels, 2020.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class PixelTransformer(nn.Module):
     def solve(self, num: int, solve_pixel: Callable[[int, int, Tensor], Tensor], *, channels: int) -> Tensor:
         """Find ``num`` images pixel by pixel: ``solve_pixel(row, column, outputs)`` returns a pixel ``(B, C)``.
 
-        ``outputs`` ``(B, num_outputs)`` are those for the pixels before it. Takes the operations of one forward pass.
+        ``outputs`` ``(B, num_outputs)`` are the net's for that pixel. The cost is that of one forward pass.
         """
         padded = self._padded(self.position.new_zeros(num, channels, self.height, self.width))
         pasts = None

@@ -1,4 +1,4 @@
-"""Checks for anyone's transforms and flows: each fault says what is wrong and by how much."""
+"""Checks for any transform or flow: each fault says what is wrong and by how much."""
 
 from lightning_flows.testing.adapters import adapt
 from lightning_flows.testing.faults import CheckError, Fault

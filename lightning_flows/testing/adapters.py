@@ -13,7 +13,7 @@ Result = tuple[Tensor, Tensor]
 
 
 def adapt(layer: Any) -> nn.Module:
-    """Return the adapter of a layer, by the methods that it has.
+    """Wrap a layer in the adapter for the methods that it has.
 
     - ``inv``: :class:`ZukoLayer`, of zuko and torch.distributions
     - ``forward(x, rev=…, jac=…)``: :class:`FrEIALayer`
@@ -44,7 +44,7 @@ def adapt(layer: Any) -> nn.Module:
 class PairLayer(nn.Module):
     """A layer of normflows or nflows: ``forward`` and ``inverse`` return ``(z, log_det)``.
 
-    A log-determinant that is a single number is that of each item, as in these libraries. normflows calls the
+    A log-determinant that is a single number applies to each item. normflows calls the
     map from latent to data ``forward``; the checks are the same in both directions.
     """
 
@@ -110,7 +110,7 @@ def _call_and_ladj(transform: Any, x: Tensor) -> Result:
 
 
 def per_item(log_det: Any, x: Tensor) -> Tensor:
-    """A log-determinant for each item of x, of one number, ``()`` or ``(1,)``, for all of them.
+    """Expand one log-determinant for all items of x, a number, ``()`` or ``(1,)``, to one for each.
 
     >>> import torch
     >>> per_item(2.0, torch.zeros(3, 5))

@@ -23,7 +23,7 @@ def number(value: float | Tensor) -> str:
 
 
 def pair(found: float | Tensor, expected: float | Tensor) -> str:
-    """Two numbers in a message, with as many digits as show that they differ.
+    """Two numbers in a message, with enough digits to show that they differ.
 
     >>> pair(1.5, 2.0), pair(1.0000012, 1.0)
     ('1.5 instead of 2.0', '1.0000012 instead of 1.0')
@@ -75,7 +75,7 @@ def _at(item: Tensor, values: Tensor) -> str:
 
 
 def _relation(found: Tensor, expected: Tensor, tolerance: float, event: Sequence[int]) -> str:
-    """How log-determinants are related to the right ones."""
+    """How log-determinants are related to the correct ones."""
 
     def same(values: Tensor) -> bool:
         return not wrong(found, values, tolerance).any()
@@ -109,9 +109,9 @@ def _relation(found: Tensor, expected: Tensor, tolerance: float, event: Sequence
 
 
 def _reason(ratio: float, event: Sequence[int]) -> str:
-    """What a factor may come from: positions or channels that were not counted, or a mean instead of a sum."""
+    """Where a factor may come from: positions or channels that were not counted, or a mean instead of a sum."""
     sizes = {"values": math.prod(event), "positions": math.prod(event[1:]), "channels": event[0]}
     for name, size in sizes.items():
         if size > 1 and math.isclose(abs(ratio) * size, 1, rel_tol=1e-5):
-            return f", 1 over the number of {name} {size}"
+            return f", 1 over the number of {name} ({size})"
     return ""

@@ -14,7 +14,7 @@ class Fault(NamedTuple):
 
 
 class Found(Exception):  # noqa: N818 - ends a check
-    """Raised within a check by what it found; the runner makes a :class:`Fault` of it."""
+    """Raised within a check to report what it found, as a :class:`Fault`."""
 
 
 class CheckError(AssertionError):

@@ -30,40 +30,39 @@ def check_flow(
     num_samples: int = 20_000,
     false_alarm: float = 1e-6,
 ) -> list[str]:
-    r"""Check a density and its samples, as they are, in eval mode.
+    r"""Check a density and its samples in eval mode, with the flow's current parameters.
 
     ``flow.log_prob(x)`` returns ``(B,)`` in nats, and ``flow.sample(num)`` draws from it; a context, if any, is their
-    second argument. Any module with these methods can be checked. Those that are checks of other methods run if the
-    flow has them. All run on copies in float64, unless they say otherwise; the flow and global random states are left
-    as they are.
+    second argument. Any module with these methods can be checked. Checks of other methods run if the flow has them. All
+    checks run on copies in float64, unless stated otherwise; the flow and global random states are left unchanged.
 
-    - ``shapes``: log_prob ``(B,)`` and finite; samples as x
+    - ``shapes``: log_prob is ``(B,)`` and finite; samples have the shape of x
     - ``log_prob``: that of latents plus log\|det\| of the autograd Jacobian (``encode``, ``latent_log_prob``; up to
       1,024 values)
     - ``decode``: decode(encode(x)) is x
     - ``normalization``: the density integrates to one (up to two values, by quadrature)
-    - ``samples``: they follow the density: means of waves are the integrals' (up to two values), or Stein's
+    - ``samples``: they follow the density: means of cosines match their integrals (up to two values), or Stein's
       identity holds; the probability of a false alarm is at most ``false_alarm``
-    - ``sample_log_prob``: ``sample_and_log_prob`` returns samples with their log_prob
-    - ``temperature``: it scales the samples' noise (``temperature`` of ``sample``; ``encode``)
-    - ``generator``: the same generator gives the same samples, another one others (``generator`` of ``sample``)
-    - ``log_prob_gradient``: derivatives in x and parameters are finite differences
+    - ``sample_log_prob``: ``sample_and_log_prob`` returns the log_prob of its samples
+    - ``temperature``: it scales the noise of the samples (``temperature`` of ``sample``; ``encode``)
+    - ``generator``: equal generators give equal samples, different ones different samples (``generator`` of ``sample``)
+    - ``log_prob_gradient``: derivatives with respect to x and parameters match finite differences
 
-    and dtypes, repeatable, state, arguments, random, independence, state_dict, deepcopy, meta and compile, of
-    ``log_prob``, as in :func:`check_transform`; state and random also of ``sample``.
+    and for ``log_prob`` those of :func:`check_transform` named dtypes, repeatable, state, arguments, random,
+    independence, state_dict, deepcopy, meta and compile; state and random also for ``sample``.
 
     Args:
         flow: module to check.
-        x: data ``(B, *event)``, at least two items; it shows where the density is, for quadratures.
-        context: tensor, or a tuple or dict of tensors; those that begin with the batch size are divided with it.
+        x: data ``(B, *event)``, at least two items; quadratures use it to locate the density.
+        context: tensor, or a tuple or dict of tensors; those whose first axis is the batch are indexed with it.
         build: returns a flow like this one, into which the state_dict is loaded.
         skip: names of checks to leave out.
-        compile: also check torch.compile, if the flow's call is its log_prob.
+        compile: also check torch.compile; requires that calling the flow returns its log_prob.
         bounds: limits of each value, if the density has them; by default, all real numbers.
-        tolerance: largest difference of numbers a and b, relative to 1 + \|b\|.
+        tolerance: largest difference between numbers a and b, relative to 1 + \|b\|.
         mass_tolerance: largest difference of the integral from 1.
         num_samples: number of samples that are compared with the density.
-        false_alarm: probability that right samples fail.
+        false_alarm: largest probability that correct samples fail.
 
     Returns: the names of the checks.
     Raises: CheckError with all faults; ShapeError, InputTypeError and UsageError if it cannot be checked with these
@@ -113,7 +112,7 @@ def check_flow(
 
 
 def _prepared(flow: nn.Module, x: Tensor, context: Any, build: Any, name: str) -> Subject:
-    """The call in float64. Raises: CheckError if log_prob or sample fail, or return other shapes."""
+    """The call in float64. Raises: CheckError if log_prob or sample fails, or returns another shape."""
     rest = () if context is None else (cast(copied(context), torch.float64),)
     call = Call("log_prob", (x.detach().double().clone(), *rest), ("log_prob",))
     subject = Subject(flow, build, [call])

@@ -18,7 +18,7 @@ from lightning_flows.testing.values import items
 
 
 def draw(module: Any, call: Call, num: int, *, seed: int = 0, method: str = "sample", **options: Any) -> Any:
-    """Samples with the context of the first item; global generators are restored if ``sample`` takes no generator."""
+    """Samples with the context of the first item; torch's global generator is restored."""
     sample = getattr(module, method)
     if "generator" in inspect.signature(sample).parameters:
         options["generator"] = stream(seed, "testing")
@@ -75,7 +75,7 @@ class Density:
     def like(self) -> Tensor:
         """Values that show where the density is, whatever the sampler does."""
         with torch.no_grad():
-            others = draw(self.module, self.call, 1000, seed=1)  # of the samples that are tested, these are independent
+            others = draw(self.module, self.call, 1000, seed=1)  # independent of the samples that are tested
         return torch.cat([self.call.arguments[0], others[others.flatten(1).isfinite().all(1)]])
 
     @cached_property

@@ -11,11 +11,11 @@ from lightning_flows.testing.jacobian import slopes
 from lightning_flows.testing.subject import Call, Subject
 
 ACCURACY = 1e-4
-"""Largest relative difference of a derivative from finite differences."""
+"""Largest relative difference between a derivative and finite differences."""
 
 
 def check_gradients(subject: Subject, call: Call) -> None:
-    r"""The derivative of each result r along a direction d of the input, and of all parameters, is a finite difference.
+    r"""Derivatives of each result r along a direction d of the input, and of all parameters, match finite differences.
 
     .. math:: \langle \nabla \langle w, r \rangle, d \rangle \approx \langle w, r(v + hd) - r(v - hd) \rangle / 2h
 
@@ -42,7 +42,7 @@ def check_gradients(subject: Subject, call: Call) -> None:
                 reason = ": is it detached?" if found == 0 else ""
                 return (
                     f"the derivative of {result} with respect to {', '.join(names)} is {pair(found, slope)}, "
-                    f"by finite differences{reason}"
+                    f"the finite difference{reason}"
                 )
         return None
 

@@ -13,13 +13,13 @@ from lightning_flows.testing.subject import Call, Subject
 from lightning_flows.testing.values import copied, mapped
 
 SINGLE = 1e-3
-"""Largest relative difference of results in float32 from those in float64."""
+"""Largest relative difference between results in float32 and in float64."""
 
 
 def same_results(
     found: tuple[Tensor, ...], expected: tuple[Tensor, ...], tolerance: float, call: Call, why: str
 ) -> None:
-    """Raise Found if a result of a call differs from what it was; ``why`` says under which circumstances."""
+    """Raise Found if a result of a call differs from what it was; ``why`` describes the second call."""
     for name, one, other in zip(call.results, found, expected, strict=True):
         same_values(one, other, tolerance, f"{name} of {call.name} {why}", "the one before")
 

@@ -1,4 +1,4 @@
-"""Values that show mistakes which initial ones hide."""
+"""Parameters that reveal mistakes which initial values hide."""
 
 from contextlib import nullcontext
 from typing import Any, TypeVar

@@ -50,9 +50,9 @@ def grid(x: Tensor, size: int, bounds: tuple[float, float] | None) -> Grid:
 def integrate(
     log_density: Callable[[Tensor], Tensor], x: Tensor, tolerance: float, bounds: tuple[float, float] | None
 ) -> tuple[Grid, Tensor, float]:
-    """The finest grid, the masses ``(N,)`` of its points, and how much their sum changed with the last refinement.
+    """The finest grid, the masses ``(N,)`` of its points, and by how much the last refinement changed their sum.
 
-    Grids are refined until two in turn agree within a tenth of the tolerance.
+    Grids are refined until two consecutive ones agree within a tenth of the tolerance.
     """
     size, last = START, math.inf
     while True:

@@ -33,17 +33,17 @@ def _angles(values: Tensor, like: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     frequencies = torch.randn(dims, WAVES, generator=generator, dtype=flat.dtype) / dims**0.5
     axes = torch.arange(WAVES) // len(FREQUENCIES) % dims
     along = torch.zeros_like(frequencies).index_put_((axes, torch.arange(WAVES)), torch.ones(()).to(flat.dtype))
-    frequencies = torch.where(kinds < 2, along, frequencies)  # the means of many values would hide that of one
+    frequencies = torch.where(kinds < 2, along, frequencies)  # a wave of many values would hide the mean of one
     frequencies = frequencies * torch.tensor(FREQUENCIES, dtype=flat.dtype)[kinds] / scale[:, None]
     phases = 2 * math.pi * torch.rand(WAVES, generator=generator, dtype=flat.dtype)
     return (values.flatten(1) - flat.mean(0)) @ frequencies, phases, frequencies
 
 
 def check_means(samples: Tensor, grid: Grid, masses: Tensor, like: Tensor, error: float, false_alarm: float) -> None:
-    r"""Means of waves over n samples are their integrals; of a small number of values.
+    r"""Means of waves over n samples match their integrals; for one or two values.
 
-    By Bernstein's inequality and a union bound over K waves of variance σ², the probability that any mean of the right
-    sampler is further off than
+    By Bernstein's inequality and a union bound over K waves of variance σ², the probability that any mean of a correct
+    sampler deviates by more than
 
     .. math:: \sqrt{2 \sigma_k^2 L / n} + \tfrac{4 L}{3 n}, \qquad L = \log(2K / \text{false\_alarm})
 
@@ -63,8 +63,8 @@ def check_stein(log_prob: Callable[[Tensor], Tensor], samples: Tensor, like: Ten
     .. math:: \mathbb E\big[\cos(\omega \cdot x + \varphi)\; u \cdot \nabla \log p(x)
               - \sin(\omega \cdot x + \varphi)\; u \cdot \omega\big] = 0
 
-    The mean over the samples is normal for many of them; its deviation from 0, in standard errors, is compared with
-    the quantile of ``false_alarm`` shared by all waves.
+    The mean over many samples is approximately normal; its deviation from 0, in standard errors, is compared with the
+    quantile at which the waves together have a probability of ``false_alarm``.
     Source: Stein, 1972; Liu, Lee and Jordan, A kernelized Stein discrepancy, 2016.
     """
     x = samples.detach().requires_grad_()

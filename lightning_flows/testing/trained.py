@@ -76,13 +76,13 @@ def _levels(flow: Any, x: Tensor, max_values: int) -> Iterator[Measurement]:
         scale = max(1.0, float(log_det.abs().max()))
         name = f"level {number} ({shape}): log-determinant"
         error = float((log_det + back).abs().max()) / scale
-        yield Measurement(f"{name} against the inverse's", error, 1e-6, "relative to the larger of it and 1 nat")
+        yield Measurement(f"{name} against the inverse's", error, 1e-6, "relative to it, or to 1 nat if that is larger")
         if (size := x[0].numel()) > max_values:
             yield Measurement(f"{name} against autograd", None, 1e-6, f"not measured: {size:,} values")
         else:
             expected = log_abs_dets(partial(_moved, level), x)
             error = float((log_det - expected).abs().max()) / scale
-            yield Measurement(f"{name} against autograd", error, 1e-6, "relative to the larger of it and 1 nat")
+            yield Measurement(f"{name} against autograd", error, 1e-6, "relative to it, or to 1 nat if that is larger")
         x = z.tensor_split([z.shape[1] // 2], dim=1)[0] if number < len(flow.levels) else z
 
 
@@ -113,7 +113,7 @@ def audit_norms(model: nn.Module, *arguments: Any) -> Iterator[Measurement]:
 def audit_bound(estimate: LikelihoodEstimate) -> Measurement:
     """By how much a bound on the log-likelihood exceeds its estimate, in nats: at most 0 but for round-off."""
     excess = float((estimate.bound - estimate.log_likelihood).max())
-    return Measurement("bound above the likelihood", excess, 1e-6, "nats")
+    return Measurement("bound − likelihood", excess, 1e-6, "nats")
 
 
 def audit_posterior(vae: Any, x: Tensor, seed: int, max_values: int = MAX_VALUES) -> Iterator[Measurement]:

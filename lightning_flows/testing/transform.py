@@ -29,43 +29,43 @@ def check_transform(
     tolerance: float = 1e-8,
     inverse_tolerance: float | None = None,
 ) -> list[str]:
-    r"""Check an invertible map :math:`z = f(x)` with its log-determinant, as it is, in eval mode.
+    r"""Check an invertible map :math:`z = f(x)` and its log-determinant in eval mode, with its current parameters.
 
     ``transform(x)`` returns ``(z, log_det)`` with :math:`\log|\det \partial z / \partial x|`, and
     ``transform.inverse(z)`` returns ``(x, log_det)`` with that of the inverse map; a context, if any, is the second
-    argument of both. Any module with these two methods can be checked, not only a :class:`Transform`. All checks run,
-    on copies in float64, unless they say otherwise; the transform and global random states are left as they are.
+    argument of both. Any module with these two methods can be checked, not only a :class:`Transform`. All checks run
+    on copies in float64, unless stated otherwise; the transform and global random states are left unchanged.
 
-    - ``shapes``: z, x ``(B, *event)`` with equally many values; log_det ``(B,)``; all finite
+    - ``shapes``: z and x are ``(B, *event)`` with equally many values, log_det is ``(B,)``; all are finite
     - ``round_trip``: inverse(forward(x)) is x
     - ``inverse_round_trip``: forward(inverse(z)) is z
-    - ``log_det``: that of the autograd Jacobian
-    - ``inverse_log_det``: that of the inverse's autograd Jacobian
-    - ``forward_gradient``: derivatives of z and log_det, in x and parameters, are finite differences
+    - ``log_det``: equals log\|det\| of the autograd Jacobian
+    - ``inverse_log_det``: equals log\|det\| of the inverse's autograd Jacobian
+    - ``forward_gradient``: derivatives of z and log_det with respect to x and parameters match finite differences
     - ``inverse_gradient``: the same for the inverse
     - ``dtypes``: results in float32 are float32, and close to those in float64
     - ``repeatable``: a second call returns the same numbers
     - ``state``: parameters, buffers and attributes do not change
     - ``arguments``: x, z and the context do not change
     - ``random``: global generators are not used
-    - ``independence``: an item alone, or in another order, has the same results
+    - ``independence``: an item has the same results alone, or in a batch in another order
     - ``state_dict``: loading it restores the results
     - ``deepcopy``: a copy gives the same results, and shares nothing
-    - ``meta``: the forward works on the meta device
-    - ``compile``: ``torch.compile`` traces the forward as one graph (only with ``compile=True``; takes seconds)
+    - ``meta``: the forward map works on the meta device
+    - ``compile``: ``torch.compile`` traces the forward map as one graph (only with ``compile=True``; takes seconds)
 
-    Many mistakes do not show at a layer's initial values, such as zeros: use :func:`perturb` first.
+    Initial values such as zeros hide many mistakes: use :func:`perturb` first.
 
     Args:
         transform: module to check.
         x: data ``(B, *event)``, at least two items.
-        context: tensor, or a tuple or dict of tensors; those that begin with the batch size are divided with it.
+        context: tensor, or a tuple or dict of tensors; those whose first axis is the batch are indexed with it.
         z: latents for the inverse; by default those of x.
         build: returns a transform like this one, with other values, into which the state_dict is loaded. Without it, a
-            copy is used, which has state that is missing in the state_dict.
-        skip: names of checks to leave out, such as documented limits of a transform.
-        compile: also check torch.compile; discards what the process has compiled so far.
-        tolerance: largest difference of numbers a and b, relative to 1 + \|b\|.
+            copy is used, which hides state that the state_dict lacks.
+        skip: names of checks to leave out, such as those that a transform is documented not to pass.
+        compile: also check torch.compile; resets its caches in this process.
+        tolerance: largest difference between numbers a and b, relative to 1 + \|b\|.
         inverse_tolerance: the same for round trips; by default, ``tolerance``.
 
     Returns: the names of the checks.
@@ -117,7 +117,7 @@ def check_transform(
 
 
 def _prepared(transform: nn.Module, x: Tensor, context: Any, z: Tensor | None, build: Any, name: str) -> Subject:
-    """The calls in float64. Raises: CheckError if they fail, or return other than two tensors of the right shapes."""
+    """The calls in float64. Raises: CheckError if they fail, or do not return two tensors of the right shapes."""
     rest = () if context is None else (cast(copied(context), torch.float64),)
     x = x.detach().double().clone()
     forward = Call("forward", (x, *rest), ("z", "log_det"))
@@ -170,7 +170,7 @@ def _check_round_trip(subject: Subject, there: Call, back: Call, tolerance: floa
 
 
 def _check_log_det(subject: Subject, call: Call, tolerance: float) -> None:
-    """Against the call's own Jacobian or, for an inverse without derivatives, minus that of the forward."""
+    """Compare with the call's own Jacobian or, for an inverse without derivatives, with that of the forward map."""
     module, value = subject.fresh(), call.arguments[0]
     moved, log_det = call.at(value.clone().requires_grad_())(module)
     if moved.requires_grad or call.name == "forward":

@@ -20,7 +20,7 @@ class ItemResults:
         index: positions in the split, int64 ``(N,)``.
         values: results by name, float64 ``(N,)``.
         digest: hash of the contents of the items and their positions: equal if two tests are of the same items.
-        num_repeated: repetitions that were dropped, with which a sampler fills up the last batch.
+        num_repeated: number of dropped repetitions, with which a sampler pads the last batch.
     """
 
     index: np.ndarray
@@ -32,8 +32,8 @@ class ItemResults:
 class ItemCollector:
     """Keeps the results of the batches of one rank on the host: 16 bytes per item, and 8 for each of its results.
 
-    A batch is a mapping of tensors, and the output of its step one of ``index`` and any values ``(B,)``. If one is
-    not, or there are several loaders, whose indices coincide, the results of the test are not known per item.
+    A batch must be a mapping of tensors, and the output of its step a mapping of ``index`` and any values ``(B,)``.
+    Otherwise, or with several loaders, whose indices coincide, the results of the test are not known per item.
     """
 
     def __init__(self) -> None:

@@ -145,7 +145,7 @@ def check_dtype(x: Tensor, parameter: Tensor) -> None:
 
 def check_matches(x: Tensor, module: nn.Module) -> None:
     """Raise InputTypeError unless x has the dtype and device of a module's parameters, or is floating without any."""
-    for parameter in module.parameters():  # torch.compile of torch 2.6 does not take a default of next()
+    for parameter in module.parameters():  # torch.compile of torch 2.6 cannot trace next() with a default
         check_dtype(x, parameter)
         return
     check_floating(x)

@@ -25,8 +25,8 @@ class GeneralizedSylvester(Transform):
 
     The inverse solves y + f(y) = Wz by Newton steps on the diagonal, see :func:`solve_residual`, or by a direct
     solver if ``function.bind_with_solver()`` returns one: on a CPU in full precision or, if ``function.needs_solver``,
-    anywhere. Its report is an :class:`InverseReport`. It is
-    differentiable: its gradient solves the transposed triangular system.
+    anywhere. Its report is an :class:`InverseReport`. The inverse is differentiable: its gradient solves the transposed
+    triangular system.
 
     The context ``(B, n)`` of the layer is that of the function, followed by that of the basis, each of the length that
     its ``num_parameters`` states. Where both are 0, the context is ignored.
@@ -75,7 +75,7 @@ class GeneralizedSylvester(Transform):
         with full_precision(z):
             basis = self.basis.operator_for(of_basis)
             v = basis.matmul(z)
-        # most direct solvers pay on a CPU only, and would not repeat the rounding of autocast and reduced modes
+        # most direct solvers pay off on a CPU only, and do not round as autocast and reduced modes do
         full = v.is_cpu and not is_autocast("cpu") and not is_reduced("cpu")
         pays = full or getattr(self.function, "needs_solver", False)
         solvable = pays and hasattr(self.function, "bind_with_solver")

@@ -51,7 +51,7 @@ LOG_DETS = {
     "sign": (lambda s, x, z, d: (z, -d), r"has the wrong sign"),
     "mean": (
         lambda s, x, z, d: (z, d / z[0].numel()),
-        r"is 0\.08333 times .*, 1 over the number of values 12",
+        r"is 0\.08333 times .*, 1 over the number of values \(12\)",
     ),
     "bits": (lambda s, x, z, d: (z, d / np.log(2)), r"is 1\.443 times"),
     "other item": (lambda s, x, z, d: (z, d.roll(1)), r"is that of another item of the batch"),
@@ -70,7 +70,9 @@ MUTATIONS = {
     f"log_det {name}": Mutation(forward(change), "log_det", message) for name, (change, message) in LOG_DETS.items()
 }
 MUTATIONS |= {
-    "log_det of one pixel": Mutation(HalfCounted, "log_det", "1 over the number of positions 6: -0.5 instead of -3.0"),
+    "log_det of one pixel": Mutation(
+        HalfCounted, "log_det", r"1 over the number of positions \(6\): -0\.5 instead of -3"
+    ),
     "log_det not finite": Mutation(
         forward(lambda s, x, z, d: (z, d.masked_fill(torch.arange(len(d)) == 1, torch.nan))), "shapes", "1 values that"
     ),

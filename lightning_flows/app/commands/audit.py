@@ -10,7 +10,7 @@ from lightning_flows.errors import AuditError
 def audit(
     ckpt_path: str, num: int = 4, seed: int = 0, max_values: int = 1024, draws: int = 16, model: str | None = None
 ) -> None:
-    """Check inverses, log-determinants, norms and bounds of a trained model at its own samples, and print a table.
+    """Check inverses, log-determinants, norms and bounds of a trained model on its own samples, and print a table.
 
     Args:
         ckpt_path: checkpoint of a trained model.

@@ -1,4 +1,4 @@
-"""Expected time of runs before they start, from a few steps of each."""
+"""Expected time of runs, estimated from a few steps of each before they start."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 ITEMS = 32
 """Items of the batches that are evaluated."""
 START = 10.0
-"""Seconds until a process of the application trains or tests."""
+"""Seconds that a process takes to start."""
 
 
 class Cost(NamedTuple):
@@ -29,8 +29,9 @@ class Cost(NamedTuple):
 class Estimates:
     """Expected time of runs, measured once for each distinct configuration, however many seeds and rates it has.
 
-    fit: steps · seconds per step + validations · items · seconds per item, test: items · seconds per item, on this
-    machine, with the configuration's own batch, and 10 seconds each until it starts. What callbacks do is left out.
+    For ``fit``: steps · seconds per step + validations · items · seconds per item. For ``test``: items · seconds per
+    item. Both are measured on this machine with the configuration's own batch size, and take 10 seconds to start.
+    Callbacks are not included.
 
     Args:
         threads: threads of a run; None for torch's choice.
@@ -47,7 +48,7 @@ class Estimates:
         key = (*options, "", *test)
         if key not in self._costs:
             if not self._costs:
-                say("timing a few steps of each configuration, to estimate how long all of them take")
+                say("timing a few steps of each configuration to estimate the total time")
             self._costs[key] = self._measured(options, test)
         return self._costs[key]
 
@@ -63,8 +64,8 @@ class Estimates:
             return Cost(fit, _bench([*options, *test], self._test))
         except FlowsError:  # the run could not start either
             raise
-        except Exception as error:  # a class of the user's own that random data do not suit
-            say(f"no estimate of the time: {error or type(error).__name__}")
+        except Exception as error:  # such as a module of the user's own that rejects random data
+            say(f"cannot estimate the time: {error or type(error).__name__}")
             return None
         finally:
             torch.set_num_threads(before)

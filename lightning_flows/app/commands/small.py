@@ -47,9 +47,9 @@ def searched(
 ) -> dict[str, Experiment]:
     """Train one run of each family at each rate; return all experiments, at the rate with the lowest validation loss.
 
-    An experiment without a family is its own. A rate at which the run diverges counts as infinite. The runs of the
-    search are not tested; the best of them is the one that the table takes for its seed. A search that is finished
-    costs nothing again.
+    An experiment without a family is a family of its own. Where a run diverges, its loss counts as infinite. The runs
+    of the search are not tested; the best of them is the one that the table takes for its seed. A finished search is
+    not repeated.
 
     Args:
         experiments: experiments on small images.
@@ -87,16 +87,16 @@ def _rated(experiments: Mapping[str, Experiment], size: str, rates: Mapping[str,
 
 
 def _announce(search: "Trainings", follow: "Trainings", seeds: Sequence[int]) -> bool:
-    """Print how long the missing runs of a search and all that follow take; return whether that is known.
+    """Print the expected time of the missing runs of a search and of those that follow; return whether it is known.
 
-    At the rate that is chosen, the run of the first seed of a family is one of the search: only its test follows.
+    At the chosen rate, the search has already trained the run of a family's first seed: only its test follows.
     """
     searched, trained = search.missing(seeds[:1], test=False), [(name, seeds[0]) for name in search.experiments]
     first, then = search.seconds(seeds[:1], test=False), follow.seconds(seeds, trained=trained)
     if not searched or first is None or then is None:
         return False
     num = len({*searched, *follow.missing(seeds)} - {*trained}) + len(searched)
-    say(f"{summary(num, (sum(first) + sum(then)) / search.jobs)}, the search of learning rates included")
+    say(f"{summary(num, (sum(first) + sum(then)) / search.jobs)}, including the search for learning rates")
     return True
 
 

@@ -27,8 +27,9 @@ class Trainings:
     Each run has its own process, so that runs share neither memory nor random state. SIGTERM and Ctrl-C stop all of
     them; each writes a checkpoint from which the next call resumes: see :class:`Processes`.
 
-    A run that diverged, whose loss is not finite, does not stop the others, and is not trained again, since its random
-    numbers would be the same. Neither does one that fails after another succeeded: at the end, an error names it.
+    A run that diverges, so that its loss is not finite, does not stop the others, and is not trained again, since its
+    random numbers would be the same. A run that fails after another has succeeded does not stop the others either: an
+    error at the end names it.
 
     Args:
         runs: folder of the runs.
@@ -94,7 +95,7 @@ class Trainings:
         Args:
             seeds: training seeds.
             test: test them as well.
-            announced: do not print how long it takes.
+            announced: the expected time has been printed already.
 
         Raises: UsageError or DataError if a run fails or is stopped, or if a folder contains a run with other settings;
             on a signal, the exception of the previous handler, or SystemExit.
@@ -127,13 +128,13 @@ class Trainings:
                         raise error  # no run has succeeded: all may fail in the same way
                     if error and not self._processes.stopped:
                         failed.append(str(error))
-                        say(f"{error}; the other runs go on")
+                        say(f"{error}; the other runs continue")
                     done += weights[started[future]] / sum(weights)
                     say(f"{count} of {len(todo)} runs done, {remaining.text(min(1.0, done))}")
             finally:
                 pool.shutdown(wait=False, cancel_futures=True)
         if failed:
-            raise UsageError(f"{len(failed)} of {len(todo)} runs failed, the first one: {failed[0]}")
+            raise UsageError(f"{len(failed)} of {len(todo)} runs failed; the first: {failed[0]}")
 
     def diverged(self, name: str, seed: int) -> bool:
         """Whether a run with these settings ended because its loss was not finite."""
@@ -146,7 +147,7 @@ class Trainings:
     def _fit_and_test(self, name: str, seed: int, *, test: bool) -> None:
         folder = self.folder(name, seed)
         if self._is_done(name, seed, test=test):
-            return  # another process did it in the meantime
+            return  # another process has done it in the meantime
         if not self.finished(name, seed):
             logger = "--trainer.logger.init_args"
             place = [f"{logger}.save_dir={self.runs}", f"{logger}.name={folder.name}"]
@@ -253,4 +254,4 @@ def _check(status: int, name: str, command: str) -> None:
 
 
 def _of_diverged(folder: Path) -> str:
-    return f"{folder.name} diverged, and is not trained again: its loss is not finite; remove {folder} to repeat it"
+    return f"{folder.name} diverged: its loss is not finite, so it is not trained again; remove {folder} to repeat it"

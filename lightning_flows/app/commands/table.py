@@ -47,7 +47,7 @@ def table(
         lr: with size: learning rates to search, such as [1e-3,2e-3,4e-3]; each family takes the one with the lowest
             validation loss of its first seed.
         pointwise: table 1, with size: nets of the couplings that see single pixels.
-        figure: tables 1 to 3: image file to write, .png, .svg or .pdf, with the validation curves by step and by time.
+        figure: tables 1 to 3: image file for the validation curves by step and by time, .png, .svg or .pdf.
         overwrite: replace an existing file.
     """
     if number not in TABLES:

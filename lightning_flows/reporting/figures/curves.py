@@ -19,8 +19,8 @@ MINUTES, HOURS = 600.0, 36_000.0
 def curves_figure(curves: Mapping[str, RowCurve], *, unit: str = "bpd", title: str = "") -> Figure:
     """Two panels: validation loss by step, and by training time for the rows whose time is known.
 
-    A line is the mean over the seeds of a row, the band around it reaches from the least to the greatest, and a circle
-    is the last crossing with the first row. The range shows the later three quarters of training.
+    A line is the mean over the seeds of a row, the band around it spans the seeds, and a circle marks the last crossing
+    with the first row. The vertical range shows the last three quarters of training.
 
     Args:
         curves: curves of rows by name, at least one; the first is the one that the others are compared with.
@@ -64,7 +64,7 @@ def _after(curve: RowCurve, step: float) -> float:
 
 
 def _draw(axes: Axes, number: int, points: Points, curve: RowCurve, first: Points) -> None:
-    """A row: its line, of no points if its time is not known, its band, and its crossing with the first row."""
+    """Draw a row: its line, without points if its time is not known, its band, and its crossing with the first row."""
     style, x = line(number), [x for x, _ in points]
     axes.plot(x, [y for _, y in points], linewidth=1.6, **style)
     if not points:

@@ -21,7 +21,7 @@ RUNTIMES = [
     "run", "training step (s)", "items per second", "sampling (ms per item)", "peak memory (MiB)", "CPU (s)", "batch",
     "device", "torch", "lightning_flows",
 ]  # fmt: skip
-SECONDS = "training time in seconds"
+SECONDS = "training time (s)"
 """Axis of charts by time."""
 GRAPHS = {"GraphCouplingFlow", "GraphNormalizingFlow", "SetAutoregressiveFlow"}
 
@@ -92,7 +92,7 @@ def comparisons(runs: Sequence[Run], numbers: Iterable[int]) -> dict[str, Table]
 
 
 def validation_charts(runs: Sequence[Run]) -> list[Chart]:
-    """Validation charts of all runs on a dataset, with one color per label: by step, and by training time if known."""
+    """Validation charts for each dataset, with one color per label: by step, and by training time if it is known."""
     charts = []
     for unit in UNITS:
         logged = [run for run in runs if run.curve(f"val/{unit}")]
@@ -107,7 +107,7 @@ def validation_charts(runs: Sequence[Run]) -> list[Chart]:
                 for run in group
                 if (seconds := step_seconds(run)) is not None
             ]
-            title = f"Validation on {data}, without the time of evaluation"
+            title = f"Validation on {data}, by training time without evaluation"
             charts.append(line_chart(timed, title=title, y_label=y_label, legend=labels, x_label=SECONDS))
     return [chart for chart in charts if chart]
 

@@ -92,7 +92,7 @@ def _details(run: Run) -> dict[str, Any]:
         advice = "not tested: run `test --ckpt_path RUN/checkpoints/best.ckpt` to include it in a table"
         if recorded_state(run.folder) == "diverged":
             advice = "diverged: its loss became infinite or NaN"
-        problems.append(advice if untested else "tested on other data than it was trained on")
+        problems.append(advice if untested else "tested on different data than it was trained on")
     if not run.scalars.curves and not run.scalars.problems:
         problems.append("no curves: there is no event file with scalars")
     problems += run.scalars.problems

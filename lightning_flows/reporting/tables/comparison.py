@@ -12,12 +12,13 @@ from lightning_flows.reporting.tables.table import NONE, Table
 RESULTS = {"bpd": ("bpd", ("loss", "nll_bpd"), 4), "nll": ("nats", ("loss", "nll_nats"), 3)}
 """By the unit of the loss: its name, bound and likelihood of an item, and digits."""
 MEANING = (
-    "Δ: row − first row on the same images with the same noise, averaged over common seeds; negative is better. "
-    "± is the standard error over images, the deviation that of Δ over seeds."
+    "Δ: row minus first row on the same items with the same noise, averaged over common seeds; negative is better. "
+    "± is the standard error over items; deviation is the standard deviation of Δ over seeds."
 )
 CURVES = (
-    "Validation: at equal training time, that of the row that ends first; where the curve crosses that of the first "
-    "row for the last time; its change in the last tenth of training; training minus validation loss at the end."
+    "Validation curves: the loss at equal training time, when the row with the shortest ends; the last crossing "
+    "with the curve of the first row; the change over the last tenth of training; training minus validation loss at "
+    "the end; the step with the lowest loss."
 )
 
 Rows = Mapping[str, Sequence[Run]]
@@ -42,7 +43,7 @@ def differences(rows: Rows) -> dict[str, Table]:
             table = _table([(name, runs, first) for name, runs in group.items()])
             header, cells = curve_columns(group, _unit(first))
             joined = [row + more for row, more in zip(table.rows, cells, strict=True)]
-            tables[f"Differences to {name}"] = Table(table.header + header, joined, f"{table.note} {CURVES}")
+            tables[f"Differences from {name}"] = Table(table.header + header, joined, f"{table.note} {CURVES}")
     both = [
         (model, runs, rows[uniform])
         for name, runs in rows.items()
@@ -73,13 +74,13 @@ def _table(rows: Sequence[tuple[str, Sequence[Run], Sequence[Run]]]) -> Table:
                 found.append(None if runs is first else paired(runs, first, result))
             except DataError as error:
                 found.append(None)
-                problems.append(f"{name} has no difference: {error}.")
+                problems.append(f"{name} was not compared: {error}.")
         missing |= runs is not first and not any(found)
         seeds = max((each.num_seeds for each in found if each), default=None)
         columns = [cell for each in found for cell in _cells(each, digits)]
         cells.append([name, *columns, NONE if seeds is None else str(seeds)])
     if missing and not problems:
-        problems.append(f"{NONE}: no common seed has results of each image in both rows; rerun `test` of runs without.")
+        problems.append(f"{NONE}: no common seed has results of each item in both rows; rerun `test` for runs without.")
     return Table(header, cells, " ".join([MEANING, *dict.fromkeys(problems)]))
 
 

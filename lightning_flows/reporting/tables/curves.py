@@ -16,12 +16,12 @@ from lightning_flows.reporting.tables.runs import Run
 from lightning_flows.reporting.tables.table import NONE
 
 LAST = 0.1
-"""Share of training at whose start and end the validation loss is compared."""
+"""Share of training over which the change of the validation loss is measured."""
 Points = Sequence[tuple[float, float]]
 
 
 class RowCurve(NamedTuple):
-    """Curve of a row: its checks (step, mean loss), the least and the greatest over seeds, and seconds per step."""
+    """Curve of a row: its checks (step, mean loss), the lowest and the highest over seeds, and seconds per step."""
 
     checks: list[tuple[float, float]]
     low: list[float]
@@ -143,15 +143,15 @@ def best_step(runs: Sequence[Run], unit: str = "bpd") -> float | None:
 
 
 def equal_time(curves: Sequence[RowCurve]) -> float | None:
-    """Seconds of training after which the cheapest row ends; None if the time of no row is known."""
+    """Seconds of training of the row with the shortest training time; None if no row's time is known."""
     return min((curve.by_time[-1][0] for curve in curves if curve.by_time), default=None)
 
 
 def curve_columns(groups: Mapping[str, Sequence[Run]], unit: str = "bpd") -> tuple[list[str], list[list[str]]]:
     """Header and cells of the columns on curves, a row per group; a dash where something was not logged.
 
-    Columns: validation loss at equal training time, that at which the cheapest row ends; where the curve crosses that
-    of the first row for the last time, by step and by time; :func:`last_improvement`; :func:`train_gap`;
+    Columns: validation loss at equal training time, see :func:`equal_time`; the last crossing with the curve of the
+    first row, by step and by time; :func:`last_improvement`; :func:`train_gap`;
     :func:`best_step`.
 
     Args:

@@ -52,7 +52,7 @@ def write_items(folder: Path, index: np.ndarray, values: Mapping[str, np.ndarray
     Raises: OutputError if there are more than 4 million items or 7 results, or the file cannot be written.
     """
     if len(index) > MAX_ITEMS or len(values) >= MAX_ARRAYS:
-        raise OutputError(f"there are {len(index)} items with {len(values)} results: more than fit a file")
+        raise OutputError(f"{len(index)} items with {len(values)} results do not fit in a file")
     for number in itertools.count():
         path = folder / f"items_{number}.npz"
         if os.path.lexists(path):
@@ -71,7 +71,7 @@ def write_items(folder: Path, index: np.ndarray, values: Mapping[str, np.ndarray
 
 
 def read_items(run: Run) -> Items | None:
-    """Results of the items of a run's test; None if the record has none, as those of earlier versions.
+    """Results of the items of a run's test; None if the record has none.
 
     Raises: DataError if the file is missing or broken, or does not match the record.
     """
@@ -91,7 +91,7 @@ def read_items(run: Run) -> Items | None:
         _check(index, arrays, run)
     except Exception as error:  # a crafted file may raise anything
         reason = " ".join((str(error) or type(error).__name__).split())[:200]
-        raise DataError(f"{path} is not the result of {num} items: {reason}; rerun the test") from error
+        raise DataError(f"{path} does not contain the results of {num} items: {reason}; rerun the test") from error
     return Items(index, arrays, record["digest"], record["seed"])
 
 

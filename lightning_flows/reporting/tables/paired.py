@@ -6,8 +6,8 @@ For item i and the seeds S that both rows have,
     \Delta = \frac1n\sum_i d_i,\qquad
     \mathrm{s.e.} = \sqrt{\frac1{n(n-1)}\sum_i(d_i-\Delta)^2}.
 
-The items are the sample: what is common to both rows, such as how hard an item is, cancels, so that the standard error
-is far below that of either mean. It says nothing about other seeds; their effect is the deviation of
+The items are the sample: what both rows have in common, such as the difficulty of an item, cancels, so that the
+standard error is far below that of either mean. It says nothing about other seeds; their effect is the deviation of
 :math:`\Delta_s = \frac1n\sum_i(v_{s,i} - v^{first}_{s,i})` over :math:`s\in S`.
 """
 
@@ -58,22 +58,22 @@ def paired(row: Sequence[Run], first: Sequence[Run], name: str) -> Difference | 
 def _check_items(first: Run, of_first: Items, other: Run, of_other: Items) -> None:
     if of_first.digest != of_other.digest or not np.array_equal(of_first.index, of_other.index):
         raise DifferError(
-            f"{first.folder} and {other.folder} were tested on other items: rerun a test on those of both"
+            f"{first.folder} and {other.folder} were tested on different items: rerun `test` on the same data"
         )
 
 
 def _check_noise(first: Run, of_first: Items, other: Run, of_other: Items, *, likelihood: bool) -> None:
     if of_first.seed != of_other.seed:
         raise DifferError(
-            f"{first.folder} was tested with noise of seed {of_first.seed}, but {other.folder} of {of_other.seed}: "
-            "rerun a test with --seed_everything"
+            f"{first.folder} was tested with noise of seed {of_first.seed}, but {other.folder} with seed "
+            f"{of_other.seed}: rerun one `test` with --seed_everything"
         )
     for key in DRAWS if likelihood else ():
         ours, theirs = (run.test["model"]["init_args"].get(key) for run in (first, other))
         if ours != theirs:
             raise DifferError(
                 f"{first.folder} was tested with {key}: {ours}, but {other.folder} with {theirs}: their likelihoods "
-                "have different biases; rerun a test"
+                "have different biases; rerun one `test`"
             )
 
 

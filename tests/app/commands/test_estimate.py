@@ -62,4 +62,4 @@ def test_what_cannot_be_measured_has_no_estimate(tiny: list[str], monkeypatch: p
 
     monkeypatch.setattr(Bench, "fill", fail)
     assert Estimates()(tiny, []) is None
-    assert "no estimate of the time: not for random data" in capsys.readouterr().err
+    assert "cannot estimate the time: not for random data" in capsys.readouterr().err

@@ -75,7 +75,7 @@ def test_each_family_takes_its_best_rate_and_a_diverged_one_is_infinite(search, 
 def test_the_time_of_the_search_and_of_all_that_follows_is_announced(search, capsys) -> None:
     """4 runs of the search, then 8, of which 2 are of the search already: 10 trainings and 8 tests, 2 at a time."""
     search(LOSSES)
-    assert "10 runs, about 5:24 h on this machine, the search of learning rates included" in capsys.readouterr().err
+    assert "10 runs, about 5:24 h on this machine, including the search for learning rates" in capsys.readouterr().err
 
 
 def test_a_family_that_diverges_at_all_rates_is_an_error(search) -> None:

@@ -78,10 +78,10 @@ def test_a_run_that_fails_later_does_not_stop_the_others(
 
     several = trainings(tmp_path, jobs=jobs)
     monkeypatch.setattr(several, "_fit_and_test", fit_and_test)
-    with pytest.raises(UsageError, match="1 of 6 runs failed, the first one: the third one failed"):
+    with pytest.raises(UsageError, match="1 of 6 runs failed; the first: the third one failed"):
         several.run(range(6))
     assert sorted(started) == list(range(6))
-    assert "the third one failed; the other runs go on" in capsys.readouterr().err
+    assert "the third one failed; the other runs continue" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
@@ -90,11 +90,11 @@ def test_a_run_that_diverges_is_not_trained_again(jobs: int, tmp_path: Path, log
     leave("diverged")
     write(log, (log.parent / "process").read_text().split("\n", 2)[2] + "\n[ $3 != fit ] || exit 1")
     trainings(tmp_path, jobs=jobs).run([0])
-    assert "mog4_gnf_seed0 diverged, and is not trained again" in capfd.readouterr().err
+    assert "mog4_gnf_seed0 diverged: its loss is not finite, so it is not trained again" in capfd.readouterr().err
     several = trainings(tmp_path, jobs=jobs)
     assert several.diverged(NAME, 0)
     several.run([0])
-    assert "mog4_gnf_seed0 diverged, and is not trained again" in capfd.readouterr().err
+    assert "mog4_gnf_seed0 diverged: its loss is not finite, so it is not trained again" in capfd.readouterr().err
     assert log.read_text().split() == ["fit"]
 
 

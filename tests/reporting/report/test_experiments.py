@@ -75,8 +75,8 @@ def test_a_second_chart_is_by_training_time_of_the_runs_whose_time_is_known(writ
         write_curve(write_run(name, runtime=runtime), {99: 4.0, 199: 3.0})
     by_step, by_time = validation_charts(read_runs(tmp_path))
     assert (by_step.x_label, len(by_step.lines)) == ("step", 3)
-    assert by_time.x_label == "training time in seconds"
-    assert [line.marks[0][2].rpartition("seconds ")[2] for line in by_time.lines] == ["200: 4", "50: 4"]
+    assert by_time.x_label == "training time (s)"
+    assert [line.marks[0][2].rpartition("(s) ")[2] for line in by_time.lines] == ["200: 4", "50: 4"]
     assert by_time.legend == by_step.legend
 
 

@@ -34,7 +34,7 @@ def test_table_2_compares_with_the_first_row_of_each_dequantization_and_both(wri
         write(f"su{seed}", model("ConvSylvesterFlow"), LOSS - STEPS - 0.1 * seed, seed=seed)
     write("cv0", model("CouplingFlow", "Variational"), LOSS - 1 + STEPS)
     tables = differences_in(2, find_runs(tmp_path))
-    assert list(tables) == ["Differences to coupling (uniform)", "Variational minus uniform dequantization"]
+    assert list(tables) == ["Differences from coupling (uniform)", "Variational minus uniform dequantization"]
     first, second = tables.values()
     assert first.header[:6] == ["model", "Δ −ELBO (bpd)", "deviation", "Δ NLL (bpd)", "deviation", "common seeds"]
     assert [row[:6] for row in first.rows] == [
@@ -53,8 +53,8 @@ def test_table_1_compares_nets_of_one_kind(write, tmp_path):
             write(f"{mixing}{size}", model("GlowFlow", mixing=mixing, net={"kernel_size": size}), losses)
     tables = differences_in(1, find_runs(tmp_path))
     assert {title: table.rows[1][:2] for title, table in tables.items()} == {
-        "Differences to 1x1": ["emerging", "+3.0000 ± 0.0000"],
-        "Differences to 1x1, pointwise nets": ["emerging, pointwise nets", "+1.0000 ± 0.0000"],
+        "Differences from 1x1": ["emerging", "+3.0000 ± 0.0000"],
+        "Differences from 1x1, pointwise nets": ["emerging, pointwise nets", "+1.0000 ± 0.0000"],
     }
 
 
@@ -63,7 +63,7 @@ def test_posteriors_are_compared_in_the_unit_of_their_bound(write_run, tmp_path)
         folder = write_run(name, model=vae_model(posterior), metrics={"test/nll": 4.0, "test/kl": 1.0})
         write_items_of(folder, {"loss": LOSS + shift, "nll_nats": LOSS + shift})
     ((title, table),) = differences_in("vae", find_runs(tmp_path)).items()
-    assert title == "Differences to diagonal"
+    assert title == "Differences from diagonal"
     assert table.header[1] == "Δ −ELBO (nats)"
     assert table.rows[1][:4] == ["planar", "+0.500 ± 0.000", "–", "+0.500 ± 0.000"]
 
@@ -79,7 +79,7 @@ def test_runs_of_earlier_versions_have_dashes(write, write_run, tmp_path):
     write_run("b", model=model("ConvSylvesterFlow"), num_items=3)
     (table,) = differences_in(2, find_runs(tmp_path)).values()
     assert table.rows[1][1:6] == ["–"] * 5
-    assert "–: no common seed has results of each image in both rows; rerun `test`" in table.note
+    assert "–: no common seed has results of each item in both rows; rerun `test`" in table.note
 
 
 def test_a_pair_that_is_refused_is_named_and_the_others_remain(write, tmp_path):
@@ -88,13 +88,13 @@ def test_a_pair_that_is_refused_is_named_and_the_others_remain(write, tmp_path):
     write("c", model("ConvSylvesterFlow"), LOSS + 1)
     (table,) = differences_in(2, find_runs(tmp_path)).values()
     assert [row[1] for row in table.rows] == ["–", "–", "+1.0000 ± 0.0000"]
-    assert table.note.count("residual (uniform) has no difference: ") == 1
-    assert "were tested on other items" in table.note
+    assert table.note.count("residual (uniform) was not compared: ") == 1
+    assert "were tested on different items" in table.note
 
 
 def test_the_report_shows_differences(write, tmp_path):
     write("a", model("CouplingFlow"), LOSS)
     write("b", model("ConvSylvesterFlow"), LOSS + STEPS)
     html = report_page(read_runs(tmp_path), "Runs").html
-    assert "Table 2: Differences to coupling (uniform)" in html
+    assert "Table 2: Differences from coupling (uniform)" in html
     assert "<td>+0.2000 ± 0.0577</td>" in html

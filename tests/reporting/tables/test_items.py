@@ -67,7 +67,7 @@ def test_nothing_remains_on_a_full_disk(tmp_path):
 
 def test_more_items_than_can_be_read_are_not_written(tmp_path, monkeypatch):
     monkeypatch.setattr(items, "MAX_ITEMS", 2)
-    with pytest.raises(OutputError, match="there are 3 items with 1 results: more than fit a file"):
+    with pytest.raises(OutputError, match="3 items with 1 results do not fit in a file"):
         write_items(tmp_path, np.arange(3), {"loss": LOSS})
 
 
@@ -91,7 +91,9 @@ def test_more_items_than_can_be_read_are_not_written(tmp_path, monkeypatch):
 )
 def test_other_arrays_are_an_error(folder, arrays, message):
     np.savez(folder / "items_0.npz", **arrays)
-    with pytest.raises(DataError, match=rf"items_0\.npz is not the result of 3 items: .*{message}.*; rerun the test"):
+    with pytest.raises(
+        DataError, match=rf"items_0\.npz does not contain the results of 3 items: .*{message}.*; rerun the"
+    ):
         read_items(read_run(folder))
 
 

@@ -60,15 +60,17 @@ def test_rows_without_common_results_have_no_difference(write, write_run):
 
 
 def test_other_items_are_refused(write):
-    with pytest.raises(DifferError, match=r"b.version_0 and .*a.version_0 were tested on other items"):
+    with pytest.raises(DifferError, match=r"b.version_0 and .*a.version_0 were tested on different items"):
         paired([write("a", [1, 2])], [write("b", [1, 2], digest="b")], "loss")
     first = [write("c0", [1, 2]), write("c1", [1, 2], seed=1, digest="b")]
-    with pytest.raises(DifferError, match="on other items"):  # each pair agrees, but the seeds do not
+    with pytest.raises(DifferError, match="on different items"):  # each pair agrees, but the seeds do not
         paired([write("d0", [1, 2]), write("d1", [1, 2], seed=1, digest="b")], first, "loss")
 
 
 def test_other_noise_is_refused(write):
-    with pytest.raises(DifferError, match=r"b.version_0 was tested with noise of seed 7, but .*a.version_0 of 0"):
+    with pytest.raises(
+        DifferError, match=r"b.version_0 was tested with noise of seed 7, but .*a.version_0 with seed 0"
+    ):
         paired([write("a", [1, 2])], [write("b", [1, 2], noise=7)], "loss")
 
 
@@ -87,5 +89,5 @@ def test_likelihoods_of_other_numbers_of_draws_are_refused(write):
 def test_a_broken_file_is_an_error(write):
     row, first = write("a", [1, 2]), write("b", [1, 2])
     (row.folder / json.loads((row.folder / "tests.jsonl").read_text())["items"]["file"]).write_bytes(b"x")
-    with pytest.raises(DataError, match=r"items_0\.npz is not the result of 2 items"):
+    with pytest.raises(DataError, match=r"items_0\.npz does not contain the results of 2 items"):
         paired([row], [first], "loss")

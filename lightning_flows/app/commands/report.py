@@ -7,9 +7,9 @@ from lightning_flows.files import check_new_file, created
 
 
 def report(runs: str = "runs", out: str = "report.html", title: str | None = None, overwrite: bool = False) -> Path:
-    """Write one HTML page about runs: tables next to the paper's, curves, samples, runtimes, configs and versions.
+    """Write one HTML page about runs: the best ones, tables next to the paper's, curves, samples, runtimes, configs.
 
-    The page needs no network and runs no scripts. It lists the runs that are damaged or not tested.
+    The page needs no network. It lists the runs that are damaged or not tested.
 
     Args:
         runs: folder of the runs, such as the logger's save_dir.

@@ -15,8 +15,8 @@ from lightning_flows.reporting.tables.table import NONE
 from lightning_flows.reporting.tables.table2 import kinds_of
 
 UNITS = {"bpd": "bits per dimension", "nll": "nats per node"}
-"""Metrics that image and graph flows log, and their units; the nll of vectors is in nats."""
-RESULTS = ["run", "flow", "dequantization", "data", "test", "NLL", "parameters (M)", "steps", "tested (UTC)"]
+"""Metrics that image and graph flows log, and their units; see :func:`unit_of` for other models."""
+RESULTS = ["run", "test", "NLL", "model", "dequantization", "data", "parameters (M)", "steps", "tested (UTC)"]
 RUNTIMES = [
     "run", "training step (s)", "items per second", "sampling (ms per item)", "peak memory (MiB)", "CPU (s)", "batch",
     "device", "torch", "lightning_flows",
@@ -28,13 +28,12 @@ GRAPHS = {"GraphCouplingFlow", "GraphNormalizingFlow", "SetAutoregressiveFlow"}
 
 def results(runs: Sequence[Run]) -> Table:
     """Results of tested runs, the best one first: bound or likelihood, parameters, steps, date."""
-    tested = sorted((run for run in runs if headline(run)), key=lambda run: _headline(run)[::-1])
+    tested = sorted((run for run in runs if headline(run)), key=lambda run: tested_value(run)[::-1])
     rows = [
         [
-            run.short_name, run.flow or NONE, run.dequantization or NONE, data_name(run.config),
-            headline(run) or NONE, _number(run.metrics, "test/nll_bpd", digits=3),
-            _number(run.test, "num_parameters", scale=1e-6, digits=3), str(run.test["global_step"]),
-            _date(run.test["time"]),
+            run.short_name, headline(run), likelihood(run), model_name(run) or NONE, run.dequantization or NONE,
+            data_name(run.config), number(run.test, "num_parameters", scale=1e-6, digits=3),
+            str(run.test["global_step"]), _date(run.test["time"]),
         ]
         for run in tested
     ]  # fmt: skip
@@ -46,9 +45,9 @@ def runtimes(runs: Sequence[Run]) -> Table:
     rows = [
         [
             run.short_name,
-            _number(run.runtime, "train_step_seconds", digits=3), _number(run.runtime, "images_per_second"),
-            _number(run.runtime, "sample_seconds_per_image", scale=1e3, digits=2),
-            _number(run.runtime, "peak_memory_bytes", scale=2**-20), _number(run.runtime, "cpu_seconds"),
+            number(run.runtime, "train_step_seconds", digits=3), number(run.runtime, "images_per_second"),
+            number(run.runtime, "sample_seconds_per_image", scale=1e3, digits=2),
+            number(run.runtime, "peak_memory_bytes", scale=2**-20), number(run.runtime, "cpu_seconds"),
             *(str(run.runtime.get(key, run.test.get(key, NONE))) for key in ("batch_size", *RUNTIMES[-3:])),
         ]
         for run in runs if run.runtime or run.test
@@ -125,32 +124,47 @@ def training_chart(run: Run) -> Chart | None:
 
 def headline(run: Run) -> str:
     """The bound or likelihood of the test with its unit; empty without a test."""
-    value, unit = _headline(run)
+    value, unit = tested_value(run)
     return f"{value:.3f} {unit_of(run, unit)}" if unit else ""
 
 
 def unit_of(run: Run, unit: str) -> str:
-    """Name of the unit of a run's metric."""
-    vectors = "Vector" in str(run.config.get("model", {}).get("class_path", ""))
-    return "nats" if unit == "nll" and vectors else UNITS[unit]
+    """Name of the unit of a run's metric: an nll is per node of a graph, per binary image of a VAE, or per vector."""
+    module = str(run.config.get("model", {}).get("class_path", ""))
+    if unit == "nll" and "VAE" in module:
+        return "nats per image"
+    return "nats" if unit == "nll" and "Vector" in module else UNITS[unit]
+
+
+def model_name(run: Run) -> str:
+    """Class of the tested flow, or of the posterior of a VAE."""
+    return run.flow or run.posterior
+
+
+def likelihood(run: Run) -> str:
+    """The negative log-likelihood from importance samples, if the test drew any, in the unit of the bound."""
+    return number(run.metrics, f"test/nll_{'bpd' if 'test/nll_bpd' in run.metrics else 'nats'}", digits=3)
 
 
 def data_name(config: dict[str, Any]) -> str:
-    """Short name of the data in a config: class, and file, mixture or toy."""
+    """Short name of the data in a config: class, file, mixture or toy, and what changes the images."""
     if not config:
         return "unknown data"
-    data = config["data"]
-    which = next(
-        (data["init_args"][key] for key in ("mixture", "name", "root", "path") if data["init_args"].get(key)), ""
-    )
-    return f"{data['class_path'].rpartition('.')[2].removesuffix('DataModule')} {Path(str(which)).name}".strip()
+    arguments = config["data"]["init_args"]
+    which = next((arguments[key] for key in ("mixture", "name", "root", "path") if arguments.get(key)), "")
+    name = f"{config['data']['class_path'].rpartition('.')[2].removesuffix('DataModule')} {Path(str(which)).name}"
+    factor, binary = arguments.get("downsample") or 1, arguments.get("binarization") or "none"
+    changes = [f"downsampled by {factor}"] * (factor != 1) + [f"{binary} binarization"] * (binary != "none")
+    return ", ".join([name.strip(), *changes])
 
 
-def _headline(run: Run) -> tuple[float, str]:
+def tested_value(run: Run) -> tuple[float, str]:
+    """The bound or likelihood of the test and the name of its metric; infinite, and no name, without a test."""
     return next(((run.metrics[f"test/{u}"], u) for u in UNITS if f"test/{u}" in run.metrics), (math.inf, ""))
 
 
-def _number(record: dict[str, Any], key: str, *, scale: float = 1.0, digits: int = 0) -> str:
+def number(record: dict[str, Any], key: str, *, scale: float = 1.0, digits: int = 0) -> str:
+    """A value of a record with a fixed number of decimals; a dash if there is none."""
     return f"{record[key] * scale:.{digits}f}" if key in record else NONE
 
 

@@ -1,11 +1,13 @@
-"""The page: a single file without scripts or external resources."""
+"""The page: a single file without external resources, whose only script is our own."""
 
 import base64
+import hashlib
 import io
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import cache
+from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,6 +18,7 @@ from PIL import Image
 from lightning_flows import __version__
 from lightning_flows.errors import DataError
 from lightning_flows.reporting.report import experiments
+from lightning_flows.reporting.report.best import best_runs
 from lightning_flows.reporting.tables.run_files import MAX_CONFIG, MAX_IMAGE, read_bytes, read_text
 from lightning_flows.reporting.tables.runs import CONFIG, TESTS, Run, recorded_state
 
@@ -32,9 +35,11 @@ class Report(NamedTuple):
 
 
 def report_page(runs: Sequence[Run], title: str) -> Report:
-    """Write HTML about runs: results, the paper's tables, curves, samples, runtimes, configs, missing and broken files.
+    """Write HTML about runs: the best of each model, results, the paper's tables, curves, samples, runtimes, configs,
+    missing and broken files.
 
-    Names and configs are always text: the template escapes them, and the page forbids scripts.
+    Names and configs are always text: the template escapes them, and the page forbids scripts other than its own, which
+    sorts tables and shows values of curves.
 
     Args:
         runs: the runs, see :func:`read_runs`.
@@ -44,8 +49,15 @@ def report_page(runs: Sequence[Run], title: str) -> Report:
     for run in runs:
         by_experiment.setdefault(run.experiment, []).append(run)
     found = [_experiment(name, group) for name, group in by_experiment.items()]
+    script = _script()
     html = _template().render(
-        title=title, date=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC", version=__version__, experiments=found
+        title=title,
+        date=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
+        version=__version__,
+        experiments=found,
+        best=best_runs(runs),
+        script=Markup(script),
+        digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )
     return Report(html, sum(bool(run["problems"]) for experiment in found for run in experiment["runs"]))
 
@@ -61,6 +73,11 @@ def _template() -> Template:
         lstrip_blocks=True,
     )
     return environment.get_template("report.html")
+
+
+def _script() -> str:
+    """The script of the page. A browser runs it because the page's policy names its hash, and no other."""
+    return resources.files("lightning_flows.reporting.report").joinpath("templates/report.js").read_text("utf-8")
 
 
 def printable(value: Any) -> Any:
@@ -126,10 +143,11 @@ class Inlined(NamedTuple):
 
 
 def inline(path: Path, folder: Path) -> Inlined:
-    """Convert an image of a run to lossy WebP, at most 640 pixels wide or high, for inlining.
+    """Convert an image of a run to WebP, at most 640 pixels wide or high, for inlining: lossless unless it is reduced.
 
-    Only PNG is decoded, regardless of the suffix: other formats may run programs such as Ghostscript. Raises:
-    DataError if the file is not a PNG, too large, or a link out of ``folder``.
+    Lossy WebP has a quarter of the colors, which smears samples whose pixels are single values. Only PNG is decoded,
+    regardless of the suffix: other formats may run programs such as Ghostscript. Raises: DataError if the file is not a
+    PNG, too large, or a link out of ``folder``.
     """
     content = read_bytes(path, folder, MAX_IMAGE)
     try:
@@ -140,8 +158,9 @@ def inline(path: Path, folder: Path) -> Inlined:
     except Exception as error:  # a crafted file may raise anything in a decoder
         reason = f": {error}" if isinstance(error, DataError) else ""
         raise DataError(f"{path.name} cannot be read as PNG{reason}") from error
+    lossless = max(small.size) <= MAX_SIDE
     small.thumbnail((MAX_SIDE, MAX_SIDE))
     buffer = io.BytesIO()
-    small.save(buffer, "WEBP", quality=QUALITY)
+    small.save(buffer, "WEBP", lossless=lossless, quality=QUALITY)
     data = base64.b64encode(buffer.getvalue()).decode("ascii")
     return Inlined(path.stem.replace("_", " "), f"data:image/webp;base64,{data}", *small.size)

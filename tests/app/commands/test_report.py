@@ -1,3 +1,5 @@
+import base64
+import hashlib
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -57,11 +59,20 @@ def test_contents_of_the_page(page: str) -> None:
 
 def test_names_and_configs_are_escaped(page: str) -> None:
     tags = Tags(page).found
-    assert not {"script", "iframe", "object", "link", "base", "form"} & {tag for tag, _ in tags}
+    assert [tag for tag, _ in tags].count("script") == 1  # the page's own
+    assert not {"iframe", "object", "link", "base", "form"} & {tag for tag, _ in tags}
     assert not [name for _, attributes in tags for name in attributes if name.startswith("on")]
     assert [attributes["src"][:22] for tag, attributes in tags if tag == "img"] == ["data:image/webp;base64"]
     assert page.count("&lt;script&gt;alert(1)&lt;/script&gt;") == 2  # in the config and in the metrics
     assert "default-src 'none'" in page
+
+
+def test_only_the_page_s_own_script_runs(page: str) -> None:
+    """A browser runs a script only if its hash is that of the policy; handlers and evaluated text have none."""
+    (script,) = re.findall("<script>(.*?)</script>", page, re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert re.findall('script-src ([^;"]*)', page) == [f"'sha256-{digest}'"]
+    assert not re.search("innerHTML|eval|Function|fetch|import", script)
 
 
 def test_the_page_loads_nothing(page: str) -> None:

@@ -9,7 +9,7 @@ from lightning_flows.reporting.report.experiments import (
 )
 from lightning_flows.reporting.tables import table1
 from lightning_flows.reporting.tables.runs import read_runs
-from tests.reporting.runs import RUNTIME, graph_model, image_model, write_curve
+from tests.reporting.runs import DATA, RUNTIME, graph_model, image_model, vae_model, write_curve
 
 CSF = image_model("ConvSylvesterFlow", ablation="none")
 
@@ -53,7 +53,7 @@ def test_results_list_the_best_first_and_what_was_tested(write_run, tmp_path) ->
     header, rows, _ = results(read_runs(tmp_path))
     assert [row[0] for row in rows] == ["b", "a", "c"]
     b, a, c = (dict(zip(header, row, strict=True)) for row in rows)
-    assert (b["flow"], b["dequantization"], b["test"]) == ("ConvSylvesterFlow", "uniform", "3.250 bits per dimension")
+    assert (b["model"], b["dequantization"], b["test"]) == ("ConvSylvesterFlow", "uniform", "3.250 bits per dimension")
     assert (a["NLL"], a["parameters (M)"], a["steps"]) == ("3.400", "1.235", "20")
     assert (a["data"], a["tested (UTC)"]) == ("SamplePhotos", "1970-01-02 00:00")
     assert (c["test"], c["dequantization"], c["NLL"]) == ("4.000 nats per node", "–", "–")
@@ -97,6 +97,13 @@ def test_results_of_vectors_are_in_nats(write_run, tmp_path) -> None:
     assert (chart.title, chart.y_label) == ("Validation on Toy moons", "nats")
 
 
+def test_results_of_a_vae_are_per_image_and_name_its_posterior(write_run, tmp_path) -> None:
+    write_run("a", model=vae_model("IAFPosterior"), metrics={"test/nll": 244.9, "test/nll_nats": 242.2})
+    header, (row,), _ = results(read_runs(tmp_path))
+    cells = dict(zip(header, row, strict=True))
+    assert (cells["test"], cells["NLL"], cells["model"]) == ("244.900 nats per image", "242.200", "IAFPosterior")
+
+
 def test_runtimes_and_missing_values(write_run, tmp_path) -> None:
     write_run("a", runtime=RUNTIME | {"torch": "2.1"})
     write_run("b")
@@ -125,3 +132,11 @@ def test_data_are_named_by_class_and_file(write_run, tmp_path) -> None:
     options = {"class_path": "lightning_flows.data.ImageFolderDataModule", "init_args": {"root": "/a/photos.tar"}}
     assert data_name({"data": options}) == "ImageFolder photos.tar"
     assert data_name({}) == "unknown data"
+
+
+def test_changed_images_are_not_named_like_the_originals() -> None:
+    changes = {"downsample": 2, "binarization": "fixed"}
+    small = DATA | {"init_args": DATA["init_args"] | changes}
+    assert data_name({"data": small}) == "SamplePhotos, downsampled by 2, fixed binarization"
+    unchanged = DATA | {"init_args": {"downsample": 1, "binarization": "none"}}
+    assert data_name({"data": unchanged}) == "SamplePhotos"

@@ -23,6 +23,15 @@ def test_an_image_is_reduced_but_complete(tmp_path) -> None:
     assert len(image.uri) < path.stat().st_size / 3
 
 
+def test_an_image_that_is_not_reduced_keeps_every_pixel(tmp_path) -> None:
+    """Lossy WebP has one color per 2x2 pixels."""
+    path, chance = tmp_path / "a.png", random.Random(0)
+    original = Image.frombytes("RGB", (40, 24), chance.randbytes(40 * 24 * 3))
+    original.save(path)
+    decoded = Image.open(io.BytesIO(base64.b64decode(inline(path, tmp_path).uri.partition(",")[2])))
+    assert decoded.convert("RGB").tobytes() == original.tobytes()
+
+
 def test_a_file_that_is_not_an_image(tmp_path) -> None:
     path = tmp_path / "a.png"
     path.write_bytes(b"no image")

@@ -148,6 +148,16 @@ def test_experiments_have_links_and_sections(write_run, tmp_path) -> None:
     assert "4 runs" in html
 
 
+def test_the_best_runs_come_first_if_there_are_several_models(write_run, tmp_path) -> None:
+    write_run("one/a")
+    assert "Best runs" not in page(tmp_path)
+    write_run("two/b", model=image_model("ResidualFlow"), bpd=3.5)
+    html = page(tmp_path)
+    assert re.findall("<caption>(.*?)</caption>", html)[0] == "Best runs"
+    rows = re.findall(r'<tr><th scope="row">(\w+)</th><td>([\d.]+)</td>', html.partition("<h2>")[0])
+    assert rows == [("ResidualFlow", "3.500"), ("GlowFlow", "4.000")]
+
+
 def test_one_experiment_needs_neither_links_nor_a_heading(write_run, tmp_path) -> None:
     write_run("a")
     html = page(tmp_path)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from models import REDUCED, build
 
-from lightning_flows.app.commands.experiments import EXPERIMENTS, GROWTH, POINTWISE
+from lightning_flows.app.commands.experiments import EXPERIMENTS, GROWTH, OWN, POINTWISE
 from lightning_flows.app.commands.sizes import SIZES
 from lightning_flows.app.commands.small import resized
 
@@ -26,7 +26,7 @@ def main() -> None:
         name, net = f"table1/{kind}.yaml", {"growth": growth}
         full, reduced = count(name), count(name, *REDUCED, net=net, dequantization={"net": net})
         print(f"{name:30} {full / 1e6:7.3f} million; reduced {reduced / 1e6:.3f} million")
-    tables = {"1": EXPERIMENTS[1], "1, pointwise": POINTWISE, "2": EXPERIMENTS[2], "3": EXPERIMENTS[3]}
+    tables = {"1": EXPERIMENTS[1], "1, pointwise": POINTWISE, "2": EXPERIMENTS[2] | OWN, "3": EXPERIMENTS[3]}
     for size in SIZES:
         shape = (3, *map(int, size.split("x")))
         for table, experiments in tables.items():

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from lightning_flows.app.commands.sizes import GLOW, SIZES, small_glow, small_residual, small_test
+from lightning_flows.app.commands.sizes import GLOW, SIZES, small_glow, small_pixels, small_residual, small_test
 
 
 class Small(NamedTuple):
@@ -135,3 +135,14 @@ POINTWISE: dict[str, Experiment] = {
     for kind in GLOW[1]
 }
 """Table 1 with nets that see single pixels, so that only the mixing layers see neighbors; on small images."""
+
+NOISES = {"uniform": [], "variational": ["dequantization/variational.yaml"]}
+OWN: dict[str, Experiment] = {
+    f"pixels_{noise}": Experiment(
+        ["model/pixels.yaml", *layers, "data/cifar10.yaml"],
+        small={size: Small(small_pixels(noise, size)) for size in SIZES},
+        family="pixels_uniform",
+    )
+    for noise, layers in NOISES.items()
+}
+"""A flow that is not in the paper, next to those of Table 2; on small images."""

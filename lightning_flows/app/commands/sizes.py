@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 SIZES = {"8x8": "size/small.yaml", "16x16": "size/small16.yaml"}
 """Configs of the data and of the training."""
+LEVELS = "--model.flow.num_levels=2"
 NET = {"width": 24, "depth": 2, "growth": 24}
 """Dense nets of variational dequantization."""
 CONTEXT = {"width": 16, "depth": 2, "growth": 16}
@@ -44,6 +45,12 @@ WIDTHS = {
 STEPS = {"residual_equal_memory": 4, "no_autoregressive": 19}
 """Steps per level, if not 8. The layer without an autoregressive function has no width."""
 
+PIXELS = {
+    "8x8": {"uniform": (104, 4, 5), "variational": (108, 3, 5)},
+    "16x16": {"uniform": (100, 4, 7), "variational": (104, 3, 7)},
+}
+"""Width and number of attention blocks and window of the flow over pixels, by size and dequantization."""
+
 
 def small_glow(kernel_size: int, mixing: str, size: str) -> list[str]:
     """Config and options of a row of Table 1."""
@@ -51,6 +58,7 @@ def small_glow(kernel_size: int, mixing: str, size: str) -> list[str]:
     net = {"width": width, "depth": 2, "growth": growth[size]}
     return [
         SIZES[size],
+        LEVELS,
         "--model.flow.steps_per_level=4",
         *_sizes("flow.net", net | {"kernel_size": kernel_size}),
         *_dequantization(kernel_size),
@@ -62,11 +70,23 @@ def small_residual(kind: str, noise: str, size: str) -> list[str]:
     width = WIDTHS.get(kind, {}).get(noise)
     return [
         SIZES[size],
+        LEVELS,
         f"--model.flow.steps_per_level={STEPS.get(kind, 8)}",
         *([f"--model.flow.hidden_channels={width}"] if width else []),
         *_sizes("flow.split", {"width": 32, "depth": 2, "growth": 32}),
         *(_dequantization(3) if noise == "variational" else []),
         *(["--model.flow.eval_probes=1"] if kind.startswith("residual") else []),  # of the validation
+    ]
+
+
+def small_pixels(noise: str, size: str) -> list[str]:
+    """Config and options of the flow that is autoregressive over pixels."""
+    width, num_blocks, window = PIXELS[size][noise]
+    return [
+        SIZES[size],
+        *_sizes("flow.sizes", {"width": width, "num_blocks": num_blocks}),
+        f"--model.flow.window={window}",
+        *(_dequantization(3) if noise == "variational" else []),
     ]
 
 

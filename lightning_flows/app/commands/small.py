@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from lightning_flows.app.commands.estimate import summary
-from lightning_flows.app.commands.experiments import EXPERIMENTS, Experiment
+from lightning_flows.app.commands.experiments import EXPERIMENTS, OWN, Experiment
 from lightning_flows.app.commands.processes import say
 from lightning_flows.app.commands.sizes import SIZES
 from lightning_flows.errors import DataError, UsageError
@@ -62,9 +62,8 @@ def searched(
     """
     if not rates or not all(0 < rate < math.inf for rate in rates):
         raise UsageError(f"--lr is {list(rates)}: pass positive learning rates, such as '[1e-3,2e-3]'")
-    every = (
-        resized({name: each for table in (1, 2, 3) for name, each in EXPERIMENTS[table].items()}, size) | experiments
-    )
+    known = EXPERIMENTS[1] | EXPERIMENTS[2] | EXPERIMENTS[3] | OWN
+    every = resized(known, size) | experiments
     families = dict.fromkeys(each.family or name for name, each in experiments.items())
     searches = {family: at_rates(family, every[family], size, rates) for family in families}
     runs, seed = trainings({name: each for search in searches.values() for name, each in search.items()}), seeds[0]

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from lightning_flows.app.commands.experiments import EXPERIMENTS, POINTWISE, Experiment
+from lightning_flows.app.commands.experiments import EXPERIMENTS, OWN, POINTWISE, Experiment
 from lightning_flows.app.commands.figure import check_image_file, write_figure
 from lightning_flows.app.commands.small import named, resized, searched
 from lightning_flows.app.terminal import one_line, plain
@@ -65,11 +65,11 @@ def table(
         from lightning_flows.app.commands.processes import Processes
         from lightning_flows.app.commands.sweep import Trainings
 
-        experiments = POINTWISE if pointwise else EXPERIMENTS[number]
+        experiments = POINTWISE if pointwise else EXPERIMENTS[number] | (OWN if number == 2 and size else {})
         chosen = {name: each for name, each in experiments.items() if only in name}
         if not chosen or jobs < 1:
             raise UsageError(
-                f"--only {only!r} matches none of {', '.join(EXPERIMENTS[number])}, or --jobs {jobs} is below 1: "
+                f"--only {only!r} matches none of {', '.join(experiments)}, or --jobs {jobs} is below 1: "
                 "correct one of them"
             )
 

@@ -29,6 +29,7 @@ TABLE2 = {
         "residual, equal memory", {"uniform": ("3.44", NONE), "variational": ("3.35", NONE)}
     ),
     "csf": PaperRow(SYLVESTER, {"uniform": ("3.32", "3.29"), "variational": ("3.21", "3.19")}),
+    "pixels": PaperRow("autoregressive over pixels (ours)", {}),
 }
 TABLE3 = {
     "csf": PaperRow(SYLVESTER, {"variational": ("3.21", "3.19")}),
@@ -39,8 +40,12 @@ DEQUANTIZATIONS = ("uniform", "variational")
 EQUAL_MEMORY_STEPS = 8
 """Steps per level of residual flows that need as much memory as the paper's other flows, which have 16."""
 FREE = {"flow", "dequantization", "ablation", "num_importance_samples", "hidden_channels", "lr"}
-OTHER_STEPS = {"residual_equal_memory", "no_autoregressive"}
-"""Rows that may have another number of steps per level: for equal memory, or for equal parameters without a width."""
+OTHER = {
+    "residual_equal_memory": {"steps_per_level"},
+    "no_autoregressive": {"steps_per_level"},
+    "pixels": {"width", "num_blocks", "window"},
+}
+"""What else may differ in a row: steps for equal memory, or steps or sizes for equal parameters."""
 HEADER = [
     "model", "dequantization", "seeds", "−ELBO", "paper", "NLL", "paper", "parameters (M)",
     "training step (s)", "sampling (ms per image)", "peak memory (MiB)", "time to val bpd",
@@ -83,7 +88,7 @@ def _groups(runs: Sequence[Run], paper: Mapping[str, PaperRow]) -> dict[tuple[st
     runs = [run for run in runs if kinds.get(run.folder) in paper]
     if not runs:
         raise DataError(f"no run belongs to the table: none is of {', '.join(paper)} and has a test/bpd")
-    check_comparable(runs, free=lambda r: FREE | ({"steps_per_level"} if kinds[r.folder] in OTHER_STEPS else set()))
+    check_comparable(runs, free=lambda run: FREE | OTHER.get(kinds[run.folder], set()))
     groups: dict[tuple[str, str], list[Run]] = {}
     for key in ((dequantization, kind) for dequantization in DEQUANTIZATIONS for kind in paper):
         if found := [run for run in runs if (run.dequantization, kinds[run.folder]) == key]:
@@ -126,6 +131,7 @@ def kinds_of(runs: Sequence[Run]) -> dict[Path, str]:
     flows, the paper's number of steps.
     """
     names = {"CouplingFlow": "coupling", "ResidualFlow": "residual", "ConvSylvesterFlow": "csf"}
+    names["PixelAutoregressiveFlow"] = "pixels"
     ours = {run.folder: run for run in runs if run.flow in names}
     complete = [run for run in ours.values() if run.flow_arguments.get("ablation", "none") == "none"]
     most, kinds = max(map(_steps, complete), default=0), {}

@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from benchmarks.models import build
-from lightning_flows.app.commands.experiments import EXPERIMENTS, POINTWISE, Experiment
+from lightning_flows.app.commands.experiments import EXPERIMENTS, OWN, POINTWISE, Experiment
 from lightning_flows.app.commands.sizes import SIZES
 from lightning_flows.app.commands.small import resized
 
-TABLES = {"1": EXPERIMENTS[1], "1 pointwise": POINTWISE, "2": EXPERIMENTS[2], "3": EXPERIMENTS[3]}
+TABLES = {"1": EXPERIMENTS[1], "1 pointwise": POINTWISE, "2": EXPERIMENTS[2] | OWN, "3": EXPERIMENTS[3]}
 
 
 @pytest.mark.parametrize("size", SIZES)

@@ -14,7 +14,7 @@ from tests.versions import lacks
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip what the lowest versions of requirements do not have; with current ones, nothing is skipped."""
+    """Skip tests of features that the installed versions lack; with the newest versions, none is skipped."""
     for item in items:
         if reason := lacks(item.nodeid):
             item.add_marker(pytest.mark.skip(reason=reason))

@@ -53,7 +53,7 @@ def test_every_family_is_exported() -> None:
     assert families <= set(lightning_flows.__all__)
 
 
-def test_windows_is_told_what_to_do() -> None:
+def test_windows_is_refused_with_advice() -> None:
     code = "import sys; sys.platform = 'win32'; import lightning_flows.__main__"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
     assert result.returncode == 1

@@ -1,4 +1,4 @@
-"""What the installed versions of other packages have."""
+"""Features of the installed versions of other packages."""
 
 import inspect
 import re
@@ -9,22 +9,22 @@ from lightning.pytorch import Trainer, callbacks
 from packaging.version import Version
 
 WEIGHTS_ONLY = {"weights_only": True} if "weights_only" in inspect.signature(Trainer.fit).parameters else {}
-"""Argument of the trainer's methods; before Lightning 2.6 they have none, and the writer of checkpoints decides."""
+"""Argument of the trainer's methods from Lightning 2.6 on; before, the plugin that reads checkpoints decides."""
 
 HAS_AVERAGES = hasattr(callbacks, "WeightAveraging")
-needs_averages = pytest.mark.skipif(not HAS_AVERAGES, reason="WeightAveraging begins with Lightning 2.6")
+needs_averages = pytest.mark.skipif(not HAS_AVERAGES, reason="WeightAveraging requires Lightning 2.6 or newer")
 
 NEWER = [
-    ("torch", "2.9", r"compile|exported\[|test_exports_", "whole graphs of torch.compile and export"),
+    ("torch", "2.9", r"compile|exported\[|test_exports_", "full graphs from torch.compile and export"),
     ("torch", "2.9", "Muon", "the optimizer Muon"),
-    ("torch", "2.9", r"flows/test_golden.py::test_samples", "the accuracy in float32 of a reference"),
-    ("lightning", "2.6", r"test_early_stopping_(is_reported|reports)", "the reason of an early stop"),
+    ("torch", "2.9", r"flows/test_golden.py::test_samples", "a reference in float32"),
+    ("lightning", "2.6", r"test_early_stopping_(is_reported|reports)", "the reason for an early stop"),
     ("lightning", "2.6", "seed_everything=-1", "the bounds of a seed"),
     ("jsonargparse", "4.47", r"restored_from_a_checkpoint\[pair", "named tuples"),
-    ("jsonargparse", "4.47", "a_model_that_no_config_has", "advice on options without a model"),
+    ("jsonargparse", "4.47", "a_model_that_no_config_has", "the error that asks for a model"),
     ("pillow", "13.0", r"every_mode_of_a_tiff\[YCbCr", "compressed YCbCr in TIFF files"),
 ]
-"""What lower bounds do not have: package, version, pattern of tests, and what it is. The docs list it."""
+"""Features that lower bounds lack, as docs/installation.md lists: package, version, pattern of tests, description."""
 
 
 def lacks(test: str) -> str | None:

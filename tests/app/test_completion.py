@@ -68,7 +68,7 @@ def test_options_that_are_determined_elsewhere_are_not_completed() -> None:
     assert not {"--model.event_shape", "--model.flow.event_shape"} & names
 
 
-def test_defaults_are_no_configs_to_choose() -> None:
+def test_default_configs_are_not_completed() -> None:
     assert "demo.yaml" in packaged_configs()
     assert not any("defaults" in name for name in packaged_configs())
 

@@ -61,7 +61,7 @@ def test_results_of_each_item_are_recorded(checkpoint: Path) -> None:
     assert abs(of_one.values["loss"] - other_noise.values["loss"]).max() > 0
 
 
-def test_a_test_of_some_items_is_of_other_items(checkpoint: Path) -> None:
+def test_a_test_of_fewer_items_has_another_digest(checkpoint: Path) -> None:
     digests = []
     for batches in (2, 3):
         limit = f"--trainer.limit_test_batches={batches}"

@@ -28,7 +28,7 @@ def test_the_jacobian_is_triangular_with_the_given_diagonal(value_map: ValueMap)
     torch.testing.assert_close(jacobian.diagonal(), made(y)[1].flatten(2).mT.flatten(), rtol=0, atol=1e-12)
 
 
-def test_it_is_a_map_of_each_value_less_a_multiple_of_lower_channels() -> None:
+def test_values_less_multiples_of_lower_channels_are_mapped() -> None:
     made = function()
     y = torch.randn(2, *SHAPE, dtype=torch.float64)
     outputs = made.net(y)[:, 0]  # of the first pixel

@@ -23,7 +23,7 @@ def test_outputs_depend_on_all_pixels_before_and_no_others(window: int) -> None:
     assert torch.equal(jacobian > 0, depends)
 
 
-def test_pixel_by_pixel_it_has_the_same_outputs() -> None:
+def test_solving_pixel_by_pixel_sees_the_same_outputs() -> None:
     y, outputs = torch.randn(3, 2, 3, 4, dtype=torch.float64), torch.empty(3, 12, 5, dtype=torch.float64)
     one = net(5)
 

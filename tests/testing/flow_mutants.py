@@ -1,4 +1,4 @@
-"""A right flow, and wrong ones that differ from it in a line."""
+"""A correct flow, and faulty ones that differ from it in one line."""
 
 import math
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 Generator = torch.Generator | None
 
 
-class Right(nn.Module):
+class Correct(nn.Module):
     """The density of x = sinh((z − t) e^−s) for standard normal z, with D values."""
 
     def __init__(self, size: int = 2) -> None:
@@ -51,48 +51,48 @@ class Right(nn.Module):
 
 
 def with_method(name: str, change: Callable[..., Any], size: int = 2) -> Callable[[], nn.Module]:
-    """Build a flow whose method returns ``change(self, what the right one returns, *arguments)``."""
+    """Build a flow whose method returns ``change(self, what the correct one returns, *arguments)``."""
 
-    def method(self: Right, *args: Any, **kwargs: Any) -> Any:
-        return change(self, getattr(Right, name)(self, *args, **kwargs), *args)
+    def method(self: Correct, *args: Any, **kwargs: Any) -> Any:
+        return change(self, getattr(Correct, name)(self, *args, **kwargs), *args)
 
-    kind = type("Mutant", (Right,), {name: method})
+    kind = type("Mutant", (Correct,), {name: method})
     if name == "sample":
 
-        def sample(self: Right, num: int, *, temperature: float = 1.0, generator: Generator = None) -> Any:
+        def sample(self: Correct, num: int, *, temperature: float = 1.0, generator: Generator = None) -> Any:
             return method(self, num, temperature=temperature, generator=generator)
 
         kind.sample = sample  # type: ignore[attr-defined]
     return lambda: kind(size)
 
 
-class NoTemperature(Right):
+class NoTemperature(Correct):
     def noise(self, num: int, temperature: float, generator: Generator) -> Tensor:
         return super().noise(num, 1.0, generator)
 
 
-class SquaredTemperature(Right):
+class SquaredTemperature(Correct):
     def noise(self, num: int, temperature: float, generator: Generator) -> Tensor:
         return super().noise(num, temperature**2, generator)
 
 
-class NoGenerator(Right):
+class NoGenerator(Correct):
     def noise(self, num: int, temperature: float, generator: Generator) -> Tensor:
         return super().noise(num, temperature, None)
 
 
-class OneSeed(Right):
+class OneSeed(Correct):
     def noise(self, num: int, temperature: float, generator: Generator) -> Tensor:
         return super().noise(num, temperature, torch.Generator().manual_seed(0))
 
 
-class Counted(Right):
+class Counted(Correct):
     def sample(self, num: int, *, temperature: float = 1.0, generator: Generator = None) -> Tensor:
         self.drawn.add_(num)
         return super().sample(num, temperature=temperature, generator=generator)
 
 
-class Uniform(Right):
+class Uniform(Correct):
     def noise(self, num: int, temperature: float, generator: Generator) -> Tensor:
         uniform = torch.rand(
             num, len(self.shift), generator=generator, dtype=self.shift.dtype, device=self.shift.device
@@ -101,7 +101,7 @@ class Uniform(Right):
 
 
 class FlowMutation(NamedTuple):
-    """A wrong flow, the check that finds it and a regular expression for the message of that check."""
+    """A faulty flow, the check that finds it and a regular expression for the message of that check."""
 
     build: Callable[[], nn.Module]
     check: str

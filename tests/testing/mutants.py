@@ -1,4 +1,4 @@
-"""A right transform, and wrong ones that differ from it in a line."""
+"""A correct transform, and faulty ones that differ from it in one line."""
 
 import threading
 from collections.abc import Callable
@@ -11,7 +11,7 @@ Result = tuple[Tensor, Tensor]
 Change = Callable[..., Any]
 
 
-class Right(nn.Module):
+class Correct(nn.Module):
     """z = asinh(e^s (x − c) + t) for events (2, H, W), with a scale and an offset per channel."""
 
     def __init__(self) -> None:
@@ -31,7 +31,7 @@ class Right(nn.Module):
         return x, 0.5 * y.square().log1p().sum((1, 2, 3)) - self.log_scale.sum() * x[0, 0].numel()
 
 
-class Linear(Right):
+class Linear(Correct):
     """z = e^s (x − c) + t, whose log-determinant is the same for all items."""
 
     pixels = True
@@ -45,7 +45,7 @@ class Linear(Right):
         return (z - self.shift) * (-self.log_scale).exp() + self.center, log_det
 
 
-def forward(change: Change, base: type[Right] = Right) -> type[Right]:
+def forward(change: Change, base: type[Correct] = Correct) -> type[Correct]:
     """A transform whose forward returns ``change(self, x, z, log_det)``."""
 
     class Mutant(base):  # type: ignore[misc,valid-type]
@@ -55,17 +55,17 @@ def forward(change: Change, base: type[Right] = Right) -> type[Right]:
     return Mutant
 
 
-def inverse(change: Change) -> type[Right]:
+def inverse(change: Change) -> type[Correct]:
     """A transform whose inverse returns ``change(self, z, x, log_det)``."""
 
-    class Mutant(Right):
+    class Mutant(Correct):
         def inverse(self, z: Tensor) -> Any:
             return change(self, z, *super().inverse(z))
 
     return Mutant
 
 
-def before(change: Callable[[Any, Tensor], Any], base: type[Right] = Right) -> type[Right]:
+def before(change: Callable[[Any, Tensor], Any], base: type[Correct] = Correct) -> type[Correct]:
     """A transform that first calls ``change(self, x)``, in both directions."""
 
     class Mutant(base):  # type: ignore[misc,valid-type]
@@ -86,29 +86,29 @@ class HalfCounted(Linear):
     pixels = False
 
 
-class Transposed(Right):
+class Transposed(Correct):
     def inverse(self, z: Tensor) -> Result:
         return super().inverse(z.flip(1))
 
 
-class Clamped(Right):
+class Clamped(Correct):
     def inverse(self, z: Tensor) -> Result:
         return super().inverse(z.clamp(-1, 1))
 
 
-class Single(Right):
+class Single(Correct):
     def forward(self, x: Tensor) -> Result:
         z, log_det = super().forward(x.float().to(x.dtype))
         return z.float().to(x.dtype), log_det
 
 
-class BatchMean(Right):
+class BatchMean(Correct):
     def forward(self, x: Tensor) -> Result:
         z, log_det = super().forward(x)
         return z - 0.1 * x.mean(0), log_det
 
 
-class WrongBackward(Right):
+class WrongBackward(Correct):
     class Twice(torch.autograd.Function):
         @staticmethod
         def forward(_ctx: Any, x: Tensor) -> Tensor:
@@ -123,13 +123,13 @@ class WrongBackward(Right):
         return z, self.Twice.apply(log_det)
 
 
-class HalfDetached(Right):
+class HalfDetached(Correct):
     def forward(self, x: Tensor) -> Result:
         z, log_det = super().forward(x)
         return z, log_det - x[0, 0].numel() * (self.log_scale - self.log_scale.detach()).sum()
 
 
-class Unregistered(Right):
+class Unregistered(Correct):
     def __init__(self) -> None:
         super().__init__()
         center = self.center
@@ -137,7 +137,7 @@ class Unregistered(Right):
         self.center = center
 
 
-class WithOption(Right):
+class WithOption(Correct):
     """A number that is drawn at construction, and not in the state_dict."""
 
     def __init__(self) -> None:
@@ -152,7 +152,7 @@ class WithOption(Right):
         return x / self.factor, log_det
 
 
-class Dropped(Right):
+class Dropped(Correct):
     def state_dict(self, *args: Any, **kwargs: Any) -> Any:
         found = super().state_dict(*args, **kwargs)
         del found["center"]
@@ -162,7 +162,7 @@ class Dropped(Right):
         return super().load_state_dict(state, strict=False)
 
 
-class Captured(Right):
+class Captured(Correct):
     def __init__(self) -> None:
         super().__init__()
         self.scale = lambda: self.log_scale.exp()
@@ -172,36 +172,36 @@ class Captured(Right):
         return (z.sinh() * self.scale() / self.log_scale.exp()).asinh(), log_det
 
 
-class Shared(Right):
+class Shared(Correct):
     def __deepcopy__(self, memo: dict[int, Any]) -> "Shared":
         twin = Shared()
         twin.log_scale = self.log_scale
         return twin
 
 
-class Locked(Right):
+class Locked(Correct):
     def __init__(self) -> None:
         super().__init__()
         self.lock = threading.Lock()
 
 
-class OnHost(Right):
+class OnHost(Correct):
     def forward(self, x: Tensor) -> Result:
         z, log_det = super().forward(x)
         return z, log_det + torch.zeros(len(x), dtype=x.dtype)
 
 
-def replace(self: Right, x: Tensor) -> None:
+def replace(self: Correct, x: Tensor) -> None:
     self.center = self.center + 0.1
 
 
-def cache(self: Right, x: Tensor) -> None:
+def cache(self: Correct, x: Tensor) -> None:
     self.last = x
 
 
-def count(self: Right, x: Tensor) -> None:
+def count(self: Correct, x: Tensor) -> None:
     self.count += 1
 
 
-def grow(self: Right, x: Tensor) -> None:
+def grow(self: Correct, x: Tensor) -> None:
     self.log_scale.data.mul_(1.01)

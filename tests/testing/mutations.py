@@ -1,4 +1,4 @@
-"""Wrong transforms, the checks that find them, and what these say."""
+"""Faulty transforms, the checks that find them, and their messages."""
 
 import random
 from collections.abc import Callable
@@ -34,7 +34,7 @@ from tests.testing.mutants import (
 
 
 class Mutation(NamedTuple):
-    """A wrong transform, the check that finds it and a regular expression for the message of that check."""
+    """A faulty transform, the check that finds it and a regular expression for the message of that check."""
 
     build: Callable[[], nn.Module]
     check: str

@@ -1,4 +1,4 @@
-"""Layers with the interfaces of other libraries, right and wrong, without these libraries."""
+"""Layers with the interfaces of other libraries, correct and faulty, without these libraries."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from lightning_flows.testing import CheckError, adapt, check_transform
 from lightning_flows.testing.adapters import FrEIALayer, PairLayer, ZukoLayer
 
 SKIP = {"dtypes", "meta"}
-"""Checks of modules that a transformation of torch.distributions, which is none, cannot pass."""
+"""Checks that a transformation of torch.distributions cannot pass, since it is not a module."""
 
 
 class Pair(nn.Module):
@@ -72,7 +72,7 @@ def data() -> Tensor:
     [(Pair(), PairLayer), (Listed(), FrEIALayer), (Lazy(), ZukoLayer), (ExpTransform(), ZukoLayer)],
     ids=["pair", "listed", "lazy", "exp"],
 )
-def test_right_layers_pass(layer: Any, kind: type) -> None:
+def test_correct_layers_pass(layer: Any, kind: type) -> None:
     adapted = adapt(layer)
     assert type(adapted) is kind
     assert "log_det" in check_transform(adapted, data(), skip=set() if isinstance(layer, nn.Module) else SKIP)

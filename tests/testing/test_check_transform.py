@@ -9,7 +9,7 @@ from torch import Tensor
 
 from lightning_flows.errors import InputTypeError, ShapeError, UsageError
 from lightning_flows.testing import CheckError, check_transform
-from tests.testing.mutants import Right, forward
+from tests.testing.mutants import Correct, forward
 
 
 def data(batch: int = 3) -> Tensor:
@@ -34,11 +34,11 @@ def test_skipped_checks_do_not_run() -> None:
     assert "log_det" not in names
     assert "inverse_log_det" in names
     with pytest.raises(UsageError, match=r"skip names unknown checks \['logdet'\]: choose from shapes, round_trip"):
-        check_transform(Right(), data(), skip={"logdet"})
+        check_transform(Correct(), data(), skip={"logdet"})
 
 
 def test_the_transform_its_arguments_and_the_generator_stay_as_they_are() -> None:
-    transform, x, state = Right().train(), data(), torch.get_rng_state()
+    transform, x, state = Correct().train(), data(), torch.get_rng_state()
     before, own = copy.deepcopy(transform.state_dict()), x.clone()
     check_transform(transform, x)
     assert transform.training
@@ -51,17 +51,17 @@ def test_the_transform_its_arguments_and_the_generator_stay_as_they_are() -> Non
 
 def test_arguments_that_cannot_be_checked_are_refused() -> None:
     with pytest.raises(ShapeError, match="with at least 2 items"):
-        check_transform(Right(), data(1))
+        check_transform(Correct(), data(1))
     with pytest.raises(InputTypeError, match=r"expected a floating tensor x; got torch\.int64"):
-        check_transform(Right(), data().long())
+        check_transform(Correct(), data().long())
     with pytest.raises(ShapeError, match="expected finite values of x; got 36 that are not"):
-        check_transform(Right(), data() / 0)
+        check_transform(Correct(), data() / 0)
     with pytest.raises(ShapeError, match=r"expected z of shape \(3, 2, 2, 3\); got \(3, 2\)"):
-        check_transform(Right(), data(), z=torch.zeros(3, 2))
+        check_transform(Correct(), data(), z=torch.zeros(3, 2))
     large = torch.randn(2, 2, 20, 30)
     with pytest.raises(ShapeError, match="expected at most 1024 values per item, for their Jacobian; got 1200"):
-        check_transform(Right(), large)
-    assert check_transform(Right(), large, skip={"log_det", "inverse_log_det"})
+        check_transform(Correct(), large)
+    assert check_transform(Correct(), large, skip={"log_det", "inverse_log_det"})
 
 
 class Shifted(torch.nn.Module):
@@ -74,6 +74,6 @@ class Shifted(torch.nn.Module):
         return z - context["shift"] * context["sign"], z.new_zeros(len(z))
 
 
-def test_contexts_are_divided_with_the_batch() -> None:
+def test_contexts_are_indexed_with_the_batch() -> None:
     context = {"shift": torch.randn(4, 2), "sign": torch.tensor([1.0, -1.0])}
     assert "independence" in check_transform(Shifted(), torch.randn(4, 2), context)

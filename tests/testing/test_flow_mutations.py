@@ -1,4 +1,4 @@
-"""Every wrong flow is found, with a message that names the fault, and the right one passes."""
+"""Every faulty flow is found, with a message that names the fault, and the correct one passes."""
 
 import re
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from lightning_flows.testing import CheckError, check_flow
-from tests.testing.flow_mutants import FLOW_MUTATIONS, FlowMutation, Right
+from tests.testing.flow_mutants import FLOW_MUTATIONS, Correct, FlowMutation
 
 
 def data(size: int) -> torch.Tensor:
@@ -14,8 +14,8 @@ def data(size: int) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("size", [1, 2, 5])
-def test_nothing_is_raised_on_right_flows(size: int) -> None:
-    names = check_flow(Right(size), data(size), build=lambda: Right(size), compile=True)
+def test_correct_flows_pass(size: int) -> None:
+    names = check_flow(Correct(size), data(size), build=lambda: Correct(size), compile=True)
     assert ("normalization" in names) == (size <= 2)
     assert {"log_prob", "decode", "samples", "sample_log_prob", "temperature", "generator", "compile"} <= set(names)
 

@@ -1,4 +1,4 @@
-"""Every mutation is found, with a message that names the fault, and the right transform passes."""
+"""Every mutation is found, with a message that names the fault, and the correct transform passes."""
 
 import re
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from lightning_flows.testing import CheckError, check_transform
-from tests.testing.mutants import Linear, Right
+from tests.testing.mutants import Correct, Linear
 from tests.testing.mutations import MUTATIONS, Mutation
 
 
@@ -17,8 +17,8 @@ def data() -> tuple[torch.Tensor, torch.Tensor]:
     return x, torch.randn(6, 2, 2, 3, generator=generator)
 
 
-@pytest.mark.parametrize("build", [Right, Linear])
-def test_nothing_is_raised_on_right_transforms(build: type[Right]) -> None:
+@pytest.mark.parametrize("build", [Correct, Linear])
+def test_correct_transforms_pass(build: type[Correct]) -> None:
     x, z = data()
     assert len(check_transform(build(), x, z=z, build=build, compile=True)) == 17
 

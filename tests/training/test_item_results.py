@@ -61,17 +61,17 @@ def test_ranks_are_gathered(monkeypatch):
         ({"index": torch.arange(2)}, {"index": torch.arange(2)}, 0),
     ],
 )
-def test_results_that_are_not_of_items_are_not_known(batch, outputs, loader):
+def test_results_that_are_not_per_item_are_dropped(batch, outputs, loader):
     collector = collected([range(3)])
     collector.add(batch, outputs, loader)
     assert collector.gathered() is None
 
 
-def test_nothing_is_known_without_batches():
+def test_without_batches_there_are_no_results():
     assert ItemCollector().gathered() is None
 
 
-def test_any_tensors_have_contents():
+def test_tensors_of_any_dtype_are_hashed():
     def batch():
         return {
             "index": torch.arange(2),

@@ -78,10 +78,10 @@ class Estimates:
         limits = [trainer.get("max_steps") or -1, (trainer.get("max_epochs") or -1) * per_epoch]
         steps = min((limit for limit in limits if limit > 0), default=0)
         every = trainer.get("check_val_every_n_epoch") or 1
-        checks = steps // (per_epoch * every)
+        validations = steps // (per_epoch * every)
         size = data["eval_batch_size"] or batch
         num = size * _limited(math.ceil(items["val"] / size), trainer.get("limit_val_batches"))
-        return START + steps * step + checks * min(num, items["val"]) * _evaluation(bench, "validation_step")
+        return START + steps * step + validations * min(num, items["val"]) * _evaluation(bench, "validation_step")
 
     def _test(self, bench: "Bench", trainer: Mapping[str, Any]) -> float:
         return START + self._sizes(bench.data, "test")["test"] * _evaluation(bench, "test_step")

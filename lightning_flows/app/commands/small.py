@@ -1,4 +1,4 @@
-"""Tables 1 to 3 on small images, with a search of each family's learning rate."""
+"""Tables 1 to 3 on small images, with a search for the learning rate of each family."""
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence

@@ -33,7 +33,7 @@ def curves_figure(curves: Mapping[str, RowCurve], *, unit: str = "bpd", title: s
     scale, name = _time_unit(longest)
     firsts = next(iter(curves.values()))
     for i, curve in enumerate(curves.values()):
-        _draw(left, i, curve.checks, curve, firsts.checks)
+        _draw(left, i, curve.by_step, curve, firsts.by_step)
         _draw(right, i, _scaled(curve.by_time, scale), curve, _scaled(firsts.by_time, scale))
     left.set(xlabel="training steps", ylabel=f"validation {unit}", xlim=(0, None), ylim=limits(list(curves.values())))
     right.set(xlabel=f"training time without evaluation ({name})", xlim=(0, None))
@@ -41,7 +41,7 @@ def curves_figure(curves: Mapping[str, RowCurve], *, unit: str = "bpd", title: s
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
     entries = [axes for axes, _ in zip(left.lines, curves, strict=False)]
-    labels = [f"{row}: {curve.checks[-1][1]:.3f}" for row, curve in curves.items()]
+    labels = [f"{row}: {curve.by_step[-1][1]:.3f}" for row, curve in curves.items()]
     figure.legend(entries, labels, loc="outside lower center", ncols=min(4, len(labels)), frameon=False)
     if title:
         figure.suptitle(title, fontsize="medium")
@@ -58,9 +58,9 @@ def limits(curves: Sequence[RowCurve]) -> tuple[float, float]:
 
 
 def _after(curve: RowCurve, step: float) -> float:
-    """Loss after a step, or at the first check if that is later."""
-    value = value_at(curve.checks, step)
-    return curve.checks[0][1] if value is None else value
+    """Loss after a step, or at the first validation if that is later."""
+    value = value_at(curve.by_step, step)
+    return curve.by_step[0][1] if value is None else value
 
 
 def _draw(axes: Axes, number: int, points: Points, curve: RowCurve, first: Points) -> None:

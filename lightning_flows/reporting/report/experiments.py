@@ -10,7 +10,7 @@ from lightning_flows.errors import DataError
 from lightning_flows.reporting.report.chart import Chart, Curve, line_chart
 from lightning_flows.reporting.tables import TABLES, Run, Table, differences_in
 from lightning_flows.reporting.tables.compare import DifferError
-from lightning_flows.reporting.tables.curves import checks, step_seconds
+from lightning_flows.reporting.tables.curves import logged_values, step_seconds
 from lightning_flows.reporting.tables.table import NONE
 from lightning_flows.reporting.tables.table2 import kinds_of
 
@@ -102,7 +102,7 @@ def validation_charts(runs: Sequence[Run]) -> list[Chart]:
             y_label = unit_of(group[0], unit)
             charts.append(line_chart(curves, title=f"Validation on {data}", y_label=y_label, legend=labels))
             timed = [
-                Curve(run.short_name, [(seconds * x, y) for x, y in checks(run, unit)], labels.index(run.label))
+                Curve(run.short_name, [(seconds * x, y) for x, y in logged_values(run, unit)], labels.index(run.label))
                 for run in group
                 if (seconds := step_seconds(run)) is not None
             ]

@@ -1,7 +1,7 @@
 r"""Validation curves of the rows of a table, by step and by training time.
 
 A row is a group of runs that differ only in their seeds. Its curve is :math:`v(s)`, the mean over seeds of the
-validation loss after s steps, linear between the checks that all seeds have. Its time is
+validation loss after s steps, linear between the validations that all seeds have. Its time is
 :math:`t = s\,c` with c the measured seconds per step: CPU time of all cores, the mean over the run, or wall time where
 that is not recorded, as on a GPU. Evaluation, data loading and monitoring are left out.
 """
@@ -21,27 +21,27 @@ Points = Sequence[tuple[float, float]]
 
 
 class RowCurve(NamedTuple):
-    """Curve of a row: its checks (step, mean loss), the lowest and the highest over seeds, and seconds per step."""
+    """Curve of a row: validations (step, mean loss), the lowest and the highest over seeds, and seconds per step."""
 
-    checks: list[tuple[float, float]]
+    by_step: list[tuple[float, float]]
     low: list[float]
     high: list[float]
     step_seconds: float | None
 
     @property
     def end(self) -> float:
-        """Number of steps at the last check."""
-        return self.checks[-1][0]
+        """Number of steps at the last validation."""
+        return self.by_step[-1][0]
 
     @property
     def by_time(self) -> list[tuple[float, float]]:
-        """Checks (seconds, mean loss); empty if the time of a step is not known."""
-        return [] if self.step_seconds is None else [(step * self.step_seconds, value) for step, value in self.checks]
+        """Validations (seconds, mean loss); empty if the time per step is not known."""
+        return [] if self.step_seconds is None else [(step * self.step_seconds, value) for step, value in self.by_step]
 
 
 def row_curve(runs: Sequence[Run], unit: str = "bpd") -> RowCurve | None:
-    """Curve of runs over their common checks; None if there are none."""
-    curves = [dict(checks(run, unit)) for run in runs]
+    """Curve of runs over their common validations; None if there are none."""
+    curves = [dict(logged_values(run, unit)) for run in runs]
     steps = sorted(set.intersection(*map(set, curves))) if curves else []
     if not steps:
         return None
@@ -52,7 +52,7 @@ def row_curve(runs: Sequence[Run], unit: str = "bpd") -> RowCurve | None:
     return RowCurve(means, [min(each) for each in values], [max(each) for each in values], middle)
 
 
-def checks(run: Run, unit: str = "bpd", stage: str = "val") -> list[tuple[float, float]]:
+def logged_values(run: Run, unit: str = "bpd", stage: str = "val") -> list[tuple[float, float]]:
     """Finite logged values of a run, by the number of steps taken: Lightning logs the index of the last one."""
     return [(step + 1, value) for step, value in run.curve(f"{stage}/{unit}") if math.isfinite(value)]
 
@@ -118,8 +118,8 @@ def crossing(points: Points, first: Points) -> Crossing | None:
 
 def last_improvement(curve: RowCurve) -> float | None:
     r""":math:`v(0.9\,S) - v(S)`, how much the last tenth of S steps improved validation; negative if it got worse."""
-    before = value_at(curve.checks, (1 - LAST) * curve.end)
-    return None if before is None else before - curve.checks[-1][1]
+    before = value_at(curve.by_step, (1 - LAST) * curve.end)
+    return None if before is None else before - curve.by_step[-1][1]
 
 
 def train_gap(runs: Sequence[Run], unit: str = "bpd") -> float | None:
@@ -130,7 +130,7 @@ def train_gap(runs: Sequence[Run], unit: str = "bpd") -> float | None:
     """
     gaps = []
     for run in runs:
-        val, train = checks(run, unit), checks(run, unit, "train")
+        val, train = logged_values(run, unit), logged_values(run, unit, "train")
         if val and (late := [value for step, value in train if step > (1 - LAST) * val[-1][0]]):
             gaps.append(statistics.fmean(late) - val[-1][1])
     return statistics.fmean(gaps) if gaps else None
@@ -138,7 +138,7 @@ def train_gap(runs: Sequence[Run], unit: str = "bpd") -> float | None:
 
 def best_step(runs: Sequence[Run], unit: str = "bpd") -> float | None:
     """Number of steps at the lowest validation loss, that of the best checkpoint: the median over seeds."""
-    best = [min(curve, key=lambda check: check[1])[0] for run in runs if (curve := checks(run, unit))]
+    best = [min(curve, key=lambda point: point[1])[0] for run in runs if (curve := logged_values(run, unit))]
     return statistics.median(best) if best else None
 
 
@@ -169,7 +169,7 @@ def curve_columns(groups: Mapping[str, Sequence[Run]], unit: str = "bpd") -> tup
     for i, (name, curve) in enumerate(curves.items()):
         runs = groups[name]
         at_time = value_at(curve.by_time, time) if curve and time is not None else None
-        by_step = crossing(curve.checks, first.checks) if i and curve and first else None
+        by_step = crossing(curve.by_step, first.by_step) if i and curve and first else None
         by_time = crossing(curve.by_time, first.by_time) if i and curve and first else None
         improvement, best = last_improvement(curve) if curve else None, best_step(runs, unit)
         cells.append([

@@ -23,7 +23,7 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return sizes
 
 
-def test_steps_checks_and_tests_count(tiny: list[str], measured: list[int]) -> None:
+def test_steps_validations_and_tests_are_counted(tiny: list[str], measured: list[int]) -> None:
     """3 steps per epoch, 7 in all: two validations of 52 items, and a test of 104."""
     options = [
         *tiny,
@@ -39,7 +39,7 @@ def test_steps_checks_and_tests_count(tiny: list[str], measured: list[int]) -> N
     assert measured == [8] * 4 + [ITEMS] * 2
 
 
-def test_rates_share_a_measurement_and_other_options_do_not(tiny: list[str], measured: list[int]) -> None:
+def test_only_runs_that_differ_in_the_learning_rate_share_a_measurement(tiny: list[str], measured: list[int]) -> None:
     costs = Estimates()
     first = costs([*tiny, "--optimizer.lr=0.1"], [])
     count = len(measured)
@@ -49,14 +49,14 @@ def test_rates_share_a_measurement_and_other_options_do_not(tiny: list[str], mea
     assert len(measured) == 2 * count
 
 
-def test_faults_of_a_config_are_raised_before_the_first_run(tiny: list[str]) -> None:
+def test_errors_in_a_config_are_raised_before_the_first_run(tiny: list[str]) -> None:
     with pytest.raises(FlowsError, match=r"nowhere.tar does not exist"):
         Estimates()([*tiny, "--data=ImageFolderDataModule", "--data.root=/nowhere.tar"], [])
     with pytest.raises(SystemExit):
         Estimates()([*tiny, "--model.widht=3"], [])
 
 
-def test_what_cannot_be_measured_has_no_estimate(tiny: list[str], monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+def test_a_failed_measurement_gives_no_estimate(tiny: list[str], monkeypatch: pytest.MonkeyPatch, capsys) -> None:
     def fail(self: Bench, size: int) -> None:
         raise RuntimeError("not for random data")
 

@@ -1,4 +1,4 @@
-"""The search of learning rates, and experiments on small images."""
+"""The search for learning rates, and experiments on small images."""
 
 import math
 from collections.abc import Mapping
@@ -61,7 +61,7 @@ LOSSES = {
 }  # fmt: skip
 
 
-def test_each_family_takes_its_best_rate_and_a_diverged_one_is_infinite(search, capsys) -> None:
+def test_each_family_takes_its_best_rate_among_those_that_converge(search, capsys) -> None:
     chosen, log = search(LOSSES)
     assert chosen == [
         "csf_uniform_8x8_lr0.002", "coupling_uniform_8x8_lr0.001", "csf_variational_8x8_lr0.002",
@@ -102,7 +102,7 @@ def test_a_family_outside_of_the_selection_is_searched(monkeypatch: pytest.Monke
     assert log[0][0] == ["csf_uniform_8x8_lr0.001"]
 
 
-def test_sizes_have_names_of_their_own() -> None:
+def test_runs_of_each_size_have_their_own_names() -> None:
     assert next(iter(named(TABLE2, "16x16"))) == "csf_uniform_16x16"
     with pytest.raises(UsageError, match="--size 9x9 is not one of 8x8, 16x16"):
         resized(EXPERIMENTS[2], "9x9")

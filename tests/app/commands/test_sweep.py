@@ -98,7 +98,7 @@ def test_a_run_that_diverges_is_not_trained_again(jobs: int, tmp_path: Path, log
     assert log.read_text().split() == ["fit"]
 
 
-def test_a_search_does_not_test(tmp_path: Path, log: Path, leave) -> None:
+def test_runs_of_a_search_are_not_tested(tmp_path: Path, log: Path, leave) -> None:
     leave()
     trainings(tmp_path).run([0], test=False)
     assert log.read_text().split() == ["fit"]
@@ -107,7 +107,7 @@ def test_a_search_does_not_test(tmp_path: Path, log: Path, leave) -> None:
     assert log.read_text().split() == ["fit", "test"]
 
 
-def test_the_estimate_is_of_what_is_missing(tmp_path: Path, log: Path, leave, capfd) -> None:
+def test_the_estimate_covers_missing_runs_only(tmp_path: Path, log: Path, leave, capfd) -> None:
     leave()
     several = trainings(tmp_path, costs=lambda fit, test: Cost(3600.0, 60.0))
     assert several.seconds([0, 1]) == [3660.0, 3660.0]

@@ -94,7 +94,7 @@ def test_figures_that_cannot_be_drawn(write_run, tmp_path: Path, capsys) -> None
     assert not (tmp_path / "a.png").exists()
 
 
-def test_diverged_runs_are_in_the_note(write_run, tmp_path: Path, capsys) -> None:
+def test_the_note_names_diverged_runs(write_run, tmp_path: Path, capsys) -> None:
     write_run("good")
     folder = tmp_path / "far_lr4/version_0"
     folder.mkdir(parents=True)
@@ -109,7 +109,7 @@ def test_empty_folder(tmp_path: Path, capsys) -> None:
     assert "there are no tested runs below" in capsys.readouterr().err
 
 
-def test_what_no_run_could_read_is_refused_before_the_first_one(tmp_path: Path, capfd) -> None:
+def test_missing_images_are_refused_before_the_first_run(tmp_path: Path, capfd) -> None:
     with pytest.raises(SystemExit):
         main(["table", "1", f"--runs={tmp_path}", "--fit=true", "--images=/nowhere.tar"])
     assert "error: /nowhere.tar does not exist" in capfd.readouterr().err

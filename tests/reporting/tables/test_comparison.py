@@ -68,13 +68,13 @@ def test_posteriors_are_compared_in_the_unit_of_their_bound(write_run, tmp_path)
     assert table.rows[1][:4] == ["planar", "+0.500 ± 0.000", "–", "+0.500 ± 0.000"]
 
 
-def test_table_4_and_single_rows_have_none(write, tmp_path):
+def test_table_4_and_single_rows_have_no_differences(write, tmp_path):
     write("a", model("CouplingFlow"), LOSS)
     runs = find_runs(tmp_path)
     assert differences_in(4, runs) == differences_in(2, runs) == {}
 
 
-def test_runs_of_earlier_versions_have_dashes(write, write_run, tmp_path):
+def test_runs_without_results_of_items_have_dashes(write, write_run, tmp_path):
     write("a", model("CouplingFlow"), LOSS)
     write_run("b", model=model("ConvSylvesterFlow"), num_items=3)
     (table,) = differences_in(2, find_runs(tmp_path)).values()
@@ -82,7 +82,7 @@ def test_runs_of_earlier_versions_have_dashes(write, write_run, tmp_path):
     assert "–: no common seed has results of each item in both rows; rerun `test`" in table.note
 
 
-def test_a_pair_that_is_refused_is_named_and_the_others_remain(write, tmp_path):
+def test_the_note_names_a_refused_pair_and_the_others_remain(write, tmp_path):
     write("a", model("CouplingFlow"), LOSS)
     write("b", model("ResidualFlow"), LOSS, digest="b")
     write("c", model("ConvSylvesterFlow"), LOSS + 1)

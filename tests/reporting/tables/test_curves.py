@@ -33,11 +33,11 @@ def falling(at_end: float, rate: float, *, end: int = 100, every: int = 10) -> d
     return {step: at_end + math.exp(-rate * step) for step in range(every, end + 1, every)}
 
 
-def test_a_row_is_the_mean_of_its_seeds_at_their_common_checks(write_run, tmp_path: Path) -> None:
+def test_a_row_is_the_mean_of_its_seeds_at_their_common_validations(write_run, tmp_path: Path) -> None:
     a = made(write_run, tmp_path, "a0", {"val/bpd": {10: 5.0, 20: 4.0, 30: math.nan}}, seconds=1.0)
     b = made(write_run, tmp_path, "a1", {"val/bpd": {10: 5.5, 20: 4.5, 30: 3.0}}, seconds=3.0)
     curve = row_curve([a, b])
-    assert curve.checks == [(10, 5.25), (20, 4.25)]
+    assert curve.by_step == [(10, 5.25), (20, 4.25)]
     assert (curve.low, curve.high, curve.step_seconds) == ([5.0, 4.0], [5.5, 4.5], 2.0)
     assert curve.by_time == [(20.0, 5.25), (40.0, 4.25)]
     assert row_curve([]) is row_curve([made(write_run, tmp_path, "b0", {})]) is None
@@ -50,7 +50,7 @@ def test_the_time_of_a_step_is_cpu_time_if_recorded(write_run, tmp_path: Path) -
     assert step_seconds(made(write_run, tmp_path, "c0", {}, seconds=None)) is None
 
 
-def test_interpolation_does_not_reach_beyond_the_checks() -> None:
+def test_interpolation_does_not_reach_beyond_the_validations() -> None:
     points = [(10, 5.0), (20, 4.0), (40, 2.0)]
     assert [value_at(points, x) for x in (10, 15, 30, 40)] == [5.0, 4.5, 3.0, 2.0]
     assert value_at(points, 9) is value_at(points, 41) is value_at([], 1) is None
@@ -72,7 +72,7 @@ def test_the_last_of_several_crossings_counts() -> None:
     assert crossing([(0, 1.0), (10, -1.0), (20, 1.0), (30, 1.0), (40, -1.0)], flat) == Crossing(True, 35.0)
 
 
-def test_columns_of_a_cheap_and_of_an_expensive_row(write_run, tmp_path: Path) -> None:
+def test_columns_of_a_fast_and_of_a_slow_row(write_run, tmp_path: Path) -> None:
     """The second row ends lower, but has only half of its steps when the first one ends."""
     cheap = made(write_run, tmp_path, "a0", {"val/bpd": falling(3.0, 0.1)}, seconds=1.0)
     costly = made(write_run, tmp_path, "b0", {"val/bpd": falling(2.9, 0.02)}, seconds=2.0)
@@ -92,7 +92,7 @@ def test_crossings_by_step_and_by_time_differ(write_run, tmp_path: Path) -> None
     assert curve_columns({"a": [first], "c": [dear]})[1][1][1:3] == ["below from step 30", "never below"]
 
 
-def test_the_plateau_the_gap_to_training_and_the_best_step(write_run, tmp_path: Path) -> None:
+def test_last_improvement_gap_to_training_and_best_step(write_run, tmp_path: Path) -> None:
     train = {step: 9.0 if step <= 90 else 3.0 for step in range(5, 101, 5)}
     val = {50: 4.0, 80: 3.0, 100: 3.2}
     run = made(write_run, tmp_path, "a0", {"val/bpd": val, "train/bpd": train})

@@ -59,7 +59,7 @@ def test_two_writers_at_once_have_their_own_files(tmp_path, monkeypatch):
     assert write_items(tmp_path, np.arange(3), {"loss": LOSS}) == "items_1.npz"
 
 
-def test_nothing_remains_on_a_full_disk(tmp_path):
+def test_a_full_disk_leaves_no_file(tmp_path):
     with full_disk(), pytest.raises(OutputError):
         write_items(tmp_path, np.arange(9000), {"loss": np.zeros(9000)})
     assert not list(tmp_path.iterdir())
@@ -122,7 +122,7 @@ def test_other_files_are_an_error(folder, tmp_path, kind):
 
 
 @pytest.mark.parametrize("name", ["../items_0.npz", "items_0.npz/..", "/etc/passwd", "items_0.npz\n", ""])
-def test_the_file_is_one_of_the_folder(folder, name):
+def test_the_file_must_be_in_the_folder(folder, name):
     record = json.loads((folder / "tests.jsonl").read_text())
     record["items"]["file"] = name
     (folder / "tests.jsonl").write_text(json.dumps(record))

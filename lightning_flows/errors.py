@@ -25,7 +25,7 @@ class ConfigError(UsageError):
 
 
 class DataError(FlowsError, ValueError):
-    """A data set that is missing, empty or broken."""
+    """A dataset that is missing, empty or broken."""
 
 
 class CheckpointError(FlowsError, ValueError):

@@ -1,4 +1,4 @@
-"""Data sets downloaded by torchvision: CIFAR-10, MNIST and Fashion-MNIST."""
+"""Datasets downloaded by torchvision: CIFAR-10, MNIST and Fashion-MNIST."""
 
 import socket
 from abc import abstractmethod
@@ -18,7 +18,7 @@ NO_ANSWER = 60.0
 
 
 class PublishedDataModule(ImageDataModule):
-    """A data set of torchvision with ``train=True`` and ``False``; the last ``num_val`` training images validate.
+    """A dataset of torchvision with ``train=True`` and ``False``; the last ``num_val`` training images validate.
 
     Images are padded with zeros, evenly on all sides, to :attr:`image_shape`.
     """
@@ -33,14 +33,14 @@ class PublishedDataModule(ImageDataModule):
     @property
     @abstractmethod
     def source(self) -> type[datasets.VisionDataset]:
-        """Class of torchvision that reads and downloads the data set."""
+        """Class of torchvision that reads and downloads the dataset."""
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
         return self.shape
 
     def prepare_data(self) -> None:
-        """Download the data set unless it exists. Raises: DataError with what is missing and what to do."""
+        """Download the dataset unless it exists. Raises: DataError with what is missing and what to do."""
         self._open(train=False, download=True)
 
     def load_split(self, split: str) -> ImageDataset:

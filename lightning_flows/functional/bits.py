@@ -14,7 +14,7 @@ def bits_per_dim(log_prob: Number, num_dims: int) -> Number:
     .. math:: \text{bpd} = -\log p(x) / (D \log 2)
 
     ``log_prob`` is in nats, for pixels in units of one level (0 to 255), so that a uniform density over the 256 levels
-    has 8 bits. Its mean over images gives the data set's bits per dimension.
+    has 8 bits. Its mean over images gives the dataset's bits per dimension.
 
     Raises: ValueError if ``num_dims`` is not positive.
 

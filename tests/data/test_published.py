@@ -1,4 +1,4 @@
-"""Data sets with published splits."""
+"""Datasets with published splits."""
 
 from pathlib import Path
 

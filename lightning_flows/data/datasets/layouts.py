@@ -1,4 +1,4 @@
-"""Splits and classes from the folders of a data set: recognized or refused, never guessed."""
+"""Splits and classes from the folders of a dataset: recognized or refused, never guessed."""
 
 import re
 from collections import Counter

@@ -16,17 +16,17 @@ from lightning_flows.reporting.tables.table import NONE
 
 HEADER = ["model", "test", "NLL", "validation", "unit", "data", "parameters (M)", "best run", "of"]
 NOTE = (
-    "For each dataset and model, the run with the lowest validation loss, out of the number of tested runs in the last "
-    "column. Models may have been trained with different settings: see the config of each run."
+    "For each dataset and model, the tested run with the lowest validation loss; the last column is the number of "
+    "tested runs. Models may have been trained with different settings: see the config of each run."
 )
 
 
 def best_runs(runs: Sequence[Run]) -> Table:
-    r"""For each dataset and model, the tested run that validation would choose; on each dataset, the best test first.
+    r"""The best run of each model on each dataset, chosen by validation among the tested ones; the best test first.
 
     .. math:: r^* = \arg\min_r \, \min_t \, \mathrm{val}_r(t)
 
-    A run without validation is chosen only if no run of the model has any; the test decides then. Values are in the
+    A run without validation is chosen only if no run of the model has any; then the test decides. Values are in the
     unit of the test: bits per dimension, or nats.
     """
     groups: dict[tuple[str, str, str], list[Run]] = {}

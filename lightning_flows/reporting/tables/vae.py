@@ -1,4 +1,4 @@
-"""Posteriors of variational autoencoders, compared on one data set."""
+"""Posteriors of variational autoencoders, compared on one dataset."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -1,5 +1,5 @@
 "use strict";
-// Sort tables by a column, and show the value of the nearest point of a chart. Without scripts, the page is complete.
+// Sort tables by a column, and show the value of the nearest point of a chart. The page does not depend on it otherwise.
 
 // A cell as [rank, value]: numbers first, by the number it starts with, then other text, then missing values.
 function keyOf(text) {

@@ -6,9 +6,9 @@ import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
-from torchvision.utils import make_grid
 
 from lightning_flows.callbacks.base import ValidationItems, every, is_drawn, write_image
+from lightning_flows.modules.image_grid import image_grid
 from lightning_flows.reporting.figures.images import interpolate
 
 
@@ -42,7 +42,7 @@ class LatentWalk(ValidationItems):
             images = interpolate(pl_module, first, second, self.num_steps).flatten(0, 1)
         else:
             return
-        write_image(trainer, "latent_walk", make_grid(images.cpu(), nrow=self.num_steps))
+        write_image(trainer, "latent_walk", image_grid(images.cpu(), self.num_steps))
 
 
 def latent_grid(num: int) -> Tensor:

@@ -6,9 +6,9 @@ from typing import Any
 import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.utilities import rank_zero_only
-from torchvision.utils import make_grid
 
 from lightning_flows.callbacks.base import ValidationItems, every, is_drawn, write_image
+from lightning_flows.modules.image_grid import image_grid
 
 
 class Reconstructions(ValidationItems):
@@ -34,4 +34,4 @@ class Reconstructions(ValidationItems):
         decoded = pl_module.decode(pl_module.encode(batch), batch)
         pairs = torch.stack([pl_module.pixels(batch["image"]), pl_module.pixels(decoded)], dim=1).cpu()
         columns = 2 * math.ceil((len(pairs) / 2) ** 0.5)
-        write_image(trainer, "reconstructions", make_grid(pairs.flatten(0, 1), nrow=columns))
+        write_image(trainer, "reconstructions", image_grid(pairs.flatten(0, 1), columns))

@@ -7,7 +7,6 @@ from typing import Any, Literal
 import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor
-from torchvision.utils import make_grid
 
 from lightning_flows.dequantization import Dequantization, DequantizedFlow, UniformDequantization
 from lightning_flows.distributions import DiagonalGaussian
@@ -19,6 +18,7 @@ from lightning_flows.functional.philox import streams
 from lightning_flows.functional.ranks import num_ranks, rank
 from lightning_flows.modules.base import Batch, FlowModule
 from lightning_flows.modules.components import PAPER_ADAM, built
+from lightning_flows.modules.image_grid import image_grid
 from lightning_flows.modules.metrics import MeanAndError
 from lightning_flows.modules.schedules import WarmupExponential
 
@@ -157,9 +157,9 @@ class ImageFlowModule(FlowModule):
         """Images in uint8 from real values ``(B, C, H, W)``, as :meth:`DequantizedFlow.sample` rounds them."""
         return values.nan_to_num(0).floor().clamp(0, 255).to(torch.uint8)
 
-    def draw(self, samples: Tensor) -> Tensor:
-        """Arrange uint8 images ``(num, C, H, W)`` in a square grid."""
-        return make_grid(samples, nrow=max(1, math.ceil(len(samples) ** 0.5)))
+    def draw(self, samples: Tensor, scale: int = 1) -> Tensor:
+        """Arrange uint8 images ``(num, C, H, W)`` in a square grid; see :func:`image_grid`."""
+        return image_grid(samples, scale=scale)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         bound = self.importance_sample(batch, 1).bound

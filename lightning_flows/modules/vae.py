@@ -7,7 +7,6 @@ from typing import Any, Literal
 import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor
-from torchvision.utils import make_grid
 
 from lightning_flows.errors import check_sizes
 from lightning_flows.functional.bits import bits_per_dim
@@ -16,6 +15,7 @@ from lightning_flows.functional.philox import streams
 from lightning_flows.functional.ranks import num_ranks, rank, sum_over_ranks
 from lightning_flows.modules.base import Batch, FlowModule
 from lightning_flows.modules.components import VAE_ADAMAX
+from lightning_flows.modules.image_grid import image_grid
 from lightning_flows.modules.metrics import MeanAndError
 from lightning_flows.modules.monitored import is_due
 from lightning_flows.nets.gated_conv import GatedConvSizes
@@ -163,9 +163,9 @@ class VAEModule(FlowModule):
         """Images in uint8 that show levels ``(B, C, H, W)`` or their expected values; the highest level is 255."""
         return (values * (255 / (self.num_levels - 1))).nan_to_num(0).round().clamp(0, 255).to(torch.uint8)
 
-    def draw(self, samples: Tensor) -> Tensor:
-        """Arrange images ``(num, C, H, W)`` in a square grid."""
-        return make_grid(self.pixels(samples), nrow=max(1, math.ceil(len(samples) ** 0.5)))
+    def draw(self, samples: Tensor, scale: int = 1) -> Tensor:
+        """Arrange images ``(num, C, H, W)`` in a square grid; see :func:`image_grid`."""
+        return image_grid(self.pixels(samples), scale=scale)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         estimate = self.importance_sample(batch, 1)

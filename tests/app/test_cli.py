@@ -23,7 +23,7 @@ def test_fit_fills_the_run_folder(trained: Path) -> None:
     model = yaml.safe_load((run_folder / "config.yaml").read_text())["model"]["init_args"]
     assert model["flow"]["init_args"]["hidden_channels"] == 12
     with Image.open(run_folder / "samples/epoch_0000.png") as grid:
-        assert grid.size == (8 * 34 + 2, 8 * 34 + 2)
+        assert grid.size == (8 * 33 + 1, 8 * 33 + 1)
     runtime = json.loads((run_folder / "runtime.json").read_text())
     assert runtime["sample_seconds_per_image"] > 0
     assert runtime["torch"] == torch.__version__

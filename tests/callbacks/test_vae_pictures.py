@@ -12,13 +12,13 @@ from lightning_flows.errors import UsageError
 from tests.modules.test_vae import Binary, module
 from tests.small_modules import trainer
 
-HEIGHT, WIDTH = 4 + 2, 8 + 2  # of an image and the space around it
+HEIGHT, WIDTH = 4 + 1, 8 + 1  # of an image and the line next to it
 
 
 def tile(path: Path, row: int, column: int) -> torch.Tensor:
     """The image at a place of a grid."""
     image = read_image(str(path))
-    top, left = row * HEIGHT + 2, column * WIDTH + 2
+    top, left = row * HEIGHT + 1, column * WIDTH + 1
     return image[:1, top : top + 4, left : left + 8]
 
 
@@ -38,7 +38,7 @@ def test_walks_begin_and_end_at_reconstructions(tmp_path: Path) -> None:
     vae = module()
     trainer(tmp_path, callbacks=[LatentWalk(num_paths=3, num_steps=5)]).fit(vae, Binary())
     file = tmp_path / "latent_walk" / "epoch_0000.png"
-    assert read_image(str(file)).shape == (3, 3 * HEIGHT + 2, 5 * WIDTH + 2)
+    assert read_image(str(file)).shape == (3, 3 * HEIGHT + 1, 5 * WIDTH + 1)
     batch = next(iter(Binary().val_dataloader()))
     decoded = vae.eval().pixels(vae.decode(vae.encode(batch), batch))
     for row in range(3):

@@ -21,7 +21,7 @@ def demo(fit_config: str = "demo.yaml") -> None:
     testing = run(["test", "--ckpt_path", checkpoint])
     metrics = testing.trainer.callback_metrics
     images = testing.datamodule.dataset("test").images
-    grid = sample(checkpoint, out=str(folder / "samples.png"))
+    grid = sample(checkpoint, out=str(folder / "samples.png"), scale=4)
     print(
         f"""
 The flow was trained in {minutes:.1f} minutes. On {len(images)} test images, in bits per dimension:

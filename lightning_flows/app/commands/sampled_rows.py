@@ -3,15 +3,11 @@
 import csv
 import io
 import math
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any, NamedTuple
-
-from tqdm import tqdm
+from collections.abc import Callable, Sequence
+from typing import Any, BinaryIO, NamedTuple
 
 from lightning_flows.data.tables.base import numbered
 from lightning_flows.errors import UsageError
-from lightning_flows.files import created
 from lightning_flows.modules import FlowModule, VectorFlowModule
 
 
@@ -34,30 +30,36 @@ class Columns(NamedTuple):
 
 
 def sample_rows(
-    model: FlowModule, columns: Columns, out: Path, num: int, *, batch_size: int, overwrite: bool, **options: Any
+    model: FlowModule,
+    columns: Columns,
+    file: BinaryIO,
+    num: int,
+    *,
+    batch_size: int,
+    progress: Callable[[int], object] = int,
+    **options: Any,
 ) -> int:
     """Write ``num`` samples, one per line below the names of the columns; return how many values are not finite.
 
-    Memory does not depend on ``num``.
+    Memory does not depend on ``num``. ``progress`` is called with the number of rows of each batch.
 
     Raises: UsageError for a model of images or graphs.
     """
     if not isinstance(model, VectorFlowModule):
         raise UsageError(
-            f"{out} is not a PNG file, and the model has events of shape {model.event_shape} instead of rows: choose "
-            "an --out that ends in .png"
+            f"a CSV file is for rows, and the model has events of shape {model.event_shape}: choose an --out that ends "
+            "in .png"
         )
     non_finite = 0
-    with created(out, overwrite=overwrite) as file, tqdm(total=num, unit="sample", desc="sampling") as progress:
-        text = io.TextIOWrapper(file, encoding="utf-8", newline="")
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(columns.names)
-        for start in range(0, num, batch_size):
-            rows = model.sample(min(batch_size, num - start), **options).cpu()
-            non_finite += int((~rows.isfinite()).sum())
-            writer.writerows(map(columns.text, rows.tolist()))
-            progress.update(len(rows))
-        text.detach()  # flushed, but still open: its owner closes it
+    text = io.TextIOWrapper(file, encoding="utf-8", newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns.names)
+    for start in range(0, num, batch_size):
+        rows = model.sample(min(batch_size, num - start), **options).cpu()
+        non_finite += int((~rows.isfinite()).sum())
+        writer.writerows(map(columns.text, rows.tolist()))
+        progress(len(rows))
+    text.detach()  # flushed, but still open: its owner closes it
     return non_finite
 
 

@@ -42,7 +42,7 @@ def draw(checkpoint: str | Path, out: Path, **options: Any) -> np.ndarray:
 
 def test_samples_are_reproducible_and_depend_on_seed_and_temperature(trained: Path, tmp_path: Path) -> None:
     def draw(name: str, *options: str) -> np.ndarray:
-        main(["sample", f"--ckpt_path={trained}", f"--out={tmp_path / name}.png", "--num=5", "--npy=true", *options])
+        main(["sample", f"--ckpt_path={trained}", f"--out={tmp_path / name}.png", "--num=5", "--npy", *options])
         assert (tmp_path / f"{name}.png").is_file()
         return np.load(tmp_path / f"{name}.npy")
 
@@ -132,7 +132,7 @@ def test_non_finite_samples_are_reported_without_padding(tmp_path: Path, capsys:
 def test_other_kinds_of_files_are_refused(graphs: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"run_0\.5 is not a PNG or CSV file"):
         sample(graphs, str(tmp_path / "run_0.5"))
-    with pytest.raises(UsageError, match=r"a\.csv is not a PNG file, and the model has events of shape \(4, 2\)"):
+    with pytest.raises(UsageError, match=r"a CSV file is for rows, and the model has events of shape \(4, 2\)"):
         sample(graphs, str(tmp_path / "a.csv"))
     with pytest.raises(UsageError, match=r"a\.csv contains the samples already: omit --npy"):
         sample(graphs, str(tmp_path / "a.csv"), npy=True)
@@ -196,5 +196,37 @@ def test_a_png_shows_the_first_samples(
     monkeypatch.setattr(sys.modules["lightning_flows.app.commands.sample"], "MAX_PIXELS", 4 * 34 * 34)
     assert len(draw(trained, tmp_path / "a", num=5)) == 5
     with Image.open(tmp_path / "a.png") as image:
-        assert image.size == (2 * 34 + 2, 2 * 34 + 2)
+        assert image.size == (2 * 33 + 1, 2 * 33 + 1)
     assert "shows the first 4 of 5 samples" in capsys.readouterr().out
+
+
+def test_scale_enlarges_pixels_and_keeps_lines_thin(trained: Path, graphs: str, tmp_path: Path) -> None:
+    array = draw(trained, tmp_path / "a", num=4, scale=3)
+    assert array.shape == (4, 3, 32, 32)
+    with Image.open(tmp_path / "a.png") as image:
+        pixels = np.asarray(image)
+    assert pixels.shape == (2 * 97 + 1, 2 * 97 + 1, 3)
+    assert (pixels[98:194, 1:97].reshape(32, 3, 32, 3, 3) == array[2].transpose(1, 2, 0)[:, None, :, None]).all()
+    assert (pixels[[0, 97, 194]] == 160).all()
+    with pytest.raises(UsageError, match=r"--scale is for images, and .* has events of shape \(4, 2\): omit --scale"):
+        sample(graphs, str(tmp_path / "b.png"), scale=2)
+    with pytest.raises(UsageError, match="--scale 1000 makes a single image larger than 67108864 pixels"):
+        sample(str(trained), str(tmp_path / "b.png"), scale=1000)
+
+
+def test_temperatures_share_the_noise_and_have_a_file_each(trained: Path, tmp_path: Path) -> None:
+    options = [f"--out={tmp_path}/a.png", "--num=3", "--npy", "--device=cpu"]
+    main(["sample", str(trained), *options, "--temperature", "[0.7,1.0]"])
+    names = [f"a_temperature_{each}.{kind}" for each in ("0.7", "1.0") for kind in ("npy", "png")]
+    assert sorted(path.name for path in tmp_path.iterdir()) == names
+    for each in (0.7, 1.0):
+        alone = draw(trained, tmp_path / f"{each:g}", num=3, temperature=each)
+        assert (np.load(tmp_path / f"a_temperature_{each}.npy") == alone).all()
+
+
+@pytest.mark.parametrize("temperatures", [[], [1.0, 1.0]])
+def test_temperatures_that_would_share_a_file_are_refused(temperatures: list[float], tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="--temperature has no values, or the same one twice"):
+        sample("nowhere.ckpt", str(tmp_path / "a.png"), temperature=temperatures)
+    with pytest.raises(UsageError, match=r"--temperature -1\.0 is not allowed"):
+        sample("nowhere.ckpt", str(tmp_path / "a.png"), temperature=[*temperatures, -1.0])

@@ -8,6 +8,7 @@ import torch
 
 from lightning_flows.app.commands.sampled_rows import Columns, recorded_columns, sample_rows
 from lightning_flows.errors import OutputError
+from lightning_flows.files import created
 from lightning_flows.flows import Flow
 from lightning_flows.functional.streams import stream
 from lightning_flows.modules import VectorFlowModule
@@ -22,7 +23,8 @@ def module() -> VectorFlowModule:
 
 def write(path: Path, columns: Columns, num: int = 10, *, batch_size: int = 4, overwrite: bool = False) -> int:
     generator = stream(0, "samples")
-    return sample_rows(module(), columns, path, num, batch_size=batch_size, overwrite=overwrite, generator=generator)
+    with created(path, overwrite=overwrite) as file:
+        return sample_rows(module(), columns, file, num, batch_size=batch_size, generator=generator)
 
 
 def test_all_values_are_exact_below_the_names_of_the_columns(tmp_path: Path) -> None:

@@ -222,6 +222,8 @@ def test_temperatures_share_the_noise_and_have_a_file_each(trained: Path, tmp_pa
     for each in (0.7, 1.0):
         alone = draw(trained, tmp_path / f"{each:g}", num=3, temperature=each)
         assert (np.load(tmp_path / f"a_temperature_{each}.npy") == alone).all()
+    cold, warm = (np.load(tmp_path / f"a_temperature_{each}.npy").ravel() for each in (0.7, 1.0))
+    assert np.corrcoef(cold, warm)[0, 1] > 0.8
 
 
 @pytest.mark.parametrize("temperatures", [[], [1.0, 1.0]])

@@ -84,7 +84,8 @@ def run(args: Sequence[str]) -> Any:
     args = configs_first(find_configs(args))
     if name == "predict" and not PRINTING & {arg.partition("=")[0] for arg in args}:
         overwrite = value_of(args, "--overwrite") in ("", "true", "yes")
-        check_new_file(Path(value_of(args, "--out") or "predictions.csv"), overwrite=overwrite)
+        for name in filter(None, (value_of(args, "--out") or "predictions.csv", value_of(args, "--page"))):
+            check_new_file(Path(name), overwrite=overwrite)
     if name == "benchmark":
         from lightning_flows.app.benchmark_cli import BenchmarkCLI
 

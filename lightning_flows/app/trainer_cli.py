@@ -27,9 +27,9 @@ from lightning_flows.app.given_checkpoint import (
     without_run,
 )
 from lightning_flows.app.parser import ShortErrors
+from lightning_flows.app.prediction import add_scoring_arguments, prediction_writer
 from lightning_flows.app.run_config import RunConfig
 from lightning_flows.app.versions import accepted, unwrapped_errors
-from lightning_flows.callbacks import PredictionWriter
 from lightning_flows.data import FlowDataModule
 from lightning_flows.errors import CheckpointError, NonFiniteError, UsageError
 from lightning_flows.modules import FlowModule
@@ -144,6 +144,7 @@ class TrainerCLI(LightningCLI):
         if self.command == "predict":
             parser.add_argument("--out", default="predictions.csv", help="CSV file to write.")
             parser.add_argument("--overwrite", type=bool, default=False, help="replace an existing file.")
+            add_scoring_arguments(parser)
 
     def add_core_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add the arguments; the long list of the trainer's options comes last in the help."""
@@ -211,7 +212,8 @@ class TrainerCLI(LightningCLI):
         """Build Lightning's trainer with the callbacks of every run."""
         options = default_options(self.config_init.trainer)
         if self.command == "predict":
-            options["callbacks"].append(PredictionWriter(self.config_init.out, overwrite=self.config_init.overwrite))
+            writer = prediction_writer(self.config_init, self.checkpoint, self.model, self.datamodule)
+            options["callbacks"].insert(0, writer)  # scores held-out items before the bar of a terminal appears
         return with_atomic_checkpoints(super().instantiate_trainer(**options | kwargs))
 
     def check_checkpoint(self) -> None:

@@ -129,6 +129,11 @@ class FlowDataModule(LightningDataModule, ABC):
         """Return the names of the predicted items by ``index``; by default their numbers."""
         return getattr(self.dataset("predict"), "names", None) or Numbers(self.num_items("predict"))
 
+    @property
+    def predicts_training_items(self) -> bool:
+        """Whether ``predict`` also scores items of the training split, whose scores are too good."""
+        return False
+
     def train_dataloader(self) -> Loader:
         """Return shuffled batches; an incomplete last batch is dropped if at least two full ones per device remain.
 

@@ -107,6 +107,10 @@ class ImageFolderDataModule(ImageDataModule):
         digests = self._files.digests(self._undivided)
         return [n for n, digest in digests.items() if _split(digest, self.hparams["seed"], self._hashed) == split]
 
+    @property
+    def predicts_training_items(self) -> bool:
+        return not self._files.splits.get("test") and bool(self.names("train"))
+
     @cached_property
     def _files(self) -> ImageFiles:
         return ImageFiles(self.hparams["root"], skip_broken=self.hparams["skip_broken"])

@@ -94,6 +94,10 @@ class TableDataModule(FlowDataModule):
     def split_arguments(self) -> tuple[str, ...]:
         return "seed", "val_fraction", "test_fraction"
 
+    @property
+    def predicts_training_items(self) -> bool:
+        return True  # all rows
+
     def moments(self) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation of the columns in the training rows with their noise, float64 ``(D,)``."""
         return with_noise(self._moments, self._noisy)

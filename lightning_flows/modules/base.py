@@ -45,13 +45,14 @@ Batch = Mapping[str, Tensor]
 class FlowModule(Recorded, LightningModule, ABC):
     """A flow with its optimizer and schedule; subclasses define what a batch is and how it is scored.
 
-    Callbacks, commands and reports use this interface and nothing else: ``unit``, ``event_shape``, :meth:`log_prob`,
-    :meth:`loss_of`, :meth:`values`, :meth:`encode`, :meth:`standardize`, :meth:`decode`, :meth:`decode_reported`,
-    :meth:`sample`, :meth:`draw` and :meth:`batch_size_of`.
+    Callbacks, commands and reports use only ``unit``, ``event_shape``, :meth:`log_prob`, :meth:`loss_of`,
+    :meth:`values`, :meth:`encode`, :meth:`standardize`, :meth:`decode`, :meth:`decode_reported`, :meth:`sample`,
+    :meth:`draw`, :meth:`batch_size_of` and the steps below.
 
     ``training_step`` returns ``{"loss": (), "terms": {name: (B,)}}``, the terms of log-probabilities in nats.
-    ``test_step`` returns the ``index`` of the items and, for each NAME, values ``(B,)`` whose mean is ``test/NAME``.
-    Logged for all: ``train/loss``, ``val/loss`` and ``test/loss``, and the same value under its ``unit``.
+    ``test_step`` returns the ``index`` of the items and, for each NAME, values ``(B,)`` whose mean is ``test/NAME``;
+    ``predict_step`` their ``index``, ``log_likelihood``, other values ``(B,)`` and, if they are images, ``image`` in
+    uint8. All log ``train/loss``, ``val/loss`` and ``test/loss``, and the same value under its ``unit``.
 
     Args:
         model: module to train.
@@ -208,11 +209,8 @@ class FlowModule(Recorded, LightningModule, ABC):
         scheduler: Any = self.lr_scheduler(optimizer)
         if trainer is not None and getattr(scheduler, "total_steps", 0) is None:
             scheduler.total_steps = trainer.estimated_stepping_batches
-        config = {
-            "scheduler": scheduler,
-            "interval": self.lr_interval or getattr(scheduler, "interval", "epoch"),
-            "monitor": getattr(scheduler, "monitor", "val/loss"),
-        }
+        interval = self.lr_interval or getattr(scheduler, "interval", "epoch")
+        config = {"scheduler": scheduler, "interval": interval, "monitor": getattr(scheduler, "monitor", "val/loss")}
         return {"optimizer": optimizer, "lr_scheduler": config}  # type: ignore[return-value]
 
     def on_fit_start(self) -> None:

@@ -198,11 +198,12 @@ class ImageFlowModule(FlowModule):
         self.test_draws.reset()
 
     def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
-        """Log-likelihood in nats and bpd of each image, with one draw if ``num_importance_samples`` is 0."""
+        """The images, their log-likelihood in nats and bpd, from one draw if ``num_importance_samples`` is 0."""
         log_likelihood = self.importance_sample(batch, self.num_importance_samples).log_likelihood
         self.check_finite(log_likelihood, batch, "prediction")
         return {
             "index": batch["index"],
+            "image": batch["image"],
             "log_likelihood": log_likelihood,
             "bpd": self.loss_of(log_likelihood, batch),
         }

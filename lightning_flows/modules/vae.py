@@ -211,8 +211,9 @@ class VAEModule(FlowModule):
         return "nll_bpd" if self.unit == "bpd" else "nll_nats"
 
     def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
-        """Log-likelihood in nats and in the unit of each image, with one draw if ``num_importance_samples`` is 0."""
+        """The images as shown, their log-likelihood in nats and in the unit, from at least one draw."""
         log_likelihood = self.importance_sample(batch, self.num_importance_samples).log_likelihood
         self.check_finite(log_likelihood, batch, "prediction")
         loss = self.loss_of(log_likelihood, batch)
-        return {"index": batch["index"], "log_likelihood": log_likelihood, self.unit: loss}
+        shown = self.pixels(batch["image"])
+        return {"index": batch["index"], "image": shown, "log_likelihood": log_likelihood, self.unit: loss}

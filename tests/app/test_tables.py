@@ -86,7 +86,7 @@ def test_predictions_have_the_order_of_the_file_and_columns_are_found_by_name(
     for i, data in enumerate(([], [f"--data.path={shuffled}"])):
         main(["predict", f"--ckpt_path={checkpoint}", *data, f"--out={tmp_path / f'{i}.csv'}"])
         lines = (tmp_path / f"{i}.csv").read_text().splitlines()
-        assert lines[0] == "index,name,log_likelihood"
+        assert lines[0] == "index,name,log_likelihood,typicality,p_likelihood,p_typicality"
         assert len(lines) == 1 + NUM
         scores.append(np.loadtxt(lines[1:], delimiter=",")[:, 2])
     assert (scores[0] == scores[1]).all()

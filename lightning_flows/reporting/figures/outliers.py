@@ -11,11 +11,11 @@ from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 from torch import Tensor
 from torchmetrics.functional.classification import binary_auroc, binary_roc
 
-from lightning_flows.data.datasets.compression import png_bits_per_dim
 from lightning_flows.dequantization import DequantizedFlow
 from lightning_flows.functional.bits import bits_per_dim
 from lightning_flows.functional.philox import streams
 from lightning_flows.reporting.figures.style import line
+from lightning_flows.reporting.outliers.scores import complexity_corrected, png_sizes, typicality
 from lightning_flows.reporting.tables.table import NONE, Table
 
 
@@ -36,15 +36,10 @@ class Outliers(NamedTuple):
 
 SCORES: dict[str, Callable[[ImageBits, float], Tensor]] = {
     "bpd": lambda bits, typical: bits.flow,
-    "typicality": lambda bits, typical: (bits.flow - typical).abs(),
-    "bpd − PNG": lambda bits, typical: bits.flow - bits.png,
+    "typicality": lambda bits, typical: typicality(bits.flow, typical),
+    "bpd − PNG": lambda bits, typical: complexity_corrected(bits.flow, bits.png),
 }
-r"""Scores of each image x that should be higher for outliers, in bits per dimension.
-
-bpd(x) itself; the distance from the typical set, :math:`|\text{bpd}(x) - \text{mean}_{train}\,\text{bpd}|` (Nalisnick
-et al., 2019, for one image); and :math:`\text{bpd}(x) - \text{PNG}(x)`, which subtracts what the complexity of
-the image explains (Serrà et al., 2020).
-"""
+"""Scores of images in bits per dimension, higher for outliers; see :mod:`lightning_flows.reporting.outliers.scores`."""
 
 
 def image_bits(
@@ -58,8 +53,7 @@ def image_bits(
         noise = streams(seed, "evaluation noise", range(start, start + len(batch)), device=device)
         estimate = model.importance_sample(batch, num_draws, noise=noise, chunk_size=batch_size)
         log_likelihood.append(estimate.log_likelihood.cpu())
-    png = torch.tensor([png_bits_per_dim(image[None]) for image in images], dtype=torch.float64)
-    return ImageBits(bits_per_dim(torch.cat(log_likelihood).double(), images[0].numel()), png)
+    return ImageBits(bits_per_dim(torch.cat(log_likelihood).double(), images[0].numel()), png_sizes(images))
 
 
 def auroc(inliers: Tensor, outliers: Tensor) -> float:

@@ -50,7 +50,7 @@ def report_page(runs: Sequence[Run], title: str) -> Report:
         by_experiment.setdefault(run.experiment, []).append(run)
     found = [_experiment(name, group) for name, group in by_experiment.items()]
     script = _script()
-    html = _template().render(
+    html = template("report.html").render(
         title=title,
         date=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
         version=__version__,
@@ -63,7 +63,8 @@ def report_page(runs: Sequence[Run], title: str) -> Report:
 
 
 @cache
-def _template() -> Template:
+def template(name: str) -> Template:
+    """A template of this package, which escapes all text and whose variables must be defined."""
     environment = Environment(
         loader=PackageLoader("lightning_flows.reporting.report", "templates"),
         autoescape=True,
@@ -72,7 +73,7 @@ def _template() -> Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template("report.html")
+    return environment.get_template(name)
 
 
 def _script() -> str:

@@ -1,0 +1,71 @@
+"""The held-out items with which ``predict`` calibrates p-values."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from lightning_flows.callbacks.calibration import Calibration
+from lightning_flows.checkpoints import describe
+from lightning_flows.data import FlowDataModule, ImageFolderDataModule
+from lightning_flows.errors import CheckpointError, UsageError
+from lightning_flows.modules import FlowModule
+from lightning_flows.modules.checkpoint import load_component
+
+OF_TRAINING = {"batch_size", "eval_batch_size", "num_workers", "worker_timeout", "augment", "shift"}
+"""Arguments of data that do not affect the items of an evaluation."""
+
+
+def calibration(
+    checkpoint: dict[str, Any] | None,
+    model: FlowModule,
+    data: FlowDataModule,
+    *,
+    images: str | None = None,
+    num: int = 1000,
+    false_alarm_rate: float | None = None,
+) -> Calibration:
+    """Held-out items: a folder or archive of images, or else the validation split of the data that was trained on.
+
+    That is the split of the data that the checkpoint records, not of ``data``, which may be of another kind, or divided
+    differently. Raises: UsageError for images if the model has other items, or levels.
+    """
+    if images is not None:
+        own = _folder(images, model, data)
+        return Calibration(lambda: own, split="predict", num=num, false_alarm_rate=false_alarm_rate)
+    return Calibration(lambda: _trained_on(checkpoint, data), num=num, false_alarm_rate=false_alarm_rate)
+
+
+def is_trained_on(checkpoint: dict[str, Any] | None, data: FlowDataModule) -> bool:
+    """Whether ``data`` has the items that a checkpoint records, divided in the same way."""
+    record = _record(checkpoint)
+    return record is not None and _items(record) == _items(describe(data))
+
+
+def _trained_on(checkpoint: dict[str, Any] | None, data: FlowDataModule) -> FlowDataModule:
+    if checkpoint is None or _record(checkpoint) is None:
+        raise CheckpointError("the checkpoint does not record its data")
+    if is_trained_on(checkpoint, data):
+        return data
+    found: FlowDataModule = load_component(checkpoint, "data", FlowDataModule, [type(data)])
+    return found
+
+
+def _folder(images: str, model: FlowModule, data: FlowDataModule) -> ImageFolderDataModule:
+    if len(model.event_shape) != 3:
+        raise UsageError("--held_out takes images, and the model is not one of images: omit it")
+    if getattr(data, "num_levels", 256) != 256:
+        raise UsageError("--held_out takes images with 256 levels, and those of the model have fewer: omit it")
+    channels, height, width = model.event_shape
+    return ImageFolderDataModule(images, size=(height, width), channels=channels)
+
+
+def _record(checkpoint: dict[str, Any] | None) -> Mapping[str, Any] | None:
+    return None if checkpoint is None else checkpoint["lightning_flows"].get("data")
+
+
+def _items(described: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    arguments = {key: _listed(value) for key, value in described["init_args"].items() if key not in OF_TRAINING}
+    return described["class_path"], arguments
+
+
+def _listed(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value

@@ -43,6 +43,18 @@ def test_a_run_leaves_pictures(checkpoint: str) -> None:
             assert np.asarray(image).std() > 0
 
 
+def test_images_in_other_levels_than_the_model_s_are_refused(
+    checkpoint: str, image_tar: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The model would read 255 as a level far above its highest."""
+    for name in ("nearest", "interpolation"):
+        options = [f"--ckpt_path={checkpoint}", f"--out={tmp_path}/a.png", f"--images={image_tar}"]
+        message = failure(capsys, "figure", name, *options)
+        assert "error: --images are in 256 levels, and the model of" in message
+        assert "has 17: omit --images" in message
+    assert not list(tmp_path.iterdir())
+
+
 def test_samples_figures_and_predictions(checkpoint: str, tmp_path: Path) -> None:
     out = str(tmp_path / "drawn.png")
     main(["sample", checkpoint, f"--out={out}", "--num=5", "--npy"])

@@ -4,6 +4,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from tqdm import tqdm
+
 from lightning_flows.app.commands.experiments import EXPERIMENTS, OWN, POINTWISE, Experiment
 from lightning_flows.app.commands.figure import check_image_file, write_figure
 from lightning_flows.app.commands.small import named, resized, searched
@@ -86,6 +88,8 @@ def table(
             chosen = searched(chosen, size, lr, seeds, trainings) if lr else named(chosen, size)
         trainings(chosen).run(seeds)
     found = find_runs(runs, report=lambda text: print(f"skipped: {one_line(text)}", file=sys.stderr))
+    for run in tqdm(found if number != 4 else [], unit="run", desc="reading", leave=False, delay=1):
+        _ = run.scalars  # the slowest part
     made = TABLES[number](found)
     print(plain(made._replace(note=diverged_note(Path(runs)) + made.note).markdown()))
     for title, each in differences_in(number, found).items():

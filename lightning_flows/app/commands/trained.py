@@ -69,9 +69,15 @@ def load_images(path: str, model: FlowModule, images: str | None = None, data: N
     """The data that a checkpoint was trained on, or a folder or archive of images instead; nothing is read yet.
 
     ``data`` names the user's own class, if the checkpoint has one.
-    Raises: CheckpointError if its data is not an image dataset of lightning_flows, or has a different shape.
+    Raises: CheckpointError if its data is not an image dataset of lightning_flows, or has a different shape; UsageError
+    for a folder or archive if the model is of images in fewer than 256 levels.
     """
     if images is not None:
+        if isinstance(model, VAEModule) and model.num_levels != 256:
+            raise UsageError(
+                f"--images are in 256 levels, and the model of {path} has {model.num_levels}: omit --images to use the "
+                "data of the checkpoint"
+            )
         channels, height, width = model.event_shape
         return ImageFolderDataModule(images, size=(height, width), channels=channels)
     found = _load_data(path, data)

@@ -1,12 +1,14 @@
 """Tests of ``benchmark``."""
 
 import json
+import re
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from tqdm import tqdm
 
 from lightning_flows.app.bench import Bench
 from lightning_flows.app.cli import main
@@ -44,6 +46,17 @@ def test_a_table_names_what_is_skipped(capsys: pytest.CaptureFixture[str], tiny:
     assert "| tf32 | cpu has no TensorFloat-32 | – |" in out
     assert "ConvSylvesterFlow of 0.0" in out
     assert "batch 3 of (3, 32, 32)" in out
+
+
+def test_progress_is_shown_and_complete(
+    capsys: pytest.CaptureFixture[str], tiny: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "lightning_flows.app.commands.benchmark.tqdm",
+        lambda **options: tqdm(**options | {"delay": 0, "mininterval": 0}),
+    )
+    main(["benchmark", *tiny, "--only=[bf16]", "--rounds=2", "--device=cpu"])
+    assert re.search(r"measuring: 100%.* 6/6 ", capsys.readouterr().err)
 
 
 def test_graphs(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,8 +1,10 @@
 import os
 import re
+from functools import partial
 from pathlib import Path
 
 import pytest
+from tqdm import tqdm
 
 from lightning_flows.app.cli import main
 from lightning_flows.app.commands.experiments import EXPERIMENTS
@@ -55,6 +57,17 @@ def test_table_of_vaes(write_run, tmp_path: Path, capsys) -> None:
     out = capsys.readouterr().out
     assert "| posterior | runs | −ELBO (bits per dimension) |" in out
     assert "| planar | 1 | 4.500 | – | 0.500 |" in out
+
+
+def test_progress_is_shown_while_curves_are_read(write_run, tmp_path: Path, capsys, monkeypatch) -> None:
+    for seed in range(2):
+        write_curve(write_run(f"a_seed{seed}", seed=seed), {1: 4.0, 2: 3.0})
+    progress = partial(tqdm, mininterval=0)
+    monkeypatch.setattr(
+        "lightning_flows.app.commands.table.tqdm", lambda runs, **options: progress(runs, **options | {"delay": 0})
+    )
+    main(["table", "1", f"--runs={tmp_path}"])
+    assert re.search(r"reading: 100%.* 2/2 ", capsys.readouterr().err)
 
 
 def test_unknown_table(capsys) -> None:

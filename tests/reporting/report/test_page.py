@@ -106,6 +106,14 @@ def test_each_table_has_row_headers_and_scrolls_by_keyboard(write_run, tmp_path)
         assert row.startswith('<tr><th scope="row">')
 
 
+def test_long_cells_may_wrap_and_numbers_may_not(write_run, tmp_path) -> None:
+    write_run("a", model=image_model("ConvSylvesterFlow", ablation="none"))
+    html = page(tmp_path)
+    assert '<td class="long">ConvSylvesterFlow</td>' in html
+    assert "<td>3.900</td>" in html
+    assert "td.long { white-space: normal;" in html
+
+
 def test_control_characters_are_escaped(write_run, tmp_path) -> None:
     write_run("a\x1b[31m\u202eb")
     html = page(tmp_path)

@@ -141,6 +141,9 @@ def _training_problem(checkpoint: Mapping[str, Any]) -> str | None:
     parts = [*checkpoint.get("optimizer_states", []), *checkpoint.get("lr_schedulers", [])]
     if not all(isinstance(part, Mapping) for part in parts):
         return "malformed optimizer_states or lr_schedulers"
+    factors = [part.get("lr_lambdas", []) for part in checkpoint.get("lr_schedulers", [])]
+    if not all(isinstance(each, list) and all(f is None or isinstance(f, Mapping) for f in each) for each in factors):
+        return "malformed lr_schedulers"
     return None
 
 

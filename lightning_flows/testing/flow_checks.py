@@ -21,8 +21,8 @@ def draw(module: Any, call: Call, num: int, *, seed: int = 0, method: str = "sam
     """Samples with the context of the first item; torch's global generator is restored."""
     sample = getattr(module, method)
     if "generator" in inspect.signature(sample).parameters:
-        options["generator"] = stream(seed, "testing")
-    with forked(seed, "testing"):
+        options["generator"] = stream(seed, "samples of a check")
+    with forked(seed, "testing without a generator"):
         return sample(num, *repeated(call, num), **options)
 
 
@@ -37,7 +37,7 @@ class SampleCall(Call):
     def __call__(self, module: nn.Module) -> tuple[Tensor, ...]:
         options: dict[str, Any] = {}
         if "generator" in inspect.signature(module.sample).parameters:  # type: ignore[arg-type]
-            options["generator"] = stream(0, "testing")
+            options["generator"] = stream(0, "testing of calls")
         return (module.sample(self.batch, *self.arguments[1:], **options),)
 
 

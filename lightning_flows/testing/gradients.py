@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from lightning_flows.functional.streams import stream
 from lightning_flows.testing.compare import pair
 from lightning_flows.testing.faults import Found
 from lightning_flows.testing.jacobian import slopes
@@ -21,7 +22,7 @@ def check_gradients(subject: Subject, call: Call) -> None:
 
     with fixed random w and d. If that of all parameters is wrong, they are tried one by one, and the first is named.
     """
-    module, generator = subject.fresh(), torch.Generator().manual_seed(0)
+    module, generator = subject.fresh(), stream(0, "testing of gradients")
     x = call.arguments[0].clone().requires_grad_()
     parameters = [(n, p) for n, p in module.named_parameters() if p.requires_grad and p.numel()]
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from lightning_flows.functional.streams import stream
 from lightning_flows.testing.compare import number
 from lightning_flows.testing.faults import Found
 from lightning_flows.testing.quadrature import Grid
@@ -27,7 +28,7 @@ def waves(values: Tensor, like: Tensor) -> Tensor:
 
 
 def _angles(values: Tensor, like: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    generator, flat = torch.Generator().manual_seed(0), like.flatten(1)
+    generator, flat = stream(0, "waves of samples"), like.flatten(1)
     scale = flat.std(0).clamp_min(1e-3)
     dims, kinds = flat.shape[1], torch.arange(WAVES) % len(FREQUENCIES)
     frequencies = torch.randn(dims, WAVES, generator=generator, dtype=flat.dtype) / dims**0.5

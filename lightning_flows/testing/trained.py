@@ -124,7 +124,7 @@ def audit_posterior(vae: Any, x: Tensor, seed: int, max_values: int = MAX_VALUES
         return
     with torch.no_grad():
         encoding = exact.encode(x[:1])
-        noise = torch.randn(1, exact.latent_size, generator=stream(seed, "audit"), dtype=torch.float64)
+        noise = torch.randn(1, exact.latent_size, generator=stream(seed, "audit of latents"), dtype=torch.float64)
         log_q = exact.posterior(*encoding, noise)[1]
     log_det = log_abs_dets(lambda value: exact.posterior(*encoding, value)[0], noise)
     log_noise = -0.5 * (noise.square() + math.log(2 * math.pi)).sum(1)

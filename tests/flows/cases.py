@@ -38,7 +38,7 @@ from tests.transforms.cases import perturb
 
 Shape = tuple[int, ...]
 CHANNELS, ROW = (2, 1, 1), (1, 1, 2)  # two values as two channels, and as two pixels
-IMAGE, GRAPH, VECTOR, NUMBERS = (1, 4, 4), (3, 2), (4, 2, 2), (3,)
+IMAGE, COLOR, GRAPH, VECTOR, NUMBERS = (1, 4, 4), (3, 4, 4), (3, 2), (4, 2, 2), (3,)
 LEVELS = {"num_levels": 2, "steps_per_level": 1}
 SPLITS = LEVELS | {"hidden_channels": 6, "split": DenseSizes(4, 1, 3)}
 DENSE = LEVELS | {"net": DenseSizes(4, 1, 2)}
@@ -93,7 +93,7 @@ FAMILIES: dict[str, Family] = {
         lambda: AutoregressiveFlow(NUMBERS, num_layers=2, width=8, value_map="affine"), NUMBERS, 1.0
     ),
     "sylvester_vector": Family(lambda: SylvesterVectorFlow(NUMBERS, num_layers=2, width=8), NUMBERS, 1.0),
-    "pixels": Family(lambda: PixelAutoregressiveFlow((3, 4, 4), num_layers=2, components=4, **PIXELS), (3, 4, 4)),
+    "pixels": Family(lambda: PixelAutoregressiveFlow(COLOR, num_layers=2, components=4, **PIXELS), COLOR),
     "pixels_affine": Family(lambda: PixelAutoregressiveFlow(IMAGE, value_map="affine", **PIXELS)),
     "set": Family(lambda: SetAutoregressiveFlow(GRAPH, components=2, **NODES), GRAPH, 1.0),
 }

@@ -14,7 +14,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from lightning_flows.errors import InputTypeError, ShapeError
 from lightning_flows.flows import Flow
 from lightning_flows.testing.jacobian import log_abs_dets
-from tests.flows.cases import FAMILIES, GRAPH, IMAGE, NUMBERS, VECTOR, family, single_level
+from tests.flows.cases import COLOR, FAMILIES, GRAPH, IMAGE, NUMBERS, VECTOR, family, single_level
 from tests.transforms.cases import perturb
 
 TABLE = pytest.mark.parametrize("name", FAMILIES)
@@ -314,4 +314,4 @@ def test_contexts_are_used_and_wrong_shapes_refused() -> None:
 
 
 def test_the_table_covers_every_kind_of_event() -> None:
-    assert {case.event_shape for case in FAMILIES.values()} == {IMAGE, GRAPH, VECTOR, NUMBERS}
+    assert {case.event_shape for case in FAMILIES.values()} == {IMAGE, COLOR, GRAPH, VECTOR, NUMBERS}

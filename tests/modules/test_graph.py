@@ -167,7 +167,7 @@ def test_train_test_predict_and_sample_through_the_command_line(tmp_path, capsys
     assert run(["test", f"--ckpt_path={best}"]).trainer.callback_metrics["test/gap"] > 0
     main(["predict", f"--ckpt_path={best}", f"--out={tmp_path}/scores.csv"])
     header, *rows = (tmp_path / "scores.csv").read_text().splitlines()
-    assert header == "index,name,log_likelihood,nll"
+    assert header == "index,name,log_likelihood,nll,typicality,p_likelihood,p_typicality"
     assert len(rows) == 100
     main(["sample", f"--ckpt_path={best}", f"--out={tmp_path}/graphs.png", "--num=40", "--npy=true"])
     assert "40 samples" in capsys.readouterr().out

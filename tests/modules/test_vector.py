@@ -142,7 +142,7 @@ def test_train_test_predict_and_sample_through_the_command_line(tmp_path: Path) 
     assert metrics["test/entropy"] == pytest.approx(toy("pinwheel").entropy)
     main(["predict", f"--ckpt_path={best}", f"--out={tmp_path}/scores.csv"])
     header, *rows = (tmp_path / "scores.csv").read_text().splitlines()
-    assert header == "index,name,log_likelihood"
+    assert header == "index,name,log_likelihood,typicality,p_likelihood,p_typicality"
     assert len(rows) == 100
     samples = load_model(best).sample(5, generator=torch.Generator().manual_seed(0))
     assert samples.shape == (5, 2)

@@ -60,7 +60,7 @@ def _measured(module: Any, num: int, seed: int, max_values: int, draws: int) -> 
     flow = module.model.flow if images_flow else module.model
     yield from trained.audit_flow(flow, num, seed, max_values)
     with torch.no_grad():
-        x = flow.sample(num, generator=stream(seed, "audit images"))
+        x = flow.sample(num, generator=stream(seed, "audit items"))
     if images_flow:
         images = module.pixels(x)
         yield from trained.audit_norms(module.model, images)

@@ -1,6 +1,7 @@
 """Faults that checks find, and the error that reports all of them."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import NamedTuple
 
 from lightning_flows.errors import UsageError
@@ -59,6 +60,19 @@ def _fault(name: str, check: Callable[[], None]) -> Fault | None:
     except Exception as error:
         return Fault(name, raised(error))
     return None
+
+
+@contextmanager
+def only(subject: str, check: str, *, passing: tuple[type[Exception], ...] = ()) -> Iterator[None]:
+    """Raise CheckError with a single fault if the block fails, unless by an error that passes as it is."""
+    try:
+        yield
+    except passing:
+        raise
+    except Found as found:
+        raise CheckError(subject, [Fault(check, str(found))]) from None
+    except Exception as error:
+        raise CheckError(subject, [Fault(check, raised(error))]) from error
 
 
 def raised(error: BaseException) -> str:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_flows.testing import flow_checks, module_checks, purity
-from lightning_flows.testing.faults import CheckError, Fault, Found, raised, run_checks
+from lightning_flows.testing.faults import Found, only, run_checks
 from lightning_flows.testing.gradients import check_gradients
 from lightning_flows.testing.jacobian import MAX_VALUES
 from lightning_flows.testing.subject import Call, Subject, check_batch, check_copy
@@ -116,26 +116,20 @@ def _prepared(flow: nn.Module, x: Tensor, context: Any, build: Any, name: str) -
     rest = () if context is None else (cast(copied(context), torch.float64),)
     call = Call("log_prob", (x.detach().double().clone(), *rest), ("log_prob",))
     subject = Subject(flow, build, [call])
-    step = "deepcopy"
-    try:
+    with only(name, "deepcopy"):
         check_copy(subject.module)
         module = subject.fresh()
-        step = "shapes"
-        with torch.no_grad():
-            (log_prob,) = call(module)
-            if log_prob.shape != (len(x),):
-                raise Found(f"log_prob has shape {tuple(log_prob.shape)} instead of ({len(x)},)")
-            if not log_prob.isfinite().all():
-                raise Found(f"log_prob has {int((~log_prob.isfinite()).sum())} values that are not finite")
-            samples = flow_checks.draw(module, call, len(x))
-            if not isinstance(samples, Tensor):
-                raise Found(f"sample returns {type(samples).__name__} instead of a tensor")
-            if samples.shape != x.shape:
-                raise Found(f"{len(x)} samples have shape {tuple(samples.shape)} instead of {tuple(x.shape)}")
-            if samples.dtype != torch.float64:
-                raise Found(f"samples are {samples.dtype} instead of torch.float64, the dtype of the parameters")
-    except Found as found:
-        raise CheckError(name, [Fault(step, str(found))]) from None
-    except Exception as error:
-        raise CheckError(name, [Fault(step, raised(error))]) from error
+    with only(name, "shapes"), torch.no_grad():
+        (log_prob,) = call(module)
+        if log_prob.shape != (len(x),):
+            raise Found(f"log_prob has shape {tuple(log_prob.shape)} instead of ({len(x)},)")
+        if not log_prob.isfinite().all():
+            raise Found(f"log_prob has {int((~log_prob.isfinite()).sum())} values that are not finite")
+        samples = flow_checks.draw(module, call, len(x))
+        if not isinstance(samples, Tensor):
+            raise Found(f"sample returns {type(samples).__name__} instead of a tensor")
+        if samples.shape != x.shape:
+            raise Found(f"{len(x)} samples have shape {tuple(samples.shape)} instead of {tuple(x.shape)}")
+        if samples.dtype != torch.float64:
+            raise Found(f"samples are {samples.dtype} instead of torch.float64, the dtype of the parameters")
     return subject

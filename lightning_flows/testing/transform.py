@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from lightning_flows.errors import ShapeError
 from lightning_flows.testing import module_checks, purity
 from lightning_flows.testing.compare import same_log_dets, same_values
-from lightning_flows.testing.faults import CheckError, Fault, Found, raised, run_checks
+from lightning_flows.testing.faults import Found, only, run_checks
 from lightning_flows.testing.gradients import check_gradients
 from lightning_flows.testing.jacobian import MAX_VALUES, log_abs_dets
 from lightning_flows.testing.subject import Call, Subject, check_batch, check_copy
@@ -122,30 +122,22 @@ def _prepared(transform: nn.Module, x: Tensor, context: Any, z: Tensor | None, b
     x = x.detach().double().clone()
     forward = Call("forward", (x, *rest), ("z", "log_det"))
     subject = Subject(transform, build, [forward])
-    step = "deepcopy"
-    try:
+    with only(name, "deepcopy", passing=(ShapeError,)):
         check_copy(subject.module)
         module = subject.fresh()
-        step = "shapes"
-        with torch.no_grad():
-            found, log_det = forward(module)
-            _check_shapes(forward, found, log_det)
-            if found[0].numel() != x[0].numel():
-                raise Found(f"z has {found[0].numel()} values per item instead of {x[0].numel()}, as many as x")
-            z = found.clone() if z is None else z.detach().double().clone()
-            if z.shape != found.shape:
-                raise ShapeError(f"expected z of shape {tuple(found.shape)}; got {tuple(z.shape)}")
-            inverse = Call("inverse", (z, *rest), ("x", "log_det"))
-            back, log_det = inverse(subject.fresh())
-            _check_shapes(inverse, back, log_det)
-            if back.shape != x.shape:
-                raise Found(f"x of inverse has shape {tuple(back.shape)} instead of {tuple(x.shape)}")
-    except Found as found_fault:
-        raise CheckError(name, [Fault(step, str(found_fault))]) from None
-    except ShapeError:
-        raise
-    except Exception as error:
-        raise CheckError(name, [Fault(step, raised(error))]) from error
+    with only(name, "shapes", passing=(ShapeError,)), torch.no_grad():
+        found, log_det = forward(module)
+        _check_shapes(forward, found, log_det)
+        if found[0].numel() != x[0].numel():
+            raise Found(f"z has {found[0].numel()} values per item instead of {x[0].numel()}, as many as x")
+        z = found.clone() if z is None else z.detach().double().clone()
+        if z.shape != found.shape:
+            raise ShapeError(f"expected z of shape {tuple(found.shape)}; got {tuple(z.shape)}")
+        inverse = Call("inverse", (z, *rest), ("x", "log_det"))
+        back, log_det = inverse(subject.fresh())
+        _check_shapes(inverse, back, log_det)
+        if back.shape != x.shape:
+            raise Found(f"x of inverse has shape {tuple(back.shape)} instead of {tuple(x.shape)}")
     return subject._replace(calls=[forward, inverse])
 
 

@@ -35,7 +35,7 @@ def differences(rows: Rows) -> dict[str, Table]:
     """
     kinds: dict[tuple[str, bool], dict[str, Sequence[Run]]] = {}
     for name, runs in rows.items():
-        kinds.setdefault(_kind(runs[0]), {})[name] = runs
+        kinds.setdefault((runs[0].dequantization, runs[0].is_pointwise), {})[name] = runs
     tables = {}
     for group in kinds.values():
         (name, first), *others = group.items()
@@ -50,12 +50,6 @@ def differences(rows: Rows) -> dict[str, Table]:
         if (model := name.removesuffix(" (variational)")) != name and (uniform := f"{model} (uniform)") in rows
     ]
     return tables | ({"Variational minus uniform dequantization": _table(both)} if both else {})
-
-
-def _kind(run: Run) -> tuple[str, bool]:
-    """Dequantization, and whether the nets see single pixels."""
-    net = run.flow_arguments.get("net")
-    return run.dequantization, isinstance(net, dict) and net.get("kernel_size") == 1
 
 
 def _unit(runs: Sequence[Run]) -> str:

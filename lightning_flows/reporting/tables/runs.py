@@ -72,6 +72,12 @@ class Run:
         return self._component("flow").get("init_args", {})
 
     @property
+    def is_pointwise(self) -> bool:
+        """Whether the nets of the flow's couplings see single pixels."""
+        net = self.flow_arguments.get("net")
+        return isinstance(net, dict) and net.get("kernel_size") == 1
+
+    @property
     def dequantization(self) -> str:
         """``uniform``, ``variational`` or the class name of another dequantization; empty for graphs."""
         return _class_of(self._component("dequantization")).removesuffix("Dequantization").lower()

@@ -76,7 +76,7 @@ def _groups(runs: Sequence[Run]) -> dict[tuple[str, bool], list[Run]]:
     check_comparable(runs, free=lambda run: {"mixing", "growth", "width", "kernel_size", "lr"})
     groups: dict[tuple[str, bool], list[Run]] = {}
     for key in ((kind, pointwise) for pointwise in (False, True) for kind in PAPER):
-        if found := [run for run in runs if (_kind(run), _is_pointwise(run)) == key]:
+        if found := [run for run in runs if (_kind(run), run.is_pointwise) == key]:
             groups[key] = newest_by_seed(at_best_rate(found))
             check_comparable(groups[key], free=lambda run: set())
     return groups
@@ -84,12 +84,6 @@ def _groups(runs: Sequence[Run]) -> dict[tuple[str, bool], list[Run]]:
 
 def _kind(run: Run) -> str:
     return str(run.flow_arguments.get("mixing"))
-
-
-def _is_pointwise(run: Run) -> bool:
-    """Whether the nets of the couplings see single pixels."""
-    net = run.flow_arguments.get("net")
-    return isinstance(net, dict) and net.get("kernel_size") == 1
 
 
 def _percent(seconds: Sequence[float], base: Sequence[float]) -> str:

@@ -22,6 +22,12 @@ class Dequantization(Recorded, nn.Module, ABC):
 
     Args:
         event_shape: shape (C, H, W) of the images.
+
+    >>> from lightning_flows.dequantization import UniformDequantization
+    >>> x = torch.randint(256, (2, 3, 8, 8), dtype=torch.uint8)
+    >>> u, log_q = UniformDequantization((3, 8, 8)).sample(x)
+    >>> torch.equal((x + u).floor(), x.float()), log_q
+    (True, tensor([0., 0.]))
     """
 
     noise_kind: ClassVar[Literal["uniform", "normal"]] = "uniform"

@@ -19,6 +19,14 @@ class BoundTerms(NamedTuple):
     """Terms ``(B,)`` in nats whose sum is the bound: of the latents, the log-determinant, and −log q(u | x).
 
     ``reports`` contains reports of the flow's layers, such as :class:`LogDetReport`.
+
+    >>> from lightning_flows.flows import Flow
+    >>> from lightning_flows.dequantization import UniformDequantization
+    >>> from lightning_flows.transforms import Affine
+    >>> model = DequantizedFlow(Flow(Affine(128, 256), event_shape=(1, 2, 2)), UniformDequantization((1, 2, 2)))
+    >>> terms = model.elbo_terms(torch.zeros(1, 1, 2, 2, dtype=torch.uint8))
+    >>> terms.log_det  # −4 log 256
+    tensor([-22.1807])
     """
 
     latents: Tensor
@@ -36,6 +44,15 @@ class DequantizedFlow(nn.Module):
 
     Shapes: x uint8 ``(B, C, H, W)``; values ``(B,)`` in nats.
     Raises: InputTypeError, ShapeError for images of a different dtype or shape.
+
+    >>> from lightning_flows.dequantization import UniformDequantization
+    >>> from lightning_flows.flows import ConvSylvesterFlow
+    >>> flow = ConvSylvesterFlow((3, 8, 8), hidden_channels=12, num_levels=1, steps_per_level=1)
+    >>> model = DequantizedFlow(flow, UniformDequantization((3, 8, 8))).eval()
+    >>> x = torch.randint(256, (2, 3, 8, 8), dtype=torch.uint8)
+    >>> estimate = model.importance_sample(x, 10)
+    >>> model(x).shape, bool((estimate.log_likelihood >= estimate.bound).all()), model.sample(4).dtype
+    (torch.Size([2]), True, torch.uint8)
     """
 
     def __init__(self, flow: Flow, dequantization: Dequantization) -> None:

@@ -33,6 +33,13 @@ class VariationalDequantization(Dequantization):
 
     Shapes: noise ``(B, 4C, H/2, W/2)``, context ``(B, context.width, H/2, W/2)``.
     Source: Ho et al., Flow++, 2019, section 3.1; appendix C of the paper.
+
+    >>> small = DenseSizes(width=8, depth=1, growth=4)
+    >>> layer = VariationalDequantization((3, 8, 8), num_steps=1, net=small, context=small)
+    >>> x = torch.randint(256, (2, 3, 8, 8), dtype=torch.uint8)
+    >>> u, log_q = layer.sample(x)
+    >>> layer.context(x).shape, bool(((0 <= u) & (u < 1)).all()), log_q.shape
+    (torch.Size([2, 8, 4, 4]), True, torch.Size([2]))
     """
 
     noise_kind = "normal"

@@ -25,6 +25,14 @@ class Distribution(nn.Module, ABC):
     """Density of the latents of a flow, or of the last of them; ``context`` is that of the flow, if any.
 
     Shapes: z ``(B, *event_shape)``; log_prob ``(B,)`` in nats.
+
+    >>> class Uniform(Distribution):  # on the unit cube
+    ...     def log_prob(self, z, context=None):
+    ...         return torch.zeros(len(z))
+    ...     def sample(self, num, context=None, *, temperature=1.0, generator=None):
+    ...         return torch.rand(num, *self.event_shape, generator=generator)
+    >>> Uniform((2,)).sample(3).shape
+    torch.Size([3, 2])
     """
 
     def __init__(self, event_shape: Sequence[int]) -> None:
@@ -98,6 +106,10 @@ class NodeGaussian(Distribution):
     Shapes: z ``(B, N, F)``, for any N; log_prob ``(B,)`` in nats; event_shape (N, F) is the shape of samples, which
     are 0 at padding.
     Raises: ShapeError if ``graph`` has a different number of nodes or samples.
+
+    >>> graph = Graph(mask=torch.tensor([[True, True, False]]))  # two nodes and padding
+    >>> NodeGaussian((3, 1)).log_prob(torch.zeros(1, 3, 1), graph) / standard_normal_log_prob(torch.zeros(1, 1))
+    tensor([2.])
     """
 
     like: Tensor

@@ -21,6 +21,13 @@ class CouplingFlow(MultiScaleFlow):
     Shapes: x ``(B, C, H, W)``.
     Raises: as :class:`MultiScaleFlow`.
     Source: section 6.2 of the paper; Dinh et al., RealNVP, 2017; Kingma and Dhariwal, Glow, 2018.
+
+    >>> import torch
+    >>> from lightning_flows.nets import DenseSizes
+    >>> split = DenseSizes(width=8, depth=1, growth=4)
+    >>> flow = CouplingFlow((3, 8, 8), num_levels=2, steps_per_level=1, split=split)
+    >>> flow(256 * torch.rand(2, 3, 8, 8)).shape, flow.latent_shapes
+    (torch.Size([2]), [(6, 4, 4), (24, 2, 2)])
     """
 
     def __init__(

@@ -25,6 +25,15 @@ class GlowFlow(MultiScaleFlow):
     Shapes: x ``(B, C, H, W)``.
     Raises: as :class:`MultiScaleFlow`.
     Source: section 6.1 of the paper; Kingma and Dhariwal, Glow, 2018.
+
+    >>> import torch
+    >>> from lightning_flows.nets import DenseSizes
+    >>> net = DenseSizes(width=8, depth=1, growth=4)
+    >>> flow = GlowFlow((3, 8, 8), mixing="emerging", num_levels=2, steps_per_level=1, net=net).eval()
+    >>> x = 256 * torch.rand(2, 3, 8, 8)
+    >>> latents = flow.encode(x)
+    >>> [z.shape[1:] for z in latents], torch.allclose(flow.decode(latents), x, atol=0.1)
+    ([torch.Size([6, 4, 4]), torch.Size([24, 2, 2])], True)
     """
 
     def __init__(

@@ -26,6 +26,12 @@ class MultiScaleFlow(Flow):
         start: transforms after the first squeeze.
 
     Raises: ShapeError if height or width cannot be halved ``num_levels`` times; UsageError for sizes below 1.
+
+    >>> from lightning_flows.transforms import ActNorm, Conv1x1
+    >>> step = lambda shape: [ActNorm(shape[0]), Conv1x1(shape[0])]
+    >>> flow = MultiScaleFlow((3, 8, 8), step, 2, 4, DenseSizes(width=8, depth=1, growth=4))
+    >>> flow.latent_shapes  # half of the channels of the first level are factored out
+    [(6, 4, 4), (24, 2, 2)]
     """
 
     accepts_context = False

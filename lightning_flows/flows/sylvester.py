@@ -39,6 +39,13 @@ class ConvSylvesterFlow(MultiScaleFlow):
     Shapes: x ``(B, C, H, W)``.
     Raises: as :class:`MultiScaleFlow`.
     Source: section 6.2 of the paper.
+
+    >>> import torch
+    >>> net = DenseSizes(width=8, depth=1, growth=4)
+    >>> flow = ConvSylvesterFlow((3, 8, 8), hidden_channels=12, num_levels=2, steps_per_level=1, split=net).eval()
+    >>> x = 256 * torch.rand(2, 3, 8, 8)
+    >>> flow(x).shape, torch.allclose(flow.decode(flow.encode(x)), x, atol=0.1), flow.sample(5).shape
+    (torch.Size([2]), True, torch.Size([5, 3, 8, 8]))
     """
 
     def __init__(
@@ -74,7 +81,15 @@ def sylvester_layer(
     net_max_norm: float | None = 1.5,
     ablation: Ablation = "none",
 ) -> GeneralizedSylvester:
-    """Convolutional Sylvester layer, complete or ablated. Raises: UsageError for an unknown ablation."""
+    """Convolutional Sylvester layer, complete or ablated. Raises: UsageError for an unknown ablation.
+
+    >>> sylvester_layer((4, 8, 8), 12, ablation="no_basis").basis
+    LinearCompose(
+      (transforms): ModuleList()
+    )
+    >>> sylvester_layer((4, 8, 8), 12, ablation="no_autoregressive").function
+    LinearSylvesterFunction(channels=4)
+    """
     if ablation == "none":
         return ConvSylvester(
             event_shape,

@@ -24,6 +24,15 @@ class Posterior(Recorded, nn.Module, ABC):
 
     Shapes: mean, std and noise ``(B, D)``, h ``(B, F)``; returns z ``(B, D)`` and log q ``(B,)`` in nats.
     Raises: UsageError for sizes below 1; ShapeError for tensors of other shapes.
+
+    >>> import torch
+    >>> class Shifted(Posterior):  # z = z0 + h, with as many features as latents
+    ...     def transform(self, z0, h):
+    ...         return z0 + h, torch.zeros(len(h))
+    >>> mean, std, h, noise = torch.zeros(4, 2), torch.ones(4, 2), torch.ones(4, 2), torch.zeros(4, 2)
+    >>> z, log_q = Shifted(2, 2)(mean, std, h, noise)
+    >>> z[0], log_q[0]
+    (tensor([1., 1.]), tensor(-1.8379))
     """
 
     set_by_owner: ClassVar[tuple[str, ...]] = ("latent_size", "context_features")

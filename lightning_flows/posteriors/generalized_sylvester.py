@@ -29,6 +29,12 @@ class GeneralizedSylvesterPosterior(FlowPosterior):
 
     For shapes see :class:`Posterior`. Raises: UsageError for sizes below 1.
     Source: sections 4.1 and 4.2 of the paper, and its appendix A.
+
+    >>> import torch
+    >>> posterior = GeneralizedSylvesterPosterior(4, 16, num_flows=2, width=8)
+    >>> z, log_q = posterior(torch.zeros(5, 4), torch.ones(5, 4), torch.randn(5, 16), torch.randn(5, 4))
+    >>> z.shape, log_q.shape
+    (torch.Size([5, 4]), torch.Size([5]))
     """
 
     def __init__(

@@ -23,6 +23,12 @@ class IAFPosterior(FlowPosterior):
     For shapes see :class:`Posterior`. Raises: UsageError for sizes below 1.
     Source: Kingma et al., Improving variational inference with inverse autoregressive flow, 2016; with the settings of
     van den Berg et al., 2018.
+
+    >>> import torch
+    >>> posterior = IAFPosterior(4, 16, num_flows=2, width=8)
+    >>> z, log_q = posterior(torch.zeros(5, 4), torch.ones(5, 4), torch.randn(5, 16), torch.randn(5, 4))
+    >>> z.shape, log_q.shape
+    (torch.Size([5, 4]), torch.Size([5]))
     """
 
     def __init__(

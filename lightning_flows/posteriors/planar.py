@@ -17,6 +17,14 @@ class PlanarPosterior(FlowPosterior):
 
     For shapes see :class:`Posterior`. Raises: UsageError for sizes below 1.
     Source: Rezende and Mohamed, Variational inference with normalizing flows, 2015.
+
+    >>> import torch
+    >>> posterior = PlanarPosterior(4, 16, num_flows=2)
+    >>> posterior.flow.linear.out_features  # û, w and b of two layers
+    18
+    >>> z, log_q = posterior(torch.zeros(5, 4), torch.ones(5, 4), torch.randn(5, 16), torch.randn(5, 4))
+    >>> z.shape, log_q.shape
+    (torch.Size([5, 4]), torch.Size([5]))
     """
 
     def __init__(self, latent_size: int, context_features: int, *, num_flows: int = 4) -> None:

@@ -24,6 +24,12 @@ class SylvesterPosterior(FlowPosterior):
 
     For shapes see :class:`Posterior`. Raises: UsageError for sizes below 1, or too many columns.
     Source: van den Berg et al., Sylvester Normalizing Flows for Variational Inference, 2018.
+
+    >>> import torch
+    >>> posterior = SylvesterPosterior(4, 16, basis="householder", num_reflections=2, num_flows=2)
+    >>> z, log_q = posterior(torch.zeros(5, 4), torch.ones(5, 4), torch.randn(5, 16), torch.randn(5, 4))
+    >>> z.shape, log_q.shape
+    (torch.Size([5, 4]), torch.Size([5]))
     """
 
     def __init__(

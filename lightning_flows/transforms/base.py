@@ -31,6 +31,17 @@ class Transform(nn.Module, ABC):
     Shapes: x, z ``(B, *event)``, floating; log_det ``(B,)`` in nats and x's dtype, with its own storage.
     Args: ``event_shape`` is the shape of x without its batch, with None for an axis of any length; None for any shape.
     Raises: ShapeError for a different shape; InputTypeError if dtype or device differ from those of the parameters.
+
+    >>> from math import log
+    >>> class Double(Transform):  # z = 2 x
+    ...     def forward(self, x, context=None):
+    ...         return 2 * x, 2 * log(2)  # for events of two values
+    ...     def inverse(self, z, context=None):
+    ...         return z / 2, -2 * log(2)
+    >>> Double((2,))(torch.ones(3, 2))
+    (tensor([[2., 2.],
+            [2., 2.],
+            [2., 2.]]), tensor([1.3863, 1.3863, 1.3863]))
     """
 
     volume_preserving = False

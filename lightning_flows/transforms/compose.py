@@ -19,6 +19,10 @@ class Compose(Transform):
 
     With a :class:`Recomputation` as ``recompute``, transforms keep only their input in training. The outermost
     composition advances the power iterations of all layers below it together, before its first layer.
+
+    >>> from lightning_flows.transforms import Affine, Sigmoid
+    >>> Compose([Affine(shift=128, scale=256), Sigmoid()])(torch.tensor([[128.0, 384.0]]))
+    (tensor([[0.5000, 0.7311]]), tensor([-14.1032]))
     """
 
     recompute: Recomputation | None = None
@@ -102,6 +106,11 @@ class Invert(Transform):
     r"""The inverse of a transform that preserves the shape: :math:`z = f^{-1}(x)`.
 
     Useful if sampling should be the cheap direction of a layer.
+
+    >>> from lightning_flows.transforms import Sigmoid
+    >>> logit = Invert(Sigmoid())
+    >>> logit(torch.tensor([[0.5, 0.75]]))
+    (tensor([[0.0000, 1.0986]]), tensor([3.0603]))
     """
 
     def __init__(self, transform: Transform) -> None:

@@ -41,6 +41,14 @@ class LinearTransform(Transform, Basis):
 
     A subclass implements ``operator()``. Autocast is disabled: a low-precision linear map cannot be inverted.
     If ``num_parameters`` is not zero, W differs between samples, and ``operator_for(context)`` is what evaluates it.
+
+    >>> import torch
+    >>> class Negation(LinearTransform):
+    ...     def operator(self, *, update=False):
+    ...         return LinearOperator(matmul=torch.neg, solve=torch.neg, logabsdet=lambda x: 0.0)
+    >>> Negation()(torch.ones(2, 3))
+    (tensor([[-1., -1., -1.],
+            [-1., -1., -1.]]), tensor([0., 0.]))
     """
 
     @abstractmethod
@@ -71,6 +79,11 @@ class LinearCompose(LinearTransform):
 
     The context consists of those of the factors that take one, one after another.
     Raises: TypeError if one of them is not linear; ShapeError if their shapes differ.
+
+    >>> import torch
+    >>> from lightning_flows.transforms import Permutation, Reversal
+    >>> LinearCompose([Permutation([1, 2, 0]), Reversal(3)])(torch.tensor([[1.0, 2.0, 3.0]]))
+    (tensor([[1., 3., 2.]]), tensor([0.]))
     """
 
     def __init__(self, transforms: Sequence[LinearTransform]) -> None:

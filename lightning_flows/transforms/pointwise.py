@@ -19,6 +19,9 @@ class Affine(Transform):
 
     Pixel values from 0 to 256 are mapped to near the unit interval by ``Affine(shift=128, scale=256)``.
     Shapes: any ``(B, *event)`` with D values per event. Raises: UsageError if s ≤ 0.
+
+    >>> Affine(shift=128, scale=256)(torch.tensor([[0.0, 128.0, 256.0]]))
+    (tensor([[-0.5000,  0.0000,  0.5000]]), tensor([-16.6355]))
     """
 
     def __init__(self, shift: float, scale: float) -> None:
@@ -42,6 +45,11 @@ class Bias(Transform):
 
     Axes of length one in ``event_shape`` share their value: ``(C, 1, 1)`` is a bias per channel.
     Shapes: x, z ``(B, *event_shape)``, shared axes of any length.
+
+    >>> bias = Bias((3, 1, 1))  # initially zero
+    >>> _ = bias.bias.data.copy_(torch.tensor([1.0, 2.0, 3.0]).reshape(3, 1, 1))
+    >>> bias(torch.zeros(1, 3, 8, 8))[0].mean((2, 3)).tolist()
+    [[1.0, 2.0, 3.0]]
     """
 
     volume_preserving = True
@@ -63,6 +71,9 @@ class Sigmoid(Transform):
     .. math:: z = \sigma(x) = \frac{1}{1 + e^{-x}}, \qquad \log|\det J| = \sum \log\sigma(x) + \log\sigma(-x)
 
     The inverse expects values in (0, 1) and is infinite at the boundary.
+
+    >>> Sigmoid()(torch.tensor([[0.0, 2.0]]))
+    (tensor([[0.5000, 0.8808]]), tensor([-3.6402]))
     """
 
     def forward(self, x: Tensor, context: Any = None) -> Result:

@@ -16,6 +16,11 @@ class Reshape(Transform):
 
     Raises: UsageError if the shapes differ in size; ShapeError for graphs with padding, which reshaping would mix
     with values.
+
+    >>> import torch
+    >>> Reshape((4,), (2, 2))(torch.tensor([[1.0, 2.0, 3.0, 4.0]]))
+    (tensor([[[1., 2.],
+             [3., 4.]]]), tensor([0.]))
     """
 
     volume_preserving = True

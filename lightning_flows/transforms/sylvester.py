@@ -33,6 +33,14 @@ class GeneralizedSylvester(Transform):
 
     Raises: TypeError if ``basis`` is not linear; ConvergenceError if a sample needs more than ``max_iter`` iterations.
     Source: section 4, theorem 2.
+
+    >>> from lightning_flows.nets import MADE, SylvesterFunction
+    >>> from lightning_flows.transforms import VectorHouseholder
+    >>> layer = GeneralizedSylvester(VectorHouseholder(3), SylvesterFunction(MADE(3, 8, num_outputs=4)))
+    >>> x = torch.randn(1, 3)
+    >>> jacobian = torch.autograd.functional.jacobian(lambda x: layer(x)[0].sum(0), x)[:, 0]
+    >>> torch.allclose(layer(x)[1], jacobian.slogdet().logabsdet, atol=1e-4)
+    True
     """
 
     def __init__(self, basis: Basis, function: nn.Module, *, max_iter: int = 200) -> None:

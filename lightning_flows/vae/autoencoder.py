@@ -21,7 +21,12 @@ VARIANCES = (0.01, 7.0)
 
 
 class VAETerms(NamedTuple):
-    """Terms ``(B,)`` in nats of the bound, which is their difference: log p(x | z), and log q(z | x) − log p(z)."""
+    """Terms ``(B,)`` in nats of the bound, which is their difference: log p(x | z), and log q(z | x) − log p(z).
+
+    >>> terms = VAETerms(torch.tensor([-90.0]), torch.tensor([12.0]))
+    >>> terms.elbo
+    tensor([-102.])
+    """
 
     log_likelihood: Tensor
     kl: Tensor
@@ -57,6 +62,13 @@ class VAE(nn.Module):
     Shapes: x uint8 ``(B, C, H, W)``; values ``(B,)`` in nats.
     Raises: InputTypeError, ShapeError, UsageError for images of a different dtype, shape or number of levels.
     Source: Kingma and Welling, Auto-encoding variational Bayes, 2014; nets of van den Berg et al., 2018.
+
+    >>> from lightning_flows.posteriors import PlanarPosterior
+    >>> small = GatedConvSizes(width=4, features=8, hidden=8)
+    >>> vae = VAE((1, 8, 8), 2, PlanarPosterior, latent_size=3, sizes=small).eval()
+    >>> x = torch.randint(2, (5, 1, 8, 8), dtype=torch.uint8)
+    >>> vae(x).shape, vae.latents(x).shape, vae.sample(4).shape
+    (torch.Size([5]), torch.Size([5, 3]), torch.Size([4, 1, 8, 8]))
     """
 
     def __init__(

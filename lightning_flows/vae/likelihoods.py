@@ -17,6 +17,9 @@ class PixelLikelihood(nn.Module, ABC):
         num_logits: outputs of the decoder per value of an image.
 
     Shapes: logits ``(B, C·num_logits, H, W)``, those of a value next to each other; x uint8 ``(B, C, H, W)``.
+
+    >>> Bernoulli().num_logits, Categorical(256).num_logits
+    (1, 256)
     """
 
     num_levels: int
@@ -39,7 +42,12 @@ class PixelLikelihood(nn.Module, ABC):
 
 
 class Bernoulli(PixelLikelihood):
-    r"""Binary values: :math:`\log P(x) = \sum_i x_i \log\sigma(\ell_i) + (1 - x_i)\log\sigma(-\ell_i)`."""
+    r"""Binary values: :math:`\log P(x) = \sum_i x_i \log\sigma(\ell_i) + (1 - x_i)\log\sigma(-\ell_i)`.
+
+    >>> x = torch.tensor([[[[0, 1]]]], dtype=torch.uint8)
+    >>> Bernoulli().log_prob(torch.zeros(1, 1, 1, 2), x).exp()  # two fair coins
+    tensor([0.2500])
+    """
 
     num_levels, num_logits = 2, 1
 
@@ -59,6 +67,10 @@ class Categorical(PixelLikelihood):
 
     Args:
         num_levels: L.
+
+    >>> logits = torch.tensor([0.0, 0.0, 50.0, 0.0]).reshape(1, 4, 1, 1)  # of one value with four levels
+    >>> Categorical(4).sample(logits), Categorical(4).log_prob(0 * logits, torch.zeros(1, 1, 1, 1).byte()).exp()
+    (tensor([[[[2]]]], dtype=torch.uint8), tensor([0.2500]))
     """
 
     def __init__(self, num_levels: int = 256) -> None:
@@ -85,7 +97,11 @@ class Categorical(PixelLikelihood):
 
 
 def likelihood_of(num_levels: int) -> PixelLikelihood:
-    """Return the likelihood of images with this number of levels. Raises: UsageError outside of 2 to 256."""
+    """Return the likelihood of images with this number of levels. Raises: UsageError outside of 2 to 256.
+
+    >>> likelihood_of(2), likelihood_of(256)
+    (Bernoulli(num_levels=2), Categorical(num_levels=256))
+    """
     if not 2 <= num_levels <= 256:
         raise UsageError(f"expected 2 to 256 levels of uint8 images; got {num_levels}")
     return Bernoulli() if num_levels == 2 else Categorical(num_levels)

@@ -16,6 +16,15 @@ class GraphTransform(Transform):
 
     Padding is unchanged and does not contribute. Shapes: x, z ``(B, N, features)``; log_det ``(B,)`` in nats.
     Raises: ShapeError if x has a different number of features, no nodes, or does not match the graph.
+
+    >>> class Shift(GraphTransform):  # moves each node to the right
+    ...     def forward(self, x, context=None):
+    ...         return keep_padding(x + torch.tensor([1.0, 0.0]), x, context or Graph()), 0.0
+    ...     def inverse(self, z, context=None):
+    ...         return keep_padding(z - torch.tensor([1.0, 0.0]), z, context or Graph()), 0.0
+    >>> Shift((None, 2))(torch.zeros(1, 2, 2), Graph(mask=torch.tensor([[True, False]])))
+    (tensor([[[1., 0.],
+             [0., 0.]]]), tensor([0.]))
     """
 
     def __init__(self, event_shape: Sequence[int | None]) -> None:

@@ -37,6 +37,12 @@ class SetAutoregressiveCoupling(FeatureCoupling):
         node_map: the monotone map T.
         components: of its mixture.
         sizes: sizes of the net, see :class:`SetAutoregressiveNet`.
+
+    >>> layer = SetAutoregressiveCoupling(2, 0)
+    >>> x, order = torch.randn(4, 9, 2), torch.randperm(9)
+    >>> z, log_det = layer(x)
+    >>> torch.allclose(layer(x[:, order])[0], z[:, order], atol=1e-4), log_det.shape
+    (True, torch.Size([4]))
     """
 
     def __init__(

@@ -19,6 +19,16 @@ class AutoregressiveConv(LinearTransform):
     L is lower triangular over the channels. With ``reverse``, each pixel depends on those below and to its right
     instead, as if images were rotated by 180°. The inverse solves for one anti-diagonal of pixels after another, in
     H + W − 1 steps. Shapes: x, z ``(B, C, H, W)``. Source: Hoogeboom et al., Emerging Convolutions, 2019.
+
+    >>> layer = AutoregressiveConv(3)
+    >>> x = torch.randn(1, 3, 4, 4)
+    >>> changed = x.clone()
+    >>> changed[..., 2, 2] += 1
+    >>> ((layer(changed)[0] - layer(x)[0]).abs().amax((0, 1)) > 1e-6).int()  # below and to the right only
+    tensor([[0, 0, 0, 0],
+            [0, 0, 0, 0],
+            [0, 0, 1, 1],
+            [0, 0, 1, 1]], dtype=torch.int32)
     """
 
     mask: Tensor

@@ -17,6 +17,11 @@ class Conv1x1(LinearTransform):
     .. math:: z_{:,h,w} = W x_{:,h,w}, \qquad \log|\det J| = HW \log|\det W|
 
     Shapes: x, z ``(B, C, H, W)``. Source: Glow, 2018, section 3.2.
+
+    >>> x = torch.randn(2, 3, 4, 4)
+    >>> z, log_det = Conv1x1(3)(x)  # initially orthogonal
+    >>> torch.allclose(z.norm(dim=1), x.norm(dim=1), atol=1e-4), torch.allclose(log_det, torch.zeros(2), atol=1e-4)
+    (True, True)
     """
 
     def __init__(self, channels: int) -> None:
@@ -36,6 +41,11 @@ class Householder(LinearTransform):
 
     Shapes: x, z ``(B, C, H, W)``. Raises: UsageError if ``num_reflections`` < 1; it is C by default.
     Source: Tomczak and Welling, 2016; Hoogeboom et al., 2019.
+
+    >>> x = torch.randn(2, 3, 4, 4)
+    >>> z, log_det = Householder(3)(x)
+    >>> torch.allclose(z.norm(dim=1), x.norm(dim=1), atol=1e-4), log_det
+    (True, tensor([0., 0.]))
     """
 
     volume_preserving = True

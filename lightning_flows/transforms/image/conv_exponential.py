@@ -24,6 +24,11 @@ class ConvExponential(LinearTransform):
 
     Shapes: x, z ``(B, *event_shape)`` with event_shape (C, H, W).
     Raises: UsageError for an even ``kernel_size``. Source: section 3 of the paper.
+
+    >>> layer = ConvExponential((3, 8, 8)).eval()
+    >>> z, log_det = layer(torch.randn(2, 3, 8, 8))
+    >>> torch.allclose(log_det, 8 * 8 * layer.kernel()[:, :, 1, 1].trace(), atol=1e-4)
+    True
     """
 
     def __init__(

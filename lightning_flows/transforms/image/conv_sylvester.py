@@ -18,6 +18,13 @@ class ConvSylvester(GeneralizedSylvester):
     M is a convolution whose norm is at most ``exponential_max_norm``, Q a product of C Householder reflections over
     the channels, f the function of section 4.1 with masked convolutions of ``hidden_channels``, each normalized to
     ``net_max_norm``. Shapes: x, z ``(B, *event_shape)`` with event_shape (C, H, W). Source: section 4.2.
+
+    >>> import torch
+    >>> layer = ConvSylvester((3, 8, 8), hidden_channels=24).eval()
+    >>> x = torch.randn(2, 3, 8, 8)
+    >>> z, log_det = layer(x)
+    >>> torch.allclose(layer.inverse(z)[0], x, atol=1e-4), log_det.shape
+    (True, torch.Size([2]))
     """
 
     def __init__(

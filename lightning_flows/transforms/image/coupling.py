@@ -18,6 +18,13 @@ class AffineCoupling(Transform):
 
     Shapes: x, z ``(B, C, H, W)``. Raises: ShapeError if the net's output has another number of channels.
     Source: Dinh et al., RealNVP, 2017, section 3.
+
+    >>> from lightning_flows.nets import ConvNet
+    >>> layer = AffineCoupling(4, ConvNet(2, 4, hidden_channels=8))  # such a net returns zeros until it is trained
+    >>> x = torch.randn(2, 4, 8, 8)
+    >>> z, log_det = layer(x)
+    >>> torch.equal(z, x), log_det.tolist()
+    (True, [0.0, 0.0])
     """
 
     def __init__(self, channels: int, net: nn.Module, *, bound: float = 2.0, slope: float = 0.5) -> None:

@@ -15,6 +15,11 @@ class Flip(LinearTransform):
     """Reverse both spatial axes, and thus the direction of the next causal layer; its own inverse, log-determinant 0.
 
     Shapes: x, z ``(B, C, H, W)``.
+
+    >>> import torch
+    >>> Flip()(torch.tensor([[[[1.0, 2.0], [3.0, 4.0]]]]))[0]
+    tensor([[[[4., 3.],
+              [2., 1.]]]])
     """
 
     volume_preserving = True
@@ -31,6 +36,11 @@ class Squeeze(Transform):
 
     Shapes: x ``(B, C, H, W)``, z ``(B, 4C, H/2, W/2)``. Raises: ShapeError for an odd height or width.
     Source: Dinh, Sohl-Dickstein and Bengio, RealNVP, 2017, section 3.6.
+
+    >>> import torch
+    >>> z, _ = Squeeze()(torch.tensor([[[[1.0, 2.0], [3.0, 4.0]]]]))
+    >>> z.shape, z.flatten().tolist()
+    (torch.Size([1, 4, 1, 1]), [1.0, 2.0, 3.0, 4.0])
     """
 
     volume_preserving = True

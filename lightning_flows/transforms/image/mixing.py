@@ -36,6 +36,17 @@ def mixing_layer(
       convolution exponential; with a bias per value before and after.
 
     Shapes: x, z ``(B, *event_shape)`` with event_shape (C, H, W). Raises: UsageError for another kind.
+
+    >>> mixing_layer("emerging", (4, 8, 8))
+    Compose(
+      (transforms): ModuleList(
+        (0): Conv1x1((B, 4, H, W))
+        (1): AutoregressiveConv((B, 4, H, W))
+        (2): Bias((B, 4, H, W))
+        (3): AutoregressiveConv((B, 4, H, W), reverse=True)
+        (4): Bias((B, 4, H, W))
+      )
+    )
     """
     channels = event_shape[0]
     if kind == "conv1x1":

@@ -20,6 +20,11 @@ class VectorHouseholder(LinearTransform):
     :math:`v_i`, none of which may be zero.
     Raises: UsageError for sizes below 1; ``num_reflections`` is ``size`` by default.
     Source: Tomczak and Welling, 2016.
+
+    >>> import torch
+    >>> layer = VectorHouseholder(2, num_reflections=1, amortized=True)
+    >>> layer(torch.tensor([[3.0, 4.0]]), torch.tensor([[1.0, 0.0]]))  # reflected along the first axis
+    (tensor([[-3.,  4.]]), tensor([0.]))
     """
 
     volume_preserving = True

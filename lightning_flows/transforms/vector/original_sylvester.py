@@ -60,6 +60,12 @@ class OriginalSylvester(GeneralizedSylvester):
     and b, followed by those of Q, for each sample.
     Raises: UsageError for more columns than ``size``, sizes below 1 or an unknown basis.
     Source: van den Berg et al., Sylvester Normalizing Flows for Variational Inference, 2018.
+
+    >>> layer = OriginalSylvester(6, columns=2)
+    >>> x = torch.randn(4, 6)
+    >>> z, log_det = layer(x)
+    >>> torch.allclose(layer.inverse(z)[0], x, atol=1e-4), log_det.shape
+    (True, torch.Size([4]))
     """
 
     def __init__(

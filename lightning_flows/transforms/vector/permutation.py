@@ -36,6 +36,9 @@ class Reversal(LinearTransform):
     r"""Reverse the values: :math:`z_i = x_{D+1-i}`, log-determinant 0.
 
     Shapes: x, z ``(B, size)``. Raises: UsageError if ``size`` is below 1.
+
+    >>> Reversal(3)(torch.tensor([[1.0, 2.0, 3.0]]))
+    (tensor([[3., 2., 1.]]), tensor([0.]))
     """
 
     volume_preserving = True

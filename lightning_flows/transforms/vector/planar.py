@@ -26,6 +26,12 @@ class Planar(Transform):
     Shapes: x, z ``(B, size)``; if ``amortized``, the context ``(B, 2 * size + 1)`` contains u, w and b of each sample.
     Raises: UsageError if ``size`` is below 1.
     Source: Rezende and Mohamed, Variational inference with normalizing flows, 2015, section 4.1 and appendix A.
+
+    >>> layer = Planar(2, amortized=True)
+    >>> u_w_b = torch.tensor([[2.0, 0.0, 0.0, 1.0, 0.0]])  # u = (2, 0), w = (0, 1), b = 0
+    >>> layer(torch.tensor([[0.0, 1.0], [0.0, 2.0]]), u_w_b.expand(2, 5))
+    (tensor([[1.5232, 0.7663],
+            [1.9281, 1.7042]]), tensor([-0.1380, -0.0219]))
     """
 
     def __init__(self, size: int, *, amortized: bool = False) -> None:

@@ -186,8 +186,10 @@ class Trainings:
     def _check_settings(self, run: Run, experiment: str, seed: int) -> None:
         layers = self.layers(experiment)
         wanted = _settings(load_configs(*(layer for layer in layers if not layer.startswith("--"))))
-        options = [layer[2:].partition("=") for layer in layers if layer.startswith("--")]
-        wanted |= {name: load_yaml(value, name) for name, _, value in options}
+        for name, _, value in (layer[2:].partition("=") for layer in layers if layer.startswith("--")):
+            if f"{name}.class_path" in wanted:  # an option with another class replaces the class and its arguments
+                wanted = {key: each for key, each in wanted.items() if not key.startswith(f"{name}.")}
+            wanted[name] = load_yaml(value, name)
         wanted |= {"seed_everything": seed}
         found = _settings(run.config)
         ignored = ("trainer.logger", "trainer.callbacks", *(["data."] if self.images else []))

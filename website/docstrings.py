@@ -9,7 +9,7 @@ from typing import Any
 from griffe import Class, Extension, Object
 
 ROLE = re.compile(r":(?:class|func|meth|mod|attr|data):`~?([^`]+)`")
-EXAMPLE = re.compile(r"(?:^(?P<indent> *)>>> .*\n?(?:(?P=indent)\S.*\n?)*)+", re.M)
+EXAMPLE = re.compile(r"(?:^(?P<indent> *)>>> .*\n?(?:(?P=indent).*\S.*\n?)*)+", re.M)
 LINES = re.compile(r"^(Shapes?|Raises|Source|Returns|Units?): (?=\S)", re.M)
 
 
@@ -29,6 +29,8 @@ def as_markdown(text: str) -> str:
 
     >>> as_markdown("As :class:`Flow`.\n\n>>> 1 + 1\n2\n")
     'As `Flow`.\n\n```pycon\n>>> 1 + 1\n2\n```\n'
+    >>> as_markdown(">>> torch.eye(2)\ntensor([[1., 0.],\n        [0., 1.]])\n")
+    '```pycon\n>>> torch.eye(2)\ntensor([[1., 0.],\n        [0., 1.]])\n```\n'
     >>> as_markdown("Shapes: x ``(B, D)``.\nSource: the paper.")
     '**Shapes**: x ``(B, D)``.\n\n**Source**: the paper.'
     """

@@ -22,7 +22,12 @@ Named = str | type | Iterable[str | type] | None
 
 
 def public_path(kind: type) -> str:
-    """Import path of a class, from its package if that exports it, so that checkpoints survive moved files."""
+    """Import path of a class, from its package if that exports it, so that checkpoints survive moved files.
+
+    >>> from lightning_flows.flows import ResidualFlow
+    >>> public_path(ResidualFlow)
+    'lightning_flows.flows.ResidualFlow'
+    """
     package = ".".join(kind.__module__.split(".")[:2])
     exported = getattr(sys.modules.get(package), kind.__qualname__, None) is kind
     return f"{package if exported else kind.__module__}.{kind.__qualname__}"
@@ -52,6 +57,9 @@ def find_class(class_path: str, named: Named = None) -> type:
         named: classes that the user names, from any package.
 
     Raises: CheckpointError if it is neither trusted nor named, or does not exist.
+
+    >>> find_class("lightning_flows.flows.ResidualFlow")
+    <class 'lightning_flows.flows.residual.ResidualFlow'>
     """
     own = {public_path(kind): kind for kind in named_classes(named)}
     if class_path in own:

@@ -20,6 +20,12 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
 
     Raises: CheckpointError if the file is missing, truncated, not a checkpoint, expands beyond its size, contains
     pickled code (which is not run), or was not written by lightning_flows.
+
+    >>> try:
+    ...     read_checkpoint("none.ckpt")
+    ... except CheckpointError as error:
+    ...     print(str(error).partition(":")[0])
+    none.ckpt does not exist
     """
     checkpoint = read_file(path)
     check_record(checkpoint, str(path))
@@ -27,7 +33,14 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
 
 
 def read_file(path: str | Path) -> dict[str, Any]:
-    """Load a checkpoint of any LightningModule on the CPU; errors are those of :func:`read_checkpoint`."""
+    """Load a checkpoint of any LightningModule on the CPU; errors are those of :func:`read_checkpoint`.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     torch.save({"state_dict": {"w": torch.ones(2)}}, f"{folder}/other.ckpt")
+    ...     read_file(f"{folder}/other.ckpt")["state_dict"]
+    {'w': tensor([1., 1.])}
+    """
     checkpoint = read_values(path)
     if "state_dict" not in checkpoint:
         raise CheckpointError(f"{path} was not written by lightning_flows: use a checkpoint that fit wrote")

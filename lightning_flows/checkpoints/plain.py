@@ -26,7 +26,13 @@ for kind, back in ((torch.device, torch.device), (datetime, datetime.fromisoform
 
 
 def describe(component: Any) -> dict[str, Any]:
-    """Return class path and constructor arguments of a module, a flow or data, as in a config."""
+    """Return class path and constructor arguments of a module, a flow or data, as in a config.
+
+    >>> from lightning_flows.flows import AutoregressiveFlow
+    >>> found = describe(AutoregressiveFlow((2,), num_layers=1))
+    >>> found["class_path"], found["init_args"]["num_layers"], found["init_args"]["activation"]
+    ('lightning_flows.flows.AutoregressiveFlow', 1, 'silu')
+    """
     return {"class_path": public_path(type(component)), "init_args": plain(arguments_of(component))}
 
 
@@ -95,6 +101,11 @@ def construct(kind: type, init_args: Mapping[str, Any], find: Callable[[str], ty
         find: returns the class at a class path in the arguments, or raises an error.
 
     Raises: CheckpointError if they do not fit the class.
+
+    >>> from lightning_flows.flows import AutoregressiveFlow
+    >>> recorded = describe(AutoregressiveFlow((2,), num_layers=1))
+    >>> construct(AutoregressiveFlow, recorded["init_args"]).init_args["num_layers"]
+    1
     """
     try:
         return kind(**_typed(kind, init_args, find))

@@ -35,6 +35,11 @@ def conv_exponential(
 
     Shapes: x, z ``(B, C, H, W)``; kernel ``(C, C, k, k)`` with odd k. Source: section 3 of the paper, algorithm 2;
     Najfeld and Havel, Derivatives of the matrix exponential, 1995.
+
+    >>> kernel = torch.zeros(1, 1, 3, 3)
+    >>> kernel[..., 1, 2] = 0.5  # M x is half of the pixel to the right
+    >>> conv_exponential(kernel, torch.tensor([[[[0.0, 0.0, 8.0]]]]), norm_bound=0.5)  # 8/2² · 1/2!, 8/2, 8
+    tensor([[[[1., 4., 8.]]]])
     """
     tol = 4 * torch.finfo(x.dtype).eps
     num_steps, needed = steps_and_terms(norm_bound, tol)
@@ -135,12 +140,20 @@ def derivative_rows(num_terms: int, num_nodes: int, scale: float = 1.0) -> tuple
     .. math:: \bar m = \sum_r \big(\textstyle\sum_k A_{rk} (m^T)^k \bar z\big) \big(\sum_i B_{ri} m^i x\big)^T
 
     The first row of A, sᵏ/k!, is additional and gives the gradient of x. For 0 nodes, the sum over r is that over i.
+
+    >>> of_transposed, of_powers = derivative_rows(2, 0)
+    >>> of_transposed[0], len(of_transposed), len(of_powers)
+    ((1.0, 1.0, 0.5), 3, 2)
     """
     return _derivative_rows(num_terms, num_nodes, scale)
 
 
 @torch.compiler.assume_constant_result
 def forward_rows(num_terms: int, num_nodes: int, scale: float) -> Rows:
-    """Coefficients of the powers of m that give the exponential, then the images at the nodes."""
+    """Coefficients of the powers of m that give the exponential, then the images at the nodes.
+
+    >>> forward_rows(2, 0, scale=1.0)  # 1, M, M²/2
+    ((1.0, 1.0, 0.5), (1.0, 0.0, 0.0), (0.0, 1.0, 0.0))
+    """
     left, right = _derivative_rows(num_terms, num_nodes, scale)
     return left[0], *((*row, 0.0) for row in right)

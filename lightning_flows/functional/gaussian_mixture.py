@@ -16,6 +16,10 @@ def mixture_parameters(values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     r"""Log-weights, means and log-scales ``(K+1, ...)`` from unconstrained values ``(3K, ...)``.
 
     Log-scales are bounded by b tanh(a/b) with b = 5; the fixed wide component is the last.
+
+    >>> log_weights, means, log_scales = mixture_parameters(torch.tensor([0.0, 0.0, -1.0, 1.0, 0.0, 0.0]))
+    >>> log_weights.exp(), means, log_scales.exp()
+    (tensor([5.0000e-01, 5.0000e-01, 1.0000e-06]), tensor([-1.,  1.,  0.]), tensor([1., 1., 4.]))
     """
     logits, means, scales = values.chunk(3)
     log_weights = torch.log_softmax(logits, dim=0) + math.log1p(-WIDE_WEIGHT)
@@ -86,6 +90,11 @@ def mixture_from_normal(z: Tensor, values: Tensor, *, dim: int = -1) -> tuple[Te
     """Inverse of :func:`mixture_to_normal`: y and the log-derivative of the inverse; differentiable in both arguments.
 
     Shapes: z, y, log y' ``(...)``; values ``(..., 3K)``, or with their parameters along another ``dim``.
+
+    >>> z, values = torch.tensor([-1.0, 0.0, 2.0]), torch.randn(3, 12)  # four components each
+    >>> y, log_derivative = mixture_from_normal(z, values)
+    >>> torch.allclose(mixture_to_normal(y, values)[0], z, atol=1e-4)
+    True
     """
     values = values.movedim(dim, 0)
     values = values.reshape(values.shape[0], *[1] * (z.ndim - values.ndim + 1), *values.shape[1:])

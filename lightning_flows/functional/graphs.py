@@ -15,6 +15,13 @@ class Graph(NamedTuple):
         adjacency: ``(N, N)`` or ``(B, N, N)``; 0 for no edge, 1 for an edge, other values for weighted edges. Edges
             may be directed, and self-loops are allowed. None for complete graphs. Values at padding are ignored.
         mask: ``(B, N)``, False for padding, that is, nodes that do not exist; None if all do.
+
+    >>> mask = torch.tensor([[True, True, False]])  # the third node does not exist
+    >>> graph = Graph(adjacency=torch.tensor([[0, 1, 1], [1, 0, 1], [1, 1, 0]]), mask=mask)
+    >>> graph.edges(torch.float32), graph.node_weights(torch.zeros(1, 3, 2))
+    (tensor([[[0., 1., 0.],
+             [1., 0., 0.],
+             [0., 0., 0.]]]), tensor([[1., 1., 0.]]))
     """
 
     adjacency: Tensor | None = None
@@ -54,6 +61,13 @@ def check_nodes(x: Tensor, features: int, graph: Graph | None) -> Graph:
 
     Raises: InputTypeError for integers, a mask that is not bool, a complex adjacency or a context that is not a Graph;
     ShapeError if shapes do not match, or x has no nodes.
+
+    >>> check_nodes(torch.zeros(4, 9, 2), features=2, graph=None)
+    Graph(adjacency=None, mask=None)
+    >>> check_nodes(torch.zeros(4, 9, 2), features=3, graph=None)
+    Traceback (most recent call last):
+        ...
+    lightning_flows.errors.ShapeError: expected shape (B, N, 3) with at least one node; got (4, 9, 2)
     """
     if graph is not None and not isinstance(graph, Graph):
         raise InputTypeError(f"expected a Graph as context; got {type(graph).__name__}: pass Graph(adjacency, mask)")
@@ -82,6 +96,12 @@ def check_adjacency(adjacency: Tensor) -> None:
     """Raise ShapeError unless a matrix, or each of a batch, is square, symmetric, of zeros and ones, without loops.
 
     A node without neighbors is allowed. This reads values from the device: call it on data, not in a forward pass.
+
+    >>> check_adjacency(torch.tensor([[0, 1], [1, 0]]))
+    >>> check_adjacency(torch.tensor([[0, 1], [0, 0]]))
+    Traceback (most recent call last):
+        ...
+    lightning_flows.errors.ShapeError: expected a symmetric adjacency matrix; got directed edges
     """
     if adjacency.ndim not in (2, 3) or adjacency.shape[-1] != adjacency.shape[-2]:
         raise ShapeError(f"expected a square adjacency matrix; got shape {tuple(adjacency.shape)}")

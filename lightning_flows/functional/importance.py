@@ -27,6 +27,11 @@ class LikelihoodEstimate(NamedTuple):
             is too small if a few draws dominate.
         num_draws: K.
         means: averages over the draws of further values that come with the weights, such as a term of log w.
+
+    >>> weigh = lambda images, draws: [torch.where(draws % 2 == 0, 0.0, -1.0)]  # log w
+    >>> estimate = importance_weights(weigh, 1, 4, chunk_size=4, device=torch.device("cpu"))
+    >>> estimate.bound, estimate.log_likelihood, estimate.num_draws
+    (tensor([-0.5000], dtype=torch.float64), tensor([-0.3799], dtype=torch.float64), tensor([4]))
     """
 
     bound: Tensor
@@ -37,7 +42,11 @@ class LikelihoodEstimate(NamedTuple):
 
 
 def stream_per_image(noise: Streams | None, num: int, device: torch.device) -> Streams:
-    """Return streams of noise for ``num`` images, random ones if None. Raises: UsageError for another number."""
+    """Return streams of noise for ``num`` images, random ones if None. Raises: UsageError for another number.
+
+    >>> stream_per_image(None, 3, torch.device("cpu")).normal((2,)).shape
+    torch.Size([3, 2])
+    """
     if noise is None:
         noise = streams(int(torch.randint(2**62, ())), "importance samples", range(num), device=device)
     if noise.size != num:
@@ -66,6 +75,11 @@ def importance_weights(
         chunk_size: number of draws per call of ``weigh``.
         device: device of the images.
         target_error: an image is done once its standard error in nats is at most this after a round of draws.
+
+    >>> weigh = lambda images, draws: [images.double()]  # all weights of an image are equal
+    >>> estimate = importance_weights(weigh, 3, 10, chunk_size=4, device=torch.device("cpu"))
+    >>> estimate.log_likelihood, estimate.error
+    (tensor([0., 1., 2.], dtype=torch.float64), tensor([0., 0., 0.], dtype=torch.float64))
     """
     if num_draws < 1 or chunk_size < 1:
         raise UsageError(f"expected num_draws and chunk_size of at least 1; got {num_draws} and {chunk_size}")

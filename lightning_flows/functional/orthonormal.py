@@ -23,6 +23,12 @@ def orthonormal_columns(matrix: Tensor) -> Tensor:
     Shapes: A and the result ``(D, M)`` or ``(B, D, M)``, with D ≥ M and linearly independent columns.
     Raises: ConvergenceError, on a CPU, if the columns are linearly dependent.
     Source: Björck and Bowie, 1971; van den Berg et al., Sylvester Normalizing Flows, 2018, section 4.1.
+
+    >>> q = orthonormal_columns(torch.tensor([[2.0, 0.0], [0.0, 3.0], [0.0, 0.0]]))
+    >>> q.abs().round(decimals=4)
+    tensor([[1., 0.],
+            [0., 1.],
+            [0., 0.]])
     """
     a = matrix if matrix.ndim == 3 else matrix[None]
     size = a.shape[2]

@@ -24,6 +24,12 @@ class Streams(NamedTuple):
         key: hash of a seed and a purpose; see :func:`streams`.
         numbers: number of each item, int64 ``(N,)``.
         draws: index of the draw of each item, below 2³², int64 ``(N,)``.
+
+    >>> images = streams(0, "noise", [3, 8])
+    >>> images.uniform((2,)).shape
+    torch.Size([2, 2])
+    >>> images.of(torch.tensor([0, 0]), torch.tensor([1, 2])).numbers  # two more draws for the first item
+    tensor([3, 3])
     """
 
     key: int
@@ -96,6 +102,10 @@ def philox(counter: Sequence[Tensor], key: int, *, num_rounds: int = 10) -> list
 
     Returns: four words below 2³², int64.
     Source: Salmon, Moraes, Dror and Shaw, Parallel random numbers: as easy as 1, 2, 3, 2011.
+
+    >>> zero = torch.tensor(0)
+    >>> [hex(int(word)) for word in philox([zero] * 4, 0)]  # as published with the source
+    ['0x6627e8d5', '0xe169c58d', '0xbc57ac4c', '0x9b00dbd8']
     """
     first, second, third, fourth = counter
     keys = key & WORD, key >> 32 & WORD

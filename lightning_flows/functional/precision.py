@@ -38,6 +38,14 @@ def full_precision(x: Tensor) -> AbstractContextManager[object]:
     previous modes are restored, even after an error. Autocast belongs to a thread, but the other modes belong to the
     process: they affect other threads that compute at the same time. A graph of torch.compile can only disable
     autocast: call it within :func:`full_float32`. The scope does not include the backward pass.
+
+    >>> x = torch.ones(2, 2)
+    >>> with torch.autocast("cpu", dtype=torch.bfloat16):
+    ...     reduced = (x @ x).dtype
+    ...     with full_precision(x):
+    ...         full = (x @ x).dtype
+    >>> reduced, full
+    (torch.bfloat16, torch.float32)
     """
     kind = x.device.type
     if torch.compiler.is_compiling():  # the gradient is traced without the mode that it will run in
@@ -49,12 +57,23 @@ def full_precision(x: Tensor) -> AbstractContextManager[object]:
 
 
 def is_autocast(kind: str) -> bool:
-    """Whether autocast is on for a device type."""
+    """Whether autocast is on for a device type.
+
+    >>> with torch.autocast("cpu", dtype=torch.bfloat16):
+    ...     inside = is_autocast("cpu")
+    >>> inside, is_autocast("cpu")
+    (True, False)
+    """
     return _has_autocast(kind) and torch.is_autocast_enabled(kind)
 
 
 def is_reduced(kind: str) -> bool:
-    """Whether float32 convolutions or matrix products have reduced precision on a device type."""
+    """Whether float32 convolutions or matrix products have reduced precision on a device type.
+
+    >>> with full_float32("cpu"):
+    ...     is_reduced("cpu")
+    False
+    """
     if kind in MODES and not MODES[kind]:
         return torch.get_float32_matmul_precision() != "highest" or (kind == "cuda" and backends.cudnn.allow_tf32)
     return any(mode.fp32_precision not in FULL for mode in MODES.get(kind, ()))
@@ -72,6 +91,10 @@ def full_float32(kind: str) -> Iterator[None]:
 
     Both ``fp32_precision`` in ``torch.backends`` and the older settings are changed, ``allow_tf32`` and
     ``torch.set_float32_matmul_precision``: torch raises an error when it reads settings that contradict each other.
+
+    >>> with full_float32("cpu"):
+    ...     is_reduced("cpu")
+    False
     """
     with ExitStack() as undo:
         if (matmul := _readable(torch.get_float32_matmul_precision)) not in (None, "highest"):

@@ -28,6 +28,9 @@ def quadrature_error(degree_bound: float, num_nodes: int) -> float:
     r"""Bound on the quadrature's error if :math:`|f^{(m)}| \le b^m` for all m, with b = ``degree_bound``.
 
     .. math:: \frac{(n!)^4}{(2n+1)\,((2n)!)^3}\,b^{2n}
+
+    >>> f"{quadrature_error(0.95, 4):.0e}"
+    '4e-10'
     """
     n = num_nodes
     return math.factorial(n) ** 4 / ((2 * n + 1) * math.factorial(2 * n) ** 3) * degree_bound ** (2 * n)

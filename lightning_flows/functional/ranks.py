@@ -7,24 +7,40 @@ from torch import Tensor, distributed
 
 
 def num_ranks() -> int:
-    """Return the number of ranks."""
+    """Return the number of ranks.
+
+    >>> num_ranks()  # without torch.distributed
+    1
+    """
     return distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1
 
 
 def rank() -> int:
-    """Return the number of this rank."""
+    """Return the number of this rank.
+
+    >>> rank()
+    0
+    """
     return distributed.get_rank() if num_ranks() > 1 else 0
 
 
 def sum_over_ranks(value: Tensor) -> Tensor:
-    """Sum a value in place over all ranks."""
+    """Sum a value in place over all ranks.
+
+    >>> sum_over_ranks(torch.tensor(3.0))  # of a single rank
+    tensor(3.)
+    """
     if num_ranks() > 1:
         distributed.all_reduce(value)
     return value
 
 
 def gather_from_ranks(value: Tensor) -> list[int]:
-    """Gather an integer ``()`` from each rank, in the order of the ranks."""
+    """Gather an integer ``()`` from each rank, in the order of the ranks.
+
+    >>> gather_from_ranks(torch.tensor(3))
+    [3]
+    """
     found = [value]
     if num_ranks() > 1:
         found = [torch.empty_like(value) for _ in range(num_ranks())]
@@ -33,7 +49,11 @@ def gather_from_ranks(value: Tensor) -> list[int]:
 
 
 def gather_objects(value: Any) -> list[Any]:
-    """Gather a value that can be pickled from each rank, in the order of the ranks."""
+    """Gather a value that can be pickled from each rank, in the order of the ranks.
+
+    >>> gather_objects({"rank": rank()})
+    [{'rank': 0}]
+    """
     found = [value]
     if num_ranks() > 1:
         found = [None] * num_ranks()

@@ -26,6 +26,13 @@ class Recomputation:
     without this check, and modules whose attribute ``differentiates`` is true keep their activations.
 
     Raises, in the backward pass: UsageError if the second evaluation differs from the first.
+
+    >>> from lightning_flows.transforms import Compose, MaskedAutoregressive
+    >>> layers, x = Compose([MaskedAutoregressive(3, 16)]), torch.randn(5, 3, requires_grad=True)
+    >>> kept = torch.autograd.grad(layers(x)[1].sum(), x)
+    >>> layers.recompute = Recomputation()
+    >>> torch.allclose(torch.autograd.grad(layers(x)[1].sum(), x)[0], kept[0])
+    True
     """
 
     def __init__(self, prefix: str = "") -> None:

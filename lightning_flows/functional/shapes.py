@@ -6,7 +6,15 @@ from lightning_flows.errors import ShapeError
 
 
 def image_shape(event_shape: Sequence[int]) -> tuple[int, int, int]:
-    """Return (C, H, W). Raises: ShapeError for other events."""
+    """Return (C, H, W). Raises: ShapeError for other events.
+
+    >>> image_shape([3, 32, 32])
+    (3, 32, 32)
+    >>> image_shape((3072,))
+    Traceback (most recent call last):
+        ...
+    lightning_flows.errors.ShapeError: expected events (C, H, W); got (3072,)
+    """
     if len(event_shape) != 3:
         raise ShapeError(f"expected events (C, H, W); got {tuple(event_shape)}")
     channels, height, width = event_shape

@@ -26,6 +26,11 @@ class Solver:
         exact_direct: whether direct solvers ignore the tolerance and solve to round-off, which costs little more.
         previous: solver of a previous decoding of nearly the same latents by the same layers. Each layer starts from
             its previous solution, and reduces the residual at least 64-fold unless round-off prevents it.
+
+    >>> coarse = Solver(tol=0.1)
+    >>> _ = coarse.solve(lambda y: (y / 2, torch.zeros_like(y)), torch.ones(1, 2), max_iter=50, name="map")
+    >>> bool(coarse.residual <= 0.1), coarse.exact, len(coarse.reports)
+    (True, False, 1)
     """
 
     def __init__(self, tol: float = 0.0, *, exact_direct: bool = False, previous: "Solver | None" = None) -> None:
@@ -74,5 +79,9 @@ class Solver:
 
 
 def round_off(dtype: torch.dtype) -> float:
-    """Smallest relative residual that a solver aims for."""
+    """Smallest relative residual that a solver aims for.
+
+    >>> round_off(torch.float64)
+    4.440892098500626e-16
+    """
     return ROUND_OFF * torch.finfo(dtype).eps

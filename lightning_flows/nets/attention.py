@@ -20,6 +20,9 @@ class AttentionSizes:
         num_heads: number of heads per block.
 
     Raises: UsageError unless the number of heads divides the width.
+
+    >>> AttentionSizes(width=32, num_blocks=1, num_heads=4).blocks()[0](torch.randn(2, 9, 32)).shape
+    torch.Size([2, 9, 32])
     """
 
     width: int = 64

@@ -38,6 +38,10 @@ class ConvNet(nn.Sequential):
 
     Shapes: x ``(B, in_channels, H, W)``, context ``(B, context_channels, H, W)`` or None; returns
     ``(B, out_channels, H, W)`` in x's dtype. Raises: ShapeError if the context does not match.
+
+    >>> net = ConvNet(2, 4, hidden_channels=8, context_channels=3)
+    >>> net(torch.randn(5, 2, 8, 8), torch.randn(5, 3, 8, 8)).shape
+    torch.Size([5, 4, 8, 8])
     """
 
     def __init__(self, in_channels: int, out_channels: int, *, hidden_channels: int, context_channels: int = 0) -> None:
@@ -65,6 +69,10 @@ class DenseSizes:
         kernel_size: side of the kernel of each layer, odd; 1 for nets that see single pixels.
 
     Raises: UsageError for sizes of no net.
+
+    >>> num_values = lambda net: sum(p.numel() for p in net.parameters())
+    >>> [num_values(DenseNet(4, 8, DenseSizes(width=16, depth=2, growth=growth))) for growth in (8, 16)]
+    [5568, 10840]
     """
 
     width: int = 64
@@ -87,6 +95,9 @@ class DenseBlock(nn.Module):
     the last convolution's output into a, b, c and returns a + b·sigmoid(c).
 
     Shapes: x ``(B, in_channels, H, W)``; returns ``(B, out_channels, H, W)``. Source: Huang et al., DenseNet, 2017.
+
+    >>> DenseBlock(4, 6, DenseSizes(width=16, depth=2, growth=8))(torch.randn(2, 4, 8, 8)).shape
+    torch.Size([2, 6, 8, 8])
     """
 
     def __init__(self, in_channels: int, out_channels: int, sizes: DenseSizes, *, gated: bool = True) -> None:
@@ -163,6 +174,11 @@ class DenseNet(nn.Module):
 
     Where the first convolution adds channels, it is evaluated within the block that follows, which is linear in them.
     Shapes, errors: as :class:`ConvNet`.
+
+    >>> net = DenseNet(4, 8, DenseSizes(width=16, depth=2, growth=8))
+    >>> y = net(torch.randn(2, 4, 8, 8))
+    >>> y.shape, y.abs().max().item()  # zero until it is trained
+    (torch.Size([2, 8, 8, 8]), 0.0)
     """
 
     def __init__(
@@ -194,6 +210,9 @@ class ContextNet(nn.Sequential):
     """Encoder of an image as the context of a conditional flow: dense block, 2x2 convolution of stride 2, dense block.
 
     Shapes: x ``(B, in_channels, H, W)`` with even H and W; returns ``(B, sizes.width, H/2, W/2)`` in x's dtype.
+
+    >>> ContextNet(3, DenseSizes(width=16, depth=2, growth=8))(torch.rand(2, 3, 8, 8)).shape
+    torch.Size([2, 16, 4, 4])
     """
 
     def __init__(self, in_channels: int, sizes: DenseSizes) -> None:
@@ -212,6 +231,9 @@ class MLP(nn.Module):
 
     Shapes: x ``(B, in_channels, 1, 1)``, as in couplings; returns ``(B, out_channels, 1, 1)`` in x's dtype. ``context``
     is ignored.
+
+    >>> MLP(4, 8, width=16, depth=2)(torch.randn(2, 4, 1, 1)).shape
+    torch.Size([2, 8, 1, 1])
     """
 
     def __init__(self, in_channels: int, out_channels: int, *, width: int, depth: int) -> None:

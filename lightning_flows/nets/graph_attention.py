@@ -29,6 +29,11 @@ class GraphAttentionNet(nn.Module):
     """Outputs for each node from the features of all nodes that it is connected to; equivariant to their order.
 
     The last layer is initialized near zero. Shapes: x ``(B, N, in_features)``; returns ``(B, N, out_features)``.
+
+    >>> net = GraphAttentionNet(2, 5)
+    >>> x, order = torch.randn(4, 9, 2), torch.randperm(9)
+    >>> torch.allclose(net(x[:, order]), net(x)[:, order], atol=1e-5)
+    True
     """
 
     def __init__(self, in_features: int, out_features: int, sizes: AttentionSizes = AttentionSizes()) -> None:
@@ -50,6 +55,17 @@ class SetAutoregressiveNet(nn.Module):
     with the value of the previous one: output i depends on ``values[:, :i]``, in the order of the nodes.
 
     Shapes: conditioned ``(B, N, in_features)``, values ``(B, N)``; returns ``(B, N, out_features)``.
+
+    >>> net = SetAutoregressiveNet(1, 3)
+    >>> conditioned, values = torch.randn(1, 5, 1), torch.randn(1, 5)
+    >>> encoded = net.encode(conditioned)  # output i depends on the values before i
+    >>> output = lambda values: net.decode(encoded, conditioned, values)[0, :, 0]
+    >>> (torch.autograd.functional.jacobian(output, values)[:, 0] != 0).int()
+    tensor([[0, 0, 0, 0, 0],
+            [1, 0, 0, 0, 0],
+            [1, 1, 0, 0, 0],
+            [1, 1, 1, 0, 0],
+            [1, 1, 1, 1, 0]], dtype=torch.int32)
     """
 
     def __init__(self, in_features: int, out_features: int, sizes: AttentionSizes = AttentionSizes()) -> None:

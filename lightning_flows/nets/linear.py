@@ -18,6 +18,12 @@ class NormalizedLinear(nn.Module):
         groups: number of groups of outputs that are normalized separately.
 
     Shapes: x ``(B, in_features)``; returns ``(B, out_features)``.
+
+    >>> import torch
+    >>> layer = NormalizedLinear(torch.tensor([[10.0, 0.0], [0.0, 1.0]]), max_norm=0.9)
+    >>> layer.matrix().detach().round(decimals=3)
+    tensor([[0.9000, 0.0000],
+            [0.0000, 0.0900]])
     """
 
     mask: Tensor | None

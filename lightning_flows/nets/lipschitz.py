@@ -195,6 +195,11 @@ class LipschitzConvNet(nn.Sequential):
 
     Shapes: x ``(B, *event_shape)`` with event_shape (C, H, W); returns the same shape and dtype.
     Raises: UsageError unless 0 < c < 1. Source: Behrmann et al., 2019; Chen et al., 2019.
+
+    >>> net = LipschitzConvNet((3, 8, 8), 16, max_norm=0.9).eval()
+    >>> x, y = torch.randn(2, 1, 3, 8, 8)
+    >>> bool((net(x) - net(y)).norm() <= 0.9**3 * (x - y).norm())
+    True
     """
 
     def __init__(self, event_shape: Sequence[int], hidden_channels: int, *, max_norm: float = 0.98) -> None:

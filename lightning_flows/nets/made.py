@@ -41,6 +41,15 @@ class MADE(nn.Module):
     y's dtype.
     Raises: UsageError for sizes below 1 or an unknown activation; ShapeError for a context of another shape.
     Source: Germain et al., MADE, 2015; with the context of Kingma et al., Inverse Autoregressive Flow, 2016.
+
+    >>> y = torch.randn(1, 4)
+    >>> net = MADE(4, 16)
+    >>> jacobian = torch.autograd.functional.jacobian(lambda y: net(y)[0, 0], y)[:, 0]
+    >>> (jacobian != 0).int()
+    tensor([[0, 0, 0, 0],
+            [1, 0, 0, 0],
+            [1, 1, 0, 0],
+            [1, 1, 1, 0]], dtype=torch.int32)
     """
 
     def __init__(

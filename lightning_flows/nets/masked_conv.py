@@ -66,6 +66,15 @@ class MaskedConv2d(NormalizedConv2d):
     Args: ``strict`` also masks the output's own channel group; ``max_norm`` bounds each head's operator norm at
     ``size`` = (H, W); None for no bound.
     Source: van den Oord et al., 2016; section 4.1 of the paper.
+
+    >>> layer = MaskedConv2d(1, 1, kernel_size=3, strict=True, size=(4, 4))
+    >>> x = torch.zeros(1, 1, 4, 4, requires_grad=True)
+    >>> layer(x)[0, 0, 1, 1].backward()  # the pixels that this output sees
+    >>> (x.grad[0, 0] != 0).int()
+    tensor([[0, 0, 0, 0],
+            [0, 0, 1, 0],
+            [1, 1, 1, 0],
+            [0, 0, 0, 0]], dtype=torch.int32)
     """
 
     def __init__(
@@ -200,6 +209,13 @@ class AutoregressiveConvNet(nn.Module):
 
     Shapes: y ``(B, C, H, W)``; returns ``num_heads`` tensors of y's shape and dtype.
     Raises: ShapeError unless ``event_shape`` is (C, H, W); UsageError unless ``hidden_channels`` ≥ 1.
+
+    >>> net = AutoregressiveConvNet((2, 4, 4), 8)
+    >>> y = torch.randn(1, 2, 4, 4, requires_grad=True)
+    >>> heads = net(y)
+    >>> heads[0][0, 0, 2, 2].backward()  # does not depend on the rows above
+    >>> len(heads), y.grad[:, :, :2].abs().max().item()
+    (4, 0.0)
     """
 
     def __init__(

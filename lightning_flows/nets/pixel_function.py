@@ -26,6 +26,11 @@ class PixelFunction(nn.Module):
     Shapes: y ``(B, C, H, W)``; returns f(y) and the diagonal, of y's shape.
     Args: ``value_map`` and ``components`` choose T, see :func:`apply_map`; ``window`` and ``sizes`` are those of the
     :class:`PixelTransformer`.
+
+    >>> function = PixelFunction((2, 4, 4), AttentionSizes(width=8, num_blocks=1, num_heads=2), window=3)
+    >>> f, diagonal = function(torch.randn(3, 2, 4, 4))
+    >>> f.shape, bool((diagonal > -1).all())  # y + f(y) increases in y
+    (torch.Size([3, 2, 4, 4]), True)
     """
 
     needs_solver = True

@@ -29,6 +29,12 @@ class PixelTransformer(nn.Module):
 
     Raises: ShapeError for other events; UsageError unless the window is odd and from 3 to 2W + 1.
     Source: similar to Chen et al., Generative pretraining from pixels, 2020.
+
+    >>> net = PixelTransformer((1, 4, 4), 3, AttentionSizes(width=8, num_blocks=1, num_heads=2), window=3)
+    >>> y = torch.randn(1, 1, 4, 4)
+    >>> jacobian = torch.autograd.functional.jacobian(lambda y: net(y)[0, :, 0], y).reshape(16, 16)
+    >>> torch.equal(jacobian, jacobian.tril(-1))  # outputs depend on the pixels before their own
+    True
     """
 
     def __init__(

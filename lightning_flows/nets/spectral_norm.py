@@ -30,6 +30,11 @@ def bind(net: nn.Module, *, update: bool = False) -> Callable[..., Any]:
     """Return a net as a function whose effective parameters, such as normalized kernels, are evaluated once.
 
     A net without a ``bind(*, update)`` method is returned unchanged. ``update`` steps power iterations in train mode.
+
+    >>> layer = NormalizedConv2d(torch.randn(3, 3, 1, 1), (8, 8), padding=(0, 0, 0, 0), max_norm=0.9).eval()
+    >>> function, x = bind(layer), torch.randn(2, 3, 8, 8)
+    >>> torch.equal(function(x), layer(x)), bind(torch.nn.ReLU())
+    (True, ReLU())
     """
     return net.bind(update=update) if hasattr(net, "bind") else net
 
@@ -55,6 +60,12 @@ class SpectralNorm(nn.Module):
         margin: ε.
         num_steps: number of power-iteration steps per update.
     Source: Miyato et al., 2018; Gouk et al., 2018.
+
+    >>> packing = Packing((2, 2, 1, 1))
+    >>> weight = packing.pack(torch.tensor([[10.0, 0.0], [0.0, 1.0]]).reshape(2, 2, 1, 1))
+    >>> norm = SpectralNorm(weight, (8, 8), packing=packing, max_norm=0.9)
+    >>> packing.unpack(norm(weight)).flatten().round(decimals=3)
+    tensor([0.9000, 0.0000, 0.0000, 0.0900])
     """
 
     vector: Tensor
@@ -147,6 +158,10 @@ class NormalizedConv2d(nn.Module):
     Shapes: x ``(B, C_in, H, W)``; returns ``(B, C_out, H, W)``.
     Args: ``mask`` of the kernel's shape; ``max_norm`` None for no normalization; ``packing`` is how ``weight`` stores
     the kernel; for the other arguments see SpectralNorm.
+
+    >>> layer = NormalizedConv2d(torch.ones(1, 1, 3, 3), (8, 8), padding=(1, 1, 1, 1), max_norm=0.9)
+    >>> layer(torch.ones(2, 1, 8, 8)).shape, bool(layer.kernel().sum() < 1)  # the sum was 9
+    (torch.Size([2, 1, 8, 8]), True)
     """
 
     mask: Tensor | None

@@ -23,6 +23,12 @@ class SylvesterFunction(nn.Module):
     t₁, t₂ and the arguments a₁, a₂ of s = tanh(a) are strictly autoregressive functions of y: ``net(y)`` returns the
     four tensors (t₁, a₁, t₂, a₂), each of y's shape. f(y) and the diagonal also have y's shape. A context is passed on
     to a net that takes one: ``net.num_parameters`` is its length, absent or 0 for other nets.
+
+    >>> from lightning_flows.nets.made import MADE
+    >>> function = SylvesterFunction(MADE(3, 8, num_outputs=4), gamma=0.5)
+    >>> f, diagonal = function(torch.randn(5, 3))
+    >>> f.shape, bool((diagonal.abs() < 0.5).all())
+    (torch.Size([5, 3]), True)
     """
 
     def __init__(self, net: nn.Module, *, gamma: float = 0.5) -> None:
@@ -69,6 +75,10 @@ class LinearSylvesterFunction(nn.Module):
     "without f_AR", the closest convolutional form of van den Berg et al., Sylvester Normalizing Flows, 2018.
 
     Shapes: y ``(B, *event_shape)`` with event_shape (C, H, W); returns f(y) and the diagonal, of y's shape.
+
+    >>> f, diagonal = LinearSylvesterFunction((2, 4, 4))(torch.randn(5, 2, 4, 4))
+    >>> f.shape, bool((diagonal.abs() < 1).all())
+    (torch.Size([5, 2, 4, 4]), True)
     """
 
     mask: Tensor

@@ -25,6 +25,11 @@ class TriangularSylvesterFunction(nn.Module):
     Shapes: y ``(B, size)``; returns f(y) and the diagonal, of y's shape. If ``amortized``, the function takes a context
     ``(B, num_parameters)``, the values of the matrix, d₁, d₂ and b of each sample.
     Source: van den Berg et al., Sylvester Normalizing Flows, 2018.
+
+    >>> function, y = TriangularSylvesterFunction(3), torch.randn(1, 3)
+    >>> jacobian = torch.autograd.functional.jacobian(lambda y: function(y)[0][0], y)[:, 0]
+    >>> torch.equal(jacobian, jacobian.triu()), torch.allclose(function(y)[1][0], jacobian.diagonal(), atol=1e-6)
+    (True, True)
     """
 
     def __init__(self, size: int, *, amortized: bool = False) -> None:

@@ -8,7 +8,21 @@ from lightning_flows.errors import UsageError
 
 
 class Fault(NamedTuple):
-    """Name of a check, and what it found: what is wrong and by how much."""
+    """Name of a check, and what it found: what is wrong and by how much.
+
+    >>> from lightning_flows.testing import check_transform
+    >>> from lightning_flows.transforms import Affine
+    >>> import torch
+    >>> class Doubled(Affine):
+    ...     def forward(self, x, context=None):
+    ...         z, log_det = super().forward(x)
+    ...         return z, 2 * log_det
+    >>> try:
+    ...     check_transform(Doubled(shift=0.3, scale=2.0), torch.randn(4, 3))
+    ... except CheckError as error:
+    ...     error.faults[0].check, error.faults[0].message.partition(":")[0]
+    ('log_det', "log_det of forward is 2.0 times the Jacobian's")
+    """
 
     check: str
     message: str

@@ -20,7 +20,7 @@ from typing import Any
 from lightning_flows.errors import RefusedImportError
 
 PACKAGE = Path(__file__).resolve().parent
-RUN_FILES = ("config.yaml", "hparams.yaml", "tests.jsonl", "run.json", "runtime.json")
+RUN_FILES = ("config.yaml", "hparams.yaml", "tests.jsonl", "run.json", "runtime.json", "curves.jsonl")
 RECORDS = ("tests.jsonl", "run.json", "runtime.json")
 SECTIONS = re.compile(r"--(model|data|trainer|optimizer|lr_scheduler)\b")
 DOTTED = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)+")

@@ -14,6 +14,7 @@ from rich import get_console
 from lightning_flows.app.checks import check_trainer
 from lightning_flows.callbacks import (
     AveragedWeights,
+    CurveRecorder,
     EqualRanks,
     Interruptible,
     LastCheckpoint,
@@ -52,7 +53,7 @@ def default_options(options: Mapping[str, Any]) -> dict[str, Any]:
     """Return replacements for arguments of the trainer: callbacks, progress and device."""
     given = sorted(_listed(options.get("callbacks")), key=lambda each: isinstance(each, AVERAGING))  # after monitors
     first = [NoSearchOnResume(), *([] if _any(given, AveragedWeights) else [AveragedWeights()])]
-    callbacks = [*first, *given, RunSummary(), ResultTable(), TestRecorder()]
+    callbacks = [*first, *given, CurveRecorder(), RunSummary(), ResultTable(), TestRecorder()]
     progress, console = options.get("enable_progress_bar") is not False, get_console()
     if progress and not _any(callbacks, AnyProgressBar) and not _any(callbacks, ProgressLines):
         callbacks.append(ProgressBar() if console.is_terminal or console.is_jupyter else ProgressLines())

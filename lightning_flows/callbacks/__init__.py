@@ -2,6 +2,7 @@
 
 from lightning_flows.callbacks.averaged_weights import AveragedWeights
 from lightning_flows.callbacks.bound_monitor import BoundMonitor
+from lightning_flows.callbacks.curve_recorder import CurveRecorder
 from lightning_flows.callbacks.dashboard import Dashboard
 from lightning_flows.callbacks.density_picture import DensityPicture
 from lightning_flows.callbacks.early_stopping import EarlyStoppingAfterWarmup
@@ -26,6 +27,7 @@ from lightning_flows.callbacks.test_recorder import TestRecorder
 __all__ = [
     "AveragedWeights",
     "BoundMonitor",
+    "CurveRecorder",
     "Dashboard",
     "DensityPicture",
     "EarlyStoppingAfterWarmup",

@@ -12,7 +12,7 @@ from torchvision.io import encode_png
 
 from lightning_flows.errors import UsageError
 from lightning_flows.files import folder_inside, replaced
-from lightning_flows.training.run_folder import LAST
+from lightning_flows.training.run_folder import LAST, RECORD
 
 
 def every(num: int) -> int:
@@ -28,21 +28,32 @@ def training_loss(trainer: Trainer) -> dict[str, float]:
     return {name: float(found[name]) for name in ("train/bpd", "train/nll") if name in found}
 
 
-def run_folder(trainer: Trainer) -> Path:
+def own_folder(trainer: Trainer) -> Path | None:
     """Folder of a trainer's run: that of a logger that writes files, or else the parent of ``checkpoints``.
 
-    The ``save_dir`` of other loggers, such as W&B's, is shared by all runs. Lightning's ``trainer.log_dir`` is a
-    collective call, so a callback that used it on the first rank alone would wait for the others forever.
+    None if there is no other folder than ``default_root_dir``, which all runs of a program in Python share; with the
+    command line, it is a run's own. The ``save_dir`` of other loggers, such as W&B's, is shared by all runs.
+    Lightning's ``trainer.log_dir`` is a collective call, so a callback that used it on the first rank alone would wait
+    for the others forever.
     """
-    logger = trainer.logger
-    if isinstance(logger, TensorBoardLogger | CSVLogger):
-        version = logger.version
-        return Path(logger.root_dir) / (version if isinstance(version, str) else f"version_{version}")
+    for logger in trainer.loggers:
+        if isinstance(logger, TensorBoardLogger | CSVLogger):
+            version = logger.version
+            return Path(logger.root_dir) / (version if isinstance(version, str) else f"version_{version}")
+    root = Path(trainer.default_root_dir)
+    if (root / RECORD).is_file():
+        return root
     for callback in trainer.checkpoint_callbacks:
         if isinstance(callback, ModelCheckpoint) and callback.dirpath:
             path = Path(callback.dirpath)
-            return path.parent if path.name == LAST.parent.name else path
-    return Path(trainer.default_root_dir)
+            folder = path.parent if path.name == LAST.parent.name else path
+            return None if folder == root else folder
+    return None
+
+
+def run_folder(trainer: Trainer) -> Path:
+    """The run's own folder, or else ``default_root_dir``."""
+    return own_folder(trainer) or Path(trainer.default_root_dir)
 
 
 def is_drawn(trainer: Trainer, every_n_epochs: int) -> bool:

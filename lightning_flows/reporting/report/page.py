@@ -112,7 +112,7 @@ def _details(run: Run) -> dict[str, Any]:
             advice = "diverged: its loss became infinite or NaN"
         problems.append(advice if untested else "tested on different data than it was trained on")
     if not run.scalars.curves and not run.scalars.problems:
-        problems.append("no curves: there is no event file with scalars")
+        problems.append("no curves: nothing was logged")
     problems += run.scalars.problems
     try:
         newest = max(run.folder.glob("samples/*.png"), default=None)

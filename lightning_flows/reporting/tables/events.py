@@ -1,7 +1,6 @@
 """Curves that a run logged for TensorBoard."""
 
 import os
-from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
@@ -9,22 +8,12 @@ from tensorboard.backend.event_processing.event_file_loader import RawEventFileL
 from tensorboard.compat.proto.event_pb2 import Event
 
 from lightning_flows.reporting.tables.run_files import open_file
+from lightning_flows.reporting.tables.scalars import Scalars, scalars_of
 
 MAX_BYTES, MAX_EVENTS = 2**28, 1_000_000
 """Limits per file, each about half a minute of reading."""
 FRAME, MAX_SCALAR = 16, 1024
 """Bytes around an event, and of the largest event that is parsed: scalars need a tenth of that, images more."""
-
-Curve = list[tuple[int, float]]
-"""Steps and values, in increasing order of steps."""
-
-
-@dataclass(frozen=True)
-class Scalars:
-    """Curves by tag, and a sentence for each event file that cannot be read to its end."""
-
-    curves: dict[str, Curve] = field(default_factory=dict)
-    problems: list[str] = field(default_factory=list)
 
 
 def read_scalars(folder: Path) -> Scalars:
@@ -53,4 +42,4 @@ def read_scalars(folder: Path) -> Scalars:
                 f"{path.name} is damaged after {count} events, still being written, or larger than {MAX_EVENTS} events "
                 f"or {MAX_BYTES // 2**20} MiB: its curves end there"
             )
-    return Scalars({tag: sorted(points.items()) for tag, points in found.items()}, problems)
+    return scalars_of(found, problems)

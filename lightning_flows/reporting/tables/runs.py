@@ -8,16 +8,20 @@ from pathlib import Path
 from typing import Any
 
 from lightning_flows.errors import DataError
-from lightning_flows.reporting.tables.events import Curve, Scalars, read_scalars
+from lightning_flows.reporting.tables.curve_file import CURVES, read_curve_file
+from lightning_flows.reporting.tables.events import read_scalars
 from lightning_flows.reporting.tables.records import CONFIG as CONFIG_SCHEMA
 from lightning_flows.reporting.tables.records import RUNTIME as RUNTIME_SCHEMA
 from lightning_flows.reporting.tables.records import check, check_test
 from lightning_flows.reporting.tables.run_files import MAX_CONFIG, MAX_RECORDS, parse_json, parse_yaml, read_text
+from lightning_flows.reporting.tables.scalars import Curve, Scalars, merged
 
 CONFIG, TESTS, RUNTIME, RECORD = "config.yaml", "tests.jsonl", "runtime.json", "run.json"
 """Files in a run folder: the config, a line for each ``test`` of a checkpoint, runtimes, and the state of the run."""
-MARKS = (CONFIG, TESTS, RUNTIME, "events.out.tfevents.*")
+MARKS = (CONFIG, TESTS, RUNTIME, CURVES, "events.out.tfevents.*")
 """A folder that contains one of these is a run."""
+OF_WANDB = "wandb/*run-*/files"
+"""Folders of Weights & Biases, which may contain a file ``config.yaml`` of its own."""
 
 
 @dataclass(frozen=True)
@@ -98,10 +102,11 @@ class Run:
 
     @cached_property
     def scalars(self) -> Scalars:
-        return read_scalars(self.folder)
+        """Curves that the run recorded, and those in event files of TensorBoard; each step counts once."""
+        return merged(read_scalars(self.folder), read_curve_file(self.folder))
 
     def curve(self, tag: str) -> Curve:
-        """Steps and values of a scalar that was logged for TensorBoard; empty if there is none."""
+        """Steps and values of a scalar that was logged; empty if there is none."""
         return self.scalars.curves.get(tag, [])
 
     def _component(self, name: str) -> dict[str, Any]:
@@ -123,7 +128,8 @@ def read_runs(root: Path, progress: Callable[[list[Path]], Iterable[Path]] = ite
     """
     if not root.is_dir():
         raise DataError(f"{root} is not a folder: use the save_dir of your runs")
-    folders = sorted({path.parent for mark in MARKS for path in root.rglob(mark)})
+    found = {path.parent for mark in MARKS for path in root.rglob(mark)}
+    folders = sorted(folder for folder in found if not folder.match(OF_WANDB))
     if not folders:
         raise DataError(f"there are no runs below {root}: train with `fit`")
     runs = []

@@ -1,11 +1,14 @@
 import json
+from pathlib import Path
 
 import pytest
 
 from lightning_flows.errors import DataError
 from lightning_flows.reporting.tables import find_runs
 from lightning_flows.reporting.tables.compare import check_comparable, measured_on
-from tests.reporting.runs import image_model
+from lightning_flows.reporting.tables.curve_file import CURVES, curve_line
+from lightning_flows.reporting.tables.runs import read_run, read_runs
+from tests.reporting.runs import image_model, write_curve
 
 
 def test_tested_runs_are_found_anywhere_below(write_run, tmp_path):
@@ -81,3 +84,19 @@ def test_epochs_too_short_to_be_timed(write_run, tmp_path) -> None:
     short, usual = find_runs(tmp_path)
     assert "; runtimes on 1 x CPU; torch 2.0" in measured_on([short])
     assert "; runtimes on 1 x CPU, batch 8; torch 2.0" in measured_on([usual])
+
+
+def test_curves_of_a_run_come_from_its_own_file_and_from_event_files(write_run) -> None:
+    folder = write_run("a")
+    write_curve(folder, {1: 4.0, 3: 2.5})
+    (folder / CURVES).write_text(curve_line(3, {"val/bpd": 2.0}) + "\n" + curve_line(5, {"val/bpd": 1.0}) + "\n")
+    assert read_run(folder).curve("val/bpd") == [(1, 4.0), (3, 2.0), (5, 1.0)]
+
+
+def test_a_folder_with_curves_alone_is_a_run_and_a_folder_of_wandb_is_not(tmp_path: Path) -> None:
+    for name in ("a/version_0", "wandb/run-1/files", "wandb/offline-run-2/files"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "a/version_0" / CURVES).write_text(curve_line(0, {"val/bpd": 1.0}))
+    for kind in ("run-1", "offline-run-2"):
+        (tmp_path / "wandb" / kind / "files/config.yaml").write_text("wandb_version: 1\n")
+    assert [run.name for run in read_runs(tmp_path)] == ["a/version_0"]

@@ -52,8 +52,9 @@ def with_atomic_checkpoints(trainer: Trainer) -> Trainer:
 def default_options(options: Mapping[str, Any]) -> dict[str, Any]:
     """Return replacements for arguments of the trainer: callbacks, progress and device."""
     given = sorted(_listed(options.get("callbacks")), key=lambda each: isinstance(each, AVERAGING))  # after monitors
-    first = [NoSearchOnResume(), *([] if _any(given, AveragedWeights) else [AveragedWeights()])]
-    callbacks = [*first, *given, CurveRecorder(), RunSummary(), ResultTable(), TestRecorder()]
+    first = [kind() for kind in (NoSearchOnResume, AveragedWeights) if not _any(given, kind)]
+    last = [kind() for kind in (CurveRecorder, RunSummary, ResultTable, TestRecorder) if not _any(given, kind)]
+    callbacks = [*first, *given, *last]
     progress, console = options.get("enable_progress_bar") is not False, get_console()
     if progress and not _any(callbacks, AnyProgressBar) and not _any(callbacks, ProgressLines):
         callbacks.append(ProgressBar() if console.is_terminal or console.is_jupyter else ProgressLines())

@@ -23,6 +23,13 @@ class AveragedWeights(Callback):
       and torch cannot average flags.
 
     Must precede those callbacks.
+
+    >>> from lightning_flows.app.default_trainer import default_trainer
+    >>> averaging = StochasticWeightAveraging(swa_lrs=1e-3)
+    >>> trainer = default_trainer(callbacks=[averaging], logger=False)  # every run has it, before such callbacks
+    >>> kinds = [type(each) for each in trainer.callbacks]
+    >>> kinds.index(AveragedWeights) < kinds.index(StochasticWeightAveraging)
+    True
     """
 
     def __init__(self) -> None:

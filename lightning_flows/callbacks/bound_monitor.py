@@ -14,6 +14,15 @@ class BoundMonitor(Callback):
 
     ``bound/latents``, ``bound/log_det`` and, for images, ``bound/dequantization``: means over the batch of this
     process. They are outputs of the training step, so no second pass or device synchronization is needed.
+
+    >>> from lightning_flows import AutoregressiveFlow, VectorFlowModule
+    >>> from lightning_flows.app.default_trainer import default_trainer
+    >>> from lightning_flows.data import ToyDataModule
+    >>> options = {"fast_dev_run": True, "log_every_n_steps": 1, "enable_model_summary": False}
+    >>> trainer = default_trainer(callbacks=[BoundMonitor()], **options)
+    >>> trainer.fit(VectorFlowModule((2,), AutoregressiveFlow), ToyDataModule(num_val=16))
+    >>> sorted(name for name in trainer.logged_metrics if name.startswith("bound/"))
+    ['bound/latents', 'bound/log_det']
     """
 
     def __init__(self) -> None:

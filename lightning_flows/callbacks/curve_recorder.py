@@ -22,6 +22,21 @@ class CurveRecorder(Callback):
     trainer without a folder of its own, such as one in Python without a logger.
 
     Raises: OutputError if the file cannot be written.
+
+    >>> import json
+    >>> from contextlib import chdir
+    >>> from pathlib import Path
+    >>> from tempfile import TemporaryDirectory
+    >>> from lightning.pytorch.loggers import CSVLogger
+    >>> from lightning_flows import AutoregressiveFlow, VectorFlowModule
+    >>> from lightning_flows.app.default_trainer import default_trainer
+    >>> from lightning_flows.data import ToyDataModule
+    >>> options = {"max_epochs": 1, "enable_checkpointing": False, "enable_model_summary": False}
+    >>> with TemporaryDirectory() as folder, chdir(folder):
+    ...     trainer = default_trainer(logger=CSVLogger("."), **options)  # every run has it
+    ...     trainer.fit(VectorFlowModule((2,), AutoregressiveFlow), ToyDataModule(steps_per_epoch=1))
+    ...     sorted(json.loads(Path(trainer.log_dir, "curves.jsonl").read_text().splitlines()[-1]))
+    ['epoch', 'step', 'val/gap', 'val/loss', 'val/nll']
     """
 
     def __init__(self) -> None:

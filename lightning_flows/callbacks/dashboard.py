@@ -37,6 +37,21 @@ class Dashboard(Callback):
     """Lay out TensorBoard's Custom Scalars tab after the first validation, and add the run to the HParams tab.
 
     Hyperparameters are those of model and data; the metric is the last ``val/loss``.
+
+    >>> from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    >>> from contextlib import chdir
+    >>> from pathlib import Path
+    >>> from tempfile import TemporaryDirectory
+    >>> from lightning.pytorch.loggers import TensorBoardLogger
+    >>> from lightning_flows import AutoregressiveFlow, VectorFlowModule
+    >>> from lightning_flows.app.default_trainer import default_trainer
+    >>> from lightning_flows.data import ToyDataModule
+    >>> options = {"max_epochs": 1, "enable_checkpointing": False, "enable_model_summary": False}
+    >>> with TemporaryDirectory() as folder, chdir(folder):
+    ...     trainer = default_trainer(callbacks=[Dashboard()], logger=TensorBoardLogger("."), **options)
+    ...     trainer.fit(VectorFlowModule((2,), AutoregressiveFlow), ToyDataModule(steps_per_epoch=1))
+    ...     EventAccumulator(trainer.log_dir).Reload().Tags()["tensors"]
+    ['custom_scalars__config__']
     """
 
     def __init__(self) -> None:

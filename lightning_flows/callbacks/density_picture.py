@@ -23,6 +23,20 @@ class DensityPicture(ValidationItems):
         num_points: number of validation items and of samples; no more items than in a validation batch.
         every_n_epochs: interval in epochs; the last epoch is always drawn.
         seed: seed of the noise of samples.
+
+    >>> from contextlib import chdir
+    >>> from pathlib import Path
+    >>> from tempfile import TemporaryDirectory
+    >>> from lightning.pytorch.loggers import CSVLogger
+    >>> from lightning_flows import AutoregressiveFlow, VectorFlowModule
+    >>> from lightning_flows.app.default_trainer import default_trainer
+    >>> from lightning_flows.data import ToyDataModule
+    >>> options = {"max_epochs": 1, "enable_checkpointing": False, "enable_model_summary": False}
+    >>> with TemporaryDirectory() as folder, chdir(folder):
+    ...     trainer = default_trainer(callbacks=[DensityPicture(num_points=100)], logger=CSVLogger("."), **options)
+    ...     trainer.fit(VectorFlowModule((2,), AutoregressiveFlow), ToyDataModule(steps_per_epoch=1))
+    ...     [str(path) for path in Path().rglob("*.png")]
+    ['lightning_logs/version_0/density.png']
     """
 
     def __init__(self, num_points: int = 3000, every_n_epochs: int = 1, seed: int = 0) -> None:

@@ -21,6 +21,13 @@ class EarlyStoppingAfterWarmup(EarlyStopping):
         kwargs: other arguments of :class:`lightning.pytorch.callbacks.EarlyStopping`.
 
     Raises: UsageError for a patience below 1 or a negative warm-up.
+
+    >>> from lightning_flows.app.default_trainer import default_trainer
+    >>> stopping = EarlyStoppingAfterWarmup(warmup_epochs=10, patience=5)
+    >>> default_trainer(callbacks=[stopping], logger=False).early_stopping_callbacks == [stopping]
+    True
+    >>> stopping.monitor, stopping.patience
+    ('val/loss', 5)
     """
 
     def __init__(self, warmup_epochs: int = 100, patience: int = 100, monitor: str = "val/loss", **kwargs: Any) -> None:

@@ -22,6 +22,10 @@ class EqualRanks(Callback):
     single process.
 
     Raises: RankError if they differ.
+
+    >>> one, other = checksum([torch.tensor([1.0, 2.0])]), checksum([torch.tensor([2.0, 1.0])])
+    >>> bool(one == other)  # ranks with these parameters would end the run
+    False
     """
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

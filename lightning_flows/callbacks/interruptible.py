@@ -36,6 +36,11 @@ class Interruptible(Callback):
 
     Args:
         every_n_minutes: minutes between checkpoints within an epoch; 0 for none.
+
+    >>> from lightning_flows.app.default_trainer import default_trainer
+    >>> trainer = default_trainer(callbacks=[Interruptible(every_n_minutes=5.0)], logger=False)
+    >>> [each.every_n_minutes for each in trainer.callbacks if isinstance(each, Interruptible)]
+    [5.0]
     """
 
     def __init__(self, every_n_minutes: float = 10.0) -> None:

@@ -18,6 +18,21 @@ class LastCheckpoint(Checkpoint):
 
     Raises: UsageError if a run resumes within an epoch whose number of batches has changed, or if a ModelCheckpoint
         has the file name ``last``.
+
+    >>> from contextlib import chdir
+    >>> from tempfile import TemporaryDirectory
+    >>> from lightning.pytorch.loggers import CSVLogger
+    >>> from lightning_flows import AutoregressiveFlow, VectorFlowModule
+    >>> from lightning_flows.app.default_trainer import default_trainer
+    >>> from lightning_flows.data import ToyDataModule
+    >>> best = ModelCheckpoint(filename="best")
+    >>> options = {"max_epochs": 1, "enable_model_summary": False, "enable_progress_bar": False}
+    >>> with TemporaryDirectory() as folder, chdir(folder):
+    ...     trainer = default_trainer(callbacks=[best, LastCheckpoint()], logger=CSVLogger("."), **options)
+    ...     trainer.fit(VectorFlowModule((2,), AutoregressiveFlow), ToyDataModule(steps_per_epoch=1))
+    ...     sorted(path.name for path in Path().rglob("*.ckpt"))
+    best: lightning_logs/version_0/checkpoints/best.ckpt
+    ['best.ckpt', 'last.ckpt']
     """
 
     def __init__(self) -> None:

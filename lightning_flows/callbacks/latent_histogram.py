@@ -22,6 +22,21 @@ class LatentHistogram(ValidationItems):
     Args:
         num_items: number of validation items to encode.
         every_n_epochs: interval in epochs.
+
+    >>> from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    >>> from contextlib import chdir
+    >>> from pathlib import Path
+    >>> from tempfile import TemporaryDirectory
+    >>> from lightning.pytorch.loggers import TensorBoardLogger
+    >>> from lightning_flows import AutoregressiveFlow, VectorFlowModule
+    >>> from lightning_flows.app.default_trainer import default_trainer
+    >>> from lightning_flows.data import ToyDataModule
+    >>> options = {"max_epochs": 1, "enable_checkpointing": False, "enable_model_summary": False}
+    >>> with TemporaryDirectory() as folder, chdir(folder):
+    ...     trainer = default_trainer(callbacks=[LatentHistogram()], logger=TensorBoardLogger("."), **options)
+    ...     trainer.fit(VectorFlowModule((2,), AutoregressiveFlow), ToyDataModule(steps_per_epoch=1))
+    ...     EventAccumulator(trainer.log_dir).Reload().Tags()["histograms"]
+    ['latents/level_1', 'latents/normal']
     """
 
     def __init__(self, num_items: int = 32, every_n_epochs: int = 1) -> None:

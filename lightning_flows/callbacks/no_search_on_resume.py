@@ -11,6 +11,11 @@ class NoSearchOnResume(Callback):
     """Skip Lightning's finders when a run resumes, and keep the value in the checkpoint.
 
     A search ends by restoring its own initial state instead of the one that the run resumes from.
+
+    >>> from lightning_flows.app.default_trainer import default_trainer
+    >>> trainer = default_trainer(callbacks=[LearningRateFinder()], logger=False)  # every run has it
+    >>> any(isinstance(each, NoSearchOnResume) for each in trainer.callbacks)
+    True
     """
 
     def __init__(self) -> None:

@@ -14,6 +14,15 @@ class OptimizerMonitor(Callback):
 
     The norm is :math:`\sqrt{\sum_p \|\partial L/\partial p\|^2}` over all parameters, before clipping. Gradients are
     the same on all ranks. The device is not synchronized.
+
+    >>> from lightning_flows import AutoregressiveFlow, VectorFlowModule
+    >>> from lightning_flows.app.default_trainer import default_trainer
+    >>> from lightning_flows.data import ToyDataModule
+    >>> options = {"fast_dev_run": True, "log_every_n_steps": 1, "enable_model_summary": False}
+    >>> trainer = default_trainer(callbacks=[OptimizerMonitor()], **options)
+    >>> trainer.fit(VectorFlowModule((2,), AutoregressiveFlow), ToyDataModule(num_val=16))
+    >>> sorted(name for name in trainer.logged_metrics if name.startswith("optimizer/"))
+    ['optimizer/gradient_norm', 'optimizer/learning_rate']
     """
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:

@@ -39,6 +39,20 @@ class PredictionWriter(Callback):
         page: HTML file to write, of the images with the highest scores; None for none.
     Raises: OutputError before anything is computed, if a file exists or its folder cannot be created; UsageError for a
         page of items that are not images.
+
+    >>> from contextlib import chdir
+    >>> from tempfile import TemporaryDirectory
+    >>> from lightning_flows import AutoregressiveFlow, VectorFlowModule
+    >>> from lightning_flows.app.default_trainer import default_trainer
+    >>> from lightning_flows.data import ToyDataModule
+    >>> module, data = VectorFlowModule((2,), AutoregressiveFlow), ToyDataModule(num_test=10)
+    >>> with TemporaryDirectory() as folder, chdir(folder):
+    ...     trainer = default_trainer(callbacks=[PredictionWriter("scores.csv")], logger=False)
+    ...     trainer.predict(module, data, return_predictions=False)
+    ...     lines = Path("scores.csv").read_text().splitlines()
+    scores: scores.csv
+    >>> lines[0], len(lines)
+    ('index,name,log_likelihood', 11)
     """
 
     def __init__(

@@ -21,6 +21,11 @@ class ProgressBar(RichProgressBar):
 
     Args:
         kwargs: see Lightning's RichProgressBar.
+
+    >>> from lightning_flows.app.default_trainer import default_trainer
+    >>> trainer = default_trainer(callbacks=[ProgressBar(leave=True)], logger=False)
+    >>> type(trainer.progress_bar_callback) is ProgressBar
+    True
     """
 
     reads_loss = True  # see is_shown

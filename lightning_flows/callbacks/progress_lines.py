@@ -19,6 +19,11 @@ class ProgressLines(Callback):
 
     Args:
         seconds: minimum time between lines, except for the last.
+
+    >>> from lightning_flows.app.default_trainer import default_trainer
+    >>> trainer = default_trainer(callbacks=[ProgressLines(seconds=30.0)], logger=False)
+    >>> [each.seconds for each in trainer.callbacks if isinstance(each, ProgressLines)]  # instead of a bar
+    [30.0]
     """
 
     def __init__(self, seconds: float = 5.0) -> None:

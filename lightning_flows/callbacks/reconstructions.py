@@ -20,6 +20,22 @@ class Reconstructions(ValidationItems):
     Args:
         num_items: number of images.
         every_n_epochs: interval in epochs; the last epoch is always drawn.
+
+    >>> from contextlib import chdir
+    >>> from pathlib import Path
+    >>> from tempfile import TemporaryDirectory
+    >>> from lightning.pytorch.loggers import CSVLogger
+    >>> from lightning_flows.app.default_trainer import default_trainer
+    >>> from lightning_flows.data import DigitsDataModule
+    >>> from lightning_flows.modules import VAEModule
+    >>> from lightning_flows.nets.gated_conv import GatedConvSizes
+    >>> module = VAEModule((1, 8, 8), 17, latent_size=2, sizes=GatedConvSizes(width=4, features=8, hidden=8))
+    >>> options = {"max_epochs": 1, "enable_checkpointing": False, "enable_model_summary": False}
+    >>> with TemporaryDirectory() as folder, chdir(folder):
+    ...     trainer = default_trainer(callbacks=[Reconstructions(num_items=8)], logger=CSVLogger("."), **options)
+    ...     trainer.fit(module, DigitsDataModule())
+    ...     [str(path) for path in Path().rglob("*.png")]
+    ['lightning_logs/version_0/reconstructions/epoch_0000.png']
     """
 
     def __init__(self, num_items: int = 32, every_n_epochs: int = 1) -> None:

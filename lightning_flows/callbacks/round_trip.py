@@ -22,6 +22,14 @@ class RoundTrip(ValidationItems):
 
     Args:
         num_items: number of validation items to encode and decode.
+
+    >>> from lightning_flows import AutoregressiveFlow, VectorFlowModule
+    >>> from lightning_flows.app.default_trainer import default_trainer
+    >>> from lightning_flows.data import ToyDataModule
+    >>> trainer = default_trainer(fast_dev_run=True, callbacks=[RoundTrip(num_items=4)], enable_model_summary=False)
+    >>> trainer.fit(VectorFlowModule((2,), AutoregressiveFlow), ToyDataModule(num_val=16))
+    >>> bool(trainer.logged_metrics["inverse/round_trip_error"] < 1e-3)
+    True
     """
 
     def __init__(self, num_items: int = 8) -> None:

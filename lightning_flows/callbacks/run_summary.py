@@ -17,6 +17,11 @@ class RunSummary(Callback):
     """Print the model's class and size and the run folder at the start, the best checkpoint at the end.
 
     It also explains why training ended early, or why nothing was trained.
+
+    >>> from lightning_flows.app.default_trainer import default_trainer
+    >>> kinds = [type(each) for each in default_trainer(logger=False).callbacks]  # every run has it
+    >>> kinds.count(RunSummary), kinds.index(RunSummary) < kinds.index(ModelCheckpoint)
+    (1, True)
     """
 
     def __init__(self) -> None:

@@ -29,6 +29,20 @@ class RuntimeMonitor(Callback):
     Args:
         skip_steps: steps at the start of a run that are not timed.
         num_steps: number of steps to time.
+
+    >>> from contextlib import chdir
+    >>> from pathlib import Path
+    >>> from tempfile import TemporaryDirectory
+    >>> from lightning.pytorch.loggers import CSVLogger
+    >>> from lightning_flows import AutoregressiveFlow, VectorFlowModule
+    >>> from lightning_flows.app.default_trainer import default_trainer
+    >>> from lightning_flows.data import ToyDataModule
+    >>> options = {"max_epochs": 1, "enable_checkpointing": False, "enable_model_summary": False}
+    >>> with TemporaryDirectory() as folder, chdir(folder):
+    ...     trainer = default_trainer(callbacks=[RuntimeMonitor(skip_steps=0)], logger=CSVLogger("."), **options)
+    ...     trainer.fit(VectorFlowModule((2,), AutoregressiveFlow), ToyDataModule(steps_per_epoch=1))
+    ...     sorted(json.loads(next(Path().rglob("runtime.json")).read_text()))[:3]
+    ['batch_size', 'cpu_seconds', 'device']
     """
 
     def __init__(self, skip_steps: int = 3, num_steps: int = 20) -> None:

@@ -22,6 +22,20 @@ class SampleGrid(Callback):
         every_n_epochs: interval in epochs; samples of the last epoch are always drawn.
         temperature: scale of the noise.
         seed: seed of the noise.
+
+    >>> from contextlib import chdir
+    >>> from pathlib import Path
+    >>> from tempfile import TemporaryDirectory
+    >>> from lightning.pytorch.loggers import CSVLogger
+    >>> from lightning_flows import AutoregressiveFlow, VectorFlowModule
+    >>> from lightning_flows.app.default_trainer import default_trainer
+    >>> from lightning_flows.data import ToyDataModule
+    >>> options = {"max_epochs": 1, "enable_checkpointing": False, "enable_model_summary": False}
+    >>> with TemporaryDirectory() as folder, chdir(folder):
+    ...     trainer = default_trainer(callbacks=[SampleGrid(num_samples=50)], logger=CSVLogger("."), **options)
+    ...     trainer.fit(VectorFlowModule((2,), AutoregressiveFlow), ToyDataModule(steps_per_epoch=1))
+    ...     [str(path) for path in Path().rglob("*.png")]
+    ['lightning_logs/version_0/samples/epoch_0000.png']
     """
 
     def __init__(

@@ -26,6 +26,20 @@ class TestRecorder(Callback):
     If ``test_step`` returns results of each item, they are written to ``items_N.npz``, sorted by index, whatever the
     number of devices. Nothing is written for a checkpoint outside of a folder ``checkpoints``, or for data without a
     data module. If writing fails, the results are still printed.
+
+    >>> from contextlib import chdir
+    >>> from tempfile import TemporaryDirectory
+    >>> from lightning.pytorch.loggers import CSVLogger
+    >>> from lightning_flows import AutoregressiveFlow, VectorFlowModule
+    >>> from lightning_flows.data import ToyDataModule
+    >>> module, data = VectorFlowModule((2,), AutoregressiveFlow), ToyDataModule(steps_per_epoch=1, num_test=16)
+    >>> options = {"max_epochs": 1, "enable_progress_bar": False, "enable_model_summary": False}
+    >>> with TemporaryDirectory() as folder, chdir(folder):
+    ...     trainer = Trainer(accelerator="cpu", callbacks=[TestRecorder()], logger=CSVLogger("."), **options)
+    ...     trainer.fit(module, data)
+    ...     _ = trainer.test(ckpt_path="best", datamodule=data, verbose=False)
+    ...     [name for name in ("tests.jsonl", "items_0.npz") if Path(trainer.log_dir, name).exists()]
+    ['tests.jsonl', 'items_0.npz']
     """
 
     __test__ = False  # for pytest

@@ -30,6 +30,14 @@ class ArrayImageDataModule(ImageDataModule):
 
     Raises: UsageError for levels outside 2 to 256, or fractions outside [0, 1]. DataError, when the shape is first
     needed, for a file that is missing, damaged, or has no such images.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     np.save(f"{folder}/images.npy", np.zeros((100, 8, 8), dtype=np.uint8))
+    ...     data = ArrayImageDataModule(f"{folder}/images.npy", batch_size=16)
+    ...     data.setup("fit")
+    >>> data.event_shape, data.num_items("train"), next(iter(data.train_dataloader()))["image"].shape
+    ((1, 8, 8), 80, torch.Size([16, 1, 8, 8]))
     """
 
     def __init__(

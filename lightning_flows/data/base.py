@@ -42,6 +42,16 @@ class FlowDataModule(LightningDataModule, ABC):
 
     Raises: UsageError for a batch size below 1, num_workers outside 0 to 256, or a worker_timeout that is negative,
     infinite or NaN.
+
+    >>> from lightning_flows.data.datasets.batches import MemoryDataset
+    >>> class Normal(FlowDataModule):
+    ...     event_shape = (2,)
+    ...     def load_split(self, split):
+    ...         return MemoryDataset({"row": torch.randn({"train": 1000}.get(split, 100), 2)})
+    >>> data = Normal(batch_size=50)
+    >>> data.setup("fit")
+    >>> data.num_items("val"), next(iter(data.train_dataloader()))["row"].shape
+    (100, torch.Size([50, 2]))
     """
 
     predict_split: ClassVar[str] = "test"

@@ -25,6 +25,10 @@ class CaltechSilhouettesDataModule(ImageDataModule):
         kwargs: other arguments of :class:`ImageDataModule`.
 
     Raises: DataError in ``setup`` if the file is missing, damaged, or has other content.
+
+    >>> data = CaltechSilhouettesDataModule("data/caltech101_silhouettes_28_split1.mat")  # read by setup
+    >>> data.event_shape, data.num_levels
+    ((1, 28, 28), 2)
     """
 
     stored_levels = 2

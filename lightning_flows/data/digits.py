@@ -23,6 +23,11 @@ class DigitsDataModule(ImageDataModule):
     Args:
         augment: flip training images at random and shift them.
         kwargs: other arguments of :class:`ImageDataModule`.
+
+    >>> data = DigitsDataModule(binarization="dynamic")
+    >>> data.setup("fit")
+    >>> data.event_shape, data.num_levels, data.num_items("train"), data.dataset("train")[0]["image"].max().item()
+    ((1, 8, 8), 2, 1297, 16)
     """
 
     stored_levels = 17

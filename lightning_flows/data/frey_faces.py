@@ -36,6 +36,10 @@ class FreyFacesDataModule(ImageDataModule):
         kwargs: other arguments of :class:`ImageDataModule`.
 
     Raises: DataError in ``setup`` if the file is missing, damaged, or has images of another shape.
+
+    >>> data = FreyFacesDataModule("data/freyfaces.npz")  # read by setup
+    >>> data.event_shape, data.num_levels
+    ((1, 28, 20), 256)
     """
 
     def __init__(self, path: str = "data/freyfaces.npz", *, augment: bool = False, **kwargs: Any) -> None:

@@ -37,6 +37,16 @@ class ImageFolderDataModule(ImageDataModule):
         kwargs: arguments of :class:`ImageDataModule`.
 
     Raises: UsageError for an invalid size or number of channels, or fractions outside [0, 1].
+
+    >>> from tempfile import TemporaryDirectory
+    >>> from PIL import Image
+    >>> with TemporaryDirectory() as folder:
+    ...     for number in range(100):
+    ...         Image.new("RGB", (64, 48), (number, 0, 0)).save(f"{folder}/{number}.png")
+    ...     data = ImageFolderDataModule(folder, size=16)
+    ...     data.setup("fit")
+    >>> data.event_shape, data.dataset("train")[0]["image"].shape
+    ((3, 16, 16), torch.Size([3, 16, 16]))
     """
 
     predict_split = "predict"

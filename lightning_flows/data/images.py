@@ -31,6 +31,16 @@ class ImageDataModule(FlowDataModule):
     Raises: UsageError for a binarization of images that are binary already; for a negative shift; for a binarization of
         whole images before augmentation, which comes before averaging; and, when the shape is first needed, for a
         height or width that ``downsample`` does not divide.
+
+    >>> import torch
+    >>> class Noise(ImageDataModule):
+    ...     image_shape = (3, 16, 16)
+    ...     def load_split(self, split):
+    ...         return ImageDataset(torch.randint(256, (100, 3, 16, 16), dtype=torch.uint8))
+    >>> data = Noise(downsample=2, batch_size=10)
+    >>> data.setup("fit")
+    >>> data.event_shape, next(iter(data.train_dataloader()))["image"].shape
+    ((3, 8, 8), torch.Size([10, 3, 8, 8]))
     """
 
     stored_levels: int = 256

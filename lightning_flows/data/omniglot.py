@@ -28,6 +28,10 @@ class OmniglotDataModule(ImageDataModule):
         kwargs: other arguments of :class:`ImageDataModule`.
 
     Raises: DataError in ``setup`` if the file is missing, damaged, or has other content.
+
+    >>> data = OmniglotDataModule("data/chardata.mat")  # read by setup
+    >>> data.event_shape, data.num_levels, data.hparams["binarization"]
+    ((1, 28, 28), 2, 'dynamic')
     """
 
     def __init__(

@@ -88,6 +88,9 @@ class CIFAR10DataModule(PublishedDataModule):
     Args:
         root: folder of ``cifar-10-python.tar.gz``, downloaded if missing.
         kwargs: arguments of :class:`ImageDataModule`.
+
+    >>> CIFAR10DataModule("data").event_shape, CIFAR10DataModule("data", downsample=2).event_shape
+    ((3, 32, 32), (3, 16, 16))
     """
 
     source = datasets.CIFAR10
@@ -103,6 +106,9 @@ class MNISTDataModule(PublishedDataModule):
         pad: pad images with zeros to 32x32, which flows with several levels can halve more often.
         augment: flip training images at random and shift them.
         kwargs: other arguments of :class:`ImageDataModule`.
+
+    >>> MNISTDataModule("data").event_shape, MNISTDataModule("data", pad=True).event_shape
+    ((1, 28, 28), (1, 32, 32))
     """
 
     source = datasets.MNIST
@@ -128,6 +134,10 @@ class FashionMNISTDataModule(MNISTDataModule):
         pad: pad images with zeros to 32x32, which flows with several levels can halve more often.
         augment: flip training images at random and shift them.
         kwargs: other arguments of :class:`ImageDataModule`.
+
+    >>> data = FashionMNISTDataModule("data", binarization="threshold")
+    >>> data.event_shape, data.num_levels
+    ((1, 32, 32), 2)
     """
 
     source = datasets.FashionMNIST

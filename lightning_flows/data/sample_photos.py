@@ -18,6 +18,11 @@ class SamplePhotosDataModule(ImageDataModule):
         kwargs: other arguments of :class:`ImageDataModule`.
 
     Raises: UsageError if the stride is below 1.
+
+    >>> data = SamplePhotosDataModule(stride=16, batch_size=8)
+    >>> data.setup("fit")
+    >>> data.num_items("train"), data.num_items("val"), next(iter(data.train_dataloader()))["image"].shape
+    (1200, 52, torch.Size([8, 3, 32, 32]))
     """
 
     def __init__(self, *, stride: int = 4, augment: bool = False, **kwargs: Any) -> None:

@@ -28,6 +28,10 @@ class StaticMNISTDataModule(ImageDataModule):
         kwargs: other arguments of :class:`ImageDataModule`.
 
     Raises: DataError in ``setup`` if a file is missing, truncated, or has other content.
+
+    >>> data = StaticMNISTDataModule("data")  # read by setup
+    >>> data.event_shape, data.num_levels
+    ((1, 28, 28), 2)
     """
 
     stored_levels = 2

@@ -17,7 +17,7 @@ from lightning_flows.errors import DataError, UsageError, check_fractions
 
 
 class TableDataModule(FlowDataModule):
-    """Rows of a table of numbers: CSV or other text, .npy, .npz, or Parquet if pyarrow is installed.
+    r"""Rows of a table of numbers: CSV or other text, .npy, .npz, or Parquet if pyarrow is installed.
 
     Batches are ``{"row": float32 (B, D), "index": int64 (B,)}``, in the units of the file. Text, missing values, NaN
     and infinity are errors that name row and column. The split of a row depends only on its values and the seed, see
@@ -44,6 +44,16 @@ class TableDataModule(FlowDataModule):
 
     Raises: UsageError for fractions outside [0, 1]; DataError for a file that is missing, empty or no table, and for
     unknown columns.
+
+    >>> from pathlib import Path
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     path = Path(folder, "table.csv")
+    ...     _ = path.write_text("x,y,label\n" + "".join(f"{i},{i * i},0\n" for i in range(100)))
+    ...     data = TableDataModule(str(path), drop=["label"], batch_size=10)
+    ...     data.setup("fit")
+    >>> data.event_shape, data.names, next(iter(data.train_dataloader()))["row"].shape
+    ((2,), ['x', 'y'], torch.Size([10, 2]))
     """
 
     predict_split = "predict"

@@ -23,6 +23,8 @@ class Dequantization(Recorded, nn.Module, ABC):
     Args:
         event_shape: shape (C, H, W) of the images.
 
+    Shapes: x uint8 ``(B, C, H, W)``, u of the same shape in [0, 1); log q ``(B,)`` in nats.
+
     >>> from lightning_flows.dequantization import UniformDequantization
     >>> x = torch.randint(256, (2, 3, 8, 8), dtype=torch.uint8)
     >>> u, log_q = UniformDequantization((3, 8, 8)).sample(x)

@@ -8,6 +8,8 @@ from lightning_flows.dequantization.base import Dequantization
 class UniformDequantization(Dequantization):
     """u uniform on [0, 1), so that log q(u | x) = 0. Source: Theis, van den Oord and Bethge, 2016.
 
+    For shapes see :class:`Dequantization`.
+
     >>> UniformDequantization((3, 32, 32))
     UniformDequantization((3, 32, 32))
     """

@@ -25,6 +25,7 @@ class MultiScaleFlow(Flow):
         split: sizes of the dense nets.
         start: transforms after the first squeeze.
 
+    Shapes: x ``(B, C, H, W)``; latents, see ``latent_shapes``; densities ``(B,)`` in nats.
     Raises: ShapeError if height or width cannot be halved ``num_levels`` times; UsageError for sizes below 1.
 
     >>> from lightning_flows.transforms import ActNorm, Conv1x1

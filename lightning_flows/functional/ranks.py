@@ -5,6 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor, distributed
 
+from lightning_flows.errors import UsageError
+
 
 def num_ranks() -> int:
     """Return the number of ranks.
@@ -59,3 +61,17 @@ def gather_objects(value: Any) -> list[Any]:
         found = [None] * num_ranks()
         distributed.all_gather_object(found, value)
     return found
+
+
+def check_same_step(step: int, device: torch.device) -> None:
+    """Raise UsageError unless all ranks are at the same step, as ranks that resume from different files are not.
+
+    >>> check_same_step(100, torch.device("cpu")) is None  # a single rank
+    True
+    """
+    found = sorted(set(gather_from_ranks(torch.tensor(step, device=device))))
+    if len(found) > 1:
+        raise UsageError(
+            f"expected all processes to start at the same step; got {', '.join(map(str, found))}: hosts must share "
+            "the folder of runs"
+        )

@@ -30,7 +30,7 @@ from lightning_flows.checkpoints.training import (
     rescale_rates,
 )
 from lightning_flows.errors import UsageError
-from lightning_flows.functional.ranks import gather_from_ranks, num_ranks, sum_over_ranks
+from lightning_flows.functional.ranks import check_same_step, num_ranks, sum_over_ranks
 from lightning_flows.functional.recorded import Recorded
 from lightning_flows.functional.streams import forked
 from lightning_flows.modules.compiled import CompiledTerms, keep_names_of_compiled
@@ -60,6 +60,11 @@ class FlowModule(Recorded, LightningModule, ABC):
         optimizer: function from parameters to an optimizer.
         lr_scheduler: function from the optimizer to a schedule; None for a constant learning rate.
         lr_interval: when the schedule steps; default: its own attribute ``interval``, or else each epoch.
+
+    >>> from lightning_flows import AutoregressiveFlow, VectorFlowModule
+    >>> module = VectorFlowModule((2,), AutoregressiveFlow)  # the one for vectors
+    >>> module.loss_of(torch.tensor([-1.5]), {}), module.unit
+    (tensor([1.5000]), 'nll')
     """
 
     unit: Literal["bpd", "nll"]
@@ -228,16 +233,8 @@ class FlowModule(Recorded, LightningModule, ABC):
             self._rates = initial_rates(self.trainer)
 
     def on_train_start(self) -> None:
-        """Let the learning rate and the schedule of this run override those of the checkpoint that it resumes from.
-
-        Raises: UsageError if the processes of a run start at different steps.
-        """
-        found = sorted(set(gather_from_ranks(torch.tensor(self.global_step, device=self.device))))
-        if len(found) > 1:
-            raise UsageError(
-                f"expected all processes to start at the same step; got {', '.join(map(str, found))}: hosts must share "
-                "the folder of runs"
-            )
+        """Let the learning rate and the schedule of this run override those of the checkpoint that it resumes from."""
+        check_same_step(self.global_step, self.device)
         if self._resumed is not None:
             factor = rate_factor(self._resumed["lightning_flows"]["model"], self.learning_rate)
             rescale_rates(self.trainer, self._rates, factor)

@@ -24,6 +24,19 @@ def load_model(path: str | Path, model: Named = None) -> FlowModule:
             lightning_flows and torch.optim do not need to be named.
 
     Raises: CheckpointError if it cannot be read or names another class.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> from lightning_flows.app.default_trainer import default_trainer
+    >>> from lightning_flows.data import ToyDataModule
+    >>> from lightning_flows.flows import AutoregressiveFlow
+    >>> from lightning_flows.modules import VectorFlowModule
+    >>> trainer = default_trainer(fast_dev_run=True, enable_model_summary=False)
+    >>> trainer.fit(VectorFlowModule((2,), AutoregressiveFlow), ToyDataModule(num_val=16))
+    >>> with TemporaryDirectory() as folder:
+    ...     trainer.save_checkpoint(f"{folder}/moons.ckpt")
+    ...     module = load_model(f"{folder}/moons.ckpt")
+    >>> type(module).__name__, module.sample(5).shape
+    ('VectorFlowModule', torch.Size([5, 2]))
     """
     checkpoint = read_checkpoint(path)
     with no_larger_than(checkpoint):
@@ -37,6 +50,20 @@ def load_flow(path: str | Path, model: Named = None) -> nn.Module:
     """Rebuild the flow of a checkpoint, without its module: of images a ``DequantizedFlow``.
 
     For arguments and errors see :func:`load_model`.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> from lightning_flows.app.default_trainer import default_trainer
+    >>> from lightning_flows.data import ToyDataModule
+    >>> from lightning_flows.flows import AutoregressiveFlow
+    >>> from lightning_flows.modules import VectorFlowModule
+    >>> trainer = default_trainer(fast_dev_run=True, enable_model_summary=False)
+    >>> trainer.fit(VectorFlowModule((2,), AutoregressiveFlow), ToyDataModule(num_val=16))
+    >>> with TemporaryDirectory() as folder:
+    ...     trainer.save_checkpoint(f"{folder}/moons.ckpt")
+    ...     flow = load_flow(f"{folder}/moons.ckpt")
+    >>> samples, log_prob = flow.sample_and_log_prob(5)
+    >>> samples.shape, log_prob.shape
+    (torch.Size([5, 2]), torch.Size([5]))
     """
     return load_model(path, model).model
 

@@ -37,6 +37,13 @@ class GraphFlowModule(DensityModule):
         lr_interval: when the schedule steps; default: its own attribute ``interval``, or else each epoch.
         recompute: keep only the input of each step in training, and compute its activations again in the backward pass:
             much less memory for about a third more time, with the same gradients.
+
+    >>> import torch
+    >>> from lightning_flows.flows import SetAutoregressiveFlow
+    >>> module = GraphFlowModule((9, 2), SetAutoregressiveFlow).eval()
+    >>> batch = {"nodes": torch.randn(4, 9, 2), "index": torch.arange(4)}
+    >>> module.log_prob(batch).shape, module.loss_of(torch.tensor([-18.0]), {"nodes": torch.zeros(1, 9, 2)})
+    (torch.Size([4]), tensor([2.]))
     """
 
     model: GraphFlow

@@ -53,6 +53,15 @@ class ImageFlowModule(FlowModule):
         eval_chunk_size: number of images times draws evaluated at once.
 
     Raises: UsageError for arguments out of range.
+
+    >>> from functools import partial
+    >>> from lightning_flows.flows import ConvSylvesterFlow
+    >>> flow = partial(ConvSylvesterFlow, num_levels=1, steps_per_level=1, hidden_channels=12)
+    >>> module = ImageFlowModule((3, 8, 8), flow).eval()
+    >>> batch = {"image": torch.randint(256, (4, 3, 8, 8), dtype=torch.uint8), "index": torch.arange(4)}
+    >>> log_prob = module.log_prob(batch)  # the bound, in nats
+    >>> module.loss_of(log_prob, batch).shape, module.unit, module.sample(2).dtype
+    (torch.Size([4]), 'bpd', torch.uint8)
     """
 
     unit = "bpd"

@@ -18,6 +18,17 @@ class WarmupExponential(LambdaLR):
         warmup_epochs: w, epochs during which the learning rate rises.
         power: p, exponent of the warm-up.
         decay: d, factor per epoch.
+
+    >>> import torch
+    >>> optimizer = torch.optim.SGD([torch.zeros(1)], lr=1.0)
+    >>> schedule = WarmupExponential(optimizer, warmup_epochs=2, power=1.0, decay=0.5)
+    >>> rates = []
+    >>> for epoch in range(4):
+    ...     rates += schedule.get_last_lr()
+    ...     optimizer.step()
+    ...     schedule.step()
+    >>> rates
+    [0.5, 0.5, 0.25, 0.125]
     """
 
     interval = "epoch"
@@ -38,6 +49,17 @@ class WarmupCosine(LambdaLR):
         optimizer: optimizer with the learning rate η.
         warmup_steps: w, steps during which the learning rate rises.
         total_steps: T; by default the length of training, or no cosine if that is unlimited.
+
+    >>> import torch
+    >>> optimizer = torch.optim.SGD([torch.zeros(1)], lr=1.0)
+    >>> schedule = WarmupCosine(optimizer, warmup_steps=1, total_steps=4)
+    >>> rates = []
+    >>> for step in range(4):
+    ...     rates.append(round(schedule.get_last_lr()[0], 3))
+    ...     optimizer.step()
+    ...     schedule.step()
+    >>> rates
+    [1.0, 0.854, 0.5, 0.146]
     """
 
     interval = "step"
@@ -68,6 +90,14 @@ class ReduceLROnPlateau(PlateauOfMetric):
         optimizer: optimizer whose learning rates are reduced.
         monitor: metric that has to improve, such as ``train/loss``.
         kwargs: see :class:`torch.optim.lr_scheduler.ReduceLROnPlateau`.
+
+    >>> import torch
+    >>> optimizer = torch.optim.SGD([torch.zeros(1)], lr=1.0)
+    >>> schedule = ReduceLROnPlateau(optimizer, monitor="train/loss", patience=0, factor=0.1)
+    >>> for loss in (3.0, 3.0):
+    ...     schedule.step(loss)
+    >>> schedule.monitor, schedule.get_last_lr()
+    ('train/loss', [0.1])
     """
 
     interval = "epoch"

@@ -53,6 +53,13 @@ class VAEModule(FlowModule):
         eval_chunk_size: number of images times draws evaluated at once.
 
     Raises: UsageError for arguments out of range.
+
+    >>> from lightning_flows.nets.gated_conv import GatedConvSizes
+    >>> sizes = GatedConvSizes(width=4, features=8, hidden=8)
+    >>> module = VAEModule((1, 8, 8), 2, latent_size=3, sizes=sizes).eval()
+    >>> batch = {"image": torch.randint(2, (4, 1, 8, 8), dtype=torch.uint8), "index": torch.arange(4)}
+    >>> module.log_prob(batch).shape, module.encode(batch)[0].shape, module.unit
+    (torch.Size([4]), torch.Size([4, 3]), 'nll')
     """
 
     is_invertible = False

@@ -35,6 +35,13 @@ class VectorFlowModule(DensityModule):
             much less memory for about a third more time, with the same gradients.
 
     Raises: ShapeError for a flow of other events, such as images.
+
+    >>> import torch
+    >>> from lightning_flows.flows import AutoregressiveFlow
+    >>> module = VectorFlowModule((2,), AutoregressiveFlow).eval()
+    >>> batch = {"row": torch.randn(4, 2), "index": torch.arange(4)}
+    >>> torch.allclose(module.loss_of(module.log_prob(batch), batch), -module.model(batch["row"])), module.unit
+    (True, 'nll')
     """
 
     def __init__(

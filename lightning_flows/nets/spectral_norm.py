@@ -59,6 +59,8 @@ class SpectralNorm(nn.Module):
         max_norm: c.
         margin: ε.
         num_steps: number of power-iteration steps per update.
+
+    Shapes: weight and result as stored by ``packing``.
     Source: Miyato et al., 2018; Gouk et al., 2018.
 
     >>> packing = Packing((2, 2, 1, 1))

@@ -21,7 +21,7 @@ class SylvesterFunction(nn.Module):
               \partial f_i/\partial y_i = \gamma\, s_2 s_1 (1 - \tanh^2(y\, s_1 + t_1)) \in (-\gamma, \gamma)
 
     t₁, t₂ and the arguments a₁, a₂ of s = tanh(a) are strictly autoregressive functions of y: ``net(y)`` returns the
-    four tensors (t₁, a₁, t₂, a₂), each of y's shape. f(y) and the diagonal also have y's shape. A context is passed on
+    four tensors (t₁, a₁, t₂, a₂). Shapes: y, these, f(y) and the diagonal ``(B, *event)``. A context is passed on
     to a net that takes one: ``net.num_parameters`` is its length, absent or 0 for other nets.
 
     >>> from lightning_flows.nets.made import MADE

@@ -19,6 +19,7 @@ class Compose(Transform):
 
     With a :class:`Recomputation` as ``recompute``, transforms keep only their input in training. The outermost
     composition advances the power iterations of all layers below it together, before its first layer.
+    Shapes: x is that of the first transform, z that of the last; log_det ``(B,)`` in nats.
 
     >>> from lightning_flows.transforms import Affine, Sigmoid
     >>> Compose([Affine(shift=128, scale=256), Sigmoid()])(torch.tensor([[128.0, 384.0]]))
@@ -105,7 +106,7 @@ def _adopt(module: nn.Module) -> list[Owner]:
 class Invert(Transform):
     r"""The inverse of a transform that preserves the shape: :math:`z = f^{-1}(x)`.
 
-    Useful if sampling should be the cheap direction of a layer.
+    Useful if sampling should be the cheap direction of a layer. Shapes: x, z those of the transform.
 
     >>> from lightning_flows.transforms import Sigmoid
     >>> logit = Invert(Sigmoid())

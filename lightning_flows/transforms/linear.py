@@ -41,6 +41,7 @@ class LinearTransform(Transform, Basis):
 
     A subclass implements ``operator()``. Autocast is disabled: a low-precision linear map cannot be inverted.
     If ``num_parameters`` is not zero, W differs between samples, and ``operator_for(context)`` is what evaluates it.
+    Shapes: x, z ``(B, *event)``; log_det ``(B,)`` in nats.
 
     >>> import torch
     >>> class Negation(LinearTransform):
@@ -77,7 +78,7 @@ class LinearTransform(Transform, Basis):
 class LinearCompose(LinearTransform):
     """Product of linear maps that preserve the shape: z = Wₙ … W₁ x.
 
-    The context consists of those of the factors that take one, one after another.
+    The context consists of those of the factors that take one, one after another. Shapes: x, z those of the factors.
     Raises: TypeError if one of them is not linear; ShapeError if their shapes differ.
 
     >>> import torch

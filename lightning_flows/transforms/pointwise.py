@@ -70,7 +70,7 @@ class Sigmoid(Transform):
 
     .. math:: z = \sigma(x) = \frac{1}{1 + e^{-x}}, \qquad \log|\det J| = \sum \log\sigma(x) + \log\sigma(-x)
 
-    The inverse expects values in (0, 1) and is infinite at the boundary.
+    The inverse expects values in (0, 1) and is infinite at the boundary. Shapes: any ``(B, *event)``.
 
     >>> Sigmoid()(torch.tensor([[0.0, 2.0]]))
     (tensor([[0.5000, 0.8808]]), tensor([-3.6402]))

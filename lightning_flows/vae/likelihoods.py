@@ -44,6 +44,8 @@ class PixelLikelihood(nn.Module, ABC):
 class Bernoulli(PixelLikelihood):
     r"""Binary values: :math:`\log P(x) = \sum_i x_i \log\sigma(\ell_i) + (1 - x_i)\log\sigma(-\ell_i)`.
 
+    For shapes see :class:`PixelLikelihood`.
+
     >>> x = torch.tensor([[[[0, 1]]]], dtype=torch.uint8)
     >>> Bernoulli().log_prob(torch.zeros(1, 1, 1, 2), x).exp()  # two fair coins
     tensor([0.2500])
@@ -67,6 +69,8 @@ class Categorical(PixelLikelihood):
 
     Args:
         num_levels: L.
+
+    For shapes see :class:`PixelLikelihood`.
 
     >>> logits = torch.tensor([0.0, 0.0, 50.0, 0.0]).reshape(1, 4, 1, 1)  # of one value with four levels
     >>> Categorical(4).sample(logits), Categorical(4).log_prob(0 * logits, torch.zeros(1, 1, 1, 1).byte()).exp()

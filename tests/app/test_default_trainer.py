@@ -3,13 +3,21 @@
 from pathlib import Path
 
 import pytest
-from lightning.pytorch import Trainer
+from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.accelerators import MPSAccelerator
 from lightning.pytorch.loggers import CSVLogger
 
 from lightning_flows.app.cli import run
 from lightning_flows.app.default_trainer import default_trainer
-from lightning_flows.callbacks import PredictionWriter
+from lightning_flows.callbacks import (
+    AveragedWeights,
+    CurveRecorder,
+    NoSearchOnResume,
+    PredictionWriter,
+    ResultTable,
+    RunSummary,
+    TestRecorder,
+)
 from lightning_flows.errors import FlowsError, OutputError, UsageError
 from lightning_flows.modules import ImageFlowModule
 from lightning_flows.training.signals import Interrupted
@@ -96,3 +104,13 @@ def test_data_and_model_may_share_argument_names(tmp_path: Path) -> None:
     assert data.hparams["hidden_channels"] == 3
     (kept,) = tmp_path.rglob("hparams.yaml")
     assert "hidden_channels: 12" in kept.read_text()
+
+
+EVERY_RUN = (AveragedWeights, CurveRecorder, NoSearchOnResume, ResultTable, RunSummary, TestRecorder)
+
+
+@pytest.mark.parametrize("kind", EVERY_RUN)
+def test_a_callback_of_every_run_is_not_added_twice(kind: type[Callback]) -> None:
+    own = kind()
+    assert [each for each in plain(callbacks=[own]).callbacks if isinstance(each, kind)] == [own]
+    assert sum(isinstance(each, kind) for each in plain().callbacks) == 1

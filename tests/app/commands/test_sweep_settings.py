@@ -27,5 +27,5 @@ def test_a_run_of_a_row_is_recognized(
     config = parsed(["fit", *of_row.options(row), "--seed_everything=3"], monkeypatch)
     of_row._check_settings(Run(tmp_path, tmp_path, config), row, 3)
     config["data"]["class_path"] = "some.OtherDataModule"
-    with pytest.raises(DataError, match="its data.* is some.OtherDataModule, not "):
+    with pytest.raises(DataError, match=r"its data.* is some\.OtherDataModule, not "):
         of_row._check_settings(Run(tmp_path, tmp_path, config), row, 3)

@@ -83,12 +83,13 @@ def main() -> None:
         path, runs = Path(folder) / "table.csv", Path(folder) / "runs"
         header = ",".join(f"x{i}" for i in range(arguments.columns))
         np.savetxt(path, rows.numpy(), fmt="%.9g", delimiter=",", header=header, comments="")
-        given = [f"--data.path={path}", f"--data.batch_size={arguments.batch_size}", *arguments.options]
+        steps = int(0.8 * arguments.rows) // arguments.batch_size
+        given = [f"--data.path={path}", f"--data.batch_size={arguments.batch_size}", f"--data.steps_per_epoch={steps}"]
+        given += arguments.options
         given += ["--trainer.limit_val_batches=0"] if arguments.fit_only else []
         seconds, _ = command("fit", "--config=table.yaml", f"--trainer.logger.init_args.save_dir={runs}", *given)
         run = runs / "table" / "version_0"
         checkpoint = f"--ckpt_path={run / 'checkpoints' / 'best.ckpt'}"
-        steps = int(0.8 * arguments.rows) // arguments.batch_size
         speeds = rows_per_second(run, arguments.batch_size, steps)
         print(f"fit: {seconds:.0f} s; {statistics.median(speeds):,.0f} rows per second")
         record = json.loads((run / "runtime.json").read_text())

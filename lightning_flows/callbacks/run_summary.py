@@ -5,18 +5,20 @@ from pathlib import Path
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
-from lightning.pytorch.utilities import rank_zero_info
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
 from lightning_flows.callbacks.base import run_folder
 from lightning_flows.checkpoints import read_file
 from lightning_flows.checkpoints.averaging import averaging_in
 from lightning_flows.errors import FlowsError
 
+FEW_STEPS = 500  # a training of fewer steps causes a warning
+
 
 class RunSummary(Callback):
     """Print the model's class and size and the run folder at the start, the best checkpoint at the end.
 
-    It also explains why training ended early, or why nothing was trained.
+    It also warns of a training of few steps, and explains why training ended early, or why nothing was trained.
 
     >>> from lightning_flows.app.default_trainer import default_trainer
     >>> kinds = [type(each) for each in default_trainer(logger=False).callbacks]  # every run has it
@@ -36,6 +38,11 @@ class RunSummary(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._first_step = trainer.global_step
+        if not trainer.fast_dev_run and 0 < (steps := trainer.estimated_stepping_batches) < FEW_STEPS:  # type: ignore[attr-defined]
+            rank_zero_warn(
+                f"training has only {steps} steps in all, which rarely suffices: raise data.steps_per_epoch, "
+                "trainer.max_epochs or trainer.max_steps, or lower data.batch_size"
+            )
         for stopping in trainer.early_stopping_callbacks:
             if isinstance(stopping, EarlyStopping):
                 stopping.stopping_reason_message = None  # of the run that resumes

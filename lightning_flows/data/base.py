@@ -7,7 +7,6 @@ from typing import Any, ClassVar
 
 import torch
 from lightning.pytorch import LightningDataModule
-from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
@@ -22,7 +21,6 @@ STAGES = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",), "pre
 """The splits that each stage needs."""
 
 MAX_WORKERS = 256  # each is a process; a checkpoint from an untrusted source may ask for any number
-FEW_STEPS = 10  # epochs with fewer batches than this cause a warning
 
 Loader = DataLoader[dict[str, Tensor]]
 
@@ -36,12 +34,14 @@ class FlowDataModule(LightningDataModule, ABC):
     Args:
         batch_size: items per training batch and device.
         eval_batch_size: items per validation, test or prediction batch and device; default: batch_size.
+        steps_per_epoch: training batches per epoch and device, from as many passes over the data as that takes, or from
+            a part of one; default: those of one pass.
         num_workers: worker processes that load batches.
         worker_timeout: seconds to wait for a batch from a worker before the run ends with an error; 0: no limit.
         seed: seed of the random streams of the data.
 
-    Raises: UsageError for a batch size below 1, num_workers outside 0 to 256, or a worker_timeout that is negative,
-    infinite or NaN.
+    Raises: UsageError for a batch size or steps_per_epoch below 1, num_workers outside 0 to 256, or a worker_timeout
+    that is negative, infinite or NaN.
 
     >>> from lightning_flows.data.datasets.batches import MemoryDataset
     >>> class Normal(FlowDataModule):
@@ -62,6 +62,7 @@ class FlowDataModule(LightningDataModule, ABC):
         *,
         batch_size: int = 256,
         eval_batch_size: int | None = None,
+        steps_per_epoch: int | None = None,
         num_workers: int = 0,
         worker_timeout: float = 300.0,
         seed: int = 0,
@@ -69,7 +70,7 @@ class FlowDataModule(LightningDataModule, ABC):
         super().__init__()
         # includes the arguments of subclasses; loggers only record the model's, because names may coincide
         self.save_hyperparameters(logger=False)
-        check_counts(self.hparams, "batch_size", "eval_batch_size")
+        check_counts(self.hparams, "batch_size", "eval_batch_size", "steps_per_epoch")
         if not 0 <= num_workers <= MAX_WORKERS:
             raise UsageError(f"expected num_workers from 0 to {MAX_WORKERS}; got {num_workers}")
         if not 0 <= worker_timeout < math.inf:  # False for NaN
@@ -145,7 +146,10 @@ class FlowDataModule(LightningDataModule, ABC):
         return False
 
     def train_dataloader(self) -> Loader:
-        """Return shuffled batches; an incomplete last batch is dropped if at least two full ones per device remain.
+        """Return shuffled batches.
+
+        If an epoch is one pass over the data, an incomplete last batch is dropped if at least two full ones per device
+        remain.
 
         Order and random transforms depend only on ``seed``, epoch and item. A resumed run therefore sees exactly the
         batches of an uninterrupted one, and all devices together see those of a single device.
@@ -153,14 +157,9 @@ class FlowDataModule(LightningDataModule, ABC):
         batch_size, seed = self.hparams["batch_size"], self.hparams["seed"]
         items = TrainingItems(self.dataset("train"), seed=seed)
         drop_last = len(items) >= 2 * batch_size * num_ranks()
-        sampler = self.sampler(items, batch_size=batch_size, drop_last=drop_last, seed=seed)
-        loader = self.loader(items, batch_size=batch_size, sampler=sampler)
-        if self.trainer is not None and len(loader) < FEW_STEPS:
-            rank_zero_warn(
-                f"an epoch has only {len(loader)} batches ({len(items)} training items, data.batch_size {batch_size}): "
-                "lower data.batch_size, or raise trainer.max_epochs, to train for more steps"
-            )
-        return loader
+        num_batches = self.hparams["steps_per_epoch"]
+        sampler = self.sampler(items, batch_size=batch_size, num_batches=num_batches, drop_last=drop_last, seed=seed)
+        return self.loader(items, batch_size=batch_size, sampler=sampler)
 
     def eval_dataloader(self, split: str) -> Loader:
         """Return val, test or predict in order, each item once over all ranks. Raises: DataError if a rank has none."""

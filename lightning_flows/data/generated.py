@@ -43,8 +43,10 @@ class GeneratedDataModule(FlowDataModule):
         num_test: int,
         **kwargs: Any,
     ) -> None:
-        super().__init__(batch_size=batch_size, eval_batch_size=eval_batch_size, **kwargs)
-        check_counts(self.hparams, "steps_per_epoch", "num_val", "num_test")
+        super().__init__(
+            batch_size=batch_size, eval_batch_size=eval_batch_size, steps_per_epoch=steps_per_epoch, **kwargs
+        )
+        check_counts(self.hparams, "num_val", "num_test")
 
     @property
     @abstractmethod

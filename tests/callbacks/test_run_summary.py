@@ -2,11 +2,13 @@
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from lightning.pytorch.callbacks import EarlyStopping
 
 from lightning_flows.app.cli import run
+from tests.callbacks.test_interruptible import STEPS
 from tests.callbacks.test_last_checkpoint import train
 
 
@@ -45,3 +47,20 @@ def test_early_stopping_is_reported_by_the_run_that_it_ends(tmp_path: Path, capl
     caplog.clear()
     train(tmp_path, EarlyStopping("val/loss", patience=9), ckpt_path=tmp_path / "last.ckpt", max_epochs=2)
     assert "early stopping" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("options", "warned"), [({}, True), ({"max_epochs": -1, "max_steps": 2}, True), ({"fast_dev_run": True}, False)]
+)
+def test_a_training_of_few_steps_causes_a_warning(
+    options: dict[str, Any], warned: bool, tmp_path: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    train(tmp_path, **options)
+    steps = options.get("max_steps", 4 * STEPS)
+    text = f"training has only {steps} steps in all, which rarely suffices: raise data.steps_per_epoch"
+    assert any(text in str(warning.message) for warning in recwarn) is warned
+
+
+def test_a_training_of_many_steps_causes_no_warning(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
+    train(tmp_path, max_epochs=1000, max_time={"seconds": 0})
+    assert not any("steps in all" in str(warning.message) for warning in recwarn)

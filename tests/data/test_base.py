@@ -2,13 +2,11 @@
 
 import pytest
 import torch
-from lightning.pytorch import Trainer
-from lightning.pytorch.demos.boring_classes import BoringModel
 from torch.utils.data import Dataset
 
 from lightning_flows.data import FlowDataModule, ImageDataModule
 from lightning_flows.data.datasets import ImageDataset
-from lightning_flows.errors import InputTypeError, ShapeError
+from lightning_flows.errors import InputTypeError, ShapeError, UsageError
 
 
 class Points(Dataset):
@@ -70,19 +68,19 @@ def test_items_of_the_wrong_type_are_refused(item, got, monkeypatch):
         PointsDataModule().setup("fit")
 
 
-@pytest.mark.parametrize(("num", "batch_size", "warned"), [(24, 4, True), (24, 2, False), (3, 64, True)])
-def test_an_epoch_of_few_batches_causes_a_warning(num, batch_size, warned, recwarn):
-    class Model(BoringModel):
-        def training_step(self, batch, batch_idx):
-            return super().training_step(torch.ones(1, 32), batch_idx)
-
-        validation_step = None
-
-    options = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "accelerator": "cpu"}
-    data = PointsDataModule(num, batch_size=batch_size)
-    Trainer(max_epochs=1, enable_model_summary=False, **options).fit(Model(), data)
-    text = f"an epoch has only {-(-num // batch_size)} batches ({num} training items, data.batch_size {batch_size})"
-    assert any(text in str(warning.message) for warning in recwarn) is warned
+@pytest.mark.parametrize("num", [3, 40])
+def test_an_epoch_may_have_a_number_of_steps(num: int) -> None:
+    """More than one pass over few items, or a part of one over many; each pass is over all items."""
+    data = PointsDataModule(num, batch_size=4, steps_per_epoch=6)
+    data.setup("fit")
+    loader = data.train_dataloader()
+    batches = [batch["index"] for batch in loader]
+    assert len(batches) == len(loader) == 6
+    assert all(len(batch) == 4 for batch in batches)
+    for items in torch.cat(batches).split(min(num, 24)):  # of a pass
+        assert len(items.unique()) == min(num, 24)
+    with pytest.raises(UsageError, match="expected steps_per_epoch of at least 1; got 0"):
+        PointsDataModule(num, steps_per_epoch=0)
 
 
 class Images(ImageDataModule):

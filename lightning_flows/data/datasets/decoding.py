@@ -12,6 +12,9 @@ from torchvision.transforms.v2 import functional as F
 FORMATS = ("BMP", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 """Formats that are decoded, regardless of the file name. Pillow's other decoders are disabled: one runs Ghostscript."""
 
+HEIF_BRANDS = (b"heic", b"heix", b"heif", b"hevc", b"mif1", b"msf1", b"avif", b"avis")
+"""What the files of phones' cameras begin with, after their length and ``ftyp``; they are not decoded."""
+
 MAX_SIDE = 65_535
 """Largest height or width in pixels, that of JPEG. Pillow limits the area, to 2 · ``Image.MAX_IMAGE_PIXELS``."""
 
@@ -70,10 +73,11 @@ def center_crop(whole: tuple[int, int], size: tuple[int, int]) -> tuple[int, int
     return left, top, left + width, top + height
 
 
-def reason(error: BaseException) -> str:
-    """Return a short reason why an image cannot be decoded."""
+def reason(error: BaseException, content: bytes) -> str:
+    """Return a short reason why an image of this content cannot be decoded."""
     if isinstance(error, UnidentifiedImageError):
-        return "unknown or damaged format"
+        is_heif = content[4:8] == b"ftyp" and content[8:12] in HEIF_BRANDS
+        return "HEIC or AVIF: convert it to JPEG" if is_heif else "unknown or damaged format"
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 

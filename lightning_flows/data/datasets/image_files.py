@@ -97,7 +97,7 @@ class ImageFiles:
             try:
                 decoded = decode(content, size=shape[1:], channels=channels)
             except Exception as error:  # decoders may raise anything for a broken file
-                self.broken[name] = f"is not a readable image ({printable(reason(error))})"
+                self.broken[name] = f"is not a readable image ({printable(reason(error, content))})"
                 continue
             self._digests[name] = _digest(content)
             if name in position:
@@ -133,12 +133,24 @@ class ImageFiles:
 
     def _describe_left_out(self, outside: Counter[str]) -> str:
         num_links = len(self._source.names) - sum(map(len, self.splits.values())) - outside.total()
-        suffixes = Counter(PurePosixPath(name).suffix.lower() or "no suffix" for name in self._source.others)
+        suffixes = _suffixes(self._source)
         kinds = {f"images in {folder}" if folder else "loose images": num for folder, num in outside.items()}
         kinds |= {"links to images": num_links} if num_links else {}
         described = [f"{printable(kind)}: {num}" for kind, num in [*kinds.items(), *suffixes.most_common(5)]]
         total = sum(kinds.values()) + suffixes.total()
-        return f"{total} file{'s' * (total > 1)} skipped ({', '.join(described)})" if total else ""
+        skipped = f"{total} file{'s' * (total > 1)} skipped ({', '.join(described)})" if total else ""
+        return skipped + _hint(suffixes)
+
+
+def _suffixes(source: ImageSource) -> Counter[str]:
+    """Count the skipped entries of a source by suffix."""
+    return Counter(PurePosixPath(name).suffix.lower() or "no suffix" for name in source.others)
+
+
+def _hint(suffixes: Counter[str]) -> str:
+    """What to do with skipped photographs, if there are any."""
+    found = [suffix for suffix in (".heic", ".heif", ".avif") if suffix in suffixes]
+    return f"; convert {' and '.join(found)} to JPEG to use them" if found else ""
 
 
 def summary(infos: Sequence[FileInfo], size: tuple[int, int]) -> str:
@@ -180,9 +192,11 @@ def open_source(root: str | Path) -> ImageSource:
     source = FolderSource(path) if stat.S_ISDIR(mode) else ZipSource(path) if is_zip else TarSource(path)
     source.names.sort()
     if not source.names:
-        found = f"found {len(source.others)} other files" if source.others else "it is empty"
+        suffixes = _suffixes(source)
+        others = ", ".join(f"{printable(suffix)}: {num}" for suffix, num in suffixes.most_common(5))
         raise DataError(
-            f"{printable(path)} contains no images ({found}): expected files ending in {' '.join(SUFFIXES)}"
+            f"{printable(path)} contains no images ({others or 'it is empty'}): expected files ending in "
+            f"{' '.join(SUFFIXES)}{_hint(suffixes)}"
         )
     return source
 

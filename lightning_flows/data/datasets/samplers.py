@@ -39,15 +39,18 @@ class TrainingItems(Dataset[dict[str, Tensor]]):
 
 
 class EpochSampler(DistributedSampler[int]):
-    """Indices k of infinite items, N per epoch; epoch e visits ``e·N + order``, with its own order.
+    """Indices k of infinite items; pass q over a dataset of N items visits ``q·N + order``, with its own order.
 
-    Batch i of all ranks together holds the same items for any number of ranks: item j goes to rank j mod ranks.
+    An epoch is one pass, or a given number of batches: as many passes as that takes, the next epoch going on where it
+    ended. Batch i of all ranks together holds the same items for any number of ranks: item j goes to rank j mod ranks.
     It subclasses DistributedSampler so that Lightning calls ``set_epoch`` and does not replace it.
 
     Args:
         batch_size: items per batch and rank.
-        shuffle: visit each epoch in a random order that depends only on seed and epoch; otherwise in order.
-        drop_last: drop an incomplete last batch; otherwise items are repeated so that all ranks have equally many.
+        num_batches: batches per epoch and rank; by default those of one pass.
+        shuffle: make each pass in a random order that depends only on seed and pass; otherwise in order.
+        drop_last: if an epoch is a pass, drop an incomplete last batch; otherwise items are repeated so that all ranks
+            have equally many.
         first_step: returns the number of batches of the epoch that are already done when a run is resumed.
     """
 
@@ -56,6 +59,7 @@ class EpochSampler(DistributedSampler[int]):
         dataset: Dataset[Any],
         *,
         batch_size: int = 1,
+        num_batches: int | None = None,
         shuffle: bool = True,
         drop_last: bool = True,
         seed: int = 0,
@@ -67,16 +71,24 @@ class EpochSampler(DistributedSampler[int]):
         self.batch_size, self.first_step = batch_size, first_step
         num = len(cast(Sized, dataset))
         self.num_samples = num // (batch_size * num_ranks) * batch_size if drop_last else -(-num // num_ranks)
+        self.items_per_epoch = num
+        if num_batches is not None:
+            self.num_samples = num_batches * batch_size
+            self.items_per_epoch = self.num_samples * num_ranks
 
     def __iter__(self) -> Iterator[int]:
         # a generator function, because Lightning creates the iterator of a resumed run before it sets the epoch
         num = len(cast(Sized, self.dataset))
-        generator = stream(self.seed, "order of an epoch", self.epoch)
-        order = torch.randperm(num, generator=generator) if self.shuffle else torch.arange(num)
         first = min(self.first_step() * self.batch_size, self.num_samples)
         mine = torch.arange(first, self.num_samples) * self.num_replicas + self.rank
-        for chunk in (self.epoch * num + order[mine % num]).split(CHUNK):
-            yield from chunk.tolist()
+        numbers = self.epoch * self.items_per_epoch + mine % self.items_per_epoch
+        passes, counts = torch.unique_consecutive(numbers // num, return_counts=True)
+        for number, of_pass in zip(passes.tolist(), numbers.split(counts.tolist()), strict=True):
+            order = torch.arange(num)
+            if self.shuffle:
+                order = torch.randperm(num, generator=stream(self.seed, "order of an epoch", number))
+            for chunk in (number * num + order[of_pass % num]).split(CHUNK):
+                yield from chunk.tolist()
 
 
 class OnceSampler(DistributedSampler[int]):

@@ -142,3 +142,17 @@ def test_multiline_names_are_printed_on_one_line(tmp_path):
     (tmp_path / "a\nb.png").write_bytes(b"")
     with pytest.raises(DataError, match=r"a\\nb\.png is not a readable image"):
         ImageFiles(tmp_path).read(["a\nb.png"])
+
+
+def test_photographs_in_heic_are_named(tmp_path):
+    """They are skipped by their suffix, and refused by their content; each message says what to do."""
+    (tmp_path / "IMG_1.HEIC").write_bytes(b"")
+    with pytest.raises(DataError, match=r"\(\.heic: 1\): expected .*; convert \.heic to JPEG to use them$"):
+        ImageFiles(tmp_path)
+    save(tmp_path / "good.png")
+    files = ImageFiles(tmp_path)
+    assert files.left_out == "1 file skipped (.heic: 1); convert .heic to JPEG to use them"
+    (tmp_path / "a.jpg").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
+    files = ImageFiles(tmp_path)
+    with pytest.raises(DataError, match=r"a\.jpg is not a readable image \(HEIC or AVIF: convert it to JPEG\)"):
+        files.read(files.splits[""])

@@ -74,6 +74,26 @@ def test_the_batches_of_all_ranks_equal_those_of_one_rank(num_ranks: int) -> Non
     assert torch.equal(together, alone)
 
 
+@pytest.mark.parametrize("num_batches", [1, 4, 6, 30])
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_epochs_of_a_number_of_steps_continue_the_passes(num_batches: int, shuffle: bool) -> None:
+    """Whole passes follow each other, across epochs; an item that is seen again has another number."""
+    options = {"num_batches": num_batches, "shuffle": shuffle}
+    epochs = [list(sampler(epoch, **options)) for epoch in range(24)]
+    assert {len(epoch) for epoch in epochs} == {num_batches * 4} == {len(sampler(**options))}
+    numbers = [k for epoch in epochs for k in epoch]
+    for i in range(len(numbers) // NUM):
+        assert sorted(numbers[i * NUM : (i + 1) * NUM]) == list(range(i * NUM, (i + 1) * NUM))
+    assert list(sampler(5, first_step=lambda: 3, **options)) == epochs[5][12:]
+
+
+@pytest.mark.parametrize("num_batches", [2, 30])
+def test_ranks_share_the_batches_of_an_epoch_of_a_number_of_steps(num_batches: int) -> None:
+    alone = list(sampler(1, batch_size=4, num_batches=num_batches))
+    shares = [list(sampler(1, batch_size=2, num_batches=num_batches, num_ranks=2, rank=rank)) for rank in range(2)]
+    assert [k for pair in zip(*shares, strict=True) for k in pair] == alone
+
+
 @pytest.mark.parametrize("num_ranks", [1, 2, 3, 50])
 def test_without_dropping_ranks_have_equally_many_items_and_all_are_visited(num_ranks: int) -> None:
     shares = [list(sampler(batch_size=2, drop_last=False, num_ranks=num_ranks, rank=r)) for r in range(num_ranks)]

@@ -29,7 +29,8 @@ def compare(title: str, functions: Mapping[Any, Callable[[], object]], repeats: 
             function()
             seconds.append(time.perf_counter() - start)
         rounds.append(seconds)
+    width = max(len(str(kind)) for kind in functions)
     for i, kind in enumerate(functions):
         median = statistics.median(seconds[i] for seconds in rounds)
         ratio = statistics.median(seconds[i] / seconds[0] for seconds in rounds)
-        print(f"{title:9} {kind:17} {1e3 * median:8.1f} ms  {100 * ratio:6.1f} %", flush=True)
+        print(f"{title:9} {kind:{width}} {1e3 * median:8.1f} ms  {100 * ratio:6.1f} %", flush=True)

@@ -24,7 +24,7 @@ from lightning_flows.modules import FlowModule, load_model
 TABLES = {"1": EXPERIMENTS[1], "1_pointwise": POINTWISE, "2": EXPERIMENTS[2] | OWN, "3": EXPERIMENTS[3]}
 
 
-def moved(experiment: Experiment, shape: tuple[int, int, int]) -> FlowModule:
+def moved(experiment: Experiment, shape: tuple[int, ...]) -> FlowModule:
     """A flow with perturbed parameters."""
     module = build(*experiment.layers, event_shape=shape)
     with torch.no_grad():

@@ -1,8 +1,9 @@
 """Train and test on several processes; run by test_distributed.py in a process that has not used torch before it forks.
 
 Usage: python -m tests.distributed_runs FOLDER. Writes FOLDER/D/RANK.pt, the state of each rank after training on D
-processes, with recomputation on two and compiled on four; FOLDER/D.txt, how many bytes its steps broadcast; and
-FOLDER/tests.json, the test results of one model on each number of processes, with a record of each in FOLDER.
+processes, with recomputation on two and compiled on four; FOLDER/vae/D/RANK.pt, the same of a VAE; FOLDER/D.txt, how
+many bytes its steps broadcast; and FOLDER/tests.json, the test results of one model on each number of processes, with a
+record of each in FOLDER.
 """
 
 import json
@@ -16,9 +17,9 @@ from torch import distributed
 from lightning_flows.app.default_trainer import default_trainer
 from lightning_flows.data import GraphMoGDataModule, ImageDataModule
 from lightning_flows.data.datasets import ImageDataset
-from lightning_flows.modules import GraphFlowModule, ImageFlowModule
+from lightning_flows.modules import GraphFlowModule, ImageFlowModule, VAEModule
 from lightning_flows.modules.compiled import CompiledTerms
-from tests.small_modules import SMALL_VARIATIONAL, graph_module, image_module
+from tests.small_modules import SMALL_VARIATIONAL, graph_module, image_module, vae_module
 
 GLOBAL_BATCH, STEPS = 8, 20
 
@@ -80,6 +81,11 @@ def graph_flow() -> GraphFlowModule:
     return graph_module(num_steps=2, num_test_samples=0)
 
 
+def vae() -> VAEModule:
+    seed_everything(0, verbose=False)
+    return vae_module(kl_warmup_epochs=2, num_importance_samples=8)
+
+
 def trainer(devices: int, *callbacks: Callback, **options) -> Trainer:
     return default_trainer(
         accelerator="cpu",
@@ -103,6 +109,9 @@ def main(folder: Path) -> None:
         run.fit(module, Noise(batch_size=GLOBAL_BATCH // devices, eval_batch_size=5))
         if devices == 1:
             run.save_checkpoint(folder / "checkpoints/last.ckpt")
+        if devices < 4:
+            run = trainer(devices, Keep(folder / "vae" / str(devices)), max_steps=STEPS, precision="64-true")
+            run.fit(vae(), Noise(batch_size=GLOBAL_BATCH // devices, eval_batch_size=5))
     results = {}
     for devices in (1, 2, 3, 4):
         trained = image_flow()
@@ -112,7 +121,11 @@ def main(folder: Path) -> None:
         )
         graphs = GraphMoGDataModule(mixture="mog4", num_test=37, eval_batch_size=5)
         (of_graphs,) = trainer(devices).test(graph_flow(), graphs, verbose=False)
+        of_vae = vae()
+        of_vae.load_state_dict(torch.load(folder / "vae/1/0.pt", weights_only=True))
+        (of_vaes,) = trainer(devices).test(of_vae, Noise(batch_size=5), verbose=False)
         results[devices] = images | {f"graphs/{key}": value for key, value in of_graphs.items()}
+        results[devices] |= {f"vae/{key}": value for key, value in of_vaes.items()}
     (folder / "tests.json").write_text(json.dumps(results))
 
 

@@ -13,8 +13,10 @@ from torch.utils.data import DataLoader
 
 from lightning_flows.dequantization import UniformDequantization, VariationalDequantization
 from lightning_flows.flows import AutoregressiveFlow, ConvSylvesterFlow, GraphNormalizingFlow
-from lightning_flows.modules import GraphFlowModule, ImageFlowModule, VectorFlowModule, WarmupExponential
+from lightning_flows.modules import GraphFlowModule, ImageFlowModule, VAEModule, VectorFlowModule, WarmupExponential
 from lightning_flows.nets import AttentionSizes, DenseSizes
+from lightning_flows.nets.gated_conv import GatedConvSizes
+from lightning_flows.posteriors import GeneralizedSylvesterPosterior
 
 DENSE = DenseSizes(width=8, depth=1, growth=8)
 SYLVESTER = {"num_levels": 2, "steps_per_level": 1, "hidden_channels": 12, "split": DENSE}
@@ -65,6 +67,13 @@ def vector_module(
 ) -> VectorFlowModule:
     """A module of vectors of three values, by default of a small autoregressive flow."""
     return VectorFlowModule((3,), partial(flow, **{"width": 8} | options))
+
+
+def vae_module(event_shape: Sequence[int] = (1, 8, 8), num_levels: int = 256, **options: Any) -> VAEModule:
+    """A small VAE with two generalized Sylvester layers."""
+    sizes = GatedConvSizes(width=2, features=6, hidden=4)
+    posterior = partial(GeneralizedSylvesterPosterior, num_flows=2, width=8)
+    return VAEModule(event_shape, num_levels, posterior, **{"latent_size": 3, "sizes": sizes} | options)
 
 
 class Stripes(LightningDataModule):

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from lightning_flows.modules import read_checkpoint
-from tests.distributed_runs import image_flow
+from tests.distributed_runs import image_flow, vae
 
 ROOT = Path(__file__).parents[1]
 pytestmark = pytest.mark.slow
@@ -31,14 +31,14 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def state(runs: Path, devices: int, rank: int) -> dict[str, torch.Tensor]:
-    return torch.load(runs / str(devices) / f"{rank}.pt", weights_only=True)
+def state(runs: Path, devices: str, rank: int) -> dict[str, torch.Tensor]:
+    return torch.load(runs / devices / f"{rank}.pt", weights_only=True)
 
 
-@pytest.mark.parametrize("devices", [2, 4])
-def test_all_ranks_are_equal_bit_for_bit(runs: Path, devices: int) -> None:
+@pytest.mark.parametrize("devices", ["2", "4", "vae/2"])
+def test_all_ranks_are_equal_bit_for_bit(runs: Path, devices: str) -> None:
     first = state(runs, devices, 0)
-    for rank in range(1, devices):
+    for rank in range(1, int(devices.rpartition("/")[2])):
         for name, value in state(runs, devices, rank).items():
             assert torch.equal(value, first[name]), (rank, name)
 
@@ -48,18 +48,20 @@ def test_no_step_broadcasts_buffers(runs: Path, devices: int) -> None:
     assert (runs / f"{devices}.txt").read_text() == "0"
 
 
-@pytest.mark.parametrize("devices", [2, 4])
-def test_training_equals_one_process_with_the_whole_batch(runs: Path, devices: int) -> None:
-    untrained, alone, together = image_flow().state_dict(), state(runs, 1, 0), state(runs, devices, 0)
+@pytest.mark.parametrize("devices", ["2", "4", "vae/2"])
+def test_training_equals_one_process_with_the_whole_batch(runs: Path, devices: str) -> None:
+    untrained, one = (vae(), "vae/1") if devices.startswith("vae") else (image_flow(), "1")
+    alone, together = state(runs, one, 0), state(runs, devices, 0)
     for name, value in alone.items():
         torch.testing.assert_close(together[name], value, rtol=0, atol=1e-12)  # in float64
-    assert max((alone[name] - value).abs().max() for name, value in untrained.items() if name.endswith("bias")) > 1e-3
+    initial = {name: value for name, value in untrained.state_dict().items() if name.endswith("bias")}
+    assert max((alone[name] - value).abs().max() for name, value in initial.items()) > 1e-3
 
 
 @pytest.mark.parametrize("devices", ["2", "3", "4"])
 def test_test_results_do_not_depend_on_the_number_of_processes(runs: Path, devices: str) -> None:
     results = json.loads((runs / "tests.json").read_text())
-    assert {"test/bpd", "test/nll_bpd", "graphs/test/nll", "graphs/test/gap"} <= results["1"].keys()
+    assert {"test/bpd", "test/nll_bpd", "graphs/test/nll", "graphs/test/gap", "vae/test/nll_bpd"} <= results["1"].keys()
     assert results[devices] == pytest.approx(results["1"], rel=0, abs=1e-6)
 
 

@@ -18,7 +18,7 @@ from lightning_flows.flows import CouplingFlow, GlowFlow, GraphCouplingFlow, Res
 from lightning_flows.modules import WarmupCosine, WarmupExponential, load_model
 from lightning_flows.nets.spectral_norm import SLACK
 from tests.dense import conv_matrix
-from tests.small_modules import DENSE, SMALL_VARIATIONAL, Stripes, graph_module, image_module
+from tests.small_modules import DENSE, SMALL_VARIATIONAL, Stripes, graph_module, image_module, vae_module
 from tests.versions import HAS_AVERAGES, WEIGHTS_ONLY, needs_averages
 
 EPOCHS, STEPS = 3, 2
@@ -46,6 +46,7 @@ FAMILIES: dict[str, Any] = {
     "graph": graph_module,
     "graph coupling": partial(graph_module, flow=GraphCouplingFlow, num_steps=2, width=8),
     "set autoregressive": partial(graph_module, flow=SetAutoregressiveFlow),
+    "vae": vae_module,
 }
 
 

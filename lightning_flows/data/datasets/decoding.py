@@ -73,8 +73,8 @@ def center_crop(whole: tuple[int, int], size: tuple[int, int]) -> tuple[int, int
     return left, top, left + width, top + height
 
 
-def reason(error: BaseException, content: bytes) -> str:
-    """Return a short reason why an image of this content cannot be decoded."""
+def reason(error: BaseException, content: bytes = b"") -> str:
+    """Return a short reason why a file of this content cannot be decoded."""
     if isinstance(error, UnidentifiedImageError):
         is_heif = content[4:8] == b"ftyp" and content[8:12] in HEIF_BRANDS
         return "HEIC or AVIF: convert it to JPEG" if is_heif else "unknown or damaged format"

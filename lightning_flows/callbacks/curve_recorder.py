@@ -7,7 +7,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from lightning_flows.callbacks.base import own_folder
 from lightning_flows.errors import OutputError
-from lightning_flows.files import appended_line
+from lightning_flows.files import appended_line, check_writable
 from lightning_flows.modules.monitored import is_due
 from lightning_flows.reporting.tables.curve_file import CURVES, curve_line
 
@@ -77,4 +77,5 @@ class CurveRecorder(Callback):
     def _write(self, trainer: Trainer) -> None:
         lines, self._lines = self._lines, []
         if lines and not trainer.fast_dev_run and (folder := own_folder(trainer)):  # type: ignore[attr-defined]
+            check_writable(folder)
             appended_line(folder / CURVES, "\n".join(lines))

@@ -10,7 +10,7 @@ CPU    ?=
 TORCH  := $(if $(CPU),--index-url https://download.pytorch.org/whl/cpu)
 ENGINE ?= $(shell command -v docker || command -v podman)
 
-.PHONY: demo test docs lint types pytest fast install bench clean image lock test-lowest dist
+.PHONY: demo test docs notebooks lint types pytest fast install bench clean image lock test-lowest dist
 
 $(VENV)/.user: pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is required; set PYTHON=…")'
@@ -65,6 +65,10 @@ $(VENV)/.docs: pyproject.toml
 	$(PYTHON) website/requirements.py > $(VENV)/docs.txt
 	$(BIN)/python -m pip install --quiet -r $(VENV)/docs.txt
 	touch $@
+
+# run the notebooks of docs/notebooks and store their outputs: about a minute on one core
+notebooks: $(VENV)/.user
+	OMP_NUM_THREADS=1 $(BIN)/python website/execute.py docs/notebooks/*.ipynb
 
 # source distribution and wheel; set LIGHTNING_FLOWS_URL to the repository's URL for links on the package's page
 dist: $(VENV)/.dev

@@ -30,6 +30,15 @@ def test_the_navigation_has_every_page(site: Path) -> None:
     text = (site / "index.html").read_text(encoding="utf-8")
     navigation = set(re.findall(r'href="([\w-]+)\.html"', text[text.index("md-nav--primary") :]))
     assert {path.stem for path in (ROOT / "docs").glob("*.md")} <= navigation
+    notebooks = set(re.findall(r'href="notebooks/([\w-]+)\.html"', text[text.index("md-nav--primary") :]))
+    assert {path.stem for path in (ROOT / "docs/notebooks").glob("*.ipynb")} == notebooks
+
+
+def test_pages_of_notebooks_have_their_outputs(site: Path) -> None:
+    for path in (ROOT / "docs/notebooks").glob("*.ipynb"):
+        text = (site / f"notebooks/{path.stem}.html").read_text(encoding="utf-8")
+        assert text.count("<img ") == path.read_text(encoding="utf-8").count('"image/png"') > 3
+        assert (site / "notebooks" / path.name).read_bytes() == path.read_bytes()
 
 
 class Loaded(HTMLParser):

@@ -54,15 +54,20 @@ def with_site_links(markdown: str, path: str, url: str) -> str:
     '[a](vae.md#speed) ![b](images/b.png)'
     >>> with_site_links("[c](../docker/README.md), [d](../docker/csf.sbatch)", "docs/cluster.md", "")
     '[c](containers.md), d'
+    >>> with_site_links("[e](../vae.md) [f](../../README.md)", "docs/notebooks/graphs.ipynb", "")
+    '[e](../vae.md) [f](../index.md)'
+    >>> with_site_links("[g](docs/notebooks/graphs.ipynb)", "README.md", "")
+    '[g](notebooks/graphs.md)'
     """
+
+    folder = posixpath.dirname(BESIDE.get(path, path.removeprefix("docs/")))
 
     def link(match: re.Match[str]) -> str:
         text, target, anchor = match[1], match[2], match[3] or ""
         target = posixpath.normpath(posixpath.join(posixpath.dirname(path), target))
-        if target in BESIDE:
-            return f"{text}({BESIDE[target]}{anchor})"
-        if target.startswith("docs/"):
-            return f"{text}({target.removeprefix('docs/')}{anchor})"
+        if target in BESIDE or target.startswith("docs/"):
+            page = BESIDE.get(target, re.sub(r"\.ipynb$", ".md", target.removeprefix("docs/")))
+            return f"{text}({posixpath.relpath(page, folder or '.')}{anchor})"
         return f"{text}({url}/blob/HEAD/{target})" if url else text.strip("![]")
 
     parts = re.split(r"(^```.*?^```$)", markdown, flags=re.M | re.S)

@@ -1,5 +1,6 @@
 """Checks of settings before anything is built."""
 
+import importlib.util
 import inspect
 import os
 import re
@@ -15,6 +16,8 @@ from lightning_flows.checkpoints.classes import import_class
 from lightning_flows.errors import UsageError
 
 PROCESSES_PER_CORE = 4
+PACKAGES = {"WandbLogger": "wandb", "MLFlowLogger": "mlflow"}
+"""Packages of loggers, which are optional."""
 LINKED = {
     "optimizer": "use --optimizer, or the key optimizer next to model",
     "lr_scheduler": "use --lr_scheduler, or the key lr_scheduler next to model",
@@ -43,6 +46,25 @@ def check_trainer(options: Mapping[str, Any]) -> None:
     if isinstance(duration, str) and not re.fullmatch(r"\d+:\d+:\d+:\d+", duration.strip()):
         raise UsageError(f"max_time is {duration}: use days, hours, minutes and seconds, such as 00:00:10:00")
     _check_device(options.get("accelerator"), options.get("devices"))
+    loggers = options.get("logger")
+    for logger in loggers if isinstance(loggers, list) else [loggers]:
+        if isinstance(logger, Namespace):
+            _check_logger(logger)
+
+
+def _check_logger(logger: Namespace) -> None:
+    """Check that the package of a logger is installed, and that MLflow has a place of its own."""
+    name = str(logger.get("class_path")).rpartition(".")[2]
+    package = PACKAGES.get(name)
+    if package is None:
+        return
+    if importlib.util.find_spec(package) is None:
+        raise UsageError(f"{name} needs {package}, which is not installed: run `pip install {package}`")
+    if package == "mlflow" and not logger.init_args.get("tracking_uri"):  # its default may be among the run folders
+        raise UsageError(
+            f"{name} has no tracking_uri: pass --trainer.logger.tracking_uri sqlite:///runs/mlflow.db, or the address "
+            "of a server"
+        )
 
 
 def _check_device(accelerator: Any, devices: Any) -> None:

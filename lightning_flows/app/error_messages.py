@@ -38,6 +38,11 @@ MEMORY_OPTIONS = {
 UNLOGGED = (
     r"conditioned on metric `?([^\s`]+)`? which is not available|monitor='([^']+)'\)` could not find the monitored key"
 )
+LOGGERS = {
+    "wandb": ("Weights & Biases", "--trainer.logger.offline true"),
+    "mlflow": ("MLflow", "--trainer.logger.tracking_uri sqlite:///runs/mlflow.db"),
+}
+"""Packages of loggers whose errors are shown in a line, their names, and the options with which they need no server."""
 LOGGED = r"[`']([\w./-]*[/_][\w./-]+)[`']"
 
 
@@ -105,6 +110,9 @@ def _user_error(error: BaseException, again: str) -> str | None:
         return (text or type(error).__name__) if known else None
     if isinstance(error, ModuleNotFoundError):
         return _missing_package(error)
+    if package := LOGGERS.get(type(error).__module__.partition(".")[0]):
+        name, local = package
+        return f"{name} failed ({_first_line(text) or type(error).__name__}): {again}, or use it locally: {local}"
     if isinstance(error, NotImplementedError) and (
         kind := re.search(r"not implemented for '(B?Float8?\w*|Half)'", text)
     ):

@@ -10,6 +10,7 @@ from typing import Any
 from jsonargparse import SUPPRESS
 from lightning.pytorch import Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, LRSchedulerCallable, OptimizerCallable
+from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_info
 
 from lightning_flows.app.arguments import value_of, with_flags, without
@@ -251,8 +252,9 @@ class TrainerCLI(LightningCLI):
         self.placement.release(state)
         if run is not None and state in ("stopped", "failed") and (trainer is None or trainer.global_step == 0):
             for logger in trainer.loggers if trainer is not None else []:
-                with suppress(Exception):  # its files are about to be removed
-                    logger.experiment.close()
+                if isinstance(logger, TensorBoardLogger):
+                    with suppress(Exception):  # its files are about to be removed
+                        logger.experiment.close()
             run.drop()
 
 

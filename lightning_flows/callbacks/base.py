@@ -1,4 +1,4 @@
-"""Shared by several callbacks: how often they run, what they show, on which items, and where they write."""
+"""Shared by several callbacks: how often they run, on which items, and the folder that they write to."""
 
 from pathlib import Path
 from typing import Any
@@ -8,10 +8,8 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning_utilities.core.apply_func import apply_to_collection
 from torch import Tensor
-from torchvision.io import encode_png
 
 from lightning_flows.errors import UsageError
-from lightning_flows.files import folder_inside, replaced
 from lightning_flows.training.run_folder import LAST, RECORD
 
 
@@ -29,49 +27,35 @@ def training_loss(trainer: Trainer) -> dict[str, float]:
 
 
 def own_folder(trainer: Trainer) -> Path | None:
-    """Folder of a trainer's run: that of a logger that writes files, or else the parent of ``checkpoints``.
+    """Folder that belongs to a trainer's run alone: that of a logger that writes files, or of the command line.
 
-    None if there is no other folder than ``default_root_dir``, which all runs of a program in Python share; with the
-    command line, it is a run's own. The ``save_dir`` of other loggers, such as W&B's, is shared by all runs.
-    Lightning's ``trainer.log_dir`` is a collective call, so a callback that used it on the first rank alone would wait
-    for the others forever.
+    None for a trainer in Python without such a logger. The ``save_dir`` of other loggers, such as W&B's, is shared by
+    all runs. Lightning's ``trainer.log_dir`` is a collective call, so a callback that used it on the first rank alone
+    would wait for the others forever.
     """
     for logger in trainer.loggers:
         if isinstance(logger, TensorBoardLogger | CSVLogger):
             version = logger.version
             return Path(logger.root_dir) / (version if isinstance(version, str) else f"version_{version}")
-    root = Path(trainer.default_root_dir)
-    if (root / RECORD).is_file():
-        return root
-    for callback in trainer.checkpoint_callbacks:
-        if isinstance(callback, ModelCheckpoint) and callback.dirpath:
-            path = Path(callback.dirpath)
-            folder = path.parent if path.name == LAST.parent.name else path
-            return None if folder == root else folder
-    return None
+    root = Path(trainer.default_root_dir)  # on the command line, a run's own
+    return root if (root / RECORD).is_file() else None
 
 
 def run_folder(trainer: Trainer) -> Path:
-    """The run's own folder, or else ``default_root_dir``."""
-    return own_folder(trainer) or Path(trainer.default_root_dir)
+    """The run's own folder, or else the parent of ``checkpoints``, or ``default_root_dir``."""
+    if folder := own_folder(trainer):
+        return folder
+    for callback in trainer.checkpoint_callbacks:
+        if isinstance(callback, ModelCheckpoint) and callback.dirpath:
+            path = Path(callback.dirpath)
+            return path.parent if path.name == LAST.parent.name else path
+    return Path(trainer.default_root_dir)
 
 
 def is_drawn(trainer: Trainer, every_n_epochs: int) -> bool:
     """Whether images are drawn after this validation: at an interval in epochs, and in the last epoch."""
     epoch, last = trainer.current_epoch, (trainer.max_epochs or 0) - 1
     return not trainer.sanity_checking and (epoch % every_n_epochs == 0 or epoch == last)
-
-
-def write_image(trainer: Trainer, name: str, image: Tensor) -> None:
-    """Write a uint8 image ``(C, H, W)`` to TensorBoard, and as PNG to the folder ``name`` of the run.
-
-    A trial run (fast_dev_run) writes no files.
-    """
-    if isinstance(trainer.logger, TensorBoardLogger):
-        trainer.logger.experiment.add_image(name, image, trainer.global_step)
-    if not trainer.fast_dev_run:  # type: ignore[attr-defined]
-        with replaced(folder_inside(run_folder(trainer), name) / f"epoch_{trainer.current_epoch:04d}.png") as file:
-            file.write(encode_png(image).numpy().tobytes())
 
 
 class ValidationItems(Callback):

@@ -19,7 +19,7 @@ class CurveRecorder(Callback):
     logged steps or ``val/…`` after a validation. Lines are written after each validation and each epoch, just before
     ``last.ckpt``, and when training ends for any reason: a killed run that resumes has no gap, and of a step that it
     repeats, the later line counts. Only the first rank writes. A trial run (fast_dev_run) writes nothing, nor does a
-    trainer without a folder of its own, such as one in Python without a logger.
+    trainer in Python without a logger that has a folder for each run.
 
     Raises: OutputError if the file cannot be written.
 
@@ -77,5 +77,6 @@ class CurveRecorder(Callback):
     def _write(self, trainer: Trainer) -> None:
         lines, self._lines = self._lines, []
         if lines and not trainer.fast_dev_run and (folder := own_folder(trainer)):  # type: ignore[attr-defined]
-            check_writable(folder)
+            if not folder.is_dir():  # loggers may create it later
+                check_writable(folder)
             appended_line(folder / CURVES, "\n".join(lines))

@@ -1,4 +1,4 @@
-"""Layout of TensorBoard."""
+"""Hyperparameters and layout of dashboards."""
 
 import re
 from collections.abc import Mapping
@@ -8,6 +8,8 @@ from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 from torch.utils.tensorboard.summary import hparams
+
+from lightning_flows.callbacks.media import log_hyperparameters
 
 LAYOUT = {
     "Training": {
@@ -34,9 +36,11 @@ OF_VALIDATION = ("^val/", "^inverse/")
 
 
 class Dashboard(Callback):
-    """Lay out TensorBoard's Custom Scalars tab after the first validation, and add the run to the HParams tab.
+    """Log the hyperparameters of the data beside those of the model, and lay out TensorBoard.
 
-    Hyperparameters are those of model and data; the metric is the last ``val/loss``.
+    TensorBoard's HParams tab shows the last ``val/loss`` next to the hyperparameters, its Custom Scalars tab, laid out
+    after the first validation, the most important curves. Weights & Biases and MLflow show the data's arguments as
+    ``data.NAME``.
 
     >>> from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
     >>> from contextlib import chdir
@@ -59,11 +63,13 @@ class Dashboard(Callback):
 
     @rank_zero_only
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
-        self._is_laid_out = not isinstance(trainer.logger, TensorBoardLogger)
-        if isinstance(trainer.logger, TensorBoardLogger):
-            of_data = getattr(getattr(trainer, "datamodule", None), "hparams", {})
-            for summary in hparams(flat(of_data) | flat(pl_module.hparams), {"val/loss": 0.0}):
-                trainer.logger.experiment.file_writer.add_summary(summary)
+        data = getattr(trainer, "datamodule", None)
+        of_data = flat(getattr(data, "hparams", {}))
+        log_hyperparameters(trainer, {"data": type(data).__name__} | {f"data.{key}": x for key, x in of_data.items()})
+        self._is_laid_out = False
+        for board in _boards(trainer):
+            for summary in hparams(of_data | flat(pl_module.hparams), {"val/loss": 0.0}):
+                board.file_writer.add_summary(summary)
 
     @rank_zero_only
     def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
@@ -78,10 +84,15 @@ class Dashboard(Callback):
             }
             for section, charts in LAYOUT.items()
         }
-        trainer.logger.experiment.add_custom_scalars(layout)  # type: ignore[union-attr]
+        for board in _boards(trainer):
+            board.add_custom_scalars(layout)
         self._is_laid_out = True
 
     on_train_end = on_validation_end  # for runs without validation
+
+
+def _boards(trainer: Trainer) -> list[Any]:
+    return [logger.experiment for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)]
 
 
 def flat(parameters: Mapping[str, Any], prefix: str = "") -> dict[str, bool | int | float | str]:

@@ -3,12 +3,11 @@
 from typing import Any
 
 from lightning.pytorch import Trainer
-from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
 
-from lightning_flows.callbacks.base import ValidationItems, every, is_drawn, run_folder
+from lightning_flows.callbacks.base import ValidationItems, every, is_drawn
+from lightning_flows.callbacks.media import log_figure
 from lightning_flows.errors import ConvergenceError
-from lightning_flows.files import replaced
 from lightning_flows.functional.streams import stream
 from lightning_flows.reporting.figures.density import density_figure
 
@@ -16,8 +15,8 @@ from lightning_flows.reporting.figures.density import density_figure
 class DensityPicture(ValidationItems):
     """Draw data, samples and the density of a flow over two values after validation; nothing for other flows.
 
-    The picture is ``density.png`` in the folder of the run, which each drawing replaces, and the figure ``density`` in
-    TensorBoard.
+    The picture is ``density.png`` in the folder of the run, which each drawing replaces, and the image ``density`` in
+    loggers.
 
     Args:
         num_points: number of validation items and of samples; no more items than in a validation batch.
@@ -55,9 +54,4 @@ class DensityPicture(ValidationItems):
             rank_zero_warn(f"no picture of the density in epoch {trainer.current_epoch}: {error}")
             return
         data, _ = pl_module.values(batch)
-        figure = density_figure(data, samples, lambda x: pl_module(x.to(data)))
-        if not trainer.fast_dev_run:  # type: ignore[attr-defined]  # a trial run writes no files
-            with replaced(run_folder(trainer) / "density.png") as file:
-                figure.savefig(file, format="png", dpi=110)
-        if isinstance(trainer.logger, TensorBoardLogger):
-            trainer.logger.experiment.add_figure("density", figure, trainer.global_step)
+        log_figure(trainer, "density", density_figure(data, samples, lambda x: pl_module(x.to(data))))

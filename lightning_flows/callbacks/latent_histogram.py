@@ -4,20 +4,21 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Trainer
-from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 
 from lightning_flows.callbacks.base import ValidationItems, every
+from lightning_flows.callbacks.media import log_figure, log_histogram, log_table
 from lightning_flows.reporting.figures.latents import latents_figure
 
 
 class LatentHistogram(ValidationItems):
-    """Show the distribution of the latents of a few items after validations, in TensorBoard only.
+    """Show the distribution of the latents of a few items after validations.
 
     Histograms ``latents/level_1`` … show what each level factors out, standardized by its prior, and ``latents/normal``
-    as many quantiles of the standard normal distribution; a figure ``latents`` shows all of them and the normal
-    density.
+    as many quantiles of the standard normal distribution. A figure ``latents`` shows all of them and the normal
+    density, and a table ``latent_moments`` contains number, mean and standard deviation of each level's. Figure and
+    table are also files in the run's folder, ``latents.png`` and ``latent_moments.csv``.
 
     Args:
         num_items: number of validation items to encode.
@@ -45,9 +46,7 @@ class LatentHistogram(ValidationItems):
 
     @rank_zero_only
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
-        batch, logger = self.take(), trainer.logger
-        due = trainer.current_epoch % self.every_n_epochs == 0
-        if batch is None or not isinstance(logger, TensorBoardLogger) or not due:
+        if (batch := self.take()) is None or trainer.current_epoch % self.every_n_epochs:
             return
         _, exists = pl_module.values(batch)
         latents = pl_module.standardize(pl_module.encode(batch))
@@ -55,11 +54,14 @@ class LatentHistogram(ValidationItems):
         levels = [z[z.isfinite()].float().cpu() for z in levels]
         if any(z.numel() == 0 for z in levels):
             return
-        step = trainer.global_step
         for number, z in enumerate(levels, 1):
-            logger.experiment.add_histogram(f"latents/level_{number}", z, step)
-        logger.experiment.add_histogram("latents/normal", normal_quantiles(levels[-1].numel()), step)
-        logger.experiment.add_figure("latents", latents_figure(levels), step)
+            log_histogram(trainer, f"latents/level_{number}", z)
+        log_histogram(trainer, "latents/normal", normal_quantiles(levels[-1].numel()))
+        log_figure(trainer, "latents", latents_figure(levels))
+        moments = [
+            [number, z.numel(), z.mean().item(), z.std(correction=0).item()] for number, z in enumerate(levels, 1)
+        ]
+        log_table(trainer, "latent_moments", ["level", "values", "mean", "standard deviation"], moments)
 
 
 def normal_quantiles(num: int) -> Tensor:

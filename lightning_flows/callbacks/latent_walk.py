@@ -7,7 +7,8 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 
-from lightning_flows.callbacks.base import ValidationItems, every, is_drawn, write_image
+from lightning_flows.callbacks.base import ValidationItems, every, is_drawn
+from lightning_flows.callbacks.media import log_image
 from lightning_flows.modules.image_grid import image_grid
 from lightning_flows.reporting.figures.images import interpolate
 
@@ -16,7 +17,7 @@ class LatentWalk(ValidationItems):
     """Show what a VAE decodes on paths between the latents of validation images, or on a grid of two latents.
 
     Each row is a path between two images, see :func:`interpolate`. Two-dimensional latents are shown on a grid
-    of points at quantiles of the prior instead. Writes to TensorBoard and as PNG to the run's folder ``latent_walk``.
+    of points at quantiles of the prior instead. Writes to loggers and as PNG to the run's folder ``latent_walk``.
 
     Args:
         num_paths: number of rows.
@@ -58,7 +59,7 @@ class LatentWalk(ValidationItems):
             images = interpolate(pl_module, first, second, self.num_steps).flatten(0, 1)
         else:
             return
-        write_image(trainer, "latent_walk", image_grid(images.cpu(), self.num_steps))
+        log_image(trainer, "latent_walk", image_grid(images.cpu(), self.num_steps))
 
 
 def latent_grid(num: int) -> Tensor:

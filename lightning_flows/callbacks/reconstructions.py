@@ -7,14 +7,15 @@ import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.utilities import rank_zero_only
 
-from lightning_flows.callbacks.base import ValidationItems, every, is_drawn, write_image
+from lightning_flows.callbacks.base import ValidationItems, every, is_drawn
+from lightning_flows.callbacks.media import log_image
 from lightning_flows.modules.image_grid import image_grid
 
 
 class Reconstructions(ValidationItems):
     """Show validation images next to what a VAE decodes from their latents, drawn from the posterior.
 
-    Writes to TensorBoard and as PNG to the run's folder ``reconstructions``: each image on the left of its
+    Writes to loggers and as PNG to the run's folder ``reconstructions``: each image on the left of its
     reconstruction.
 
     Args:
@@ -50,4 +51,4 @@ class Reconstructions(ValidationItems):
         decoded = pl_module.decode(pl_module.encode(batch), batch)
         pairs = torch.stack([pl_module.pixels(batch["image"]), pl_module.pixels(decoded)], dim=1).cpu()
         columns = 2 * math.ceil((len(pairs) / 2) ** 0.5)
-        write_image(trainer, "reconstructions", image_grid(pairs.flatten(0, 1), columns))
+        log_image(trainer, "reconstructions", image_grid(pairs.flatten(0, 1), columns))

@@ -6,13 +6,14 @@ from typing import Any
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
 
-from lightning_flows.callbacks.base import every, is_drawn, write_image
+from lightning_flows.callbacks.base import every, is_drawn
+from lightning_flows.callbacks.media import log_image
 from lightning_flows.errors import ConvergenceError
 from lightning_flows.functional.streams import stream
 
 
 class SampleGrid(Callback):
-    """Draw samples from the same noise after validation, for TensorBoard and as PNG in the run's folder ``samples``.
+    """Draw samples from the same noise after validation, for loggers and as PNG in the run's folder ``samples``.
 
     Images are laid out in a grid, nodes of graphs and vectors are plotted. Logs ``runtime/sample_seconds_per_image``,
     the time that sampling took, per image, graph or vector.
@@ -58,4 +59,4 @@ class SampleGrid(Callback):
             return
         seconds = (time.perf_counter() - start) / num
         pl_module.log("runtime/sample_seconds_per_image", seconds, rank_zero_only=True)
-        write_image(trainer, "samples", pl_module.draw(samples))
+        log_image(trainer, "samples", pl_module.draw(samples))

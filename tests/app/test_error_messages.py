@@ -160,6 +160,24 @@ def test_control_characters_are_escaped() -> None:
 
 
 @pytest.mark.parametrize(
+    ("package", "message"),
+    [
+        (
+            "wandb.errors.errors",
+            r"^Weights & Biases failed \(no server\): .*use it locally: --trainer.logger.offline true$",
+        ),
+        (
+            "mlflow.exceptions",
+            r"^MLflow failed \(no server\): rerun .*--ckpt_path=last.*, or .* sqlite:///runs/mlflow.db$",
+        ),
+    ],
+)
+def test_errors_of_loggers_are_one_line(package: str, message: str) -> None:
+    error = type("Error", (Exception,), {"__module__": package})("no server\nwith details")
+    assert re.search(message, str(explain(error, "fit")))
+
+
+@pytest.mark.parametrize(
     ("option", "message"),
     [
         ("--trainer.accelerator=tpu", "pip install"),

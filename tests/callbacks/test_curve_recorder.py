@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from lightning.pytorch import Callback
+from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
 from lightning_flows.app.cli import run
@@ -90,10 +91,11 @@ def test_a_file_that_cannot_be_written_ends_the_run(tmp_path: Path) -> None:
         fit(tmp_path, "graph", [CurveRecorder()])
 
 
-def test_a_trainer_without_a_folder_of_its_own_records_nothing(tmp_path: Path) -> None:
-    for checkpoints in (False, True):
-        fit(tmp_path, "graph", [CurveRecorder()], logger=False, enable_checkpointing=checkpoints)
-        assert not list(tmp_path.rglob(CURVES))
+@pytest.mark.parametrize("folder", [None, "kept"])
+def test_a_trainer_without_a_folder_of_its_own_records_nothing(tmp_path: Path, folder: str | None) -> None:
+    keeper = ModelCheckpoint(folder and tmp_path / folder)
+    fit(tmp_path, "graph", [CurveRecorder(), keeper], logger=False, enable_checkpointing=True)
+    assert not list(tmp_path.rglob(CURVES))
 
 
 def test_a_trial_records_nothing(tmp_path: Path) -> None:

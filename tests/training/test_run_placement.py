@@ -214,3 +214,20 @@ def test_home_and_variables_are_expanded_for_every_logger(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["home", "logger.yaml"]
     (last,) = Path("home").rglob("last.ckpt")
     assert torch.load(last, weights_only=True)["epoch"] == 1
+
+
+class Opens(Shared):
+    """Creates an experiment, such as W&B's folder or a connection, when it is asked for it."""
+
+    @property
+    def experiment(self) -> object:
+        Path("experiment").touch()
+        return object()
+
+
+def test_a_run_that_is_refused_creates_no_experiment(tiny: list[str], trained: Path) -> None:
+    logger = config({"class_path": f"{__name__}.Opens", "init_args": {"save_dir": "shared"}})
+    with pytest.raises(FlowsError, match="another model"):
+        run(["fit", *tiny, f"--weights_from={trained}", "--model.flow.hidden_channels=24", logger])
+    assert not Path("experiment").exists()
+    assert not list(Path("shared").iterdir())

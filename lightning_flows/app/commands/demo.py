@@ -1,7 +1,6 @@
 """``demo``: train a small flow on photographs, test it and print what to look at next."""
 
 import time
-from pathlib import Path
 
 
 def demo(fit_config: str = "demo.yaml") -> None:
@@ -12,12 +11,13 @@ def demo(fit_config: str = "demo.yaml") -> None:
     """
     from lightning_flows.app.cli import run  # the command line imports this module
     from lightning_flows.app.commands.sample import sample
+    from lightning_flows.callbacks.base import run_folder
     from lightning_flows.data.datasets import png_bits_per_dim, webp_bits_per_dim
 
     start = time.perf_counter()
     trainer = run(["fit", "--config", fit_config]).trainer
     minutes = (time.perf_counter() - start) / 60
-    folder, checkpoint = Path(str(trainer.log_dir)), trainer.checkpoint_callbacks[0].best_model_path
+    folder, checkpoint = run_folder(trainer), trainer.checkpoint_callbacks[0].best_model_path
     testing = run(["test", "--ckpt_path", checkpoint])
     metrics = testing.trainer.callback_metrics
     images = testing.datamodule.dataset("test").images

@@ -11,7 +11,10 @@ import pytest
 
 from tests.markdown import ROOT
 
-PARTS = ("callbacks", "data", "dequantization", "distributions", "flows", "modules", "nets", "posteriors", "transforms")
+PARTS = (
+    "callbacks", "checkpoints", "data", "dequantization", "distributions", "flows", "modules", "nets", "posteriors",
+    "testing", "transforms", "vae",
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -71,10 +74,16 @@ def test_formulas_and_diagrams_are_drawn(site: Path) -> None:
     assert (site / "architecture.html").read_text(encoding="utf-8").count('class="box"') > 10
 
 
+def docstrings(part: str) -> list[str]:
+    package = import_module(f"lightning_flows.{part}")
+    return [getattr(package, name).__doc__ or "" for name in package.__all__]
+
+
 @pytest.mark.parametrize("part", PARTS)
 def test_every_public_name_is_in_the_reference(part: str, site: Path) -> None:
     text = (site / f"api/{part}.html").read_text(encoding="utf-8")
     headings = {name.rpartition(".")[2] for name in re.findall(r'<h2 id="([\w.]+)"', text)}
     assert set(import_module(f"lightning_flows.{part}").__all__) <= headings
     assert ">>> " not in re.sub(r"<(code|pre)\b.*?</\1>", "", text, flags=re.S)
-    assert not re.search(r":(class|func|meth):", text)
+    assert not re.search(r":(class|func|meth|math):|\.\. math", text)
+    assert text.count("<math") >= sum(":math:" in doc or ".. math::" in doc for doc in docstrings(part))

@@ -1,13 +1,16 @@
 """Extension of Griffe: docstrings, which are written for any reader of the code, as Markdown.
 
-Roles such as ``:class:`Flow``` become code, and examples with ``>>>`` become blocks of code.
+Formulas become MathML, roles such as ``:class:`Flow``` code, and examples with ``>>>`` blocks of code.
 """
 
 import re
 from typing import Any
 
 from griffe import Class, Extension, Object
+from latex2mathml.converter import convert
 
+BLOCK = re.compile(r"^(?P<indent> *)\.\. math:: (.*(?:\n(?P=indent) +\S.*)*)", re.M)
+INLINE = re.compile(r":math:`([^`]+)`")
 ROLE = re.compile(r":(?:class|func|meth|mod|attr|data):`~?([^`]+)`")
 EXAMPLE = re.compile(r"(?:^(?P<indent> *)>>> .*\n?(?:(?P=indent).*\S.*\n?)*)+", re.M)
 LINES = re.compile(r"^(Shapes?|Raises|Source|Returns|Units?): (?=\S)", re.M)
@@ -31,10 +34,21 @@ def as_markdown(text: str) -> str:
     'As `Flow`.\n\n```pycon\n>>> 1 + 1\n2\n```\n'
     >>> as_markdown(">>> torch.eye(2)\ntensor([[1., 0.],\n        [0., 1.]])\n")
     '```pycon\n>>> torch.eye(2)\ntensor([[1., 0.],\n        [0., 1.]])\n```\n'
+    >>> as_markdown(".. math:: z =\n          2 x").startswith('<div class="formula"><math')
+    True
+    >>> as_markdown("with :math:`z = 2 x`.").startswith("with <math"), as_markdown("with :math:`z`.")[-8:]
+    (True, '</math>.')
     >>> as_markdown("Shapes: x ``(B, D)``.\nSource: the paper.")
     '**Shapes**: x ``(B, D)``.\n\n**Source**: the paper.'
     """
+    text = BLOCK.sub(lambda match: f'{match[1]}<div class="formula">{mathml(match[2], "block")}</div>', text)
+    text = INLINE.sub(lambda match: mathml(match[1], "inline"), text)
     text = ROLE.sub(r"`\1`", text)
     text = EXAMPLE.sub(lambda match: f"{match['indent']}```pycon\n{match[0].rstrip()}\n{match['indent']}```\n", text)
     text = LINES.sub(r"\n**\1**: ", text)
     return re.sub(r"\n{3,}", "\n\n", text).lstrip("\n")
+
+
+def mathml(formula: str, display: str) -> str:
+    """Return a formula of LaTeX, which may have several lines, as MathML: ``block`` or ``inline``."""
+    return convert(" ".join(formula.split()), display=display)

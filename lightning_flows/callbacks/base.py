@@ -53,9 +53,10 @@ def run_folder(trainer: Trainer) -> Path:
 
 
 def is_drawn(trainer: Trainer, every_n_epochs: int) -> bool:
-    """Whether images are drawn after this validation: at an interval in epochs, and in the last epoch."""
-    epoch, last = trainer.current_epoch, (trainer.max_epochs or 0) - 1
-    return not trainer.sanity_checking and (epoch % every_n_epochs == 0 or epoch == last)
+    """Whether images are drawn after this validation: at an interval in epochs, and at the end of training."""
+    epoch, max_epochs, max_steps = trainer.current_epoch, trainer.max_epochs or 0, trainer.max_steps
+    is_last = epoch == max_epochs - 1 or 0 < max_steps <= trainer.global_step
+    return not trainer.sanity_checking and (epoch % every_n_epochs == 0 or is_last)
 
 
 class ValidationItems(Callback):

@@ -31,8 +31,9 @@ def test_a_png_per_epoch_shows_samples_of_the_same_noise(tmp_path: Path, kind: s
     assert [event.step for event in events(tmp_path).Images("samples")] == [2, 4]
 
 
-def test_samples_are_drawn_at_the_interval_and_in_the_last_epoch(tmp_path: Path) -> None:
-    fit(tmp_path, "graph", [SampleGrid(num_samples=2, every_n_epochs=2)], max_epochs=4)
+@pytest.mark.parametrize("end", [{"max_epochs": 4}, {"max_epochs": -1, "max_steps": 8}])
+def test_samples_are_drawn_at_the_interval_and_at_the_end(end: dict[str, int], tmp_path: Path) -> None:
+    fit(tmp_path, "graph", [SampleGrid(num_samples=2, every_n_epochs=2)], **end)
     assert sorted(file.stem for file in (tmp_path / "samples").iterdir()) == ["epoch_0000", "epoch_0002", "epoch_0003"]
     assert len(curve(tmp_path, "runtime/sample_seconds_per_image")) == 3
 

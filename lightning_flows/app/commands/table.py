@@ -25,7 +25,7 @@ def table(
     seeds: list[int] | None = None,
     overlays: list[str] | None = None,
     images: str | None = None,
-    only: str = "",
+    only: list[str] | str = "",
     jobs: int = 1,
     size: str | None = None,
     lr: list[float] | None = None,
@@ -43,7 +43,7 @@ def table(
         overlays: configs on top of the table's own; by default those that reduce tables 1 to 3, and vae, to two CPU
             cores; [] for none.
         images: folder or archive of images to train on instead of the default data.
-        only: train only runs whose name contains this string.
+        only: train only the rows whose name contains this string, or one of these: '[csf,coupling]'.
         jobs: number of parallel runs, which share the CPU cores, so that their runtimes are longer.
         size: 8x8 or 16x16 for small images in tables 1 to 3, where all rows have equal parameters.
         lr: with size: learning rates to search, such as [1e-3,2e-3,4e-3]; each family takes the one with the lowest
@@ -68,13 +68,9 @@ def table(
         from lightning_flows.app.commands.sweep import Trainings
 
         experiments = POINTWISE if pointwise else EXPERIMENTS[number] | (OWN if number == 2 and size else {})
-        chosen = {name: each for name, each in experiments.items() if only in name}
-        if not chosen or jobs < 1:
-            raise UsageError(
-                f"--only {only!r} matches none of {', '.join(experiments)}, or --jobs {jobs} is below 1: "
-                "correct one of them"
-            )
-
+        chosen = _chosen(experiments, [only] if isinstance(only, str) else only)
+        if jobs < 1:
+            raise UsageError(f"--jobs is {jobs}: pass at least 1")
         costs = Estimates(Processes(jobs).threads)
 
         def trainings(experiments: Mapping[str, Experiment]) -> Trainings:
@@ -96,6 +92,16 @@ def table(
         print(plain(f"\n{title}:\n\n{each.markdown()}"))
     if figure:
         _draw(number, found, Path(figure), overwrite=overwrite)
+
+
+def _chosen(experiments: Mapping[str, Experiment], parts: Sequence[str]) -> dict[str, Experiment]:
+    """Experiments whose names contain one of ``parts``. Raises: UsageError if one is in no name, or there are none."""
+    for part in parts:
+        if not any(part in name for name in experiments):
+            raise UsageError(f"--only {part!r} matches no row: choose from {', '.join(experiments)}")
+    if not parts:
+        raise UsageError("--only is empty: name at least one row, or omit it")
+    return {name: each for name, each in experiments.items() if any(part in name for part in parts)}
 
 
 def _draw(number: int | str, found: Sequence[Run], path: Path, *, overwrite: bool) -> None:

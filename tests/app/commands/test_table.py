@@ -8,6 +8,7 @@ from tqdm import tqdm
 
 from lightning_flows.app.cli import main
 from lightning_flows.app.commands.experiments import EXPERIMENTS
+from lightning_flows.app.commands.sweep import Trainings
 from tests.reporting.runs import RUNTIME, vae_model, write_curve
 
 TINY = """# tiny
@@ -120,6 +121,36 @@ def test_empty_folder(tmp_path: Path, capsys) -> None:
     with pytest.raises(SystemExit):
         main(["table", "1", f"--runs={tmp_path}"])
     assert "there are no tested runs below" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("only", "rows"),
+    [
+        ("coupling", ["coupling_uniform", "coupling_variational"]),
+        ("[coupling,csf_uni]", ["csf_uniform", "coupling_uniform", "coupling_variational"]),
+    ],
+)
+def test_rows_are_chosen_by_parts_of_their_names(only: str, rows: list[str], tmp_path: Path, monkeypatch) -> None:
+    seen: list[str] = []
+    monkeypatch.setattr(Trainings, "run", lambda self, seeds: seen.extend(self.experiments))
+    with pytest.raises(SystemExit):  # there are no runs to print
+        main(["table", "2", f"--runs={tmp_path}", "--fit", f"--only={only}"])
+    assert sorted(seen) == sorted(rows)
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        (["--only=[csf,cvs]"], "--only 'cvs' matches no row: choose from csf_uniform"),
+        (["--only=[]"], "--only is empty: name at least one row"),
+        (["--jobs=0"], "--jobs is 0: pass at least 1"),
+        (["--seeds=[]"], "--seeds is empty: pass at least one"),
+    ],
+)
+def test_wrong_choices_are_one_fact_each(options: list[str], text: str, tmp_path: Path, capsys) -> None:
+    with pytest.raises(SystemExit):
+        main(["table", "2", f"--runs={tmp_path}", "--fit", *options])
+    assert f"error: {text}" in capsys.readouterr().err
 
 
 def test_missing_images_are_refused_before_the_first_run(tmp_path: Path, capfd) -> None:

@@ -20,7 +20,7 @@ CONFIG, TESTS, RUNTIME, RECORD = "config.yaml", "tests.jsonl", "runtime.json", "
 """Files in a run folder: the config, a line for each ``test`` of a checkpoint, runtimes, and the state of the run."""
 MARKS = (CONFIG, TESTS, RUNTIME, CURVES, "events.out.tfevents.*")
 """A folder that contains one of these is a run."""
-OF_WANDB = "wandb/*run-*/files"
+OF_WANDB = "wandb/*run*/files"
 """Folders of Weights & Biases, which may contain a file ``config.yaml`` of its own."""
 
 

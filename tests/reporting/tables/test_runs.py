@@ -94,9 +94,10 @@ def test_curves_of_a_run_come_from_its_own_file_and_from_event_files(write_run) 
 
 
 def test_a_folder_with_curves_alone_is_a_run_and_a_folder_of_wandb_is_not(tmp_path: Path) -> None:
-    for name in ("a/version_0", "wandb/run-1/files", "wandb/offline-run-2/files"):
+    kinds = ("run-1", "offline-run-2", "latest-run")
+    for name in ("a/version_0", *(f"wandb/{kind}/files" for kind in kinds)):
         (tmp_path / name).mkdir(parents=True)
     (tmp_path / "a/version_0" / CURVES).write_text(curve_line(0, {"val/bpd": 1.0}))
-    for kind in ("run-1", "offline-run-2"):
+    for kind in kinds:
         (tmp_path / "wandb" / kind / "files/config.yaml").write_text("wandb_version: 1\n")
     assert [run.name for run in read_runs(tmp_path)] == ["a/version_0"]

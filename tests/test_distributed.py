@@ -120,6 +120,8 @@ def test_all_processes_stop_on_a_signal_and_the_same_command_resumes(tiny: list[
     again = start(tiny, tmp_path, f"--trainer.max_epochs={epochs}")
     assert end(again) == (0, [])
     assert read_checkpoint(tmp_path / "demo/version_0/checkpoints/last.ckpt")["global_step"] == 3 * epochs
+    lines = [json.loads(line) for line in (tmp_path / "demo/version_0/curves.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines if "train/bpd" in line] == list(range(3 * epochs))  # no gap, and one rank
 
 
 def test_non_finite_numbers_are_reported_once(tiny: list[str], tmp_path: Path) -> None:

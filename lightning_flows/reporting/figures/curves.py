@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from lightning_flows.reporting.figures.style import line
 from lightning_flows.reporting.tables.curves import Points, RowCurve, crossing, value_at
@@ -27,22 +28,26 @@ def curves_figure(curves: Mapping[str, RowCurve], *, unit: str = "bpd", title: s
         unit: unit of the losses.
         title: title of the figure.
     """
-    figure = Figure(figsize=(10.4, 4.6), layout="constrained")
+    labels = [f"{row}: {curve.by_step[-1][1]:.3f}" for row, curve in curves.items()]
+    figure = Figure(figsize=(10.4, 4.4 + 0.12 * len(labels)), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
     longest = max((curve.by_time[-1][0] for curve in curves.values() if curve.by_time), default=0.0)
     scale, name = _time_unit(longest)
     firsts = next(iter(curves.values()))
+    entries = []
     for i, curve in enumerate(curves.values()):
-        _draw(left, i, curve.by_step, curve, firsts.by_step)
+        entries.append(_draw(left, i, curve.by_step, curve, firsts.by_step))
         _draw(right, i, _scaled(curve.by_time, scale), curve, _scaled(firsts.by_time, scale))
     left.set(xlabel="training steps", ylabel=f"validation {unit}", xlim=(0, None), ylim=limits(list(curves.values())))
     right.set(xlabel=f"training time without evaluation ({name})", xlim=(0, None))
     for axes in (left, right):
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
-    entries = [axes for axes, _ in zip(left.lines, curves, strict=False)]
-    labels = [f"{row}: {curve.by_step[-1][1]:.3f}" for row, curve in curves.items()]
-    figure.legend(entries, labels, loc="outside lower center", ncols=min(4, len(labels)), frameon=False)
+    for columns in (4, 3, 2, 1):
+        legend = figure.legend(entries, labels, loc="outside lower center", ncols=columns, frameon=False)
+        if columns == 1 or legend.get_window_extent().width <= figure.bbox.width:
+            break
+        legend.remove()
     if title:
         figure.suptitle(title, fontsize="medium")
     return figure
@@ -63,17 +68,21 @@ def _after(curve: RowCurve, step: float) -> float:
     return curve.by_step[0][1] if value is None else value
 
 
-def _draw(axes: Axes, number: int, points: Points, curve: RowCurve, first: Points) -> None:
-    """Draw a row: its line, without points if its time is not known, its band, and its crossing with the first row."""
+def _draw(axes: Axes, number: int, points: Points, curve: RowCurve, first: Points) -> Line2D:
+    """Draw a row: its line, without points if its time is not known, its band, and its crossing with the first row.
+
+    Returns the line.
+    """
     style, x = line(number), [x for x, _ in points]
-    axes.plot(x, [y for _, y in points], linewidth=1.6, **style)
+    (drawn,) = axes.plot(x, [y for _, y in points], linewidth=1.6, **style)
     if not points:
-        return
+        return drawn
     if curve.low != curve.high:
         axes.fill_between(x, curve.low, curve.high, color=style["color"], alpha=0.18, linewidth=0)
     found = crossing(points, first) if number else None
     if found is not None and found.since is not None and (y := value_at(points, found.since)) is not None:
         axes.plot([found.since], [y], "o", color=style["color"], markersize=7, markerfacecolor="white", zorder=5)
+    return drawn
 
 
 def _scaled(points: Points, scale: float) -> Points:

@@ -1,6 +1,7 @@
 """Figure of validation curves."""
 
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import PolyCollection
 
 from lightning_flows.reporting.figures.curves import curves_figure, limits
@@ -34,6 +35,22 @@ def test_a_line_for_each_row_in_both_panels_with_the_band_of_its_seeds() -> None
         assert lines[0].get_color() != lines[1].get_color()
         assert len([each for each in axes.collections if isinstance(each, PolyCollection)]) == 1
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["first: 3.100", "late: 3.000"]
+
+
+@pytest.mark.parametrize("num", [1, 2, 5, 9])
+@pytest.mark.parametrize("length", [3, 30, 60])
+def test_the_legend_shows_the_lines_of_all_rows_inside_the_figure(num: int, length: int) -> None:
+    """Crossings are drawn between the lines."""
+    figure = curves_figure({f"{i}".ljust(length, "m"): LATE if i else FIRST for i in range(num)}, title="Table")
+    FigureCanvasAgg(figure).draw()
+    (legend,) = figure.legends
+    lines = [line for line in figure.axes[0].lines if line.get_marker() == "None"]
+    assert [each.get_color() for each in legend.get_lines()] == [line.get_color() for line in lines]
+    assert {each.get_marker() for each in legend.get_lines()} == {"None"}
+    inside, box = figure.bbox, legend.get_window_extent()
+    assert inside.x0 <= box.x0 < box.x1 <= inside.x1
+    assert box.y1 <= figure.axes[0].get_tightbbox().y0
+    assert figure.axes[0].get_window_extent().height > 200
 
 
 def test_circles_mark_crossings_with_the_first_row() -> None:

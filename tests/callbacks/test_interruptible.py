@@ -57,7 +57,9 @@ class Ask(Callback):
             os.kill(os.getpid(), self.number)
 
 
-def fit(folder: Path, *callbacks: Callback, num_workers: int = 0, **options) -> Trainer:
+def fit(
+    folder: Path, *callbacks: Callback, num_workers: int = 0, steps_per_epoch: int | None = None, **options
+) -> Trainer:
     """Train in a folder, resuming from its last.ckpt if there is one."""
     seed_everything(0, verbose=False)
     module = image_module(dequantization=SMALL_VARIATIONAL)
@@ -74,7 +76,7 @@ def fit(folder: Path, *callbacks: Callback, num_workers: int = 0, **options) -> 
         **options,
     )
     last = folder / "last.ckpt"
-    data = Noise(batch_size=4, eval_batch_size=4, num_workers=num_workers)
+    data = Noise(batch_size=4, eval_batch_size=4, num_workers=num_workers, steps_per_epoch=steps_per_epoch)
     trainer.fit(module, data, ckpt_path=last if last.exists() else None, **WEIGHTS_ONLY)
     return trainer
 
@@ -158,6 +160,16 @@ def test_data_loading_workers_do_not_change_the_result(whole: Path, tmp_path: Pa
     stop(tmp_path, Ask(*moment), num_workers=2)
     fit(tmp_path, num_workers=1)
     assert_same_run(tmp_path, whole)
+
+
+@pytest.mark.parametrize("steps", [3, 13])
+def test_epochs_of_a_part_of_the_data_or_several_passes_resume_bit_for_bit(steps: int, tmp_path: Path) -> None:
+    fit(tmp_path / "whole", steps_per_epoch=steps)
+    for number, moment in enumerate([("train", 1, steps - 1), ("val", 0, 1), ("train", 2, 0)]):
+        folder = tmp_path / str(number)
+        stop(folder, Ask(*moment), steps_per_epoch=steps)
+        fit(folder, steps_per_epoch=steps)
+        assert_same_run(folder, tmp_path / "whole")
 
 
 def test_a_killed_run_resumes_from_the_last_checkpoint_within_the_epoch(whole: Path, tmp_path: Path) -> None:

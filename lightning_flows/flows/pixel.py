@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 
-from lightning_flows.errors import check_sizes
+from lightning_flows.errors import UsageError, check_sizes
 from lightning_flows.flows.flow import Flow
 from lightning_flows.functional.shapes import image_shape
 from lightning_flows.functional.value_maps import ValueMap
@@ -16,6 +16,7 @@ from lightning_flows.transforms import (
     GeneralizedSylvester,
     Householder,
     LinearCompose,
+    Squeeze,
     Transform,
 )
 
@@ -36,10 +37,14 @@ class PixelAutoregressiveFlow(Flow):
         sizes: sizes of the attention blocks.
         value_map: T: the distribution function of a Gaussian mixture, or affine.
         components: number of Gaussians in the mixture.
+        patch: side of the squares of pixels that are visited together, a power of 2: their values are the channels of
+            one pixel of the net, which is cheaper in proportion to their number.
+        head_width: width of a masked net by which a value depends on the others of its pixel, or patch, that come
+            before it; 0 for a linear dependence.
         window: side of the window of earlier pixels from which a pixel is embedded.
 
     Shapes: x ``(B, C, H, W)``, values in [0, 256].
-    Raises: ShapeError for other events; UsageError for sizes below 1.
+    Raises: ShapeError for other events; UsageError for sizes below 1, or a patch that is not a power of 2.
 
     >>> import torch
     >>> sizes = AttentionSizes(width=8, num_blocks=1, num_heads=2)
@@ -61,15 +66,25 @@ class PixelAutoregressiveFlow(Flow):
         sizes: AttentionSizes = AttentionSizes(width=96, num_blocks=4),
         value_map: ValueMap = "mixture",
         components: int = 8,
+        patch: int = 1,
+        head_width: int = 0,
         window: int = 5,
     ) -> None:
-        check_sizes(num_layers=num_layers)
-        channels, *_ = shape = image_shape(event_shape)
-        transforms: list[Transform] = [Affine(shift=128.0, scale=64.0)]
+        check_sizes(num_layers=num_layers, patch=patch)
+        if patch & (patch - 1):
+            raise UsageError(f"patch is {patch}: use a power of 2")
+        squeezes = [Squeeze() for _ in range(patch.bit_length() - 1)]
+        shape = image_shape(event_shape)
+        for squeeze in squeezes:
+            shape = image_shape(squeeze.output_shape(shape))
+        channels, *_ = shape
+        transforms: list[Transform] = [Affine(shift=128.0, scale=64.0), *squeezes]
         for number in range(num_layers):
-            function = PixelFunction(shape, sizes, value_map=value_map, components=components, window=window)
+            function = PixelFunction(
+                shape, sizes, value_map=value_map, components=components, head_width=head_width, window=window
+            )
             basis = LinearCompose([Householder(channels)])
             # a triangular system of D values takes at most D iterations
             layer = GeneralizedSylvester(basis, function, max_iter=max(200, math.prod(shape)))
             transforms += [*([Flip()] if number else []), ActNorm(channels), layer]
-        super().__init__(Compose(transforms), event_shape=shape)
+        super().__init__(Compose(transforms), event_shape=event_shape)

@@ -8,6 +8,7 @@ from lightning_flows.nets.lipschitz import LipschitzConvNet
 from lightning_flows.nets.made import MADE
 from lightning_flows.nets.masked_conv import AutoregressiveConvNet, MaskedConv2d
 from lightning_flows.nets.pixel_function import PixelFunction
+from lightning_flows.nets.pixel_heads import LinearHead, MaskedHead
 from lightning_flows.nets.pixel_transformer import PixelTransformer
 from lightning_flows.nets.spectral_norm import NormalizedConv2d, SpectralNorm, bind
 from lightning_flows.nets.sylvester import LinearSylvesterFunction, SylvesterFunction
@@ -24,9 +25,11 @@ __all__ = [
     "DenseNet",
     "DenseSizes",
     "GraphAttentionNet",
+    "LinearHead",
     "LinearSylvesterFunction",
     "LipschitzConvNet",
     "MaskedConv2d",
+    "MaskedHead",
     "NormalizedConv2d",
     "NormalizedLinear",
     "PixelFunction",

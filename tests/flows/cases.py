@@ -95,6 +95,7 @@ FAMILIES: dict[str, Family] = {
     "sylvester_vector": Family(lambda: SylvesterVectorFlow(NUMBERS, num_layers=2, width=8), NUMBERS, 1.0),
     "pixels": Family(lambda: PixelAutoregressiveFlow(COLOR, num_layers=2, components=4, **PIXELS), COLOR),
     "pixels_affine": Family(lambda: PixelAutoregressiveFlow(IMAGE, value_map="affine", **PIXELS)),
+    "patches": Family(lambda: PixelAutoregressiveFlow(IMAGE, patch=2, head_width=8, components=2, **PIXELS)),
     "set": Family(lambda: SetAutoregressiveFlow(GRAPH, components=2, **NODES), GRAPH, 1.0),
 }
 

@@ -7,17 +7,22 @@ from lightning_flows.nets import AttentionSizes, PixelFunction
 SHAPE = (3, 2, 3)
 
 
-def function(value_map: ValueMap = "mixture", dtype: torch.dtype = torch.float64) -> PixelFunction:
+HEADS = pytest.mark.parametrize("head_width", [0, 6])
+
+
+def function(value_map: ValueMap = "mixture", dtype: torch.dtype = torch.float64, head_width: int = 0) -> PixelFunction:
     torch.manual_seed(0)
-    made = PixelFunction(SHAPE, AttentionSizes(8, 1, 2), value_map=value_map, components=4, window=3).to(dtype)
+    options = {"value_map": value_map, "components": 4, "head_width": head_width, "window": 3}
+    made = PixelFunction(SHAPE, AttentionSizes(8, 1, 2), **options).to(dtype)
     for parameter in made.parameters():
         parameter.data += 0.2 * torch.randn_like(parameter)
     return made
 
 
+@HEADS
 @pytest.mark.parametrize("value_map", ["mixture", "affine"])
-def test_the_jacobian_is_triangular_with_the_given_diagonal(value_map: ValueMap) -> None:
-    y, made = torch.randn(1, *SHAPE, dtype=torch.float64), function(value_map)
+def test_the_jacobian_is_triangular_with_the_given_diagonal(value_map: ValueMap, head_width: int) -> None:
+    y, made = torch.randn(1, *SHAPE, dtype=torch.float64), function(value_map, head_width=head_width)
 
     def pixels_first(flat: torch.Tensor) -> torch.Tensor:
         return made(flat.reshape(1, 6, 3).mT.reshape(1, *SHAPE))[0].flatten(2).mT.flatten()
@@ -40,9 +45,10 @@ def test_values_less_multiples_of_lower_channels_are_mapped() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@HEADS
 @pytest.mark.parametrize("value_map", ["mixture", "affine"])
-def test_the_solver_inverts(value_map: ValueMap, dtype: torch.dtype) -> None:
-    made, y = function(value_map, dtype), torch.randn(5, *SHAPE, dtype=dtype)
+def test_the_solver_inverts(value_map: ValueMap, dtype: torch.dtype, head_width: int) -> None:
+    made, y = function(value_map, dtype, head_width), torch.randn(5, *SHAPE, dtype=dtype)
     apply, solve = made.bind_with_solver()
     v = y + apply(y)[0]
     found = solve(v, v.new_zeros(5), v.new_zeros(5), None)
@@ -50,3 +56,17 @@ def test_the_solver_inverts(value_map: ValueMap, dtype: torch.dtype) -> None:
     torch.testing.assert_close(found.y, y, rtol=0, atol=error)
     assert (found.report.residual <= 100 * torch.finfo(dtype).eps).all()
     torch.testing.assert_close(found.diagonal, apply(found.y)[1])
+
+
+def test_a_masked_head_changes_the_map_of_a_channel_with_the_lower_ones() -> None:
+    """A linear head only shifts it: moving y along with its shift leaves z as it is."""
+    for head_width in (0, 6):
+        head = function(head_width=head_width).head
+        outputs = torch.randn(1, head.num_inputs, dtype=torch.float64).expand(9, -1)
+        one, two = torch.randn(2, 1, 3, dtype=torch.float64)
+        maps = [
+            head.inverse(torch.cat([y[:, :2], torch.linspace(-1, 1, 9, dtype=torch.float64)[:, None]], 1), outputs)
+            for y in (one.expand(9, 3), two.expand(9, 3))
+        ]
+        shifts = (maps[0] - maps[1])[:, 2]
+        assert torch.allclose(shifts, shifts[:1].expand(9), atol=1e-9) is (head_width == 0)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from lightning_flows.app.commands.sizes import GLOW, SIZES, small_glow, small_pixels, small_residual, small_test
+from lightning_flows.app.commands.sizes import GLOW, PIXELS, SIZES, small_glow, small_pixels, small_residual, small_test
 
 
 class Small(NamedTuple):
@@ -138,11 +138,12 @@ POINTWISE: dict[str, Experiment] = {
 
 NOISES = {"uniform": [], "variational": ["dequantization/variational.yaml"]}
 OWN: dict[str, Experiment] = {
-    f"pixels_{noise}": Experiment(
-        ["model/pixels.yaml", *layers, "data/cifar10.yaml"],
-        small={size: Small(small_pixels(noise, size)) for size in SIZES},
-        family="pixels_uniform",
+    f"{design}_{noise}": Experiment(
+        ["model/pixels.yaml", *NOISES[noise], "data/cifar10.yaml"],
+        small={size: Small(small_pixels(design, noise, size)) for size in SIZES},
+        family=f"{design}_uniform",
     )
-    for noise, layers in NOISES.items()
+    for design, sizes in PIXELS.items()
+    for noise in sizes["8x8"]
 }
-"""A flow that is not in the paper, next to those of Table 2; on small images."""
+"""Flows that are not in the paper, next to those of Table 2; on small images."""

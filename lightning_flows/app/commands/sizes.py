@@ -45,11 +45,32 @@ WIDTHS = {
 STEPS = {"residual_equal_memory": 4, "no_autoregressive": 19}
 """Steps per level, if not 8. The layer without an autoregressive function has no width."""
 
+
+class Pixels(NamedTuple):
+    """Sizes of a flow that is autoregressive over pixels or patches."""
+
+    width: int
+    num_blocks: int
+    window: int
+    head_width: int = 0
+    patch: int = 1
+
+
 PIXELS = {
-    "8x8": {"uniform": (104, 4, 5), "variational": (108, 3, 5)},
-    "16x16": {"uniform": (100, 4, 7), "variational": (104, 3, 7)},
+    "pixels": {
+        "8x8": {"uniform": Pixels(104, 4, 5), "variational": Pixels(108, 3, 5)},
+        "16x16": {"uniform": Pixels(100, 4, 7), "variational": Pixels(104, 3, 7)},
+    },
+    "pixels_masked": {
+        "8x8": {"uniform": Pixels(88, 4, 5, head_width=256)},
+        "16x16": {"uniform": Pixels(88, 4, 7, head_width=224)},
+    },
+    "patches": {
+        "8x8": {"uniform": Pixels(92, 4, 3, head_width=160, patch=2)},
+        "16x16": {"uniform": Pixels(96, 4, 5, head_width=96, patch=2)},
+    },
 }
-"""Width and number of attention blocks and window of the flow over pixels, by size and dequantization."""
+"""Flows that are not in the paper: one pixel or 2x2 pixels at a time, with a linear or a masked head."""
 
 
 def small_glow(kernel_size: int, mixing: str, size: str) -> list[str]:
@@ -79,13 +100,13 @@ def small_residual(kind: str, noise: str, size: str) -> list[str]:
     ]
 
 
-def small_pixels(noise: str, size: str) -> list[str]:
-    """Config and options of the flow that is autoregressive over pixels."""
-    width, num_blocks, window = PIXELS[size][noise]
+def small_pixels(design: str, noise: str, size: str) -> list[str]:
+    """Config and options of a flow that is autoregressive over pixels."""
+    found = PIXELS[design][size][noise]
     return [
         SIZES[size],
-        *_sizes("flow.sizes", {"width": width, "num_blocks": num_blocks}),
-        f"--model.flow.window={window}",
+        *_sizes("flow.sizes", {"width": found.width, "num_blocks": found.num_blocks}),
+        *_sizes("flow", {"window": found.window, "head_width": found.head_width, "patch": found.patch}),
         *(_dequantization(3) if noise == "variational" else []),
     ]
 

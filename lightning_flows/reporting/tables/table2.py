@@ -30,6 +30,8 @@ TABLE2 = {
     ),
     "csf": PaperRow(SYLVESTER, {"uniform": ("3.32", "3.29"), "variational": ("3.21", "3.19")}),
     "pixels": PaperRow("autoregressive over pixels (ours)", {}),
+    "pixels_masked": PaperRow("over pixels, masked head (ours)", {}),
+    "patches": PaperRow("over patches, masked head (ours)", {}),
 }
 TABLE3 = {
     "csf": PaperRow(SYLVESTER, {"variational": ("3.21", "3.19")}),
@@ -40,10 +42,11 @@ DEQUANTIZATIONS = ("uniform", "variational")
 EQUAL_MEMORY_STEPS = 8
 """Steps per level of residual flows that need as much memory as the paper's other flows, which have 16."""
 FREE = {"flow", "dequantization", "ablation", "num_importance_samples", "hidden_channels", "lr"}
+OF_PIXELS = {"width", "num_blocks", "window", "head_width", "patch"}
 OTHER = {
     "residual_equal_memory": {"steps_per_level"},
     "no_autoregressive": {"steps_per_level"},
-    "pixels": {"width", "num_blocks", "window"},
+    **dict.fromkeys(("pixels", "pixels_masked", "patches"), OF_PIXELS),
 }
 """What else may differ in a row: steps for equal memory, or steps or sizes for equal parameters."""
 HEADER = [
@@ -124,6 +127,12 @@ def _table(runs: Sequence[Run], paper: Mapping[str, PaperRow]) -> Table:
     return Table(HEADER, rows, note + rates_note(named) + measured_on(every))
 
 
+def _kind_of_pixels(arguments: Mapping[str, object]) -> str:
+    if arguments.get("patch", 1) != 1:
+        return "patches"
+    return "pixels_masked" if arguments.get("head_width", 0) else "pixels"
+
+
 def kinds_of(runs: Sequence[Run]) -> dict[Path, str]:
     """Row of each run that belongs to a table, by folder.
 
@@ -131,12 +140,11 @@ def kinds_of(runs: Sequence[Run]) -> dict[Path, str]:
     flows, the paper's number of steps.
     """
     names = {"CouplingFlow": "coupling", "ResidualFlow": "residual", "ConvSylvesterFlow": "csf"}
-    names["PixelAutoregressiveFlow"] = "pixels"
-    ours = {run.folder: run for run in runs if run.flow in names}
+    ours = {run.folder: run for run in runs if run.flow in {*names, "PixelAutoregressiveFlow"}}
     complete = [run for run in ours.values() if run.flow_arguments.get("ablation", "none") == "none"]
     most, kinds = max(map(_steps, complete), default=0), {}
     for folder, run in ours.items():
-        kinds[folder] = names[run.flow]
+        kinds[folder] = names.get(run.flow) or _kind_of_pixels(run.flow_arguments)
         fewer = _steps(run) < most
         alone = {run.flow for run in ours.values()} == {"ResidualFlow"}
         if run.flow == "ResidualFlow" and (fewer or (alone and _steps(run) == EQUAL_MEMORY_STEPS)):

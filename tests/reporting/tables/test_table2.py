@@ -50,6 +50,23 @@ def test_other_sizes_are_not_compared(write_run, tmp_path):
         table2(find_runs(tmp_path))
 
 
+def test_designs_over_pixels_are_rows_of_their_own(write_run, tmp_path):
+    for name, options in {
+        "patches": {"patch": 2, "head_width": 8},
+        "masked": {"patch": 1, "head_width": 8},
+        "linear": {"patch": 1, "head_width": 0},
+        "older": {},  # a config from before these options
+    }.items():
+        seed = int(name == "older")
+        write_run(name, model=image_model("PixelAutoregressiveFlow", "Uniform", **options), seed=seed, bpd=3.0)
+    _, rows, _ = table2(find_runs(tmp_path))
+    assert [row[:3] for row in rows] == [
+        ["autoregressive over pixels (ours)", "uniform", "2"],
+        ["over pixels, masked head (ours)", "uniform", "1"],
+        ["over patches, masked head (ours)", "uniform", "1"],
+    ]
+
+
 def test_table_3(write_run, tmp_path):
     for ablation in ("none", "no_autoregressive", "no_basis"):
         write_run(ablation, model=model("ConvSylvesterFlow", "Variational", ablation=ablation))

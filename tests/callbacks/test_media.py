@@ -16,7 +16,7 @@ from lightning_flows.callbacks import DensityPicture, LatentHistogram, SampleGri
 from lightning_flows.callbacks.media import log_figure, log_histogram, log_hyperparameters, log_image, log_table
 from lightning_flows.errors import OutputError
 from tests.callbacks.test_monitors import events, fit
-from tests.training.test_loggers import FakeMLflow, FakeWandb
+from tests.training.test_loggers import ImitatedExperiment, ImitatedRun
 
 IMAGE = torch.arange(36, dtype=torch.uint8).reshape(3, 3, 4)
 
@@ -60,7 +60,7 @@ def test_files_need_no_logger(tmp_path: Path, kind: str) -> None:
 
 def test_every_logger_gets_everything_at_the_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "wandb", SimpleNamespace(Histogram=len))
-    loggers = [FakeWandb(), TensorBoardLogger(tmp_path, "", ""), FakeMLflow()]
+    loggers = [ImitatedRun(), TensorBoardLogger(tmp_path, "", ""), ImitatedExperiment()]
     log_all(trainer(tmp_path / "other", *loggers))
     assert written(tmp_path) >= FILES  # in the folder of TensorBoard, which is not the first logger
     tags = events(tmp_path).Tags()
@@ -78,14 +78,14 @@ def test_every_logger_gets_everything_at_the_step(tmp_path: Path, monkeypatch: p
 
 
 def test_a_figure_is_the_same_in_the_file_and_in_loggers(tmp_path: Path) -> None:
-    log_figure(trainer(tmp_path, logger := FakeMLflow()), "density", figure())
+    log_figure(trainer(tmp_path, logger := ImitatedExperiment()), "density", figure())
     ((_, (_, shown), _),) = logger.calls.made
     file = read_image(str(tmp_path / "density.png"), ImageReadMode.RGB)
     assert file.shape == (3, 110, 220)
     assert torch.equal(file.permute(1, 2, 0), torch.tensor(list(shown.getdata()), dtype=torch.uint8).view(110, 220, 3))
 
 
-class Broken(FakeMLflow):
+class Broken(ImitatedExperiment):
     """A logger whose server is gone."""
 
     @property

@@ -230,7 +230,7 @@ def test_hyperparameters_rebuild_it():
     assert dict(data.hparams) == {
         "batch_size": 5, "eval_batch_size": None, "num_workers": 0, "seed": 3, "augment": False, "empty": "",
         "worker_timeout": 300.0, "binarization": "none", "binarization_seed": 0, "shift": None,
-        "downsample": 1,
+        "downsample": 1, "steps_per_epoch": None,
     }  # fmt: skip
     assert dict(Numbers(**data.hparams).hparams) == dict(data.hparams)
 

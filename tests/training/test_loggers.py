@@ -33,7 +33,7 @@ class Calls:
         return lambda *args, **options: self.made.append((name, args, options))
 
 
-class FakeWandb(WandbLogger):
+class ImitatedRun(WandbLogger):
     """The methods of the logger that are used, without its package."""
 
     def __init__(self) -> None:
@@ -42,7 +42,7 @@ class FakeWandb(WandbLogger):
             setattr(self, name, getattr(self.calls, name))
 
 
-class FakeMLflow(MLFlowLogger):
+class ImitatedExperiment(MLFlowLogger):
     """The client of the logger, without its package."""
 
     experiment, run_id = property(lambda self: self.calls), property(lambda self: "id")
@@ -66,7 +66,7 @@ def fill(media: MediaLogger, step: int) -> None:
 
 
 def test_loggers_of_numbers_alone_are_skipped(tmp_path: Path) -> None:
-    loggers = [CSVLogger(tmp_path), FakeMLflow(), TensorBoardLogger(tmp_path), FakeWandb()]
+    loggers = [CSVLogger(tmp_path), ImitatedExperiment(), TensorBoardLogger(tmp_path), ImitatedRun()]
     assert [name for name, _ in media_loggers(loggers)] == ["MLflow", "TensorBoard", "Weights & Biases"]
 
 
@@ -81,7 +81,7 @@ def test_tensorboard(tmp_path: Path) -> None:
 
 def test_wandb_gets_images_histograms_tables_and_hyperparameters(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "wandb", SimpleNamespace(Histogram=lambda values: ("histogram", len(values))))
-    fill(one(logger := FakeWandb()), 7)
+    fill(one(logger := ImitatedRun()), 7)
     (_, image, _), (_, color, _), histogram, table, parameters = logger.calls.made
     assert image[0] == "images_1"
     assert np.array_equal(np.asarray(image[1][0]), IMAGES[1][0])
@@ -93,7 +93,7 @@ def test_wandb_gets_images_histograms_tables_and_hyperparameters(monkeypatch: py
 
 
 def test_mlflow_gets_images_artifacts_and_hyperparameters() -> None:
-    fill(one(logger := FakeMLflow()), 7)
+    fill(one(logger := ImitatedExperiment()), 7)
     (_, image, options), (_, color, _), (_, histogram, _), table, parameters = logger.calls.made
     assert image[0] == "id"
     assert np.array_equal(np.asarray(image[1]), IMAGES[1][0])

@@ -30,6 +30,7 @@ from lightning_flows.app.given_checkpoint import (
 from lightning_flows.app.parser import ShortErrors
 from lightning_flows.app.prediction import add_scoring_arguments, prediction_writer
 from lightning_flows.app.run_config import RunConfig
+from lightning_flows.app.terminal import print_short_warnings
 from lightning_flows.app.versions import accepted, unwrapped_errors
 from lightning_flows.data import FlowDataModule
 from lightning_flows.errors import CheckpointError, NonFiniteError, UsageError
@@ -273,3 +274,4 @@ def _hush() -> None:
     logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_is_no_tip)
     for message in MESSAGES:
         warnings.filterwarnings("ignore", message)
+    print_short_warnings()

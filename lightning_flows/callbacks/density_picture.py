@@ -35,6 +35,7 @@ class DensityPicture(ValidationItems):
     ...     trainer = default_trainer(callbacks=[DensityPicture(num_points=100)], logger=CSVLogger("."), **options)
     ...     trainer.fit(VectorFlowModule((2,), AutoregressiveFlow), ToyDataModule(steps_per_epoch=1))
     ...     [str(path) for path in Path().rglob("*.png")]
+    density: lightning_logs/version_0/density.png
     ['lightning_logs/version_0/density.png']
     """
 

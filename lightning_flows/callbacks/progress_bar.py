@@ -1,5 +1,7 @@
 """The progress bar on a terminal."""
 
+import logging
+import sys
 from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
@@ -17,7 +19,7 @@ class ProgressBar(RichProgressBar):
     """Lightning's bar in 80 columns, with the time remaining for the whole training instead of the epoch.
 
     It shows the training loss of the last logged step or of the last batch of an epoch, so that the host does not wait
-    for the device in other steps.
+    for the device in other steps. Messages of Lightning's loggers appear above the bar, those after training below it.
 
     Args:
         kwargs: see Lightning's RichProgressBar.
@@ -35,6 +37,17 @@ class ProgressBar(RichProgressBar):
         self._loss: dict[str, float] = {}
         self._clocks: dict[TaskID, Remaining] = defaultdict(Remaining)
         self._epoch = 1
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        super().setup(trainer, pl_module, stage)
+        for name in ("lightning.pytorch", "lightning.fabric"):
+            for handler in logging.getLogger(name).handlers:
+                if isinstance(handler, logging.StreamHandler) and handler.stream is sys.stderr:
+                    handler.setStream(_Stderr())  # the bar replaces sys.stderr, and would overwrite what passes it by
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        super().on_train_end(trainer, pl_module)
+        self.teardown(trainer, pl_module, "fit")  # final: a message after training would draw it again
 
     def configure_columns(self, trainer: Trainer) -> list[ProgressColumn]:
         self._clocks.clear()
@@ -83,3 +96,13 @@ class _Rendered(ProgressColumn):
 
     def render(self, task: Task) -> Text:
         return Text(self.text_of(task), no_wrap=True)
+
+
+class _Stderr:
+    """The current standard error, whatever replaced it."""
+
+    def write(self, text: str) -> int:
+        return sys.stderr.write(text)
+
+    def flush(self) -> None:
+        sys.stderr.flush()

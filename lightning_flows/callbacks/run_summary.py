@@ -16,7 +16,7 @@ FEW_STEPS = 500  # a training of fewer steps causes a warning
 
 
 class RunSummary(Callback):
-    """Print the model's class and size and the run folder at the start, the best checkpoint at the end.
+    """Print the model's class and size and the run folder at the start, the best checkpoint and images at the end.
 
     It also warns of a training of few steps, and explains why training ended early, or why nothing was trained.
 
@@ -58,6 +58,15 @@ class RunSummary(Callback):
                 score = callback.best_model_score
                 shown = "" if score is None else f" ({callback.monitor} {score.item():.5g})"
                 print(f"best: {_short(Path(callback.best_model_path))}{shown}{_averaging(callback.best_model_path)}")
+        if trainer.is_global_zero and not trainer.fast_dev_run:  # type: ignore[attr-defined]
+            for name, path in _drawn(run_folder(trainer)):
+                print(f"{name}: {_short(path)}")
+
+
+def _drawn(folder: Path) -> list[tuple[str, Path]]:
+    """What a user wants to see first: the figure of a density, and the latest samples."""
+    figures, samples = folder.glob("density.png"), sorted(folder.glob("samples/epoch_*.png"))
+    return [("density", path) for path in figures] + [("samples", path) for path in samples[-1:]]
 
 
 def _why_nothing(trainer: Trainer) -> str:

@@ -36,6 +36,7 @@ class SampleGrid(Callback):
     ...     trainer = default_trainer(callbacks=[SampleGrid(num_samples=50)], logger=CSVLogger("."), **options)
     ...     trainer.fit(VectorFlowModule((2,), AutoregressiveFlow), ToyDataModule(steps_per_epoch=1))
     ...     [str(path) for path in Path().rglob("*.png")]
+    samples: lightning_logs/version_0/samples/epoch_0000.png
     ['lightning_logs/version_0/samples/epoch_0000.png']
     """
 

@@ -5,9 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from lightning.pytorch import LightningModule
 from lightning.pytorch.callbacks import EarlyStopping
 
 from lightning_flows.app.cli import run
+from lightning_flows.app.default_trainer import default_trainer
+from lightning_flows.callbacks.run_summary import RunSummary
 from tests.callbacks.test_interruptible import STEPS
 from tests.callbacks.test_last_checkpoint import train
 
@@ -19,12 +22,35 @@ def checkpoint(trained: Path, tmp_path: Path) -> Path:
     return tmp_path / "run/checkpoints/best.ckpt"
 
 
-def test_fit_prints_the_run_folder_and_the_best_checkpoint(tiny, tmp_path: Path, capsys, caplog, monkeypatch) -> None:
+def test_fit_prints_folder_checkpoint_and_samples(tiny, tmp_path: Path, capsys, caplog, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     trainer = run(["fit", *tiny, "--trainer.logger.init_args.save_dir=here"]).trainer
     score = f"{trainer.callback_metrics['val/bpd'].item():.5g}"
-    assert capsys.readouterr().out == f"best: here/demo/version_0/checkpoints/best.ckpt (val/loss {score})\n"
+    assert capsys.readouterr().out.splitlines() == [
+        f"best: here/demo/version_0/checkpoints/best.ckpt (val/loss {score})",
+        "samples: here/demo/version_0/samples/epoch_0000.png",
+    ]
     assert "parameters; run: here/demo/version_0" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("files", "printed"),
+    [
+        (["latents.png"], ""),
+        (["samples/epoch_0009.png", "samples/epoch_0010.png"], "samples: run/samples/epoch_0010.png\n"),
+        (["density.png", "samples/epoch_0000.png"], "density: run/density.png\nsamples: run/samples/epoch_0000.png\n"),
+    ],
+)
+def test_what_to_look_at_first(files: list[str], printed: str, tmp_path: Path, capsys, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for file in files:
+        path = Path("run", file)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    options = {"enable_checkpointing": False, "logger": False, "enable_progress_bar": False}
+    trainer = default_trainer(default_root_dir="run", **options)
+    RunSummary().on_fit_end(trainer, LightningModule())
+    assert capsys.readouterr().out == printed
 
 
 def test_resuming_a_finished_run_is_reported(checkpoint: Path, tiny, tmp_path: Path, caplog) -> None:

@@ -178,15 +178,16 @@ def open_source(root: str | Path) -> ImageSource:
     path = Path(root)
     if not str(root):
         raise DataError(f"root is empty: {EXPECTED}, or . for the current folder")
+    wanted = f"{EXPECTED}, as in --data.root=FOLDER"
     try:
         mode, is_zip = os.stat(path).st_mode, False
         if stat.S_ISREG(mode):
             with path.open("rb") as file:
                 is_zip = file.read(4) in (b"PK\x03\x04", b"PK\x05\x06")
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise DataError(f"{printable(path)} does not exist: {EXPECTED}; correct root") from error
+        raise DataError(f"{printable(path)} does not exist: {wanted}") from error
     except (OSError, ValueError) as error:  # such as a name that is too long, missing permissions, or NUL
-        raise DataError(f"{printable(path)} cannot be opened ({error}): correct root") from error
+        raise DataError(f"{printable(path)} cannot be opened ({error}): {wanted}") from error
     if not stat.S_ISDIR(mode) and not stat.S_ISREG(mode):
         raise DataError(f"{printable(path)} is neither a folder nor a regular file: {EXPECTED}")
     source = FolderSource(path) if stat.S_ISDIR(mode) else ZipSource(path) if is_zip else TarSource(path)

@@ -40,8 +40,10 @@ def check_rate(rate: float) -> None:
 
 def check_attainable(rate: float, num: int) -> None:
     """Raise UsageError if no p-value from ``num`` held-out items, at least 1/(num + 1), is as low as ``rate``."""
-    if 1 / (num + 1) > rate:
+    lowest = 1 / (num + 1)
+    if lowest > rate:
+        other_rate = f"choose a rate of at least {math.ceil(1000 * lowest) / 1000:g}, or " if num else ""
         raise UsageError(
-            f"a false alarm rate of {rate:g} needs at least {math.ceil(1 / rate) - 1} held-out items, and {num} are "
-            "used: raise the rate or the number of held-out items"
+            f"a false alarm rate of {rate:g} requires at least {math.ceil(1 / rate) - 1} held-out items, and {num} are "
+            f"used: {other_rate}use more of them"
         )

@@ -165,7 +165,7 @@ def test_a_root_that_is_neither_folder_nor_file(tmp_path, kind, monkeypatch):
 
 @pytest.mark.parametrize("root", ["\0", "a" * 5000])
 def test_a_root_that_cannot_be_a_path(root):
-    with pytest.raises(DataError, match=r"cannot be opened .*: correct root"):
+    with pytest.raises(DataError, match=r"cannot be opened .*: expected a folder, .*--data\.root=FOLDER"):
         open_source(root)
 
 

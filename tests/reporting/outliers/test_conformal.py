@@ -63,7 +63,8 @@ def test_the_lowest_p_value_is_flagged_at_its_own_rate() -> None:
         assert p_values(torch.tensor([1.0]), torch.zeros(num)).item() <= rate
         with pytest.raises(UsageError, match=f"and {num} are used"):
             check_attainable(0.99 * rate, num)
-    with pytest.raises(UsageError, match=r"0\.05 needs at least 19 held-out items, and 18 are used"):
+    match = r"0\.05 requires at least 19 held-out items, and 18 are used: choose a rate of at least 0\.053, or use more"
+    with pytest.raises(UsageError, match=match):
         check_attainable(0.05, 18)
 
 

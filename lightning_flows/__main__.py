@@ -9,8 +9,9 @@ if sys.platform == "win32":  # fcntl, SIGHUP and process groups
 
 from lightning_flows.training.signals import ENDING, end_at_once
 
-for number in ENDING:  # the imports below take seconds
-    signal.signal(number, end_at_once)
+if sys.modules.get("__mp_main__", sys.modules["__main__"]) is sys.modules["__main__"]:  # else a data loading worker
+    for number in ENDING:  # the imports below take seconds
+        signal.signal(number, end_at_once)
 
 # torch's C++ code prints a stack trace when another process exits; this variable is read when torch is imported
 os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
@@ -19,7 +20,7 @@ os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
 if sys.path and sys.path[0] in ("", os.getcwd()):
     sys.path.append(sys.path.pop(0))
 
-from lightning_flows.app.cli import main  # noqa: E402
+from lightning_flows.app.cli import main
 
 if __name__ == "__main__":
     main()

@@ -112,6 +112,20 @@ def test_a_signal_during_imports_exits_immediately(number: int, status: int, tmp
     assert end(start(code), number) == (status, [f"stopped by {name}: nothing more is written"])
 
 
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+def test_workers_that_import_the_script_keep_their_handlers(method: str, tmp_path: Path) -> None:
+    show = "print(signal.getsignal(signal.SIGINT).__name__, flush=True)"
+    (tmp_path / "lightning-flows").write_text(  # as pip installs it
+        "import multiprocessing, signal\nfrom lightning_flows.__main__ import main\n"
+        f"def show():\n    {show}\n"
+        "if __name__ == '__main__':\n    show()\n"
+        f"    worker = multiprocessing.get_context('{method}').Process(target=show)\n"
+        "    worker.start()\n    worker.join()\n"
+    )
+    shown = subprocess.check_output([sys.executable, tmp_path / "lightning-flows"], env=ENVIRONMENT, text=True)
+    assert shown.split() == ["end_at_once", "default_int_handler"]
+
+
 def test_fit_exits_before_its_data_is_read(tmp_path: Path) -> None:
     code = """
     import sys, time

@@ -183,10 +183,10 @@ def test_resizing_is_reported_once(tmp_path, caplog):
         data.setup("fit")
         data.setup("fit")
     messages = [record.getMessage() for record in caplog.records if "read" in record.getMessage()]
-    sizes = "of width 20 to 20 and height 10 to 10"
+    sizes = "of width 20 and height 10"
     assert messages == [
         f"train: {root}: read 2 images {sizes}; 2 cropped, 2 resized to 8x8",
-        f"val: {root}: read 1 images {sizes}; 1 cropped, 1 resized to 8x8",
+        f"val: {root}: read 1 image {sizes}; 1 cropped, 1 resized to 8x8",
     ]
 
 

@@ -162,12 +162,18 @@ def summary(infos: Sequence[FileInfo], size: tuple[int, int]) -> str:
     crops = [center_crop(info.size, size) for info in infos]
     num_cropped = sum(crop != (0, 0, *info.size) for crop, info in zip(crops, infos, strict=True))
     num_resized = sum((bottom - top, right - left) != size for left, top, right, bottom in crops)
-    text, num_transparent = f"read {len(infos)} images", sum(info.transparent for info in infos)
+    text, num_transparent = f"read {len(infos)} image{'s' * (len(infos) != 1)}", sum(info.transparent for info in infos)
     if num_cropped or num_resized:
         widths, heights = zip(*(info.size for info in infos), strict=True)
-        text += f" of width {min(widths)} to {max(widths)} and height {min(heights)} to {max(heights)}"
+        text += f" of width {_range(widths)} and height {_range(heights)}"
         text += f"; {num_cropped} cropped, {num_resized} resized to {size[0]}x{size[1]}"
     return text + (f"; {num_transparent} with transparency, composited onto white" if num_transparent else "")
+
+
+def _range(values: Sequence[int]) -> str:
+    """Text of a range of values, such as ``32 to 64``."""
+    low, high = min(values), max(values)
+    return str(low) if low == high else f"{low} to {high}"
 
 
 def open_source(root: str | Path) -> ImageSource:

@@ -121,7 +121,7 @@ def test_images_that_are_not_square_keep_their_aspect_ratio(tmp_path, size, targ
     assert (image[1] - rows[:, None]).abs().max() <= 2
     num_cropped, num_resized = int(width * new_height != height * new_width), int(scale != 1)
     counts = f"{num_cropped} cropped, {num_resized} resized to {new_height}x{new_width}"
-    assert summary(infos, target) == "read 1 images" or counts in summary(infos, target)
+    assert summary(infos, target) == "read 1 image" or counts in summary(infos, target)
 
 
 def test_downscaling_is_antialiased(tmp_path):
@@ -137,7 +137,7 @@ def test_summary_names_the_range_of_sizes(tmp_path):
     _, infos = ImageFiles(tmp_path).read(["0.png", "1.png", "2.png"])
     text = "read 3 images of width 20 to 64 and height 20 to 48; 1 cropped, 2 resized to 32x32"
     assert summary(infos, (32, 32)) == text
-    assert summary(infos[:1], (32, 32)) == "read 1 images"
+    assert summary(infos[:1], (32, 32)) == "read 1 image"
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L", "P", "1", "LA", "RGBA", "CMYK", "I;16"])

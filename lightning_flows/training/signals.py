@@ -87,13 +87,15 @@ def ended_by_signals() -> Iterator[None]:
 def end_children() -> None:
     """Kill the processes that this one started as part of its run, including stopped ones.
 
-    Only Linux lists them; elsewhere they exit when they notice that their parent is gone.
+    Only Linux lists them; elsewhere they exit when they notice that their parent is gone. Trackers of shared resources
+    are left to do that, since they release what the others held.
     """
     mark = f"{PARENT}={os.getpid()}\0".encode()
     for file in Path(f"/proc/{os.getpid()}/task").glob("*/children"):
         with suppress(OSError):
             for child in file.read_text().split():
-                if mark in Path(f"/proc/{child}/environ").read_bytes():
+                environment, command = (Path(f"/proc/{child}/{name}").read_bytes() for name in ("environ", "cmdline"))
+                if mark in environment and b"resource_tracker" not in command:
                     os.kill(int(child), signal.SIGKILL)
 
 

@@ -297,3 +297,23 @@ def test_a_stopped_rank_ends_the_run_after_the_timeout(tiny: list[str], tmp_path
     lines = [line for line in errors.splitlines() if line.startswith(("error", "stopped")) or "Traceback" in line]
     assert [line.partition(" exited")[0] for line in lines] == ["error: another process of this run"], errors[-3000:]
     assert_ends(int(child))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux lists children")
+def test_trackers_of_shared_resources_are_not_killed() -> None:
+    """They end on their own; killed, they would leave shared memory behind, and errors that hide the reason."""
+    code = """if True:
+        import os, subprocess, time
+        from multiprocessing import resource_tracker
+        from lightning_flows.training.signals import PARENT, end_children
+        os.environ[PARENT] = str(os.getpid())
+        resource_tracker.ensure_running()
+        other = subprocess.Popen(["sleep", "60"])
+        end_children()
+        print(other.wait(), end=" ")
+        time.sleep(0.2)
+        (tracker,) = open(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read().split()
+        print(open(f"/proc/{tracker}/stat").read().split()[2] in "RS")
+    """
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.split() == [str(-signal.SIGKILL), "True"], found

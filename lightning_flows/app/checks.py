@@ -12,6 +12,7 @@ from lightning.pytorch.accelerators import CUDAAccelerator, MPSAccelerator
 
 from lightning_flows.app.arguments import CONFIG, options
 from lightning_flows.app.configs import load_configs
+from lightning_flows.app.error_messages import LOGGERS
 from lightning_flows.checkpoints.classes import import_class
 from lightning_flows.errors import UsageError
 
@@ -61,10 +62,7 @@ def _check_logger(logger: Namespace) -> None:
     if importlib.util.find_spec(package) is None:
         raise UsageError(f"{name} needs {package}, which is not installed: run `pip install {package}`")
     if package == "mlflow" and not logger.init_args.get("tracking_uri"):  # its default may be among the run folders
-        raise UsageError(
-            f"{name} has no tracking_uri: pass --trainer.logger.tracking_uri sqlite:///runs/mlflow.db, or the address "
-            "of a server"
-        )
+        raise UsageError(f"{name} has no tracking_uri: pass {LOGGERS[package][1]}, or the address of a server")
 
 
 def _check_device(accelerator: Any, devices: Any) -> None:

@@ -62,6 +62,7 @@ def test_every_logger_gets_everything_at_the_step(tmp_path: Path, monkeypatch: p
     monkeypatch.setitem(sys.modules, "wandb", SimpleNamespace(Histogram=len))
     loggers = [ImitatedRun(), TensorBoardLogger(tmp_path, "", ""), ImitatedExperiment()]
     log_all(trainer(tmp_path / "other", *loggers))
+    loggers[1].finalize("success")  # a thread of its own writes the events
     assert written(tmp_path) >= FILES  # in the folder of TensorBoard, which is not the first logger
     tags = events(tmp_path).Tags()
     assert (tags["images"], tags["histograms"], tags["tensors"]) == (
@@ -97,6 +98,7 @@ def test_a_logger_that_fails_is_reported_and_loses_no_file(tmp_path: Path) -> No
     board = TensorBoardLogger(tmp_path, "", "")
     with pytest.warns(UserWarning, match=r"the image samples is not in MLflow \(server is gone\); training continues"):
         log_all(trainer(tmp_path, Broken(), board))
+    board.finalize("success")
     assert written(tmp_path) >= FILES
     assert events(tmp_path).Tags()["images"] == ["samples", "density"]
 

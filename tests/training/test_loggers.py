@@ -71,7 +71,8 @@ def test_loggers_of_numbers_alone_are_skipped(tmp_path: Path) -> None:
 
 
 def test_tensorboard(tmp_path: Path) -> None:
-    fill(one(TensorBoardLogger(tmp_path, "", "")), 7)
+    fill(one(logger := TensorBoardLogger(tmp_path, "", "")), 7)
+    logger.finalize("success")  # a thread of its own writes the events
     found = events(tmp_path)
     assert [(event.step, event.width, event.height) for event in found.Images("images_3")] == [(7, 4, 3)]
     assert found.Histograms("group/values")[0].histogram_value.num == 100

@@ -7,7 +7,7 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 
-from lightning_flows.callbacks.base import ValidationItems, every
+from lightning_flows.callbacks.base import ValidationItems, every, is_drawn
 from lightning_flows.callbacks.media import log_figure, log_histogram, log_table
 from lightning_flows.reporting.figures.latents import latents_figure
 
@@ -22,7 +22,7 @@ class LatentHistogram(ValidationItems):
 
     Args:
         num_items: number of validation items to encode.
-        every_n_epochs: interval in epochs.
+        every_n_epochs: interval in epochs; the last epoch is always shown.
 
     >>> from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
     >>> from contextlib import chdir
@@ -46,7 +46,7 @@ class LatentHistogram(ValidationItems):
 
     @rank_zero_only
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
-        if (batch := self.take()) is None or trainer.current_epoch % self.every_n_epochs:
+        if (batch := self.take()) is None or not is_drawn(trainer, self.every_n_epochs):
             return
         _, exists = pl_module.values(batch)
         latents = pl_module.standardize(pl_module.encode(batch))

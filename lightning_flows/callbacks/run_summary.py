@@ -18,7 +18,7 @@ FEW_STEPS = 500  # a training of fewer steps causes a warning
 class RunSummary(Callback):
     """Print the model's class and size and the run folder at the start, the best checkpoint and images at the end.
 
-    It also warns of a training of few steps, and explains why training ended early, or why nothing was trained.
+    It also warns of a training of few steps or without a validation, and explains why training ended early, or why nothing was trained.
 
     >>> from lightning_flows.app.default_trainer import default_trainer
     >>> kinds = [type(each) for each in default_trainer(logger=False).callbacks]  # every run has it
@@ -38,11 +38,8 @@ class RunSummary(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._first_step = trainer.global_step
-        if not trainer.fast_dev_run and 0 < (steps := trainer.estimated_stepping_batches) < FEW_STEPS:  # type: ignore[attr-defined]
-            rank_zero_warn(
-                f"training has only {steps} steps in all, which rarely suffices: raise data.steps_per_epoch, "
-                "trainer.max_epochs or trainer.max_steps, or lower data.batch_size"
-            )
+        if not trainer.fast_dev_run:  # type: ignore[attr-defined]
+            _warn_of_few_steps(trainer)
         for stopping in trainer.early_stopping_callbacks:
             if isinstance(stopping, EarlyStopping):
                 stopping.stopping_reason_message = None  # of the run that resumes
@@ -61,6 +58,22 @@ class RunSummary(Callback):
         if trainer.is_global_zero and not trainer.fast_dev_run:  # type: ignore[attr-defined]
             for name, path in _drawn(run_folder(trainer)):
                 print(f"{name}: {_short(path)}")
+
+
+def _warn_of_few_steps(trainer: Trainer) -> None:
+    steps = trainer.estimated_stepping_batches
+    if 0 < steps < FEW_STEPS:
+        rank_zero_warn(
+            f"training has only {steps} steps in all, which rarely suffices: raise data.steps_per_epoch, "
+            "trainer.max_epochs or trainer.max_steps, or lower data.batch_size"
+        )
+    epochs_before = (trainer.check_val_every_n_epoch or 1) - 1
+    first = epochs_before * trainer.num_training_batches + trainer.val_check_batch  # in batches
+    if trainer.enable_validation and 0 < steps * trainer.accumulate_grad_batches < first:
+        rank_zero_warn(
+            f"training ends after {steps} steps, before the first validation, so there will be no best.ckpt: lower "
+            "data.steps_per_epoch or trainer.val_check_interval"
+        )
 
 
 def _drawn(folder: Path) -> list[tuple[str, Path]]:

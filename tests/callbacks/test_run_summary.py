@@ -90,3 +90,25 @@ def test_a_training_of_few_steps_causes_a_warning(
 def test_a_training_of_many_steps_causes_no_warning(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
     train(tmp_path, max_epochs=1000, max_time={"seconds": 0})
     assert not any("steps in all" in str(warning.message) for warning in recwarn)
+
+
+@pytest.mark.parametrize(
+    ("options", "warned"),
+    [
+        ({"max_epochs": 1}, False),
+        ({"max_epochs": -1, "max_steps": STEPS}, False),
+        ({"max_epochs": -1, "max_steps": STEPS - 1}, True),
+        ({"max_epochs": -1, "max_steps": STEPS - 1, "val_check_interval": STEPS - 1}, False),
+        ({"max_epochs": -1, "max_steps": STEPS - 1, "limit_val_batches": 0}, False),
+        ({"max_epochs": 1, "accumulate_grad_batches": 2}, False),
+        ({"max_epochs": 1, "check_val_every_n_epoch": 2}, True),
+    ],
+)
+def test_a_training_without_a_validation_causes_a_warning(
+    options: dict[str, Any], warned: bool, tmp_path: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    validated = options.get("limit_val_batches") != 0
+    trainer = train(tmp_path, monitored=validated, **options)
+    text = f"training ends after {trainer.global_step} steps, before the first validation"
+    assert any(text in str(warning.message) for warning in recwarn) is warned
+    assert (tmp_path / "best.ckpt").exists() is (validated and not warned)

@@ -18,7 +18,8 @@ FEW_STEPS = 500  # a training of fewer steps causes a warning
 class RunSummary(Callback):
     """Print the model's class and size and the run folder at the start, the best checkpoint and images at the end.
 
-    It also warns of a training of few steps or without a validation, and explains why training ended early, or why nothing was trained.
+    It also warns of a training of few steps or without a validation, and explains why training ended early, or why
+    nothing was trained.
 
     >>> from lightning_flows.app.default_trainer import default_trainer
     >>> kinds = [type(each) for each in default_trainer(logger=False).callbacks]  # every run has it

@@ -39,6 +39,7 @@ def train(
     trainer = default_trainer(
         **{"max_epochs": 4, "accelerator": "cpu", "logger": False, "num_sanity_val_steps": 0} | options,
         callbacks=[*callbacks, *([best] if monitored else [])],
+        default_root_dir=folder,
         enable_progress_bar=False,
         enable_model_summary=False,
     )

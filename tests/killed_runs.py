@@ -15,7 +15,7 @@ from pathlib import Path
 from lightning.pytorch import Callback
 
 from lightning_flows.callbacks import Interruptible
-from tests.callbacks.test_interruptible import fit
+from tests.interrupted import fit
 
 
 class WriteSteps(Callback):

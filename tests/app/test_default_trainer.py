@@ -21,7 +21,7 @@ from lightning_flows.callbacks import (
 from lightning_flows.errors import FlowsError, OutputError, UsageError
 from lightning_flows.modules import ImageFlowModule
 from lightning_flows.training.signals import Interrupted
-from tests.callbacks.test_interruptible import Ask, Noise
+from tests.interrupted import Ask, Noise
 from tests.small_modules import image_module
 
 

@@ -10,7 +10,7 @@ from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, Timer
 from lightning_flows.app.default_trainer import default_trainer
 from lightning_flows.errors import UsageError
 from lightning_flows.modules import ImageFlowModule
-from tests.callbacks.test_interruptible import STEPS, Noise
+from tests.interrupted import STEPS, Noise
 from tests.small_modules import image_module
 from tests.versions import WEIGHTS_ONLY
 

@@ -9,7 +9,7 @@ from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import BatchSizeFinder, LearningRateFinder, ModelCheckpoint
 
 from tests.app.test_default_trainer import flow, plain
-from tests.callbacks.test_interruptible import Noise
+from tests.interrupted import Noise
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,8 @@ from lightning.pytorch.callbacks import EarlyStopping
 from lightning_flows.app.cli import run
 from lightning_flows.app.default_trainer import default_trainer
 from lightning_flows.callbacks.run_summary import RunSummary
-from tests.callbacks.test_interruptible import STEPS
 from tests.callbacks.test_last_checkpoint import train
+from tests.interrupted import STEPS
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from lightning_flows.reporting.tables import items
 from lightning_flows.reporting.tables.items import read_items
 from lightning_flows.reporting.tables.runs import read_run
 from tests.app.test_default_trainer import flow, plain
-from tests.callbacks.test_interruptible import Noise
+from tests.interrupted import Noise
 
 
 @pytest.fixture

@@ -4,11 +4,13 @@ While a config is parsed and its classes are instantiated, :func:`vetted_imports
 it is executed. See ``docs/security.md`` for what is trusted.
 """
 
+import difflib
 import os
 import re
 import site
 import sys
 import sysconfig
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.abc import MetaPathFinder
@@ -74,7 +76,7 @@ class VettingFinder(MetaPathFinder):
     def __init__(self, args: Sequence[str]) -> None:
         self.permitted = named_modules(args)
         self.refused: str | None = None
-        """Message for the user once a module was refused, since parsers reword the error."""
+        """Message for the user once a module was refused or failed, since parsers reword the error."""
         self._depth = 0  # number of the user's modules in execution, which may import anything
 
     def find_spec(
@@ -88,7 +90,7 @@ class VettingFinder(MetaPathFinder):
         if spec is None or not spec.has_location or spec.origin is None:
             return spec
         file = Path(spec.origin).absolute()
-        if any(file.is_relative_to(folder) for folder in _installed()):
+        if _is_installed(file):
             return spec
         below = any(fullname == name or fullname.startswith(f"{name}.") for name in self.permitted)
         above = any(name.startswith(f"{fullname}.") for name in self.permitted)  # packages that contain one
@@ -111,6 +113,9 @@ class VettingFinder(MetaPathFinder):
             self._depth += 1
             try:
                 execute(module)
+            except Exception as error:
+                self.refused = f"{module.__name__} cannot be imported: {_located(error)}"
+                raise RefusedImportError(self.refused, name=module.__name__) from error
             finally:
                 self._depth -= 1
 
@@ -134,10 +139,37 @@ def _reason(fullname: str, file: Path) -> str | None:
     return None
 
 
-def _installed() -> set[Path]:
+def _is_installed(file: Path) -> bool:
     paths = {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
     paths |= {*site.getsitepackages(), site.getusersitepackages(), str(PACKAGE)}
-    return {form for path in paths if path for form in (Path(path), Path(path).resolve())}
+    return any(file.is_relative_to(form) for path in paths if path for form in (Path(path), Path(path).resolve()))
+
+
+def _located(error: Exception) -> str:
+    """An error in a line, with the last place in the user's own files."""
+    places = [(frame.filename, frame.lineno) for frame in traceback.extract_tb(error.__traceback__)]
+    if isinstance(error, SyntaxError) and error.filename:
+        places.append((error.filename, error.lineno))
+    own = [place for place in places if os.path.isfile(place[0]) and not _is_installed(Path(place[0]).absolute())]
+    place = f" in {_short(Path(own[-1][0]).absolute())}, line {own[-1][1]}" if own else ""
+    return f"{type(error).__name__}{place}: {error.msg if isinstance(error, SyntaxError) else error}"
+
+
+def why_missing(path: str) -> str:
+    """Return why the class at a path does not exist, and what to do."""
+    module, _, name = path.rpartition(".")
+    if path.endswith(".py"):
+        return f"{path} is a file: pass the path of a class in it, such as {Path(path).stem}.MyFlow"
+    if module in sys.modules:
+        known = [each for each, value in vars(sys.modules[module]).items() if isinstance(value, type)]
+        close = difflib.get_close_matches(name, known, 1)
+        return f"{module} has no class {name}{f'; did you mean {close[0]}?' if close else ''}"
+    if not module:
+        return f"{path} is not the path of a class: pass its module and its name, such as my_flows.MyFlow"
+    where = "in the working directory or on PYTHONPATH"
+    if not {"", os.getcwd()} & set(sys.path):
+        where = "on PYTHONPATH; only `python -m lightning_flows` also searches the working directory"
+    return f"there is no module {module}: it is neither installed nor {where}"
 
 
 def _class_paths(value: str) -> list[str]:

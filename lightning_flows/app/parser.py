@@ -15,6 +15,7 @@ from lightning_flows.app.configs import is_text
 from lightning_flows.app.terminal import one_line
 from lightning_flows.app.yaml_text import load_yaml, read_yaml
 from lightning_flows.errors import ConfigError
+from lightning_flows.trust import why_missing
 
 BASES = {
     "model": "lightning_flows.modules.FlowModule",
@@ -103,6 +104,9 @@ def explained(message: str, command: str, args: Sequence[str], known: Sequence[s
     >>> explained('Parser key "width":\\n  Expected a <class \\'int\\'>. Got value: x', "fit", ["--model.width=x"], [])
     '--model.width: expected int; got x'
     """
+    for option in options(args):
+        if option.name.rpartition(".")[2].strip("-+") in BASES and option.value.endswith(".py"):  # it is read as YAML
+            return f"{option.name}: {why_missing(option.value)}"
     if required := re.search(r'required: (.*)|[Kk]ey "(.*)" is required', message):
         missing = re.findall(r"\w+", required[1] or required[2])
         if not {"model", "data", "ckpt_path", "name", "number"} & set(missing):
@@ -120,6 +124,8 @@ def explained(message: str, command: str, args: Sequence[str], known: Sequence[s
     place = _place(key, args)[0] if key else ""
     if path := re.search(r"Expected a dot import path string: ?(\S*)", message):
         return _unknown_class(place, key, path[1])
+    if found := re.search(r"module '([\w.]+)' has no attribute '(\w+)'|No module named '([\w.]+)'", message):
+        return f"{place}: {why_missing(f'{found[1]}.{found[2]}' if found[1] else f'{found[3]}.')}"
     given = (re.search(r"(?:Got|Given) value: (.*)", message, re.DOTALL) or ["", ""])[1].strip()
     if "without class_path" in message:
         return f"{key} has init_args before it has a class_path: give the config with its class_path first"

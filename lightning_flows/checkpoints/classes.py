@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from lightning_flows.errors import CheckpointError
-from lightning_flows.trust import vetted_imports
+from lightning_flows.trust import vetted_imports, why_missing
 
 COMPONENTS = (nn.Module, LightningDataModule, Optimizer, LRScheduler)
 TRUSTED = ("lightning_flows.", "torch.optim.", "lightning.pytorch.cli.ReduceLROnPlateau")
@@ -83,7 +83,7 @@ def named_classes(named: Named) -> list[type]:
             with vetted_imports([f"--model={path}"]):
                 kind = import_class(path.strip()) if isinstance(path, str) else path
             if not inspect.isclass(kind):
-                raise CheckpointError(f"{path} cannot be imported: pass the path of a class, such as my_package.MyFlow")
+                raise CheckpointError(why_missing(path.strip()) if isinstance(path, str) else f"{path} is not a class")
             found.append(kind)
     return found
 

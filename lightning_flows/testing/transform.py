@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from lightning_flows.errors import ShapeError
 from lightning_flows.testing import module_checks, purity
-from lightning_flows.testing.compare import same_log_dets, same_values
+from lightning_flows.testing.compare import same_log_dets, same_values, wrong
 from lightning_flows.testing.faults import Found, only, run_checks
 from lightning_flows.testing.gradients import check_gradients
 from lightning_flows.testing.jacobian import MAX_VALUES, log_abs_dets
@@ -170,4 +170,12 @@ def _check_log_det(subject: Subject, call: Call, tolerance: float) -> None:
     else:
         expected = -log_abs_dets(lambda at: subject.calls[0].at(at)(module)[0], moved.detach())
     event = subject.calls[0].arguments[0].shape[1:]
-    same_log_dets(log_det.detach(), expected, tolerance, f"log_det of {call.name}", event)
+    try:
+        same_log_dets(log_det.detach(), expected, tolerance, f"log_det of {call.name}", event)
+    except Found as found:
+        forward, inverse = subject.calls
+        other = inverse if call is forward else forward
+        with torch.no_grad():
+            negated = -other.at(moved.detach())(module)[1]
+        agrees = not wrong(negated, expected, 100 * tolerance).any()
+        raise Found(f"{found}; that of {other.name}, negated, is right" if agrees else str(found)) from None

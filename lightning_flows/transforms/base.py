@@ -94,7 +94,7 @@ class Transform(nn.Module, ABC):
         if shape is not None and (
             x.ndim != 1 + len(shape) or any(n not in (None, m) for n, m in zip(shape, x.shape[1:], strict=True))
         ):
-            raise ShapeError(f"expected shape {_named(shape)}; got {tuple(x.shape)}")
+            raise ShapeError(f"{type(self).__name__}: expected shape {_named(shape)}; got {tuple(x.shape)}")
         if self.num_parameters:
             check_context(x, context, self.num_parameters)
 

@@ -31,7 +31,6 @@ class Compose(Transform):
     def __init__(self, transforms: Sequence[Transform]) -> None:
         super().__init__(transforms[0].event_shape if transforms else None)
         self.transforms = nn.ModuleList(transforms)
-        self.volume_preserving = all(transform.volume_preserving for transform in transforms)
         self.adopted = _adopt(self)
 
     def forward(self, x: Tensor, context: Any = None) -> Result:
@@ -51,6 +50,15 @@ class Compose(Transform):
 
     def inverse_reported(self, z: Tensor, context: Any = None) -> Reported:
         return self._chain("inverse_reported", z, context, backwards=True)
+
+    @property
+    def volume_preserving(self) -> bool:  # type: ignore[override]
+        """Whether all transforms are, including those that were appended later."""
+        return all(transform.volume_preserving for transform in self.transforms)
+
+    def check(self, x: Tensor, context: Any, shape: Shape | None) -> None:
+        """Check the dtype and device; the transforms check their shapes, so that an error names one of them."""
+        super().check(x, context, None)
 
     def contexts(self, context: Any) -> list[Any]:
         """The context of each transform: the same for all of them."""
@@ -117,7 +125,11 @@ class Invert(Transform):
     def __init__(self, transform: Transform) -> None:
         super().__init__(transform.latent_shape)
         self.transform = transform
-        self.volume_preserving = transform.volume_preserving
+
+    @property
+    def volume_preserving(self) -> bool:  # type: ignore[override]
+        """Whether the transform is."""
+        return bool(self.transform.volume_preserving)
 
     def forward(self, x: Tensor, context: Any = None) -> Result:
         return self.transform.inverse(x, context)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from lightning_flows.errors import InputTypeError, ShapeError, UsageError
 from lightning_flows.testing import CheckError, check_transform
-from tests.testing.mutants import Correct, forward
+from tests.testing.mutants import Correct, forward, inverse
 
 
 def data(batch: int = 3) -> Tensor:
@@ -27,6 +27,17 @@ def test_all_faults_are_reported_in_one_error() -> None:
     assert first == "Mutant failed 2 checks:"
     assert [line.partition(":")[0] for line in lines] == ["  log_det", "  forward_gradient"]
     assert str(pickle.loads(pickle.dumps(found.value))) == str(found.value)
+
+
+def test_a_log_det_whose_fault_has_no_name_is_compared_with_that_of_the_other_direction() -> None:
+    partly = forward(lambda s, x, z, d: (z, d + x.flatten(1).sum(1)))
+    with pytest.raises(
+        CheckError, match=r"log_det of forward differs .* \(item \d\); that of inverse, negated, is right"
+    ):
+        check_transform(partly(), data(), skip={"forward_gradient"})
+    wrong = inverse(lambda s, z, x, d: (x, d - z.flatten(1).sum(1)))
+    with pytest.raises(CheckError, match=r"log_det of inverse differs .*; that of forward, negated, is right"):
+        check_transform(wrong(), data(), skip={"inverse_gradient"})
 
 
 def test_skipped_checks_do_not_run() -> None:

@@ -247,7 +247,7 @@ def test_a_custom_transform_gets_checks_and_per_sample_log_determinants():
     z, log_det = layer(torch.ones(3, 2))
     assert log_det.tolist() == [2.0] * 3
     assert layer.inverse(z)[1].tolist() == [-2.0] * 3
-    with pytest.raises(ValueError, match=r"expected shape \(B, 2\); got \(3, 4\)"):
+    with pytest.raises(ValueError, match=r"^Scale: expected shape \(B, 2\); got \(3, 4\)"):
         layer(torch.ones(3, 4))
     assert layer.forward_reported(z)[2] == []
 

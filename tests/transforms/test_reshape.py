@@ -34,7 +34,7 @@ def test_other_events():
     for function, expected, shape in ((LAYER.forward, (2, 3), (3, 2)), (LAYER.inverse, (6, 1, 1), (6, 1))):
         with pytest.raises(ShapeError) as info:
             function(torch.zeros(4, *shape))
-        assert str(info.value) == f"expected shape {('B', *expected)}; got {(4, *shape)}".replace("'", "")
+        assert str(info.value) == f"Reshape: expected shape {('B', *expected)}; got {(4, *shape)}".replace("'", "")
         with pytest.raises(TypeError, match="expected a floating tensor"):
             function(torch.zeros(4, *expected, dtype=torch.long))
 

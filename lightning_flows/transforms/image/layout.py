@@ -56,7 +56,7 @@ class Squeeze(Transform):
     def inverse(self, z: Tensor, context: Any = None) -> Result:
         channels, height, width = z.shape[1:]
         if channels % 4:
-            raise ShapeError(f"expected shape (B, 4C, H, W); got {tuple(z.shape)}")
+            raise ShapeError(f"Squeeze: expected shape (B, 4C, H, W); got {tuple(z.shape)}")
         return F.pixel_shuffle(z, 2) if z.shape[0] else z.reshape(0, channels // 4, 2 * height, 2 * width), 0.0
 
     def output_shape(self, event_shape: Sequence[int]) -> tuple[int, ...]:

@@ -1,0 +1,17 @@
+"""Compositions that change after their construction."""
+
+import torch
+
+from lightning_flows.transforms import Compose, Invert, LinearExponential, Reversal
+
+
+def test_a_transform_that_is_appended_to_a_composition_counts():
+    composition = Compose([Reversal(2)])
+    whole = Compose([Invert(composition), Reversal(2)])
+    assert whole.volume_preserving
+    composition.transforms.append(exponential := LinearExponential(2))
+    torch.nn.init.normal_(next(exponential.parameters()))
+    x, expected = torch.randn(3, 2), exponential(torch.zeros(3, 2))[1]
+    assert expected.abs().min() > 0
+    torch.testing.assert_close(composition(x)[1], expected)
+    torch.testing.assert_close(whole(x)[1], -expected)

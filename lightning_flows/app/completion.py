@@ -28,7 +28,8 @@ CLASSES = {
     "trainer.callbacks": "callbacks",
 }
 """Options whose values are classes, with their keys in ``BASES``."""
-OPTION = re.compile(r"^  (?:-\w [^,]*, )?(--[\w.]+)(?: \{([\w,]+)\})?", re.M)
+OPTION = re.compile(r"^  (?:-\w[^,]*, )?(--[\w.]+)(?: \{([\w,]+)\})?", re.M)
+"""An option in a help text, and its values; before Python 3.13 a short form is followed by a metavar as well."""
 
 
 class Choice(NamedTuple):
@@ -55,11 +56,12 @@ def command_parser(files: Any, configs: Any) -> argparse.ArgumentParser:
     """
     parser = argparse.ArgumentParser(PROGRAM)
     parser.add_argument("--version", action="store_true", help="show the version")
-    commands = parser.add_subparsers()
+    commands, of_argument = parser.add_subparsers(), _arguments()
     for name, text in descriptions().items():
         command = commands.add_parser(name, help=text.replace("`", ""), add_help=False)
         positional = COMMANDS.get(name)
-        for option, values in [*([Choice(positional)] if positional else []), *completed_options(name)]:
+        first = [Choice(positional, of_argument.get(name, ()))] if positional else []
+        for option, values in [*first, *completed_options(name)]:
             argument = command.add_argument(option, choices=values or None)
             if option in FILES:
                 argument.complete = configs if option == "--config" else files  # type: ignore[attr-defined]
@@ -70,6 +72,16 @@ def packaged_configs() -> list[str]:
     """Return the names of the packaged configs."""
     names = (path.relative_to(CONFIG_DIR).as_posix() for path in CONFIG_DIR.rglob("*.yaml"))
     return sorted(name for name in names if not name.startswith("defaults/"))
+
+
+def _arguments() -> dict[str, tuple[str, ...]]:
+    """Values of the positional arguments that are not files, by command."""
+    from lightning_flows.app.commands.completion import SHELLS  # these commands import nothing heavy, but each other
+    from lightning_flows.app.commands.experiments import EXPERIMENTS
+    from lightning_flows.app.commands.figure import NUMBERS, OTHERS
+
+    tables = tuple(map(str, EXPERIMENTS))
+    return {"figure": (*NUMBERS, *NUMBERS.values(), *OTHERS), "table": tables, "completion": SHELLS}
 
 
 def _help(command: str) -> str:

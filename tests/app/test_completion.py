@@ -7,7 +7,7 @@ import pytest
 
 from lightning_flows.app.cli import main
 from lightning_flows.app.commands import COMMANDS, TRAINER_COMMANDS
-from lightning_flows.app.completion import completed_options, packaged_configs
+from lightning_flows.app.completion import OPTION, completed_options, packaged_configs
 
 pytest.importorskip("shtab")
 
@@ -15,7 +15,7 @@ COMPLETE = """
 source "$0"
 COMP_WORDS=("$@")
 COMP_CWORD=$(($# - 1))
-_shtab_lightning_flows
+_lightning_flows
 printf '%s\\n' "${COMPREPLY[@]}"
 """
 
@@ -49,6 +49,14 @@ def completed(script: Path, *words: str) -> list[str]:
         (["fit", "--model.flow", "Coupl"], ["CouplingFlow"]),
         (["fit", "--data", "ImageF"], ["ImageFolderDataModule"]),
         (["fit", "--optimizer", "AdamW"], ["AdamW"]),
+        (["fit", "--optimizer", "=", "AdamW"], ["AdamW"]),
+        (["fit", "--model.flow", "=", "Coupl"], ["CouplingFlow"]),
+        (["fit", "--allow_split_change", "="], ["true", "false"]),
+        (["fit", "--trainer.callbacks+", "=", "AveragedW"], ["AveragedWeights"]),
+        (["figure", "near"], ["nearest"]),
+        (["figure", "nearest", "--ck"], ["--ckpt_path"]),
+        (["table", "v"], ["vae"]),
+        (["completion", ""], ["bash", "zsh", "tcsh"]),
         (["fit", "--allow_split_change", "t"], ["true"]),
         (["table", "--fit"], ["--fit"]),
         (["sample", "scr"], ["script.bash"]),
@@ -66,6 +74,11 @@ def test_options_that_are_determined_elsewhere_are_not_completed() -> None:
     names = {option.name for option in completed_options("fit")}
     assert "--model.flow" in names
     assert not {"--model.event_shape", "--model.flow.event_shape"} & names
+
+
+@pytest.mark.parametrize("text", ["  -c CONFIG, --config CONFIG\n", "  -c, --config CONFIG\n", "  --config CONFIG"])
+def test_options_with_a_short_form_are_found_in_the_help_of_any_python(text: str) -> None:
+    assert OPTION.findall(text) == [("--config", "")]
 
 
 def test_default_configs_are_not_completed() -> None:

@@ -1,14 +1,31 @@
 """``completion``: tab completion in a shell."""
 
-from typing import Any, Literal
+import re
+from typing import Any, Literal, get_args
 
+Shell = Literal["bash", "zsh", "tcsh"]
+SHELLS: tuple[str, ...] = get_args(Shell)
 BASH = """
 _lightning_flows_files() { compgen -f -- "$1"; }
 _lightning_flows_configs() { compgen -f -- "$1"; IFS=" " compgen -W "%s" -- "$1"; }
 """
 
+BASH_END = """
+# bash splits --option=value and --option+=value at the equals sign: complete them as --option value
+_lightning_flows() {
+  local words=() word
+  for word in "${COMP_WORDS[@]:0:COMP_CWORD+1}"; do
+    case $word in =) ;; --*+) words+=("${word%+}") ;; *) words+=("$word") ;; esac
+  done
+  [[ $word == = ]] && words+=("")
+  local COMP_WORDS=("${words[@]}") COMP_CWORD=$((${#words[@]} - 1))
+  _shtab_lightning_flows "$@"
+}
 
-def completion(shell: Literal["bash", "zsh", "tcsh"]) -> None:
+complete -o bashdefault -F _lightning_flows lightning-flows"""
+
+
+def completion(shell: Shell) -> None:
     """Print a script with which a shell completes commands, options and class names of `lightning-flows`.
 
     Requires shtab.
@@ -28,4 +45,8 @@ def completion(shell: Literal["bash", "zsh", "tcsh"]) -> None:
         "tcsh": "f",
     }
     preamble: Any = {"bash": BASH % names}  # annotated as a string in shtab
-    print(shtab.complete(command_parser(files, configs), shell, preamble=preamble))
+    script = shtab.complete(command_parser(files, configs), shell, preamble=preamble)
+    if shell == "bash":
+        # without shtab's advice, which names another place than ours
+        script = re.sub(r"(?m)\A(#.*\n)+", "# written by shtab\n", script) + BASH_END
+    print(script)

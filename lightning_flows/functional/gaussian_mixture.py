@@ -48,9 +48,7 @@ def mixture_to_normal(y: Tensor, values: Tensor, *, dim: int = -1) -> tuple[Tens
     >>> bool((z - 0.5).abs() < 1e-4), bool(log_derivative.abs() < 1e-4)
     (True, True)
     """
-    values = values.movedim(dim, 0)
-    values = values.reshape(values.shape[0], *[1] * (y.ndim - values.ndim + 1), *values.shape[1:])
-    log_weights, means, log_scales = mixture_parameters(values)
+    log_weights, means, log_scales = mixture_parameters(_aligned(values, y, dim))
     u = (y - means) * torch.exp(-log_scales)
     weights = log_weights.exp()
     with torch.no_grad():  # which half of the mixture y is in: 1 is the lower one
@@ -62,12 +60,36 @@ def mixture_to_normal(y: Tensor, values: Tensor, *, dim: int = -1) -> tuple[Tens
     return z, log_density + z.square() / 2
 
 
-@torch.no_grad()
-def _solve(z: Tensor, values: Tensor) -> Tensor:
-    r"""Solve for y by the logarithm of the smaller of the probabilities below and above it.
+def mixture_from_normal(z: Tensor, values: Tensor, *, dim: int = -1) -> tuple[Tensor, Tensor]:
+    """Inverse of :func:`mixture_to_normal`: y and the log-derivative of the inverse; differentiable in both arguments.
 
-    With s the sign of z, :math:`-s \log \sum_k \pi_k\,\Phi(s(\mu_k-y)/\sigma_k) = -s \log \Phi(-sz)` increases in y.
+    Shapes: z, y, log y' ``(...)``; values ``(..., 3K)``, or with their parameters along another ``dim``.
+
+    >>> z, values = torch.tensor([-1.0, 0.0, 2.0]), torch.randn(3, 12)  # four components each
+    >>> y, log_derivative = mixture_from_normal(z, values)
+    >>> torch.allclose(mixture_to_normal(y, values)[0], z, atol=1e-4)
+    True
     """
+    y = mixture_quantile(z, values, dim=dim)
+    if torch.is_grad_enabled():
+        # one Newton step with a graph, at the solution: its derivative is that of the inverse
+        value, log_slope = mixture_to_normal(y, values, dim=dim)
+        y = y - (value - z) * torch.exp(-log_slope.detach())
+    return y, -mixture_to_normal(y, values, dim=dim)[1]
+
+
+@torch.no_grad()
+def mixture_quantile(z: Tensor, values: Tensor, *, dim: int = -1) -> Tensor:
+    r"""The y of :func:`mixture_from_normal` alone, without derivatives.
+
+    It solves for y by the logarithm of the smaller of the probabilities below and above it. With s the sign of z,
+    :math:`-s \log \sum_k \pi_k\,\Phi(s(\mu_k-y)/\sigma_k) = -s \log \Phi(-sz)` increases in y.
+
+    >>> z, values = torch.tensor([-1.0, 0.0, 2.0]), torch.randn(3, 12)
+    >>> torch.allclose(mixture_quantile(z, values), mixture_from_normal(z, values)[0], atol=1e-5)
+    True
+    """
+    values = _aligned(values, z, dim)
     log_weights, means, log_scales = mixture_parameters(values)
     weights, scales = log_weights.exp(), log_scales.exp()
     # at this distance from all means each component by itself has passed z
@@ -86,21 +108,7 @@ def _solve(z: Tensor, values: Tensor) -> Tensor:
     return solve_increasing(function, target, low, high, start=(weights * (means + scales * z)).sum(0))
 
 
-def mixture_from_normal(z: Tensor, values: Tensor, *, dim: int = -1) -> tuple[Tensor, Tensor]:
-    """Inverse of :func:`mixture_to_normal`: y and the log-derivative of the inverse; differentiable in both arguments.
-
-    Shapes: z, y, log y' ``(...)``; values ``(..., 3K)``, or with their parameters along another ``dim``.
-
-    >>> z, values = torch.tensor([-1.0, 0.0, 2.0]), torch.randn(3, 12)  # four components each
-    >>> y, log_derivative = mixture_from_normal(z, values)
-    >>> torch.allclose(mixture_to_normal(y, values)[0], z, atol=1e-4)
-    True
-    """
+def _aligned(values: Tensor, y: Tensor, dim: int) -> Tensor:
+    """Parameters ``(P, ...)`` that broadcast with y, of those with P along ``dim``."""
     values = values.movedim(dim, 0)
-    values = values.reshape(values.shape[0], *[1] * (z.ndim - values.ndim + 1), *values.shape[1:])
-    y = _solve(z, values)
-    if torch.is_grad_enabled():
-        # one Newton step with a graph, at the solution: its derivative is that of the inverse
-        value, log_slope = mixture_to_normal(y, values, dim=0)
-        y = y - (value - z) * torch.exp(-log_slope.detach())
-    return y, -mixture_to_normal(y, values, dim=0)[1]
+    return values.reshape(values.shape[0], *[1] * (y.ndim - values.ndim + 1), *values.shape[1:])

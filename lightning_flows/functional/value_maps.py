@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from lightning_flows.errors import UsageError
-from lightning_flows.functional.gaussian_mixture import mixture_from_normal, mixture_to_normal
+from lightning_flows.functional.gaussian_mixture import mixture_from_normal, mixture_quantile, mixture_to_normal
 
 ValueMap = Literal["affine", "mixture"]
 """Monotone maps of one value: scale and shift, or the distribution function of a Gaussian mixture."""
@@ -59,3 +59,12 @@ def invert_map(kind: ValueMap, z: Tensor, params: Tensor, *, dim: int = -1) -> t
     argument, shift = params.unbind(dim)
     log_scale = LOG_SCALE_BOUND * torch.tanh(argument / LOG_SCALE_BOUND)
     return (z - shift) * torch.exp(-log_scale), -log_scale
+
+
+def invert_value(kind: ValueMap, z: Tensor, params: Tensor, *, dim: int = -1) -> Tensor:
+    """The y of :func:`invert_map` alone, and without gradients where it is solved for.
+
+    >>> invert_value("affine", torch.tensor([3.0]), torch.tensor([[0.0, 1.0]]))
+    tensor([2.])
+    """
+    return mixture_quantile(z, params, dim=dim) if kind == "mixture" else invert_map(kind, z, params, dim=dim)[0]

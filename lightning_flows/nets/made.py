@@ -84,7 +84,7 @@ class MADE(nn.Module):
 
     def bind(self, *, update: bool = False) -> BoundNet:
         """Return the net as a function of y and the context, with its matrices evaluated once."""
-        first, *others, last = ((layer.matrix(update=update), layer.bias) for layer in (*self.layers, self.outputs))
+        first, *others, last = self.bound_layers(update=update)
         activate = ACTIVATIONS[self.activation]
 
         def apply(y: Tensor, context: Tensor | None = None) -> Tensor:
@@ -98,6 +98,14 @@ class MADE(nn.Module):
 
         return apply
 
+    def bound_layers(self, *, update: bool = False) -> list[tuple[Tensor, Tensor]]:
+        """Masked and normalized matrices, and biases, from the first layer to the outputs."""
+        return [(layer.matrix(update=update), layer.bias) for layer in (*self.layers, self.outputs)]
+
+    def unroll(self, y: Tensor, context: Tensor | None = None) -> "Unrolled":
+        """Start to evaluate the net value by value, for a batch like y."""
+        return Unrolled(self, y, self._checked(y, context) if self.num_parameters else None)
+
     def forward(self, y: Tensor, context: Tensor | None = None) -> Tensor:
         return self.bind(update=True)(y, context)
 
@@ -109,6 +117,47 @@ class MADE(nn.Module):
 
     def extra_repr(self) -> str:
         return f"size={self.size}, num_outputs={self.num_outputs}, activation={self.activation}"
+
+
+class Unrolled:
+    """Outputs of a :class:`MADE` for one value after another, all of them at the cost of one pass of the net.
+
+    A hidden unit is evaluated once, as soon as the values that it sees are known.
+
+    Shapes: values ``(B,)``, outputs ``(num_outputs, B)``.
+
+    >>> net, y = MADE(3, 8), torch.randn(5, 3)
+    >>> steps = net.unroll(y)
+    >>> outputs = [steps.outputs(), *[steps.outputs(y[:, i]) for i in range(2)]]
+    >>> torch.allclose(torch.stack(outputs, 2), net(y), atol=1e-6)
+    True
+    """
+
+    def __init__(self, net: MADE, y: Tensor, context: Tensor | None) -> None:
+        (first, bias), *others, (outputs, output_bias) = net.bound_layers()
+        self.layers = [(first.flip(1) if net.reverse else first, bias), *others]  # inputs as they become known
+        heads = (net.num_outputs, net.size)
+        self.heads = outputs.unflatten(0, heads), output_bias.unflatten(0, heads)
+        self.activate, self.context = ACTIVATIONS[net.activation], context
+        self.order = range(net.size)[:: -1 if net.reverse else 1]
+        degrees = hidden_degrees(net.size, net.width, context=context is not None)
+        self.ends = torch.searchsorted(degrees, torch.arange(net.size), right=True).tolist()
+        self.known = y[:, :0]
+        self.hidden = [self.known] * len(self.layers)
+
+    def outputs(self, value: Tensor | None = None) -> Tensor:
+        """The outputs for the next value, given the one before it, or None for the first."""
+        if value is not None:
+            self.known = torch.cat([self.known, value[:, None]], dim=1)
+        step, seen = self.known.shape[1], self.known
+        new, place = slice(self.hidden[0].shape[1], self.ends[step]), self.order[step]
+        for number, (matrix, bias) in enumerate(self.layers):
+            h = self.activate(F.linear(seen, matrix[new, : seen.shape[1]], bias[new]))
+            if number == 0 and self.context is not None:
+                h = h + self.context[:, new].to(h.dtype)
+            seen = self.hidden[number] = torch.cat([self.hidden[number].to(h.dtype), h], dim=1)
+        matrix, bias = self.heads
+        return F.linear(seen, matrix[:, place, : seen.shape[1]], bias[:, place]).mT.to(self.known.dtype)
 
 
 def hidden_degrees(size: int, width: int, *, context: bool = False) -> Tensor:

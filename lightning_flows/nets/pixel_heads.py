@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from lightning_flows.functional.value_maps import ValueMap, apply_map, initial_params, invert_map, num_map_parameters
+from lightning_flows.functional.value_maps import ValueMap, apply_map, initial_params, invert_value, num_map_parameters
 from lightning_flows.nets.made import MADE
 
 
@@ -48,7 +48,7 @@ class LinearHead(nn.Module):
     def inverse(self, z: Tensor, outputs: Tensor) -> Tensor:
         """Return y."""
         params, multiples = self._split(outputs)
-        rest = invert_map(self.value_map, z, params, dim=0)[0]
+        rest = invert_value(self.value_map, z, params, dim=0)
         known = rest[..., :1]
         for channel in range(1, self.channels):
             value = rest[..., channel] + (multiples[..., channel, :channel] * known).sum(-1)
@@ -108,12 +108,13 @@ class MaskedHead(nn.Module):
 
     def inverse(self, z: Tensor, outputs: Tensor) -> Tensor:
         """Return y, channel by channel."""
-        y = torch.zeros_like(z)
-        for channel in range(self.channels):
-            params = self._params(y, outputs)[..., channel]
-            value = invert_map(self.value_map, z[..., channel], params, dim=0)[0]
-            y = torch.cat([y[..., :channel], value[..., None], y[..., channel + 1 :]], dim=-1)
-        return y
+        z, shape = z.flatten(0, -2), z.shape
+        steps = self.made.unroll(z, outputs.flatten(0, -2))
+        values: list[Tensor] = []
+        for channel in steps.order:
+            params = steps.outputs(*values[-1:])
+            values.append(invert_value(self.value_map, z[:, channel], params, dim=0))
+        return torch.stack(values, dim=1).view(shape)
 
     def _params(self, y: Tensor, outputs: Tensor) -> Tensor:
         """Parameters of the maps ``(P, ..., C)``."""

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from lightning_flows.errors import ShapeError, UsageError
 from lightning_flows.nets import MADE, NormalizedLinear
@@ -78,6 +79,43 @@ def test_each_matrix_and_each_output_is_normalized_separately():
     perturb(net, *draw(net))
     for matrix in (*(layer.matrix() for layer in net.layers), *net.outputs.matrix().chunk(2)):
         assert norm(matrix) == pytest.approx(0.7, rel=1e-3)
+
+
+@pytest.mark.parametrize("size", [1, 2, 5])
+@pytest.mark.parametrize("width", [1, 3, 11])
+@pytest.mark.parametrize(
+    "options", [{}, {"depth": 0}, {"depth": 2, "context": True}, {"max_norm": 1.5, "reverse": True}]
+)
+def test_unrolled_equals_the_net_with_gradients(size, width, options):
+    net = made(size, width, num_outputs=3, **options)
+    y, *context = (value.requires_grad_() for value in draw(net))
+    steps, outputs = net.unroll(y, *context), {}
+    previous = []
+    for i in steps.order:
+        outputs[i] = steps.outputs(*previous)
+        previous = [y[:, i]]
+    found, expected = torch.stack([outputs[i] for i in range(size)], 2), net.bind()(y, *context)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-13)
+    inputs, weights = (y, *context, *net.parameters()), torch.randn_like(found)
+    for one, other in zip(
+        torch.autograd.grad((found * weights).sum(), inputs, allow_unused=True, materialize_grads=True),
+        torch.autograd.grad((expected * weights).sum(), inputs, allow_unused=True, materialize_grads=True),
+        strict=True,
+    ):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-12)
+
+
+def test_unrolled_multiplies_no_more_than_one_pass():
+    net = made(40, 200, depth=2, num_outputs=2)
+    (y,) = draw(net)
+    with FlopCounterMode(display=False) as one_pass:
+        net(y)
+    with FlopCounterMode(display=False) as unrolled:
+        steps = net.unroll(y)
+        steps.outputs()
+        for i in range(net.size - 1):
+            steps.outputs(y[:, i])
+    assert unrolled.get_total_flops() < 0.6 * one_pass.get_total_flops()  # what is masked is not multiplied
 
 
 def test_matrices_are_evaluated_once(monkeypatch):

@@ -44,15 +44,16 @@ class Autoregressive(Transform):
             return z, log_derivative.sum(1)
 
     def inverse(self, z: Tensor, context: Any = None) -> Result:
-        net, x, log_det = self.net.bind(), torch.zeros_like(z), z.new_zeros(len(z))
-        order = range(z.shape[1])
-        for i in reversed(order) if self.net.reverse else order:
-            outputs = net(x, context)[:, :, i]
+        steps = self.net.unroll(z, context)
+        values: list[Tensor] = []
+        log_det = z.new_zeros(len(z))
+        for i in steps.order:
+            outputs = steps.outputs(*values[-1:])
             with full_precision(z):
                 value, log_derivative = self.invert_values(z[:, i], outputs)
-                x = torch.cat([x[:, :i], value[:, None], x[:, i + 1 :]], dim=1)
                 log_det = log_det + log_derivative
-        return x, log_det
+            values.append(value)
+        return torch.stack(values[:: -1 if self.net.reverse else 1], dim=1), log_det
 
 
 class MaskedAutoregressive(Autoregressive):
@@ -61,9 +62,9 @@ class MaskedAutoregressive(Autoregressive):
     .. math:: z_i = T\big(x_i;\, \mathrm{net}(x_1, \dots, x_{i-1})_i\big), \qquad
               \log|\det J| = \sum_i \log T'(x_i)
 
-    T is affine, or the distribution function of a Gaussian mixture. The density of all values takes one pass of the
-    net, the inverse one pass per value. Compose it with a :class:`Reversal` or a :class:`Permutation`, so that each
-    value depends on all others.
+    T is affine, or the distribution function of a Gaussian mixture. The density takes one pass of the net, and
+    the inverse evaluates each unit of it once. Compose it with a :class:`Reversal` or a :class:`Permutation`, so that
+    each value depends on all others.
 
     Shapes: x, z ``(B, size)``; context ``(B, width)`` if the net takes one, see :class:`MADE`.
     Args:
@@ -123,8 +124,8 @@ class InverseAutoregressive(Autoregressive):
     .. math:: z_i = g_i\, x_i + (1 - g_i)\, m_i, \qquad g_i = \sigma(a_i + 1), \qquad
               \log|\det J| = \sum_i \log g_i, \qquad (m_i, a_i) = \mathrm{net}(x_1, \dots, x_{i-1})_i
 
-    As a posterior, its cheap direction draws samples and their log-density. The inverse takes one pass of the net per
-    value. Args, shapes, errors: as :class:`MaskedAutoregressive`.
+    As a posterior, its cheap direction draws samples and their log-density. Args, shapes, errors: as
+    :class:`MaskedAutoregressive`.
     Source: Kingma et al., Improving variational inference with inverse autoregressive flow, 2016.
 
     >>> layer = InverseAutoregressive(3, 16, context=True)

@@ -78,7 +78,9 @@ def _levels(flow: Any, x: Tensor, max_values: int) -> Iterator[Measurement]:
         error = float((log_det + back).abs().max()) / scale
         yield Measurement(f"{name} against the inverse's", error, 1e-6, "relative to it, or to 1 nat if that is larger")
         if (size := x[0].numel()) > max_values:
-            yield Measurement(f"{name} against autograd", None, 1e-6, f"not measured: {size:,} values")
+            yield Measurement(
+                f"{name} against autograd", None, 1e-6, f"not measured: {size:,} values exceed max_values"
+            )
         else:
             expected = log_abs_dets(partial(_moved, level), x)
             error = float((log_det - expected).abs().max()) / scale

@@ -124,8 +124,8 @@ class InverseAutoregressive(Autoregressive):
     .. math:: z_i = g_i\, x_i + (1 - g_i)\, m_i, \qquad g_i = \sigma(a_i + 1), \qquad
               \log|\det J| = \sum_i \log g_i, \qquad (m_i, a_i) = \mathrm{net}(x_1, \dots, x_{i-1})_i
 
-    As a posterior, its cheap direction draws samples and their log-density. Args, shapes, errors: as
-    :class:`MaskedAutoregressive`.
+    As a posterior, its cheap direction draws samples and their log-density.
+    Args, shapes, errors: as :class:`MaskedAutoregressive`.
     Source: Kingma et al., Improving variational inference with inverse autoregressive flow, 2016.
 
     >>> layer = InverseAutoregressive(3, 16, context=True)

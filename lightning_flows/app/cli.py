@@ -17,6 +17,7 @@ from lightning_flows.app.arguments import CONFIG, options, value_of, with_flags,
 from lightning_flows.app.commands import COMMANDS, TRAINER_COMMANDS, descriptions, function
 from lightning_flows.app.configs import configs_first, find_configs
 from lightning_flows.app.error_messages import explain, is_first_to_fail, leave, leave_to_main_thread
+from lightning_flows.app.option_names import for_command
 from lightning_flows.app.parser import CommandParser, program
 from lightning_flows.app.terminal import print_any_text
 from lightning_flows.errors import ConfigError, UsageError
@@ -51,7 +52,7 @@ def main(args: Sequence[str] | None = None) -> None:
             text = explain(error, args[0] if args else "")
             if text is not None and os.environ.get("LIGHTNING_FLOWS_DEBUG") != "1":
                 if is_first_to_fail():
-                    print(f"error: {text}", file=sys.stderr, flush=True)
+                    print(f"error: {for_command(text, args)}", file=sys.stderr, flush=True)
                 end_children()
                 leave(2 if isinstance(error, ConfigError) else 1)
             end_children()

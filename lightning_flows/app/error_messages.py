@@ -77,12 +77,12 @@ def _environment_error(error: BaseException, command: str, again: str) -> str | 
         return f"the run could not write {error.filename or 'its files'} ({error.strerror}): free space, then {again}"
     if isinstance(error, MemoryError) or (isinstance(error, RuntimeError | ValueError) and re.search(NO_MEMORY, text)):
         where = "device" if "CUDA" in text else "host"
-        option = MEMORY_OPTIONS.get(command, "data.batch_size")
+        option = MEMORY_OPTIONS.get(command, "--data.batch_size")
         return f"the {where} is out of memory: use a smaller {option} ({_first_line(text) or 'MemoryError'})"
     if (worker := re.search(WORKER, text)) and not re.search(IN_WORKER, text):
         return (
             f"a data loading worker exited or does not respond ({worker[0]}): the host may be out of memory or "
-            f"/dev/shm; try a smaller data.num_workers, then {again}"
+            f"/dev/shm; try a smaller --data.num_workers, then {again}"
         )
     if isinstance(error, RuntimeError):
         if "EADDRINUSE" in text or "address already in use" in text.lower():

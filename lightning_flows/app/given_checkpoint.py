@@ -149,7 +149,7 @@ def _check_split(saved: Mapping[str, Any], used: Mapping[str, Any], data: FlowDa
     )
     changed = [name for name in names if name in before and _listed(before[name]) != _listed(after.get(name))]
     if changed:
-        each = ", ".join(f"data.{name} is {after.get(name)} instead of {before[name]}" for name in changed)
+        each = ", ".join(f"--data.{name} is {after.get(name)} instead of {before[name]}" for name in changed)
         raise CheckpointError(
             f"the data would be split differently than in training, so that items of one split end up in another "
             f"({each}): omit that, or add --allow_split_change=true"

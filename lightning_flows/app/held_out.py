@@ -1,7 +1,10 @@
 """The held-out items with which ``predict`` calibrates p-values."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
+
+from lightning.pytorch.utilities import rank_zero_warn
 
 from lightning_flows.callbacks.calibration import Calibration
 from lightning_flows.checkpoints import describe
@@ -12,6 +15,8 @@ from lightning_flows.modules.checkpoint import load_component
 
 OF_TRAINING = {"batch_size", "eval_batch_size", "num_workers", "worker_timeout", "augment", "shift"}
 """Arguments of data that do not affect the items of an evaluation."""
+PATHS = {"root", "path"}
+"""Arguments of data that are files or folders, which have several names."""
 
 
 def calibration(
@@ -30,7 +35,9 @@ def calibration(
     """
     if images is not None:
         own = _folder(images, model, data)
-        return Calibration(lambda: own, split="predict", num=num, false_alarm_rate=false_alarm_rate)
+        return Calibration(
+            lambda: _reported(own, checkpoint), split="predict", num=num, false_alarm_rate=false_alarm_rate
+        )
     return Calibration(lambda: _trained_on(checkpoint, data), num=num, false_alarm_rate=false_alarm_rate)
 
 
@@ -49,13 +56,24 @@ def _trained_on(checkpoint: dict[str, Any] | None, data: FlowDataModule) -> Flow
     return found
 
 
+def _reported(own: ImageFolderDataModule, checkpoint: dict[str, Any] | None) -> ImageFolderDataModule:
+    """Warn if held-out items were trained on; return them."""
+    record = _record(checkpoint) or {"class_path": "", "init_args": {}}
+    kind, arguments = _items(record)
+    same = kind == describe(own)["class_path"] and arguments.get("root") == _name("root", own.hparams["root"])
+    if same and own.predicts_training_items:
+        rank_zero_warn("the held-out items include those that were trained on: p-values of others are too low")
+    return own
+
+
 def _folder(images: str, model: FlowModule, data: FlowDataModule) -> ImageFolderDataModule:
     if len(model.event_shape) != 3:
         raise UsageError("--held_out takes images, and the model is not one of images: omit it")
     if getattr(data, "num_levels", 256) != 256:
         raise UsageError("--held_out takes images with 256 levels, and those of the model have fewer: omit it")
     channels, height, width = model.event_shape
-    return ImageFolderDataModule(images, size=(height, width), channels=channels)
+    # there is no option for files of this folder alone, and a few held-out items fewer do no harm
+    return ImageFolderDataModule(images, size=(height, width), channels=channels, skip_broken=True)
 
 
 def _record(checkpoint: dict[str, Any] | None) -> Mapping[str, Any] | None:
@@ -63,9 +81,12 @@ def _record(checkpoint: dict[str, Any] | None) -> Mapping[str, Any] | None:
 
 
 def _items(described: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    arguments = {key: _listed(value) for key, value in described["init_args"].items() if key not in OF_TRAINING}
+    arguments = {key: _name(key, value) for key, value in described["init_args"].items() if key not in OF_TRAINING}
     return described["class_path"], arguments
 
 
-def _listed(value: Any) -> Any:
+def _name(key: str, value: Any) -> Any:
+    """Value of an argument in the form in which equal ones compare as equal."""
+    if key in PATHS and isinstance(value, str) and "\0" not in value:
+        return str(Path(value).resolve())
     return list(value) if isinstance(value, tuple) else value

@@ -13,7 +13,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, LRSched
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_info
 
-from lightning_flows.app.arguments import value_of, with_flags, without
+from lightning_flows.app.arguments import options, value_of, with_flags, without
 from lightning_flows.app.checks import check_linked, check_trainer, refuse_null
 from lightning_flows.app.commands import TRAINER_COMMANDS
 from lightning_flows.app.configs import CONFIG_DIR
@@ -186,7 +186,13 @@ class TrainerCLI(LightningCLI):
             if len(size) != 2:
                 raise UsageError("--images only works with models of images: omit it")
             data += [f"--data.size={size[0] if len(set(size)) == 1 else size}", f"--data.channels={channels}"]
-        return [*without(args, "--images"), *data]
+        chosen, rest = value_of(args, "--data"), without(args, "--images")
+        if chosen is not None and chosen.rpartition(".")[2] != "ImageFolderDataModule":
+            raise UsageError(f"--images stands for --data ImageFolderDataModule, and --data is {chosen}: omit one of them")
+        if value_of(rest, "--data.root", "--data.init_args.root") is not None:
+            raise UsageError(f"--images {images} and --data.root are two places of the data: omit one of them")
+        start = min((each.start for each in options(rest) if each.name.startswith("--data.")), default=len(rest))
+        return [*rest[:start], *data, *rest[start:]]  # other options of the data override these
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse without Lightning's warning about arguments passed from Python."""

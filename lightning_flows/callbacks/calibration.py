@@ -63,23 +63,26 @@ class Calibration:
             if data.num_items(self.split) < num_ranks():
                 raise DataError(f"the {self.split} split has fewer items than there are processes: use fewer devices")
         except FlowsError as error:
-            advice = "set held_out to images like those in training, or num_held_out to 0"
-            if self.false_alarm_rate is not None:
-                raise UsageError(f"a false alarm rate needs held-out items ({error}): {advice}") from error
-            rank_zero_warn(f"no p-values, because there are no held-out items ({error}): {advice}")
+            rate, fact = self.false_alarm_rate, str(error).rpartition(": ")[0] or error  # its advice is for other data
+            advice = "omit --false_alarm_rate" if rate is not None else "pass --num_held_out 0 to omit this warning"
+            if len(getattr(trainer.lightning_module, "event_shape", ())) == 3:
+                advice = f"pass --held_out with images like those in training, or {advice.removeprefix('pass ')}"
+            if rate is not None:
+                raise UsageError(f"--false_alarm_rate {rate:g} needs held-out items ({fact}): {advice}") from error
+            rank_zero_warn(f"no p-values, because there are no held-out items ({fact}): {advice}")
             return
         if self.false_alarm_rate is not None:
             check_attainable(self.false_alarm_rate, min(self.num, data.num_items(self.split)))
         self.data = data
+        self._report_copies(getattr(trainer, "datamodule", None))
 
     def scores(self, trainer: Trainer, pl_module: LightningModule) -> Scored | None:
         """Score the items on all ranks, which call this together; None without items, or without likelihoods."""
         if self.data is None:
             return None
         dataset, parts = self.data.dataset(self.split), []
-        order = torch.randperm(len(dataset), generator=stream(0, "held-out items"))[: self.num]
         size = self.data.hparams["eval_batch_size"] or self.data.hparams["batch_size"]
-        mine = _Chosen(order.sort().values[rank() :: num_ranks()].tolist())
+        mine = _Chosen(self._chosen(self.data)[rank() :: num_ranks()])
         loader = self.data.loader(dataset, batch_size=size, sampler=mine)
         shown = any(isinstance(each, AnyProgressBar | ProgressLines) for each in trainer.callbacks)  # type: ignore[attr-defined]
         quiet = not trainer.is_global_zero or not shown
@@ -87,9 +90,30 @@ class Calibration:
             moved = trainer.strategy.batch_to_device(trainer.precision_plugin.convert_input(batch))
             outputs: Any = trainer.strategy.predict_step(moved, i)
             if (found := scored(outputs, getattr(pl_module, "unit", ""))) is None:
-                raise CheckpointError("the model returns no log_likelihood to calibrate: set num_held_out to 0")
+                raise CheckpointError("the model returns no log_likelihood to calibrate: pass --num_held_out 0")
             parts.append(found)
         return joined([part for of_rank in gather_objects(parts) for part in of_rank])
+
+    def _chosen(self, data: FlowDataModule) -> list[int]:
+        """Sorted indices of the items that are used."""
+        order = torch.randperm(data.num_items(self.split), generator=stream(0, "held-out items"))
+        found: list[int] = order[: self.num].sort().values.tolist()
+        return found
+
+    def _report_copies(self, scored: Any) -> None:
+        """Warn if files are scored that are held out, too, unless a warning that they were trained on says more."""
+        if self.data is None or not isinstance(scored, FlowDataModule):
+            return
+        if self.data is scored and scored.predicts_training_items:
+            return
+        names = self.data.digests(self.split)
+        held_out = {names[i] for i in self._chosen(self.data)} if names else set()
+        files = scored.digests("predict") if held_out else []
+        if copies := sum(each in held_out for each in files):
+            rank_zero_warn(
+                f"{copies} of the {len(files)} items that are scored are held-out items as well, and compared with "
+                "themselves: their p-values do not tell whether they are outliers; hold out others with --held_out"
+            )
 
 
 class _Chosen(Sampler[int]):

@@ -65,15 +65,15 @@ def _warn_of_few_steps(trainer: Trainer) -> None:
     steps = trainer.estimated_stepping_batches
     if 0 < steps < FEW_STEPS:
         rank_zero_warn(
-            f"training has only {steps} steps in all, which rarely suffices: raise data.steps_per_epoch, "
-            "trainer.max_epochs or trainer.max_steps, or lower data.batch_size"
+            f"training has only {steps} steps in all, which rarely suffices: raise --data.steps_per_epoch, "
+            "--trainer.max_epochs or --trainer.max_steps, or lower --data.batch_size"
         )
     epochs_before = (trainer.check_val_every_n_epoch or 1) - 1
     first = epochs_before * trainer.num_training_batches + trainer.val_check_batch  # in batches
     if trainer.enable_validation and 0 < steps * trainer.accumulate_grad_batches < first:
         rank_zero_warn(
             f"training ends after {steps} steps, before the first validation, so there will be no best.ckpt: lower "
-            "data.steps_per_epoch or trainer.val_check_interval"
+            "--data.steps_per_epoch or --trainer.val_check_interval"
         )
 
 

@@ -13,7 +13,7 @@ from lightning_flows.data.images import ImageDataModule
 from lightning_flows.errors import DataError, UsageError, check_fractions
 from lightning_flows.functional.streams import stream
 
-REMEDY = "set data.path to an .npy of images, uint8 (N, H, W) or (N, H, W, C), or an .npz with `images`"
+REMEDY = "set --data.path to an .npy of images, uint8 (N, H, W) or (N, H, W, C), or an .npz with `images`"
 
 
 class ArrayImageDataModule(ImageDataModule):

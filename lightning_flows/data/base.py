@@ -140,6 +140,10 @@ class FlowDataModule(LightningDataModule, ABC):
         """Return the names of the predicted items by ``index``; by default their numbers."""
         return getattr(self.dataset("predict"), "names", None) or Numbers(self.num_items("predict"))
 
+    def digests(self, split: str) -> list[bytes]:
+        """Return digests of the files of the items of a loaded split, in order; empty if items are not files."""
+        return []
+
     @property
     def predicts_training_items(self) -> bool:
         """Whether ``predict`` also scores items of the training split, whose scores are too good."""

@@ -117,6 +117,9 @@ class ImageFolderDataModule(ImageDataModule):
         digests = self._files.digests(self._undivided)
         return [n for n, digest in digests.items() if _split(digest, self.hparams["seed"], self._hashed) == split]
 
+    def digests(self, split: str) -> list[bytes]:
+        return list(self._files.digests(self.names(split)).values())  # cached when they were read
+
     @property
     def predicts_training_items(self) -> bool:
         return not self._files.splits.get("test") and bool(self.names("train"))
@@ -142,7 +145,7 @@ class ImageFolderDataModule(ImageDataModule):
         folders = self._files.splits
         found = ", ".join(f"{len(names)} in {key}/" if key else f"{len(names)}" for key, names in folders.items())
         advice = f"add a {split}/ folder, or more images"
-        advice += ", or change val_fraction and test_fraction" if "" in folders else ""
+        advice += ", or change --data.val_fraction and --data.test_fraction" if "" in folders else ""
         wanted = {key for key, fraction in self._hashed.items() if fraction > 1e-9}
         if split in wanted:  # empty only by chance
             digests = set(self._files.digests(self._undivided).values())

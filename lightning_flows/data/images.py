@@ -63,7 +63,7 @@ class ImageDataModule(FlowDataModule):
         if augment and downsample > 1 and binarization in ("threshold", "fixed"):
             raise UsageError(
                 f"binarization={binarization} is once per image, before augmentation, and averaging comes after it: "
-                "set augment to false, or binarization to dynamic"
+                "set --data.augment to false, or --data.binarization to dynamic"
             )
         if binarization != "none" and self.stored_levels == 2:
             raise UsageError(f"the images of {type(self).__name__} are binary already: omit binarization")
@@ -79,7 +79,7 @@ class ImageDataModule(FlowDataModule):
         channels, height, width = self.image_shape
         if height % (size := self.hparams["downsample"]) or width % size:
             raise UsageError(
-                f"images of {height}x{width} pixels do not divide into squares of {size}x{size}: set data.downsample "
+                f"images of {height}x{width} pixels do not divide into squares of {size}x{size}: set --data.downsample "
                 "to a divisor of height and width"
             )
         return channels, height // size, width // size

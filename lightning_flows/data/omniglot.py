@@ -50,7 +50,7 @@ class OmniglotDataModule(ImageDataModule):
 
     def load_split(self, split: str) -> ImageDataset:
         path = Path(self.hparams["path"])
-        with reading(path, "set data.path to chardata.mat, from datasets/OMNIGLOT of Yuri Burda's code `iwae`"):
+        with reading(path, "set --data.path to chardata.mat, from datasets/OMNIGLOT of Yuri Burda's code `iwae`"):
             if split == "test":
                 (columns,) = read_mat(path, {"testdata": (784, NUM_TEST)})
                 chosen = np.arange(NUM_TEST)

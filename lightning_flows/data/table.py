@@ -80,7 +80,7 @@ class TableDataModule(FlowDataModule):
         chosen = chosen_columns(self._file, columns, _listed(drop))
         self._names = [self._file.names[i] for i in chosen]
         if unknown := [name for name in _listed(dequantize) if name not in self._names]:
-            raise UsageError(f"data.dequantize names {shown(unknown)}: choose columns among {shown(self._names)}")
+            raise UsageError(f"--data.dequantize names {shown(unknown)}: choose columns among {shown(self._names)}")
         if drop_constant and columns is None:
             self._leave_out_constants()
         # what a checkpoint needs, whatever file it is applied to
@@ -147,7 +147,7 @@ class TableDataModule(FlowDataModule):
         if fractional:
             raise DataError(
                 f"{self._file.path} has columns to dequantize whose values are not all integers ({shown(fractional)}): "
-                "take them out of data.dequantize"
+                "take them out of --data.dequantize"
             )
         return found
 
@@ -179,7 +179,7 @@ class TableDataModule(FlowDataModule):
         if num < 4:
             found = f"{self._file.path} has {num} row{'s' * (num > 1)}, too few to split into train, val and test"
             return DataError(f"{found}: use a table with more rows")
-        advice = "use a table with more rows, or change data.val_fraction and data.test_fraction"
+        advice = "use a table with more rows, or change --data.val_fraction and --data.test_fraction"
         wanted = {"train": 2} | {name: 1 for name, fraction in self._fractions.items() if fraction}
         if split in wanted and num < 10_000:  # too few only by chance
             for seed in range(100):

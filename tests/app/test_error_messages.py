@@ -41,9 +41,9 @@ GONE = "another process of this run exited or does not respond: "
 ENVIRONMENT = [
     (OSError(errno.ENOSPC, "No space left on device"), r"could not write its files \(No space left on device\)"),
     (OSError(errno.EDQUOT, "Disk quota exceeded", "a/b"), r"could not write a/b \(Disk quota exceeded\): free space"),
-    (torch.OutOfMemoryError("CUDA out of memory. Tried"), "the device is out of memory: use a smaller data.batch"),
+    (torch.OutOfMemoryError("CUDA out of memory. Tried"), "the device is out of memory: use a smaller --data.batch"),
     (RuntimeError("CUDA error: out of memory\nCUDA kernel errors"), "the device is out of memory"),
-    (MemoryError(), r"the host is out of memory: use a smaller data.batch_size \(MemoryError\)"),
+    (MemoryError(), r"the host is out of memory: use a smaller --data.batch_size \(MemoryError\)"),
     (MemoryError("Unable to allocate 1 TiB"), r"the host .*\(Unable to allocate 1 TiB\)"),
     (
         RuntimeError("[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory: you"),

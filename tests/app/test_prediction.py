@@ -2,6 +2,7 @@
 
 import csv
 import shutil
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -81,7 +82,8 @@ def test_data_that_has_moved_leaves_no_p_values_and_says_why(
     found = scores(tmp_path / "moved.ckpt", tmp_path, *options)
     assert list(found) == ["index", "name", *OF_IMAGES[:3]]
     assert [each for each in recwarn if "no p-values" in str(each.message) and "gone" in str(each.message)]
-    with pytest.raises(UsageError, match=r"a false alarm rate needs held-out items \(gone .*set held_out"):
+    advice = "pass --held_out with images like those in training, or omit --false_alarm_rate"
+    with pytest.raises(UsageError, match=rf"rate 0.5 needs held-out items \(gone does not exist\): {advice}$"):
         run(["predict", f"--ckpt_path={tmp_path / 'moved.ckpt'}", *options, "--false_alarm_rate=0.5", "--overwrite"])
 
 
@@ -101,16 +103,60 @@ def test_scored_training_items_are_reported(
     assert not [each for each in recwarn if "trained on" in str(each.message)]
 
 
+def about_held_out(recwarn: pytest.WarningsRecorder) -> list[str]:
+    """Warnings about items that are held out."""
+    texts = [str(each.message) for each in recwarn]
+    return [text for text in texts if "held-out items" in text and "no p-values" not in text]
+
+
+def test_scored_items_that_are_held_out_are_reported(
+    trained: Path, image_tar: Path, tmp_path: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    with tarfile.open(image_tar) as tar:
+        tar.extractall(tmp_path / "images", filter="data")
+    shutil.copytree(tmp_path / "images/a", tmp_path / "others")  # copies of half of the images
+    (tmp_path / "others/broken.png").write_bytes(b"")  # is skipped among held-out items
+    scores(trained, tmp_path, f"--images={image_tar}", f"--held_out={tmp_path / 'others'}")
+    assert [text.partition(" held-out")[0] for text in about_held_out(recwarn)] == [
+        "20 of the 40 items that are scored are"
+    ]
+    for few, other in ((["--num_held_out=0"], "others"), ([], "images/b")):
+        recwarn.clear()
+        scores(trained, tmp_path, f"--images={tmp_path / 'others'}", "--data.skip_broken=true",
+               f"--held_out={tmp_path / other}", *few)  # fmt: skip
+        assert not about_held_out(recwarn)
+
+
+def test_held_out_items_that_were_trained_on_are_reported(
+    trained: Path, image_tar: Path, tmp_path: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    (tmp_path / "linked").symlink_to(image_tar.parent)
+    checkpoint = torch.load(trained, weights_only=True)
+    record = describe(ImageFolderDataModule(str(tmp_path / "linked" / image_tar.name), val_fraction=0.2))
+    checkpoint["lightning_flows"]["data"] = record
+    torch.save(checkpoint, tmp_path / "all.ckpt")
+    other = shutil.copy(image_tar, tmp_path / "others.tar")
+    scores(tmp_path / "all.ckpt", tmp_path, f"--images={other}", f"--held_out={image_tar}", "--num_held_out=1")
+    first, _ = about_held_out(recwarn)
+    assert first == "the held-out items include those that were trained on: p-values of others are too low"
+    recwarn.clear()
+    scores(tmp_path / "all.ckpt", tmp_path, f"--data.root={image_tar}")  # the data of training by another name
+    assert len([each for each in recwarn if "trained on, whose p-values" in str(each.message)]) == 1
+    assert not about_held_out(recwarn)
+
+
 def test_bad_options_are_refused_before_anything_is_written(trained: Path, tmp_path: Path) -> None:
     command = ["predict", f"--ckpt_path={trained}", f"--out={tmp_path / 'scores.csv'}"]
     for option, text in {
-        "--false_alarm_rate=0": "choose one between 0 and 1",
+        "--false_alarm_rate=0": "rate 0 is not allowed: use a number above 0 and below 1",
         "--false_alarm_rate=0.01": "at least 99 held-out items, and 52 are used",
         "--num_held_out=-1": "num_held_out of at least 0",
         f"--page={tmp_path / 'scores.csv'}": "cannot be both",
+        "--images=a --data.root=b": "--images a and --data.root are two places",
+        "--images=a --data=DigitsDataModule": "and --data is DigitsDataModule: omit one",
     }.items():
         with pytest.raises(UsageError, match=text):
-            run([*command, option])
+            run([*command, *option.split()])
     assert not list(tmp_path.iterdir())
 
 

@@ -83,7 +83,7 @@ def test_a_training_of_few_steps_causes_a_warning(
 ) -> None:
     train(tmp_path, **options)
     steps = options.get("max_steps", 4 * STEPS)
-    text = f"training has only {steps} steps in all, which rarely suffices: raise data.steps_per_epoch"
+    text = f"training has only {steps} steps in all, which rarely suffices: raise --data.steps_per_epoch"
     assert any(text in str(warning.message) for warning in recwarn) is warned
 
 

@@ -115,12 +115,12 @@ def test_a_seed_without_empty_splits_is_suggested(tmp_path):
     with pytest.raises(DataError, match=r"or use --data\.seed=\d+, for which no split is empty") as caught:
         ImageFolderDataModule(root, size=8, seed=seed).setup("fit")
     assert names(ImageFolderDataModule(root, size=8, seed=int(re.findall(r"seed=(\d+)", str(caught.value))[0])))
-    with pytest.raises(DataError, match=r"change val_fraction and test_fraction$"):
+    with pytest.raises(DataError, match=r"change --data.val_fraction and --data.test_fraction$"):
         ImageFolderDataModule(root, size=8, val_fraction=0).setup("fit")
     same = save(tmp_path / "same", ["1.png"])
     for i in range(20):
         shutil.copy(same / "1.png", same / f"copy {i}.png")
-    with pytest.raises(DataError, match=r"change val_fraction and test_fraction$"):
+    with pytest.raises(DataError, match=r"change --data.val_fraction and --data.test_fraction$"):
         ImageFolderDataModule(str(same), size=8).setup("fit")
 
 

@@ -22,7 +22,7 @@ def empty_images(num: int, shape: tuple[int, int, int]) -> Tensor:
             pass  # a limit of this process only
     raise DataError(
         f"{num} images of {shape[1]}x{shape[2]} pixels with {shape[0]} channels need {needed / 2**30:.1f} GiB of "
-        f"memory, of which {free / 2**30:.1f} GiB are free: choose a smaller data.size or fewer images"
+        f"memory, of which {free / 2**30:.1f} GiB are free: choose a smaller --data.size or fewer images"
     )
 
 

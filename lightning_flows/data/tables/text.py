@@ -23,7 +23,7 @@ SAMPLED = 20
 def open_text(path: Path, *, header: bool | None = None, delimiter: str | None = None) -> "TextTable":
     """Detect delimiter and header of a text file. Raises: DataError if it is no text, or has no values."""
     if delimiter is not None and len(delimiter) != 1:
-        raise DataError(f"expected a data.delimiter of one character; got {delimiter!r}")
+        raise DataError(f"expected a --data.delimiter of one character; got {delimiter!r}")
     lines = _first_lines(path)
     if not lines:
         raise DataError(f"{path} is empty: pass a table of numbers with --data.path")

@@ -33,9 +33,9 @@ def p_values(scores: Tensor, held_out: Tensor) -> Tensor:
 
 
 def check_rate(rate: float) -> None:
-    """Raise UsageError for a false alarm rate that is not between 0 and 1."""
+    """Raise UsageError for a false alarm rate that is not above 0 and below 1."""
     if not 0 < rate < 1:  # False for NaN
-        raise UsageError(f"the false alarm rate is {rate}: choose one between 0 and 1")
+        raise UsageError(f"--false_alarm_rate {rate:g} is not allowed: use a number above 0 and below 1")
 
 
 def check_attainable(rate: float, num: int) -> None:
@@ -44,6 +44,6 @@ def check_attainable(rate: float, num: int) -> None:
     if lowest > rate:
         other_rate = f"choose a rate of at least {math.ceil(1000 * lowest) / 1000:g}, or " if num else ""
         raise UsageError(
-            f"a false alarm rate of {rate:g} requires at least {math.ceil(1 / rate) - 1} held-out items, and {num} are "
+            f"--false_alarm_rate {rate:g} requires at least {math.ceil(1 / rate) - 1} held-out items, and {num} are "
             f"used: {other_rate}use more of them"
         )

@@ -1,0 +1,63 @@
+"""Options in messages: named as they were typed, and only those that the command accepts."""
+
+import inspect
+import re
+from collections.abc import Sequence
+
+from lightning_flows.app.arguments import options
+from lightning_flows.app.commands import COMMANDS, function
+
+OPTION = r"--([a-z][\w.+]*)"
+ADVICE = re.compile(rf"(?:, as in |, or |: )[^,:;]*?{OPTION}[^:;]*?(?=, or |$)")
+"""The part of a message that recommends an option: the last parts, which commas separate, follow a colon."""
+
+
+def for_command(text: str, args: Sequence[str]) -> str:
+    """Return a message with options named as on a command line, without advice that its command refuses."""
+    return as_typed(without_refused(text, args[0]) if args else text, args)
+
+
+def as_typed(text: str, args: Sequence[str]) -> str:
+    """Name arguments in a message as on the command line that set them.
+
+    A name without an underscore may be a word, so it is replaced only where a value is expected, or is named first.
+
+    >>> as_typed("expected num_bins of at least 1; got 0", ["fit", "--model.flow.num_bins=0"])
+    'expected --model.flow.num_bins of at least 1; got 0'
+    >>> as_typed("devices is 99, but that is too many devices: use fewer", ["fit", "--trainer.devices=99"])
+    '--trainer.devices is 99, but that is too many devices: use fewer'
+    """
+    typed: dict[str, set[str]] = {}
+    for option in options(args[1:]):
+        typed.setdefault(option.name.rpartition(".")[2].strip("-+"), set()).add(option.name.rstrip("+"))
+    for name, given in typed.items():
+        if len(given) == 1 and name.isidentifier():
+            start = "" if "_" in name else r"(?:^|(?<=expected )|(?<=expected a )|(?<=expected an ))"
+            text = re.sub(rf"{start}(?<![-\w.=/]){name}(?![-\w./=])", given.copy().pop(), text)
+    return text
+
+
+def without_refused(text: str, command: str) -> str:
+    """Omit advice that names an option which a command without a trainer does not have.
+
+    The data of ``table``, for example, are checked by the classes that ``fit`` uses, whose errors name its options.
+
+    >>> without_refused("a.png is broken: remove it, or add --data.skip_broken=true", "table")
+    'a.png is broken: remove it'
+    >>> without_refused("a.png exists: choose another --out, or add --overwrite", "figure")
+    'a.png exists: choose another --out, or add --overwrite'
+    """
+    if command not in COMMANDS:
+        return text
+    known = accepted_options(command)
+    for found in reversed(list(ADVICE.finditer(text))):
+        names = re.findall(OPTION, found[0])
+        if any(name.rstrip(".") not in known and name.partition(".")[0] + "." not in known for name in names):
+            text = text[: found.start()] + text[found.end() :]
+    return text
+
+
+def accepted_options(command: str) -> set[str]:
+    """Names of the options of a command without a trainer; ``data.`` stands for all that start with it."""
+    names = set(inspect.signature(function(command)).parameters)
+    return names | ({"data."} if "data_options" in names else set())

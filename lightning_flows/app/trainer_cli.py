@@ -188,7 +188,7 @@ class TrainerCLI(LightningCLI):
             data += [f"--data.size={size[0] if len(set(size)) == 1 else size}", f"--data.channels={channels}"]
         chosen, rest = value_of(args, "--data"), without(args, "--images")
         if chosen is not None and chosen.rpartition(".")[2] != "ImageFolderDataModule":
-            raise UsageError(f"--images stands for --data ImageFolderDataModule, and --data is {chosen}: omit one of them")
+            raise UsageError(f"--images is for ImageFolderDataModule, and --data is {chosen}: omit one of them")
         if value_of(rest, "--data.root", "--data.init_args.root") is not None:
             raise UsageError(f"--images {images} and --data.root are two places of the data: omit one of them")
         start = min((each.start for each in options(rest) if each.name.startswith("--data.")), default=len(rest))

@@ -44,7 +44,8 @@ class CaltechSilhouettesDataModule(ImageDataModule):
 
     def load_split(self, split: str) -> ImageDataset:
         path, num = Path(self.hparams["path"]), NUM[split]
-        with reading(path, "set --data.path to caltech101_silhouettes_28_split1.mat from Benjamin Marlin's page of data"):
+        remedy = "set --data.path to caltech101_silhouettes_28_split1.mat from Benjamin Marlin's page of data"
+        with reading(path, remedy):
             rows, labels = read_mat(path, {f"{split}_data": (num, 784), f"{split}_labels": (num, 1)})
             if not np.isin(rows, (0, 1)).all():
                 raise DataError(f"has values other than 0 and 1 in {split}_data")

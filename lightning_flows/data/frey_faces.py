@@ -17,8 +17,8 @@ SPLITS = {"train": slice(1565), "val": slice(1565, 1765), "test": slice(1765, NU
 SPLIT_SEED = 123
 MAX_BYTES = 2**26  # of a pickle: eight bytes per pixel and room for text
 REMEDY = (
-    "set --data.path to frey_rawface.mat from Sam Roweis's page of data, freyfaces.pkl from the code of van den Berg et "
-    "al., or an .npz with `images` (1965 x 28 x 20, uint8)"
+    "set --data.path to frey_rawface.mat from Sam Roweis's page of data, freyfaces.pkl from the code of van den Berg "
+    "et al., or an .npz with `images` (1965 x 28 x 20, uint8)"
 )
 
 

@@ -57,8 +57,8 @@ class TimedLoader(DataLoader[dict[str, Tensor]]):
                 raise
             self._wait_for_end()
             raise DataError(
-                f"DataLoader timed out after {self.worker_timeout:g} seconds: use fewer --data.num_workers, or a larger "
-                "--data.worker_timeout (0: no limit)"
+                f"DataLoader timed out after {self.worker_timeout:g} seconds: use fewer --data.num_workers, or a "
+                "larger --data.worker_timeout (0: no limit)"
             ) from error
         finally:
             timer.cancel()

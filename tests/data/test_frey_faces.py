@@ -62,7 +62,7 @@ def refused(path: Path) -> str:
     message = str(caught.value)
     assert "\n" not in message
     assert message.startswith(str(path))
-    assert "set data.path to" in message
+    assert "set --data.path to" in message
     return message
 
 

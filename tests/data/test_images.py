@@ -198,7 +198,7 @@ def test_an_unresponsive_worker_ends_the_run_and_is_killed():
     (worker,) = set(multiprocessing.active_children()) - others
     os.kill(worker.pid, signal.SIGSTOP)
     loader.worker_timeout = 0.3  # starting a worker may take longer
-    with pytest.raises(DataError, match=r"DataLoader timed out after 0.3 seconds: use fewer data"):
+    with pytest.raises(DataError, match=r"DataLoader timed out after 0.3 seconds: use fewer --data"):
         list(batches)
     worker.join(timeout=30)
     assert not worker.is_alive()

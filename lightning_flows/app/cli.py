@@ -15,9 +15,10 @@ from typing import Any
 from lightning_flows import __version__
 from lightning_flows.app.arguments import CONFIG, options, value_of, with_flags, without
 from lightning_flows.app.commands import COMMANDS, TRAINER_COMMANDS, descriptions, function
+from lightning_flows.app.commands.data_options import taken_from
 from lightning_flows.app.configs import configs_first, find_configs
 from lightning_flows.app.error_messages import explain, is_first_to_fail, leave, leave_to_main_thread
-from lightning_flows.app.option_names import for_command
+from lightning_flows.app.option_names import DATA_OPTIONS, for_command
 from lightning_flows.app.parser import CommandParser, program
 from lightning_flows.app.terminal import print_any_text
 from lightning_flows.errors import ConfigError, UsageError
@@ -114,7 +115,9 @@ options:
 def _run_function(name: str, args: Sequence[str]) -> Any:
     """Run a command without a trainer."""
     command, positional = function(name), COMMANDS[name]
-    parameters = inspect.signature(command).parameters.values()
+    parameters, given = inspect.signature(command).parameters.values(), dict[str, Any]()
+    if takes_data := any(each.name == DATA_OPTIONS for each in parameters):
+        args, given[DATA_OPTIONS] = taken_from(args)
     args = with_flags(args, [f"--{each.name}" for each in parameters if each.default is False])
     if positional and (value := value_of(args, f"--{positional}")):
         args = [value, *without(args, f"--{positional}")]
@@ -122,5 +125,7 @@ def _run_function(name: str, args: Sequence[str]) -> Any:
         usage=f"%(prog)s {(positional or '').upper()} [--OPTION VALUE]...".replace("  ", " "),
         description=(command.__doc__ or "").splitlines()[0],
     )
-    parser.add_function_arguments(command, as_group=False, as_positional=positional is not None)
-    return command(**parser.parse_args(args).as_dict())
+    parser.add_function_arguments(command, as_group=False, as_positional=positional is not None, skip={DATA_OPTIONS})
+    if takes_data:
+        parser.epilog = "--data.OPTION VALUE overrides an argument of the data: `fit --data.help CLASS` lists them."
+    return command(**parser.parse_args(args).as_dict(), **given)

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from lightning_flows.app.arguments import options
 from lightning_flows.app.commands import COMMANDS, function
 
+DATA_OPTIONS = "data_options"
+"""Argument of a command's function for all options that start with ``--data.``."""
 OPTION = r"--([a-z][\w.+]*)"
 ADVICE = re.compile(rf"(?:, as in |, or |: )[^,:;]*?{OPTION}[^:;]*?(?=, or |$)")
 """The part of a message that recommends an option: the last parts, which commas separate, follow a colon."""
@@ -60,4 +62,4 @@ def without_refused(text: str, command: str) -> str:
 def accepted_options(command: str) -> set[str]:
     """Names of the options of a command without a trainer; ``data.`` stands for all that start with it."""
     names = set(inspect.signature(function(command)).parameters)
-    return names | ({"data."} if "data_options" in names else set())
+    return names | ({"data."} if DATA_OPTIONS in names else set())

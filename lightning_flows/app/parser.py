@@ -95,6 +95,9 @@ class ShortErrors:
 class CommandParser(ShortErrors, ArgumentParser):
     """Parser of a command without a trainer."""
 
+    def _help_on(self, text: str) -> str:
+        return f"{program()} {self.command} --help"
+
 
 def explained(message: str, command: str, args: Sequence[str], known: Sequence[str]) -> str:
     """Reword a parser's error in one line.

@@ -110,7 +110,15 @@ class FlowDataModule(LightningDataModule, ABC):
 
     def setup(self, stage: str) -> None:
         """Load the splits of a stage that are not loaded yet. Raises: DataError if one is empty or cannot be read."""
-        missing = [split for split in map(self._source, STAGES[stage]) if split not in self._datasets]
+        self._load(STAGES[stage])
+
+    def load(self, split: str) -> Any:
+        """Load one split without the others of its stage, and return its dataset. Raises: see :meth:`setup`."""
+        self._load([split])
+        return self.dataset(split)
+
+    def _load(self, splits: Sequence[str]) -> None:
+        missing = [split for split in map(self._source, splits) if split not in self._datasets]
         for split, loaded in self.load_splits(missing).items() if missing else ():
             if len(loaded) == 0:
                 raise DataError(f"{type(self).__name__} has no items in its {split} split: expected at least one")

@@ -85,7 +85,8 @@ class ImageFolderDataModule(ImageDataModule):
         memory.
         """
         files, names = self._files, {split: self.names(split) for split in splits}
-        check = self.names("test") if "train" in splits else []
+        trains = {"train", "val"} <= set(splits)
+        check = self.names("test") if trains else []
         empty = next((split for split in splits if not names[split]), None)
         if empty:  # report broken files first
             check = [name for found in files.splits.values() for name in found][:1000]
@@ -103,7 +104,7 @@ class ImageFolderDataModule(ImageDataModule):
             start = chosen.stop
         if files.left_out:
             rank_zero_info(f"{files.root}: {files.left_out}")
-        if "train" in splits:
+        if trains:
             self._report_copies(names | {"test": check})
         return datasets
 

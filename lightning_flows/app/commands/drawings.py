@@ -1,10 +1,10 @@
 """The figures of the command ``figure``, by name: their inputs from a checkpoint and data, and how to draw them."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from lightning.fabric.utilities import move_data_to_device
@@ -51,6 +51,7 @@ class Request:
     device: str | None = None
     model: str | None = None
     data: str | None = None
+    data_options: dict[str, Any] = field(default_factory=dict)
 
     @property
     def target(self) -> torch.device:
@@ -116,7 +117,7 @@ def _outliers(request: Request) -> Figure:
         fashion.setup("test")
         others["Fashion-MNIST"] = images_as(_choose(fashion.dataset("test").images, num, request), shape)
     if request.outliers is not None:
-        own = ImageFolderDataModule(request.outliers, size=(shape[1], shape[2]), channels=shape[0])
+        own = ImageFolderDataModule(request.outliers, size=(shape[1], shape[2]), channels=shape[0], skip_broken=True)
         own.setup("predict")
         others[Path(request.outliers).stem] = _choose(own.dataset("predict").images, num, request)
     sets = {
@@ -138,7 +139,9 @@ def _graphs(request: Request) -> Figure:
     model = load_graph_flow(request.ckpt_path, "the figure graphs", request.model).to(request.target)
     num = request.num or 256
     check_fits(num, model.event_shape, "--num")
-    data = load_mixture(str(request.ckpt_path), request.data).sample(num, generator=request.generator("graphs"))
+    data = load_mixture(str(request.ckpt_path), request.data, request.data_options).sample(
+        num, generator=request.generator("graphs")
+    )
     samples = _draw(model, request, 256)
     return graphs.graph_figure(data, samples, lambda x: model(x.to(request.target)))
 
@@ -149,7 +152,7 @@ def _image_model(request: Request) -> ImageFlowModule | VAEModule:
 
 def _density(request: Request) -> Figure:
     model = load_planar_flow(request.ckpt_path, "the figure density", request.model).to(request.target)
-    data = load_rows(str(request.ckpt_path), request.data)[: request.num or 3000]
+    data = load_rows(str(request.ckpt_path), request.data, request.data_options)[: request.num or 3000]
     return density.density_figure(data, _draw(model, request, 3000), lambda x: model(x.to(request.target)))
 
 
@@ -159,10 +162,10 @@ def _image_flow(request: Request) -> ImageFlowModule:
 
 def _dataset(request: Request, model: ImageFlowModule | VAEModule, split: Literal["train", "test"]) -> ImageDataset:
     """All images of a split, without augmentation."""
-    data = load_images(str(request.ckpt_path), model, request.images, request.data)
+    data = load_images(str(request.ckpt_path), model, request.images, request.data, request.data_options)
     data.prepare_data()
-    data.setup({"train": "fit", "test": "test"}[split])
-    return data.dataset(split)
+    found: ImageDataset = data.load(split)
+    return found
 
 
 def _choose(images: Tensor, num: int, request: Request) -> Tensor:

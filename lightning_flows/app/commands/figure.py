@@ -1,7 +1,7 @@
 """``figure``: figures of the paper, and additional ones, as image files."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lightning_flows.app.commands.options import MAX_PIXELS, check_numbers, chosen_device
 from lightning_flows.errors import UsageError
@@ -19,6 +19,7 @@ NUMBERS = {
     "5": "samples",
 }
 """Figures of the paper."""
+OF_FOLDER = ("ImageFolderDataModule", "lightning_flows.data.ImageFolderDataModule")
 OTHERS = ("interpolation", "nearest", "outliers", "graphs", "density")
 
 
@@ -37,6 +38,7 @@ def figure(
     model: str | None = None,
     data: str | None = None,
     overwrite: bool = False,
+    data_options: dict[str, Any] | None = None,
 ) -> Path:
     """Draw a figure of the paper, 1 to 5, or an additional one, to an image file.
 
@@ -48,18 +50,19 @@ def figure(
             from a checkpoint of vectors of two values: density (data, samples, learned density).
         out: file to write, .png, .svg or .pdf. Default: figure_NAME.png.
         ckpt_path: checkpoint of a trained model.
-        images: folder or tar of images to use instead of the checkpoint's data: interpolation, nearest, outliers.
+        images: folder, tar or zip of images to use instead of the checkpoint's data: interpolation, nearest, outliers.
         num: number of samples (64), rows of interpolation (6) or nearest (6), images per set of outliers (1000),
             graphs (256) or points (3000).
         temperature: scale of the noise of samples.
         seed: seed of signals, noise and the choice of images.
         fashion_mnist: folder that contains FashionMNIST/raw, for outliers; not used by default.
-        outliers: folder or tar of your own outliers.
+        outliers: folder, tar or zip of your own outliers; broken files are skipped.
         device: device such as cpu or cuda; by default an accelerator if available.
         dpi: pixels per inch of a PNG, which is limited to 67 million pixels.
         model: class path of your own model, if the checkpoint names it.
         data: class path of your own data module, if the checkpoint names it.
         overwrite: replace an existing file.
+        data_options: arguments that override those of the data, on the command line --data.OPTION.
     """
     known = NUMBERS.get(name, name)
     if known not in (*NUMBERS.values(), *OTHERS):
@@ -71,7 +74,12 @@ def figure(
     from lightning_flows.app.commands.drawings import DRAWINGS, Request  # imports torch
 
     chosen_device(device)
-    request = Request(known, ckpt_path, images, num, temperature, seed, fashion_mnist, outliers, device, model, data)
+    options = dict(data_options or {})
+    if data in OF_FOLDER and "root" in options:  # the long form of --images
+        images, data = str(options.pop("root")), None
+    request = Request(
+        known, ckpt_path, images, num, temperature, seed, fashion_mnist, outliers, device, model, data, options
+    )
     write_figure(DRAWINGS[known](request), path, dpi=dpi, overwrite=overwrite)
     print(f"figure: {path}")
     return path

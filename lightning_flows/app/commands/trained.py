@@ -1,11 +1,13 @@
 """Load the contents of a checkpoint: a flow over images, graphs or vectors, and the data that it was trained on."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor
 
+from lightning_flows.app.commands.data_options import built
 from lightning_flows.checkpoints import read_checkpoint
-from lightning_flows.checkpoints.classes import Named, is_trusted
+from lightning_flows.checkpoints.classes import Named, find_class, is_trusted
 from lightning_flows.data import FlowDataModule, GraphMoGDataModule, ImageDataModule, ImageFolderDataModule
 from lightning_flows.distributions.graph_mixture import GraphMixture
 from lightning_flows.errors import CheckpointError, UsageError
@@ -18,6 +20,9 @@ from lightning_flows.modules import (
     load_model,
 )
 from lightning_flows.modules.checkpoint import load_component
+
+Options = Mapping[str, Any] | None
+"""Arguments of the data that override those of a checkpoint."""
 
 
 def load_image_flow(path: str | None, subject: str, model: Named = None) -> ImageFlowModule:
@@ -50,12 +55,12 @@ def load_planar_flow(path: str | None, subject: str, model: Named = None) -> Vec
     return found
 
 
-def load_rows(path: str, data: Named = None) -> Tensor:
+def load_rows(path: str, data: Named = None, options: Options = None) -> Tensor:
     """Test rows ``(N, D)``, from the first batch, of the data that a checkpoint of vectors was trained on.
 
     Raises: CheckpointError if its data is not recorded, or has no rows.
     """
-    found = _load_data(path, data)
+    found = _load_data(path, data, options)
     if isinstance(found, FlowDataModule):
         found.prepare_data()
         found.setup("test")
@@ -65,10 +70,12 @@ def load_rows(path: str, data: Named = None) -> Tensor:
     raise CheckpointError(f"{path} does not record rows of vectors but {_kind(found)}: use a checkpoint written by fit")
 
 
-def load_images(path: str, model: FlowModule, images: str | None = None, data: Named = None) -> ImageDataModule:
+def load_images(
+    path: str, model: FlowModule, images: str | None = None, data: Named = None, options: Options = None
+) -> ImageDataModule:
     """The data that a checkpoint was trained on, or a folder or archive of images instead; nothing is read yet.
 
-    ``data`` names the user's own class, if the checkpoint has one.
+    ``data`` names the user's own class, if the checkpoint has one; ``options`` override arguments of the data.
     Raises: CheckpointError if its data is not an image dataset of lightning_flows, or has a different shape; UsageError
     for a folder or archive if the model is of images in fewer than 256 levels.
     """
@@ -79,8 +86,15 @@ def load_images(path: str, model: FlowModule, images: str | None = None, data: N
                 "data of the checkpoint"
             )
         channels, height, width = model.event_shape
-        return ImageFolderDataModule(images, size=(height, width), channels=channels)
-    found = _load_data(path, data)
+        arguments = {"root": images, "size": [height, width], "channels": channels}
+        own: ImageDataModule = built(ImageFolderDataModule, {}, arguments | dict(options or {}))
+        if own.event_shape != model.event_shape:
+            raise UsageError(
+                f"the options make images of shape {own.event_shape}, and those of {path} have {model.event_shape}: "
+                "omit --data.size and --data.channels"
+            )
+        return own
+    found = _load_data(path, data, options)
     if not isinstance(found, ImageDataModule) or found.event_shape != model.event_shape:
         raise CheckpointError(
             f"{path} does not record images of shape {model.event_shape} but {_kind(found)}: use --images FOLDER_OR_TAR"
@@ -88,9 +102,9 @@ def load_images(path: str, model: FlowModule, images: str | None = None, data: N
     return found
 
 
-def load_mixture(path: str, data: Named = None) -> GraphMixture:
+def load_mixture(path: str, data: Named = None, options: Options = None) -> GraphMixture:
     """Load the mixture that the graphs of a checkpoint were drawn from. Raises: CheckpointError if there is none."""
-    found = _load_data(path, data)
+    found = _load_data(path, data, options)
     mixture = found.graph_mixture if isinstance(found, GraphMoGDataModule) else None
     if mixture is None:
         raise CheckpointError(
@@ -119,10 +133,14 @@ def _load(path: str | None, kind: Any, items: str, subject: str, named: Named) -
     return model
 
 
-def _load_data(path: str, named: Named) -> Any:
+def _load_data(path: str, named: Named, options: Options = None) -> Any:
     checkpoint = read_checkpoint(path)
     if "data" not in checkpoint["lightning_flows"]:
         return None
+    if options:
+        record = checkpoint["lightning_flows"]["data"]
+        kind = find_class(record["class_path"], named)
+        return built(kind, record["init_args"], options, lambda each: find_class(each, named))
     return load_component(checkpoint, "data", FlowDataModule, named)
 
 

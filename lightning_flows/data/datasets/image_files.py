@@ -103,7 +103,8 @@ class ImageFiles:
             if name in position:
                 images[position[name]], infos[name] = decoded.image, FileInfo(decoded.size, decoded.transparent)
         if self.broken and not self.skip_broken:
-            raise DataError(f"{self.describe_broken()}: remove or replace them, or add --data.skip_broken=true")
+            them = "it" if len(self.broken) == 1 else "them"
+            raise DataError(f"{self.describe_broken()}: remove or replace {them}, or add --data.skip_broken=true")
         kept = [name for name in names if name in infos]
         for i, name in enumerate(kept) if len(kept) < len(names) else ():
             images[i] = images[position[name]]

@@ -62,8 +62,7 @@ def test_pages_load_nothing_from_elsewhere(site: Path) -> None:
     for page in site.rglob("*.html"):
         for target in Loaded(page.read_text(encoding="utf-8")).found:
             assert not re.match(r"(\w+:)?//", target), (page.name, target)
-            if page.name != "404.html":
-                assert (page.parent / target.partition("?")[0].partition("#")[0]).exists(), (page.name, target)
+            assert (page.parent / target.partition("?")[0].partition("#")[0]).exists(), (page.name, target)
 
 
 def test_formulas_and_diagrams_are_drawn(site: Path) -> None:

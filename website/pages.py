@@ -20,6 +20,13 @@ REPOSITORY = {page: path for path, page in BESIDE.items()}
 LINK = re.compile(r"(!?\[(?:[^\[\]]|\[[^\]]*\])*\])\((?!\w+:|#)([^)\s#]+)(#[^)\s]*)?\)")
 
 
+def on_config(config: Any) -> Any:
+    """Without the site's address, which its links would need at any depth, there is no page for missing addresses."""
+    if not config.site_url:
+        config.theme.static_templates -= {"404.html"}
+    return config
+
+
 def on_files(files: Files, config: Any) -> Files:
     """Add the pages outside of docs/ and the style sheet; pages that the navigation does not name come last in it."""
     listed = str(config.nav)
@@ -33,10 +40,12 @@ def on_files(files: Files, config: Any) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
-    """Rewrite relative links, and hide the left column where it would only name the page itself."""
+    """Rewrite relative links; hide the left column if it names only the page, the right one beside wide tables."""
     path, url = page.file.src_uri, os.environ.get("LIGHTNING_FLOWS_URL", "").rstrip("/")
     if page.parent is None:
         page.meta["hide"] = ["navigation"]
+    if '<div class="wide"' in markdown:
+        page.meta["hide"] = [*page.meta.get("hide", ()), "toc"]
     if path.startswith("api/"):  # written for the site by website/api.py
         return markdown
     return with_site_links(markdown, REPOSITORY.get(path, f"docs/{path}"), url)

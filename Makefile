@@ -71,7 +71,10 @@ notebooks: $(VENV)/.user
 	OMP_NUM_THREADS=1 $(BIN)/python website/execute.py docs/notebooks/*.ipynb
 
 # source distribution and wheel; set LIGHTNING_FLOWS_URL to the repository's URL for links on the package's page
-dist: $(VENV)/.dev
+dist:
+	@test -n "$(LIGHTNING_FLOWS_URL)" || echo "LIGHTNING_FLOWS_URL is not set: the page of the package will have no pictures and no URL to clone"
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet "hatchling>=1.25"
 	rm -rf dist
 	$(BIN)/python -m hatchling build -d dist
 

@@ -101,8 +101,8 @@ class GraphNormalizingFlow(GraphFlow):
         exponential: insert a graph convolution exponential before every coupling.
         max_neighbors: largest number of neighbors, which bounds the exponential's norm; default: N − 1.
         num_steps: number of times that each feature is transformed.
-        node_map: scale and shift (``affine``), or the distribution function of a mixture (``mixture``).
-        components: number of components of that mixture.
+        node_map: scale and shift (``affine``), the distribution function of a mixture, or a ``spline``.
+        components: number of components of the mixture, or of bins of the spline.
         net: sizes of the attention nets.
 
     Shapes: x ``(B, N, F)``, for any N.

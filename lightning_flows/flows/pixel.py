@@ -27,7 +27,7 @@ class PixelAutoregressiveFlow(Flow):
     .. math:: z = W^{-1} T(Wx) = x + W^{-1} f(Wx)
 
     W is a product of reflections of each pixel's channels, and f the :class:`PixelFunction`: each value is transformed
-    by the distribution function of a mixture of Gaussians that depends on the pixels before it. Layers alternate
+    by a monotone map that depends on the pixels before it. Layers alternate
     between the raster order and its reverse. Not in the paper; meant for small images, since sampling visits the pixels
     one by one.
 
@@ -35,8 +35,8 @@ class PixelAutoregressiveFlow(Flow):
         event_shape: shape (C, H, W) of the images.
         num_layers: number of layers.
         sizes: sizes of the attention blocks.
-        value_map: T: the distribution function of a Gaussian mixture, or affine.
-        components: number of Gaussians in the mixture.
+        value_map: T: the distribution function of a Gaussian mixture, a spline or affine.
+        components: number of Gaussians of the mixture, or of bins of the spline.
         patch: side of the squares of pixels that are visited together, a power of 2: their values are the channels of
             one pixel of the net, which is cheaper in proportion to their number.
         head_width: width of a masked net by which a value depends on the others of its pixel, or patch, that come

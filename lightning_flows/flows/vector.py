@@ -31,8 +31,9 @@ class AutoregressiveFlow(Flow):
         num_layers: number of layers.
         width: hidden units per layer of a net.
         depth: hidden layers of a net after the first.
-        value_map: map of a single value: a Gaussian mixture, or affine as in the paper on masked autoregressive flows.
-        components: of the mixture.
+        value_map: map of a single value: that of a Gaussian mixture, a spline, or affine as in the paper on masked
+            autoregressive flows; see :func:`~lightning_flows.functional.value_maps.apply_map`.
+        components: number of Gaussians of the mixture, or of bins of the spline.
         activation: of the nets.
 
     Shapes: x ``(B, D)``.

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from lightning_flows.functional.monotone import solve_increasing
+from lightning_flows.functional.shapes import parameters_first
 
 WIDE_WEIGHT, WIDE_SCALE = 1e-6, 4.0
 """A fixed wide component next to the learned ones: it bounds the latents of values far from all of them."""
@@ -48,7 +49,7 @@ def mixture_to_normal(y: Tensor, values: Tensor, *, dim: int = -1) -> tuple[Tens
     >>> bool((z - 0.5).abs() < 1e-4), bool(log_derivative.abs() < 1e-4)
     (True, True)
     """
-    log_weights, means, log_scales = mixture_parameters(_aligned(values, y, dim))
+    log_weights, means, log_scales = mixture_parameters(parameters_first(values, y, dim))
     u = (y - means) * torch.exp(-log_scales)
     weights = log_weights.exp()
     with torch.no_grad():  # which half of the mixture y is in: 1 is the lower one
@@ -89,7 +90,7 @@ def mixture_quantile(z: Tensor, values: Tensor, *, dim: int = -1) -> Tensor:
     >>> torch.allclose(mixture_quantile(z, values), mixture_from_normal(z, values)[0], atol=1e-5)
     True
     """
-    values = _aligned(values, z, dim)
+    values = parameters_first(values, z, dim)
     log_weights, means, log_scales = mixture_parameters(values)
     weights, scales = log_weights.exp(), log_scales.exp()
     # at this distance from all means each component by itself has passed z
@@ -106,9 +107,3 @@ def mixture_quantile(z: Tensor, values: Tensor, *, dim: int = -1) -> Tensor:
 
     target = -sign * (torch.special.log_ndtr(-z.abs()) + math.log(2))
     return solve_increasing(function, target, low, high, start=(weights * (means + scales * z)).sum(0))
-
-
-def _aligned(values: Tensor, y: Tensor, dim: int) -> Tensor:
-    """Parameters ``(P, ...)`` that broadcast with y, of those with P along ``dim``."""
-    values = values.movedim(dim, 0)
-    return values.reshape(values.shape[0], *[1] * (y.ndim - values.ndim + 1), *values.shape[1:])

@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+from torch import Tensor
+
 from lightning_flows.errors import ShapeError
 
 
@@ -19,3 +21,14 @@ def image_shape(event_shape: Sequence[int]) -> tuple[int, int, int]:
         raise ShapeError(f"expected events (C, H, W); got {tuple(event_shape)}")
     channels, height, width = event_shape
     return channels, height, width
+
+
+def parameters_first(values: Tensor, y: Tensor, dim: int) -> Tensor:
+    """Parameters ``(P, ...)`` that broadcast with y ``(...)``, of those with P along ``dim``.
+
+    >>> import torch
+    >>> parameters_first(torch.ones(3, 5), torch.ones(2, 3), -1).shape
+    torch.Size([5, 1, 3])
+    """
+    values = values.movedim(dim, 0)
+    return values.reshape(values.shape[0], *[1] * (y.ndim - values.ndim + 1), *values.shape[1:])

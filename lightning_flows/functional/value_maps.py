@@ -1,27 +1,33 @@
 """Monotone maps of single values, as in couplings and autoregressive layers."""
 
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
 from lightning_flows.errors import UsageError
 from lightning_flows.functional.gaussian_mixture import mixture_from_normal, mixture_quantile, mixture_to_normal
+from lightning_flows.functional.shapes import parameters_first
+from lightning_flows.functional.spline import inverse_spline, num_spline_parameters, spline
 
-ValueMap = Literal["affine", "mixture"]
-"""Monotone maps of one value: scale and shift, or the distribution function of a Gaussian mixture."""
+ValueMap = Literal["affine", "mixture", "spline"]
+"""Monotone maps of one value: scale and shift, the distribution function of a Gaussian mixture, or a rational-quadratic
+spline, which is inverted in closed form."""
 LOG_SCALE_BOUND = 2.0
 
 
 def num_map_parameters(kind: ValueMap, components: int) -> int:
-    """Number of parameters of a map. Raises: UsageError for an unknown kind or no components.
+    """Number of parameters of a map with ``components`` Gaussians or bins.
 
-    >>> num_map_parameters("affine", 8), num_map_parameters("mixture", 8)
-    (2, 24)
+    Raises: UsageError for an unknown kind or no components.
+
+    >>> num_map_parameters("affine", 8), num_map_parameters("mixture", 8), num_map_parameters("spline", 8)
+    (2, 24, 27)
     """
-    if kind not in ("affine", "mixture") or components < 1:
-        raise UsageError(f"expected affine or mixture, and at least one component; got {kind} and {components}")
-    return 2 if kind == "affine" else 3 * components
+    if kind not in get_args(ValueMap) or components < 1:
+        kinds = " or ".join(get_args(ValueMap))
+        raise UsageError(f"expected {kinds}, and at least one component; got {kind} and {components}")
+    return {"affine": 2, "mixture": 3 * components, "spline": num_spline_parameters(components)}[kind]
 
 
 def initial_params(kind: ValueMap, components: int) -> Tensor:
@@ -30,8 +36,8 @@ def initial_params(kind: ValueMap, components: int) -> Tensor:
     >>> initial_params("affine", 8)
     tensor([0., 0.])
     """
-    if kind == "affine":
-        return torch.zeros(2)
+    if kind != "mixture":
+        return torch.zeros(num_map_parameters(kind, components))
     return torch.cat([torch.zeros(components), torch.linspace(-1.5, 1.5, components), torch.full((components,), -0.7)])
 
 
@@ -43,6 +49,8 @@ def apply_map(kind: ValueMap, y: Tensor, params: Tensor, *, dim: int = -1) -> tu
     """
     if kind == "mixture":
         return mixture_to_normal(y, params, dim=dim)
+    if kind == "spline":
+        return spline(y, parameters_first(params, y, dim))
     argument, shift = params.unbind(dim)
     log_scale = LOG_SCALE_BOUND * torch.tanh(argument / LOG_SCALE_BOUND)
     return y * torch.exp(log_scale) + shift, log_scale
@@ -56,6 +64,8 @@ def invert_map(kind: ValueMap, z: Tensor, params: Tensor, *, dim: int = -1) -> t
     """
     if kind == "mixture":
         return mixture_from_normal(z, params, dim=dim)
+    if kind == "spline":
+        return inverse_spline(z, parameters_first(params, z, dim))
     argument, shift = params.unbind(dim)
     log_scale = LOG_SCALE_BOUND * torch.tanh(argument / LOG_SCALE_BOUND)
     return (z - shift) * torch.exp(-log_scale), -log_scale

@@ -17,7 +17,7 @@ class LinearHead(nn.Module):
     Args:
         channels: C.
         value_map: T, see :func:`apply_map`.
-        components: number of Gaussians, if T is a mixture.
+        components: number of Gaussians of a mixture, or of bins of a spline.
 
     >>> head = LinearHead(3)
     >>> y, outputs = torch.randn(2, 3), torch.randn(2, head.num_inputs)
@@ -78,7 +78,7 @@ class MaskedHead(nn.Module):
         channels: C.
         width: hidden units of the masked net.
         value_map: T, see :func:`apply_map`.
-        components: number of Gaussians, if T is a mixture.
+        components: number of Gaussians of a mixture, or of bins of a spline.
 
     >>> head = MaskedHead(3, width=8)
     >>> y, outputs = torch.randn(2, 3), torch.randn(2, head.num_inputs)

@@ -137,6 +137,7 @@ DENSITIES: dict[str, tuple[Callable[[], Flow], Shape]] = {
     "sylvester_pixels": (lambda: flow(ROW, *steps(ROW, 2)), ROW),
     "multiscale": (multiscale, CHANNELS),
     "autoregressive": (lambda: AutoregressiveFlow((2,), num_layers=2, width=8, components=3), (2,)),
+    "autoregressive_spline": (lambda: AutoregressiveFlow((2,), width=8, value_map="spline"), (2,)),
     "autoregressive_affine": (lambda: AutoregressiveFlow((2,), width=8, value_map="affine"), (2,)),
     "pixels": (lambda: PixelAutoregressiveFlow(ROW, components=2, **PIXELS), ROW),
     "sylvester_vector": (lambda: SylvesterVectorFlow((2,), num_layers=3, width=8), (2,)),

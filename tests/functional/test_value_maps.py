@@ -12,7 +12,7 @@ from lightning_flows.functional.value_maps import (
     num_map_parameters,
 )
 
-KINDS = pytest.mark.parametrize("kind", ["affine", "mixture"])
+KINDS = pytest.mark.parametrize("kind", ["affine", "mixture", "spline"])
 
 
 def draw(kind: str, num: int = 40) -> tuple[Tensor, Tensor]:

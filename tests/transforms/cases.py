@@ -179,6 +179,7 @@ CASES: dict[str, Case] = {
         )
     ),
     "sylvester_pixels": Case(lambda: _pixel_sylvester("mixture"), (3, 2, 3)),
+    "sylvester_pixels_spline": Case(lambda: _pixel_sylvester("spline"), (3, 2, 3)),
     "sylvester_pixels_affine": Case(lambda: _pixel_sylvester("affine"), (3, 2, 3)),
     "residual": Case(lambda: ResidualBlock(LipschitzConvNet((2, 2, 2), 4)), (2, 2, 2)),
     "residual_one_pixel": Case(lambda: ResidualBlock(LipschitzConvNet((3, 1, 1), 4)), (3, 1, 1)),
@@ -232,6 +233,7 @@ CASES |= {
     "vector_autoregressive_mixture": Case(
         lambda: MaskedAutoregressive(3, 5, value_map="mixture", components=2, context=True), (3,), 5
     ),
+    "vector_autoregressive_spline": Case(lambda: MaskedAutoregressive(3, 5, value_map="spline", components=3), (3,)),
     "vector_autoregressive_inverse": Case(lambda: InverseAutoregressive(4, 6, context=True), (4,), 6),
     "vector_planar": Case(lambda: Planar(3), (3,)),
     "vector_planar_amortized": Case(lambda: Planar(3, amortized=True), (3,), 7),

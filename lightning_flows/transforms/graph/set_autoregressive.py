@@ -35,7 +35,7 @@ class SetAutoregressiveCoupling(FeatureCoupling):
         features: F.
         transformed_dim: m; nodes are ordered by the first of the other features.
         node_map: the monotone map T.
-        components: of its mixture.
+        components: of its mixture, or bins of its spline.
         sizes: sizes of the net, see :class:`SetAutoregressiveNet`.
 
     >>> layer = SetAutoregressiveCoupling(2, 0)

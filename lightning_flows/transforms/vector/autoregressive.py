@@ -62,9 +62,9 @@ class MaskedAutoregressive(Autoregressive):
     .. math:: z_i = T\big(x_i;\, \mathrm{net}(x_1, \dots, x_{i-1})_i\big), \qquad
               \log|\det J| = \sum_i \log T'(x_i)
 
-    T is affine, or the distribution function of a Gaussian mixture. The density takes one pass of the net, and
-    the inverse evaluates each unit of it once. Compose it with a :class:`Reversal` or a :class:`Permutation`, so that
-    each value depends on all others.
+    T is affine, the distribution function of a Gaussian mixture, or a spline, which is inverted in closed form. The
+    density takes one pass of the net, and the inverse evaluates each unit of it once. Compose it with a
+    :class:`Reversal` or a :class:`Permutation`, so that each value depends on all others.
 
     Shapes: x, z ``(B, size)``; context ``(B, width)`` if the net takes one, see :class:`MADE`.
     Args:
@@ -72,7 +72,7 @@ class MaskedAutoregressive(Autoregressive):
         width: hidden units per layer of the net.
         depth: number of its hidden layers after the first.
         value_map: T.
-        components: of the mixture.
+        components: Gaussians of the mixture, or bins of the spline.
         context: whether the layer takes a context.
         activation: of the net.
         reverse: whether values depend on those after them instead.

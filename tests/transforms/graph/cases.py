@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from lightning_flows.functional.graphs import Graph
+from lightning_flows.functional.value_maps import num_map_parameters
 from lightning_flows.nets import AttentionSizes, GraphAttentionNet
 from lightning_flows.transforms import (
     Compose,
@@ -29,7 +30,7 @@ class GraphCase(NamedTuple):
 
 
 def _coupling(features: int, moved: int, node_map: Any) -> GraphCoupling:
-    net = GraphAttentionNet(features - 1, 2 if node_map == "affine" else 9, SIZES)
+    net = GraphAttentionNet(features - 1, num_map_parameters(node_map, 3), SIZES)
     return GraphCoupling(features, moved, net, node_map=node_map, components=3)
 
 
@@ -43,6 +44,7 @@ CASES = {
     ),
     "coupling_affine": GraphCase(lambda: _coupling(2, 0, "affine")),
     "coupling_mixture": GraphCase(lambda: _coupling(2, 1, "mixture")),
+    "coupling_spline": GraphCase(lambda: _coupling(2, 1, "spline")),
     "coupling_3_features": GraphCase(lambda: _coupling(3, 1, "affine"), 3),
     "set_autoregressive": GraphCase(lambda: SetAutoregressiveCoupling(2, 1, components=3, sizes=SIZES)),
     "set_autoregressive_first": GraphCase(lambda: SetAutoregressiveCoupling(2, 0, components=2, sizes=SIZES)),

@@ -34,7 +34,7 @@ def test_formula_of_the_gate():
 @torch.no_grad()
 def test_an_affine_layer_starts_near_the_identity_and_a_mixture_near_a_normal():
     x = draw() / 2
-    for value_map, limit in (("affine", 0.5), ("mixture", 0.6)):
+    for value_map, limit in (("affine", 0.5), ("mixture", 0.6), ("spline", 0.6)):
         z, log_det = MaskedAutoregressive(4, 16, value_map=value_map).double()(x)
         assert (z - x).abs().max() < limit
         assert log_det.abs().max() < 4 * limit

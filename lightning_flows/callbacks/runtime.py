@@ -98,7 +98,8 @@ class RuntimeMonitor(Callback):
             self._results |= {"num_steps": self._steps, "train_step_cpu_seconds": self._steps_cpu / self._steps}
         if trainer.fast_dev_run or not trainer.is_global_zero:  # type: ignore[attr-defined]
             return  # a trial run writes no files
-        on_cpu = f"CPU, {torch.get_num_threads()} threads"
+        threads = torch.get_num_threads()
+        on_cpu = f"CPU, {threads} thread{'s' * (threads != 1)}"
         record = self._results | {
             "num_devices": trainer.world_size,
             "device": torch.cuda.get_device_name(device) if device.type == "cuda" else on_cpu,

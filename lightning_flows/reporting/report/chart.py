@@ -60,6 +60,8 @@ def line_chart(
     if not points:
         return None
     first, last = min(x for x, _ in points), max(x for x, _ in points)
+    if first == last:  # a single point is in the middle of an axis that does not begin below 0
+        first, last = (first / 2, 1.5 * first) if first > 0 else (first, first + 1.0)
     margin = 0.02 * (last - first) or 1.0
     left, right = first - margin, last + margin
     low, high = _limits([y for _, y in points])

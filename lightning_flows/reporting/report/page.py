@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import io
+import re
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -20,9 +21,11 @@ from lightning_flows.errors import DataError
 from lightning_flows.reporting.report import experiments
 from lightning_flows.reporting.report.best import best_runs
 from lightning_flows.reporting.tables.run_files import MAX_CONFIG, MAX_IMAGE, read_bytes, read_text
-from lightning_flows.reporting.tables.runs import CONFIG, TESTS, Run, recorded_state
+from lightning_flows.reporting.tables.runs import CONFIG, TESTS, Run, read_state
 
 MAX_SIDE, QUALITY = 640, 70
+LONG, PARTS = 12, re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[/_])(?=[^/_\d])")
+"""Length of a name that may be broken, and the places where."""
 MAX_PIXELS = 2**26
 """Pixel limit of an image in a run's folder: 67 million."""
 
@@ -73,6 +76,7 @@ def template(name: str) -> Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["breakable"] = breakable
     return environment.get_template(name)
 
 
@@ -86,6 +90,16 @@ def printable(value: Any) -> Any:
     if not isinstance(value, str) or isinstance(value, Markup) or value.isprintable():
         return value
     return "".join(c if c.isprintable() or c in "\t\n\xa0" else c.encode("unicode_escape").decode() for c in value)
+
+
+def breakable(text: str) -> Markup:
+    """Text as HTML whose long names may continue on the next line between their parts, and not within a word.
+
+    >>> breakable("ConvSylvesterFlow"), breakable("a_b"), breakable("<csf_small>/version_1")
+    (Markup('Conv<wbr>Sylvester<wbr>Flow'), Markup('a_b'), Markup('&lt;csf_<wbr>small&gt;/<wbr>version_1'))
+    """
+    parts = PARTS.split(printable(text)) if len(text) > LONG else [printable(text)]
+    return Markup("<wbr>").join(parts)
 
 
 def _experiment(name: str, runs: Sequence[Run]) -> dict[str, Any]:
@@ -103,12 +117,16 @@ def _experiment(name: str, runs: Sequence[Run]) -> dict[str, Any]:
 
 def _details(run: Run) -> dict[str, Any]:
     """Contents of the page about a run; ``problems`` are sentences on what is missing or broken."""
-    problems, image, config = [run.error] if run.error else [], None, ""
+    problems, image, config, state = [run.error] if run.error else [], None, "", ""
+    try:
+        state = read_state(run.folder)
+    except DataError as error:
+        problems.append(f"its state is unknown: {error}")
     if not run.error and not run.test:
         tests = run.folder / TESTS
         untested = not tests.exists() or tests.stat().st_size == 0
         advice = "not tested: run `test --ckpt_path RUN/checkpoints/best.ckpt` to include it in a table"
-        if recorded_state(run.folder) == "diverged":
+        if state == "diverged":
             advice = "diverged: its loss became infinite or NaN"
         problems.append(advice if untested else "tested on different data than it was trained on")
     if not run.scalars.curves and not run.scalars.problems:

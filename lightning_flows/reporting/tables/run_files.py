@@ -84,5 +84,7 @@ def _checked(value: Any) -> Any:
 
 
 def _reason(error: Exception) -> str:
+    if isinstance(error, yaml.MarkedYAMLError) and (mark := error.problem_mark or error.context_mark):
+        return f"{error.problem or error.context}, in line {mark.line + 1}"
     text = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return " ".join(text.split())[:200]

@@ -1,8 +1,9 @@
 """Run folders: the records of a training run and its tests, complete or not."""
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,12 @@ CONFIG, TESTS, RUNTIME, RECORD = "config.yaml", "tests.jsonl", "runtime.json", "
 """Files in a run folder: the config, a line for each ``test`` of a checkpoint, runtimes, and the state of the run."""
 MARKS = (CONFIG, TESTS, RUNTIME, CURVES, "events.out.tfevents.*")
 """A folder that contains one of these is a run."""
+ADVICE = {
+    CONFIG: "correct the file, or move the run to another place",
+    RUNTIME: "correct or remove the file",
+    TESTS: "remove the file, and run `test` again",
+}
+"""What to do with a broken file of a run."""
 OF_WANDB = "wandb/*run*/files"
 """Folders of Weights & Biases, which may contain a file ``config.yaml`` of its own."""
 
@@ -35,6 +42,7 @@ class Run:
         test: record of its last test on the data that it was trained on; empty if there is none.
         runtime: record of RuntimeMonitor; empty if there is none.
         error: sentence that names the broken file; empty if there is none.
+        shares_name: whether other versions of the run were read, so that its short name includes the version.
     """
 
     folder: Path
@@ -43,6 +51,7 @@ class Run:
     test: dict[str, Any] = field(default_factory=dict)
     runtime: dict[str, Any] = field(default_factory=dict)
     error: str = ""
+    shares_name: bool = False
 
     @property
     def name(self) -> str:
@@ -51,7 +60,9 @@ class Run:
 
     @property
     def short_name(self) -> str:
-        return self.folder.relative_to(self.root).parent.name or self.folder.name
+        """NAME, or NAME/version_N where the name alone is ambiguous."""
+        name = self.folder.relative_to(self.root).parent.name
+        return f"{name}/{self.folder.name}" if name and self.shares_name else name or self.folder.name
 
     @property
     def experiment(self) -> str:
@@ -132,9 +143,9 @@ def read_runs(root: Path, progress: Callable[[list[Path]], Iterable[Path]] = ite
     folders = sorted(folder for folder in found if not folder.match(OF_WANDB))
     if not folders:
         raise DataError(f"there are no runs below {root}: train with `fit`")
-    runs = []
+    versions, runs = Counter(folder.parent for folder in folders), []
     for folder in progress(folders):
-        runs.append(_read(folder, root))
+        runs.append(replace(_read(folder, root), shares_name=versions[folder.parent] > 1))
         _ = runs[-1].scalars  # the slowest part
     return runs
 
@@ -163,18 +174,22 @@ def find_runs(folder: str | Path, report: Callable[[str], object] | None = None)
 
 def recorded_state(folder: Path) -> str:
     """State of a run in its record, such as diverged; unknown if that is missing or cannot be read."""
-    path = folder / RECORD
     try:
-        record = parse_json(_text(path) or "{}", path)
-    except (DataError, OSError):
+        return read_state(folder)
+    except DataError:
         return "unknown"
-    return str(record.get("state", "unknown")) if isinstance(record, dict) else "unknown"
+
+
+def read_state(folder: Path) -> str:
+    """State of a run in its record; unknown if that is missing. Raises: DataError if it is broken."""
+    path = folder / RECORD
+    return str(check(parse_json(_text(path) or "{}", path), {"state?": str}, path).get("state", "unknown"))
 
 
 def _read(folder: Path, root: Path) -> Run:
     config: dict[str, Any] = {}
+    path = folder / CONFIG
     try:
-        path = folder / CONFIG
         config = check(parse_yaml(read_text(path, folder, MAX_CONFIG), path), CONFIG_SCHEMA, path)
         path = folder / RUNTIME
         runtime = check(parse_json(_text(path) or "{}", path), RUNTIME_SCHEMA, path)
@@ -182,7 +197,7 @@ def _read(folder: Path, root: Path) -> Run:
         lines = enumerate(_text(path).splitlines(), 1)
         tests = [check_test(parse_json(line, f"line {i} of {path}"), path) for i, line in lines]
     except (DataError, OSError) as error:
-        return Run(folder, root, config, error=f"the run in {folder} is broken: {error}; move it or rerun the test")
+        return Run(folder, root, config, error=f"the run in {folder} is broken: {error}; {ADVICE[path.name]}")
     own = [test for test in tests if _source(test["data"]) == _source(config["data"])]
     return Run(folder, root, config, own[-1] if own else {}, runtime)
 

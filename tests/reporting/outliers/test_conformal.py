@@ -79,5 +79,5 @@ def test_undefined_scores_have_no_p_value() -> None:
 
 @pytest.mark.parametrize("rate", [0.0, 1.0, -0.1, 1.5, math.nan, math.inf])
 def test_rates_out_of_range(rate: float) -> None:
-    with pytest.raises(UsageError, match="choose one between 0 and 1"):
+    with pytest.raises(UsageError, match="use a number above 0 and below 1"):
         check_rate(rate)

@@ -65,6 +65,10 @@ def test_a_single_point_has_a_frame() -> None:
     ((x, y),) = coordinates([(7, 3.0)])
     assert LEFT < x < WIDTH - RIGHT
     assert TOP < y < HEIGHT
+    for step in (0.0, 0.2, 7.0):  # seconds and steps are not negative
+        ticks_of = chart(Curve("a", [(step, 3.0)])).x_ticks
+        assert ticks_of
+        assert not any(label.startswith("-") for _, label in ticks_of)
 
 
 def test_an_outlier_does_not_flatten_the_curve() -> None:

@@ -1,6 +1,7 @@
 """The page for a few runs; test_report.py tests the command with broken and hostile runs."""
 
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from PIL import Image
 from lightning_flows import __version__
 from lightning_flows.reporting.report import Report, report_page
 from lightning_flows.reporting.tables.runs import read_runs
-from tests.reporting.runs import image_model, write_curve
+from tests.reporting.runs import RUNTIME, image_model, write_curve
 
 
 def report(folder: Path, title: str = "Runs of today") -> Report:
@@ -69,6 +70,7 @@ def test_a_table_that_cannot_be_built_states_the_reason(write_run, tmp_path) -> 
         ("diverged", "diverged: its loss"),
         ("image", "epoch_0.png cannot be read"),
         ("curve", "is damaged"),
+        ("record", "its state is unknown: "),
     ],
 )
 def test_problems_are_listed_at_the_end(write_run, tmp_path, damage: str, message: str) -> None:
@@ -80,6 +82,8 @@ def test_problems_are_listed_at_the_end(write_run, tmp_path, damage: str, messag
     elif damage == "image":
         (folder / "samples").mkdir()
         (folder / "samples/epoch_0.png").write_text("no image")
+    elif damage == "record":
+        (folder / "run.json").write_text('{"broken')
     else:
         events.write_bytes(events.read_bytes()[:-3])
     html, num_incomplete = report(tmp_path)
@@ -109,9 +113,20 @@ def test_each_table_has_row_headers_and_scrolls_by_keyboard(write_run, tmp_path)
 def test_long_cells_may_wrap_and_numbers_may_not(write_run, tmp_path) -> None:
     write_run("a", model=image_model("ConvSylvesterFlow", ablation="none"))
     html = page(tmp_path)
-    assert '<td class="long">ConvSylvesterFlow</td>' in html
+    assert '<td class="long">Conv<wbr>Sylvester<wbr>Flow</td>' in html
     assert "<td>3.900</td>" in html
-    assert "td.long { white-space: normal;" in html
+    assert "td.long { white-space: normal; overflow-wrap: break-word;" in html  # not within a word
+
+
+def test_runs_of_one_name_are_told_apart(write_run, tmp_path) -> None:
+    first = write_run("photos", runtime=RUNTIME)
+    write_curve(first, {1: 4.0, 2: 3.0})
+    shutil.copytree(first, first.with_name("version_1"))
+    html = page(tmp_path).replace("<wbr>", "")
+    for name in ("photos/version_0", "photos/version_1"):
+        assert html.count(f'<th scope="row">{name}</th>') == 2  # results and runtimes
+        assert f"</svg>{name}</span>" in html  # legend
+        assert f"Training and validation of {name}" in html
 
 
 def test_control_characters_are_escaped(write_run, tmp_path) -> None:

@@ -1,4 +1,6 @@
 import json
+import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -101,3 +103,33 @@ def test_a_folder_with_curves_alone_is_a_run_and_a_folder_of_wandb_is_not(tmp_pa
     for kind in kinds:
         (tmp_path / "wandb" / kind / "files/config.yaml").write_text("wandb_version: 1\n")
     assert [run.name for run in read_runs(tmp_path)] == ["a/version_0"]
+
+
+def test_runs_of_one_name_are_told_apart(write_run, tmp_path):
+    first = write_run("photos")
+    write_run("other_seed3")
+    shutil.copytree(first, first.with_name("version_1"))
+    shutil.copytree(first, tmp_path / "elsewhere/photos/version_0")
+    runs = {run.name: (run.short_name, run.label) for run in read_runs(tmp_path)}
+    assert runs == {
+        "photos/version_0": ("photos/version_0", "photos/version_0"),
+        "photos/version_1": ("photos/version_1", "photos/version_1"),
+        "other_seed3/version_0": ("other_seed3", "other"),
+        "elsewhere/photos/version_0": ("photos", "photos"),
+    }
+    assert [run.short_name for run in read_runs(tmp_path / "photos")] == ["version_0", "version_1"]
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "advice"),
+    [
+        ("config.yaml", "a: [1\nb: 2\n", r"did not find .*, in line 2; correct the file, or move the run"),
+        ("tests.jsonl", "{", r"tests.jsonl is not a plain record: .*; remove the file, and run `test` again$"),
+        ("runtime.json", "x", "; correct or remove the file$"),
+    ],
+)
+def test_the_advice_fits_the_broken_file(write_run, tmp_path, file, content, advice):
+    (write_run("a", runtime={}) / file).write_text(content)
+    (run,) = read_runs(tmp_path)
+    assert re.search(advice, run.error)
+    assert "<" not in run.error

@@ -54,6 +54,7 @@ class Pixels(NamedTuple):
     window: int
     head_width: int = 0
     patch: int = 1
+    value_map: str = "mixture"
 
 
 PIXELS = {
@@ -68,6 +69,14 @@ PIXELS = {
     "patches": {
         "8x8": {"uniform": Pixels(92, 4, 3, head_width=160, patch=2)},
         "16x16": {"uniform": Pixels(96, 4, 5, head_width=96, patch=2)},
+    },
+    "pixels_spline": {
+        "8x8": {"uniform": Pixels(100, 3, 5, head_width=256, value_map="spline")},
+        "16x16": {"uniform": Pixels(100, 3, 7, head_width=224, value_map="spline")},
+    },
+    "patches_spline": {
+        "8x8": {"uniform": Pixels(92, 4, 3, head_width=152, patch=2, value_map="spline")},
+        "16x16": {"uniform": Pixels(96, 4, 5, head_width=96, patch=2, value_map="spline")},
     },
 }
 """Flows that are not in the paper: one pixel or 2x2 pixels at a time, with a linear or a masked head."""
@@ -107,6 +116,7 @@ def small_pixels(design: str, noise: str, size: str) -> list[str]:
         SIZES[size],
         *_sizes("flow.sizes", {"width": found.width, "num_blocks": found.num_blocks}),
         *_sizes("flow", {"window": found.window, "head_width": found.head_width, "patch": found.patch}),
+        f"--model.flow.value_map={found.value_map}",
         *(_dequantization(3) if noise == "variational" else []),
     ]
 

@@ -32,7 +32,11 @@ TABLE2 = {
     "pixels": PaperRow("autoregressive over pixels (ours)", {}),
     "pixels_masked": PaperRow("over pixels, masked head (ours)", {}),
     "patches": PaperRow("over patches, masked head (ours)", {}),
+    "pixels_spline": PaperRow("over pixels, splines (ours)", {}),
+    "patches_spline": PaperRow("over patches, splines (ours)", {}),
 }
+OF_PIXELS = {"width", "num_blocks", "window", "head_width", "patch", "value_map"}
+
 TABLE3 = {
     "csf": PaperRow(SYLVESTER, {"variational": ("3.21", "3.19")}),
     "no_autoregressive": PaperRow("without f_AR", {"variational": ("3.44", "3.42")}),
@@ -42,11 +46,10 @@ DEQUANTIZATIONS = ("uniform", "variational")
 EQUAL_MEMORY_STEPS = 8
 """Steps per level of residual flows that need as much memory as the paper's other flows, which have 16."""
 FREE = {"flow", "dequantization", "ablation", "num_importance_samples", "hidden_channels", "lr"}
-OF_PIXELS = {"width", "num_blocks", "window", "head_width", "patch"}
 OTHER = {
     "residual_equal_memory": {"steps_per_level"},
     "no_autoregressive": {"steps_per_level"},
-    **dict.fromkeys(("pixels", "pixels_masked", "patches"), OF_PIXELS),
+    **dict.fromkeys((name for name in TABLE2 if name.startswith(("pixels", "patches"))), OF_PIXELS),
 }
 """What else may differ in a row: steps for equal memory, or steps or sizes for equal parameters."""
 HEADER = [
@@ -128,9 +131,10 @@ def _table(runs: Sequence[Run], paper: Mapping[str, PaperRow]) -> Table:
 
 
 def _kind_of_pixels(arguments: Mapping[str, object]) -> str:
-    if arguments.get("patch", 1) != 1:
-        return "patches"
-    return "pixels_masked" if arguments.get("head_width", 0) else "pixels"
+    name = "pixels" if arguments.get("patch", 1) == 1 else "patches"
+    if arguments.get("value_map") == "spline":
+        return f"{name}_spline"
+    return "pixels_masked" if name == "pixels" and arguments.get("head_width", 0) else name
 
 
 def kinds_of(runs: Sequence[Run]) -> dict[Path, str]:

@@ -54,6 +54,8 @@ def test_designs_over_pixels_are_rows_of_their_own(write_run, tmp_path):
     for name, options in {
         "patches": {"patch": 2, "head_width": 8},
         "masked": {"patch": 1, "head_width": 8},
+        "spline": {"patch": 1, "head_width": 8, "value_map": "spline"},
+        "patches_of_splines": {"patch": 2, "head_width": 8, "value_map": "spline"},
         "linear": {"patch": 1, "head_width": 0},
         "older": {},  # a config from before these options
     }.items():
@@ -64,6 +66,8 @@ def test_designs_over_pixels_are_rows_of_their_own(write_run, tmp_path):
         ["autoregressive over pixels (ours)", "uniform", "2"],
         ["over pixels, masked head (ours)", "uniform", "1"],
         ["over patches, masked head (ours)", "uniform", "1"],
+        ["over pixels, splines (ours)", "uniform", "1"],
+        ["over patches, splines (ours)", "uniform", "1"],
     ]
 
 

@@ -12,8 +12,8 @@ import pytest
 from tests.markdown import ROOT
 
 PARTS = (
-    "callbacks", "checkpoints", "data", "dequantization", "distributions", "flows", "modules", "nets", "posteriors",
-    "testing", "transforms", "vae",
+    "callbacks", "checkpoints", "data", "data.datasets", "dequantization", "distributions", "flows", "modules", "nets",
+    "posteriors", "testing", "transforms", "vae",
 )  # fmt: skip
 
 

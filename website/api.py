@@ -17,6 +17,7 @@ PARTS = {
     "nets": "Conditioner networks",
     "modules": "LightningModules",
     "data": "Data modules",
+    "data.datasets": "Datasets",
     "callbacks": "Callbacks",
     "checkpoints": "Checkpoints",
     "testing": "Checks for your own flows",
@@ -30,7 +31,7 @@ def pages() -> dict[str, str]:
     package = griffe.load("lightning_flows", search_paths=[ROOT], resolve_aliases=False)
     found = {}
     for part, title in PARTS.items():
-        if part not in package.members:
+        if part.partition(".")[0] not in package.members:
             continue
         module = package[part]
         summary = module.docstring.value.splitlines()[0] if module.docstring else ""

@@ -28,6 +28,7 @@ class ArrayImageDataModule(ImageDataModule):
         augment: flip training images at random and shift them.
         kwargs: other arguments of :class:`ImageDataModule`; ``seed`` also determines the split.
 
+    Shapes: images uint8 ``(B, C, H, W)``, without a channel axis in the file ``(B, 1, H, W)``.
     Raises: UsageError for levels outside 2 to 256, or fractions outside [0, 1]. DataError, when the shape is first
     needed, for a file that is missing, damaged, or has no such images.
 

@@ -29,7 +29,8 @@ class FlowDataModule(LightningDataModule, ABC):
     """Data for a flow: a subclass implements :attr:`event_shape` and :meth:`load_split`.
 
     Constructor arguments are plain values, stored in ``hparams``, from which a checkpoint rebuilds the data module.
-    Evaluation sees each item exactly once, for any number of devices.
+    Evaluation sees each item exactly once, for any number of devices. Batches are dicts of tensors ``(B, ...)``, one of
+    which is ``index``, int64 ``(B,)``.
 
     Args:
         batch_size: items per training batch and device.

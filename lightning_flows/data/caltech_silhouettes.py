@@ -24,6 +24,7 @@ class CaltechSilhouettesDataModule(ImageDataModule):
         augment: flip training images at random and shift them.
         kwargs: other arguments of :class:`ImageDataModule`.
 
+    Shapes: images uint8 ``(B, 1, 28, 28)``.
     Raises: DataError in ``setup`` if the file is missing, damaged, or has other content.
 
     >>> data = CaltechSilhouettesDataModule("data/caltech101_silhouettes_28_split1.mat")  # read by setup

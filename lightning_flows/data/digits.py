@@ -24,6 +24,8 @@ class DigitsDataModule(ImageDataModule):
         augment: flip training images at random and shift them.
         kwargs: other arguments of :class:`ImageDataModule`.
 
+    Shapes: images uint8 ``(B, 1, 8, 8)``.
+
     >>> data = DigitsDataModule(binarization="dynamic")
     >>> data.setup("fit")
     >>> data.event_shape, data.num_levels, data.num_items("train"), data.dataset("train")[0]["image"].max().item()

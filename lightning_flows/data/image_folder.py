@@ -36,6 +36,7 @@ class ImageFolderDataModule(ImageDataModule):
         skip_broken: skip files that are not readable images, with a warning, instead of raising an error.
         kwargs: arguments of :class:`ImageDataModule`.
 
+    Shapes: images uint8 ``(B, channels, *size)``.
     Raises: UsageError for an invalid size or number of channels, or fractions outside [0, 1].
 
     >>> from tempfile import TemporaryDirectory

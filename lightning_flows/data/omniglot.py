@@ -27,6 +27,7 @@ class OmniglotDataModule(ImageDataModule):
         augment: flip training images at random and shift them.
         kwargs: other arguments of :class:`ImageDataModule`.
 
+    Shapes: images uint8 ``(B, 1, 28, 28)``.
     Raises: DataError in ``setup`` if the file is missing, damaged, or has other content.
 
     >>> data = OmniglotDataModule("data/chardata.mat")  # read by setup

@@ -89,6 +89,8 @@ class CIFAR10DataModule(PublishedDataModule):
         root: folder of ``cifar-10-python.tar.gz``, downloaded if missing.
         kwargs: arguments of :class:`ImageDataModule`.
 
+    Shapes: images uint8 ``(B, 3, 32, 32)``.
+
     >>> CIFAR10DataModule("data").event_shape, CIFAR10DataModule("data", downsample=2).event_shape
     ((3, 32, 32), (3, 16, 16))
     """
@@ -106,6 +108,8 @@ class MNISTDataModule(PublishedDataModule):
         pad: pad images with zeros to 32x32, which flows with several levels can halve more often.
         augment: flip training images at random and shift them.
         kwargs: other arguments of :class:`ImageDataModule`.
+
+    Shapes: images uint8 ``(B, 1, 28, 28)``; with ``pad`` ``(B, 1, 32, 32)``.
 
     >>> MNISTDataModule("data").event_shape, MNISTDataModule("data", pad=True).event_shape
     ((1, 28, 28), (1, 32, 32))
@@ -134,6 +138,8 @@ class FashionMNISTDataModule(MNISTDataModule):
         pad: pad images with zeros to 32x32, which flows with several levels can halve more often.
         augment: flip training images at random and shift them.
         kwargs: other arguments of :class:`ImageDataModule`.
+
+    Shapes: images uint8 ``(B, 1, 28, 28)``; with ``pad`` ``(B, 1, 32, 32)``.
 
     >>> data = FashionMNISTDataModule("data", binarization="threshold")
     >>> data.event_shape, data.num_levels

@@ -17,6 +17,7 @@ class SamplePhotosDataModule(ImageDataModule):
             shifted.
         kwargs: other arguments of :class:`ImageDataModule`.
 
+    Shapes: images uint8 ``(B, 3, 32, 32)``.
     Raises: UsageError if the stride is below 1.
 
     >>> data = SamplePhotosDataModule(stride=16, batch_size=8)

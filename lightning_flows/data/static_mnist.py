@@ -27,6 +27,7 @@ class StaticMNISTDataModule(ImageDataModule):
         augment: flip training images at random and shift them.
         kwargs: other arguments of :class:`ImageDataModule`.
 
+    Shapes: images uint8 ``(B, 1, 28, 28)``.
     Raises: DataError in ``setup`` if a file is missing, truncated, or has other content.
 
     >>> data = StaticMNISTDataModule("data")  # read by setup

@@ -15,7 +15,9 @@ Source = torch.Generator | Streams | None
 
 
 class Dequantization(Recorded, nn.Module, ABC):
-    """Noise q(u | x) on [0, 1) that turns a density of x + u into a bound on the probability of x.
+    r"""Noise q(u | x) on [0, 1) that turns a density of x + u into a bound on the probability of x.
+
+    .. math:: \log P(x) \ge \mathbb E_{u\sim q(u\mid x)}\big[\log p(x + u) - \log q(u\mid x)\big]
 
     A draw consists of :meth:`context`, once per image; :meth:`draw_noise`, which does not depend on the image; and
     :meth:`transform`, once per draw.

@@ -16,7 +16,9 @@ from lightning_flows.transforms.residual import LogDetReport
 
 
 class BoundTerms(NamedTuple):
-    """Terms ``(B,)`` in nats whose sum is the bound: of the latents, the log-determinant, and −log q(u | x).
+    r"""Terms ``(B,)`` in nats whose sum is the bound: of the latents, the log-determinant, and −log q(u | x).
+
+    .. math:: \log p(z), \qquad \log|\det \partial z/\partial (x+u)|, \qquad -\log q(u \mid x)
 
     ``reports`` contains reports of the flow's layers, such as :class:`LogDetReport`.
 

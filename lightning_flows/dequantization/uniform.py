@@ -6,7 +6,7 @@ from lightning_flows.dequantization.base import Dequantization
 
 
 class UniformDequantization(Dequantization):
-    """u uniform on [0, 1), so that log q(u | x) = 0. Source: Theis, van den Oord and Bethge, 2016.
+    r"""u uniform on [0, 1), so that :math:`\log q(u \mid x) = 0`. Source: Theis, van den Oord and Bethge, 2016.
 
     For shapes see :class:`Dequantization`.
 

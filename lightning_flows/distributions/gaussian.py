@@ -13,7 +13,9 @@ from lightning_flows.functional.graphs import COMPLETE, Graph, check_nodes
 
 
 def standard_normal_log_prob(z: Tensor) -> Tensor:
-    """Log-density of a standard normal, summed over the event: ``(B, *event) -> (B,)`` in nats.
+    r"""Log-density of a standard normal, summed over the event: ``(B, *event) -> (B,)`` in nats.
+
+    .. math:: \log \mathcal N(z; 0, I) = -\tfrac12 \sum_i \big(z_i^2 + \log 2\pi\big)
 
     >>> standard_normal_log_prob(torch.zeros(1, 2))
     tensor([-1.8379])
@@ -22,7 +24,7 @@ def standard_normal_log_prob(z: Tensor) -> Tensor:
 
 
 class Distribution(nn.Module, ABC):
-    """Density of the latents of a flow, or of the last of them; ``context`` is that of the flow, if any.
+    """Density :math:`p(z)` of the latents of a flow, or of the last of them; ``context`` is that of the flow, if any.
 
     Shapes: z ``(B, *event_shape)``; log_prob ``(B,)`` in nats.
 

@@ -9,7 +9,9 @@ from lightning_flows.transforms import ActNorm, AffineCoupling, Conv1x1, Transfo
 
 
 class CouplingFlow(MultiScaleFlow):
-    """Affine couplings with plain convolutional nets: [actnorm, 1x1 convolution, coupling] steps on several levels.
+    r"""Affine couplings with plain convolutional nets: [actnorm, 1x1 convolution, coupling] steps on several levels.
+
+    .. math:: y = W\,\frac{x - b}{e^s}, \qquad z_1 = y_1, \quad z_2 = y_2\,e^{\ell(y_1)} + t(y_1)
 
     Args:
         event_shape: shape (C, H, W) of the images.

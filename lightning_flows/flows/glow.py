@@ -9,7 +9,11 @@ from lightning_flows.transforms.image.mixing import Mixing
 
 
 class GlowFlow(MultiScaleFlow):
-    """Affine couplings with a linear mixing layer: [coupling, mixing] steps on several levels, mixing first.
+    r"""Affine couplings with a linear mixing layer: [coupling, mixing] steps on several levels, mixing first.
+
+    .. math:: z = W y, \qquad y_1 = x_1, \quad y_2 = x_2\,e^{\ell(x_1)} + t(x_1)
+
+    W is the mixing layer: a 1x1 convolution, and the linear map of pixels that follows it, if any.
 
     Couplings and split priors are conditioned by gated dense nets. Defaults are the paper's model for 32x32 images.
 

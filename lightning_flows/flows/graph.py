@@ -62,7 +62,11 @@ class GraphFlow(Flow):
 
 
 class GraphCouplingFlow(GraphFlow):
-    """Baseline that treats all nodes as one vector: [actnorm, linear layer, affine coupling] steps.
+    r"""Baseline that treats all nodes as one vector: [actnorm, linear layer, affine coupling] steps.
+
+    .. math:: y = W\,\frac{x - b}{e^s}, \qquad z_1 = y_1, \quad z_2 = y_2\,e^{\ell(y_1)} + t(y_1)
+
+    x are the NF values of all nodes.
 
     It is not equivariant, and only supports graphs of one size.
 
@@ -94,7 +98,11 @@ class GraphCouplingFlow(GraphFlow):
 
 
 class GraphNormalizingFlow(GraphFlow):
-    """Couplings conditioned by attention over the graph, each of which transforms one feature; equivariant.
+    r"""Couplings conditioned by attention over the graph, each of which transforms one feature; equivariant.
+
+    .. math:: z_{n,m} = T\big(x_{n,m};\, \mathrm{net}(x_{\cdot,\ne m}, A)_n\big)
+
+    m is the feature that a layer transforms. With ``exponential``, :math:`X \mapsto \exp(M) X` comes before each layer.
 
     Args:
         event_shape: (N, F).
@@ -142,7 +150,12 @@ class GraphNormalizingFlow(GraphFlow):
 
 
 class SetAutoregressiveFlow(GraphFlow):
-    """Set-autoregressive couplings, each of which transforms one feature; equivariant. An extension of section 6.3.
+    r"""Set-autoregressive couplings, each of which transforms one feature; equivariant. An extension of section 6.3.
+
+    .. math:: z_{\sigma(i),m} = T\big(x_{\sigma(i),m};\,
+              \mathrm{net}(x_{\cdot,\ne m}, x_{\sigma(1),m}, \dots, x_{\sigma(i-1),m})_i\big)
+
+    m is the feature that a layer transforms; σ orders the nodes by another one.
 
     Args:
         event_shape: (N, F).

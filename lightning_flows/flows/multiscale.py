@@ -12,7 +12,10 @@ Step = Callable[[tuple[int, ...]], Sequence[Transform]]
 
 
 class MultiScaleFlow(Flow):
-    """Levels that consist of a squeeze and repeated steps, each a :class:`Compose` of its own.
+    r"""Levels that consist of a squeeze and repeated steps, each a :class:`Compose` of its own.
+
+    .. math:: (z_l, h_l) = f_l(h_{l-1}), \quad h_0 = x, \qquad
+              \log p(x) = \sum_l \log \mathcal N(z_l; 0, I) + \log|\det \partial z/\partial x|
 
     Pixel values in [0, 256] are normalized first; by default they are decoded to a hundredth of a pixel level. After
     each level but the last, half of the channels are factored out as a Gaussian conditioned by a gated dense net.

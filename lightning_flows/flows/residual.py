@@ -11,7 +11,9 @@ from lightning_flows.transforms import ActNorm, ResidualBlock, Transform
 
 
 class ResidualFlow(MultiScaleFlow):
-    """Residual flow: [actnorm, residual block] steps on several levels.
+    r"""Residual flow: [actnorm, residual block] steps on several levels.
+
+    .. math:: z = y + g(y), \qquad y = \frac{x - b}{e^s}, \qquad \operatorname{Lip}(g) < 1
 
     Args:
         event_shape: shape (C, H, W) of the images.

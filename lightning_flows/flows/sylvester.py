@@ -22,7 +22,11 @@ Ablation = Literal["none", "no_autoregressive", "no_basis"]
 
 
 class ConvSylvesterFlow(MultiScaleFlow):
-    """Convolutional Sylvester Flow: [actnorm, Sylvester layer, flip] steps on several levels.
+    r"""Convolutional Sylvester Flow: [actnorm, Sylvester layer, flip] steps on several levels.
+
+    .. math:: z = y + W^{-1} f(Wy), \qquad y = \frac{x - b}{e^s}, \qquad W = \exp(M)\,Q
+
+    f is autoregressive, M a convolution, and Q a product of reflections of each pixel's channels.
 
     Defaults are the paper's model for 32x32 images.
 
@@ -81,7 +85,11 @@ def sylvester_layer(
     net_max_norm: float | None = 1.5,
     ablation: Ablation = "none",
 ) -> GeneralizedSylvester:
-    """Convolutional Sylvester layer, complete or ablated. Raises: UsageError for an unknown ablation.
+    r"""Convolutional Sylvester layer, complete or ablated. Raises: UsageError for an unknown ablation.
+
+    .. math:: z = x + W^{-1} f(Wx), \qquad W = \exp(M)\,Q
+
+    Shapes: x, z ``(B, C, H, W)`` with event_shape (C, H, W).
 
     >>> sylvester_layer((4, 8, 8), 12, ablation="no_basis").basis
     LinearCompose(

@@ -23,6 +23,9 @@ from lightning_flows.transforms import (
 class AutoregressiveFlow(Flow):
     r"""Masked autoregressive layers in alternating order.
 
+    .. math:: z_i = \Phi^{-1}\Big(\sum_k \pi_k\, \Phi\big((x_i - \mu_k)/\sigma_k\big)\Big), \qquad
+              (\pi, \mu, \sigma) = \mathrm{net}(x_1, \dots, x_{i-1})_i
+
     Each layer transforms a value by the distribution function of a mixture of Gaussians that depends on the values
     before it, in even layers, or after it, in odd ones. One layer is a mixture density network for each value.
 

@@ -150,7 +150,11 @@ def derivative_rows(num_terms: int, num_nodes: int, scale: float = 1.0) -> tuple
 
 @torch.compiler.assume_constant_result
 def forward_rows(num_terms: int, num_nodes: int, scale: float) -> Rows:
-    """Coefficients of the powers of m that give the exponential, then the images at the nodes.
+    r"""Coefficients of the powers of m that give the exponential, then the images at the nodes.
+
+    .. math:: \sum_k A_{0k}\, m^k \approx \exp(s\,m), \qquad \sum_k A_{jk}\, m^k \approx \exp(s\,t_j\,m)
+
+    s is the scale, and t are the nodes of the quadrature; without nodes, the other rows are the powers themselves.
 
     >>> forward_rows(2, 0, scale=1.0)  # 1, M, M²/2
     ((1.0, 1.0, 0.5), (1.0, 0.0, 0.0), (0.0, 1.0, 0.0))

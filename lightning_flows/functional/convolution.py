@@ -8,7 +8,9 @@ from torch import Tensor
 
 
 def convolve(x: Tensor, kernel: Tensor, bias: Tensor | None = None) -> Tensor:
-    """Convolve images ``(B, C_in, H, W)`` with a zero-padded kernel ``(C_out, C_in, k, k)``, odd k.
+    r"""Convolve images ``(B, C_in, H, W)`` with a zero-padded kernel ``(C_out, C_in, k, k)``, odd k.
+
+    .. math:: z_{o,h,w} = b_o + \sum_{c,i,j} K_{o,c,i,j}\, x_{c,\,h+i-\lfloor k/2\rfloor,\,w+j-\lfloor k/2\rfloor}
 
     >>> convolve(torch.ones(1, 1, 2, 2), torch.ones(1, 1, 3, 3))
     tensor([[[[4., 4.],
@@ -18,7 +20,11 @@ def convolve(x: Tensor, kernel: Tensor, bias: Tensor | None = None) -> Tensor:
 
 
 def adjoint_kernel(kernel: Tensor) -> Tensor:
-    """Kernel of the adjoint of :func:`convolve`, in the memory format channels_last.
+    r"""Kernel of the adjoint of :func:`convolve`, in the memory format channels_last.
+
+    .. math:: \langle K \star x, z\rangle = \langle x, K^* \star z\rangle, \quad K^*_{c,o,i,j} = K_{o,c,\,k-1-i,\,k-1-j}
+
+    Shapes: ``(C_out, C_in, k, k)`` to ``(C_in, C_out, k, k)``.
 
     >>> x, y, kernel = torch.randn(1, 2, 4, 4), torch.randn(1, 3, 4, 4), torch.randn(3, 2, 3, 3)
     >>> inner = (y * convolve(x, kernel)).sum()
@@ -36,9 +42,18 @@ def convolve_backward(
     wanted: tuple[bool, bool, bool] = (True, True, False),
     padding: int | None = None,
 ) -> tuple[Any, ...]:
-    """Gradients with respect to the input, kernel and bias of :func:`convolve`; None for those that are not wanted.
+    r"""Gradients with respect to the input, kernel and bias of :func:`convolve`; None for those that are not wanted.
+
+    .. math:: \bar x = K^* \star \bar z, \qquad
+              \bar K_{o,c,i,j} = \sum_{n,h,w} \bar z_{n,o,h,w}\, x_{n,c,h+i,w+j}, \qquad
+              \bar b_o = \sum_{n,h,w} \bar z_{n,o,h,w}
+
+    Indices of x are relative to the padding.
 
     ``padding`` is that of the convolution, if different.
+
+    Shapes: grad ``(B, C_out, H, W)``, x ``(B, C_in, H, W)``, kernel ``(C_out, C_in, k, k)``; returns those of x, the
+    kernel and the bias.
 
     >>> x, kernel = torch.ones(1, 1, 2, 2), torch.ones(1, 1, 3, 3)
     >>> of_x, of_kernel, of_bias = convolve_backward(torch.ones(1, 1, 2, 2), x, kernel)

@@ -38,6 +38,8 @@ class InverseReport(NamedTuple):
 class Solution(NamedTuple):
     """The solution y of y + f(y) = v, with f(y), the Jacobian's diagonal there, and the report.
 
+    Shapes: y, f(y) and the diagonal ``(B, *event)``; those of the report ``(B,)``.
+
     >>> half = lambda y: (y / 2, torch.full_like(y, 0.5))
     >>> y, f, diagonal, report = solve_residual(half, torch.full((1, 2), 3.0), max_iter=50, name="map")
     >>> y, f, report.iterations
@@ -137,6 +139,8 @@ def _as(mask: Tensor, x: Tensor) -> Tensor:
 
 def attach_gradient(residual_map: ResidualMap, y: Tensor, v: Tensor, *, max_iter: int) -> Tensor:
     r"""Give the solution y of y + f(y) = v its derivative: a gradient g becomes λ with :math:`(I + J_f^T)λ = g`.
+
+    Shapes: y, v, and the result ``(B, *event)``.
 
     >>> half = lambda y: (y / 2, torch.full_like(y, 0.5))
     >>> v = torch.tensor([[3.0]], requires_grad=True)

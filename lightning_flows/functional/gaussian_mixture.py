@@ -16,7 +16,9 @@ LOG_SCALE_BOUND = 5.0
 def mixture_parameters(values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     r"""Log-weights, means and log-scales ``(K+1, ...)`` from unconstrained values ``(3K, ...)``.
 
-    Log-scales are bounded by b tanh(a/b) with b = 5; the fixed wide component is the last.
+    .. math:: \sum_k e^{\text{log-weight}_k} = 1, \qquad \text{log-scale} = b \tanh(a/b), \quad b = 5
+
+    The fixed wide component is the last.
 
     >>> log_weights, means, log_scales = mixture_parameters(torch.tensor([0.0, 0.0, -1.0, 1.0, 0.0, 0.0]))
     >>> log_weights.exp(), means, log_scales.exp()
@@ -62,7 +64,9 @@ def mixture_to_normal(y: Tensor, values: Tensor, *, dim: int = -1) -> tuple[Tens
 
 
 def mixture_from_normal(z: Tensor, values: Tensor, *, dim: int = -1) -> tuple[Tensor, Tensor]:
-    """Inverse of :func:`mixture_to_normal`: y and the log-derivative of the inverse; differentiable in both arguments.
+    r"""Inverse of :func:`mixture_to_normal`: :math:`y = F^{-1}(\Phi(z))` and the log-derivative of the inverse.
+
+    Both are differentiable in both arguments.
 
     Shapes: z, y, log y' ``(...)``; values ``(..., 3K)``, or with their parameters along another ``dim``.
 
@@ -85,6 +89,8 @@ def mixture_quantile(z: Tensor, values: Tensor, *, dim: int = -1) -> Tensor:
 
     It solves for y by the logarithm of the smaller of the probabilities below and above it. With s the sign of z,
     :math:`-s \log \sum_k \pi_k\,\Phi(s(\mu_k-y)/\sigma_k) = -s \log \Phi(-sz)` increases in y.
+
+    Shapes: as :func:`mixture_from_normal`.
 
     >>> z, values = torch.tensor([-1.0, 0.0, 2.0]), torch.randn(3, 12)
     >>> torch.allclose(mixture_quantile(z, values), mixture_from_normal(z, values)[0], atol=1e-5)

@@ -97,6 +97,8 @@ def check_adjacency(adjacency: Tensor) -> None:
 
     A node without neighbors is allowed. This reads values from the device: call it on data, not in a forward pass.
 
+    Shapes: ``(N, N)`` or ``(B, N, N)``.
+
     >>> check_adjacency(torch.tensor([[0, 1], [1, 0]]))
     >>> check_adjacency(torch.tensor([[0, 1], [0, 0]]))
     Traceback (most recent call last):

@@ -63,7 +63,9 @@ def importance_weights(
     device: torch.device,
     target_error: float | None = None,
 ) -> LikelihoodEstimate:
-    """Draw ``num_draws`` importance weights for each of ``num`` images, or fewer once their error is small.
+    r"""Draw ``num_draws`` importance weights for each of ``num`` images, or fewer once their error is small.
+
+    .. math:: \log P(x) \approx \log \frac1K \sum_{k=1}^K w_k, \qquad \mathbb E[w_k] = P(x)
 
     Weights are summed as they are drawn, so that memory does not grow with the number of draws.
 
@@ -75,6 +77,9 @@ def importance_weights(
         chunk_size: number of draws per call of ``weigh``.
         device: device of the images.
         target_error: an image is done once its standard error in nats is at most this after a round of draws.
+
+    Shapes: log w and further values ``(number of images, number of draws)``, or as images and draws broadcast; results
+    ``(num,)``.
 
     >>> weigh = lambda images, draws: [images.double()]  # all weights of an image are equal
     >>> estimate = importance_weights(weigh, 3, 10, chunk_size=4, device=torch.device("cpu"))

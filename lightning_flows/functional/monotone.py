@@ -17,7 +17,9 @@ def solve_increasing(
     *,
     start: Tensor | None = None,
 ) -> Tensor:
-    """Solve f(y) = target by Newton steps, or by bisection where they would leave the bracket or shrink too slowly.
+    r"""Solve f(y) = target by Newton steps, or by bisection where they would leave the bracket or shrink too slowly.
+
+    .. math:: y \leftarrow y - \frac{f(y) - \text{target}}{f'(y)}
 
     Each step is at most half as long as the one before. ``function`` returns f(y) and f'(y). Shapes: all equal. Every
     solution must be between ``low`` and ``high``; the first y is ``start``, by default the midpoint.

@@ -80,10 +80,11 @@ def streams(
 ) -> Streams:
     """Return the streams of items with these numbers, for a purpose, at draw 0.
 
+    Shapes: numbers ``(N,)``.
+    Raises: TypeError for numbers that are not integers.
+
     >>> streams(0, "a", [5, 7]).uniform((2,))[1].equal(streams(0, "a", [7]).uniform((2,))[0])
     True
-
-    Raises: TypeError for numbers that are not integers.
     """
     found = torch.as_tensor(numbers if isinstance(numbers, Tensor) else list(numbers), device=device)
     if found.numel() and (found.is_floating_point() or found.is_complex()):
@@ -100,6 +101,7 @@ def philox(counter: Sequence[Tensor], key: int, *, num_rounds: int = 10) -> list
         key: of 64 bits.
         num_rounds: 10 by default, as in the source, where 7 rounds pass all statistical tests.
 
+    Shapes: those of the words, broadcast.
     Returns: four words below 2³², int64.
     Source: Salmon, Moraes, Dror and Shaw, Parallel random numbers: as easy as 1, 2, 3, 2011.
 

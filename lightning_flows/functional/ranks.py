@@ -29,6 +29,8 @@ def rank() -> int:
 def sum_over_ranks(value: Tensor) -> Tensor:
     """Sum a value in place over all ranks.
 
+    Shapes: any, the same on all ranks.
+
     >>> sum_over_ranks(torch.tensor(3.0))  # of a single rank
     tensor(3.)
     """

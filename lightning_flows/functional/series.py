@@ -28,7 +28,11 @@ def remainder_bound(norm: float, num_terms: int) -> float:
 
 
 def terms_needed(norm: float, tol: float) -> int:
-    """Smallest number of terms whose remainder bound is at most ``tol``, relative to the input.
+    r"""Smallest number of terms whose remainder bound is at most ``tol``, relative to the input.
+
+    .. math:: \min\Big\{T:\; \frac{b^{T+1}}{(T+1)!}\,\frac{1}{1-b/(T+2)} \le \text{tol}\Big\}
+
+    b is the norm; see :func:`remainder_bound`.
 
     >>> terms_needed(0.95, 1.6e-4), terms_needed(0.95, 1e-12)
     (6, 14)
@@ -50,7 +54,7 @@ def _steps_and_terms(norm_bound: float, tol: float) -> tuple[int, int]:
 
 @torch.compiler.assume_constant_result  # does not apply to a cached function
 def steps_and_terms(norm_bound: float, tol: float) -> tuple[int, int]:
-    """Steps n of exp(M) = exp(M/n)ⁿ with ‖M/n‖ ≤ 2, and terms per step, for a remainder of at most ``tol``.
+    r"""Steps n of :math:`\exp(M) = \exp(M/n)^n` with ‖M/n‖ ≤ 2, and terms per step, for a remainder of at most ``tol``.
 
     >>> steps_and_terms(0.95, 1e-12), steps_and_terms(4.0, 1e-12)[0]
     ((1, 14), 2)

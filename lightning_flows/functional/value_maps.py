@@ -33,6 +33,8 @@ def num_map_parameters(kind: ValueMap, components: int) -> int:
 def initial_params(kind: ValueMap, components: int) -> Tensor:
     """Initial parameters: the identity, or components spread over the range of normalized values.
 
+    Shapes: ``(num_map_parameters(kind, components),)``.
+
     >>> initial_params("affine", 8)
     tensor([0., 0.])
     """
@@ -42,7 +44,13 @@ def initial_params(kind: ValueMap, components: int) -> Tensor:
 
 
 def apply_map(kind: ValueMap, y: Tensor, params: Tensor, *, dim: int = -1) -> tuple[Tensor, Tensor]:
-    """Map each value y ``(...)`` to z and log z' for parameters ``(..., P)``, or with their P along another ``dim``.
+    r"""Map each value y ``(...)`` to z and log z' for parameters ``(..., P)``, or with their P along another ``dim``.
+
+    .. math:: T(y) = y\,e^{\ell} + t \quad \text{or} \quad T(y) = \Phi^{-1}(F(y))
+
+    F is the distribution function of a mixture of Gaussians.
+
+    Shapes: z and log z' ``(...)``.
 
     >>> apply_map("affine", torch.tensor([2.0]), torch.tensor([[0.0, 1.0]]))  # no scaling, then a shift by 1
     (tensor([3.]), tensor([0.]))
@@ -57,7 +65,9 @@ def apply_map(kind: ValueMap, y: Tensor, params: Tensor, *, dim: int = -1) -> tu
 
 
 def invert_map(kind: ValueMap, z: Tensor, params: Tensor, *, dim: int = -1) -> tuple[Tensor, Tensor]:
-    """Map each value z to y and log y'; the inverse of :func:`apply_map`.
+    """Map each value z to :math:`y = T^{-1}(z)` and log y'; the inverse of :func:`apply_map`.
+
+    Shapes: as :func:`apply_map`.
 
     >>> invert_map("affine", torch.tensor([3.0]), torch.tensor([[0.0, 1.0]]))[0]
     tensor([2.])
@@ -72,7 +82,9 @@ def invert_map(kind: ValueMap, z: Tensor, params: Tensor, *, dim: int = -1) -> t
 
 
 def invert_value(kind: ValueMap, z: Tensor, params: Tensor, *, dim: int = -1) -> Tensor:
-    """The y of :func:`invert_map` alone, and without gradients where it is solved for.
+    """The :math:`y = T^{-1}(z)` of :func:`invert_map` alone, and without gradients where it is solved for.
+
+    Shapes: z, y ``(...)``.
 
     >>> invert_value("affine", torch.tensor([3.0]), torch.tensor([[0.0, 1.0]]))
     tensor([2.])

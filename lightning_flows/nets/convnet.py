@@ -34,7 +34,9 @@ def with_context(x: Tensor, context: Tensor | None, channels: int) -> Tensor:
 
 
 class ConvNet(nn.Sequential):
-    """3x3, 1x1, 3x3 convolutions with ReLU; the last is initialized to zero, so that a coupling is the identity.
+    r"""3x3, 1x1, 3x3 convolutions with ReLU; the last is initialized to zero, so that a coupling is the identity.
+
+    .. math:: y = K_3 \star \operatorname{relu}\big(K_2 \star \operatorname{relu}(K_1 \star (x, \text{context}))\big)
 
     Shapes: x ``(B, in_channels, H, W)``, context ``(B, context_channels, H, W)`` or None; returns
     ``(B, out_channels, H, W)`` in x's dtype. Raises: ShapeError if the context does not match.
@@ -88,11 +90,13 @@ class DenseSizes:
 
 
 class DenseBlock(nn.Module):
-    """Layers that take the outputs of all previous layers, then a 1x1 convolution with an optional gate.
+    r"""Layers that take the outputs of all previous layers, then a 1x1 convolution with an optional gate.
+
+    .. math:: x_{i+1} = \big(x_i,\, \operatorname{relu}(K_i \star \operatorname{relu}(W_i x_i))\big), \qquad
+              (a, b, c) = V x_n, \qquad y = a + b\,\sigma(c)
 
     A layer is a 1x1 convolution, ReLU, a 3x3 convolution (or ``sizes.kernel_size``), ReLU; its output is appended to
-    its input. The gate splits
-    the last convolution's output into a, b, c and returns a + b·sigmoid(c).
+    its input. The gate splits the last convolution's output into a, b and c; without one, it is y itself.
 
     Shapes: x ``(B, in_channels, H, W)``; returns ``(B, out_channels, H, W)``. Source: Huang et al., DenseNet, 2017.
 
@@ -170,7 +174,11 @@ class _AppendReLU(torch.autograd.Function):
 
 
 class DenseNet(nn.Module):
-    """1x1 convolution, dense blocks with residual connections, and a 1x1 convolution that is initialized to zero.
+    r"""1x1 convolution, dense blocks with residual connections, and a 1x1 convolution that is initialized to zero.
+
+    .. math:: h_0 = A\,(x, \text{context}), \qquad h_{i+1} = h_i + D_i(h_i), \qquad y = B h_n
+
+    D are the blocks: see :class:`DenseBlock`.
 
     Where the first convolution adds channels, it is evaluated within the block that follows, which is linear in them.
     Shapes, errors: as :class:`ConvNet`.
@@ -207,7 +215,11 @@ class DenseNet(nn.Module):
 
 
 class ContextNet(nn.Sequential):
-    """Encoder of an image as the context of a conditional flow: dense block, 2x2 convolution of stride 2, dense block.
+    r"""Encoder of an image as the context of a conditional flow: dense block, 2x2 convolution of stride 2, dense block.
+
+    .. math:: y = D_2\big(S \star D_1(x)\big)
+
+    S is the convolution, and D are the blocks: see :class:`DenseBlock`.
 
     Shapes: x ``(B, in_channels, H, W)`` with even H and W; returns ``(B, sizes.width, H/2, W/2)`` in x's dtype.
 
@@ -227,7 +239,9 @@ class ContextNet(nn.Sequential):
 
 
 class MLP(nn.Module):
-    """Linear layers with SiLU between them; the last is initialized to zero, so that a coupling is the identity.
+    r"""Linear layers with SiLU between them; the last is initialized to zero, so that a coupling is the identity.
+
+    .. math:: y = W_n\,a(W_{n-1} \cdots a(W_1 x)), \qquad a(v) = v\,\sigma(v)
 
     Shapes: x ``(B, in_channels, 1, 1)``, as in couplings; returns ``(B, out_channels, 1, 1)`` in x's dtype. ``context``
     is ignored.

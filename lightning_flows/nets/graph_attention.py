@@ -26,7 +26,12 @@ class NodeEmbedding(nn.Module):
 
 
 class GraphAttentionNet(nn.Module):
-    """Outputs for each node from the features of all nodes that it is connected to; equivariant to their order.
+    r"""Outputs for each node from the features of all nodes that it is connected to; equivariant to their order.
+
+    .. math:: \operatorname{attention}(h)_n = \sum_m \operatorname{softmax}_m\big(q_n^T k_m/\sqrt d\big)\, v_m
+
+    m are the nodes that n is connected to; q, k and v are linear functions of the normalized h. Several such heads and
+    a net per node alternate, each with a residual connection.
 
     The last layer is initialized near zero. Shapes: x ``(B, N, in_features)``; returns ``(B, N, out_features)``.
 
@@ -49,7 +54,9 @@ class GraphAttentionNet(nn.Module):
 
 
 class SetAutoregressiveNet(nn.Module):
-    """Outputs for each node from the conditioning features of all nodes and the values of the nodes before it.
+    r"""Outputs for each node from the conditioning features of all nodes and the values of the nodes before it.
+
+    .. math:: y_i = \mathrm{net}(\text{conditioned}, v_1, \dots, v_{i-1})_i
 
     The conditioning features are encoded by attention over the graph; then each node attends to the nodes up to itself,
     with the value of the previous one: output i depends on ``values[:, :i]``, in the order of the nodes.

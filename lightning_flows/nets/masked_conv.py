@@ -57,6 +57,10 @@ def causal_mask(out_channels: int, in_channels: int, *, kernel_size: int, strict
 class MaskedConv2d(NormalizedConv2d):
     r"""Convolution in which a pixel depends on the pixels to its right and below, and on its own lower channels.
 
+    .. math:: y_{h,w} = \sum_{(i,j) \ge (0,0)} K_{ij}\, x_{h+i,w+j}, \qquad K_{00} \text{ lower triangular}
+
+    The order of (i, j) is that of the raster.
+
     A causal 3x3 kernel is zero above its center, so only two rows are multiplied: 2x3, padded on one side. What is
     always zero, except on the diagonal, is not stored either: taps before the center, or blocks of a 1x1 kernel above
     the diagonal, see :class:`Packing`. ``heads`` convolutions of one input are computed as one; each is normalized

@@ -16,6 +16,8 @@ from lightning_flows.nets.graph_attention import small_initialized
 class PixelTransformer(nn.Module):
     r"""Outputs for each pixel from the pixels before it in raster order: those in rows above, and to its left.
 
+    .. math:: \text{output}_p = \mathrm{net}(y_1, \dots, y_{p-1})_p
+
     A pixel is embedded by a linear map of the pixels before it in a window, with a bias for its position; at the left
     edge the window continues in the row above, so that every pixel is seen by the next one. Then pixels attend to
     themselves and all pixels before. The last layer is initialized near zero.

@@ -155,7 +155,8 @@ class SpectralNorm(nn.Module):
 
 
 class NormalizedConv2d(nn.Module):
-    """Convolution whose kernel, initially ``kernel``, is masked and normalized: the effective one is ``kernel()``.
+    r"""Convolution whose kernel, initially ``kernel``, is masked and normalized: the effective one is ``kernel()``:
+    :math:`y = \bar K \star x + b`, with :math:`\bar K` of SpectralNorm.
 
     Shapes: x ``(B, C_in, H, W)``; returns ``(B, C_out, H, W)``.
     Args: ``mask`` of the kernel's shape; ``max_norm`` None for no normalization; ``packing`` is how ``weight`` stores

@@ -76,7 +76,7 @@ class LinearTransform(Transform, Basis):
 
 
 class LinearCompose(LinearTransform):
-    """Product of linear maps that preserve the shape: z = Wₙ … W₁ x.
+    r"""Product of linear maps that preserve the shape: :math:`z = W_n \cdots W_1 x`.
 
     The context consists of those of the factors that take one, one after another. Shapes: x, z those of the factors.
     Raises: TypeError if one of them is not linear; ShapeError if their shapes differ.

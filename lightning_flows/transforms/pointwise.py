@@ -41,7 +41,7 @@ class Affine(Transform):
 
 
 class Bias(Transform):
-    """Add a learned bias: z = x + b, log-determinant 0.
+    """Add a learned bias: :math:`z = x + b`, log-determinant 0.
 
     Axes of length one in ``event_shape`` share their value: ``(C, 1, 1)`` is a bias per channel.
     Shapes: x, z ``(B, *event_shape)``, shared axes of any length.

@@ -12,7 +12,7 @@ from lightning_flows.transforms.base import Result, Shape, Transform
 
 
 class Reshape(Transform):
-    """Reshape events in row-major order; log-determinant 0.
+    r"""Reshape events in row-major order: :math:`\operatorname{vec} z = \operatorname{vec} x`, log-determinant 0.
 
     Shapes: x ``(B, *before)``, z ``(B, *after)``.
     Raises: UsageError if the shapes differ in size; ShapeError for graphs with padding, which reshaping would mix

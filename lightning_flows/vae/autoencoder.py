@@ -21,7 +21,9 @@ VARIANCES = (0.01, 7.0)
 
 
 class VAETerms(NamedTuple):
-    """Terms ``(B,)`` in nats of the bound, which is their difference: log p(x | z), and log q(z | x) − log p(z).
+    r"""Terms ``(B,)`` in nats of the bound, which is their difference.
+
+    .. math:: \log P(x\mid z), \qquad \log q(z\mid x) - \log p(z)
 
     >>> terms = VAETerms(torch.tensor([-90.0]), torch.tensor([12.0]))
     >>> terms.elbo

@@ -10,7 +10,7 @@ from lightning_flows.errors import UsageError
 
 
 class PixelLikelihood(nn.Module, ABC):
-    """Distribution of L levels for each value of an image.
+    r"""Distribution of L levels for each value of an image: :math:`P(x \mid \ell) = \prod_i P(x_i \mid \ell_i)`.
 
     Attributes:
         num_levels: L.
@@ -101,7 +101,10 @@ class Categorical(PixelLikelihood):
 
 
 def likelihood_of(num_levels: int) -> PixelLikelihood:
-    """Return the likelihood of images with this number of levels. Raises: UsageError outside of 2 to 256.
+    r"""Return the likelihood of images with L = ``num_levels``: :math:`P(x \mid \ell) = \prod_i P(x_i \mid \ell_i)`.
+
+    Shapes: see :class:`PixelLikelihood`.
+    Raises: UsageError outside of 2 to 256.
 
     >>> likelihood_of(2), likelihood_of(256)
     (Bernoulli(num_levels=2), Categorical(num_levels=256))

@@ -16,12 +16,26 @@ def png_bits_per_dim(images: Tensor) -> float:
 
     Shapes: images uint8 ``(N, C, H, W)`` with 1 or 3 channels.
     Raises: ShapeError for other shapes or no images; TypeError if the images are not uint8.
+
+    >>> import torch
+    >>> noise = torch.randint(256, (2, 3, 32, 32), dtype=torch.uint8)
+    >>> png_bits_per_dim(noise) > 8, png_bits_per_dim(torch.zeros_like(noise)) < 0.3
+    (True, True)
     """
     return _bits_per_dim(images, format="PNG", optimize=True)
 
 
 def webp_bits_per_dim(images: Tensor) -> float:
-    """Return the mean size of the images as lossless WebP files; see :func:`png_bits_per_dim`."""
+    """Return the mean size of the images as lossless WebP files; see :func:`png_bits_per_dim`.
+
+    Shapes: images uint8 ``(N, C, H, W)`` with 1 or 3 channels.
+    Raises: as :func:`png_bits_per_dim`.
+
+    >>> import torch
+    >>> noise = torch.randint(256, (2, 3, 32, 32), dtype=torch.uint8)
+    >>> webp_bits_per_dim(noise) > 8, webp_bits_per_dim(torch.zeros_like(noise)) < 0.3
+    (True, True)
+    """
     return _bits_per_dim(images, format="WEBP", lossless=True, quality=100, method=6)
 
 

@@ -47,6 +47,14 @@ class ImageFiles:
 
     Raises: DataError if root is missing, is neither folder nor archive, cannot be read, contains no images, or has a
     folder that may or may not be a split.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> from PIL import Image
+    >>> with TemporaryDirectory() as folder:
+    ...     for name in ("b.png", "a.jpg"):
+    ...         Image.new("RGB", (8, 6)).save(f"{folder}/{name}")
+    ...     ImageFiles(folder).splits
+    {'': ['a.jpg', 'b.png']}
     """
 
     def __init__(self, root: str | Path, *, skip_broken: bool = False) -> None:

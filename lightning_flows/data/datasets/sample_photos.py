@@ -46,7 +46,11 @@ def sample_photo_crops(split: str, *, stride: int = 4) -> ImageDataset:
 
 
 def sample_photo(name: str = "china.jpg") -> Tensor:
-    """Return a whole photograph, uint8 ``(3, 427, 640)``. Raises: UsageError for an unknown name."""
+    """Return a whole photograph, uint8 ``(3, 427, 640)``. Raises: UsageError for an unknown name.
+
+    >>> sample_photo("flower.jpg").shape
+    torch.Size([3, 427, 640])
+    """
     photos = _photos()
     if name not in photos:
         raise UsageError(f"expected one of the photographs {', '.join(photos)}; got {name!r}")

@@ -12,7 +12,9 @@ from lightning_flows.transforms.base import Shape, Transform
 
 
 class GraphTransform(Transform):
-    """A bijection of node features; ``context`` is their :class:`Graph`, None for complete graphs without padding.
+    r"""A bijection of node features; ``context`` is their :class:`Graph`, None for complete graphs without padding.
+
+    .. math:: Z = f(X; A), \qquad \log|\det \partial Z/\partial X|
 
     Padding is unchanged and does not contribute. Shapes: x, z ``(B, N, features)``; log_det ``(B,)`` in nats.
     Raises: ShapeError if x has a different number of features, no nodes, or does not match the graph.

@@ -39,6 +39,8 @@ class Conv1x1(LinearTransform):
 class Householder(LinearTransform):
     r"""Orthogonal matrix over the channels of each pixel: z = Q x with Q a product of reflections; log-determinant 0.
 
+    .. math:: z_{:,h,w} = Q x_{:,h,w}, \qquad Q = \prod_i \Big(I - \frac{2 v_i v_i^T}{\|v_i\|^2}\Big)
+
     Shapes: x, z ``(B, C, H, W)``. Raises: UsageError if ``num_reflections`` < 1; it is C by default.
     Source: Tomczak and Welling, 2016; Hoogeboom et al., 2019.
 

@@ -14,6 +14,8 @@ from lightning_flows.transforms.linear import LinearOperator, LinearTransform
 class Flip(LinearTransform):
     """Reverse both spatial axes, and thus the direction of the next causal layer; its own inverse, log-determinant 0.
 
+    .. math:: z_{c,h,w} = x_{c,H-1-h,W-1-w}
+
     Shapes: x, z ``(B, C, H, W)``.
 
     >>> import torch
@@ -32,7 +34,9 @@ class Flip(LinearTransform):
 
 
 class Squeeze(Transform):
-    """Move each 2x2 block of pixels into channels: channel 4c + 2·(row parity) + (column parity); log-determinant 0.
+    r"""Move each 2x2 block of pixels into channels: channel 4c + 2·(row parity) + (column parity); log-determinant 0.
+
+    .. math:: z_{4c+2i+j,h,w} = x_{c,2h+i,2w+j}, \qquad i, j \in \{0, 1\}
 
     Shapes: x ``(B, C, H, W)``, z ``(B, 4C, H/2, W/2)``. Raises: ShapeError for an odd height or width.
     Source: Dinh, Sohl-Dickstein and Bengio, RealNVP, 2017, section 3.6.

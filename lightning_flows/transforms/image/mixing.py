@@ -29,6 +29,10 @@ def mixing_layer(
 ) -> Transform:
     """Return a layer that mixes the channels of each pixel, and, except for ``conv1x1``, neighboring pixels.
 
+    .. math:: z = A W x
+
+    W is a matrix over the channels of each pixel, and A the linear map of an image that ``kind`` names:
+
     - ``conv1x1``: one matrix over the channels.
     - ``emerging``: a 1x1 convolution, then two autoregressive 2x2 convolutions in opposite directions with biases.
     - ``woodbury``: a 1x1 convolution, then the identity plus a matrix of rank ``woodbury_rank`` over the positions.

@@ -14,7 +14,11 @@ SLOPE_OFFSET = math.log(math.expm1(1 - MIN_SLOPE))  # a parameter of zero is a s
 
 
 def num_spline_parameters(bins: int) -> int:
-    """Shift, log-scale, widths and heights of the bins, slopes at their ends."""
+    """:math:`3K + 3` for K bins: shift, log-scale, widths and heights of the bins, slopes at their ends.
+
+    >>> num_spline_parameters(8)
+    27
+    """
     return 2 + 3 * bins + 1
 
 
@@ -47,7 +51,13 @@ def spline(y: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def inverse_spline(z: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-    """Inverse of :func:`spline`, in closed form: y and log y'."""
+    r"""Inverse of :func:`spline`, :math:`y = T^{-1}(z)` and log y', in closed form: t solves a quadratic equation.
+
+    Shapes: as :func:`spline`.
+
+    >>> inverse_spline(torch.tensor([0.5]), torch.zeros(27, 1))[0]  # the identity
+    tensor([0.5000])
+    """
     shift, log_scale, knots = _parameters(z, values)
     inside = torch.minimum(torch.maximum(z, knots[1, 0]), knots[1, -1])
     bins = _Bin(knots, knots[1], inside)

@@ -48,7 +48,8 @@ def apply_map(kind: ValueMap, y: Tensor, params: Tensor, *, dim: int = -1) -> tu
 
     .. math:: T(y) = y\,e^{\ell} + t \quad \text{or} \quad T(y) = \Phi^{-1}(F(y))
 
-    F is the distribution function of a mixture of Gaussians.
+    F is the distribution function of a mixture of Gaussians. For ``spline`` see
+    :func:`~lightning_flows.functional.spline.spline`.
 
     Shapes: z and log z' ``(...)``.
 

@@ -73,6 +73,12 @@ def test_formulas_and_diagrams_are_drawn(site: Path) -> None:
     assert (site / "architecture.html").read_text(encoding="utf-8").count('class="box"') > 10
 
 
+def test_formulas_have_no_commands_left(site: Path) -> None:
+    for page in site.rglob("*.html"):
+        for formula in re.findall(r"<math.*?</math>", page.read_text(encoding="utf-8"), re.S):
+            assert "\\" not in re.sub(r"<[^>]+>", "", formula), page.name
+
+
 def docstrings(part: str) -> list[str]:
     package = import_module(f"lightning_flows.{part}")
     return [getattr(package, name).__doc__ or "" for name in package.__all__]

@@ -50,5 +50,13 @@ def as_markdown(text: str) -> str:
 
 
 def mathml(formula: str, display: str) -> str:
-    """Return a formula of LaTeX, which may have several lines, as MathML: ``block`` or ``inline``."""
-    return convert(" ".join(formula.split()), display=display)
+    r"""Return a formula of LaTeX, which may have several lines, as MathML: ``block`` or ``inline``.
+
+    The converter takes no sizes of ``\|`` and braces, and no ``\_`` in text: both would appear with the backslash.
+
+    >>> "\\" in mathml(r"\Big\| \text{log\_det} \Big\|", "inline")
+    False
+    """
+    formula = re.sub(r"\\[bB]igg?(?=\\[|{}])", "", " ".join(formula.split()))
+    formula = re.sub(r"\\text\{[^}]*\}", lambda match: match[0].replace(r"\_", "_"), formula)
+    return convert(formula, display=display)

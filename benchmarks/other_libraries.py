@@ -15,7 +15,10 @@ from lightning_flows.functional.streams import forked
 from lightning_flows.testing import CheckError, adapt, check_transform
 from lightning_flows.testing.adapters import ZukoLayer
 
-OTHERS = ("inverse_gradient", "repeatable", "state", "arguments", "random", "state_dict", "deepcopy", "meta")
+OTHERS = (
+    *("inverse_gradient", "repeatable", "state", "arguments", "memory", "random", "settings"),
+    *("batch_sizes", "layouts", "state_dict", "deepcopy", "train", "meta"),
+)
 """Checks that run only with --purity."""
 
 

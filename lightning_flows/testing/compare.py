@@ -11,6 +11,9 @@ from lightning_flows.testing.faults import Found
 ROUND = 1e-12
 """Largest relative difference of equal computations: memory layouts may change the order of sums."""
 
+SINGLE = 1e-5
+"""Largest relative error that round-off of float32 may explain."""
+
 
 def number(value: float | Tensor) -> str:
     """A number in a message.
@@ -51,10 +54,11 @@ def same_values(found: Tensor, expected: Tensor, tolerance: float, what: str, ot
     place = error.flatten().argmax()
     items = where.reshape(len(where), -1).any(1)
     position = tuple(int(i) for i in torch.unravel_index(place, error.shape))
+    hint = _hint(float(error.max()), tolerance, float(expected.abs().max()))
     count = "" if len(items) == 1 else f" in {int(items.sum())} of {len(items)} items"
     raise Found(
         f"{what} differs from {other} by up to {number(error.max())}{count}: "
-        f"{pair(found.flatten()[place], expected.flatten()[place])} at {position}"
+        f"{pair(found.flatten()[place], expected.flatten()[place])} at {position}{hint}"
     )
 
 
@@ -67,7 +71,15 @@ def same_log_dets(found: Tensor, expected: Tensor, tolerance: float, what: str, 
         return
     worst = (found - expected).abs().nan_to_num(math.inf).argmax()
     numbers = pair(found[worst], expected[worst])
-    raise Found(f"{what} {_relation(found, expected, 100 * tolerance, event)}: {numbers}{_at(worst, found)}")
+    hint = _hint(float((found - expected).abs().max()), tolerance, float(expected.abs().max()))
+    raise Found(f"{what} {_relation(found, expected, 100 * tolerance, event)}: {numbers}{_at(worst, found)}{hint}")
+
+
+def _hint(error: float, tolerance: float, size: float) -> str:
+    """What to do about an error that a computation in float32 may have; none for checks of equal computations."""
+    if not ROUND < tolerance < SINGLE or not error <= SINGLE * (1 + size):
+        return ""
+    return f"; as small as round-off of float32: compute in the input's dtype, or pass tolerance={SINGLE:g}"
 
 
 def _at(item: Tensor, values: Tensor) -> str:

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 from lightning_flows.errors import UsageError
+from lightning_flows.testing.surroundings import restored
 
 
 class Fault(NamedTuple):
@@ -66,7 +67,8 @@ def run_checks(subject: str, checks: Mapping[str, Callable[[], None]], skip: Col
 
 def _fault(name: str, check: Callable[[], None]) -> Fault | None:
     try:
-        check()
+        with restored():  # what a check changes must not hide a fault from the next one
+            check()
     except Found as found:
         return Fault(name, str(found))
     except UsageError:
@@ -80,7 +82,8 @@ def _fault(name: str, check: Callable[[], None]) -> Fault | None:
 def only(subject: str, check: str, *, passing: tuple[type[Exception], ...] = ()) -> Iterator[None]:
     """Raise CheckError with a single fault if the block fails, unless by an error that passes as it is."""
     try:
-        yield
+        with restored():
+            yield
     except passing:
         raise
     except Found as found:

@@ -8,10 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lightning_flows.testing import flow_checks, module_checks, purity
+from lightning_flows.testing import flow_checks, inputs, module_checks, purity
 from lightning_flows.testing.faults import Found, only, run_checks
 from lightning_flows.testing.gradients import check_gradients
 from lightning_flows.testing.jacobian import MAX_VALUES
+from lightning_flows.testing.modes import check_train
 from lightning_flows.testing.subject import Call, Subject, check_batch, check_copy
 from lightning_flows.testing.values import cast, copied
 
@@ -48,8 +49,9 @@ def check_flow(
     - ``generator``: equal generators give equal samples, different ones different samples (``generator`` of ``sample``)
     - ``log_prob_gradient``: derivatives with respect to x and parameters match finite differences
 
-    and for ``log_prob`` those of :func:`check_transform` named dtypes, repeatable, state, arguments, random,
-    independence, state_dict, deepcopy, meta and compile; state and random also for ``sample``.
+    and for ``log_prob`` those of :func:`check_transform` named dtypes, repeatable, state, arguments, memory,
+    random, settings, independence, batch_sizes, layouts, state_dict, deepcopy, train, meta and compile; state, random
+    and settings also for ``sample``.
 
     Args:
         flow: module to check.
@@ -61,7 +63,7 @@ def check_flow(
         bounds: limits of each value, if the density has them; by default, all real numbers.
         tolerance: largest difference between numbers a and b, relative to 1 + \|b\|.
         mass_tolerance: largest difference of the integral from 1.
-        num_samples: number of samples that are compared with the density.
+        num_samples: number of samples that are compared with the density; n times as many find faults √n times smaller.
         false_alarm: largest probability that correct samples fail.
 
     Returns: the names of the checks.
@@ -101,10 +103,15 @@ def check_flow(
         "repeatable": partial(purity.check_repeatable, subject),
         "state": partial(purity.check_state, sampling),
         "arguments": partial(purity.check_arguments, subject),
+        "memory": partial(purity.check_memory, subject),
         "random": partial(purity.check_random, sampling if "generator" in options else subject),
-        "independence": partial(module_checks.check_independence, subject, tolerance),
+        "settings": partial(purity.check_settings, sampling),
+        "independence": partial(inputs.check_independence, subject, tolerance),
+        "batch_sizes": partial(inputs.check_batch_sizes, subject, tolerance),
+        "layouts": partial(inputs.check_layouts, subject, tolerance),
         "state_dict": partial(module_checks.check_state_dict, subject),
         "deepcopy": partial(module_checks.check_deepcopy, subject),
+        "train": partial(check_train, subject),
         "meta": partial(module_checks.check_meta, subject),
         "compile": partial(module_checks.check_compile, subject._replace(calls=[call._replace(name="forward")])),
     }
@@ -115,7 +122,7 @@ def _prepared(flow: nn.Module, x: Tensor, context: Any, build: Any, name: str) -
     """The call in float64. Raises: CheckError if log_prob or sample fails, or returns another shape."""
     rest = () if context is None else (cast(copied(context), torch.float64),)
     call = Call("log_prob", (x.detach().double().clone(), *rest), ("log_prob",))
-    subject = Subject(flow, build, [call])
+    subject = Subject(flow, build, [call], purity.outside(flow))
     with only(name, "deepcopy"):
         check_copy(subject.module)
         module = subject.fresh()

@@ -40,7 +40,7 @@ def check_gradients(subject: Subject, call: Call) -> None:
         for result, value, slope in zip(call.results, weighted(), expected, strict=True):
             found = _product(value, values, directions)
             if not abs(found - slope) <= ACCURACY * (1 + abs(slope)):
-                reason = ": is it detached?" if found == 0 else ""
+                reason = _reason(value, call) if found == 0 else ""
                 return (
                     f"the derivative of {result} with respect to {', '.join(names)} is {pair(found, slope)}, "
                     f"the finite difference{reason}"
@@ -54,6 +54,16 @@ def check_gradients(subject: Subject, call: Call) -> None:
             if single := compare([name], [parameter]):
                 raise Found(single)
         raise Found(message)
+
+
+def _reason(value: Tensor, call: Call) -> str:
+    """Why a derivative may be zero."""
+    if value.requires_grad or call.name == "forward":
+        return ": is it detached?"
+    return (
+        ": is it detached? An iteration under no_grad has derivatives if one more step of Newton's method follows with "
+        f"gradients; if none are wanted, skip={{'{call.name}_gradient'}}"
+    )
 
 
 def _product(value: Tensor, inputs: Sequence[Tensor], directions: Sequence[Tensor]) -> float:

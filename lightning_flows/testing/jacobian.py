@@ -15,6 +15,19 @@ def jacobians(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     return jacobian(lambda value: function(value).flatten(1).sum(0), x).transpose(0, 1).flatten(2)
 
 
+def jacobians_of(z: Tensor, x: Tensor) -> Tensor:
+    """The Jacobian of each item of z, computed from x already, with respect to that of x: ``(B, D', D)``."""
+    sums = z.flatten(1).sum(0)
+    rows = [torch.autograd.grad(each, x, retain_graph=True, materialize_grads=True)[0].flatten(1) for each in sums]
+    return torch.stack(rows, 1)
+
+
+def depends_on_others(z: Tensor, x: Tensor) -> bool:
+    """Whether the first item of z depends on other items of x, or a derivative does not exist."""
+    gradient = torch.autograd.grad(z[0].sin().sum(), x, retain_graph=True, materialize_grads=True)[0]
+    return bool(gradient[1:].count_nonzero()) or not bool(gradient.isfinite().all())
+
+
 def log_abs_dets(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     """log|det J| of each item: ``(B,)`` in nats.
 

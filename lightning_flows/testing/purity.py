@@ -1,20 +1,18 @@
-"""Checks that a call in eval mode changes nothing: module, arguments and global generators."""
+"""Checks that a call changes nothing: module, arguments, global generators and settings."""
 
-import random
-import sys
-from collections.abc import Iterator
-from typing import Any
+from itertools import product
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from lightning_flows.testing.compare import ROUND, number, same_values
+from lightning_flows.testing.compare import ROUND, same_values
 from lightning_flows.testing.faults import Found
+from lightning_flows.testing.state import OUTSIDE, Reach, difference, state
 from lightning_flows.testing.subject import Subject
+from lightning_flows.testing.surroundings import generators, otherwise, reseeded, restored, settings
 from lightning_flows.testing.values import copied, tensors
 
-OWN = frozenset(vars(nn.Module()))
-"""Attributes of every module."""
+MODES = {" in eval mode": False, " in train mode": True}
 
 
 @torch.no_grad()
@@ -29,70 +27,93 @@ def check_repeatable(subject: Subject) -> None:
 
 @torch.no_grad()
 def check_state(subject: Subject) -> None:
-    """Parameters, buffers and other values of the module stay as they are."""
+    """Parameters, buffers and all other values that the module refers to stay as they are.
+
+    The second call has other arguments, which show in a cache; classes and globals are also compared with what they
+    were before any call.
+    """
     for call in subject.calls:
         module = subject.fresh()
-        before = dict(state(module))
-        call(module)
-        after = dict(state(module))
-        if added := sorted(after.keys() - before.keys()):
-            raise Found(f"{call.name} in eval mode adds the attribute {added[0]}")
-        for name, value in before.items():
-            if change := _change(value, after.get(name)):
-                raise Found(f"{call.name} in eval mode changes {name}{change}")
+        before = state(module)
+        for each in (call, call.of(slice(1, None))):
+            each(module)
+            after = state(module)
+            if change := difference(before, after):
+                raise Found(f"{call.name} in eval mode {change}")
+            before = after
+    names = " or ".join(call.name for call in subject.calls)
+    if change := difference(subject.outside, outside(subject.module)):
+        raise Found(f"{names} in eval mode {change}")
 
 
-def state(module: nn.Module) -> Iterator[tuple[str, Any]]:
-    """Copies of parameters, buffers and plain attributes below a module, by name."""
-    for prefix, part in module.named_modules():
-        values: dict[str, Any] = {name: value for name, value in vars(part).items() if name not in OWN}
-        values |= dict(part.named_parameters(recurse=False)) | dict(part.named_buffers(recurse=False))
-        values["training"] = part.training
-        for name, value in values.items():
-            full = f"{prefix}.{name}" if prefix else name
-            if isinstance(value, Tensor):
-                yield full, value.detach().clone()
-            elif isinstance(value, list | dict | set):
-                yield full, f"of length {len(value)}"
-            elif value is None or isinstance(value, bool | int | float | str):
-                yield full, value
-
-
-def _change(before: Any, after: Any) -> str:
-    if isinstance(before, Tensor) and isinstance(after, Tensor) and before.shape == after.shape:
-        different = ~((before == after) | ((before != before) & (after != after)))  # NaN differs from itself
-        return f" by up to {number((after - before)[different].double().abs().max())}" if different.any() else ""
-    if isinstance(before, Tensor) or isinstance(after, Tensor):
-        return " to a value of another type or shape"
-    return "" if before == after else f" from {before} to {after}"
+def outside(module: nn.Module) -> dict[str, object]:
+    """Values of classes, closures and globals, which copies of the module share."""
+    return {name: value for name, value in state(module).items() if name.startswith(OUTSIDE)}
 
 
 @torch.no_grad()
 def check_arguments(subject: Subject) -> None:
-    """Arguments are not changed in place."""
-    for call in subject.calls:
+    """Arguments are not changed in place: neither their values nor containers of them."""
+    for call, mode in product(subject.calls, MODES):
         own = call._replace(arguments=copied(call.arguments))
-        own(subject.fresh())
-        for now, before in zip(tensors(own.arguments), tensors(call.arguments), strict=True):
-            if now.is_floating_point() and now.ndim:
-                same_values(now, before, 0.0, f"an argument of {call.name}, after the call,", "itself before")
+        before = Reach(own.arguments, "arguments", functions=False).values
+        own.direct(subject.fresh().train(MODES[mode]), own.arguments)
+        for now, value in zip(tensors(own.arguments), tensors(call.arguments), strict=False):
+            if now.shape == value.shape and now.is_floating_point() and now.ndim:
+                same_values(now, value, 0.0, f"an argument of {call.name}, after the call{mode},", "itself before")
+        if change := difference(before, Reach(own.arguments, "arguments", functions=False).values):
+            raise Found(f"{call.name}{mode} {change}")
 
 
 @torch.no_grad()
 def check_random(subject: Subject) -> None:
-    """Global generators of torch, Python and NumPy are not used."""
+    """Global generators of torch, Python and NumPy are neither used in eval mode nor seeded in any."""
+    for call, mode in product(subject.calls, MODES):
+        states = []
+        for number in range(2):
+            module = subject.fresh().train(MODES[mode])
+            with reseeded(number):
+                before = generators()
+                call(module)
+                states.append((before, generators()))
+        for name, value in states[0][0].items():
+            after, other = states[0][1][name], states[1][1].get(name)
+            if after == other:
+                raise Found(f"{call.name}{mode} seeds the global generator of {name}")
+            if after != value and not MODES[mode]:
+                raise Found(f"{call.name}{mode} draws random numbers from the global generator of {name}")
+
+
+def check_settings(subject: Subject) -> None:
+    """Global settings of torch and NumPy stay as they are, whatever they are."""
+    for call, mode, situation in product(subject.calls, MODES, (restored, otherwise)):
+        module = subject.fresh().train(MODES[mode])
+        with situation():
+            before = settings()
+            call(module)
+            after = settings()
+        for name, value in before.items():
+            if value != after[name]:
+                raise Found(f"{call.name}{mode} changes the {name} of the process from {value} to {after[name]}")
+
+
+@torch.no_grad()
+def check_memory(subject: Subject) -> None:
+    """A result that is changed in place changes neither the module nor other results; it may be a view of an argument.
+
+    Results that cannot be changed in place, such as those expanded from a single number, pass.
+    """
     for call in subject.calls:
-        module = subject.fresh()
-        before = _generators()
-        call(module)
-        used = [name for name, value in _generators().items() if value != before[name]]
-        if used:
-            raise Found(f"{call.name} in eval mode draws random numbers from the global generator of {used[0]}")
-
-
-def _generators() -> dict[str, Any]:
-    states: dict[str, Any] = {"torch": torch.get_rng_state().numpy().tobytes(), "Python": random.getstate()}
-    if "numpy" in sys.modules:
-        kind, keys, *rest = sys.modules["numpy"].random.get_state()
-        states["NumPy"] = (kind, keys.tobytes(), *rest)
-    return states
+        for index, name in enumerate(call.results):
+            module = subject.fresh()
+            results = call._replace(arguments=copied(call.arguments))(module)
+            others, before = copied(results), state(module)
+            try:
+                results[index].add_(1)
+            except RuntimeError:  # more than one value in a place
+                continue
+            if change := difference(before, state(module)):
+                raise Found(f"{name} of {call.name} shares memory with the module: a change in place of it {change}")
+            for other, (value, expected) in enumerate(zip(results, others, strict=True)):
+                if other != index and not torch.equal(value, expected):
+                    raise Found(f"{name} and {call.results[other]} of {call.name} share memory: return a copy of one")

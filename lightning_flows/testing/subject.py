@@ -1,7 +1,8 @@
 """What is checked: copies of a module in eval mode, and the calls whose results are compared."""
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor, nn
 
 from lightning_flows.errors import InputTypeError, ShapeError
 from lightning_flows.testing.faults import Found
-from lightning_flows.testing.values import cast, items
+from lightning_flows.testing.values import cast, items, mapped
 
 
 class Call(NamedTuple):
@@ -23,14 +24,23 @@ class Call(NamedTuple):
     results: tuple[str, ...]
 
     def __call__(self, module: nn.Module) -> tuple[Tensor, ...]:
+        """Call the module with copies of the containers of tensors, so that a change of them does not last."""
+        return self.direct(module, mapped(lambda value: value, self.arguments))
+
+    def direct(self, module: nn.Module, arguments: tuple[Any, ...]) -> tuple[Tensor, ...]:
+        """Call the module with these very arguments."""
         method = module if self.name == "forward" else getattr(module, self.name)
-        found = method(*self.arguments)
+        found = method(*arguments)
         values = tuple(found) if isinstance(found, tuple | list) else (found,)
         if len(values) != len(self.results) or not all(isinstance(value, Tensor) for value in values):
             kinds = ", ".join(type(value).__name__ for value in values)
             expected = ", ".join(self.results)
             raise Found(f"{self.name} returns ({kinds}) instead of {'tensors' if len(values) > 1 else 'a'} {expected}")
         return values
+
+    @property
+    def event(self) -> torch.Size:
+        return self.arguments[0].shape[1:]
 
     @property
     def batch(self) -> int:
@@ -55,6 +65,8 @@ class Subject(NamedTuple):
     module: nn.Module
     build: Callable[[], nn.Module] | None
     calls: Sequence[Call]
+    outside: Mapping[str, Any] = MappingProxyType({})
+    """Values of classes, closures and globals before any call."""
 
     def fresh(self, dtype: torch.dtype = torch.float64) -> Any:
         """A copy in a dtype, in eval mode."""

@@ -8,11 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from lightning_flows.errors import ShapeError
-from lightning_flows.testing import module_checks, purity
+from lightning_flows.testing import inputs, module_checks, purity
 from lightning_flows.testing.compare import same_log_dets, same_values, wrong
 from lightning_flows.testing.faults import Found, only, run_checks
 from lightning_flows.testing.gradients import check_gradients
 from lightning_flows.testing.jacobian import MAX_VALUES, log_abs_dets
+from lightning_flows.testing.modes import check_train
 from lightning_flows.testing.subject import Call, Subject, check_batch, check_copy
 from lightning_flows.testing.values import cast, copied
 
@@ -45,16 +46,25 @@ def check_transform(
     - ``inverse_gradient``: the same for the inverse
     - ``dtypes``: results in float32 are float32, and close to those in float64
     - ``repeatable``: a second call returns the same numbers
-    - ``state``: parameters, buffers and attributes do not change
-    - ``arguments``: x, z and the context do not change
-    - ``random``: global generators are not used
+    - ``state``: parameters, buffers and attributes do not change, nor do values in containers, plain objects, closures,
+      class attributes and globals that the module's own package defines
+    - ``arguments``: x, z and the context do not change, in train mode neither
+    - ``memory``: results share no memory with each other or the module; they may be views of the input
+    - ``random``: global generators are not used, and in train mode not seeded
+    - ``settings``: global settings of torch, such as its default dtype, do not change, in train mode neither
     - ``independence``: an item has the same results alone, or in a batch in another order
-    - ``state_dict``: loading it restores the results
+    - ``batch_sizes``: it has the same in a batch of 130; an empty batch has empty results, or raises an error
+    - ``layouts``: inputs that are not contiguous, in channels_last format, expanded, or require gradients give the same
+      results and do not change
+    - ``state_dict``: loading it restores the results; no tensor is missing
     - ``deepcopy``: a copy gives the same results, and shares nothing
-    - ``meta``: the forward map works on the meta device
+    - ``train``: train() and eval() change nothing; log_det in train mode is that of the Jacobian in train mode, unless
+      it is a random estimate or depends on the batch
+    - ``meta``: the forward map works on the meta device; the inverse uses no other, up to the first value that it reads
     - ``compile``: ``torch.compile`` traces the forward map as one graph (only with ``compile=True``; takes seconds)
 
-    Initial values such as zeros hide many mistakes: use :func:`perturb` first.
+    Initial values such as zeros hide many mistakes: use :func:`perturb` first. So do equal sizes: use images with
+    H ≠ W, which tell H·W from W², and as many channels as neither.
 
     Args:
         transform: module to check.
@@ -74,15 +84,15 @@ def check_transform(
 
     >>> from lightning_flows.transforms import Affine
     >>> len(check_transform(Affine(shift=0.3, scale=2.0), torch.randn(4, 3, 2, 2)))
-    16
+    21
     >>> class Doubled(Affine):
     ...     def forward(self, x, context=None):
     ...         z, log_det = super().forward(x)
     ...         return z, 2 * log_det
-    >>> check_transform(Doubled(shift=0.3, scale=2.0), torch.randn(4, 3, 1, 1))
+    >>> check_transform(Doubled(shift=0.3, scale=2.0), torch.randn(4, 3, 1, 1))  # doctest: +ELLIPSIS
     Traceback (most recent call last):
     lightning_flows.testing.faults.CheckError: Doubled failed 1 check:
-      log_det: log_det of forward is 2.0 times the Jacobian's: -4.159 instead of -2.079 (item 0)
+      log_det: log_det of forward is 2.0 times the Jacobian's: -4.159 instead of -2.079 (item 0); ...
     """
     check_batch(x, "x")
     if x[0].numel() > MAX_VALUES and not {"log_det", "inverse_log_det"} <= set(skip):
@@ -106,10 +116,15 @@ def check_transform(
         "repeatable": partial(purity.check_repeatable, subject),
         "state": partial(purity.check_state, subject),
         "arguments": partial(purity.check_arguments, subject),
+        "memory": partial(purity.check_memory, subject),
         "random": partial(purity.check_random, subject),
-        "independence": partial(module_checks.check_independence, subject, tolerance),
+        "settings": partial(purity.check_settings, subject),
+        "independence": partial(inputs.check_independence, subject, tolerance),
+        "batch_sizes": partial(inputs.check_batch_sizes, subject, tolerance),
+        "layouts": partial(inputs.check_layouts, subject, tolerance),
         "state_dict": partial(module_checks.check_state_dict, subject),
         "deepcopy": partial(module_checks.check_deepcopy, subject),
+        "train": partial(check_train, subject),
         "meta": partial(module_checks.check_meta, subject),
         "compile": partial(module_checks.check_compile, subject),
     }
@@ -121,7 +136,7 @@ def _prepared(transform: nn.Module, x: Tensor, context: Any, z: Tensor | None, b
     rest = () if context is None else (cast(copied(context), torch.float64),)
     x = x.detach().double().clone()
     forward = Call("forward", (x, *rest), ("z", "log_det"))
-    subject = Subject(transform, build, [forward])
+    subject = Subject(transform, build, [forward], purity.outside(transform))
     with only(name, "deepcopy", passing=(ShapeError,)):
         check_copy(subject.module)
         module = subject.fresh()

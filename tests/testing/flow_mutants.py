@@ -176,4 +176,24 @@ FLOW_MUTATIONS = {
     "global generator": FlowMutation(NoGenerator, "random", "sample in eval mode draws .* global generator of torch"),
     "one seed": FlowMutation(OneSeed, "generator", "samples of generators with different states are equal"),
     "count of samples": FlowMutation(Counted, "state", r"sample in eval mode changes drawn by up to 6\.0"),
+    "seeds": FlowMutation(
+        with_method("log_prob", lambda s, p, x: p + 0 * torch.manual_seed(0).initial_seed()),
+        "random",
+        "log_prob in eval mode seeds the global generator of torch",
+    ),
+    "default dtype of samples": FlowMutation(
+        with_method("sample", lambda s, x, n: torch.set_default_dtype(torch.float32) or x),  # type: ignore[func-returns-value]
+        "settings",
+        "sample in eval mode changes the default dtype of the process",
+    ),
+    "large batch": FlowMutation(
+        with_method("log_prob", lambda s, p, x: p * (len(x) < 100) if len(x) < 1000 else p),
+        "batch_sizes",
+        "log_prob of 130 items differs from those of each",
+    ),
+    "transposed": FlowMutation(
+        with_method("log_prob", lambda s, p, x: p if x.is_contiguous() else 2 * p),
+        "layouts",
+        "log_prob of an input with",
+    ),
 }

@@ -20,7 +20,7 @@ def data() -> tuple[torch.Tensor, torch.Tensor]:
 @pytest.mark.parametrize("build", [Correct, Linear])
 def test_correct_transforms_pass(build: type[Correct]) -> None:
     x, z = data()
-    assert len(check_transform(build(), x, z=z, build=build, compile=True)) == 17
+    assert len(check_transform(build(), x, z=z, build=build, compile=True)) == 22
 
 
 def test_there_are_enough_mutations() -> None:

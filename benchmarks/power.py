@@ -17,14 +17,14 @@ from torch import Tensor, nn
 from lightning_flows.testing import CheckError, check_flow
 
 SIZES = (1, 2, 3, 8)
-FAULTS: dict[str, tuple[Callable[["Normal", Tensor], Tensor], tuple[float, ...]]] = {
-    "scale of samples": (lambda flow, x: x * flow.fault, (1.01, 1.02, 1.03, 1.04, 1.05, 1.06, 1.08, 1.1, 1.15)),
-    "shift of samples": (lambda flow, x: x + flow.fault, (0.01, 0.02, 0.03, 0.04, 0.05, 0.06, 0.08, 0.1, 0.15)),
+FAULTS: dict[str, tuple[Callable[[float, Tensor], Tensor], tuple[float, ...]]] = {
+    "scale of samples": (lambda fault, x: x * fault, (1.01, 1.02, 1.03, 1.04, 1.05, 1.06, 1.08, 1.1, 1.15)),
+    "shift of samples": (lambda fault, x: x + fault, (0.01, 0.02, 0.03, 0.04, 0.05, 0.06, 0.08, 0.1, 0.15)),
     "correlation of the first two values": (
-        lambda flow, x: torch.cat([flow.fault * x[:, 1:2] + (1 - flow.fault**2) ** 0.5 * x[:, :1], x[:, 1:]], 1),
+        lambda fault, x: torch.cat([fault * x[:, 1:2] + (1 - fault**2) ** 0.5 * x[:, :1], x[:, 1:]], 1),
         (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.8, 0.9),
     ),
-    "constant in log_prob": (lambda flow, x: x, (0.0005, 0.001, 0.002, 0.005, 0.01, 0.1, 1.0)),
+    "constant in log_prob": (lambda fault, x: x, (0.0005, 0.001, 0.002, 0.005, 0.01, 0.1, 1.0)),
 }
 
 OTHERS = (
@@ -49,7 +49,7 @@ class Normal(nn.Module):
     def sample(self, num: int, *, generator: torch.Generator | None = None) -> Tensor:
         torch.rand(self.start, generator=generator)
         noise = torch.randn(num, len(self.log_scale), generator=generator, dtype=self.log_scale.dtype)
-        return FAULTS[self.kind][0](self, noise * self.log_scale.exp())
+        return FAULTS[self.kind][0](self.fault, noise * self.log_scale.exp())
 
 
 def is_found(size: int, kind: str, fault: float, num_samples: int) -> bool:

@@ -118,7 +118,7 @@ def test_the_disk_error_is_reported_if_a_library_fails_after_it(tmp_path: Path) 
     def write() -> None:
         with created(tmp_path / "a") as file:
             try:
-                file.write(bytes(100_000))
+                file.write(bytes(1_000_000))  # more than a buffer
             finally:
                 raise RuntimeError("unexpected position")
 

@@ -10,8 +10,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
+from typing import cast
 
 ENDING = (signal.SIGTERM, signal.SIGINT)
+NUDGE = signal.SIGURG
+"""Interrupts a system call of the main thread, so that handlers run; it has no effect of its own."""
+
 PARENT = "LIGHTNING_FLOWS_PARENT"
 """Environment variable: id of the process that started this one as part of a run."""
 
@@ -54,15 +58,17 @@ def ended_by_signals() -> Iterator[None]:
     """Make SIGTERM and Ctrl-C end the block with :class:`Interrupted`, even if it hangs.
 
     Python runs signal handlers between two bytecodes of the main thread, which may block in a collective or a data
-    loader and never get there. So a second thread watches for signals too. It exits the process with status
-    128 + number and one line if, after a signal, the process uses no CPU time for ``LIGHTNING_FLOWS_GRACE`` seconds
-    (an environment variable; default: 15), or if a second Ctrl-C is ignored for two seconds. A process whose parent in
-    the same run has exited sends itself SIGTERM. Does nothing outside the main thread.
+    loader and never get there. So a second thread watches for signals too. It interrupts a call in which the main
+    thread blocks, since a signal just before the call, or in another thread, does not. It exits the process with
+    status 128 + number and one line if, after a signal, the process uses no CPU time for ``LIGHTNING_FLOWS_GRACE``
+    seconds (an environment variable; default: 15), or if a second Ctrl-C is ignored for two seconds. A process whose
+    parent in the same run has exited sends itself SIGTERM. Does nothing outside the main thread.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     before = {number: signal.signal(number, interrupt) for number in ENDING}
+    before[NUDGE] = signal.signal(NUDGE, _ignore)
     read, write = os.pipe()
     os.set_blocking(write, False)
     wakeup = signal.set_wakeup_fd(write, warn_on_full_buffer=False)
@@ -116,6 +122,10 @@ def _grace() -> float:
         return 15.0
 
 
+def _ignore(number: int, frame: FrameType | None) -> None:
+    """A handler that only makes blocking calls return, unlike SIG_IGN."""
+
+
 def _watch(read: int, grace: float) -> None:
     """Wait for a signal, then watch whether the process makes progress toward its exit."""
     with os.fdopen(read, "rb", buffering=0) as pipe:
@@ -124,6 +134,8 @@ def _watch(read: int, grace: float) -> None:
         if not number:
             return
         os.set_blocking(read, False)
+        time.sleep(0.1)
+        signal.pthread_kill(cast(int, threading.main_thread().ident), NUDGE)
         idle_since = second = None
         used, looked = time.process_time(), time.monotonic()
         while True:

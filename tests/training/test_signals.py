@@ -164,6 +164,25 @@ def test_a_hanging_process_is_forced_to_exit() -> None:
     assert line.startswith("error: ended by SIGTERM while waiting for another process of the run")
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_that_does_not_interrupt_a_blocking_call_is_handled(number: int) -> None:
+    """As if it had come just before the call: another thread takes it, and the call would not return."""
+    code = f"""
+    import signal, time
+    from lightning_flows.training.signals import Interrupted, ended_by_signals
+    try:
+        with ended_by_signals():
+            signal.pthread_sigmask(signal.SIG_BLOCK, [{int(number)}])  # in the main thread
+            print("READY", flush=True)
+            time.sleep(100)
+    except Interrupted as interrupted:
+        print(interrupted.number, flush=True)
+    """
+    process = start(code)
+    process.send_signal(number)
+    assert process.communicate(timeout=60)[0].split() == [str(int(number))]
+
+
 def test_a_second_ctrl_c_forces_the_exit_regardless_of_the_grace(tmp_path: Path) -> None:
     process = start(STUCK, LIGHTNING_FLOWS_GRACE="1000")
     process.send_signal(signal.SIGINT)

@@ -120,7 +120,7 @@ class TarSource(ArchiveSource):
                 entry = member.offset_data, member.size, member
                 self._add(member.name, entry, is_file=member.isfile(), is_link=is_link)
         file: Any = archive.fileobj
-        while file.limit is not None and file.read(1 << 20):
+        while file.limit is not None and file.read(tarfile.BLOCKSIZE):
             pass  # the end of a compressed archive verifies its checksum
 
     def _extract(self, archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
@@ -129,20 +129,26 @@ class TarSource(ArchiveSource):
 
 
 class _Bounded:
-    """A file whose reads are limited to MAX_FILE_BYTES, and its positions to ``limit``, if any."""
+    """A file of which at most MAX_FILE_BYTES are read at once, and ``limit`` in all, if any.
+
+    What is read between two seeks or blocks, which may be headers of members, counts as one: since Python 3.14, tarfile
+    reads long headers in pieces.
+    """
 
     def __init__(self, file: IO[bytes], limit: int | None) -> None:
-        self.file, self.limit = file, limit
+        self.file, self.limit, self.num_asked = file, limit, 0
         self.tell, self.seekable = file.tell, file.seekable
 
     def read(self, num: int) -> bytes:
-        if num > MAX_FILE_BYTES:
-            raise tarfile.ReadError(f"a header claims {num} bytes")
+        self.num_asked = 0 if num == tarfile.BLOCKSIZE else self.num_asked + num
+        if self.num_asked > MAX_FILE_BYTES:
+            raise tarfile.ReadError(f"a header claims more than {MAX_FILE_BYTES >> 20} MiB")
         content = self.file.read(num)
         _check_expansion(self.tell(), self.limit)
         return content
 
     def seek(self, position: int) -> int:
+        self.num_asked = 0
         _check_expansion(position, self.limit)
         return self.file.seek(position)
 

@@ -4,6 +4,7 @@ import bz2
 import gzip
 import io
 import lzma
+import os
 import tarfile
 import zipfile
 from pathlib import Path
@@ -53,10 +54,29 @@ def test_the_expansion_limit_applies_beyond_the_end(tmp_path, narrow):
 
 
 @pytest.mark.parametrize("kind", [tarfile.GNUTYPE_LONGNAME, tarfile.XHDTYPE, tarfile.XGLTYPE])
-def test_a_header_of_gigabytes_is_not_read(tmp_path, kind):
+def test_a_header_of_gigabytes_is_not_read(tmp_path, kind, monkeypatch):
+    monkeypatch.setattr(archives, "MAX_FILE_BYTES", 2**22)
     (tmp_path / "x.tar").write_bytes(header("1.png", 2**33, kind))
-    with pytest.raises(DataError, match="a header claims 8589934592 bytes"):
+    os.truncate(tmp_path / "x.tar", 2**34)  # a sparse file
+    with pytest.raises(DataError, match="a header claims more than 4 MiB"):
         open_source(tmp_path / "x.tar")
+
+
+@pytest.mark.parametrize("num", [tarfile.BLOCKSIZE, 2**20])
+def test_reads_in_pieces_count_together_except_blocks(tmp_path, num, monkeypatch):
+    monkeypatch.setattr(archives, "MAX_FILE_BYTES", 2**22)
+    with (tmp_path / "zeros").open("w+b") as file:
+        file.truncate(2**24)
+        bounded = archives._Bounded(file, None)
+        for _ in range(2**22 // num):
+            bounded.read(num)
+        if num == tarfile.BLOCKSIZE:
+            bounded.read(num)
+        else:
+            with pytest.raises(tarfile.ReadError, match="more than 4 MiB"):
+                bounded.read(num)
+            bounded.seek(0)
+        bounded.read(num)
 
 
 def test_a_chain_of_headers_is_one_error(tmp_path):

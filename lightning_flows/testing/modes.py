@@ -22,10 +22,9 @@ def check_train(subject: Subject) -> None:
     """
     for call in subject.calls:
         with torch.no_grad():
-            module = subject.fresh()
-            before, expected = state(module), call(module)
-            module = subject.fresh().train().eval()
-            if change := difference(before, state(module)):
+            expected, module = call(subject.fresh()), subject.fresh()
+            before = state(module)
+            if change := difference(before, state(module.train().eval())):
                 raise Found(f"a module after train() and eval() {change}")
             for name, one, other in zip(call.results, call(module), expected, strict=True):
                 same_values(one, other, ROUND, f"{name} of {call.name} after train() and eval()", "the one before")

@@ -44,7 +44,7 @@ class Reach:
         if isinstance(value, PLAIN):
             self.values[name] = bytes(value) if isinstance(value, bytearray) else value
         elif id(value) in self._seen:
-            self.values[name] = "a value that another name has, too"
+            self.values.setdefault(name, "a value that another name has, too")
         elif depth < DEPTH:
             self._seen[id(value)] = value  # keeps it alive, so that no other value gets its id
             for other, each in self._parts(name, value):

@@ -12,6 +12,7 @@ from tests.testing.mutants import Correct, Linear, Result, before
 
 CALLS = {"forward": 0}
 LAST: list[Tensor] = []
+MEAN = torch.zeros(())
 
 
 def variant(setup: Callable[[Any], Any], change: Callable[[Any, Tensor], Any] = lambda s, x: None) -> type[Correct]:
@@ -71,6 +72,18 @@ def keep_in_default(self: Any, x: Tensor, seen: list[int] = []) -> None:  # noqa
 
 def in_train_mode(change: Callable[[Tensor], Any]) -> type[Correct]:
     return before(lambda s, x: change(x) if s.training else None)
+
+
+class GlobalTensor(Correct):
+    """The inverse changes a tensor in a global, which both directions name."""
+
+    def forward(self, x: Tensor) -> Result:
+        z, log_det = super().forward(x)
+        return z + 0 * MEAN.to(z), log_det
+
+    def inverse(self, z: Tensor) -> Result:
+        MEAN.copy_(z.detach().mean())
+        return super().inverse(z + 0 * MEAN.to(z))
 
 
 class Trained(Linear):

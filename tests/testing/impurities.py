@@ -85,6 +85,7 @@ STATE = {
         before(mutants.count_globally), "state", r"the global CALLS of .*\['forward'\] from"
     ),
     "cache in a global": Mutation(before(mutants.keep_globally), "state", "the global LAST of .*"),
+    "tensor in a global": Mutation(mutants.GlobalTensor, "state", "inverse in eval mode changes the global MEAN of"),
     "default argument": Mutation(before(mutants.keep_in_default), "state", "default 0 of keep_in_default"),
     "counter in a hook": Mutation(
         variant(lambda s: s.register_forward_pre_hook(counter())), "state", "variable calls in the closure of count"

@@ -8,7 +8,6 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks.progress import ProgressBar as AnyProgressBar
 from lightning.pytorch.utilities import rank_zero_warn
 from torch.utils.data import Sampler
-from tqdm import tqdm
 
 from lightning_flows.callbacks.item_scores import joined, scored
 from lightning_flows.callbacks.progress_lines import ProgressLines
@@ -16,6 +15,7 @@ from lightning_flows.data import FlowDataModule
 from lightning_flows.errors import CheckpointError, DataError, FlowsError, UsageError, check_sizes
 from lightning_flows.functional.ranks import gather_objects, num_ranks, rank
 from lightning_flows.functional.streams import stream
+from lightning_flows.progress import progress
 from lightning_flows.reporting.outliers.conformal import check_attainable, check_rate
 from lightning_flows.reporting.outliers.scores import Scored
 
@@ -86,7 +86,7 @@ class Calibration:
         loader = self.data.loader(dataset, batch_size=size, sampler=mine)
         shown = any(isinstance(each, AnyProgressBar | ProgressLines) for each in trainer.callbacks)  # type: ignore[attr-defined]
         quiet = not trainer.is_global_zero or not shown
-        for i, batch in enumerate(tqdm(loader, unit="batch", desc="scoring held-out items", disable=quiet)):
+        for i, batch in enumerate(progress(loader, unit="batch", desc="scoring held-out items", quiet=quiet)):
             moved = trainer.strategy.batch_to_device(trainer.precision_plugin.convert_input(batch))
             outputs: Any = trainer.strategy.predict_step(moved, i)
             if (found := scored(outputs, getattr(pl_module, "unit", ""))) is None:

@@ -12,7 +12,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, Task, T
 from rich.text import Text
 
 from lightning_flows.callbacks.base import training_loss
-from lightning_flows.training.eta import Remaining, fit_share
+from lightning_flows.progress import Remaining
+from lightning_flows.training.eta import fit_share
 
 
 class ProgressBar(RichProgressBar):

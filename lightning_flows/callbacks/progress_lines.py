@@ -8,7 +8,8 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from lightning_flows.callbacks.base import training_loss
-from lightning_flows.training.eta import Remaining, fit_share
+from lightning_flows.progress import Remaining
+from lightning_flows.training.eta import fit_share
 
 
 class ProgressLines(Callback):

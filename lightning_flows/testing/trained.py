@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from lightning_flows.functional.importance import LikelihoodEstimate
 from lightning_flows.functional.streams import stream
 from lightning_flows.nets.spectral_norm import SLACK, SpectralNorm
+from lightning_flows.testing.crops import crop, fixed_size, for_crop
 from lightning_flows.testing.jacobian import MAX_VALUES, log_abs_dets
 
 STEPS = 100
@@ -35,8 +36,8 @@ def audit_flow(flow: Any, num: int, seed: int, max_values: int = MAX_VALUES) -> 
     """Measure a flow in eval mode at ``num`` of its own samples; it is not changed.
 
     In units of the data: the round trip in float32 and float64. In nats: the log-density in float32 against float64,
-    per value; forward and inverse log-determinants, whose sum is zero; the log-determinant of each level of at most
-    ``max_values`` values against that of its autograd Jacobian, for one sample.
+    per value; forward and inverse log-determinants, whose sum is zero; the log-determinant of each level against that
+    of its autograd Jacobian, for one sample, or for a crop of it with at most ``max_values`` values.
     """
     exact = copy.deepcopy(flow).double().eval()
     with torch.no_grad():
@@ -77,15 +78,33 @@ def _levels(flow: Any, x: Tensor, max_values: int) -> Iterator[Measurement]:
         name = f"level {number} ({shape}): log-determinant"
         error = float((log_det + back).abs().max()) / scale
         yield Measurement(f"{name} against the inverse's", error, 1e-6, "relative to it, or to 1 nat if that is larger")
-        if (size := x[0].numel()) > max_values:
-            yield Measurement(
-                f"{name} against autograd", None, 1e-6, f"not measured: {size:,} values exceed max_values"
-            )
-        else:
-            expected = log_abs_dets(partial(_moved, level), x)
-            error = float((log_det - expected).abs().max()) / scale
-            yield Measurement(f"{name} against autograd", error, 1e-6, "relative to it, or to 1 nat if that is larger")
+        yield _against_autograd(level, x, max_values, name.removesuffix(": log-determinant"))
         x = z.tensor_split([z.shape[1] // 2], dim=1)[0] if number < len(flow.levels) else z
+
+
+def _against_autograd(level: nn.Module, x: Tensor, max_values: int, name: str) -> Measurement:
+    """The log-determinant against that of the autograd Jacobian, of a crop of x if it has too many values."""
+    size, part = x[0].numel(), x
+    if size > max_values:
+        found = crop(x, max_values)
+        level = level if found is None else for_crop(level, x.shape[2] // found.shape[2])
+        reason = "" if found is None else fixed_size(level, found)
+        if found is None or reason:
+            why = f", and {reason} fixes the size of images" if reason else ""
+            unit = f"not measured: {size:,} values exceed max_values{why}"
+            return Measurement(f"{name}: log-determinant against autograd", None, 1e-6, unit)
+        part, name = found, f"{name.removesuffix(')')}, cropped to {' x '.join(map(str, found.shape[1:]))})"
+    with torch.no_grad():
+        log_det = level(part)[1]
+    expected = log_abs_dets(partial(_moved, level), part)
+    error = float((log_det - expected).abs().max()) / max(1.0, float(log_det.abs().max()))
+    unit = "relative to it, or to 1 nat if that is larger"
+    return Measurement(f"{name}: log-determinant against autograd", error, 1e-6, unit)
+
+
+def num_measurements(flow: Any) -> int:
+    """Number of measurements of :func:`audit_flow`."""
+    return 3 + 2 * len(flow.levels)
 
 
 @torch.no_grad()

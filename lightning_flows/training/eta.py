@@ -1,39 +1,7 @@
-"""Progress of a run and the time remaining."""
-
-import time
-from collections.abc import Callable
-from datetime import timedelta
+"""Progress of a training."""
 
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Timer
-
-
-class Remaining:
-    """Time remaining as text, extrapolated from the pace since the first call.
-
-    Empty at the first call, and until there is progress.
-
-    >>> clock = Remaining(now=lambda: 100.0)
-    >>> clock.text(0.2)
-    ''
-    >>> clock.now = lambda: 110.0
-    >>> clock.text(0.4)
-    '0:00:30 left'
-    """
-
-    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
-        self.now = now
-        self._first: tuple[float, float] | None = None
-
-    def text(self, share: float) -> str:
-        """Time remaining when ``share`` of the work is done."""
-        if self._first is None:
-            self._first = self.now(), share
-        start, done_before = self._first
-        if share <= done_before:
-            return ""
-        seconds = (self.now() - start) * (1 - share) / (share - done_before)
-        return f"{timedelta(seconds=round(seconds))} left"
 
 
 def fit_share(trainer: Trainer, batches: int) -> float | None:

@@ -3,7 +3,8 @@ from types import SimpleNamespace
 import pytest
 from lightning.pytorch.callbacks import Timer
 
-from lightning_flows.training.eta import Remaining, fit_share
+from lightning_flows.progress import Remaining
+from lightning_flows.training.eta import fit_share
 
 
 def test_time_left_is_extrapolated_from_the_pace_since_the_first_call():

@@ -5,10 +5,11 @@ from typing import Any
 
 from lightning_flows.app.commands.options import check_numbers
 from lightning_flows.errors import AuditError
+from lightning_flows.progress import progress
 
 
 def audit(
-    ckpt_path: str, num: int = 4, seed: int = 0, max_values: int = 1024, draws: int = 16, model: str | None = None
+    ckpt_path: str, num: int = 4, seed: int = 0, max_values: int = 512, draws: int = 16, model: str | None = None
 ) -> None:
     """Check inverses, log-determinants, norms and bounds of a trained model on its own samples, and print a table.
 
@@ -16,18 +17,17 @@ def audit(
         ckpt_path: checkpoint of a trained model.
         num: number of samples.
         seed: seed of the samples.
-        max_values: largest number of values for which a Jacobian is computed.
+        max_values: largest number of values for which a Jacobian is computed; of larger images, it is that of a crop.
         draws: number of draws per image for the likelihood.
         model: class path of your own model, if the checkpoint names it.
     """
     check_numbers(seed, 1.0, num=num, max_values=max_values, draws=draws)
-    from tqdm import tqdm  # these take seconds
-
-    from lightning_flows.modules import load_model
+    from lightning_flows.modules import load_model  # these take seconds
     from lightning_flows.reporting.tables.table import NONE, Table
 
     module = load_model(ckpt_path, model)
-    found = list(tqdm(_measured(module, num, seed, max_values, draws), unit="check", desc="checking", leave=False))
+    measured, total = _measured(module, num, seed, max_values, draws), _number(module)
+    found = list(progress(measured, total=total, unit="check", desc="checking", leave=False))
     rows = [
         [
             each.name,
@@ -67,6 +67,19 @@ def _measured(module: Any, num: int, seed: int, max_values: int, draws: int) -> 
         yield trained.audit_bound(module.importance_sample(_batch(images), draws))
     else:
         yield from trained.audit_norms(flow, x)
+
+
+def _number(module: Any) -> int:
+    """Number of checks of a model."""
+    from lightning_flows.modules import ImageFlowModule, VAEModule
+    from lightning_flows.nets.spectral_norm import SpectralNorm
+    from lightning_flows.testing import trained
+
+    norms = any(isinstance(each, SpectralNorm) for each in module.model.modules())
+    if isinstance(module, VAEModule):
+        return 2 + norms
+    of_images = isinstance(module, ImageFlowModule)
+    return trained.num_measurements(module.model.flow if of_images else module.model) + norms + of_images
 
 
 def _batch(images: Any) -> dict[str, Any]:

@@ -10,7 +10,6 @@ from json import dumps
 from typing import Any, NamedTuple
 
 import torch
-from tqdm import tqdm
 
 from lightning_flows.app.bench import Bench, Variant
 from lightning_flows.app.commands.options import check_numbers, chosen_device
@@ -19,6 +18,7 @@ from lightning_flows.data import FlowDataModule
 from lightning_flows.errors import UsageError
 from lightning_flows.modules import FlowModule
 from lightning_flows.modules.compiled import CompiledTerms
+from lightning_flows.progress import progress
 from lightning_flows.reporting.tables.table import NONE, Table
 
 VARIANTS = {
@@ -64,7 +64,7 @@ def benchmark(
     variants = {name: _variant(name, bench) for name in names if name not in reasons}
     _fill(bench, batch_size, rounds * len(variants))
     found: dict[str, Row] = {}
-    progress = tqdm(total=len(variants) * (rounds + 1), unit="step", desc="measuring", leave=False, delay=1)
+    shown = progress(total=len(variants) * (rounds + 1), unit="step", desc="measuring", leave=False, delay=1)
     try:
         for name, variant in variants.items():
             try:
@@ -74,15 +74,15 @@ def benchmark(
                 reasons[name] = "out of memory"
             except UsageError as error:  # of a layer that cannot be compiled or recomputed
                 reasons[name] = str(error)
-            progress.update()
+            shown.update()
         for turn in range(1, rounds + 1):
             for name, variant in [(name, variants[name]) for name in found]:
                 found[name].steps.append(bench.seconds(partial(bench.step, variant, turn)))
                 if name in SAMPLED:
                     found[name].samples.append(bench.sample(variant))
-                progress.update()
+                shown.update()
     finally:  # an interrupted benchmark shows what it has
-        progress.close()
+        shown.close()
         if rows := {name: row for name, row in found.items() if row.steps}:
             print(_as_json(bench, rows, reasons) if json else plain(_table(bench, rows, reasons).markdown()))
     return found

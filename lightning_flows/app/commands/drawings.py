@@ -12,7 +12,6 @@ from matplotlib.figure import Figure
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 from torch.utils.data import default_collate
-from tqdm import tqdm
 
 from lightning_flows.app.commands.options import check_fits, device_named
 from lightning_flows.app.commands.trained import (
@@ -29,6 +28,7 @@ from lightning_flows.data.datasets import ImageDataset, constant_images, images_
 from lightning_flows.errors import CheckpointError, DataError
 from lightning_flows.functional.streams import stream
 from lightning_flows.modules import FlowModule, ImageFlowModule, VAEModule, load_model
+from lightning_flows.progress import progress
 from lightning_flows.reporting.figures import convolution, density, graphs, outliers, series
 from lightning_flows.reporting.figures import images as image_figures
 from lightning_flows.transforms import ConvExponential
@@ -96,7 +96,7 @@ def _interpolation(request: Request) -> Figure:
     half = len(chosen) // 2
     pairs = [default_collate([dataset[i] for i in part]) for part in (chosen[:half], chosen[half : 2 * half])]
     first, second = (move_data_to_device(batch, request.target) for batch in pairs)
-    path = image_figures.interpolate(model, first, second, progress=partial(tqdm, unit="step", desc="decoding"))
+    path = image_figures.interpolate(model, first, second, progress=partial(progress, unit="step", desc="decoding"))
     return image_figures.interpolation_figure(path)
 
 
@@ -127,8 +127,8 @@ def _outliers(request: Request) -> Figure:
         "constant": constant_images(num, shape, request.seed),
         "noise": noise_images(num, shape, request.seed),
     }
-    with tqdm(sets.items(), unit="set", desc="scoring") as progress:
-        bits = {name: outliers.image_bits(model.model, images, seed=request.seed) for name, images in progress}
+    scored = progress(sets.items(), unit="set", desc="scoring")
+    bits = {name: outliers.image_bits(model.model, images, seed=request.seed) for name, images in scored}
     typical = float(bits.pop("training").flow.mean())
     data = outliers.Outliers(bits.pop("in distribution"), bits, typical)
     print(f"mean of training images: {typical:.3f} bits per dimension\n\n{outliers.outlier_table(data).markdown()}\n")
@@ -178,12 +178,12 @@ def _draw(model: FlowModule, request: Request, default: int) -> Tensor:
     generator, num = request.generator("samples", request.target), request.num or default
     check_fits(num, model.event_shape, "--num")
     drawn = []
-    with tqdm(total=num, unit="sample", desc="sampling") as progress:
+    with progress(total=num, unit="sample", desc="sampling") as counted:
         at_once = SAMPLES_AT_ONCE[len(model.event_shape)]
         for start in range(0, num, at_once):
             count = min(at_once, num - start)
             drawn.append(model.sample(count, temperature=request.temperature, generator=generator).cpu())
-            progress.update(count)
+            counted.update(count)
     return torch.cat(drawn)
 
 

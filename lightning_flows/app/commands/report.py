@@ -4,6 +4,7 @@ from pathlib import Path
 
 from lightning_flows.errors import UsageError
 from lightning_flows.files import check_new_file, created
+from lightning_flows.progress import progress
 
 
 def report(runs: str = "runs", out: str = "report.html", title: str | None = None, overwrite: bool = False) -> Path:
@@ -21,13 +22,11 @@ def report(runs: str = "runs", out: str = "report.html", title: str | None = Non
     if path.suffix.lower() not in (".html", ".htm"):
         raise UsageError(f"{out} is not an HTML file: choose an --out that ends in .html")
     check_new_file(path, overwrite=overwrite)
-    from tqdm import tqdm  # these take a second
-
-    from lightning_flows.reporting.report import report_page
+    from lightning_flows.reporting.report import report_page  # these take a second
     from lightning_flows.reporting.tables.runs import read_runs
 
     root = Path(runs)
-    found = read_runs(root, lambda folders: tqdm(folders, unit="run", desc="reading"))
+    found = read_runs(root, lambda folders: progress(folders, unit="run", desc="reading"))
     page = report_page(found, title or f"Run report: {root.resolve().name}")
     with created(path, overwrite=overwrite) as file:
         file.write(page.html.encode("utf-8"))

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from lightning_flows.app.commands.options import MAX_PIXELS, check_fits, check_numbers, chosen_device
 from lightning_flows.errors import UsageError
 from lightning_flows.files import check_new_file, created_together
+from lightning_flows.progress import progress
 
 
 def sample(
@@ -59,7 +60,6 @@ def sample(
     import numpy as np  # these take seconds
     import torch
     from torchvision.utils import save_image
-    from tqdm import tqdm
 
     from lightning_flows.app.commands.sampled_rows import recorded_columns, sample_rows
     from lightning_flows.app.commands.trained import load_graphs
@@ -87,7 +87,7 @@ def sample(
     shown, non_finite = max(1, MAX_PIXELS // pixels), 0
     with (
         created_together(files, overwrite=overwrite) as opened,
-        tqdm(total=num * len(temperatures), unit="sample", desc="sampling") as progress,
+        progress(total=num * len(temperatures), unit="sample", desc="sampling") as counted,
     ):
         handles = iter(opened)
         for each, paths in zip(temperatures, outputs, strict=True):
@@ -96,7 +96,7 @@ def sample(
             options["accuracy"] = accuracy
             if as_rows:
                 columns = recorded_columns(checkpoint, flow.event_shape[0])
-                options |= {"batch_size": batch_size, "progress": progress.update}
+                options |= {"batch_size": batch_size, "progress": counted.update}
                 non_finite += sample_rows(flow, columns, file, num, **options)
                 continue
             batches = []
@@ -107,7 +107,7 @@ def sample(
                 drawn = flow.sample(part.stop - start, **options)
                 non_finite += int((~drawn.isfinite()).sum())
                 batches.append(drawn.cpu())
-                progress.update(len(drawn))
+                counted.update(len(drawn))
             values = torch.cat(batches)
             if structure.mask is not None:
                 values = values.masked_fill(~structure.mask[..., None], torch.nan)

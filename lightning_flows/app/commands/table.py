@@ -4,13 +4,12 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from tqdm import tqdm
-
 from lightning_flows.app.commands.experiments import EXPERIMENTS, OWN, POINTWISE, Experiment
 from lightning_flows.app.commands.figure import check_image_file, write_figure
 from lightning_flows.app.commands.small import named, resized, searched
 from lightning_flows.app.terminal import one_line, plain
 from lightning_flows.errors import DataError, UsageError
+from lightning_flows.progress import progress
 from lightning_flows.reporting.tables import ROWS, TABLES, Run, differences_in, find_runs
 from lightning_flows.reporting.tables.curves import row_curve
 from lightning_flows.reporting.tables.rates import diverged_note
@@ -84,7 +83,7 @@ def table(
             chosen = searched(chosen, size, lr, seeds, trainings) if lr else named(chosen, size)
         trainings(chosen).run(seeds)
     found = find_runs(runs, report=lambda text: print(f"skipped: {one_line(text)}", file=sys.stderr))
-    for run in tqdm(found if number != 4 else [], unit="run", desc="reading", leave=False, delay=1):
+    for run in progress(found if number != 4 else [], unit="run", desc="reading", leave=False, delay=1):
         _ = run.scalars  # the slowest part
     made = TABLES[number](found)
     print(plain(made._replace(note=diverged_note(Path(runs)) + made.note).markdown()))

@@ -9,7 +9,6 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 import torch
-from tqdm import tqdm
 
 from lightning_flows.data.datasets.archives import TarSource, ZipSource
 from lightning_flows.data.datasets.decoding import MAX_SIDE, center_crop, decode, reason
@@ -19,6 +18,7 @@ from lightning_flows.data.datasets.memory import empty_images
 from lightning_flows.data.datasets.sources import EXPECTED, SUFFIXES, FolderSource, ImageSource, is_image, printable
 from lightning_flows.errors import DataError, UsageError
 from lightning_flows.functional.ranks import rank
+from lightning_flows.progress import progress
 
 
 class FileInfo(NamedTuple):
@@ -128,10 +128,10 @@ class ImageFiles:
         return f"{len(self.broken)} files cannot be used: {', '.join(named)}{more}"
 
     def _contents(self, names: Sequence[str]) -> Iterator[tuple[str, bytes]]:
-        """Contents of files, with a progress bar on a terminal if reading takes more than two seconds."""
-        options = {"unit": " images", "delay": 2, "leave": False, "disable": None if rank() == 0 else True}
+        """Contents of files, and the progress if reading takes more than two seconds."""
         contents = self._source.read(names, self.broken) if names else iter(())
-        yield from tqdm(contents, f"Reading {printable(self._source.root.name)}", len(names), **options)
+        reading, options = f"reading {printable(self._source.root.name)}", {"unit": " images", "delay": 2}
+        yield from progress(contents, desc=reading, total=len(names), leave=False, quiet=rank() != 0, **options)
 
     def _once(self, names: Iterable[str]) -> list[str]:
         """Return the sorted names without links to other files among them."""

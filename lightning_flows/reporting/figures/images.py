@@ -39,7 +39,7 @@ def interpolate(
     Latents are standardized by their prior. If they are independent and standard normal, so is each point of this path;
     the midpoint of a straight line would have too small a norm. For flows, images are dequantized with u = ½, and
     everything is computed in float64, so the endpoints equal the images; those of a VAE are reconstructions.
-    ``progress`` wraps the steps, as tqdm does.
+    ``progress`` wraps the steps, as :func:`lightning_flows.progress.progress` does.
 
     Shapes: batches of N images each, to uint8 ``(N, num_steps, C, H, W)``. Raises: ShapeError if the sizes differ.
     """

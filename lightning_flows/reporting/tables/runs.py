@@ -133,7 +133,7 @@ def read_run(folder: Path, root: Path | None = None) -> Run:
 
 
 def read_runs(root: Path, progress: Callable[[list[Path]], Iterable[Path]] = iter) -> list[Run]:
-    """Read all runs below a folder, sorted by name, also incomplete ones; ``progress`` wraps the folders, like tqdm.
+    """Read all runs below a folder, sorted by name, also incomplete ones; ``progress`` wraps the folders.
 
     Raises: DataError if the folder does not exist or contains no run.
     """

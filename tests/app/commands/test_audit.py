@@ -8,7 +8,9 @@ import torch
 from lightning_flows.app.commands.audit import audit
 from lightning_flows.checkpoints import describe
 from lightning_flows.errors import AuditError
+from lightning_flows.flows import GlowFlow
 from lightning_flows.modules import VAEModule
+from lightning_flows.nets import DenseSizes
 from lightning_flows.posteriors import PlanarPosterior
 from lightning_flows.transforms import ActNorm
 from tests.small_modules import graph_module, image_module, vector_module
@@ -33,13 +35,45 @@ def test_models_of_all_kinds_pass(build: Callable[[], Any], tmp_path: Path, caps
     assert "FAILED" not in table
 
 
-def test_levels_with_too_many_values_are_named(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_levels_with_too_many_values_are_cropped(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     audit(save(image_module(), tmp_path / "model.ckpt"), num=2, draws=2, max_values=40)
     table = capsys.readouterr().out
-    unmeasured = "not measured: 64 values exceed max_values | – |"
-    assert f"level 1 (1 x 8 x 8): log-determinant against autograd | – | 1e-06 | {unmeasured}" in table
+    assert "level 1 (1 x 8 x 8, cropped to 1 x 4 x 4): log-determinant against autograd | " in table
     assert "level 2 (2 x 4 x 4): log-determinant against autograd | " in table
-    assert table.count("not measured") == 1
+    assert "not measured" not in table
+    assert "FAILED" not in table
+
+
+def test_a_layer_that_fixes_the_size_of_images_is_named(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    sizes = {"num_levels": 2, "steps_per_level": 1, "net": DenseSizes(4, 1, 6), "woodbury_rank": 2}
+    module = image_module(flow=GlowFlow, mixing="woodbury", **sizes)
+    audit(save(module, tmp_path / "model.ckpt"), num=2, draws=2, max_values=40)
+    reason = "not measured: 64 values exceed max_values, and LinearCompose fixes the size of images | – |"
+    assert f"level 1 (1 x 8 x 8): log-determinant against autograd | – | 1e-06 | {reason}" in capsys.readouterr().out
+
+
+def test_a_wrong_log_determinant_of_a_crop_fails(
+    tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, forward, inverse = save(image_module(), tmp_path / "model.ckpt"), ActNorm.forward, ActNorm.inverse
+    monkeypatch.setattr(ActNorm, "forward", lambda *args: (forward(*args)[0], forward(*args)[1] + 0.1))
+    monkeypatch.setattr(ActNorm, "inverse", lambda *args: (inverse(*args)[0], inverse(*args)[1] - 0.1))
+    with pytest.raises(AuditError):
+        audit(path, num=2, draws=2, max_values=40)
+    failed = [row.split(" | ")[0] for row in capsys.readouterr().out.splitlines() if "FAILED" in row]
+    assert "| level 1 (1 x 8 x 8, cropped to 1 x 4 x 4): log-determinant against autograd" in failed
+
+
+@pytest.mark.parametrize("build", [image_module, graph_module, vector_module, vae_module])
+def test_the_number_of_checks_is_known(
+    build: Callable[[], Any], tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lightning_flows.progress.SECONDS", 0.0)
+    audit(save(build(), tmp_path / "model.ckpt"), num=2, draws=2)
+    captured = capsys.readouterr()
+    last = captured.err.splitlines()[-1]
+    assert last == "checking: 100 %"
+    assert captured.err.count("\n") == captured.out.count("\n") - 2  # a line for each row
 
 
 def test_a_wrong_log_determinant_fails(

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 import torch
-from tqdm import tqdm
 
 from lightning_flows.app.bench import Bench
 from lightning_flows.app.cli import main
@@ -51,12 +50,9 @@ def test_a_table_names_what_is_skipped(capsys: pytest.CaptureFixture[str], tiny:
 def test_progress_is_shown_and_complete(
     capsys: pytest.CaptureFixture[str], tiny: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        "lightning_flows.app.commands.benchmark.tqdm",
-        lambda **options: tqdm(**options | {"delay": 0, "mininterval": 0}),
-    )
+    monkeypatch.setattr("lightning_flows.progress.SECONDS", 0.0)
     main(["benchmark", *tiny, "--only=[bf16]", "--rounds=2", "--device=cpu"])
-    assert re.search(r"measuring: 100%.* 6/6 ", capsys.readouterr().err)
+    assert re.search(r"measuring: 83 %.*\nmeasuring: 100 %\n", capsys.readouterr().err)
 
 
 def test_graphs(capsys: pytest.CaptureFixture[str]) -> None:

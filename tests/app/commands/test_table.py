@@ -4,7 +4,6 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from tqdm import tqdm
 
 from lightning_flows.app.cli import main
 from lightning_flows.app.commands.experiments import EXPERIMENTS
@@ -63,12 +62,9 @@ def test_table_of_vaes(write_run, tmp_path: Path, capsys) -> None:
 def test_progress_is_shown_while_curves_are_read(write_run, tmp_path: Path, capsys, monkeypatch) -> None:
     for seed in range(2):
         write_curve(write_run(f"a_seed{seed}", seed=seed), {1: 4.0, 2: 3.0})
-    progress = partial(tqdm, mininterval=0)
-    monkeypatch.setattr(
-        "lightning_flows.app.commands.table.tqdm", lambda runs, **options: progress(runs, **options | {"delay": 0})
-    )
+    monkeypatch.setattr("lightning_flows.progress.SECONDS", 0.0)
     main(["table", "1", f"--runs={tmp_path}"])
-    assert re.search(r"reading: 100%.* 2/2 ", capsys.readouterr().err)
+    assert re.search(r"reading: 50 %.*\nreading: 100 %\n", capsys.readouterr().err)
 
 
 def test_unknown_table(capsys) -> None:

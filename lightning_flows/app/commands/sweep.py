@@ -13,8 +13,8 @@ from lightning_flows.app.commands.processes import Processes, say
 from lightning_flows.app.configs import load_configs
 from lightning_flows.app.yaml_text import load_yaml
 from lightning_flows.errors import DataError, FlowsError, UsageError
-from lightning_flows.reporting.tables.runs import Run, read_run
 from lightning_flows.progress import Remaining
+from lightning_flows.reporting.tables.runs import Run, read_run
 from lightning_flows.training.run_folder import DIVERGED, RECORD, state_of
 
 Costs = Callable[[Sequence[str], Sequence[str]], Cost | None]

@@ -24,7 +24,7 @@ from lightning_flows.reporting.tables.run_files import MAX_CONFIG, MAX_IMAGE, re
 from lightning_flows.reporting.tables.runs import CONFIG, TESTS, Run, read_state
 
 MAX_SIDE, QUALITY = 640, 70
-LONG, PARTS = 12, re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[/_])(?=[^/_\d])")
+LONG, PARTS = 12, re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=\w[/_])(?=[^\W\d_])")
 """Length of a name that may be broken, and the places where."""
 MAX_PIXELS = 2**26
 """Pixel limit of an image in a run's folder: 67 million."""
@@ -95,8 +95,8 @@ def printable(value: Any) -> Any:
 def breakable(text: str) -> Markup:
     """Text as HTML whose long names may continue on the next line between their parts, and not within a word.
 
-    >>> breakable("ConvSylvesterFlow"), breakable("a_b"), breakable("<csf_small>/version_1")
-    (Markup('Conv<wbr>Sylvester<wbr>Flow'), Markup('a_b'), Markup('&lt;csf_<wbr>small&gt;/<wbr>version_1'))
+    >>> breakable("ConvSylvesterFlow"), breakable("a_b"), breakable("csf_small/version_1 <a>")
+    (Markup('Conv<wbr>Sylvester<wbr>Flow'), Markup('a_b'), Markup('csf_<wbr>small/<wbr>version_1 &lt;a&gt;'))
     """
     parts = PARTS.split(printable(text)) if len(text) > LONG else [printable(text)]
     return Markup("<wbr>").join(parts)

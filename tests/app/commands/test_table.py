@@ -1,6 +1,5 @@
 import os
 import re
-from functools import partial
 from pathlib import Path
 
 import pytest

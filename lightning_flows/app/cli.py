@@ -99,7 +99,7 @@ def run(args: Sequence[str]) -> Any:
 
 def overview() -> str:
     """Return the text of ``--help``."""
-    commands = "\n".join(f"  {name:10}{text}" for name, text in descriptions().items())
+    commands = "\n".join(f"  {name:11}{text}" for name, text in descriptions().items())
     return f"""usage: {program()} COMMAND [--OPTION VALUE]...
 
 Train, evaluate, sample and compare normalizing flows.

@@ -138,7 +138,7 @@ class TrainerCLI(LightningCLI):
         parser.add_argument(
             "--images",
             type=str | None,
-            help="folder or tar of images to use as data: short for --data ImageFolderDataModule --data.root IMAGES.",
+            help="folder, tar or zip of images as data: short for --data ImageFolderDataModule --data.root IMAGES.",
         )
         backend = "compile the training step: true, or a backend of torch.compile other than inductor."
         shown = backend if self.command == "fit" else SUPPRESS  # configs for fit may set it

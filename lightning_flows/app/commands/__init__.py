@@ -8,7 +8,7 @@ TRAINER_COMMANDS = {
     "fit": "Train a flow from a config and write a run folder.",
     "validate": "Evaluate a checkpoint on the validation split.",
     "test": "Evaluate a checkpoint on the test split and record the results in its run folder.",
-    "predict": "Write the log-likelihood of each image or graph to a CSV file.",
+    "predict": "Write the log-likelihood of each image, graph or row to a CSV file.",
     "benchmark": "Measure speed and memory of a config or a checkpoint on this device.",
 }
 COMMANDS = {

@@ -130,8 +130,8 @@ class ImageFiles:
     def _contents(self, names: Sequence[str]) -> Iterator[tuple[str, bytes]]:
         """Contents of files, and the progress if reading takes more than two seconds."""
         contents = self._source.read(names, self.broken) if names else iter(())
-        reading, options = f"reading {printable(self._source.root.name)}", {"unit": " images", "delay": 2}
-        yield from progress(contents, desc=reading, total=len(names), leave=False, quiet=rank() != 0, **options)
+        desc, quiet = f"reading {printable(self._source.root.name)}", rank() != 0
+        yield from progress(contents, desc=desc, unit=" images", total=len(names), delay=2, leave=False, quiet=quiet)
 
     def _once(self, names: Iterable[str]) -> list[str]:
         """Return the sorted names without links to other files among them."""

@@ -69,7 +69,7 @@ def test_accuracy_is_passed_on_and_checked(
     for options in ([], ["--accuracy=exact"], ["--accuracy=0.5"]):
         main([*command, *options])
     assert asked == [None, "exact", 0.5]
-    for value, fact in (("0", "expected an accuracy above 0"), ("1e-6", "float32 cannot represent values up to 256")):
+    for value, fact in (("0", "expected an --accuracy above 0"), ("1e-6", "float32 cannot represent values up to 256")):
         with pytest.raises(SystemExit, match="1"):
             main([*command, f"--accuracy={value}"])
         assert capsys.readouterr().err.splitlines()[-1].startswith(f"error: {fact}")

@@ -164,12 +164,15 @@ def test_what_is_refused_leaves_nothing_behind(name: str, tmp_path: Path, capsys
         ("--data.drop=[label,labl]", "has no column labl: did you mean label?"),
         ("--data.columns=[a,x]", "has no column x: it has a, b, label"),
         ("--data.labels=label", "--data.labels is not an option"),
-        ("--data.val_fraction=1", "expected val_fraction and test_fraction of at least 0, and at most 1 together"),
+        (
+            "--data.val_fraction=1",
+            "expected --data.val_fraction and test_fraction of at least 0, and at most 1 together",
+        ),
         (
             "--data.path=nowhere.csv",
             "nowhere.csv does not exist: pass a CSV, .npy, .npz or Parquet file",
         ),
-        ("--data.delimiter=ab", "expected a data.delimiter of one character; got 'ab'"),
+        ("--data.delimiter=ab", "expected a --data.delimiter of one character; got 'ab'"),
     ],
 )
 def test_refused_options(option: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -251,8 +251,8 @@ def test_sampling_options_out_of_range(
 @pytest.mark.parametrize(
     ("option", "message"),
     [
-        ("--model.flow.hidden_channels=0", "expected hidden_channels of at least 1; got 0"),
-        ("--model.flow.num_levels=0", "expected num_levels of at least 1; got 0"),
+        ("--model.flow.hidden_channels=0", "expected --model.flow.hidden_channels of at least 1; got 0"),
+        ("--model.flow.num_levels=0", "expected --model.flow.num_levels of at least 1; got 0"),
         ("--trainer.callbacks+=lightning_flows.callbacks.SampleGrid", "every_n_epochs is 0: use at least 1"),
     ],
 )

@@ -65,6 +65,10 @@ class PredictionWriter(Callback):
     ) -> None:
         self.path, self.overwrite, self.calibration = Path(path), overwrite, calibration
         self.page = None if page is None else Path(page)
+        if self.path.suffix.lower() != ".csv":
+            raise UsageError(f"{path} is not a CSV file: choose a name that ends in .csv")
+        if self.page is not None and self.page.suffix.lower() not in (".html", ".htm"):
+            raise UsageError(f"{page} is not an HTML file: choose a name that ends in .html")
         self._start()
 
     def _start(self) -> None:

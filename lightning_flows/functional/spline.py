@@ -104,7 +104,7 @@ def _parameters(y: Tensor, values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     bins = (len(values) - 3) // 3
     shift, scale, widths, heights, slopes = values.split([1, 1, bins, bins, bins + 1])
     shares = torch.softmax(torch.stack([widths, heights]), dim=1) * (1 - bins * MIN_SHARE) + MIN_SHARE
-    ends = F.pad(shares.cumsum(1).flatten(2), (0, 0, 1, 0)).view(2, bins + 1, *shares.shape[2:])
+    ends = torch.cat([torch.zeros_like(shares[:, :1]), shares.cumsum(1)], dim=1)
     slopes = F.softplus(slopes + SLOPE_OFFSET) + MIN_SLOPE
     log_scale = LOG_SCALE_BOUND * torch.tanh(scale[0] / LOG_SCALE_BOUND)
     return shift[0], log_scale, torch.cat([(2 * ends - 1) * BOUND, slopes[None]])

@@ -25,8 +25,8 @@ def num_map_parameters(kind: ValueMap, components: int) -> int:
     (2, 24, 27)
     """
     if kind not in get_args(ValueMap) or components < 1:
-        kinds = " or ".join(get_args(ValueMap))
-        raise UsageError(f"expected {kinds}, and at least one component; got {kind} and {components}")
+        kinds = ", ".join(get_args(ValueMap))
+        raise UsageError(f"expected a map among {kinds}, and at least one component; got {kind} and {components}")
     return {"affine": 2, "mixture": 3 * components, "spline": num_spline_parameters(components)}[kind]
 
 

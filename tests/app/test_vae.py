@@ -89,7 +89,7 @@ def test_the_number_of_levels_is_that_of_the_data(tmp_path: Path) -> None:
         (["--model.posterior=PlanarPosterior", "--model.posterior.num_flow=2"], "did you mean --model.posterior.num"),
         (["--model.posterior=SylvesterPosterior"], "columns=8 of an orthogonal Sylvester posterior exceeds latent_"),
         (["--model.num_levels=2"], "--model.num_levels is not used: it is determined by the data"),
-        (["--model.sizes.width=0"], "expected width of at least 1"),
+        (["--model.sizes.width=0"], "expected --model.sizes.width of at least 1"),
     ],
 )
 def test_wrong_options_are_one_line(options: list[str], text: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from lightning_flows.callbacks import PredictionWriter
-from lightning_flows.errors import OutputError
+from lightning_flows.errors import OutputError, UsageError
 from tests.test_files import full_disk
 
 
@@ -65,3 +65,12 @@ def test_rows_of_many_chunks_and_devices(tmp_path: Path, monkeypatch: pytest.Mon
     lines = (tmp_path / "a.csv").read_text().splitlines()
     assert lines[0] == "index,name,nll,log_likelihood"
     assert lines[1:] == [f"{i},{'abc'[i % 3]},{i / 2},{-i}" for i in range(27)]
+
+
+@pytest.mark.parametrize(
+    ("path", "page", "fact"),
+    [("a.txt", None, "a.txt is not a CSV file"), ("a.csv", "b.png", "b.png is not an HTML file")],
+)
+def test_other_suffixes_are_refused(path: str, page: str | None, fact: str) -> None:
+    with pytest.raises(UsageError, match=fact):
+        PredictionWriter(path, page=page)

@@ -56,7 +56,7 @@ def test_levels(tmp_path):
     data = loaded(tmp_path / "a.npy", levels=4)
     assert data.num_levels == 4
     assert loaded(tmp_path / "a.npy", levels=4, binarization="threshold").dataset("train").images.max() == 1
-    with pytest.raises(DataError, match=r"a\.npy has images with the level 3, of 0 to 1: set data\.path to"):
+    with pytest.raises(DataError, match=r"a\.npy has images with the level 3, of 0 to 1: set --data\.path to"):
         loaded(tmp_path / "a.npy", levels=2)
 
 
@@ -89,7 +89,7 @@ def test_errors(tmp_path, arrays, fact):
     path = tmp_path / "a.npz"
     if arrays is not None:
         np.savez(path, **arrays)
-    with pytest.raises(DataError, match=rf"^{path} {fact}.*: set data\.path to an \.npy of images"):
+    with pytest.raises(DataError, match=rf"^{path} {fact}.*: set --data\.path to an \.npy of images"):
         loaded(path)
 
 

@@ -60,6 +60,6 @@ def test_splits(path):
 )
 def test_errors(path, others, fact):
     path.unlink() if others is None else write(path, **others)
-    remedy = r": set data\.path to caltech101_silhouettes_28_split1\.mat from .* page of data$"
+    remedy = r": set --data\.path to caltech101_silhouettes_28_split1\.mat from .* page of data$"
     with pytest.raises(DataError, match=rf"^{path} {fact}{remedy}"):
         CaltechSilhouettesDataModule(str(path)).setup("fit")

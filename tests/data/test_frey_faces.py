@@ -52,7 +52,9 @@ def test_published_splits(faces, tmp_path):
 
 
 def test_missing(tmp_path):
-    with pytest.raises(DataError, match=r"nowhere\.npz does not exist: set data\.path to frey_rawface\.mat .*uint8\)$"):
+    with pytest.raises(
+        DataError, match=r"nowhere\.npz does not exist: set --data\.path to frey_rawface\.mat .*uint8\)$"
+    ):
         loaded(tmp_path / "nowhere.npz")
 
 

@@ -13,6 +13,7 @@ from PIL import Image
 
 from lightning_flows.data import ImageFolderDataModule
 from lightning_flows.data.datasets import archives
+from lightning_flows.data.datasets.image_files import open_source
 from lightning_flows.errors import DataError, UsageError
 
 JPEG_TAR = Path(__file__).parents[3] / "shared/data/cifar10-jpeg-10k.tar"
@@ -260,3 +261,11 @@ def test_real_tar_of_jpeg_files():
     batches = list(data.test_dataloader())
     assert all(batch["image"].shape == torch.Size([100, 3, 32, 32]) for batch in batches[:9])
     assert len(set(data.dataset("test").names)) == sum(len(batch["index"]) for batch in batches) == 998
+
+
+def test_a_single_image_is_not_a_source(tmp_path: Path) -> None:
+    Image.new("RGB", (8, 8)).save(tmp_path / "photo.jpg")
+    with pytest.raises(
+        DataError, match=r"photo\.jpg is a single image: expected a folder, .* the folder that contains it"
+    ):
+        open_source(tmp_path / "photo.jpg")

@@ -74,5 +74,5 @@ def test_errors(path, arrays, fact):
     path.unlink()
     if arrays is not None:
         scipy.io.savemat(path, arrays)
-    with pytest.raises(DataError, match=rf"^{path} {fact}.*: set data\.path to chardata\.mat, from .*`iwae`$"):
+    with pytest.raises(DataError, match=rf"^{path} {fact}.*: set --data\.path to chardata\.mat, from .*`iwae`$"):
         OmniglotDataModule(str(path)).setup("test")

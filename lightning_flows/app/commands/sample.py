@@ -134,7 +134,8 @@ def output_files(out: Path, temperatures: Sequence[float], npy: bool) -> list[li
     if npy and kind == ".csv":
         raise UsageError(f"{out} contains the samples already: omit --npy, or choose an --out that ends in .png")
     if not temperatures or len({float(each) for each in temperatures}) < len(temperatures):
-        raise UsageError("--temperature has no values, or the same one twice: pass different ones, such as '[0.7,1.0]'")
+        fact = "contains the same value twice" if temperatures else "has no values"
+        raise UsageError(f"--temperature {fact}: pass different ones, such as '[0.7,1.0]'")
     if len(temperatures) > 1:
         paths = [out.with_name(f"{out.stem}_temperature_{float(each)}{out.suffix}") for each in temperatures]
     else:
@@ -147,4 +148,4 @@ def _report(num: int, files: Sequence[Path], non_finite: int, problem: str, aver
         print(f"{non_finite} sampled values are {problem}")
     if averaged:
         print(f"from {averaged}")
-    print(f"{num} samples: {', '.join(map(str, files))}")
+    print(f"{num} sample{'' if num == 1 else 's'}: {', '.join(map(str, files))}")

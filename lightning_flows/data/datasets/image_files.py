@@ -205,6 +205,8 @@ def open_source(root: str | Path) -> ImageSource:
         raise DataError(f"{printable(path)} cannot be opened ({error}): {wanted}") from error
     if not stat.S_ISDIR(mode) and not stat.S_ISREG(mode):
         raise DataError(f"{printable(path)} is neither a folder nor a regular file: {EXPECTED}")
+    if stat.S_ISREG(mode) and is_image(PurePosixPath(path.name)):
+        raise DataError(f"{printable(path)} is a single image: {EXPECTED}, such as the folder that contains it")
     source = FolderSource(path) if stat.S_ISDIR(mode) else ZipSource(path) if is_zip else TarSource(path)
     source.names.sort()
     if not source.names:

@@ -226,9 +226,23 @@ def test_temperatures_share_the_noise_and_have_a_file_each(trained: Path, tmp_pa
     assert np.corrcoef(cold, warm)[0, 1] > 0.8
 
 
-@pytest.mark.parametrize("temperatures", [[], [1.0, 1.0]])
-def test_temperatures_that_would_share_a_file_are_refused(temperatures: list[float], tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="--temperature has no values, or the same one twice"):
+@pytest.mark.parametrize(
+    ("temperatures", "fact"), [([], "has no values"), ([1.0, 1.0], "contains the same value twice")]
+)
+def test_temperatures_that_would_share_a_file_are_refused(temperatures: list[float], fact: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=f"--temperature {fact}: pass different ones"):
         sample("nowhere.ckpt", str(tmp_path / "a.png"), temperature=temperatures)
     with pytest.raises(UsageError, match=r"--temperature -1\.0 is not allowed"):
         sample("nowhere.ckpt", str(tmp_path / "a.png"), temperature=[*temperatures, -1.0])
+
+
+def test_several_temperatures_are_a_list_in_brackets(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["sample", "nowhere.ckpt", "--temperature", "0.7,1.0"])
+    assert "--temperature: expected float or a list such as '[1,2]'; got 0.7,1.0" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("num", "text"), [(1, "1 sample: "), (2, "2 samples: ")])
+def test_the_number_of_samples_is_printed(num: int, text: str, trained: Path, tmp_path: Path, capsys) -> None:
+    sample(str(trained), str(tmp_path / "a.png"), num=num)
+    assert text in capsys.readouterr().out

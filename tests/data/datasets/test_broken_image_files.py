@@ -64,7 +64,7 @@ def test_a_file_of_terabytes_is_not_read(tmp_path, num_bytes):
 
 def test_images_beyond_the_memory_are_refused(tmp_path):
     save(tmp_path / "1.png")
-    with pytest.raises(DataError, match=r"choose a smaller data\.size or fewer images"):
+    with pytest.raises(DataError, match=r"choose a smaller --data\.size or fewer images"):
         ImageFiles(tmp_path).read(["1.png"] * 10_000, size=65_535)
 
 

@@ -23,7 +23,7 @@ def test_the_limit_of_a_container_applies(monkeypatch, tmp_path):
     limit.write_text("3000\n")
     monkeypatch.setattr(memory, "_LIMITS", (str(limit), str(tmp_path / "missing")))
     assert memory.free_memory() == 3000
-    with pytest.raises(DataError, match=r"choose a smaller data\.size or fewer images"):
+    with pytest.raises(DataError, match=r"choose a smaller --data\.size or fewer images"):
         memory.empty_images(1, (3, 32, 32))
     limit.write_text("max\n")
     assert memory.free_memory() > 3000

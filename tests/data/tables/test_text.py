@@ -51,7 +51,7 @@ def test_what_is_read(text: str, names: list[str], file: Path) -> None:
 def test_given_header_and_delimiter(file: Path) -> None:
     assert read(file, "2001,2002\n1,2\n", header=True) == (["2001", "2002"], [[1, 2]])
     assert read(file, "1 2,3\n4 5,6\n", delimiter=" ", drop=("column_2",)) == (["column_1"], [[1.0], [4.0]])
-    with pytest.raises(DataError, match=r"expected a data\.delimiter of one character; got ', '"):
+    with pytest.raises(DataError, match=r"expected a --data\.delimiter of one character; got ', '"):
         read(file, "1,2\n", delimiter=", ")
 
 

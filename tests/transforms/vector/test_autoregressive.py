@@ -60,7 +60,10 @@ def test_permutations():
     ("make", "message"),
     [
         (lambda: MaskedAutoregressive(0, 4), "expected size of at least 1; got 0"),
-        (lambda: MaskedAutoregressive(2, 4, value_map="spline"), "expected affine or mixture, and at least one"),
+        (
+            lambda: MaskedAutoregressive(2, 4, value_map="cubic"),
+            "expected a map among affine, mixture, spline, and at least one",
+        ),
         (lambda: MaskedAutoregressive(2, 4, value_map="mixture", components=0), "at least one component; got mixture"),
         (lambda: Permutation([0, 2]), r"expected a permutation of 0 to 1; got \[0, 2\]"),
         (lambda: Permutation([]), "expected a permutation"),

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from lightning_flows.functional.streams import stream
+from lightning_flows.functional.streams import stream, stream_seed
 
 
 class Setting(NamedTuple):
@@ -120,9 +120,8 @@ def restored() -> Iterator[None]:
 def reseeded(number: int) -> Iterator[None]:
     """Give global generators states that no usual seed leads to, and restore them on exit."""
     with restored():
-        generator = stream(0, "global generators of a check", number)
-        seed = generator.initial_seed()
-        torch.set_rng_state(generator.get_state())
+        seed = stream_seed(0, "global generators of a check", number)
+        torch.set_rng_state(stream(seed, "global generator of torch").get_state())
         if torch.cuda.is_initialized():
             torch.cuda.manual_seed_all(seed)
         random.seed(seed)

@@ -16,7 +16,7 @@ for command in sys.stdin.read().splitlines():
     assert not {"torch", "lightning"} & set(sys.modules), command
 """
 COMMANDS = {
-    "--help": ("report    Write one HTML page", 0),
+    "--help": ("report     Write one HTML page", 0),
     "help": ("usage: ", 0),
     "--version": ("lightning_flows 0.", 0),
     "fti": ("error: fti is not a command; did you mean fit?", 2),

@@ -17,6 +17,7 @@ needs_averages = pytest.mark.skipif(not HAS_AVERAGES, reason="WeightAveraging re
 NEWER = [
     ("torch", "2.9", r"compile|exported\[|test_exports_", "full graphs from torch.compile and export"),
     ("torch", "2.9", "Muon", "the optimizer Muon"),
+    ("torch", "2.9", "on_a_fake_gpu", "fake tensors on a GPU that is not there"),
     ("torch", "2.9", r"flows/test_golden.py::test_samples", "a reference in float32"),
     ("lightning", "2.6", r"test_early_stopping_(is_reported|reports)", "the reason for an early stop"),
     ("lightning", "2.6", "seed_everything=-1", "the bounds of a seed"),

@@ -64,6 +64,7 @@ def run_rank(rank: int, folder: str) -> None:
     with torch.no_grad():
         layer(batch()[:2] if rank == 0 else batch()[2:])  # uneven batches
     torch.save(layer.state_dict(), f"{folder}/{rank}.pt")
+    distributed.barrier()  # torch 2.6 may deadlock if a group is destroyed while it releases tensors
     distributed.destroy_process_group()
 
 

@@ -10,9 +10,9 @@ Level = TypeVar("Level", bound=nn.Module)
 
 
 def crop(x: Tensor, max_values: int) -> Tensor | None:
-    """The center of images ``(B, C, H, W)``, half as high and wide as often as it takes to have ``max_values`` values.
+    """The center of images ``(B, C, H, W)``, with sides halved until an image has at most ``max_values`` values.
 
-    None for other events, and if heights and widths would become odd, which a squeeze does not accept.
+    None for other events, and if a side would become odd, which a squeeze does not accept.
 
     >>> crop(torch.zeros(1, 3, 32, 32), 1024).shape
     torch.Size([1, 3, 16, 16])

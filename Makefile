@@ -74,7 +74,7 @@ notebooks: $(VENV)/.user
 dist:
 	@test -n "$(LIGHTNING_FLOWS_URL)" || echo "LIGHTNING_FLOWS_URL is not set: the page of the package will have no pictures and no URL to clone"
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet "hatchling>=1.25"
+	$(BIN)/python -m pip install --quiet "hatchling>=1.27"
 	rm -rf dist
 	$(BIN)/python -m hatchling build -d dist
 

@@ -23,6 +23,7 @@ from lightning_flows.errors import CheckpointError, RefusedImportError
 from lightning_flows.modules import ImageFlowModule, load_model
 from lightning_flows.trust import vetted_imports
 from tests.small_modules import image_module
+from tests.versions import WEIGHTS_ONLY
 
 
 class Touch:
@@ -323,7 +324,7 @@ def calls(path: str) -> list:
     trainer = default_trainer(**quiet, max_epochs=1)
     return [
         lambda: trainer.fit(model, datamodule=data, ckpt_path=path),
-        lambda: trainer.fit(model, datamodule=data, ckpt_path=path, weights_only=False),
+        lambda: trainer.fit(model, datamodule=data, ckpt_path=path, **dict.fromkeys(WEIGHTS_ONLY, False)),
         lambda: trainer.validate(model, datamodule=data, ckpt_path=path),
         lambda: trainer.test(model, datamodule=data, ckpt_path=path),
         lambda: trainer.predict(model, datamodule=data, ckpt_path=path),

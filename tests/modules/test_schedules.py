@@ -7,6 +7,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from lightning_flows.errors import UsageError
 from lightning_flows.modules import WarmupCosine, WarmupExponential
 from tests.small_modules import Stripes, graph_module, image_module, trainer
+from tests.versions import WEIGHTS_ONLY
 
 
 def rates(kind: type[LRScheduler], num: int, **options) -> list[float]:
@@ -40,7 +41,7 @@ def test_the_cosine_spans_the_training_also_when_resumed(tmp_path) -> None:
         ckpt_path = tmp_path / "a.ckpt" if epochs == 3 else None
         run = trainer(tmp_path, max_epochs=epochs)
         module = image_module(lr_scheduler=WarmupCosine)
-        run.fit(module, Stripes(), ckpt_path=ckpt_path, weights_only=ckpt_path and True)
+        run.fit(module, Stripes(), ckpt_path=ckpt_path, **WEIGHTS_ONLY)
         assert run.lr_scheduler_configs[0].interval == "step"
         assert run.lr_scheduler_configs[0].scheduler.total_steps == 2 * epochs
         assert run.optimizers[0].param_groups[0]["lr"] == 0

@@ -37,8 +37,8 @@ class PredictionWriter(Callback):
         overwrite: replace an existing file.
         calibration: held-out items for p-values; None for none.
         page: HTML file to write, of the images with the highest scores; None for none.
-    Raises: OutputError before anything is computed, if a file exists or its folder cannot be created; UsageError for a
-        page of items that are not images.
+    Raises: OutputError before anything is computed, if a file exists or its folder cannot be created; UsageError for
+        other suffixes than .csv and .html, and for a page of items that are not images.
 
     >>> from contextlib import chdir
     >>> from tempfile import TemporaryDirectory
@@ -83,8 +83,6 @@ class PredictionWriter(Callback):
             check_new_file(path, overwrite=self.overwrite)
         if self.page is not None and len(getattr(pl_module, "event_shape", ())) != 3:
             raise UsageError("a page shows images, and the model is not one of images: omit it")
-        if self.page is not None and self.page.absolute() == self.path.absolute():
-            raise UsageError(f"{self.page} cannot be both the page and the table: choose another name for one of them")
         if self.calibration is not None:
             self.calibration.setup(trainer)
 

@@ -151,7 +151,7 @@ def test_bad_options_are_refused_before_anything_is_written(trained: Path, tmp_p
         "--false_alarm_rate=0": "rate 0 is not allowed: use a number above 0 and below 1",
         "--false_alarm_rate=0.01": "at least 99 held-out items, and 52 are used",
         "--num_held_out=-1": "num_held_out of at least 0",
-        f"--page={tmp_path / 'scores.csv'}": "cannot be both",
+        f"--page={tmp_path / 'scores.csv'}": "is not an HTML file",
         "--images=a --data.root=b": "--images a and --data.root are two places",
         "--images=a --data=DigitsDataModule": "and --data is DigitsDataModule: omit one",
     }.items():

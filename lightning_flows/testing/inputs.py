@@ -8,6 +8,7 @@ from torch import Tensor
 
 from lightning_flows.testing.compare import same_values
 from lightning_flows.testing.faults import Found, raised
+from lightning_flows.testing.state import difference
 from lightning_flows.testing.subject import Call, Subject
 from lightning_flows.testing.values import copied, mapped, tensors
 
@@ -60,7 +61,7 @@ def check_layouts(subject: Subject, tolerance: float) -> None:
                 wanted = other[:1].expand_as(other) if name == EXPANDED else other
                 what = f"{result} of {call.name} of {name}"
                 same_values(one.detach(), wanted, tolerance, what, "that of a contiguous one")
-            if not all(map(_same, tensors(own.arguments), before)):
+            if difference(dict(enumerate(before)), dict(enumerate(tensors(own.arguments)))):
                 raise Found(f"{call.name} changes {name} in place")
 
 
@@ -69,11 +70,6 @@ def _laid(name: str, batch: int, value: Tensor) -> Tensor:
     if not value.ndim or len(value) != batch or (name == GRADIENTS and not value.is_floating_point()):
         return value
     return LAYOUTS[name](value)
-
-
-def _same(one: Tensor, other: Tensor) -> bool:
-    """Whether all values are equal, NaN included."""
-    return bool(((one == other) | (one.isnan() & other.isnan())).all())
 
 
 def _called(call: Call, subject: Subject, what: str, *, grad: bool = False) -> tuple[Tensor, ...]:

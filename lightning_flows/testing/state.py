@@ -172,7 +172,7 @@ def recomputed(module: nn.Module) -> set[str]:
     return found
 
 
-def difference(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
+def difference(before: Mapping[Any, Any], after: Mapping[Any, Any]) -> str:
     """How the second state differs from the first: ``changes center by up to 0.1``; empty if it does not."""
     if added := [name for name in after if name not in before]:
         return f"adds {'' if added[0].startswith(OUTSIDE) else 'the attribute '}{added[0]}"

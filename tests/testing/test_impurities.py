@@ -9,6 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from lightning_flows.testing import CheckError, check_transform
+from lightning_flows.testing.inputs import check_layouts
+from lightning_flows.testing.purity import check_memory
+from lightning_flows.testing.subject import Call, Subject
 from lightning_flows.testing.surroundings import generators, settings
 from tests.testing.impure_mutants import Bisection, OldSpectralNorm, Rotated, Scripted
 from tests.testing.impurities import IMPURITIES
@@ -119,3 +122,18 @@ class Plain(nn.Module):
 
 def test_views_of_the_input_pass() -> None:
     assert check_transform(Plain(), data())
+
+
+class Padded(nn.Module):
+    """Results with NaN where nothing is defined."""
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return x.masked_fill(torch.arange(x.shape[1]) == 0, torch.nan), x.new_full((len(x),), torch.nan)
+
+
+@torch.no_grad()
+def test_nan_is_not_shared_memory_and_no_change_of_an_input() -> None:
+    x = torch.randn(3, 4, dtype=torch.float64).masked_fill(torch.arange(4) == 0, torch.nan)
+    subject = Subject(Padded().eval(), None, [Call("forward", (x,), ("z", "log_det"))])
+    check_memory(subject)
+    check_layouts(subject, 1e-8)

@@ -11,12 +11,25 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from lightning_flows.errors import FlowsError, OutputError
+from lightning_flows.errors import FlowsError, OutputError, UsageError
 
 NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 EXISTING = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # non-blocking: a named pipe never ends
+PAGE_SUFFIXES = (".html", ".htm")
 AGAIN = "rerun the command"
 ADVICE = f"free some space or make its folder writable, then {AGAIN}"
+
+
+def check_suffix(path: str | Path, suffixes: Sequence[str], kind: str, name: str = "a name") -> None:
+    """Raise UsageError, which asks for ``name`` with the first suffix, unless the path has one of them.
+
+    >>> check_suffix("a.txt", (".html", ".htm"), "an HTML file", "an --out")
+    Traceback (most recent call last):
+        ...
+    lightning_flows.errors.UsageError: a.txt is not an HTML file: choose an --out that ends in .html
+    """
+    if Path(path).suffix.lower() not in suffixes:
+        raise UsageError(f"{path} is not {kind}: choose {name} that ends in {suffixes[0]}")
 
 
 def check_new_file(path: Path, *, overwrite: bool = False) -> None:

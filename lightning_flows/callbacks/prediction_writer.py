@@ -14,7 +14,7 @@ from lightning_flows.callbacks.calibration import Calibration
 from lightning_flows.callbacks.item_scores import IMAGE, joined, scored
 from lightning_flows.callbacks.strangest import Shown, Strangest
 from lightning_flows.errors import UsageError
-from lightning_flows.files import check_new_file, created_together
+from lightning_flows.files import PAGE_SUFFIXES, check_new_file, check_suffix, created_together
 from lightning_flows.functional.ranks import gather_objects
 from lightning_flows.reporting.outliers.columns import score_columns, strangeness
 from lightning_flows.reporting.outliers.page import strangest_page
@@ -65,10 +65,9 @@ class PredictionWriter(Callback):
     ) -> None:
         self.path, self.overwrite, self.calibration = Path(path), overwrite, calibration
         self.page = None if page is None else Path(page)
-        if self.path.suffix.lower() != ".csv":
-            raise UsageError(f"{path} is not a CSV file: choose a name that ends in .csv")
-        if self.page is not None and self.page.suffix.lower() not in (".html", ".htm"):
-            raise UsageError(f"{page} is not an HTML file: choose a name that ends in .html")
+        check_suffix(path, (".csv",), "a CSV file")
+        if page is not None:
+            check_suffix(page, PAGE_SUFFIXES, "an HTML file")
         self._start()
 
     def _start(self) -> None:

@@ -40,7 +40,7 @@ class RunSummary(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._first_step = trainer.global_step
         if not trainer.fast_dev_run:  # type: ignore[attr-defined]
-            _warn_of_few_steps(trainer)
+            _warn_of_short_training(trainer)
         for stopping in trainer.early_stopping_callbacks:
             if isinstance(stopping, EarlyStopping):
                 stopping.stopping_reason_message = None  # of the run that resumes
@@ -61,7 +61,7 @@ class RunSummary(Callback):
                 print(f"{name}: {_short(path)}")
 
 
-def _warn_of_few_steps(trainer: Trainer) -> None:
+def _warn_of_short_training(trainer: Trainer) -> None:
     steps = trainer.estimated_stepping_batches
     if 0 < steps < FEW_STEPS:
         rank_zero_warn(

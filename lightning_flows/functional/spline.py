@@ -44,10 +44,9 @@ def spline(y: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
     """
     shift, log_scale, knots = _parameters(y, values)
     u = y * log_scale.exp() + shift
-    inside = torch.minimum(torch.maximum(u, knots[0, 0]), knots[0, -1])
-    bins = _Bin(knots, knots[0], inside)
-    z, slope = bins.value_and_slope((inside - bins.x) / bins.width)
-    return torch.addcmul(z, slope, u - inside), slope.log() + log_scale
+    bins = _Bin(knots, knots[0], u)
+    z, slope = bins.value_and_slope((bins.inside - bins.x) / bins.width)
+    return torch.addcmul(z, slope, u - bins.inside), slope.log() + log_scale
 
 
 def inverse_spline(z: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
@@ -59,20 +58,23 @@ def inverse_spline(z: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
     tensor([0.5000])
     """
     shift, log_scale, knots = _parameters(z, values)
-    inside = torch.minimum(torch.maximum(z, knots[1, 0]), knots[1, -1])
-    bins = _Bin(knots, knots[1], inside)
+    bins = _Bin(knots, knots[1], z)
     # at the ends, where round-off in t would change the slope of all values outside, t is exact
-    t = torch.where(z == inside, bins.place(inside - bins.h), (z > inside).to(z.dtype))
+    t = torch.where(z == bins.inside, bins.place(bins.inside - bins.h), (z > bins.inside).to(z.dtype))
     slope = bins.value_and_slope(t)[1]
-    u = bins.x + t * bins.width + (z - inside) / slope
+    u = bins.x + t * bins.width + (z - bins.inside) / slope
     return (u - shift) * torch.exp(-log_scale), -slope.log() - log_scale
 
 
 class _Bin:
-    """The bin of each value: its lower knot, width, height, mean slope, and the slopes at its ends."""
+    """The bin of each value: its lower knot, width, height, mean slope, and the slopes at its ends.
+
+    ``inside`` is the value, or the end of the knots that is nearest to it.
+    """
 
     def __init__(self, knots: Tensor, coordinate: Tensor, value: Tensor) -> None:
-        index = (value >= coordinate[1:-1]).sum(0)  # of the knots inside
+        self.inside = torch.minimum(torch.maximum(value, coordinate[0]), coordinate[-1])
+        index = (self.inside >= coordinate[1:-1]).sum(0)  # of the knots inside
         index = index.expand(len(knots), 1, *index.shape)
         knots = knots.expand(*knots.shape[:2], *value.shape)
         self.x, self.h, self.d = knots.gather(1, index)[:, 0]

@@ -15,6 +15,7 @@ from lightning_flows.nets.spectral_norm import SLACK, SpectralNorm
 from lightning_flows.testing.crops import crop, fixed_size, for_crop
 from lightning_flows.testing.jacobian import MAX_VALUES, log_abs_dets
 
+RELATIVE = "relative to it, or to 1 nat if that is larger"
 STEPS = 100
 """Steps of the power iterations that measure norms."""
 
@@ -70,21 +71,24 @@ def _moved(level: nn.Module, x: Tensor) -> Tensor:
 def _levels(flow: Any, x: Tensor, max_values: int) -> Iterator[Measurement]:
     """Log-determinants of each level at what the levels before it make of x."""
     for number, level in enumerate(flow.levels, start=1):
-        shape = " x ".join(map(str, x.shape[1:]))
         with torch.no_grad():
             z, log_det = level(x)
             back = level.inverse(z)[1]
         scale = max(1.0, float(log_det.abs().max()))
-        name = f"level {number} ({shape}): log-determinant"
         error = float((log_det + back).abs().max()) / scale
-        yield Measurement(f"{name} against the inverse's", error, 1e-6, "relative to it, or to 1 nat if that is larger")
-        yield _against_autograd(level, x, max_values, name.removesuffix(": log-determinant"))
+        name = f"level {number} ({_shape(x)}): log-determinant against the inverse's"
+        yield Measurement(name, error, 1e-6, RELATIVE)
+        yield _against_autograd(level, x, max_values, number)
         x = z.tensor_split([z.shape[1] // 2], dim=1)[0] if number < len(flow.levels) else z
 
 
-def _against_autograd(level: nn.Module, x: Tensor, max_values: int, name: str) -> Measurement:
+def _shape(x: Tensor) -> str:
+    return " x ".join(map(str, x.shape[1:]))
+
+
+def _against_autograd(level: nn.Module, x: Tensor, max_values: int, number: int) -> Measurement:
     """The log-determinant against that of the autograd Jacobian, of a crop of x if it has too many values."""
-    size, part = x[0].numel(), x
+    size, part, name = x[0].numel(), x, "level {} ({}): log-determinant against autograd"
     if size > max_values:
         found = crop(x, max_values)
         level = level if found is None else for_crop(level, x.shape[2] // found.shape[2])
@@ -92,14 +96,14 @@ def _against_autograd(level: nn.Module, x: Tensor, max_values: int, name: str) -
         if found is None or reason:
             why = f", and {reason} fixes the size of images" if reason else ""
             unit = f"not measured: {size:,} values exceed max_values{why}"
-            return Measurement(f"{name}: log-determinant against autograd", None, 1e-6, unit)
-        part, name = found, f"{name.removesuffix(')')}, cropped to {' x '.join(map(str, found.shape[1:]))})"
+            return Measurement(name.format(number, _shape(x)), None, 1e-6, unit)
+        part = found
     with torch.no_grad():
         log_det = level(part)[1]
     expected = log_abs_dets(partial(_moved, level), part)
     error = float((log_det - expected).abs().max()) / max(1.0, float(log_det.abs().max()))
-    unit = "relative to it, or to 1 nat if that is larger"
-    return Measurement(f"{name}: log-determinant against autograd", error, 1e-6, unit)
+    shape = _shape(x) if part is x else f"{_shape(x)}, cropped to {_shape(part)}"
+    return Measurement(name.format(number, shape), error, 1e-6, RELATIVE)
 
 
 def num_measurements(flow: Any) -> int:

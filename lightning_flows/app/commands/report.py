@@ -2,8 +2,7 @@
 
 from pathlib import Path
 
-from lightning_flows.errors import UsageError
-from lightning_flows.files import check_new_file, created
+from lightning_flows.files import PAGE_SUFFIXES, check_new_file, check_suffix, created
 from lightning_flows.progress import progress
 
 
@@ -19,8 +18,7 @@ def report(runs: str = "runs", out: str = "report.html", title: str | None = Non
         overwrite: replace an existing file.
     """
     path = Path(out)
-    if path.suffix.lower() not in (".html", ".htm"):
-        raise UsageError(f"{out} is not an HTML file: choose an --out that ends in .html")
+    check_suffix(out, PAGE_SUFFIXES, "an HTML file", "an --out")
     check_new_file(path, overwrite=overwrite)
     from lightning_flows.reporting.report import report_page  # these take a second
     from lightning_flows.reporting.tables.runs import read_runs

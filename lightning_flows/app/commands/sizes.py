@@ -115,8 +115,7 @@ def small_pixels(design: str, noise: str, size: str) -> list[str]:
     return [
         SIZES[size],
         *_sizes("flow.sizes", {"width": found.width, "num_blocks": found.num_blocks}),
-        *_sizes("flow", {"window": found.window, "head_width": found.head_width, "patch": found.patch}),
-        f"--model.flow.value_map={found.value_map}",
+        *_sizes("flow", {name: getattr(found, name) for name in ("window", "head_width", "patch", "value_map")}),
         *(_dequantization(3) if noise == "variational" else []),
     ]
 
@@ -137,5 +136,5 @@ def _dequantization(kernel_size: int) -> Sequence[str]:
     ]
 
 
-def _sizes(part: str, sizes: Mapping[str, int]) -> list[str]:
+def _sizes(part: str, sizes: Mapping[str, int | str]) -> list[str]:
     return [f"--model.{part}.{name}={value}" for name, value in sizes.items()]

@@ -14,6 +14,9 @@ WEIGHTS_ONLY = {"weights_only": True} if "weights_only" in inspect.signature(Tra
 HAS_AVERAGES = hasattr(callbacks, "WeightAveraging")
 needs_averages = pytest.mark.skipif(not HAS_AVERAGES, reason="WeightAveraging requires Lightning 2.6 or newer")
 
+COMPILES = Version(version("torch")) >= Version("2.9")
+"""Whether torch.compile traces training steps as full graphs."""
+
 NEWER = [
     ("torch", "2.9", r"compile|exported\[|test_exports_", "full graphs from torch.compile and export"),
     ("torch", "2.9", "Muon", "the optimizer Muon"),

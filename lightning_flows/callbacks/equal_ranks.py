@@ -30,7 +30,9 @@ class EqualRanks(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if isinstance(trainer.strategy.model, DistributedDataParallel):
-            trainer.strategy.model.forward_sync_buffers = False
+            model = trainer.strategy.model
+            is_new = hasattr(model, "forward_sync_buffers")  # torch 2.6 only has broadcast_buffers
+            setattr(model, "forward_sync_buffers" if is_new else "broadcast_buffers", False)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.world_size > 1:

@@ -63,6 +63,8 @@ def test_help_has_short_sections_first(subcommand: str, capsys: pytest.CaptureFi
     lines = [line for line in text[: text.index(titles[-2])].splitlines() if "tests." not in line]
     assert len(lines) <= 140  # one per class of the package
     assert "registry" not in text[: text.index(titles[-2])]  # Lightning's help
+    assert f"defaults are those of defaults/{'fit' if subcommand in ('fit', 'benchmark') else 'evaluate'}.yaml" in text
+    assert str(CONFIG_DIR) not in text
     assert text.startswith("usage: python -m lightning_flows")
 
 

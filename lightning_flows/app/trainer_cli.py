@@ -1,10 +1,9 @@
 """LightningCLI for ``fit``, ``validate``, ``test`` and ``predict``."""
 
-import logging
 import re
-import warnings
 from collections.abc import Sequence
 from contextlib import nullcontext, suppress
+from pathlib import Path
 from typing import Any
 
 from jsonargparse import SUPPRESS
@@ -29,8 +28,8 @@ from lightning_flows.app.given_checkpoint import (
 )
 from lightning_flows.app.parser import ShortErrors
 from lightning_flows.app.prediction import add_scoring_arguments, prediction_writer
+from lightning_flows.app.quiet import hush
 from lightning_flows.app.run_config import RunConfig
-from lightning_flows.app.terminal import print_short_warnings
 from lightning_flows.app.versions import accepted, unwrapped_errors
 from lightning_flows.data import FlowDataModule
 from lightning_flows.errors import CheckpointError, NonFiniteError, UsageError
@@ -53,23 +52,17 @@ TITLES = {
     "trainer": "trainer: Lightning's options",
 }
 PLATEAU = "ReduceLROnPlateau"  # torch, Lightning and this package have a class of this name
-MESSAGES = (
-    ".*LeafSpec.*",  # torch's pytrees, inside Lightning
-    ".*does not have many workers.*",  # images are in memory already
-    ".*callbacks used to create the checkpoint.*",  # evaluation needs none of them
-    ".*is not resumable.*",  # training graphs follow from the step; shuffled images from the epoch
-    ".*It is recommended to use `self.log.*sync_dist.*",  # callbacks intentionally log values of the first process
-    ".*Grad strides do not match bucket view.*",  # 1x1 kernels have the same layout either way
-    ".*Checkpoint directory .* exists and is not empty.*",  # of a resumed run
-    ".*Experiment logs directory .* exists and is not empty.*",  # whose curves have been renamed
-    ".*SWA is currently only supported every epoch.*",  # a schedule per step ends when averaging begins
-    ".*number of training batches.*smaller than the logging interval.*",
-)
-"""Warnings of Lightning that require no action."""
 
 
 class TrainerParser(ShortErrors, LightningArgumentParser):
     """LightningCLI's parser with errors of one or two lines."""
+
+    def format_help(self, *args: Any) -> str:
+        """Name the file of defaults, if any, as configs of the package are named, without its folder."""
+        names = [str(Path(file).relative_to(CONFIG_DIR)) for file in self.default_config_files]
+        of_parser = r"default config file locations:.*?(?=\n\n)"
+        short = f"defaults are those of {', '.join(names)}"
+        return re.sub(of_parser, short, super().format_help(*args), flags=re.DOTALL)
 
 
 class TrainerCLI(LightningCLI):
@@ -84,7 +77,7 @@ class TrainerCLI(LightningCLI):
     """
 
     def __init__(self, args: Sequence[str]) -> None:
-        _hush()
+        hush()
         check_linked(args)
         if args[0] != "fit" and value_of(args, "--compile") is not None:
             raise UsageError(f"--compile has no effect on {args[0]}: it is an option of fit")
@@ -124,7 +117,12 @@ class TrainerCLI(LightningCLI):
         self._end_run("finished")
 
     def add_default_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        super().add_default_arguments_to_parser(parser)
+        parser.add_argument(
+            "--seed_everything",
+            type=bool | int,
+            default=self.seed_everything_default,
+            help="seed of all random numbers, or true for a random one.",
+        )
         help_text = CKPT_PATH.get(self.command, CKPT_PATH["validate"])
         parser.add_argument("--ckpt_path", type=str | None, help=help_text)
         parser.add_argument(
@@ -269,15 +267,3 @@ def _state_after(error: BaseException) -> str:
     """State of a run that an exception ended."""
     ended = {Interrupted: "stopped", NonFiniteError: DIVERGED}
     return next((state for kind, state in ended.items() if isinstance(error, kind)), "failed")
-
-
-def _is_no_tip(record: logging.LogRecord) -> bool:
-    return "Tip:" not in record.msg
-
-
-def _hush() -> None:
-    """Suppress Lightning's messages that require no action."""
-    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_is_no_tip)
-    for message in MESSAGES:
-        warnings.filterwarnings("ignore", message)
-    print_short_warnings()

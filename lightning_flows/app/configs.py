@@ -4,7 +4,7 @@ import difflib
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from lightning_flows.app.yaml_text import load_yaml, read_yaml
 from lightning_flows.errors import ConfigError
@@ -27,7 +27,7 @@ def find_configs(args: Sequence[str]) -> list[str]:
         if separate:
             found.pop()
         if separate or arg.startswith("--config="):
-            found += [f"--config={text}" for text, _ in _layers(arg if separate else arg.partition("=")[2])]
+            found += [f"--config={each.argument}" for each in layers(arg if separate else arg.partition("=")[2])]
         else:
             found.append(arg)
     return found
@@ -54,8 +54,8 @@ def load_configs(*names: str | Path) -> Config:
     """
     whole: Config = {}
     for name in names:
-        for _, config in _layers(str(name)):
-            whole = _merged(whole, config)
+        for layer in layers(str(name)):
+            whole = _merged(whole, layer.config)
     return whole
 
 
@@ -77,8 +77,19 @@ def _merged(below: Config, above: Config) -> Config:
     return both
 
 
-def _layers(name: str, inside: tuple[Path, ...] = ()) -> list[tuple[str, Config]]:
-    """Return the bases of a config, then the config: names for the parser, and contents; ``inside`` includes it."""
+class Layer(NamedTuple):
+    """A config, without its bases: its name, as in messages; what the parser reads instead of its file; its content."""
+
+    name: str
+    argument: str
+    config: Config
+
+
+def layers(name: str, inside: tuple[Path, ...] = ()) -> list[Layer]:
+    """Return the bases of a config, then the config. Raises: ConfigError.
+
+    ``inside`` are the configs that have it as their base, from the outermost on.
+    """
     if is_text(name) and not inside:
         path, config = Path("--config"), load_yaml(name, "--config")
     else:
@@ -93,10 +104,10 @@ def _layers(name: str, inside: tuple[Path, ...] = ()) -> list[tuple[str, Config]
     bases = [bases] if isinstance(bases, str) else bases
     if not isinstance(bases, list) or not all(isinstance(base, str) for base in bases):
         raise ConfigError(f"{path} has a base that is neither a file name nor a list of file names: {str(bases)[:80]}")
-    below = [layer for base in bases for layer in _layers(base, (*inside, path))]
+    below = [layer for base in bases for layer in layers(base, (*inside, path))]
     text = f"# {' '.join(name.split())}\n{json.dumps(rest, default=str)}" if bases else name
     text = text.partition("\n")[2] if bases and is_text(name) else text
-    return [*below, (text, rest)] if rest or not bases else below
+    return [*below, Layer(str(path) if is_text(name) else name, text, rest)] if rest or not bases else below
 
 
 def is_text(value: str) -> bool:

@@ -1,11 +1,14 @@
-"""Options in messages: named as they were typed, and only those that the command accepts."""
+"""Options in messages: named as they were typed or set in a config, and only those that the command accepts."""
 
 import inspect
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 
-from lightning_flows.app.arguments import options
+from lightning_flows.app.arguments import CONFIG, options
 from lightning_flows.app.commands import COMMANDS, function
+from lightning_flows.app.configs import Config, layers
+from lightning_flows.errors import ConfigError
 
 DATA_OPTIONS = "data_options"
 """Argument of a command's function for all options that start with ``--data.``."""
@@ -15,8 +18,9 @@ ADVICE = re.compile(rf"(?:, as in |, or |: )[^,:;]*?{OPTION}[^:;]*?(?=, or |$)")
 
 
 def for_command(text: str, args: Sequence[str]) -> str:
-    """Return a message with options named as on a command line, without advice that its command refuses."""
-    return as_typed(without_refused(text, args[0]) if args else text, args)
+    """Return a message that names options as they were set, without advice that its command refuses."""
+    typed = as_typed(without_refused(text, args[0]) if args else text, args)
+    return with_place(typed, args) if typed == text else typed
 
 
 def as_typed(text: str, args: Sequence[str]) -> str:
@@ -37,6 +41,36 @@ def as_typed(text: str, args: Sequence[str]) -> str:
             start = "" if "_" in name else r"(?:^|(?<=expected )|(?<=expected a )|(?<=expected an ))"
             text = re.sub(rf"{start}(?<![-\w.=/]){name}(?![-\w./=])", given.copy().pop(), text)
     return text
+
+
+def with_place(text: str, args: Sequence[str]) -> str:
+    """Start a message about an argument with the key and the config that set it, if a single one did.
+
+    >>> with_place("expected width of at least 1; got 0", ["fit", '--config={"model": {"flow": {"width": 0}}}'])
+    'model.flow.width in --config: expected width of at least 1; got 0'
+    """
+    subject = re.match(r"(?:expected (?:an? )?)?(\w+)\b", text)
+    if subject is None:
+        return text
+    places: dict[str, str] = {}
+    for option in options(args[1:]):
+        if option.name in CONFIG:
+            with suppress(ConfigError):  # reported already
+                for layer in layers(option.value):
+                    places |= dict.fromkeys(_keys(layer.config, subject[1]), layer.name)
+    if len(places) != 1:
+        return text
+    ((key, file),) = places.items()
+    return f"{key} in {file}: {text}"
+
+
+def _keys(config: Config, name: str) -> Iterator[str]:
+    """Keys of the values in a config, joined by dots, whose last component is this name."""
+    for key, value in config.items():
+        if isinstance(value, dict):
+            yield from (f"{key}.{inner}" for inner in _keys(value, name))
+        elif key == name:
+            yield key
 
 
 def without_refused(text: str, command: str) -> str:

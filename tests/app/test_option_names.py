@@ -69,3 +69,20 @@ def test_texts_of_a_command_name_its_own_options(command: str) -> None:
 )
 def test_options_are_named_as_typed(text: str, typed: list[str], expected: str) -> None:
     assert as_typed(text, ["fit", *typed]).startswith(expected)
+
+
+def test_a_message_names_the_key_and_the_config_that_set_an_argument(tmp_path: Path) -> None:
+    own = tmp_path / "own.yaml"
+    own.write_text("base: base.yaml\nmodel:\n  init_args:\n    flow:\n      init_args: {num_bins: 0}\n")
+    (tmp_path / "base.yaml").write_text("trainer: {devices: 99}\ndata: {val_fraction: 2}\n")
+    command = ["fit", "--config", str(own)]
+    text = "expected num_bins of at least 1; got 0"
+    assert for_command(text, command) == f"model.init_args.flow.init_args.num_bins in {own}: {text}"
+    many = "devices is 99: use fewer"
+    assert for_command(many, command) == f"trainer.devices in {tmp_path / 'base.yaml'}: {many}"
+    assert for_command(text, [*command, "--model.flow.num_bins=0"]) == text.replace("num", "--model.flow.num")
+    for other in ("expected a flow", "gone does not exist", "expected width of at least 1", "", "×"):
+        assert for_command(other, command) == other
+    (tmp_path / "base.yaml").write_text("data: {num_bins: 2}\n")
+    assert for_command(text, command) == text  # which of the two is unknown
+    assert for_command(text, ["fit", "--config=gone.yaml"]) == text

@@ -106,11 +106,6 @@ def _against_autograd(level: nn.Module, x: Tensor, max_values: int, number: int)
     return Measurement(name.format(number, shape), error, 1e-6, RELATIVE)
 
 
-def num_measurements(flow: Any) -> int:
-    """Number of measurements of :func:`audit_flow`."""
-    return 3 + 2 * len(flow.levels)
-
-
 @torch.no_grad()
 def audit_norms(model: nn.Module, *arguments: Any) -> Iterator[Measurement]:
     """The largest norm of the weights that a call of the model normalizes, relative to their bounds.

@@ -1,9 +1,9 @@
 """Train and test on several processes; run by test_distributed.py in a process that has not used torch before it forks.
 
 Usage: python -m tests.distributed_runs FOLDER. Writes FOLDER/D/RANK.pt, the state of each rank after training on D
-processes, with recomputation on two and, where torch can, compiled on four; FOLDER/vae/D/RANK.pt, the same of a VAE;
-FOLDER/D.txt, how many bytes its steps broadcast; and FOLDER/tests.json, the test results of one model on each number of
-processes, with a record of each in FOLDER.
+processes, with recomputation on two and, where torch can, compiled on four; the same of a VAE in FOLDER/vae, and of
+averaged weights in FOLDER/average; FOLDER/D.txt, how many bytes the steps broadcast; and FOLDER/tests.json, the test
+results of one model on each number of processes, with a record of each in FOLDER.
 """
 
 import json
@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 import torch
-from lightning.pytorch import Callback, Trainer, seed_everything
+from lightning.pytorch import Callback, Trainer, callbacks, seed_everything
 from torch import distributed
 
 from lightning_flows.app.default_trainer import default_trainer
@@ -20,7 +20,7 @@ from lightning_flows.data.datasets import ImageDataset
 from lightning_flows.modules import GraphFlowModule, ImageFlowModule, VAEModule
 from lightning_flows.modules.compiled import CompiledTerms
 from tests.small_modules import SMALL_VARIATIONAL, graph_module, image_module, vae_module
-from tests.versions import COMPILES
+from tests.versions import COMPILES, HAS_AVERAGES
 
 GLOBAL_BATCH, STEPS = 8, 20
 
@@ -87,12 +87,12 @@ def vae() -> VAEModule:
     return vae_module(kl_warmup_epochs=2, num_importance_samples=8)
 
 
-def trainer(devices: int, *callbacks: Callback, **options) -> Trainer:
+def trainer(devices: int, *own: Callback, **options) -> Trainer:
     return default_trainer(
         accelerator="cpu",
         devices=devices,
         strategy="ddp_fork" if devices > 1 else "auto",
-        callbacks=list(callbacks),
+        callbacks=list(own),
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
@@ -103,8 +103,8 @@ def trainer(devices: int, *callbacks: Callback, **options) -> Trainer:
 
 def main(folder: Path) -> None:
     for devices in (1, 2, 4):
-        callbacks = [Keep(folder / str(devices)), Broadcasts(folder / f"{devices}.txt")]
-        run = trainer(devices, *callbacks, max_steps=STEPS, gradient_clip_val=1.0, precision="64-true")
+        watching = [Keep(folder / str(devices)), Broadcasts(folder / f"{devices}.txt")]
+        run = trainer(devices, *watching, max_steps=STEPS, gradient_clip_val=1.0, precision="64-true")
         module = image_flow(recompute=devices == 2)
         module.compiled_terms = CompiledTerms("aot_eager") if devices == 4 and COMPILES else None
         run.fit(module, Noise(batch_size=GLOBAL_BATCH // devices, eval_batch_size=5))
@@ -113,6 +113,11 @@ def main(folder: Path) -> None:
         if devices < 4:
             run = trainer(devices, Keep(folder / "vae" / str(devices)), max_steps=STEPS, precision="64-true")
             run.fit(vae(), Noise(batch_size=GLOBAL_BATCH // devices, eval_batch_size=5))
+        if devices < 4 and HAS_AVERAGES:
+            average = callbacks.EMAWeightAveraging(decay=0.95)
+            kept = Keep(folder / "average" / str(devices))  # after the average, which then has replaced the weights
+            run = trainer(devices, average, kept, max_steps=STEPS, gradient_clip_val=1.0, precision="64-true")
+            run.fit(image_flow(), Noise(batch_size=GLOBAL_BATCH // devices, eval_batch_size=5))
     results = {}
     for devices in (1, 2, 3, 4):
         trained = image_flow()

@@ -14,8 +14,10 @@ import torch
 
 from lightning_flows.modules import read_checkpoint
 from tests.distributed_runs import image_flow, vae
+from tests.versions import needs_averages
 
 ROOT = Path(__file__).parents[1]
+TRAINED = ["2", "4", "vae/2", pytest.param("average/2", marks=needs_averages)]
 pytestmark = pytest.mark.slow
 
 
@@ -35,7 +37,7 @@ def state(runs: Path, devices: str, rank: int) -> dict[str, torch.Tensor]:
     return torch.load(runs / devices / f"{rank}.pt", weights_only=True)
 
 
-@pytest.mark.parametrize("devices", ["2", "4", "vae/2"])
+@pytest.mark.parametrize("devices", TRAINED)
 def test_all_ranks_are_equal_bit_for_bit(runs: Path, devices: str) -> None:
     first = state(runs, devices, 0)
     for rank in range(1, int(devices.rpartition("/")[2])):
@@ -48,14 +50,20 @@ def test_no_step_broadcasts_buffers(runs: Path, devices: int) -> None:
     assert (runs / f"{devices}.txt").read_text() == "0"
 
 
-@pytest.mark.parametrize("devices", ["2", "4", "vae/2"])
+@pytest.mark.parametrize("devices", TRAINED)
 def test_training_equals_one_process_with_the_whole_batch(runs: Path, devices: str) -> None:
-    untrained, one = (vae(), "vae/1") if devices.startswith("vae") else (image_flow(), "1")
-    alone, together = state(runs, one, 0), state(runs, devices, 0)
+    untrained = vae() if devices.startswith("vae") else image_flow()
+    alone, together = state(runs, f"{devices[:-1]}1", 0), state(runs, devices, 0)
     for name, value in alone.items():
         torch.testing.assert_close(together[name], value, rtol=0, atol=1e-12)  # in float64
     initial = {name: value for name, value in untrained.state_dict().items() if name.endswith("bias")}
     assert max((alone[name] - value).abs().max() for name, value in initial.items()) > 1e-3
+
+
+@needs_averages
+def test_the_average_is_not_the_last_weights(runs: Path) -> None:
+    average, last = state(runs, "average/1", 0), state(runs, "1", 0)
+    assert max((average[name] - value).abs().max() for name, value in last.items() if name.endswith("bias")) > 1e-3
 
 
 @pytest.mark.parametrize("devices", ["2", "3", "4"])

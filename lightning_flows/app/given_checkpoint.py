@@ -10,6 +10,7 @@ from lightning.pytorch.utilities import rank_zero_info
 
 from lightning_flows.app.arguments import CONFIG, options
 from lightning_flows.app.commands import TRAINER_COMMANDS
+from lightning_flows.app.commands.data_options import as_lists, split_changes
 from lightning_flows.app.configs import load_configs
 from lightning_flows.checkpoints import describe, public_path, read_checkpoint
 from lightning_flows.checkpoints.averaging import averaging_in
@@ -125,7 +126,7 @@ def load_weights(checkpoint: Mapping[str, Any], model: FlowModule) -> None:
 
 def _compare(name: str, old: Any, new: Any) -> None:
     if not (is_component(old) and is_component(new)):
-        if _listed(old) != _listed(new) and name != "model.event_shape":
+        if as_lists(old) != as_lists(new) and name != "model.event_shape":
             _report(name, old, new)
         return
     if old["class_path"] != new["class_path"]:
@@ -143,23 +144,13 @@ def _report(name: str, old: Any, new: Any) -> None:
 
 
 def _check_split(saved: Mapping[str, Any], used: Mapping[str, Any], data: FlowDataModule) -> None:
-    before, after = saved["init_args"], used["init_args"]
-    names: Sequence[str] = (
-        getattr(data, "split_arguments", tuple)() if saved["class_path"] == used["class_path"] else ()
-    )
-    changed = [name for name in names if name in before and _listed(before[name]) != _listed(after.get(name))]
-    if changed:
-        each = ", ".join(f"--data.{name} is {after.get(name)} instead of {before[name]}" for name in changed)
+    is_same = saved["class_path"] == used["class_path"]
+    names: Sequence[str] = getattr(data, "split_arguments", tuple)() if is_same else ()
+    if changes := split_changes(names, saved["init_args"], used["init_args"]):
         raise CheckpointError(
-            f"the data would be split differently than in training, so that items of one split end up in another "
-            f"({each}): omit that, or add --allow_split_change=true"
+            "the data would be split differently than in training, so that items of one split end up in another "
+            f"({changes}): omit that, or add --allow_split_change=true"
         )
-
-
-def _listed(value: Any) -> Any:
-    if isinstance(value, list | tuple):
-        return [_listed(each) for each in value]
-    return {key: _listed(each) for key, each in value.items()} if isinstance(value, Mapping) else value
 
 
 def _short(value: Any) -> str:

@@ -56,10 +56,24 @@ def built(kind: type, arguments: Mapping[str, Any], given: Mapping[str, Any] | N
         reason = re.sub(r"^Parser key \S+ Expected a <class '(\w+)'>.*", r"expected \1", reason)
         each = ", ".join(bad) or f"an option that starts with {PREFIX}"
         raise UsageError(f"{each} does not fit {kind.__name__} ({reason}): choose another value") from error
-    for name in data.split_arguments() if given.keys() & arguments.keys() else ():
-        if name in given and name in arguments and data.hparams[name] != arguments[name]:
-            raise UsageError(
-                f"{PREFIX}{name} is {given[name]} instead of {arguments[name]}, and would split the data differently "
-                "than in training: omit it"
-            )
+    changes = split_changes([name for name in data.split_arguments() if name in given], arguments, data.hparams)
+    if changes:
+        raise UsageError(f"the data would be split differently than in training ({changes}): omit that")
     return data
+
+
+def split_changes(names: Sequence[str], before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
+    """Name the arguments that have changed, of those that determine the split; empty if none has.
+
+    >>> split_changes(["seed", "size"], {"seed": 0, "size": (8, 8)}, {"seed": 5, "size": [8, 8]})
+    '--data.seed is 5 instead of 0'
+    """
+    changed = [name for name in names if name in before and as_lists(before[name]) != as_lists(after.get(name))]
+    return ", ".join(f"{PREFIX}{name} is {after.get(name)} instead of {before[name]}" for name in changed)
+
+
+def as_lists(value: Any) -> Any:
+    """A value with lists for tuples, which configs do not have, so that the two can be compared."""
+    if isinstance(value, list | tuple):
+        return [as_lists(each) for each in value]
+    return {key: as_lists(each) for key, each in value.items()} if isinstance(value, Mapping) else value

@@ -1,7 +1,7 @@
 """Flows: transforms and a base density."""
 
 from lightning_flows.flows.coupling import CouplingFlow
-from lightning_flows.flows.flow import Flow
+from lightning_flows.flows.flow import Flow, ImageFlow
 from lightning_flows.flows.glow import GlowFlow
 from lightning_flows.flows.graph import GraphCouplingFlow, GraphFlow, GraphNormalizingFlow, SetAutoregressiveFlow
 from lightning_flows.flows.multiscale import MultiScaleFlow
@@ -20,6 +20,7 @@ __all__ = [
     "GraphCouplingFlow",
     "GraphFlow",
     "GraphNormalizingFlow",
+    "ImageFlow",
     "MultiScaleFlow",
     "PixelAutoregressiveFlow",
     "ResidualFlow",

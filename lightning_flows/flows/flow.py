@@ -267,6 +267,22 @@ class Flow(Recorded, nn.Module):
         return [*shapes[:-1], (channels, *rest)]
 
 
+class ImageFlow(Flow):
+    r"""A flow of images :math:`x \in [0, 256]`, which are decoded to a hundredth of a pixel level by default.
+
+    Shapes: x ``(B, C, H, W)``.
+
+    >>> from lightning_flows.transforms import Affine
+    >>> flow = ImageFlow(Affine(shift=128.0, scale=256.0), event_shape=(1, 4, 4))
+    >>> flow.sample(2).shape
+    torch.Size([2, 1, 4, 4])
+    """
+
+    accepts_context = False
+    default_accuracy: Accuracy = 0.01
+    scale = 256.0
+
+
 def _sum(log_dets: Sequence[Tensor]) -> Tensor:
     first, *others = log_dets
     return sum(others, start=first)

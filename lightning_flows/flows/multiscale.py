@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from lightning_flows.errors import ShapeError, check_sizes
-from lightning_flows.flows.flow import Flow
+from lightning_flows.flows.flow import ImageFlow
 from lightning_flows.nets import DenseNet, DenseSizes
 from lightning_flows.transforms import Affine, AffineCoupling, Compose, Squeeze, Transform
 
@@ -11,7 +11,7 @@ Step = Callable[[tuple[int, ...]], Sequence[Transform]]
 """The transforms of one step, given the shape of its events."""
 
 
-class MultiScaleFlow(Flow):
+class MultiScaleFlow(ImageFlow):
     r"""Levels that consist of a squeeze and repeated steps, each a :class:`Compose` of its own.
 
     .. math:: (z_l, h_l) = f_l(h_{l-1}), \quad h_0 = x, \qquad
@@ -37,10 +37,6 @@ class MultiScaleFlow(Flow):
     >>> flow.latent_shapes  # half of the channels of the first level are factored out
     [(6, 4, 4), (24, 2, 2)]
     """
-
-    accepts_context = False
-    default_accuracy = 0.01
-    scale = 256.0
 
     def __init__(
         self,

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 
 from lightning_flows.errors import UsageError, check_sizes
-from lightning_flows.flows.flow import Flow
+from lightning_flows.flows.flow import ImageFlow
 from lightning_flows.functional.shapes import image_shape
 from lightning_flows.functional.value_maps import ValueMap
 from lightning_flows.nets import AttentionSizes, PixelFunction
@@ -21,15 +21,14 @@ from lightning_flows.transforms import (
 )
 
 
-class PixelAutoregressiveFlow(Flow):
+class PixelAutoregressiveFlow(ImageFlow):
     r"""Generalized Sylvester layers that are autoregressive over pixels, by attention.
 
     .. math:: z = W^{-1} T(Wx) = x + W^{-1} f(Wx)
 
     W is a product of reflections of each pixel's channels, and f the :class:`PixelFunction`: each value is transformed
-    by a monotone map that depends on the pixels before it. Layers alternate
-    between the raster order and its reverse. Not in the paper; meant for small images, since sampling visits the pixels
-    one by one.
+    by a monotone map that depends on the pixels before it. Layers alternate between the raster order and its reverse.
+    Not in the paper; meant for small images, since sampling visits the pixels one by one.
 
     Args:
         event_shape: shape (C, H, W) of the images.
@@ -53,10 +52,6 @@ class PixelAutoregressiveFlow(Flow):
     >>> torch.allclose(flow.decode(flow.encode(x)), x, atol=0.1), flow(x).shape
     (True, torch.Size([2]))
     """
-
-    accepts_context = False
-    default_accuracy = 0.01
-    scale = 256.0
 
     def __init__(
         self,

@@ -23,6 +23,7 @@ NEWER = [
     ("torch", "2.9", "on_a_fake_gpu", "fake tensors on a GPU that is not there"),
     ("torch", "2.9", r"flows/test_golden.py::test_samples", "a reference in float32"),
     ("lightning", "2.6", r"test_early_stopping_(is_reported|reports)", "the reason for an early stop"),
+    ("lightning", "2.6", "callbacks[+]=EMAWeightAveraging", "averages of weights"),
     ("lightning", "2.6", "a_plain_trainer_runs_no_code", "pickled code that Lightning's own Trainer refuses"),
     ("lightning", "2.6", "seed_everything=-1", "the bounds of a seed"),
     ("jsonargparse", "4.47", r"restored_from_a_checkpoint\[pair", "named tuples"),

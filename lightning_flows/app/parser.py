@@ -145,7 +145,8 @@ def explained(message: str, command: str, args: Sequence[str], known: Sequence[s
     lines = [line.strip().removeprefix("- ") for line in message.splitlines()]
     kept = [re.sub(r"\.? ?Got value: .*", "", line) for line in lines if line and not re.match(NOISE, line)]
     text = " or ".join(dict.fromkeys(re.sub(EXPECTED, r"expected \1", line) for line in kept))
-    text = re.sub(r" or list\b", " or a list such as '[1,2]'", text.replace(" or expected ", " or "))
+    text = re.sub(r"expected list or (\w+)", r"expected \1 or list", text.replace(" or expected ", " or "))
+    text = re.sub(r" or list\b", " or a list such as '[1,2]'", text)
     return f"{place}: {text}{f'; got {given}' if given and 'expected' in text else ''}".removeprefix(": ")
 
 

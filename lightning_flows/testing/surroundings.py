@@ -25,6 +25,10 @@ def _flag(holder: Any, name: str, label: str) -> Setting:
     return Setting(label, lambda: getattr(holder, name), lambda value: setattr(holder, name, value), lambda on: not on)
 
 
+def _device() -> torch.device:
+    return torch.empty(0).device  # torch 2.6 cannot name the default device once it has been reset
+
+
 def _set_device(device: torch.device) -> None:
     torch.set_default_device(None if device == torch.device("cpu") else device)  # None: no mode that slows all calls
 
@@ -41,7 +45,7 @@ def _settings() -> list[Setting]:
             torch.set_default_dtype,
             lambda dtype: torch.float32 if dtype == torch.float64 else torch.float64,
         ),
-        Setting("default device", torch.get_default_device, _set_device),
+        Setting("default device", _device, _set_device),
         Setting("grad mode", torch.is_grad_enabled, torch.set_grad_enabled, lambda on: not on),
         Setting(
             "debug mode of deterministic algorithms",

@@ -1,10 +1,11 @@
 import math
+from pathlib import Path
 
 import pytest
 import torch
-import torch.multiprocessing as mp
 
 from lightning_flows.modules.metrics import MeanAndError
+from tests.process_group import member, run_two
 
 VALUES = torch.tensor([-1.0, -2.0, -4.0, -8.0, -32.0])
 EXPECTED = VALUES.double().mean().item(), VALUES.double().std().item() / math.sqrt(5)
@@ -35,14 +36,13 @@ def test_state_is_not_part_of_a_checkpoint() -> None:
     assert not MeanAndError().state_dict()
 
 
-def _rank(rank: int, path: str) -> None:
-    torch.distributed.init_process_group("gloo", init_method=f"file://{path}", rank=rank, world_size=2)
-    metric = MeanAndError()
-    for batch in VALUES[:4].split(3) if rank == 0 else [VALUES[4:]]:  # uneven on purpose
-        metric.update(batch)
-    assert [value.item() for value in metric.compute()] == pytest.approx(EXPECTED, abs=1e-14)
-    torch.distributed.destroy_process_group()
+def _rank(rank: int, folder: Path) -> None:
+    with member(rank, folder):
+        metric = MeanAndError()
+        for batch in VALUES[:4].split(3) if rank == 0 else [VALUES[4:]]:  # uneven on purpose
+            metric.update(batch)
+        assert [value.item() for value in metric.compute()] == pytest.approx(EXPECTED, abs=1e-14)
 
 
-def test_exact_over_uneven_ranks(tmp_path) -> None:
-    mp.spawn(_rank, args=(str(tmp_path / "store"),), nprocs=2)
+def test_exact_over_uneven_ranks(tmp_path: Path) -> None:
+    run_two(_rank, tmp_path)

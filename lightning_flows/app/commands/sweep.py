@@ -133,6 +133,8 @@ class Trainings:
                     say(f"{count} of {len(todo)} runs done, {remaining.text(min(1.0, done))}")
             finally:
                 pool.shutdown(wait=False, cancel_futures=True)
+                for _ in _as_completed(each for each in started if not each.cancelled()):
+                    pass  # and until then signals are handled
         if failed:
             raise UsageError(f"{len(failed)} of {len(todo)} runs failed; the first: {failed[0]}")
 
@@ -203,7 +205,7 @@ class Trainings:
 
 
 def _as_completed(futures: Iterable[Future[None]]) -> Iterator[Future[None]]:
-    """Yield futures as they complete; wakes up every second, to handle signals that reached another thread."""
+    """Yield futures as they complete, and every second let signals be handled that reached another thread."""
     pending = set(futures)
     while pending:
         done, pending = wait(pending, timeout=1.0, return_when=FIRST_COMPLETED)

@@ -3,10 +3,10 @@ from pathlib import Path
 
 import pytest
 import torch
-import torch.multiprocessing
 from torch import Tensor, distributed, nn
 
 from lightning_flows.transforms import ActNorm, Compose
+from tests.process_group import member, run_two
 
 
 def batch(seed: int = 0, size: int = 6) -> Tensor:
@@ -58,19 +58,16 @@ def test_a_constant_channel_stays_finite():
     assert layer(x + 1)[0].isfinite().all()
 
 
-def run_rank(rank: int, folder: str) -> None:
-    distributed.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
+def run_rank(rank: int, folder: Path) -> None:
     layer = ActNorm(4)
-    with torch.no_grad():
+    with member(rank, folder), torch.no_grad():
         layer(batch()[:2] if rank == 0 else batch()[2:])  # uneven batches
-    torch.save(layer.state_dict(), f"{folder}/{rank}.pt")
-    distributed.barrier()  # torch 2.6 may deadlock if a group is destroyed while it releases tensors
-    distributed.destroy_process_group()
+    torch.save(layer.state_dict(), folder / f"{rank}.pt")
 
 
 @pytest.mark.skipif(not distributed.is_available(), reason="torch was built without distributed")
 def test_moments_are_computed_over_all_ranks(tmp_path: Path):
-    torch.multiprocessing.spawn(run_rank, (str(tmp_path),), nprocs=2)
+    run_two(run_rank, tmp_path)
     alone = ActNorm(4)
     with torch.no_grad():
         alone(batch())

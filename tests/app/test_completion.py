@@ -1,6 +1,12 @@
-"""Tab completion: bash completes commands, options, class names and configs from the printed script."""
+"""Tab completion: shells complete commands, options, class names and configs from the printed script."""
 
+import os
+import pty
+import re
+import select
+import shutil
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -20,15 +26,18 @@ printf '%s\\n' "${COMPREPLY[@]}"
 """
 
 
-@pytest.fixture(scope="module")
-def script(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def write_script(shell: str, path: Path) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         text: list[str] = []
         patch.setattr("builtins.print", lambda each: text.append(each))
-        main(["completion", "bash"])
-    path = tmp_path_factory.mktemp("completion") / "script.bash"
+        main(["completion", shell])
     path.write_text("\n".join(text))
     return path
+
+
+@pytest.fixture(scope="module")
+def script(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_script("bash", tmp_path_factory.mktemp("completion") / "script.bash")
 
 
 def completed(script: Path, *words: str) -> list[str]:
@@ -84,6 +93,49 @@ def test_options_with_a_short_form_are_found_in_the_help_of_any_python(text: str
 def test_default_configs_are_not_completed() -> None:
     assert "demo.yaml" in packaged_configs()
     assert not any("defaults" in name for name in packaged_configs())
+
+
+ZSH = """
+fpath=({folder} $fpath); autoload -Uz compinit; compinit -u -D
+lightning-flows() {{ print -r -- "<$*>" }}
+"""
+
+
+def completed_in_zsh(folder: Path, lines: list[str]) -> list[str]:
+    """Type commands into an interactive zsh, each followed by a tab and a newline, and return their arguments."""
+    process, terminal = pty.fork()
+    if not process:
+        os.environ |= {"TERM": "dumb", "COLUMNS": "200"}
+        os.execvp("zsh", ["zsh", "-f", "-i"])
+    os.write(terminal, ZSH.format(folder=folder).encode())
+    found = []
+    for line in lines:
+        os.write(terminal, f"lightning-flows {line}\t\n".encode())
+        shown, end = "", time.monotonic() + 60
+        while not (printed := re.findall(r"^<(.*)>", shown, re.M)) and time.monotonic() < end:
+            if select.select([terminal], [], [], 0.1)[0]:
+                shown += os.read(terminal, 65536).decode(errors="replace")
+        found += printed
+    os.close(terminal)  # which ends the shell
+    os.waitpid(process, 0)
+    return found
+
+
+@pytest.mark.skipif(shutil.which("zsh") is None, reason="no zsh")
+def test_zsh_completes(tmp_path: Path) -> None:
+    write_script("zsh", tmp_path / "_lightning-flows")
+    expected = {
+        "fig": "figure",
+        "fit --weights": "fit --weights_from",
+        "fit --config dem": "fit --config demo.yaml",
+        "fit --config=dem": "fit --config=demo.yaml",
+        f"fit --config {tmp_path}/_light": f"fit --config {tmp_path}/_lightning-flows",
+        "fit --model.flow Coupl": "fit --model.flow CouplingFlow",
+        "fit --model.flow=Coupl": "fit --model.flow=CouplingFlow",
+        "fit --allow_split_change=t": "fit --allow_split_change=true",
+        "table v": "table vae",
+    }
+    assert completed_in_zsh(tmp_path, list(expected)) == list(expected.values())
 
 
 @pytest.mark.parametrize("shell", ["zsh", "tcsh"])

@@ -5,9 +5,16 @@ from typing import Any, Literal, get_args
 
 Shell = Literal["bash", "zsh", "tcsh"]
 SHELLS: tuple[str, ...] = get_args(Shell)
+CONFIGS = "_lightning_flows_configs"
+"""Function of a script that completes configs."""
+
 BASH = """
 _lightning_flows_files() { compgen -f -- "$1"; }
 _lightning_flows_configs() { compgen -f -- "$1"; IFS=" " compgen -W "%s" -- "$1"; }
+"""
+
+ZSH = """
+_lightning_flows_configs() { _alternative 'files:file:_files' 'configs:packaged config:(%s)' }
 """
 
 BASH_END = """
@@ -39,14 +46,13 @@ def completion(shell: Shell) -> None:
 
     names = " ".join(packaged_configs())
     files = {"bash": "_lightning_flows_files", "zsh": "_files", "tcsh": "f"}
-    configs = {
-        "bash": "_lightning_flows_configs",
-        "zsh": f"_alternative 'files:file:_files' 'configs:packaged config:({names})'",
-        "tcsh": "f",
-    }
-    preamble: Any = {"bash": BASH % names}  # annotated as a string in shtab
+    configs = {"bash": CONFIGS, "zsh": CONFIGS, "tcsh": "f"}
+    preamble: Any = {"bash": BASH % names, "zsh": ZSH % names}  # annotated as a string in shtab
     script = shtab.complete(command_parser(files, configs), shell, preamble=preamble)
     if shell == "bash":
         # without shtab's advice, which names another place than ours
         script = re.sub(r"(?m)\A(#.*\n)+", "# written by shtab\n", script) + BASH_END
+    elif shell == "zsh":
+        # to _arguments, --option= has its value in the same word or in the next
+        script = re.sub(r'(?m)^(  "--[\w.]+)(?=\[[^]]*\]:)', r"\1=", script)
     print(script)

@@ -15,6 +15,8 @@ DATA_OPTIONS = "data_options"
 OPTION = r"--([a-z][\w.+]*)"
 ADVICE = re.compile(rf"(?:, as in |, or |: )[^,:;]*?{OPTION}[^:;]*?(?=, or |$)")
 """The part of a message that recommends an option: the last parts, which commas separate, follow a colon."""
+NAME = r"\w*_\w*\b|\w+(?= (?:is|of)\b)"
+"""An argument; a name without an underscore may be a word, unless its value is stated."""
 
 
 def for_command(text: str, args: Sequence[str]) -> str:
@@ -49,7 +51,7 @@ def with_place(text: str, args: Sequence[str]) -> str:
     >>> with_place("expected width of at least 1; got 0", ["fit", '--config={"model": {"flow": {"width": 0}}}'])
     'model.flow.width in --config: expected width of at least 1; got 0'
     """
-    subject = re.match(r"(?:expected (?:an? )?)?(\w+)\b", text)
+    subject = re.match(rf"(?:expected (?:an? )?)?({NAME})", text)
     if subject is None:
         return text
     places: dict[str, str] = {}

@@ -21,7 +21,7 @@ MESSAGES = (
 
 
 def hush() -> None:
-    """Suppress them for the rest of the process, and print warnings of this package as one line."""
+    """Suppress these messages for the rest of the process, and print warnings of this package as one line."""
     logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_is_no_tip)
     for message in MESSAGES:
         warnings.filterwarnings("ignore", message)

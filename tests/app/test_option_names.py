@@ -81,7 +81,14 @@ def test_a_message_names_the_key_and_the_config_that_set_an_argument(tmp_path: P
     many = "devices is 99: use fewer"
     assert for_command(many, command) == f"trainer.devices in {tmp_path / 'base.yaml'}: {many}"
     assert for_command(text, [*command, "--model.flow.num_bins=0"]) == text.replace("num", "--model.flow.num")
-    for other in ("expected a flow", "gone does not exist", "expected width of at least 1", "", "×"):
+    for other in (
+        "expected a flow",
+        "expected devices to answer",
+        "gone does not exist",
+        "expected width of at least 1",
+        "",
+        "×",
+    ):
         assert for_command(other, command) == other
     (tmp_path / "base.yaml").write_text("data: {num_bins: 2}\n")
     assert for_command(text, command) == text  # which of the two is unknown

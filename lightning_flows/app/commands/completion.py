@@ -53,6 +53,6 @@ def completion(shell: Shell) -> None:
         # without shtab's advice, which names another place than ours
         script = re.sub(r"(?m)\A(#.*\n)+", "# written by shtab\n", script) + BASH_END
     elif shell == "zsh":
-        # to _arguments, --option= has its value in the same word or in the next
+        # _arguments takes the value of --option= from the same word or from the next
         script = re.sub(r'(?m)^(  "--[\w.]+)(?=\[[^]]*\]:)', r"\1=", script)
     print(script)

@@ -134,7 +134,7 @@ class Trainings:
             finally:
                 pool.shutdown(wait=False, cancel_futures=True)
                 for _ in _as_completed(each for each in started if not each.cancelled()):
-                    pass  # and until then signals are handled
+                    pass  # signals are handled until all have ended
         if failed:
             raise UsageError(f"{len(failed)} of {len(todo)} runs failed; the first: {failed[0]}")
 

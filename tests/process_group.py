@@ -1,7 +1,7 @@
 """Two processes that compute together."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,15 +9,13 @@ import torch
 from torch import distributed
 
 
-@contextmanager
-def member(rank: int, folder: Path) -> Iterator[None]:
-    """Make this process one of the two of a group, whose store is in the folder."""
+def run_two(function: Callable[[int, Path], Any], folder: Path) -> None:
+    """Call ``function(rank, folder)`` in two new processes that are a process group; their errors are raised."""
+    torch.multiprocessing.spawn(_run, (function, folder), nprocs=2)
+
+
+def _run(rank: int, function: Callable[[int, Path], Any], folder: Path) -> None:
     distributed.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
-    yield
-    distributed.barrier()  # torch 2.6 deadlocks if a group is destroyed while one of its threads releases tensors
-    distributed.destroy_process_group()
-
-
-def run_two(function: Callable[..., Any], folder: Path) -> None:
-    """Call ``function(rank, folder)`` in two new processes; their errors are raised."""
-    torch.multiprocessing.spawn(function, (folder,), nprocs=2)
+    function(rank, folder)
+    distributed.barrier()
+    os._exit(0)  # torch 2.6 deadlocks if a group is destroyed while one of its threads releases tensors

@@ -39,12 +39,12 @@ class Noise(ImageDataModule):
 
 
 class Keep(Callback):
-    """Write the state of each rank."""
+    """Write the state of each rank, after an average has replaced the weights."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def on_train_end(self, trainer, pl_module) -> None:
+    def on_fit_end(self, trainer, pl_module) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         torch.save(pl_module.state_dict(), self.folder / f"{trainer.global_rank}.pt")
 
@@ -115,7 +115,7 @@ def main(folder: Path) -> None:
             run.fit(vae(), Noise(batch_size=GLOBAL_BATCH // devices, eval_batch_size=5))
         if devices < 4 and HAS_AVERAGES:
             average = callbacks.EMAWeightAveraging(decay=0.95)
-            kept = Keep(folder / "average" / str(devices))  # after the average, which then has replaced the weights
+            kept = Keep(folder / "average" / str(devices))
             run = trainer(devices, average, kept, max_steps=STEPS, gradient_clip_val=1.0, precision="64-true")
             run.fit(image_flow(), Noise(batch_size=GLOBAL_BATCH // devices, eval_batch_size=5))
     results = {}

@@ -2,7 +2,7 @@
 
 import difflib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -75,6 +75,18 @@ def _merged(below: Config, above: Config) -> Config:
             value = _merged(old, value) if same_class else value
         both[key] = value
     return both
+
+
+def entries(config: Any, above: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield all values in a config, sections before what they contain, with their keys joined by dots.
+
+    >>> list(entries({"model": {"width": 8}}))
+    [('model', {'width': 8}), ('model.width', 8)]
+    """
+    for key, value in config.items() if isinstance(config, dict) else ():
+        path = f"{above}.{key}".lstrip(".")
+        yield path, value
+        yield from entries(value, path)
 
 
 class Layer(NamedTuple):

@@ -2,12 +2,12 @@
 
 import inspect
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 
 from lightning_flows.app.arguments import CONFIG, options
 from lightning_flows.app.commands import COMMANDS, function
-from lightning_flows.app.configs import Config, layers
+from lightning_flows.app.configs import entries, layers
 from lightning_flows.errors import ConfigError
 
 DATA_OPTIONS = "data_options"
@@ -59,20 +59,12 @@ def with_place(text: str, args: Sequence[str]) -> str:
         if option.name in CONFIG:
             with suppress(ConfigError):  # reported already
                 for layer in layers(option.value):
-                    places |= dict.fromkeys(_keys(layer.config, subject[1]), layer.name)
+                    found = [key for key, value in entries(layer.config) if not isinstance(value, dict)]
+                    places |= {key: layer.name for key in found if key.rpartition(".")[2] == subject[1]}
     if len(places) != 1:
         return text
     ((key, file),) = places.items()
     return f"{key} in {file}: {text}"
-
-
-def _keys(config: Config, name: str) -> Iterator[str]:
-    """Keys of the values in a config, joined by dots, whose last component is this name."""
-    for key, value in config.items():
-        if isinstance(value, dict):
-            yield from (f"{key}.{inner}" for inner in _keys(value, name))
-        elif key == name:
-            yield key
 
 
 def without_refused(text: str, command: str) -> str:

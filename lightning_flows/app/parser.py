@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 from jsonargparse import ArgumentParser
 
 from lightning_flows.app.arguments import CONFIG, options, value_of
-from lightning_flows.app.configs import is_text
+from lightning_flows.app.configs import entries, is_text
 from lightning_flows.app.terminal import one_line
 from lightning_flows.app.yaml_text import load_yaml, read_yaml
 from lightning_flows.errors import ConfigError
@@ -211,7 +211,7 @@ def _place(name: str, args: Sequence[str]) -> tuple[str, str]:
         if option.name == f"--{name}" or option.name.endswith(f".{name}"):
             return option.name, option.name[: -len(name)]
     for option in reversed(given):
-        if option.name in CONFIG and (key := _key_of(name, _read(option.value), "")):
+        if option.name in CONFIG and (key := _key_of(name, _read(option.value))):
             first = option.value.partition("\n")[0].removeprefix("# ")
             file = "the checkpoint" if first.lstrip().startswith("{") else first
             return f"{key} in {file}", key[: -len(name)]
@@ -225,11 +225,9 @@ def _read(value: str) -> Any:
         return None
 
 
-def _key_of(name: str, config: Any, above: str) -> str | None:
-    for key, value in config.items() if isinstance(config, dict) else ():
-        path = f"{above}.{key}".lstrip(".")
-        if path == name or path.replace(".init_args", "").endswith(f".{name}") or path.endswith(f".{name}"):
+def _key_of(name: str, config: Any) -> str | None:
+    """Return the first key in a config that stands for an argument, whose name may omit init_args."""
+    for path, _ in entries(config):
+        if path == name or any(each.endswith(f".{name}") for each in (path, path.replace(".init_args", ""))):
             return path
-        if found := _key_of(name, value, path):
-            return found
     return None

@@ -11,10 +11,6 @@ from lightning_flows.testing.crops import crop, fixed_size, for_crop
 from tests.small_modules import DENSE
 
 
-def image(*shape: int) -> torch.Tensor:
-    return torch.arange(float(torch.Size(shape).numel())).view(shape)
-
-
 @pytest.mark.parametrize(
     ("shape", "max_values", "expected"),
     [
@@ -35,7 +31,7 @@ def test_sides_are_halved_while_they_stay_even(
 
 
 def test_a_crop_is_the_center() -> None:
-    x = image(1, 1, 8, 4)
+    x = torch.arange(32.0).view(1, 1, 8, 4)
     found = crop(x, 8)
     assert found is not None
     assert torch.equal(found, x[:, :, 2:6, 1:3])

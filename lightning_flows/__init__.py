@@ -17,8 +17,8 @@ EXPORTS = {
     "distributions": "DiagonalGaussian",
     "flows": (
         "AutoregressiveFlow ConvSylvesterFlow CouplingFlow Flow GlowFlow GraphCouplingFlow GraphFlow "
-        "GraphNormalizingFlow MultiScaleFlow PixelAutoregressiveFlow ResidualFlow SetAutoregressiveFlow "
-        "SylvesterVectorFlow"
+        "GraphNormalizingFlow ImageFlow MultiScaleFlow PixelAutoregressiveFlow ResidualFlow "
+        "SetAutoregressiveFlow SylvesterVectorFlow"
     ),
     "functional.bits": "bits_per_dim",
     "functional.graphs": "Graph",

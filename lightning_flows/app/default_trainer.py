@@ -27,6 +27,7 @@ from lightning_flows.callbacks import (
 )
 from lightning_flows.callbacks.averaged_weights import AVERAGING
 from lightning_flows.errors import UsageError
+from lightning_flows.functional.nested import listed
 from lightning_flows.training.checkpoint_io import AtomicCheckpointIO
 
 
@@ -51,7 +52,7 @@ def with_atomic_checkpoints(trainer: Trainer) -> Trainer:
 
 def default_options(options: Mapping[str, Any]) -> dict[str, Any]:
     """Return replacements for arguments of the trainer: callbacks, progress and device."""
-    given = sorted(_listed(options.get("callbacks")), key=lambda each: isinstance(each, AVERAGING))  # after monitors
+    given = sorted(listed(options.get("callbacks")), key=lambda each: isinstance(each, AVERAGING))  # after monitors
     first = [kind() for kind in (NoSearchOnResume, AveragedWeights) if not _any(given, kind)]
     last = [kind() for kind in (CurveRecorder, RunSummary, ResultTable, TestRecorder) if not _any(given, kind)]
     callbacks = [*first, *given, *last]
@@ -80,10 +81,6 @@ def _accelerator(chosen: Any) -> Any:
         rank_zero_info("training on the CPU: Apple's GPU has no float64, in which likelihoods are summed")
         return "cpu"
     return chosen or "auto"
-
-
-def _listed(value: Any) -> list[Any]:
-    return list(value) if isinstance(value, Sequence) else [] if value is None else [value]
 
 
 def _any(values: Sequence[Any], kind: type) -> bool:

@@ -10,7 +10,7 @@ from lightning.pytorch.utilities import rank_zero_info
 
 from lightning_flows.app.arguments import CONFIG, options
 from lightning_flows.app.commands import TRAINER_COMMANDS
-from lightning_flows.app.commands.data_options import as_lists, split_changes
+from lightning_flows.app.commands.data_options import split_changes
 from lightning_flows.app.configs import load_configs
 from lightning_flows.checkpoints import describe, public_path, read_checkpoint
 from lightning_flows.checkpoints.averaging import averaging_in
@@ -19,6 +19,7 @@ from lightning_flows.checkpoints.forms import components, is_component
 from lightning_flows.checkpoints.training import check_state_dict
 from lightning_flows.data import FlowDataModule
 from lightning_flows.errors import CheckpointError
+from lightning_flows.functional.nested import as_lists
 from lightning_flows.modules import FlowModule
 from lightning_flows.trust import vetted_imports
 

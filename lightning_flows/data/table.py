@@ -14,6 +14,7 @@ from lightning_flows.data.tables.base import shown
 from lightning_flows.data.tables.columns import Moments, doubts, is_integer, moments, with_noise
 from lightning_flows.data.tables.splits import split_rows
 from lightning_flows.errors import DataError, UsageError, check_fractions
+from lightning_flows.functional.nested import listed
 
 
 class TableDataModule(FlowDataModule):
@@ -77,9 +78,9 @@ class TableDataModule(FlowDataModule):
     ) -> None:
         super().__init__(batch_size=batch_size, eval_batch_size=eval_batch_size, **kwargs)
         check_fractions(val_fraction, test_fraction)
-        chosen = chosen_columns(self._file, columns, _listed(drop))
+        chosen = chosen_columns(self._file, columns, listed(drop))
         self._names = [self._file.names[i] for i in chosen]
-        if unknown := [name for name in _listed(dequantize) if name not in self._names]:
+        if unknown := [name for name in listed(dequantize) if name not in self._names]:
             raise UsageError(f"--data.dequantize names {shown(unknown)}: choose columns among {shown(self._names)}")
         if drop_constant and columns is None:
             self._leave_out_constants()
@@ -127,7 +128,7 @@ class TableDataModule(FlowDataModule):
 
     @property
     def _dequantized(self) -> list[str]:
-        return [name for name in self._names if name in _listed(self.hparams["dequantize"])]
+        return [name for name in self._names if name in listed(self.hparams["dequantize"])]
 
     @property
     def _noisy(self) -> list[int]:
@@ -206,7 +207,3 @@ class TableDataModule(FlowDataModule):
             rank_zero_info(f"{path}: the columns have no names, and are called column_1, column_2, …")
         for line in doubts(self._values, self._positions["train"], found, self._names, self._noisy):
             rank_zero_warn(f"{Path(path)}: {line}")
-
-
-def _listed(names: list[str] | str | None) -> list[str]:
-    return [names] if isinstance(names, str) else names or []

@@ -24,3 +24,25 @@ def leaves(value: Any, max_depth: int, max_values: int, error: Exception) -> Ite
             waiting += [(item, depth + 1) for item in each]
         else:
             yield each
+
+
+def listed(value: Any) -> list[Any]:
+    """Arguments that may be one value or several, as a list; None and False stand for none.
+
+    >>> listed("a"), listed(("a", "b")), listed(None)
+    (['a'], ['a', 'b'], [])
+    """
+    if isinstance(value, list | tuple):
+        return list(value)
+    return [] if value is None or value is False else [value]
+
+
+def as_lists(value: Any) -> Any:
+    """A value with lists for tuples, which configs do not have, so that the two can be compared.
+
+    >>> as_lists({"size": (8, 8)})
+    {'size': [8, 8]}
+    """
+    if isinstance(value, list | tuple):
+        return [as_lists(each) for each in value]
+    return {key: as_lists(each) for key, each in value.items()} if isinstance(value, Mapping) else value

@@ -13,6 +13,7 @@ from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_info
 
 from lightning_flows.errors import OutputError, UsageError
+from lightning_flows.functional.nested import listed
 from lightning_flows.training.run_folder import LAST, RunFolder, newest, run_of_checkpoints
 from lightning_flows.training.signals import is_first_process
 
@@ -45,14 +46,14 @@ class Placement:
         resumes = config.ckpt_path == "last"
         if resumes:
             config.ckpt_path = None
-        self.keepers = [one for one in _listed(self.trainer.callbacks) if _is(one, ModelCheckpoint)]
-        loggers = [one for one in _listed(self.trainer.logger) if _is(one, Logger)]
+        self.keepers = [one for one in listed(self.trainer.callbacks) if _is(one, ModelCheckpoint)]
+        loggers = [one for one in listed(self.trainer.logger) if _is(one, Logger)]
         _expand_paths(self.trainer, *(one.init_args for one in (*self.keepers, *loggers)))
         if self.trainer.logger is True:
             root = str(self.trainer.default_root_dir or "runs")
             init = Namespace(save_dir=root, name="flow", version=None, default_hp_metric=False)
             self.trainer.logger = Namespace(class_path=TENSORBOARD, init_args=init)
-        self.writers = [logger for logger in _listed(self.trainer.logger) if _is(logger, TensorBoardLogger, CSVLogger)]
+        self.writers = [logger for logger in listed(self.trainer.logger) if _is(logger, TensorBoardLogger, CSVLogger)]
         self.elsewhere = [Path(path) for keeper in self.keepers if (path := keeper.init_args.get("dirpath"))]
         parents = [_parent(logger.init_args) for logger in self.writers]
         parents = parents or [_shared_parent(self.trainer, [logger.init_args for logger in loggers])]
@@ -125,7 +126,7 @@ class Placement:
             self.trainer.default_root_dir = str(folder)
             if not self.keepers and self.trainer.enable_checkpointing is not False:  # Lightning's saves elsewhere
                 self.keepers = [Namespace(class_path=CHECKPOINT, init_args=Namespace())]
-                self.trainer.callbacks = [*_listed(self.trainer.callbacks), *self.keepers]
+                self.trainer.callbacks = [*listed(self.trainer.callbacks), *self.keepers]
         for keeper in self.keepers:
             if not keeper.init_args.get("dirpath"):
                 keeper.init_args.dirpath = str(folder / LAST.parent)
@@ -141,7 +142,7 @@ def without_place(config: Namespace) -> Namespace:
     """Copy a config without version and checkpoint, so that it starts another run."""
     config = config.clone()
     config.ckpt_path = None
-    for logger in _listed(config.trainer.logger):
+    for logger in listed(config.trainer.logger):
         if _is(logger, TensorBoardLogger, CSVLogger) and "version" in logger.init_args:
             logger.init_args.version = None
     return config
@@ -178,10 +179,6 @@ def _is_url(path: str) -> bool:
         except (ValueError, ImportError) as error:
             raise UsageError(f"{path} cannot be written to ({error}): choose another save_dir") from error
     return bool(separator)
-
-
-def _listed(value: Any) -> list[Any]:
-    return list(value) if isinstance(value, list | tuple) else [value] if value else []
 
 
 def _is(component: Any, *kinds: type) -> bool:

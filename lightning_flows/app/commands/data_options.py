@@ -7,6 +7,7 @@ from typing import Any
 from lightning_flows.app.arguments import options
 from lightning_flows.app.yaml_text import load_yaml
 from lightning_flows.errors import CheckpointError, ConfigError, UsageError
+from lightning_flows.functional.nested import as_lists
 
 PREFIX = "--data."
 
@@ -70,10 +71,3 @@ def split_changes(names: Sequence[str], before: Mapping[str, Any], after: Mappin
     """
     changed = [name for name in names if name in before and as_lists(before[name]) != as_lists(after.get(name))]
     return ", ".join(f"{PREFIX}{name} is {after.get(name)} instead of {before[name]}" for name in changed)
-
-
-def as_lists(value: Any) -> Any:
-    """A value with lists for tuples, which configs do not have, so that the two can be compared."""
-    if isinstance(value, list | tuple):
-        return [as_lists(each) for each in value]
-    return {key: as_lists(each) for key, each in value.items()} if isinstance(value, Mapping) else value

@@ -47,7 +47,10 @@ STEPS = {"residual_equal_memory": 4, "no_autoregressive": 19}
 
 
 class Pixels(NamedTuple):
-    """Sizes of a flow that is autoregressive over pixels or patches."""
+    """Sizes of a flow that is autoregressive over pixels or patches, and its training steps; 0 for those of the config.
+
+    Splines train for as many steps as take at most the CPU time of the Sylvester flow.
+    """
 
     width: int
     num_blocks: int
@@ -55,6 +58,7 @@ class Pixels(NamedTuple):
     head_width: int = 0
     patch: int = 1
     value_map: str = "mixture"
+    max_steps: int = 0
 
 
 PIXELS = {
@@ -71,12 +75,12 @@ PIXELS = {
         "16x16": {"uniform": Pixels(96, 4, 5, head_width=96, patch=2)},
     },
     "pixels_spline": {
-        "8x8": {"uniform": Pixels(100, 3, 5, head_width=256, value_map="spline")},
+        "8x8": {"uniform": Pixels(100, 3, 5, head_width=256, value_map="spline", max_steps=4000)},
         "16x16": {"uniform": Pixels(100, 3, 7, head_width=224, value_map="spline")},
     },
     "patches_spline": {
         "8x8": {"uniform": Pixels(92, 4, 3, head_width=152, patch=2, value_map="spline")},
-        "16x16": {"uniform": Pixels(96, 4, 5, head_width=96, patch=2, value_map="spline")},
+        "16x16": {"uniform": Pixels(96, 4, 5, head_width=96, patch=2, value_map="spline", max_steps=7200)},
     },
 }
 """Flows that are not in the paper: one pixel or 2x2 pixels at a time, with a linear or a masked head."""
@@ -117,6 +121,7 @@ def small_pixels(design: str, noise: str, size: str) -> list[str]:
         *_sizes("flow.sizes", {"width": found.width, "num_blocks": found.num_blocks}),
         *_sizes("flow", {name: getattr(found, name) for name in ("window", "head_width", "patch", "value_map")}),
         *(_dequantization(3) if noise == "variational" else []),
+        *([f"--trainer.max_steps={found.max_steps}"] if found.max_steps else []),
     ]
 
 

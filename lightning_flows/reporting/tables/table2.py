@@ -35,7 +35,7 @@ TABLE2 = {
     "pixels_spline": PaperRow("over pixels, splines (ours)", {}),
     "patches_spline": PaperRow("over patches, splines (ours)", {}),
 }
-OF_PIXELS = {"width", "num_blocks", "window", "head_width", "patch", "value_map"}
+OF_PIXELS = {"width", "num_blocks", "window", "head_width", "patch", "value_map", "max_steps"}
 
 TABLE3 = {
     "csf": PaperRow(SYLVESTER, {"variational": ("3.21", "3.19")}),
@@ -51,7 +51,7 @@ OTHER = {
     "no_autoregressive": {"steps_per_level"},
     **dict.fromkeys((name for name in TABLE2 if name.startswith(("pixels", "patches"))), OF_PIXELS),
 }
-"""What else may differ in a row: steps for equal memory, or steps or sizes for equal parameters."""
+"""What else may differ in a row: steps for equal memory, steps or sizes for equal parameters, length of training."""
 HEADER = [
     "model", "dequantization", "seeds", "−ELBO", "paper", "NLL", "paper", "parameters (M)",
     "training step (s)", "sampling (ms per image)", "peak memory (MiB)", "time to val bpd",

@@ -10,7 +10,7 @@ from lightning_flows.app.commands.small import named, resized, searched
 from lightning_flows.app.terminal import one_line, plain
 from lightning_flows.errors import DataError, UsageError
 from lightning_flows.progress import progress
-from lightning_flows.reporting.tables import ROWS, TABLES, Run, differences_in, find_runs
+from lightning_flows.reporting.tables import MODELS, ROWS, TABLES, Run, differences_in, find_runs
 from lightning_flows.reporting.tables.curves import row_curve
 from lightning_flows.reporting.tables.rates import diverged_note
 
@@ -29,6 +29,7 @@ def table(
     size: str | None = None,
     lr: list[float] | None = None,
     pointwise: bool = False,
+    baseline: str = "",
     figure: str | None = None,
     overwrite: bool = False,
 ) -> None:
@@ -48,6 +49,8 @@ def table(
         lr: with size: learning rates to search, such as [1e-3,2e-3,4e-3]; each family takes the one with the lowest
             validation loss of its first seed.
         pointwise: table 1, with size: nets of the couplings that see single pixels.
+        baseline: tables 1 to 3: model that the others are compared with, such as emerging; by default that of
+            the first row.
         figure: tables 1 to 3: image file for the validation curves by step and by time, .png, .svg or .pdf.
         overwrite: replace an existing file.
     """
@@ -57,6 +60,12 @@ def table(
         raise UsageError("--lr needs --size, and --pointwise both --size and table 1: add --size 8x8, or omit them")
     if number == 4 and images:
         raise UsageError("--images does not apply to table 4, whose data are graphs: omit it")
+    if baseline and number not in ROWS:
+        raise UsageError(f"--baseline is for tables {', '.join(map(str, ROWS))}: omit it")
+    if baseline and baseline not in MODELS[number]:
+        raise UsageError(
+            f"--baseline {baseline!r} is not a model of the table: choose from {', '.join(MODELS[number])}"
+        )
     if figure:
         if number not in ROWS:
             raise UsageError(f"--figure is for tables {', '.join(map(str, ROWS))}: omit it")
@@ -86,8 +95,9 @@ def table(
     for run in progress(found if number != 4 else [], unit="run", desc="reading", leave=False, delay=1):
         _ = run.scalars  # the slowest part
     made = TABLES[number](found)
+    compared = differences_in(number, found, baseline)
     print(plain(made._replace(note=diverged_note(Path(runs)) + made.note).markdown()))
-    for title, each in differences_in(number, found).items():
+    for title, each in compared.items():
         print(plain(f"\n{title}:\n\n{each.markdown()}"))
     if figure:
         _draw(number, found, Path(figure), overwrite=overwrite)

@@ -5,8 +5,8 @@ from collections.abc import Callable, Sequence
 from lightning_flows.reporting.tables.comparison import differences
 from lightning_flows.reporting.tables.runs import Run, find_runs
 from lightning_flows.reporting.tables.table import Table
-from lightning_flows.reporting.tables.table1 import rows1, table1
-from lightning_flows.reporting.tables.table2 import rows2, rows3, table2, table3
+from lightning_flows.reporting.tables.table1 import PAPER, rows1, table1
+from lightning_flows.reporting.tables.table2 import TABLE2, TABLE3, rows2, rows3, table2, table3
 from lightning_flows.reporting.tables.table4 import table4
 from lightning_flows.reporting.tables.vae import rows_vae, table_vae
 
@@ -20,15 +20,23 @@ TABLES: dict[int | str, Callable[[Sequence[Run]], Table]] = {
 """Tables by number or name: functions of runs, which select those of their experiment."""
 ROWS: dict[int | str, Callable[[Sequence[Run]], dict[str, list[Run]]]] = {1: rows1, 2: rows2, 3: rows3}
 """Runs of the rows of tables 1 to 3 by their names."""
+MODELS: dict[int | str, list[str]] = {
+    number: [row.name for row in rows.values()] for number, rows in ((1, PAPER), (2, TABLE2), (3, TABLE3))
+}
+"""Models of tables 1 to 3, each of which has a row or more."""
 
 
-def differences_in(table: int | str, runs: Sequence[Run]) -> dict[str, Table]:
-    """Differences between the rows of a table, by title; none for Table 4. For errors see the table itself."""
+def differences_in(table: int | str, runs: Sequence[Run], baseline: str = "") -> dict[str, Table]:
+    """Differences between the rows of a table, by title; none for Table 4.
+
+    ``baseline`` and errors are those of :func:`differences` and of the table.
+    """
     rows = rows_vae if table == "vae" else ROWS.get(table)
-    return differences(rows(runs)) if rows else {}
+    return differences(rows(runs), baseline) if rows else {}
 
 
 __all__ = [
+    "MODELS",
     "ROWS",
     "TABLES",
     "Run",

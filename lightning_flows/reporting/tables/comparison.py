@@ -1,6 +1,7 @@
 """Differences between the rows of a table: a table for each row that others are compared with."""
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 
 from lightning_flows.errors import DataError
@@ -21,25 +22,36 @@ CURVES = (
     "the end; the step with the lowest loss."
 )
 
+KINDS = re.compile(r" \((?:uniform|variational)\)$|, pointwise nets$")
+"""What names of rows add to those of their models."""
 Rows = Mapping[str, Sequence[Run]]
 
 
-def differences(rows: Rows) -> dict[str, Table]:
-    """Tables of differences by their titles: to the first row of each kind, and between kinds of noise.
+def differences(rows: Rows, baseline: str = "") -> dict[str, Table]:
+    """Tables of differences by their titles: to a row of each kind, and between kinds of noise.
 
-    Rows are compared with the first one with the same dequantization and the same kind of nets. Variational
-    dequantization is also compared with uniform dequantization of the same model.
+    Rows are compared with one that has the same dequantization and the same kind of nets: the baseline, or the first
+    if there is none. Variational dequantization is also compared with uniform dequantization of the same model.
 
     Args:
         rows: runs of each row, one per seed, by its name.
+        baseline: model that the others are compared with, such as ``emerging``; empty for the first of the table.
+
+    Raises: DataError if there are no runs of the baseline.
     """
+    models = {name: KINDS.sub("", name) for name in rows}
+    if baseline and baseline not in models.values():
+        there = ", ".join(dict.fromkeys(models.values()))
+        raise DataError(f"there are no tested runs of {baseline}, the baseline: train it, or choose from {there}")
     kinds: dict[tuple[str, bool], dict[str, Sequence[Run]]] = {}
     for name, runs in rows.items():
         kinds.setdefault((runs[0].dequantization, runs[0].is_pointwise), {})[name] = runs
     tables = {}
-    for group in kinds.values():
-        (name, first), *others = group.items()
-        if others:
+    for unordered in kinds.values():
+        name = next((name for name in unordered if models[name] == baseline), next(iter(unordered)))
+        first = unordered[name]
+        group = {name: first, **unordered}
+        if len(group) > 1:
             table = _table([(name, runs, first) for name, runs in group.items()])
             header, cells = curve_columns(group, _unit(first))
             joined = [row + more for row, more in zip(table.rows, cells, strict=True)]

@@ -140,6 +140,7 @@ def test_rows_are_chosen_by_parts_of_their_names(only: str, rows: list[str], tmp
         (["--only=[]"], "--only is empty: name at least one row"),
         (["--jobs=0"], "--jobs is 0: pass at least 1"),
         (["--seeds=[]"], "--seeds is empty: pass at least one"),
+        (["--baseline=cvs"], "--baseline 'cvs' is not a model of the table: choose from coupling, residual"),
     ],
 )
 def test_wrong_choices_are_one_fact_each(options: list[str], text: str, tmp_path: Path, capsys) -> None:

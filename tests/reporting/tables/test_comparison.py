@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from lightning_flows.errors import DataError
 from lightning_flows.reporting.report import report_page
 from lightning_flows.reporting.tables import differences_in, find_runs
 from lightning_flows.reporting.tables.runs import read_runs
@@ -44,6 +45,23 @@ def test_table_2_compares_with_the_first_row_of_each_dequantization_and_both(wri
     assert second.rows == [["coupling", "−0.8000 ± 0.0577", "–", "−0.8000 ± 0.0577", "–", "1"]]
     assert "±" in first.note
     assert "rerun" not in first.note
+
+
+def test_rows_are_compared_with_the_baseline(write, tmp_path):
+    for noise in ("Uniform", "Variational"):
+        write(f"c{noise}", model("CouplingFlow", noise), LOSS)
+        write(f"s{noise}", model("ConvSylvesterFlow", noise), LOSS - STEPS)
+    found = find_runs(tmp_path)
+    *tables, _ = differences_in(2, found, "Convolutional Sylvester").items()
+    assert [(title, [row[:2] for row in table.rows]) for title, table in tables] == [
+        (
+            f"Differences from Convolutional Sylvester ({noise})",
+            [[f"Convolutional Sylvester ({noise})", "–"], [f"coupling ({noise})", "+0.2000 ± 0.0577"]],
+        )
+        for noise in ("uniform", "variational")
+    ]
+    with pytest.raises(DataError, match=r"no tested runs of residual, .* choose from coupling, Convolutional Sylv"):
+        differences_in(2, found, "residual")
 
 
 def test_table_1_compares_nets_of_one_kind(write, tmp_path):

@@ -1,0 +1,56 @@
+"""Results that are stored in the repository print the tables of the docs, and count as finished runs."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from benchmarks import keep_results
+from lightning_flows.app.commands.experiments import EXPERIMENTS, POINTWISE, Experiment
+from lightning_flows.app.commands.small import at_rates, resized
+from lightning_flows.app.commands.sweep import Trainings
+from lightning_flows.app.commands.table import table
+from tests.markdown import ROOT, Page
+from tests.reporting.runs import write_run
+
+COMPLETE = {
+    name: row
+    for name, row in (EXPERIMENTS[2] | EXPERIMENTS[3]).items()
+    if name in ("coupling_uniform", "residual_uniform", "csf_uniform", "coupling_variational", "no_basis")
+}
+"""Rows of tables 2 and 3 that are stored."""
+RESULTS, PAGE = ROOT / "benchmarks/results/8x8", Page(ROOT / "docs/tables-at-8x8.md")
+
+
+def table_rows(text: str) -> set[str]:
+    return {line for line in text.splitlines() if line.startswith("| ")}
+
+
+def test_the_page_has_the_tables_that_the_stored_results_print(capsys: pytest.CaptureFixture[str]) -> None:
+    for number in (1, 2):
+        table(number, runs=str(RESULTS))
+    printed = table_rows(capsys.readouterr().out)
+    assert len(printed) > 20
+    assert table_rows(PAGE.text) == printed
+
+
+@pytest.mark.parametrize("experiments", [EXPERIMENTS[1], POINTWISE, COMPLETE], ids=["1", "1 pointwise", "2 and 3"])
+def test_stored_results_are_not_trained_again(experiments: Mapping[str, Experiment]) -> None:
+    small = resized(experiments, "8x8")
+    rows = {key: row for name, each in small.items() for key, row in at_rates(name, each, "8x8", [2e-3]).items()}
+    trainings = Trainings(RESULTS, rows, images="cifar10-jpeg-10k.tar")
+    assert trainings.missing([0]) == []
+    assert len(trainings.missing([0, 7])) == len(rows)
+
+
+def test_finished_runs_are_stored_without_checkpoints(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name, state in (("done", "finished"), ("half", "stopped")):
+        folder = write_run(tmp_path / "runs", name)
+        (folder / "run.json").write_text(f'{{"state": "{state}"}}')
+        (folder / "checkpoints").mkdir()
+        (folder / "checkpoints/best.ckpt").write_bytes(b"weights")
+    for expected in ("copied: done/version_0\nskipped: half/version_0\n", "skipped: done/version_0\nskipped: half"):
+        keep_results.main(str(tmp_path / "runs"), str(tmp_path / "kept"))
+        assert capsys.readouterr().out.startswith(expected)
+    kept = sorted(path.name for path in (tmp_path / "kept").rglob("*") if path.is_file())
+    assert kept == ["config.yaml", "run.json", "tests.jsonl"]

@@ -1,6 +1,6 @@
 """Copy what the tables read of finished runs, without checkpoints: ``python benchmarks/keep_results.py RUNS FOLDER``.
 
-About 60 kB per run. ``table 2 --runs FOLDER`` prints the same table as ``table 2 --runs RUNS``; runs that FOLDER
+About 80 kB per run. ``table 2 --runs FOLDER`` prints the same table as ``table 2 --runs RUNS``; runs that FOLDER
 already has are kept as they are.
 """
 
@@ -8,16 +8,16 @@ import shutil
 import sys
 from pathlib import Path
 
-from lightning_flows.reporting.tables.runs import find_runs
-from lightning_flows.training.run_folder import state_of
+from lightning_flows.reporting.tables.curve_file import CURVES
+from lightning_flows.reporting.tables.runs import CONFIG, RECORD, RUNTIME, TESTS, find_runs, recorded_state
 
-FILES = ("config.yaml", "run.json", "runtime.json", "curves.jsonl", "tests.jsonl", "items_*.npz")
+FILES = (CONFIG, RECORD, RUNTIME, CURVES, TESTS, "items_*.npz")
 
 
 def main(runs: str, target: str) -> None:
     for run in find_runs(runs):
         folder = Path(target) / run.name
-        if folder.exists() or state_of(run.folder) != "finished":
+        if folder.exists() or recorded_state(run.folder) != "finished":
             print(f"skipped: {run.name}")
             continue
         folder.mkdir(parents=True)

@@ -57,9 +57,9 @@ def differences(rows: Rows, baseline: str = "") -> dict[str, Table]:
             joined = [row + more for row, more in zip(table.rows, cells, strict=True)]
             tables[f"Differences from {name}"] = Table(table.header + header, joined, f"{table.note} {CURVES}")
     both = [
-        (model, runs, rows[uniform])
+        (models[name], runs, rows[uniform])
         for name, runs in rows.items()
-        if (model := name.removesuffix(" (variational)")) != name and (uniform := f"{model} (uniform)") in rows
+        if runs[0].dequantization == "variational" and (uniform := f"{models[name]} (uniform)") in rows
     ]
     return tables | ({"Variational minus uniform dequantization": _table(both)} if both else {})
 

@@ -20,9 +20,12 @@ def main(runs: str, target: str) -> None:
         if folder.exists() or recorded_state(run.folder) != "finished":
             print(f"skipped: {run.name}")
             continue
-        folder.mkdir(parents=True)
+        partial = folder.with_name(f".{folder.name}.partial")  # of this copy, or of one that was interrupted
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
         for path in (path for name in FILES for path in run.folder.glob(name)):
-            shutil.copyfile(path, folder / path.name)
+            shutil.copyfile(path, partial / path.name)
+        partial.rename(folder)
         print(f"copied: {run.name}")
 
 

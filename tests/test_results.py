@@ -22,6 +22,13 @@ COMPLETE = {
 RESULTS, PAGE = ROOT / "benchmarks/results/8x8", Page(ROOT / "docs/tables-at-8x8.md")
 
 
+KEPT = ["config.yaml", "run.json", "tests.jsonl"]
+
+
+def names_below(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.rglob("*") if path.is_file())
+
+
 def table_rows(text: str) -> set[str]:
     return {line for line in text.splitlines() if line.startswith("| ")}
 
@@ -52,5 +59,15 @@ def test_finished_runs_are_stored_without_checkpoints(tmp_path: Path, capsys: py
     for expected in ("copied: done/version_0\nskipped: half/version_0\n", "skipped: done/version_0\nskipped: half"):
         keep_results.main(str(tmp_path / "runs"), str(tmp_path / "kept"))
         assert capsys.readouterr().out.startswith(expected)
-    kept = sorted(path.name for path in (tmp_path / "kept").rglob("*") if path.is_file())
-    assert kept == ["config.yaml", "run.json", "tests.jsonl"]
+    assert names_below(tmp_path / "kept") == KEPT
+
+
+def test_a_copy_that_was_interrupted_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = write_run(tmp_path / "runs", "done")
+    (folder / "run.json").write_text('{"state": "finished"}')
+    with monkeypatch.context() as patch:
+        patch.setattr(keep_results, "FILES", ("config.yaml", b"no pattern"))
+        with pytest.raises(TypeError):
+            keep_results.main(str(tmp_path / "runs"), str(tmp_path / "kept"))
+    keep_results.main(str(tmp_path / "runs"), str(tmp_path / "kept"))
+    assert names_below(tmp_path / "kept") == KEPT

@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from lightning_flows.functional.monotone import solve_increasing
+from lightning_flows.functional.monotone import soft_clamp, solve_increasing
 from lightning_flows.functional.shapes import parameters_first
 
 WIDE_WEIGHT, WIDE_SCALE = 1e-6, 4.0
@@ -26,7 +26,7 @@ def mixture_parameters(values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """
     logits, means, scales = values.chunk(3)
     log_weights = torch.log_softmax(logits, dim=0) + math.log1p(-WIDE_WEIGHT)
-    scales = LOG_SCALE_BOUND * torch.tanh(scales / LOG_SCALE_BOUND)
+    scales = soft_clamp(scales, LOG_SCALE_BOUND)
     row = logits[:1]
     return (
         torch.cat([log_weights, torch.full_like(row, math.log(WIDE_WEIGHT))]),

@@ -1,4 +1,4 @@
-"""Solutions of equations with increasing functions of one variable."""
+"""Increasing functions of one variable: a bounded one, and the solution of equations with others."""
 
 from collections.abc import Callable
 
@@ -6,6 +6,19 @@ import torch
 from torch import Tensor
 
 MAX_ITER = 200
+
+
+def soft_clamp(x: Tensor, bound: float) -> Tensor:
+    r"""Values between −bound and bound, with a slope of one at zero.
+
+    .. math:: b \tanh(x / b)
+
+    Shapes: any.
+
+    >>> soft_clamp(torch.tensor([-100.0, 0.0, 0.1]), 2.0)
+    tensor([-2.0000,  0.0000,  0.0999])
+    """
+    return bound * torch.tanh(x / bound)
 
 
 @torch.no_grad()

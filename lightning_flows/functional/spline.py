@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lightning_flows.functional.monotone import soft_clamp
+
 BOUND = 4.0
 """The spline maps [−BOUND, BOUND] onto itself; outside it is linear."""
 LOG_SCALE_BOUND = 2.0
@@ -108,5 +110,5 @@ def _parameters(y: Tensor, values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     shares = torch.softmax(torch.stack([widths, heights]), dim=1) * (1 - bins * MIN_SHARE) + MIN_SHARE
     ends = torch.cat([torch.zeros_like(shares[:, :1]), shares.cumsum(1)], dim=1)
     slopes = F.softplus(slopes + SLOPE_OFFSET) + MIN_SLOPE
-    log_scale = LOG_SCALE_BOUND * torch.tanh(scale[0] / LOG_SCALE_BOUND)
+    log_scale = soft_clamp(scale[0], LOG_SCALE_BOUND)
     return shift[0], log_scale, torch.cat([(2 * ends - 1) * BOUND, slopes[None]])

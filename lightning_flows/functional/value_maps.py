@@ -7,6 +7,7 @@ from torch import Tensor
 
 from lightning_flows.errors import UsageError
 from lightning_flows.functional.gaussian_mixture import mixture_from_normal, mixture_quantile, mixture_to_normal
+from lightning_flows.functional.monotone import soft_clamp
 from lightning_flows.functional.shapes import parameters_first
 from lightning_flows.functional.spline import inverse_spline, num_spline_parameters, spline
 
@@ -61,7 +62,7 @@ def apply_map(kind: ValueMap, y: Tensor, params: Tensor, *, dim: int = -1) -> tu
     if kind == "spline":
         return spline(y, parameters_first(params, y, dim))
     argument, shift = params.unbind(dim)
-    log_scale = LOG_SCALE_BOUND * torch.tanh(argument / LOG_SCALE_BOUND)
+    log_scale = soft_clamp(argument, LOG_SCALE_BOUND)
     return y * torch.exp(log_scale) + shift, log_scale
 
 
@@ -78,7 +79,7 @@ def invert_map(kind: ValueMap, z: Tensor, params: Tensor, *, dim: int = -1) -> t
     if kind == "spline":
         return inverse_spline(z, parameters_first(params, z, dim))
     argument, shift = params.unbind(dim)
-    log_scale = LOG_SCALE_BOUND * torch.tanh(argument / LOG_SCALE_BOUND)
+    log_scale = soft_clamp(argument, LOG_SCALE_BOUND)
     return (z - shift) * torch.exp(-log_scale), -log_scale
 
 

@@ -1,7 +1,15 @@
+import math
+
 import pytest
 import torch
 
-from lightning_flows.functional.monotone import solve_increasing
+from lightning_flows.functional.monotone import soft_clamp, solve_increasing
+
+
+def test_soft_clamp_is_bounded_and_close_to_the_identity_near_zero():
+    x = torch.tensor([-1e6, -3.0, 1e-6, 3.0, 1e6], dtype=torch.float64)
+    expected = torch.tensor([-2.0, -2 * math.tanh(1.5), 1e-6, 2 * math.tanh(1.5), 2.0], dtype=torch.float64)
+    torch.testing.assert_close(soft_clamp(x, 2.0), expected, rtol=1e-12, atol=0)
 
 
 @pytest.mark.parametrize("steep", [0.1, 1.0, 30.0, 1e4])

@@ -10,7 +10,7 @@ from lightning_flows.app.commands.small import named, resized, searched
 from lightning_flows.app.terminal import one_line, plain
 from lightning_flows.errors import DataError, UsageError
 from lightning_flows.progress import progress
-from lightning_flows.reporting.tables import MODELS, ROWS, TABLES, Run, differences_in, find_runs
+from lightning_flows.reporting.tables import MODELS, ROWS, TABLES, Run, baselines, differences_in, find_runs
 from lightning_flows.reporting.tables.curves import row_curve
 from lightning_flows.reporting.tables.rates import diverged_note
 
@@ -100,7 +100,7 @@ def table(
     for title, each in compared.items():
         print(plain(f"\n{title}:\n\n{each.markdown()}"))
     if figure:
-        _draw(number, found, Path(figure), overwrite=overwrite)
+        _draw(number, found, baseline, Path(figure), overwrite=overwrite)
 
 
 def _chosen(experiments: Mapping[str, Experiment], parts: Sequence[str]) -> dict[str, Experiment]:
@@ -113,12 +113,13 @@ def _chosen(experiments: Mapping[str, Experiment], parts: Sequence[str]) -> dict
     return {name: each for name, each in experiments.items() if any(part in name for part in parts)}
 
 
-def _draw(number: int | str, found: Sequence[Run], path: Path, *, overwrite: bool) -> None:
+def _draw(number: int | str, found: Sequence[Run], baseline: str, path: Path, *, overwrite: bool) -> None:
     """Write the figure of the curves of a table. Raises: DataError if no row has a curve."""
     from lightning_flows.reporting.figures.curves import curves_figure  # imports matplotlib and torch
 
-    curves = {name: curve for name, group in ROWS[number](found).items() if (curve := row_curve(group))}
+    rows = ROWS[number](found)
+    curves = {name: curve for name, group in rows.items() if (curve := row_curve(group))}
     if not curves:
         raise DataError("no run of the table has logged val/bpd: keep the event files of the runs, or omit --figure")
-    write_figure(curves_figure(curves, title=f"Table {number}"), path, overwrite=overwrite)
+    write_figure(curves_figure(curves, baselines(rows, baseline), title=f"Table {number}"), path, overwrite=overwrite)
     print(f"figure: {path}", file=sys.stderr)

@@ -17,14 +17,18 @@ MINUTES, HOURS = 600.0, 36_000.0
 """Times from which the axis is in minutes, or hours."""
 
 
-def curves_figure(curves: Mapping[str, RowCurve], *, unit: str = "bpd", title: str = "") -> Figure:
+def curves_figure(
+    curves: Mapping[str, RowCurve], baselines: Mapping[str, str], *, unit: str = "bpd", title: str = ""
+) -> Figure:
     """Two panels: validation loss by step, and by training time for the rows whose time is known.
 
     A line is the mean over the seeds of a row, the band around it spans the seeds, and a circle marks the last crossing
-    with the first row. The vertical range shows the last three quarters of training.
+    with the curve of its baseline. The vertical range shows the last three quarters of training.
 
     Args:
-        curves: curves of rows by name, at least one; the first is the one that the others are compared with.
+        curves: curves of rows by name, at least one.
+        baselines: name of the row that each row is compared with. No circle marks a row that is its own baseline, or
+            whose baseline has no curve.
         unit: unit of the losses.
         title: title of the figure.
     """
@@ -33,11 +37,11 @@ def curves_figure(curves: Mapping[str, RowCurve], *, unit: str = "bpd", title: s
     left, right = figure.subplots(1, 2, sharey=True)
     longest = max((curve.by_time[-1][0] for curve in curves.values() if curve.by_time), default=0.0)
     scale, name = _time_unit(longest)
-    firsts = next(iter(curves.values()))
     entries = []
-    for i, curve in enumerate(curves.values()):
-        entries.append(_draw(left, i, curve.by_step, curve, firsts.by_step))
-        _draw(right, i, _scaled(curve.by_time, scale), curve, _scaled(firsts.by_time, scale))
+    for i, (row, curve) in enumerate(curves.items()):
+        other = curves.get(baselines[row]) if baselines[row] != row else None
+        entries.append(_draw(left, i, curve.by_step, curve, other.by_step if other else None))
+        _draw(right, i, _scaled(curve.by_time, scale), curve, _scaled(other.by_time, scale) if other else None)
     left.set(xlabel="training steps", ylabel=f"validation {unit}", xlim=(0, None), ylim=limits(list(curves.values())))
     right.set(xlabel=f"training time without evaluation ({name})", xlim=(0, None))
     for axes in (left, right):
@@ -68,8 +72,8 @@ def _after(curve: RowCurve, step: float) -> float:
     return curve.by_step[0][1] if value is None else value
 
 
-def _draw(axes: Axes, number: int, points: Points, curve: RowCurve, first: Points) -> Line2D:
-    """Draw a row: its line, without points if its time is not known, its band, and its crossing with the first row.
+def _draw(axes: Axes, number: int, points: Points, curve: RowCurve, other: Points | None) -> Line2D:
+    """Draw a row: its line, without points if its time is not known, its band, and its last crossing with the other.
 
     Returns the line.
     """
@@ -79,7 +83,7 @@ def _draw(axes: Axes, number: int, points: Points, curve: RowCurve, first: Point
         return drawn
     if curve.low != curve.high:
         axes.fill_between(x, curve.low, curve.high, color=style["color"], alpha=0.18, linewidth=0)
-    found = crossing(points, first) if number else None
+    found = crossing(points, other) if other else None
     if found is not None and found.since is not None and (y := value_at(points, found.since)) is not None:
         axes.plot([found.since], [y], "o", color=style["color"], markersize=7, markerfacecolor="white", zorder=5)
     return drawn

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
-from lightning_flows.reporting.tables.comparison import differences
+from lightning_flows.reporting.tables.comparison import baselines, differences
 from lightning_flows.reporting.tables.runs import Run, find_runs
 from lightning_flows.reporting.tables.table import Table
 from lightning_flows.reporting.tables.table1 import PAPER, rows1, table1
@@ -41,6 +41,7 @@ __all__ = [
     "TABLES",
     "Run",
     "Table",
+    "baselines",
     "differences_in",
     "find_runs",
     "table1",

@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from lightning_flows.errors import DataError
 from lightning_flows.reporting.tables.curves import curve_columns
@@ -27,11 +27,11 @@ KINDS = re.compile(r" \((?:uniform|variational)\)$|, pointwise nets$")
 Rows = Mapping[str, Sequence[Run]]
 
 
-def differences(rows: Rows, baseline: str = "") -> dict[str, Table]:
-    """Tables of differences by their titles: to a row of each kind, and between kinds of noise.
+def baselines(rows: Rows, baseline: str = "") -> dict[str, str]:
+    """Names of the rows that each row is compared with: its own for those that others are compared with.
 
-    Rows are compared with one that has the same dequantization and the same kind of nets: the baseline, or the first
-    if there is none. Variational dequantization is also compared with uniform dequantization of the same model.
+    A row is compared with one that has the same dequantization and the same kind of nets: the baseline, or the first
+    if there is none.
 
     Args:
         rows: runs of each row, one per seed, by its name.
@@ -39,29 +39,46 @@ def differences(rows: Rows, baseline: str = "") -> dict[str, Table]:
 
     Raises: DataError if there are no runs of the baseline.
     """
-    models = {name: KINDS.sub("", name) for name in rows}
+    models = _models(rows)
     if baseline and baseline not in models.values():
         there = ", ".join(dict.fromkeys(models.values()))
         raise DataError(f"there are no tested runs of {baseline}, the baseline: train it, or choose from {there}")
-    kinds: dict[tuple[str, bool], dict[str, Sequence[Run]]] = {}
+    kinds: dict[tuple[str, bool], list[str]] = {}
     for name, runs in rows.items():
-        kinds.setdefault((runs[0].dequantization, runs[0].is_pointwise), {})[name] = runs
+        kinds.setdefault((runs[0].dequantization, runs[0].is_pointwise), []).append(name)
+    found: dict[str, str] = {}
+    for names in kinds.values():
+        first = next((name for name in names if models[name] == baseline), names[0])
+        found |= dict.fromkeys(names, first)
+    return found
+
+
+def differences(rows: Rows, baseline: str = "") -> dict[str, Table]:
+    """Tables of differences by their titles: from the :func:`baselines`, and between kinds of noise.
+
+    Variational dequantization is compared with uniform dequantization of the same model. Args and Raises are those of
+    :func:`baselines`.
+    """
+    compared = baselines(rows, baseline)
     tables = {}
-    for unordered in kinds.values():
-        name = next((name for name in unordered if models[name] == baseline), next(iter(unordered)))
-        first = unordered[name]
-        group = {name: first, **unordered}
+    for first in dict.fromkeys(compared.values()):
+        group = {first: rows[first]} | {name: runs for name, runs in rows.items() if compared[name] == first}
         if len(group) > 1:
-            table = _table([(name, runs, first) for name, runs in group.items()])
-            header, cells = curve_columns(group, _unit(first))
+            table = _table([(name, runs, rows[first]) for name, runs in group.items()])
+            header, cells = curve_columns(group, _unit(rows[first]))
             joined = [row + more for row, more in zip(table.rows, cells, strict=True)]
-            tables[f"Differences from {name}"] = Table(table.header + header, joined, f"{table.note} {CURVES}")
+            tables[f"Differences from {first}"] = Table(table.header + header, joined, f"{table.note} {CURVES}")
+    models = _models(rows)
     both = [
         (models[name], runs, rows[uniform])
         for name, runs in rows.items()
         if runs[0].dequantization == "variational" and (uniform := f"{models[name]} (uniform)") in rows
     ]
     return tables | ({"Variational minus uniform dequantization": _table(both)} if both else {})
+
+
+def _models(rows: Iterable[str]) -> dict[str, str]:
+    return {name: KINDS.sub("", name) for name in rows}
 
 
 def _unit(runs: Sequence[Run]) -> str:

@@ -15,6 +15,7 @@ def row(values: dict[int, float], *, spread: float = 0.0, seconds: float | None 
 
 FIRST = row({100: 8.0, 250: 4.0, 500: 3.2, 1000: 3.1})
 LATE = row({100: 9.0, 250: 4.4, 500: 3.2, 1000: 3.0}, spread=0.05, seconds=0.2)
+TO_FIRST = {"first": "first", "late": "first"}
 
 
 def test_the_range_shows_the_end_of_training_not_its_start() -> None:
@@ -26,7 +27,7 @@ def test_the_range_shows_the_end_of_training_not_its_start() -> None:
 
 
 def test_a_line_for_each_row_in_both_panels_with_the_band_of_its_seeds() -> None:
-    figure = curves_figure({"first": FIRST, "late": LATE}, title="Table 2")
+    figure = curves_figure({"first": FIRST, "late": LATE}, TO_FIRST, title="Table 2")
     left, right = figure.axes
     for axes, scale in ((left, 1.0), (right, 0.2)):
         lines = [line for line in axes.lines if line.get_marker() == "None"]
@@ -41,7 +42,9 @@ def test_a_line_for_each_row_in_both_panels_with_the_band_of_its_seeds() -> None
 @pytest.mark.parametrize("length", [3, 30, 60])
 def test_the_legend_shows_the_lines_of_all_rows_inside_the_figure(num: int, length: int) -> None:
     """Crossings are drawn between the lines."""
-    figure = curves_figure({f"{i}".ljust(length, "m"): LATE if i else FIRST for i in range(num)}, title="Table")
+    rows = [f"{i}".ljust(length, "m") for i in range(num)]
+    curves = {row: LATE if i else FIRST for i, row in enumerate(rows)}
+    figure = curves_figure(curves, dict.fromkeys(rows, rows[0]), title="Table")
     FigureCanvasAgg(figure).draw()
     (legend,) = figure.legends
     lines = [line for line in figure.axes[0].lines if line.get_marker() == "None"]
@@ -53,15 +56,25 @@ def test_the_legend_shows_the_lines_of_all_rows_inside_the_figure(num: int, leng
     assert figure.axes[0].get_window_extent().height > 200
 
 
-def test_circles_mark_crossings_with_the_first_row() -> None:
-    left, right = curves_figure({"first": FIRST, "late": LATE}).axes
+def test_circles_mark_crossings_with_the_baseline() -> None:
+    left, right = curves_figure({"first": FIRST, "late": LATE}, TO_FIRST).axes
     (by_step,) = [line for line in left.lines if line.get_marker() == "o"]
     assert list(by_step.get_xdata()) == [500.0]
     assert not [line for line in right.lines if line.get_marker() == "o"]  # 3.2 after 100 s, where the first has 3.1
 
 
+def test_each_row_has_its_own_baseline_and_none_is_marked_without_one() -> None:
+    later = row({100: 9.0, 1000: 3.3, 2000: 2.9})
+    curves = {"first": FIRST, "late": LATE, "own": later, "lost": later}
+    left, _ = curves_figure(curves, {"first": "late", "late": "late", "own": "own", "lost": "nowhere"}).axes
+    (circle,) = [line for line in left.lines if line.get_marker() == "o"]
+    assert circle.get_color() == left.lines[0].get_color()  # of the first row, which is compared with the late one
+    assert list(circle.get_xdata()) == [500.0]
+
+
 def test_rows_without_a_time_are_in_the_left_panel_only() -> None:
-    left, right = curves_figure({"first": row({1: 2.0, 2: 1.0}, seconds=None), "other": FIRST}).axes
+    curves = {"first": row({1: 2.0, 2: 1.0}, seconds=None), "other": FIRST}
+    left, right = curves_figure(curves, dict.fromkeys(curves, "first")).axes
     assert [len(line.get_xdata()) for line in left.lines] == [2, 4]
     assert [len(line.get_xdata()) for line in right.lines] == [0, 4]
     assert "(s)" in right.get_xlabel()

@@ -73,13 +73,16 @@ class AttentionBlock(nn.Module):
         return Past(keys, torch.empty_like(keys))
 
     def extend(self, h: Tensor, past: Past, place: int) -> Tensor:
-        """The output for item number ``place``, h ``(B, 1, width)``, as with ``is_causal``; adds it to the past."""
+        """The outputs for K items from number ``place`` on, h ``(B, K, width)``, as with ``is_causal``.
+
+        Adds the items to the past.
+        """
         queries, keys, values = self._project(h)
-        past.keys[:, :, place], past.values[:, :, place] = keys[:, :, 0], values[:, :, 0]
-        keys, values = past.keys[:, :, : place + 1], past.values[:, :, : place + 1]
-        # for one query, this is faster than F.scaled_dot_product_attention
-        weights = torch.softmax(queries @ keys.mT * queries.shape[-1] ** -0.5, dim=-1)
-        return self._finish(h, weights @ values)
+        num, end = h.shape[1], place + h.shape[1]
+        past.keys[:, :, place:end], past.values[:, :, place:end] = keys, values
+        keys, values = past.keys[:, :, :end], past.values[:, :, :end]
+        mask = torch.ones(num, end, dtype=torch.bool, device=h.device).tril(place)
+        return self._finish(h, F.scaled_dot_product_attention(queries, keys, values, mask))
 
     def _project(self, h: Tensor) -> Tensor:
         """Queries, keys and values of all heads, ``(3, B, heads, N, width / heads)``."""

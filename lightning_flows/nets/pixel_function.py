@@ -19,11 +19,11 @@ from lightning_flows.nets.pixel_transformer import PixelTransformer
 class PixelFunction(nn.Module):
     r"""Monotone maps of values whose parameters depend on earlier pixels, as the function of a Sylvester layer.
 
-    .. math:: f(y)_p = T_p(y_p;\, \mathrm{net}(y_1, \dots, y_{p-1})_p) - y_p
+    .. math:: f(y)_p = T_p(y_p;\, \mathrm{net}(\{y_q : t_q < t_p\})_p) - y_p
 
     T_p maps the channels of pixel p, each depending on the lower ones as well: a :class:`LinearHead` or, with a width
-    for it, a :class:`MaskedHead`. The diagonal of the Jacobian is T' − 1. The solver inverts pixel by pixel, at the
-    cost of one pass of the net, and of one evaluation of a masked head for each channel.
+    for it, a :class:`MaskedHead`. The diagonal of the Jacobian is T' − 1. The solver inverts front by front of
+    pixels, at the cost of one pass of the net, and of one evaluation of a masked head for each channel.
 
     Shapes: y ``(B, C, H, W)``; returns f(y) and the diagonal, of y's shape.
     Args: ``value_map`` and ``components`` choose the map of a value, see :func:`apply_map`; ``head_width`` is the width
@@ -74,31 +74,43 @@ class PixelFunction(nn.Module):
     def _of(self, y: Tensor) -> Pair:
         outputs = self.net(y).to(y.dtype)
         with full_precision(y):
-            pixels = y.flatten(2).mT
-            value, log_slope = self.head(pixels, outputs)
-            f, diagonal = value - pixels, log_slope.exp() - 1
+            f, diagonal = self._map(y.flatten(2).mT, outputs)
             return f.mT.unflatten(2, y.shape[2:]), diagonal.mT.unflatten(2, y.shape[2:])
+
+    def _map(self, pixels: Tensor, outputs: Tensor) -> Pair:
+        """f and the diagonal for pixels ``(B, N, C)`` with the outputs of the net for them."""
+        value, log_slope = self.head(pixels, outputs)
+        return value - pixels, log_slope.exp() - 1
 
     @torch.no_grad()
     def _solve(self, v: Tensor, tol: Tensor, excused: Tensor, start: Tensor | None) -> Solution:
-        def solve_pixel(row: int, column: int, outputs: Tensor) -> Tensor:
-            return self.head.inverse(v[:, :, row, column], outputs)
-
         if is_autocast(v.device.type) or is_reduced(v.device.type):
             y = self._repeated(v)
+            f, diagonal = self._of(y)
         else:
-            y = self.net.solve(len(v), solve_pixel, channels=self.channels)
-        f, diagonal = self._of(y)
+            y, f, diagonal = self._by_fronts(v)
         residual = (y + f - v).abs().flatten(1).amax(1) / v.abs().flatten(1).amax(1).clamp(min=1)
         return Solution(y, f, diagonal, InverseReport(torch.ones_like(residual, dtype=torch.long), residual))
+
+    def _by_fronts(self, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """y, and f(y) and the diagonal from the same outputs of the net."""
+        f, diagonal = torch.empty_like(v), torch.empty_like(v)
+
+        def solve_pixels(rows: Tensor, columns: Tensor, outputs: Tensor) -> Tensor:
+            pixels = self.head.inverse(v[:, :, rows, columns].mT, outputs)
+            of_pixels, slopes = self._map(pixels, outputs)
+            f[:, :, rows, columns], diagonal[:, :, rows, columns] = of_pixels.mT, slopes.mT
+            return pixels
+
+        return self.net.solve(len(v), solve_pixels, channels=self.channels), f, diagonal
 
     def _repeated(self, v: Tensor) -> Tensor:
         """Solve by passes of the whole net, which rounds in reduced precision as the forward map does.
 
-        Each pass finds at least one more pixel, because the pixels before it no longer change.
+        Each pass finds at least one more front of pixels, because the pixels before it no longer change.
         """
         y, pixels = torch.zeros_like(v), v.flatten(2).mT
-        for _ in range(pixels.shape[1]):
+        for _ in self.net.front_sizes:
             outputs = self.net(y).to(v.dtype)
             with full_precision(v):
                 y, last = self.head.inverse(pixels, outputs).mT.unflatten(2, v.shape[2:]), y

@@ -1,6 +1,7 @@
 """A net whose outputs for each pixel depend on the pixels before it, by attention."""
 
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 import torch
@@ -14,13 +15,14 @@ from lightning_flows.nets.graph_attention import small_initialized
 
 
 class PixelTransformer(nn.Module):
-    r"""Outputs for each pixel from the pixels before it in raster order: those in rows above, and to its left.
+    r"""Outputs for each pixel from the pixels of earlier fronts.
 
-    .. math:: \text{output}_p = \mathrm{net}(y_1, \dots, y_{p-1})_p
+    .. math:: \text{output}_p = \mathrm{net}(\{y_q : t_q < t_p\})_p, \qquad t_p = \text{column}_p + s\, \text{row}_p
 
-    A pixel is embedded by a linear map of the pixels before it in a window, with a bias for its position; at the left
-    edge the window continues in the row above, so that every pixel is seen by the next one. Then pixels attend to
-    themselves and all pixels before. The last layer is initialized near zero.
+    A pixel is embedded by a linear map of a window: rows above it, and pixels to its left. s is one more than the
+    number of these rows, so that the window is in earlier fronts. Then each pixel attends to itself and to the pixels
+    before it, where those of a front are in the order of their rows. All pixels of a front are found at once: there are
+    at most W + (H − 1)s fronts instead of HW pixels. The last layer is initialized near zero.
 
     Shapes: y ``(B, C, H, W)``; returns ``(B, H * W, num_outputs)``.
     Args:
@@ -35,6 +37,7 @@ class PixelTransformer(nn.Module):
     >>> net = PixelTransformer((1, 4, 4), 3, AttentionSizes(width=8, num_blocks=1, num_heads=2), window=3)
     >>> y = torch.randn(1, 1, 4, 4)
     >>> jacobian = torch.autograd.functional.jacobian(lambda y: net(y)[0, :, 0], y).reshape(16, 16)
+    >>> jacobian = jacobian[net.order()][:, net.order()]
     >>> torch.equal(jacobian, jacobian.tril(-1))  # outputs depend on the pixels before their own
     True
     """
@@ -48,43 +51,57 @@ class PixelTransformer(nn.Module):
         if window % 2 == 0 or not 3 <= window <= 2 * self.width + 1:
             raise UsageError(f"expected an odd window from 3 to {2 * self.width + 1}; got {window}")
         self.side, self.taps = window // 2, window**2 // 2
-        num_pixels = self.height * self.width
+        num_pixels, slope = self.height * self.width, self.side + 1
+        fronts = Counter(column + slope * row for row in range(self.height) for column in range(self.width))
+        self.front_sizes = [size for _, size in sorted(fronts.items())]
         self.embed = nn.Linear(channels * self.taps, sizes.width)
-        self.position = nn.Parameter(torch.randn(num_pixels, sizes.width) / math.sqrt(sizes.width))
+        # by place in the order; before 0.6, by pixel under another name: such checkpoints do not load
+        self.places = nn.Parameter(torch.randn(num_pixels, sizes.width) / math.sqrt(sizes.width))
         self.blocks = sizes.blocks()
         self.norm, self.out = nn.LayerNorm(sizes.width), small_initialized(nn.Linear(sizes.width, num_outputs))
+
+    def order(self, device: torch.device | None = None) -> Tensor:
+        """Numbers of the pixels, row by row, in the order in which they are visited.
+
+        They are no buffer, because averages of weights may include buffers, and would round them.
+        """
+        rows, columns = torch.meshgrid(
+            *(torch.arange(n, device=device) for n in (self.height, self.width)), indexing="ij"
+        )
+        return (columns + (self.side + 1) * rows).flatten().argsort(stable=True)
 
     def forward(self, y: Tensor) -> Tensor:
         windows = F.unfold(self._padded(y), (self.side + 1, 2 * self.side + 1))
         before = windows.unflatten(1, (y.shape[1], -1))[:, :, : self.taps].flatten(1, 2).mT
-        h = self.embed(before) + self.position
+        order = self.order(y.device)
+        h = self.embed(before[:, order]) + self.places
         for block in self.blocks:
             h = block(h, is_causal=True)
-        return self.out(self.norm(h))
+        return self.out(self.norm(h))[:, order.argsort()]
 
     @torch.no_grad()
-    def solve(self, num: int, solve_pixel: Callable[[int, int, Tensor], Tensor], *, channels: int) -> Tensor:
-        """Find ``num`` images pixel by pixel: ``solve_pixel(row, column, outputs)`` returns a pixel ``(B, C)``.
+    def solve(self, num: int, solve_pixels: Callable[[Tensor, Tensor, Tensor], Tensor], *, channels: int) -> Tensor:
+        """Find ``num`` images front by front: ``solve_pixels(rows, columns, outputs)`` returns K pixels ``(B, K, C)``.
 
-        ``outputs`` ``(B, num_outputs)`` are the net's for that pixel. The cost is that of one forward pass.
+        ``outputs`` ``(B, K, num_outputs)`` are the net's for those pixels. The cost is that of one forward pass.
         """
-        padded = self._padded(self.position.new_zeros(num, channels, self.height, self.width))
-        pasts = None
-        for place in range(self.height * self.width):
-            row, column = divmod(place, self.width)
-            window = padded[:, :, row : row + self.side + 1, column : column + 2 * self.side + 1]
-            before = window.flatten(2)[:, :, : self.taps].flatten(1)
-            h = self.embed(before[:, None]) + self.position[place]
-            pasts = pasts or [block.past(h, len(self.position)) for block in self.blocks]
+        y = self._padded(self.places.new_zeros(num, channels, self.height, self.width))
+        taps = torch.arange(self.taps, device=y.device)
+        down, right = taps // (2 * self.side + 1), taps % (2 * self.side + 1)
+        order, pasts, start = self.order(y.device), None, 0
+        for size in self.front_sizes:
+            front = order[start : start + size]
+            rows, columns = front // self.width, front % self.width
+            before = y[:, :, rows[:, None] + down, columns[:, None] + right].transpose(1, 2).flatten(2)
+            h = self.embed(before) + self.places[start : start + size]
+            pasts = pasts or [block.past(h, len(self.places)) for block in self.blocks]
             for block, past in zip(self.blocks, pasts, strict=True):
-                h = block.extend(h, past, place)
-            pixel = solve_pixel(row, column, self.out(self.norm(h))[:, 0])
-            padded[:, :, row + self.side, column + self.side] = pixel
-            if column + self.side >= self.width and row + 1 < self.height:
-                padded[:, :, row + 1 + self.side, column + self.side - self.width] = pixel
-        return padded[:, :, self.side :, self.side : self.side + self.width]
+                h = block.extend(h, past, start)
+            pixels = solve_pixels(rows, columns, self.out(self.norm(h)))
+            y[:, :, rows + self.side, columns + self.side] = pixels.mT
+            start += size
+        return y[:, :, self.side :, self.side : self.side + self.width]
 
     def _padded(self, y: Tensor) -> Tensor:
-        """Zeros above and to the right, and the end of each row to the left of the next one."""
-        left = F.pad(y[:, :, :-1, -self.side :], (0, 0, 1, 0))
-        return F.pad(torch.cat([left, y], dim=3), (0, self.side, self.side, 0))
+        """Zeros above, to the left and to the right."""
+        return F.pad(y, (self.side, self.side, self.side, 0))

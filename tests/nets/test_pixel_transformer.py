@@ -15,24 +15,42 @@ def net(window: int = 3) -> PixelTransformer:
     return net
 
 
-@pytest.mark.parametrize("window", [3, 5, 9])
-def test_outputs_depend_on_all_pixels_before_and_no_others(window: int) -> None:
+def seen(window: int) -> torch.Tensor:
+    """Whether the output of a pixel depends on another ``(12, 12)``, row by row."""
     y = torch.randn(1, 2, 3, 4, dtype=torch.float64)
-    jacobian = torch.autograd.functional.jacobian(net(window), y)[0].abs().sum(1)[:, 0].sum(1).flatten(1)
-    depends = torch.ones(12, 12, dtype=torch.bool).tril(-1)
-    assert torch.equal(jacobian > 0, depends)
+    return torch.autograd.functional.jacobian(net(window), y)[0].abs().sum(1)[:, 0].sum(1).flatten(1) > 0
 
 
-def test_solving_pixel_by_pixel_sees_the_same_outputs() -> None:
+@pytest.mark.parametrize("window", [3, 5, 9])
+def test_outputs_depend_on_earlier_fronts_and_on_the_whole_window(window: int) -> None:
+    rows, columns = torch.arange(12) // 4, torch.arange(12) % 4
+    front, side = columns + (window // 2 + 1) * rows, window // 2
+    down, right = rows[:, None] - rows, columns - columns[:, None]
+    in_window = (down >= 0) & (down <= side) & (right.abs() <= side) & ((down > 0) | (right < 0))
+    depends = seen(window)
+    assert not (depends & (front >= front[:, None])).any()
+    assert (depends | ~in_window).all()
+
+
+@pytest.mark.parametrize("window", [5, 9])
+def test_wide_windows_see_all_earlier_fronts(window: int) -> None:
+    front = torch.arange(12) % 4 + (window // 2 + 1) * (torch.arange(12) // 4)
+    assert torch.equal(seen(window), front < front[:, None])
+
+
+@pytest.mark.parametrize("window", [3, 5, 9])
+def test_solving_front_by_front_sees_the_same_outputs(window: int) -> None:
     y, outputs = torch.randn(3, 2, 3, 4, dtype=torch.float64), torch.empty(3, 12, 5, dtype=torch.float64)
-    one = net(5)
+    one, visits = net(window), []
 
-    def solve_pixel(row: int, column: int, found: torch.Tensor) -> torch.Tensor:
-        outputs[:, 4 * row + column] = found
-        return y[:, :, row, column]
+    def solve_pixels(rows: torch.Tensor, columns: torch.Tensor, found: torch.Tensor) -> torch.Tensor:
+        visits.append(len(rows))
+        outputs[:, 4 * rows + columns] = found
+        return y[:, :, rows, columns].mT
 
-    solved = one.solve(3, solve_pixel, channels=2)
+    solved = one.solve(3, solve_pixels, channels=2)
     assert torch.equal(solved, y)
+    assert len(visits) == min(4 + 2 * (window // 2 + 1), 12)
     torch.testing.assert_close(outputs, one(y).detach(), rtol=0, atol=1e-12)
 
 

@@ -138,12 +138,11 @@ POINTWISE: dict[str, Experiment] = {
 
 NOISES = {"uniform": [], "variational": ["dequantization/variational.yaml"]}
 OWN: dict[str, Experiment] = {
-    f"{design}_{noise}": Experiment(
-        ["model/pixels.yaml", *NOISES[noise], "data/cifar10.yaml"],
-        small={size: Small(small_pixels(design, noise, size)) for size in SIZES},
+    f"{design}_uniform": Experiment(
+        ["model/pixels.yaml", *NOISES["uniform"], "data/cifar10.yaml"],
+        small={size: Small(small_pixels(design, size)) for size in SIZES},
         family=f"{design}_uniform",
     )
-    for design, sizes in PIXELS.items()
-    for noise in sizes["8x8"]
+    for design in PIXELS
 }
 """Flows that are not in the paper, next to those of Table 2; on small images."""

@@ -47,43 +47,31 @@ STEPS = {"residual_equal_memory": 4, "no_autoregressive": 19}
 
 
 class Pixels(NamedTuple):
-    """Sizes of a flow that is autoregressive over pixels or patches, and its training steps; 0 for those of the config.
+    """Sizes of a flow that is autoregressive over pixels or patches, and its training; 0 for that of the config.
 
-    Splines train for as many steps as take at most the CPU time of the Sylvester flow.
+    Small batches for more steps: training takes at most the CPU time of the Sylvester flow.
     """
 
     width: int
     num_blocks: int
     window: int
-    head_width: int = 0
+    head_width: int
     patch: int = 1
-    value_map: str = "mixture"
     max_steps: int = 0
+    batch_size: int = 0
 
 
 PIXELS = {
     "pixels": {
-        "8x8": {"uniform": Pixels(104, 4, 5), "variational": Pixels(108, 3, 5)},
-        "16x16": {"uniform": Pixels(100, 4, 7), "variational": Pixels(104, 3, 7)},
-    },
-    "pixels_masked": {
-        "8x8": {"uniform": Pixels(88, 4, 5, head_width=256)},
-        "16x16": {"uniform": Pixels(88, 4, 7, head_width=224)},
+        "8x8": Pixels(100, 3, 5, head_width=256, max_steps=8000, batch_size=32),
+        "16x16": Pixels(100, 3, 5, head_width=232, max_steps=8000, batch_size=16),
     },
     "patches": {
-        "8x8": {"uniform": Pixels(92, 4, 3, head_width=160, patch=2)},
-        "16x16": {"uniform": Pixels(96, 4, 5, head_width=96, patch=2)},
-    },
-    "pixels_spline": {
-        "8x8": {"uniform": Pixels(100, 3, 5, head_width=256, value_map="spline", max_steps=4000)},
-        "16x16": {"uniform": Pixels(100, 3, 7, head_width=224, value_map="spline")},
-    },
-    "patches_spline": {
-        "8x8": {"uniform": Pixels(92, 4, 3, head_width=152, patch=2, value_map="spline")},
-        "16x16": {"uniform": Pixels(96, 4, 5, head_width=96, patch=2, value_map="spline", max_steps=7200)},
+        "8x8": Pixels(92, 4, 3, head_width=152, patch=2),
+        "16x16": Pixels(96, 4, 5, head_width=96, patch=2, max_steps=7200),
     },
 }
-"""Flows that are not in the paper: one pixel or 2x2 pixels at a time, with a linear or a masked head."""
+"""Flows that are not in the paper: one pixel or 2x2 pixels at a time."""
 
 
 def small_glow(kernel_size: int, mixing: str, size: str) -> list[str]:
@@ -113,15 +101,16 @@ def small_residual(kind: str, noise: str, size: str) -> list[str]:
     ]
 
 
-def small_pixels(design: str, noise: str, size: str) -> list[str]:
+def small_pixels(design: str, size: str) -> list[str]:
     """Config and options of a flow that is autoregressive over pixels."""
-    found = PIXELS[design][size][noise]
+    found = PIXELS[design][size]
     return [
         SIZES[size],
         *_sizes("flow.sizes", {"width": found.width, "num_blocks": found.num_blocks}),
-        *_sizes("flow", {name: getattr(found, name) for name in ("window", "head_width", "patch", "value_map")}),
-        *(_dequantization(3) if noise == "variational" else []),
+        *_sizes("flow", {name: getattr(found, name) for name in ("window", "head_width", "patch")}),
+        "--model.flow.value_map=spline",
         *([f"--trainer.max_steps={found.max_steps}"] if found.max_steps else []),
+        *([f"--data.batch_size={found.batch_size}"] if found.batch_size else []),
     ]
 
 

@@ -29,13 +29,10 @@ TABLE2 = {
         "residual, equal memory", {"uniform": ("3.44", NONE), "variational": ("3.35", NONE)}
     ),
     "csf": PaperRow(SYLVESTER, {"uniform": ("3.32", "3.29"), "variational": ("3.21", "3.19")}),
-    "pixels": PaperRow("autoregressive over pixels (ours)", {}),
-    "pixels_masked": PaperRow("over pixels, masked head (ours)", {}),
-    "patches": PaperRow("over patches, masked head (ours)", {}),
-    "pixels_spline": PaperRow("over pixels, splines (ours)", {}),
-    "patches_spline": PaperRow("over patches, splines (ours)", {}),
+    "pixels": PaperRow("over pixels (ours)", {}),
+    "patches": PaperRow("over patches (ours)", {}),
 }
-OF_PIXELS = {"width", "num_blocks", "window", "head_width", "patch", "value_map", "max_steps"}
+OF_PIXELS = {"width", "num_blocks", "window", "head_width", "patch", "max_steps", "batch_size"}
 
 TABLE3 = {
     "csf": PaperRow(SYLVESTER, {"variational": ("3.21", "3.19")}),
@@ -49,7 +46,8 @@ FREE = {"flow", "dequantization", "ablation", "num_importance_samples", "hidden_
 OTHER = {
     "residual_equal_memory": {"steps_per_level"},
     "no_autoregressive": {"steps_per_level"},
-    **dict.fromkeys((name for name in TABLE2 if name.startswith(("pixels", "patches"))), OF_PIXELS),
+    "pixels": OF_PIXELS,
+    "patches": OF_PIXELS,
 }
 """What else may differ in a row: steps for equal memory, steps or sizes for equal parameters, length of training."""
 HEADER = [
@@ -130,13 +128,6 @@ def _table(runs: Sequence[Run], paper: Mapping[str, PaperRow]) -> Table:
     return Table(HEADER, rows, note + rates_note(named) + measured_on(every))
 
 
-def _kind_of_pixels(arguments: Mapping[str, object]) -> str:
-    name = "pixels" if arguments.get("patch", 1) == 1 else "patches"
-    if arguments.get("value_map") == "spline":
-        return f"{name}_spline"
-    return "pixels_masked" if name == "pixels" and arguments.get("head_width", 0) else name
-
-
 def kinds_of(runs: Sequence[Run]) -> dict[Path, str]:
     """Row of each run that belongs to a table, by folder.
 
@@ -148,7 +139,7 @@ def kinds_of(runs: Sequence[Run]) -> dict[Path, str]:
     complete = [run for run in ours.values() if run.flow_arguments.get("ablation", "none") == "none"]
     most, kinds = max(map(_steps, complete), default=0), {}
     for folder, run in ours.items():
-        kinds[folder] = names.get(run.flow) or _kind_of_pixels(run.flow_arguments)
+        kinds[folder] = names.get(run.flow) or ("pixels" if run.flow_arguments.get("patch", 1) == 1 else "patches")
         fewer = _steps(run) < most
         alone = {run.flow for run in ours.values()} == {"ResidualFlow"}
         if run.flow == "ResidualFlow" and (fewer or (alone and _steps(run) == EQUAL_MEMORY_STEPS)):

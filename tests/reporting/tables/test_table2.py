@@ -52,23 +52,17 @@ def test_other_sizes_are_not_compared(write_run, tmp_path):
 
 def test_designs_over_pixels_are_rows_of_their_own(write_run, tmp_path):
     for name, options in {
-        "patches": {"patch": 2, "head_width": 8},
-        "masked": {"patch": 1, "head_width": 8},
-        "spline": {"patch": 1, "head_width": 8, "value_map": "spline"},
-        "patches_of_splines": {"patch": 2, "head_width": 8, "value_map": "spline"},
-        "linear": {"patch": 1, "head_width": 0},
-        "older": {},  # a config from before these options
+        "patches": {"patch": 2, "window": 3},
+        "pixels": {"patch": 1, "window": 5},
+        "default": {"window": 5},  # one pixel
     }.items():
-        seed, steps = int(name == "older"), {"max_steps": 4 if "spline" in name else 5}
+        seed, steps = int(name == "default"), {"max_steps": 4 if name == "patches" else 5}
         pixels = image_model("PixelAutoregressiveFlow", "Uniform", **options)
         write_run(name, model=pixels, seed=seed, bpd=3.0, trainer=steps)
     _, rows, _ = table2(find_runs(tmp_path))
     assert [row[:3] for row in rows] == [
-        ["autoregressive over pixels (ours)", "uniform", "2"],
-        ["over pixels, masked head (ours)", "uniform", "1"],
-        ["over patches, masked head (ours)", "uniform", "1"],
-        ["over pixels, splines (ours)", "uniform", "1"],
-        ["over patches, splines (ours)", "uniform", "1"],
+        ["over pixels (ours)", "uniform", "2"],
+        ["over patches (ours)", "uniform", "1"],
     ]
 
 

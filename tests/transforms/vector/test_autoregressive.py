@@ -1,9 +1,16 @@
 import pytest
 import torch
+from torch import nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from lightning_flows.errors import UsageError
 from lightning_flows.testing.jacobian import jacobians
-from lightning_flows.transforms import InverseAutoregressive, MaskedAutoregressive, Permutation, Reversal
+from lightning_flows.transforms import (
+    InverseAutoregressive,
+    MaskedAutoregressive,
+    Permutation,
+    Reversal,
+)
 from tests.transforms.cases import perturb
 
 
@@ -54,6 +61,26 @@ def test_permutations():
     assert Permutation([2, 0, 3, 1])(x)[0].tolist() == [[2.0, 0.0, 3.0, 1.0]]
     assert Permutation([2, 0, 3, 1]).inverse(x)[0].tolist() == [[1.0, 3.0, 0.0, 2.0]]
     assert Reversal(4)(x)[0].tolist() == [[3.0, 2.0, 1.0, 0.0]]
+
+
+def test_a_state_dict_restores_a_permutation_of_the_same_size() -> None:
+    layer = Permutation([0, 1, 2, 3])
+    layer.load_state_dict(Permutation([2, 0, 3, 1]).state_dict())
+    assert layer.order == [2, 0, 3, 1]
+    with pytest.raises(RuntimeError, match="Missing key"):
+        layer.load_state_dict({})
+    with pytest.raises(UsageError, match="expected a permutation of 0 to 3"):
+        layer.load_state_dict(Permutation([1, 0]).state_dict())
+
+
+@pytest.mark.parametrize("decay", [0.9, 0.999])
+def test_averages_of_weights_and_buffers_keep_a_permutation(decay: float) -> None:
+    modules = nn.ModuleList([Permutation(range(50)), nn.Linear(1, 1)])  # nothing to average is an error in torch
+    averaged = AveragedModel(modules, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
+    for _ in range(3):
+        averaged.update_parameters(modules)
+    x = torch.randn(2, 50)
+    assert torch.equal(averaged.module[0](x)[0], x)
 
 
 @pytest.mark.parametrize(

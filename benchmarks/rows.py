@@ -1,8 +1,9 @@
 """Runtime of the rows of Tables 1 to 3 on small images: ``python benchmarks/rows.py --table 2 --size 8x8``.
 
 All rows of a table have equal parameters and alternate in one process, so that a busy machine slows all equally. A
-training step consists of forward, backward and the optimizer step; sampling draws a batch of images. Prints medians
-over rounds, and the median over rounds of the ratio to the first row in the same round.
+training step consists of forward, backward and the optimizer step on a batch of the row's own size; sampling draws 64
+images. Prints medians over rounds, the median over rounds of the ratio to the first row in the same round, and, for
+whole trainings, the ratio of steps times that of their numbers.
 
 Weights are perturbed, so that no layer is the identity; ``--runs`` loads those of runs of ``table N --fit --size``.
 """
@@ -21,6 +22,8 @@ from lightning_flows.app.commands.sizes import SIZES
 from lightning_flows.app.commands.small import resized
 from lightning_flows.modules import FlowModule, load_model
 
+BATCH, STEPS = 64, 5000
+"""Of the rows that do not set them."""
 TABLES = {"1": EXPERIMENTS[1], "1_pointwise": POINTWISE, "2": EXPERIMENTS[2] | OWN, "3": EXPERIMENTS[3]}
 
 
@@ -41,13 +44,17 @@ def load(name: str, folder: Path) -> FlowModule:
     return load_model(found[0])
 
 
+def trained(row: Experiment, option: str, default: int) -> int:
+    """A number that the options of a row set, such as ``trainer.max_steps``."""
+    return next((int(text.partition("=")[2]) for text in row.layers if text.startswith(f"--{option}=")), default)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--table", choices=TABLES, default="2")
     parser.add_argument("--size", choices=SIZES, default="8x8")
     parser.add_argument("--only", default="", help="regular expression that the names of the rows contain")
     parser.add_argument("--runs", type=Path, help="folder of trained runs")
-    parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--repeats", type=int, default=11)
     arguments = parser.parse_args()
     torch.manual_seed(0)
@@ -56,19 +63,22 @@ def main() -> None:
         k: row for k, row in resized(TABLES[arguments.table], arguments.size).items() if re.search(arguments.only, k)
     }
     flows = {name: load(name, arguments.runs) if arguments.runs else moved(row, shape) for name, row in rows.items()}
-    print(f"batch {arguments.batch} of {shape}; {torch.get_num_threads()} threads")
-    images = torch.randint(0, 256, (arguments.batch, *shape), dtype=torch.uint8)
+    print(f"images of {shape}; {torch.get_num_threads()} threads")
+    images = torch.randint(0, 256, (BATCH, *shape), dtype=torch.uint8)
     for flow in flows.values():
         flow.eval()
     with torch.no_grad():
-        compare(
-            "sampling", {name: partial(flow.sample, arguments.batch) for name, flow in flows.items()}, arguments.repeats
-        )
+        compare("sampling", {name: partial(flow.sample, BATCH) for name, flow in flows.items()}, arguments.repeats)
     training = {}
     for name, flow in flows.items():
         optimizer = torch.optim.Adam(flow.train().parameters(), lr=1e-6)
-        training[name] = partial(train_step, flow, optimizer, images)
-    compare("training", training, arguments.repeats)
+        batch = images[: trained(rows[name], "data.batch_size", BATCH)]
+        training[name] = partial(train_step, flow, optimizer, batch)
+    ratios = compare("training", training, arguments.repeats)
+    steps = {name: trained(row, "trainer.max_steps", STEPS) for name, row in rows.items()}
+    for name, ratio in ratios.items():
+        whole = ratio * steps[name] / steps[next(iter(steps))]
+        print(f"whole training of {name}, {steps[name]} steps: {100 * whole:.1f} %")
 
 
 if __name__ == "__main__":

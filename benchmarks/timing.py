@@ -17,8 +17,8 @@ def train_step(module: FlowModule, optimizer: torch.optim.Optimizer, x: torch.Te
     optimizer.step()
 
 
-def compare(title: str, functions: Mapping[Any, Callable[[], object]], repeats: int) -> None:
-    """Time functions alternately; print medians and ratios to the first."""
+def compare(title: str, functions: Mapping[Any, Callable[[], object]], repeats: int) -> dict[Any, float]:
+    """Time functions alternately; print medians, and print and return ratios to the first."""
     for function in functions.values():
         function()
     rounds = []
@@ -29,8 +29,9 @@ def compare(title: str, functions: Mapping[Any, Callable[[], object]], repeats: 
             function()
             seconds.append(time.perf_counter() - start)
         rounds.append(seconds)
-    width = max(len(str(kind)) for kind in functions)
+    width, ratios = max(len(str(kind)) for kind in functions), {}
     for i, kind in enumerate(functions):
         median = statistics.median(seconds[i] for seconds in rounds)
-        ratio = statistics.median(seconds[i] / seconds[0] for seconds in rounds)
-        print(f"{title:9} {kind:{width}} {1e3 * median:8.1f} ms  {100 * ratio:6.1f} %", flush=True)
+        ratios[kind] = statistics.median(seconds[i] / seconds[0] for seconds in rounds)
+        print(f"{title:9} {kind:{width}} {1e3 * median:8.1f} ms  {100 * ratios[kind]:6.1f} %", flush=True)
+    return ratios

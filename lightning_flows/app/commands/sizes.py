@@ -64,7 +64,7 @@ class Pixels(NamedTuple):
 PIXELS = {
     "pixels": {
         "8x8": Pixels(100, 3, 5, head_width=256, max_steps=8000, batch_size=32),
-        "16x16": Pixels(100, 3, 5, head_width=232, max_steps=8000, batch_size=16),
+        "16x16": Pixels(100, 3, 5, head_width=232, max_steps=7500, batch_size=16),
     },
     "patches": {
         "8x8": Pixels(92, 4, 3, head_width=152, patch=2),

@@ -11,21 +11,19 @@ from pathlib import Path
 from lightning_flows.reporting.tables.curve_file import CURVES
 from lightning_flows.reporting.tables.runs import CONFIG, RECORD, RUNTIME, TESTS, find_runs, recorded_state
 
-FILES = (CONFIG, RECORD, RUNTIME, CURVES, TESTS, "items_*.npz")
+FILES = (CONFIG, RECORD, RUNTIME, CURVES, "items_*.npz", TESTS)
+"""The last one makes a folder a tested run, also for a copy that is interrupted."""
 
 
 def main(runs: str, target: str) -> None:
     for run in find_runs(runs):
         folder = Path(target) / run.name
-        if folder.exists() or recorded_state(run.folder) != "finished":
+        if (folder / TESTS).exists() or recorded_state(run.folder) != "finished":
             print(f"skipped: {run.name}")
             continue
-        partial = folder.with_name(f".{folder.name}.partial")  # of this copy, or of one that was interrupted
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
+        folder.mkdir(parents=True, exist_ok=True)
         for path in (path for name in FILES for path in run.folder.glob(name)):
-            shutil.copyfile(path, partial / path.name)
-        partial.rename(folder)
+            shutil.copyfile(path, folder / path.name)
         print(f"copied: {run.name}")
 
 

@@ -3,7 +3,7 @@
 All rows of a table have equal parameters and alternate in one process, so that a busy machine slows all equally. A
 training step consists of forward, backward and the optimizer step on a batch of the row's own size; sampling draws 64
 images. Prints medians over rounds, the median over rounds of the ratio to the first row in the same round, and, for
-whole trainings, the ratio of steps times that of their numbers.
+whole trainings, this ratio for a training step times that of the numbers of steps. All are wall times.
 
 Weights are perturbed, so that no layer is the identity; ``--runs`` loads those of runs of ``table N --fit --size``.
 """

@@ -1,4 +1,4 @@
-"""Increasing functions of one variable: a bounded one, and the solution of equations with others."""
+"""Increasing functions of one variable: a soft clamp, and a solver of equations with others."""
 
 from collections.abc import Callable
 

@@ -22,8 +22,9 @@ class PixelFunction(nn.Module):
     .. math:: f(y)_p = T_p(y_p;\, \mathrm{net}(\{y_q : t_q < t_p\})_p) - y_p
 
     T_p maps the channels of pixel p, each depending on the lower ones as well: a :class:`LinearHead` or, with a width
-    for it, a :class:`MaskedHead`. The diagonal of the Jacobian is T' − 1. The solver inverts front by front of
-    pixels, at the cost of one pass of the net, and of one evaluation of a masked head for each channel.
+    for it, a :class:`MaskedHead`. t_p is the front of a pixel, see :class:`PixelTransformer`. The diagonal of the
+    Jacobian is T' − 1. The solver inverts one front of pixels after another, at the cost of one pass of the net, and of
+    one evaluation of a masked head for each channel.
 
     Shapes: y ``(B, C, H, W)``; returns f(y) and the diagonal, of y's shape.
     Args: ``value_map`` and ``components`` choose the map of a value, see :func:`apply_map`; ``head_width`` is the width
@@ -93,7 +94,7 @@ class PixelFunction(nn.Module):
         return Solution(y, f, diagonal, InverseReport(torch.ones_like(residual, dtype=torch.long), residual))
 
     def _by_fronts(self, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """y, and f(y) and the diagonal from the same outputs of the net."""
+        """y, and f(y) and the diagonal from the same outputs of the net: their residual is that of T alone."""
         f, diagonal = torch.empty_like(v), torch.empty_like(v)
 
         def solve_pixels(rows: Tensor, columns: Tensor, outputs: Tensor) -> Tensor:

@@ -1,7 +1,6 @@
 """A net whose outputs for each pixel depend on the pixels before it, by attention."""
 
 import math
-from collections import Counter
 from collections.abc import Callable, Sequence
 
 import torch
@@ -19,10 +18,11 @@ class PixelTransformer(nn.Module):
 
     .. math:: \text{output}_p = \mathrm{net}(\{y_q : t_q < t_p\})_p, \qquad t_p = \text{column}_p + s\, \text{row}_p
 
-    A pixel is embedded by a linear map of a window: rows above it, and pixels to its left. s is one more than the
-    number of these rows, so that the window is in earlier fronts. Then each pixel attends to itself and to the pixels
-    before it, where those of a front are in the order of their rows. All pixels of a front are found at once: there are
-    at most W + (H − 1)s fronts instead of HW pixels. The last layer is initialized near zero.
+    Pixels with equal t form a front. A pixel is embedded by a linear map of a window: rows above it, and pixels to its
+    left. s is one more than the number of these rows, so that the window lies in earlier fronts. Then a pixel attends
+    to itself, to earlier fronts, and to pixels of its own front in rows above it, whose embeddings contain earlier
+    fronts only. So all pixels of a front are found at once, and there are at most W + (H − 1)s fronts instead of HW
+    pixels. The last layer is initialized near zero.
 
     Shapes: y ``(B, C, H, W)``; returns ``(B, H * W, num_outputs)``.
     Args:
@@ -51,24 +51,25 @@ class PixelTransformer(nn.Module):
         if window % 2 == 0 or not 3 <= window <= 2 * self.width + 1:
             raise UsageError(f"expected an odd window from 3 to {2 * self.width + 1}; got {window}")
         self.side, self.taps = window // 2, window**2 // 2
-        num_pixels, slope = self.height * self.width, self.side + 1
-        fronts = Counter(column + slope * row for row in range(self.height) for column in range(self.width))
-        self.front_sizes = [size for _, size in sorted(fronts.items())]
+        num_pixels = self.height * self.width
+        self.front_sizes = self.fronts(torch.device("cpu")).unique(return_counts=True)[1].tolist()
         self.embed = nn.Linear(channels * self.taps, sizes.width)
         # by place in the order; before 0.6, by pixel under another name: such checkpoints do not load
         self.places = nn.Parameter(torch.randn(num_pixels, sizes.width) / math.sqrt(sizes.width))
         self.blocks = sizes.blocks()
         self.norm, self.out = nn.LayerNorm(sizes.width), small_initialized(nn.Linear(sizes.width, num_outputs))
 
+    def fronts(self, device: torch.device | None = None) -> Tensor:
+        """The front t of each pixel ``(H * W,)``, row by row."""
+        rows, columns = (torch.arange(n, device=device) for n in (self.height, self.width))
+        return (columns + (self.side + 1) * rows[:, None]).flatten()
+
     def order(self, device: torch.device | None = None) -> Tensor:
         """Numbers of the pixels, row by row, in the order in which they are visited.
 
-        They are no buffer, because averages of weights may include buffers, and would round them.
+        Computed each time: as a buffer, averages of weights and buffers might round them.
         """
-        rows, columns = torch.meshgrid(
-            *(torch.arange(n, device=device) for n in (self.height, self.width)), indexing="ij"
-        )
-        return (columns + (self.side + 1) * rows).flatten().argsort(stable=True)
+        return self.fronts(device).argsort(stable=True)
 
     def forward(self, y: Tensor) -> Tensor:
         windows = F.unfold(self._padded(y), (self.side + 1, 2 * self.side + 1))

@@ -33,7 +33,7 @@ def test_outputs_depend_on_earlier_fronts_and_on_the_whole_window(window: int) -
 
 
 @pytest.mark.parametrize("window", [5, 9])
-def test_wide_windows_see_all_earlier_fronts(window: int) -> None:
+def test_windows_as_wide_as_the_image_see_all_earlier_fronts(window: int) -> None:
     front = torch.arange(12) % 4 + (window // 2 + 1) * (torch.arange(12) // 4)
     assert torch.equal(seen(window), front < front[:, None])
 

@@ -136,10 +136,9 @@ POINTWISE: dict[str, Experiment] = {
 }
 """Table 1 with nets that see single pixels, so that only the mixing layers see neighbors; on small images."""
 
-NOISES = {"uniform": [], "variational": ["dequantization/variational.yaml"]}
 OWN: dict[str, Experiment] = {
     f"{design}_uniform": Experiment(
-        ["model/pixels.yaml", *NOISES["uniform"], "data/cifar10.yaml"],
+        ["model/pixels.yaml", "data/cifar10.yaml"],
         small={size: Small(small_pixels(design, size)) for size in SIZES},
         family=f"{design}_uniform",
     )

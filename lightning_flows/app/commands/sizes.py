@@ -49,7 +49,7 @@ STEPS = {"residual_equal_memory": 4, "no_autoregressive": 19}
 class Pixels(NamedTuple):
     """Sizes of a flow that is autoregressive over pixels or patches, and its training; 0 for that of the config.
 
-    Small batches for more steps: training takes at most the CPU time of the Sylvester flow.
+    Smaller batches allow more steps in the CPU time of the Sylvester flow.
     """
 
     width: int
@@ -130,5 +130,5 @@ def _dequantization(kernel_size: int) -> Sequence[str]:
     ]
 
 
-def _sizes(part: str, sizes: Mapping[str, int | str]) -> list[str]:
+def _sizes(part: str, sizes: Mapping[str, int]) -> list[str]:
     return [f"--model.{part}.{name}={value}" for name, value in sizes.items()]

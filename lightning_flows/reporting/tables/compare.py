@@ -101,7 +101,8 @@ def measured_on(runs: Sequence[Run], paper: str = PAPER_IMAGES) -> str:
     root = f" ({Path(place).name})" if isinstance(place, str) else ""
     steps = ", ".join(sorted({str(run.test["global_step"]) for run in runs}))
     draws = test["metrics"].get("test/importance_samples", 0)
-    batch = f", batch {record['batch_size']}" if "batch_size" in record else ""  # only recorded with timed steps
+    batches = sorted({run.runtime["batch_size"] for run in runs if "batch_size" in run.runtime})  # of timed steps
+    batch = f", batch {' or '.join(map(str, batches))}" if batches else ""
     parts = [
         f"Measured here: {test['num_items']} test {'graphs' if 'mixture' in data else 'images'} of "
         f"{test['data']['class_path'].rpartition('.')[2]}{root}, checkpoint {test['checkpoint']} after {steps} steps",

@@ -28,10 +28,10 @@ Rows = Mapping[str, Sequence[Run]]
 
 
 def baselines(rows: Rows, baseline: str = "") -> dict[str, str]:
-    """Names of the rows that each row is compared with: its own for those that others are compared with.
+    """Map the name of each row to that of its baseline, and of a baseline to itself.
 
-    A row is compared with one that has the same dequantization and the same kind of nets: the baseline, or the first
-    if there is none.
+    The baseline of a row has the same dequantization and the same kind of nets: it is that of the model ``baseline``
+    or, if there is none, the first.
 
     Args:
         rows: runs of each row, one per seed, by its name.

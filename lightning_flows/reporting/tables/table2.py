@@ -29,8 +29,8 @@ TABLE2 = {
         "residual, equal memory", {"uniform": ("3.44", NONE), "variational": ("3.35", NONE)}
     ),
     "csf": PaperRow(SYLVESTER, {"uniform": ("3.32", "3.29"), "variational": ("3.21", "3.19")}),
-    "pixels": PaperRow("over pixels (ours)", {}),
-    "patches": PaperRow("over patches (ours)", {}),
+    "pixels": PaperRow("autoregressive over pixels, ours", {}),
+    "patches": PaperRow("autoregressive over patches, ours", {}),
 }
 OF_PIXELS = {"width", "num_blocks", "window", "head_width", "patch", "max_steps", "batch_size"}
 

@@ -12,38 +12,26 @@ from lightning_flows.transforms.linear import LinearOperator, LinearTransform
 class Permutation(LinearTransform):
     r"""Permute the values: :math:`z_i = x_{\sigma(i)}`, log-determinant 0.
 
-    Shapes: x, z ``(B, D)``. Args: ``order`` is σ(0), …, σ(D−1), which the state dict contains, so that a random one is
-    restored. Raises: UsageError if it is not a permutation.
+    Shapes: x, z ``(B, D)``. Args: ``order`` is σ(0), …, σ(D−1). Raises: UsageError if it is not a permutation.
 
     >>> Permutation([2, 0, 1])(torch.tensor([[1.0, 2.0, 3.0]]))[0]
     tensor([[3., 1., 2.]])
     """
 
     volume_preserving = True
+    twice: Tensor
 
     def __init__(self, order: Sequence[int]) -> None:
         super().__init__((len(order),))
-        self.order = _checked(order, len(order))
+        if sorted(order) != list(range(len(order))) or not order:
+            raise UsageError(f"expected a permutation of 0 to {len(order) - 1}; got {list(order)}")
+        # 2σ + 1, because averages of weights and buffers may round integers down by one
+        self.register_buffer("twice", 2 * torch.tensor(list(order)) + 1)
 
     def operator(self, *, update: bool = False) -> LinearOperator:
-        def permuted(x: Tensor, order: Sequence[int]) -> Tensor:
-            return x[:, torch.tensor(order, device=x.device)]
-
-        inverse = sorted(range(len(self.order)), key=self.order.__getitem__)
-        return LinearOperator(lambda x: permuted(x, self.order), lambda z: permuted(z, inverse), lambda x: 0.0)
-
-    # no buffer: torch.optim.swa_utils rounds averages of integers down
-    def get_extra_state(self) -> Tensor:
-        return torch.tensor(self.order)
-
-    def set_extra_state(self, state: Tensor) -> None:
-        self.order = _checked(state.tolist(), len(self.order))
-
-
-def _checked(order: Sequence[int], size: int) -> list[int]:
-    if sorted(order) != list(range(size)) or not size:
-        raise UsageError(f"expected a permutation of 0 to {size - 1}; got {list(order)}")
-    return list(order)
+        order = self.twice // 2
+        inverse = order.argsort()
+        return LinearOperator(lambda x: x[:, order], lambda z: z[:, inverse], lambda x: 0.0)
 
 
 class Reversal(LinearTransform):

@@ -61,8 +61,8 @@ def test_designs_over_pixels_are_rows_of_their_own(write_run, tmp_path):
         write_run(name, model=pixels, seed=seed, bpd=3.0, trainer=steps)
     _, rows, _ = table2(find_runs(tmp_path))
     assert [row[:3] for row in rows] == [
-        ["over pixels (ours)", "uniform", "2"],
-        ["over patches (ours)", "uniform", "1"],
+        ["autoregressive over pixels, ours", "uniform", "2"],
+        ["autoregressive over patches, ours", "uniform", "1"],
     ]
 
 

@@ -66,11 +66,9 @@ def test_permutations():
 def test_a_state_dict_restores_a_permutation_of_the_same_size() -> None:
     layer = Permutation([0, 1, 2, 3])
     layer.load_state_dict(Permutation([2, 0, 3, 1]).state_dict())
-    assert layer.order == [2, 0, 3, 1]
+    assert layer(torch.arange(4.0)[None])[0].tolist() == [[2.0, 0.0, 3.0, 1.0]]
     with pytest.raises(RuntimeError, match="Missing key"):
         layer.load_state_dict({})
-    with pytest.raises(UsageError, match="expected a permutation of 0 to 3"):
-        layer.load_state_dict(Permutation([1, 0]).state_dict())
 
 
 @pytest.mark.parametrize("decay", [0.9, 0.999])

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from lightning_flows.app.commands.sizes import GLOW, PIXELS, SIZES, small_glow, small_pixels, small_residual, small_test
+from lightning_flows.app.commands.sizes import GLOW, SIZES, small_glow, small_pixels, small_residual, small_test
 
 
 class Small(NamedTuple):
@@ -137,11 +137,9 @@ POINTWISE: dict[str, Experiment] = {
 """Table 1 with nets that see single pixels, so that only the mixing layers see neighbors; on small images."""
 
 OWN: dict[str, Experiment] = {
-    f"{design}_uniform": Experiment(
+    "pixels_uniform": Experiment(
         ["model/pixels.yaml", "data/cifar10.yaml"],
-        small={size: Small(small_pixels(design, size)) for size in SIZES},
-        family=f"{design}_uniform",
+        small={size: Small(small_pixels(size)) for size in SIZES},
     )
-    for design in PIXELS
 }
-"""Flows that are not in the paper, next to those of Table 2; on small images."""
+"""A flow that is not in the paper, next to those of Table 2; on small images."""

@@ -47,7 +47,7 @@ STEPS = {"residual_equal_memory": 4, "no_autoregressive": 19}
 
 
 class Pixels(NamedTuple):
-    """Sizes of a flow that is autoregressive over pixels or patches, and its training; 0 for that of the config.
+    """Sizes of a flow that is autoregressive over pixels, and its training.
 
     Smaller batches allow more steps in the CPU time of the Sylvester flow.
     """
@@ -56,22 +56,15 @@ class Pixels(NamedTuple):
     num_blocks: int
     window: int
     head_width: int
-    patch: int = 1
-    max_steps: int = 0
-    batch_size: int = 0
+    max_steps: int
+    batch_size: int
 
 
 PIXELS = {
-    "pixels": {
-        "8x8": Pixels(100, 3, 5, head_width=256, max_steps=8000, batch_size=32),
-        "16x16": Pixels(100, 3, 5, head_width=232, max_steps=7500, batch_size=16),
-    },
-    "patches": {
-        "8x8": Pixels(92, 4, 3, head_width=152, patch=2),
-        "16x16": Pixels(96, 4, 5, head_width=96, patch=2, max_steps=7200),
-    },
+    "8x8": Pixels(100, 3, 5, head_width=256, max_steps=8000, batch_size=32),
+    "16x16": Pixels(100, 3, 5, head_width=232, max_steps=7500, batch_size=16),
 }
-"""Flows that are not in the paper: one pixel or 2x2 pixels at a time."""
+"""A flow that is not in the paper."""
 
 
 def small_glow(kernel_size: int, mixing: str, size: str) -> list[str]:
@@ -101,16 +94,16 @@ def small_residual(kind: str, noise: str, size: str) -> list[str]:
     ]
 
 
-def small_pixels(design: str, size: str) -> list[str]:
-    """Config and options of a flow that is autoregressive over pixels."""
-    found = PIXELS[design][size]
+def small_pixels(size: str) -> list[str]:
+    """Config and options of the flow that is autoregressive over pixels."""
+    found = PIXELS[size]
     return [
         SIZES[size],
         *_sizes("flow.sizes", {"width": found.width, "num_blocks": found.num_blocks}),
-        *_sizes("flow", {name: getattr(found, name) for name in ("window", "head_width", "patch")}),
+        *_sizes("flow", {"window": found.window, "head_width": found.head_width}),
         "--model.flow.value_map=spline",
-        *([f"--trainer.max_steps={found.max_steps}"] if found.max_steps else []),
-        *([f"--data.batch_size={found.batch_size}"] if found.batch_size else []),
+        f"--trainer.max_steps={found.max_steps}",
+        f"--data.batch_size={found.batch_size}",
     ]
 
 

@@ -30,9 +30,8 @@ TABLE2 = {
     ),
     "csf": PaperRow(SYLVESTER, {"uniform": ("3.32", "3.29"), "variational": ("3.21", "3.19")}),
     "pixels": PaperRow("autoregressive over pixels, ours", {}),
-    "patches": PaperRow("autoregressive over patches, ours", {}),
 }
-OF_PIXELS = {"width", "num_blocks", "window", "head_width", "patch", "max_steps", "batch_size"}
+OF_PIXELS = {"width", "num_blocks", "window", "head_width", "max_steps", "batch_size"}
 
 TABLE3 = {
     "csf": PaperRow(SYLVESTER, {"variational": ("3.21", "3.19")}),
@@ -47,7 +46,6 @@ OTHER = {
     "residual_equal_memory": {"steps_per_level"},
     "no_autoregressive": {"steps_per_level"},
     "pixels": OF_PIXELS,
-    "patches": OF_PIXELS,
 }
 """What else may differ in a row: steps for equal memory, steps or sizes for equal parameters, length of training."""
 HEADER = [
@@ -134,12 +132,17 @@ def kinds_of(runs: Sequence[Run]) -> dict[Path, str]:
     A residual flow has equal memory if it has fewer steps per level than another run or, if there are only residual
     flows, the paper's number of steps.
     """
-    names = {"CouplingFlow": "coupling", "ResidualFlow": "residual", "ConvSylvesterFlow": "csf"}
-    ours = {run.folder: run for run in runs if run.flow in {*names, "PixelAutoregressiveFlow"}}
+    names = {
+        "CouplingFlow": "coupling",
+        "ResidualFlow": "residual",
+        "ConvSylvesterFlow": "csf",
+        "PixelAutoregressiveFlow": "pixels",
+    }
+    ours = {run.folder: run for run in runs if run.flow in names}
     complete = [run for run in ours.values() if run.flow_arguments.get("ablation", "none") == "none"]
     most, kinds = max(map(_steps, complete), default=0), {}
     for folder, run in ours.items():
-        kinds[folder] = names.get(run.flow) or ("pixels" if run.flow_arguments.get("patch", 1) == 1 else "patches")
+        kinds[folder] = names[run.flow]
         fewer = _steps(run) < most
         alone = {run.flow for run in ours.values()} == {"ResidualFlow"}
         if run.flow == "ResidualFlow" and (fewer or (alone and _steps(run) == EQUAL_MEMORY_STEPS)):

@@ -64,7 +64,6 @@ def main() -> None:
     }
     flows = {name: load(name, arguments.runs) if arguments.runs else moved(row, shape) for name, row in rows.items()}
     print(f"images of {shape}; {torch.get_num_threads()} threads")
-    images = torch.randint(0, 256, (BATCH, *shape), dtype=torch.uint8)
     for flow in flows.values():
         flow.eval()
     with torch.no_grad():
@@ -72,8 +71,9 @@ def main() -> None:
     training = {}
     for name, flow in flows.items():
         optimizer = torch.optim.Adam(flow.train().parameters(), lr=1e-6)
-        batch = images[: trained(rows[name], "data.batch_size", BATCH)]
-        training[name] = partial(train_step, flow, optimizer, batch)
+        batch = trained(rows[name], "data.batch_size", BATCH)
+        images = torch.randint(0, 256, (batch, *shape), dtype=torch.uint8)
+        training[name] = partial(train_step, flow, optimizer, images)
     ratios = compare("training", training, arguments.repeats)
     steps = {name: trained(row, "trainer.max_steps", STEPS) for name, row in rows.items()}
     for name, ratio in ratios.items():

@@ -31,9 +31,7 @@ def test_the_jacobian_is_triangular_with_the_given_diagonal(value_map: ValueMap,
     front = torch.tensor([0, 1, 2, 2, 3, 4]).repeat_interleave(3)  # a front is two pixels behind in the next row
     same_pixel = torch.ones(18, 18, dtype=torch.bool).tril() & torch.block_diag(*[torch.ones(3, 3)] * 6).bool()
     allowed = (front < front[:, None]) | same_pixel
-    assert not jacobian[~allowed].any()
-    assert (jacobian[same_pixel] != 0).all()
-    assert (jacobian != 0).sum() > 0.8 * allowed.sum()
+    assert torch.equal(jacobian != 0, allowed)
     torch.testing.assert_close(jacobian.diagonal(), made(y)[1].flatten(2).mT.flatten(), rtol=0, atol=1e-12)
 
 

@@ -5,12 +5,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from lightning_flows.errors import UsageError
 from lightning_flows.testing.jacobian import jacobians
-from lightning_flows.transforms import (
-    InverseAutoregressive,
-    MaskedAutoregressive,
-    Permutation,
-    Reversal,
-)
+from lightning_flows.transforms import InverseAutoregressive, MaskedAutoregressive, Permutation, Reversal
 from tests.transforms.cases import perturb
 
 

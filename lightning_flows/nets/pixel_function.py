@@ -51,11 +51,11 @@ class PixelFunction(nn.Module):
     ) -> None:
         super().__init__()
         check_sizes(0, head_width=head_width)
-        self.channels, *_ = image_shape(event_shape)
+        channels, *_ = image_shape(event_shape)
         self.head: LinearHead | MaskedHead = (
-            MaskedHead(self.channels, head_width, value_map, components)
+            MaskedHead(channels, head_width, value_map, components)
             if head_width
-            else LinearHead(self.channels, value_map, components)
+            else LinearHead(channels, value_map, components)
         )
         self.net = PixelTransformer(event_shape, self.head.num_inputs, sizes, window=window)
         with torch.no_grad():
@@ -85,6 +85,7 @@ class PixelFunction(nn.Module):
 
     @torch.no_grad()
     def _solve(self, v: Tensor, tol: Tensor, excused: Tensor, start: Tensor | None) -> Solution:
+        self.net.check(v)
         if is_autocast(v.device.type) or is_reduced(v.device.type):
             y = self._repeated(v)
             f, diagonal = self._of(y)
@@ -103,7 +104,7 @@ class PixelFunction(nn.Module):
             f[:, :, rows, columns], diagonal[:, :, rows, columns] = of_pixels.mT, slopes.mT
             return pixels
 
-        return self.net.solve(len(v), solve_pixels, channels=self.channels), f, diagonal
+        return self.net.solve(len(v), solve_pixels), f, diagonal
 
     def _repeated(self, v: Tensor) -> Tensor:
         """Solve by passes of the whole net, which rounds in reduced precision as the forward map does.

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lightning_flows.errors import UsageError, check_sizes
+from lightning_flows.errors import ShapeError, UsageError, check_sizes
 from lightning_flows.functional.shapes import image_shape
 from lightning_flows.nets.attention import AttentionSizes
 from lightning_flows.nets.graph_attention import small_initialized
@@ -31,7 +31,7 @@ class PixelTransformer(nn.Module):
         sizes: of the attention blocks.
         window: side of the window, odd: 5 for two rows above, and two pixels to the left.
 
-    Raises: ShapeError for other events; UsageError unless the window is odd and from 3 to 2W + 1.
+    Raises: ShapeError for other events or images; UsageError unless the window is odd and from 3 to 2W + 1.
     Source: similar to Chen et al., Generative pretraining from pixels, 2020.
 
     >>> net = PixelTransformer((1, 4, 4), 3, AttentionSizes(width=8, num_blocks=1, num_heads=2), window=3)
@@ -46,14 +46,14 @@ class PixelTransformer(nn.Module):
         self, event_shape: Sequence[int], num_outputs: int, sizes: AttentionSizes = AttentionSizes(), *, window: int = 5
     ) -> None:
         super().__init__()
-        channels, self.height, self.width = image_shape(event_shape)
+        self.channels, self.height, self.width = image_shape(event_shape)
         check_sizes(num_outputs=num_outputs, window=window)
         if window % 2 == 0 or not 3 <= window <= 2 * self.width + 1:
             raise UsageError(f"expected an odd window from 3 to {2 * self.width + 1}; got {window}")
         self.side, self.taps = window // 2, window**2 // 2
         num_pixels = self.height * self.width
         self.front_sizes = self.fronts(torch.device("cpu")).unique(return_counts=True)[1].tolist()
-        self.embed = nn.Linear(channels * self.taps, sizes.width)
+        self.embed = nn.Linear(self.channels * self.taps, sizes.width)
         # by place in the order; before 0.6, by pixel under another name: such checkpoints do not load
         self.places = nn.Parameter(torch.randn(num_pixels, sizes.width) / math.sqrt(sizes.width))
         self.blocks = sizes.blocks()
@@ -71,7 +71,14 @@ class PixelTransformer(nn.Module):
         """
         return self.fronts(device).argsort(stable=True)
 
+    def check(self, y: Tensor) -> None:
+        """Raise ShapeError unless y is ``(B, C, H, W)``."""
+        if y.ndim != 4 or y.shape[1:] != (self.channels, self.height, self.width):
+            shape = f"(B, {self.channels}, {self.height}, {self.width})"
+            raise ShapeError(f"PixelTransformer: expected images of shape {shape}; got {tuple(y.shape)}")
+
     def forward(self, y: Tensor) -> Tensor:
+        self.check(y)
         windows = F.unfold(self._padded(y), (self.side + 1, 2 * self.side + 1))
         before = windows.unflatten(1, (y.shape[1], -1))[:, :, : self.taps].flatten(1, 2).mT
         order = self.order(y.device)
@@ -81,12 +88,12 @@ class PixelTransformer(nn.Module):
         return self.out(self.norm(h))[:, order.argsort()]
 
     @torch.no_grad()
-    def solve(self, num: int, solve_pixels: Callable[[Tensor, Tensor, Tensor], Tensor], *, channels: int) -> Tensor:
+    def solve(self, num: int, solve_pixels: Callable[[Tensor, Tensor, Tensor], Tensor]) -> Tensor:
         """Find ``num`` images front by front: ``solve_pixels(rows, columns, outputs)`` returns K pixels ``(B, K, C)``.
 
         ``outputs`` ``(B, K, num_outputs)`` are the net's for those pixels. The cost is that of one forward pass.
         """
-        y = self._padded(self.places.new_zeros(num, channels, self.height, self.width))
+        y = self._padded(self.places.new_zeros(num, self.channels, self.height, self.width))
         taps = torch.arange(self.taps, device=y.device)
         down, right = taps // (2 * self.side + 1), taps % (2 * self.side + 1)
         order, pasts, start = self.order(y.device), None, 0

@@ -56,7 +56,7 @@ def fixed_size(level: nn.Module, x: Tensor) -> str | None:
     try:
         with torch.no_grad():
             level(x)
-    except (ValueError, RuntimeError):
+    except (ValueError, RuntimeError, IndexError):
         return entered[-1] if entered else type(level).__name__
     finally:
         for handle in handles:

@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from lightning_flows.errors import ShapeError
 from lightning_flows.functional.value_maps import ValueMap, apply_map
 from lightning_flows.nets import AttentionSizes, PixelFunction
 
@@ -72,3 +73,10 @@ def test_a_masked_head_changes_the_map_of_a_channel_with_the_lower_ones() -> Non
         ]
         shifts = (maps[0] - maps[1])[:, 2]
         assert torch.allclose(shifts, shifts[:1].expand(9), atol=1e-9) is (head_width == 0)
+
+
+@pytest.mark.parametrize("shape", [(3, 2, 2), (3, 1, 3), (3, 4, 3), (1, 2, 3)])
+def test_other_images_are_not_solved(shape: tuple[int, ...]) -> None:
+    v = torch.zeros(2, *shape, dtype=torch.float64)
+    with pytest.raises(ShapeError, match="expected images of shape"):
+        function().bind_with_solver()[1](v, v.new_zeros(2), v.new_zeros(2), None)

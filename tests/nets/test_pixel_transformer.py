@@ -49,10 +49,18 @@ def test_solving_front_by_front_sees_the_same_outputs(window: int) -> None:
         outputs[:, 4 * rows + columns] = found
         return y[:, :, rows, columns].mT
 
-    solved = one.solve(3, solve_pixels, channels=2)
+    solved = one.solve(3, solve_pixels)
     assert torch.equal(solved, y)
     assert len(visits) == min(4 + 2 * (window // 2 + 1), 12)
     torch.testing.assert_close(outputs, one(y).detach(), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("shape", [(2, 2, 4), (2, 3, 2), (2, 6, 4), (2, 4, 3), (1, 3, 4)])
+def test_other_images_are_refused(shape: tuple[int, ...]) -> None:
+    message = r"PixelTransformer: expected images of shape \(B, 2, 3, 4\); got \(1, "
+    for y in (torch.zeros(1, *shape), torch.zeros(1, 24)):
+        with pytest.raises(ShapeError, match=message):
+            net()(y.double())
 
 
 def test_arguments_are_checked() -> None:

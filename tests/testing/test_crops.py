@@ -62,9 +62,10 @@ def test_what_fixes_the_size_of_images_is_named() -> None:
     assert fixed_size(for_crop(flow.levels[0], 2), x) == "PixelTransformer"
 
 
-def test_a_level_that_fails_itself_is_named() -> None:
+@pytest.mark.parametrize("error", [ValueError, RuntimeError, IndexError])
+def test_a_level_that_fails_itself_is_named(error: type[Exception]) -> None:
     class Fails(nn.Module):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
-            raise ValueError("expected other images")
+            raise error("expected other images")
 
     assert fixed_size(Fails(), torch.zeros(1, 1, 2, 2)) == "Fails"

@@ -18,16 +18,21 @@ def build(*layers: str, event_shape: Sequence[int] = SHAPE, dequantization: Any 
 
     Options are those of ``fit`` that set arguments of components, such as ``--model.flow.net.width=8``.
     """
-    config = load_configs(*(layer for layer in layers if not layer.startswith("--")))
-    for option in (layer for layer in layers if layer.startswith("--model.")):
-        _set(config, *option[2:].split("=", 1))
-    record = config["model"]
+    record = settings(*layers)["model"]
     arguments = record["init_args"]
     arguments["event_shape"] = list(event_shape)
     _merge(arguments["flow"]["init_args"], flow)
     if dequantization:
         _merge(arguments["dequantization"]["init_args"], dequantization)
     return load_component({"lightning_flows": {"model": record}}, "model", FlowModule)
+
+
+def settings(*layers: str) -> dict[str, Any]:
+    """Stacked configs with the values of options."""
+    config = load_configs(*(layer for layer in layers if not layer.startswith("--")))
+    for option in (layer for layer in layers if layer.startswith("--")):
+        _set(config, *option[2:].split("=", 1))
+    return config
 
 
 def _set(config: dict[str, Any], option: str, value: str) -> None:

@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from models import build
+from models import build, settings
 from timing import compare, train_step
 
 from lightning_flows.app.commands.experiments import EXPERIMENTS, OWN, POINTWISE, Experiment
@@ -22,8 +22,8 @@ from lightning_flows.app.commands.sizes import SIZES
 from lightning_flows.app.commands.small import resized
 from lightning_flows.modules import FlowModule, load_model
 
-BATCH, STEPS = 64, 5000
-"""Of the rows that do not set them."""
+NUM = 64
+"""Images of a sample."""
 TABLES = {"1": EXPERIMENTS[1], "1_pointwise": POINTWISE, "2": EXPERIMENTS[2] | OWN, "3": EXPERIMENTS[3]}
 
 
@@ -44,11 +44,6 @@ def load(name: str, folder: Path) -> FlowModule:
     return load_model(found[0])
 
 
-def trained(row: Experiment, option: str, default: int) -> int:
-    """A number that the options of a row set, such as ``trainer.max_steps``."""
-    return next((int(text.partition("=")[2]) for text in row.layers if text.startswith(f"--{option}=")), default)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--table", choices=TABLES, default="2")
@@ -63,19 +58,20 @@ def main() -> None:
         k: row for k, row in resized(TABLES[arguments.table], arguments.size).items() if re.search(arguments.only, k)
     }
     flows = {name: load(name, arguments.runs) if arguments.runs else moved(row, shape) for name, row in rows.items()}
+    configs = {name: settings(*row.layers) for name, row in rows.items()}
     print(f"images of {shape}; {torch.get_num_threads()} threads")
     for flow in flows.values():
         flow.eval()
     with torch.no_grad():
-        compare("sampling", {name: partial(flow.sample, BATCH) for name, flow in flows.items()}, arguments.repeats)
+        compare("sampling", {name: partial(flow.sample, NUM) for name, flow in flows.items()}, arguments.repeats)
     training = {}
     for name, flow in flows.items():
         optimizer = torch.optim.Adam(flow.train().parameters(), lr=1e-6)
-        batch = trained(rows[name], "data.batch_size", BATCH)
-        images = torch.randint(0, 256, (batch, *shape), dtype=torch.uint8)
+        batch_size = configs[name]["data"]["init_args"]["batch_size"]
+        images = torch.randint(0, 256, (batch_size, *shape), dtype=torch.uint8)
         training[name] = partial(train_step, flow, optimizer, images)
     ratios = compare("training", training, arguments.repeats)
-    steps = {name: trained(row, "trainer.max_steps", STEPS) for name, row in rows.items()}
+    steps = {name: config["trainer"]["max_steps"] for name, config in configs.items()}
     for name, ratio in ratios.items():
         whole = ratio * steps[name] / steps[next(iter(steps))]
         print(f"whole training of {name}, {steps[name]} steps: {100 * whole:.1f} %")

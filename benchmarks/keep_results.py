@@ -9,16 +9,16 @@ import sys
 from pathlib import Path
 
 from lightning_flows.reporting.tables.curve_file import CURVES
-from lightning_flows.reporting.tables.runs import CONFIG, RECORD, RUNTIME, TESTS, find_runs, recorded_state
+from lightning_flows.reporting.tables.runs import CONFIG, RECORD, RUNTIME, TESTS, find_runs
 
 FILES = (CONFIG, RECORD, RUNTIME, CURVES, "items_*.npz", TESTS)
 """The last one makes a folder a tested run, also for a copy that is interrupted."""
 
 
 def main(runs: str, target: str) -> None:
-    for run in find_runs(runs):
+    for run in find_runs(runs, report=lambda text: print(f"skipped: {text}")):
         folder = Path(target) / run.name
-        if (folder / TESTS).exists() or recorded_state(run.folder) != "finished":
+        if (folder / TESTS).exists() or run.state != "finished":
             print(f"skipped: {run.name}")
             continue
         folder.mkdir(parents=True, exist_ok=True)

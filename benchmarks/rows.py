@@ -36,9 +36,9 @@ def moved(experiment: Experiment, shape: tuple[int, ...]) -> FlowModule:
     return module
 
 
-def load(name: str, folder: Path) -> FlowModule:
+def load(name: str, size: str, folder: Path) -> FlowModule:
     """The first trained flow of a row."""
-    found = sorted(folder.glob(f"{name}_*/version_*/checkpoints/best.ckpt"))
+    found = sorted(folder.glob(f"{name}_{size}_*/version_*/checkpoints/best.ckpt"))
     if not found:
         raise SystemExit(f"{folder} has no checkpoint of {name}: train it with `table --fit`, or choose rows by --only")
     return load_model(found[0])
@@ -57,7 +57,10 @@ def main() -> None:
     rows = {
         k: row for k, row in resized(TABLES[arguments.table], arguments.size).items() if re.search(arguments.only, k)
     }
-    flows = {name: load(name, arguments.runs) if arguments.runs else moved(row, shape) for name, row in rows.items()}
+    flows = {
+        name: load(name, arguments.size, arguments.runs) if arguments.runs else moved(row, shape)
+        for name, row in rows.items()
+    }
     configs = {name: settings(*row.layers) for name, row in rows.items()}
     print(f"images of {shape}; {torch.get_num_threads()} threads")
     for flow in flows.values():

@@ -239,7 +239,7 @@ def _is_at(file: BinaryIO, path: str | Path) -> bool:
 
 
 def _exists(path: Path) -> OutputError:
-    return OutputError(f"{path} exists: choose another --out, or add --overwrite")
+    return OutputError(f"{path} exists: choose another file, or add --overwrite")
 
 
 def _lock(descriptor: int) -> None:

@@ -53,9 +53,12 @@ def test_finished_runs_are_stored_without_checkpoints(tmp_path: Path, capsys: py
         (folder / "run.json").write_text(f'{{"state": "{state}"}}')
         (folder / "checkpoints").mkdir()
         (folder / "checkpoints/best.ckpt").write_bytes(b"weights")
-    for expected in ("copied: done/version_0\nskipped: half/version_0\n", "skipped: done/version_0\nskipped: half"):
+    skipped = f"skipped: {tmp_path}/runs/half/version_0 is stopped, not finished: resume it"
+    for expected in ("copied: done/version_0\n", "skipped: done/version_0\n"):
         keep_results.main(str(tmp_path / "runs"), str(tmp_path / "kept"))
-        assert capsys.readouterr().out.startswith(expected)
+        out = capsys.readouterr().out
+        assert out.startswith(skipped)
+        assert out.endswith(f"\n{expected}")
     assert names_below(tmp_path / "kept") == KEPT
 
 

@@ -74,8 +74,8 @@ def without_refused(text: str, command: str) -> str:
 
     >>> without_refused("a.png is broken: remove it, or add --data.skip_broken=true", "table")
     'a.png is broken: remove it'
-    >>> without_refused("a.png exists: choose another --out, or add --overwrite", "figure")
-    'a.png exists: choose another --out, or add --overwrite'
+    >>> without_refused("a.png exists: choose another file, or add --overwrite", "figure")
+    'a.png exists: choose another file, or add --overwrite'
     """
     if command not in COMMANDS:
         return text

@@ -28,8 +28,8 @@ class RunFolder:
 
     N is one above all existing numbers, and the folder is created atomically, so that two runs never share one. The
     owner holds a lock on the file ``.lock`` until its process exits. ``run.json`` records the number, a random id that
-    identifies copies, the state (running, stopped, failed, diverged or finished), and the folder of the
-    checkpoints if that is elsewhere.
+    identifies copies, the state (running, stopped, failed, diverged or finished), the times of start and end, and the
+    folder of the checkpoints if that is elsewhere.
 
     Args:
         path: the folder; see :meth:`create` for a new one.
@@ -102,7 +102,9 @@ class RunFolder:
     def note(self, state: str, checkpoints: Path | None = None) -> None:
         """Record the state of the run, and the folder of its checkpoints if it is not the usual one."""
         record = {"id": uuid.uuid4().hex, "number": self._number, "started": time.time()} | _record(self.path)
-        record |= {"state": state} | ({} if checkpoints is None else {"checkpoints": str(checkpoints.resolve())})
+        record.pop("ended", None)
+        record |= {"state": state} | ({} if state == "running" else {"ended": time.time()})
+        record |= {} if checkpoints is None else {"checkpoints": str(checkpoints.resolve())}
         with replaced(self.path / RECORD) as file:
             file.write(f"{json.dumps(record)}\n".encode())
 

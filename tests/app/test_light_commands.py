@@ -25,7 +25,7 @@ COMMANDS = {
     "fit --config": ("error: --config requires a file", 2),
     "fit --config --print_config": ("error: --config requires a file", 2),
     "fit --ckpt_path=": ("error: --ckpt_path is empty", 1),
-    "sample best.ckpt --out there.png": ("error: there.png exists: choose another --out, or add --overwrite", 1),
+    "sample best.ckpt --out there.png": ("error: there.png exists: choose another file, or add --overwrite", 1),
     "figure 2 --out there.png": ("error: there.png exists", 1),
     "report --out there.html": ("error: there.html exists", 1),
     "predict --ckpt_path best.ckpt --out there.csv": ("error: there.csv exists", 1),

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -168,10 +169,14 @@ def test_state_of_a_run(tmp_path: Path) -> None:
     first = json.loads((run.path / "run.json").read_text())
     run.release("stopped")
     assert state_of(run.path) == "stopped"
+    assert "ended" in json.loads((run.path / "run.json").read_text())
     run.acquire()
+    assert "ended" not in json.loads((run.path / "run.json").read_text())
     run.release("finished")
     assert state_of(run.path) == "finished"
-    assert json.loads((run.path / "run.json").read_text()) == first | {"state": "finished"}
+    last = json.loads((run.path / "run.json").read_text())
+    assert last == first | {"state": "finished", "ended": last["ended"]}
+    assert first["started"] <= last["ended"] <= time.time()
 
 
 def test_a_run_is_found_by_the_folder_of_its_checkpoints(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from lightning_flows.app.commands.experiments import EXPERIMENTS, OWN, Experimen
 from lightning_flows.app.commands.processes import say
 from lightning_flows.app.commands.sizes import SIZES
 from lightning_flows.errors import DataError, UsageError
+from lightning_flows.reporting.tables.curve_file import CURVES
 from lightning_flows.reporting.tables.rates import lowest_validation
 
 if TYPE_CHECKING:
@@ -58,10 +59,10 @@ def searched(
         seeds: training seeds of the experiments, the first of which is that of the search.
         trainings: function of experiments by name that trains and tests them, and skips finished runs.
 
-    Raises: UsageError if a family diverges at all rates.
+    Raises: UsageError if a family diverges at all rates; DataError if the curve of a finished run is missing.
     """
-    if not rates or not all(0 < rate < math.inf for rate in rates):
-        raise UsageError(f"--lr is {list(rates)}: pass positive learning rates, such as '[1e-3,2e-3]'")
+    if not rates or not all(0 < rate < math.inf for rate in rates) or len({f"{rate:g}" for rate in rates}) < len(rates):
+        raise UsageError(f"--lr is {list(rates)}: pass different, positive learning rates, such as '[1e-3,2e-3]'")
     known = EXPERIMENTS[1] | EXPERIMENTS[2] | EXPERIMENTS[3] | OWN
     every = resized(known, size) | experiments
     families = dict.fromkeys(each.family or name for name, each in experiments.items())
@@ -110,10 +111,16 @@ def _best(family: str, losses: Mapping[float, float]) -> float:
 
 
 def _validation(runs: "Trainings", name: str, seed: int) -> float:
-    """Lowest validation loss of the newest finished run; infinite if it diverged."""
+    """Lowest validation loss of the newest finished run; infinite if it diverged.
+
+    Raises: DataError without such a run, or if it has no curve.
+    """
     if runs.diverged(name, seed):
         return math.inf
     finished = runs.finished(name, seed)
     if not finished:
         raise DataError(f"there is no finished run below {runs.folder(name, seed)}: rerun the command")
-    return lowest_validation(finished[-1])
+    loss = lowest_validation(finished[-1])
+    if loss == math.inf:
+        raise DataError(f"{finished[-1].folder} has no curve of val/loss: restore {CURVES}, or remove the run")
+    return loss

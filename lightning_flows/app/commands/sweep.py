@@ -162,16 +162,17 @@ class Trainings:
             if state != "finished":
                 raise UsageError(f"`fit` of {folder.name} is {state}, not finished: rerun the command to resume")
         if test:
-            best = max(folder.glob("version_*/checkpoints/best.ckpt"), key=os.path.getmtime, default=None)
-            if best is None:
-                raise DataError(f"there is no checkpoint below {folder}: see the output of fit")
+            best = self.finished(name, seed)[-1].folder / "checkpoints/best.ckpt"
+            if not best.is_file():
+                raise DataError(f"there is no {best}: see the output of fit")
             extra = self.experiments[name].test
             _check(self._processes.run(folder.name, "test", f"--ckpt_path={best}", *extra), folder.name, "test")
 
     def _is_done(self, name: str, seed: int, *, test: bool) -> bool:
-        """Whether a run is finished and, if ``test``, its best checkpoint is tested."""
+        """Whether a run is finished and, if ``test``, its best checkpoint is tested since."""
         found = self.finished(name, seed)
-        return any(run.test.get("checkpoint") == "best.ckpt" for run in found) if test else bool(found)
+        tested = [run for run in found if run.test.get("checkpoint") == "best.ckpt" and not run.is_tested_early]
+        return bool(tested if test else found)
 
     def _runs(self, name: str, seed: int) -> list[Run]:
         """Finished and diverged runs in the folder of a run.
@@ -192,12 +193,13 @@ class Trainings:
             if f"{name}.class_path" in wanted:  # an option with another class replaces the class and its arguments
                 wanted = {key: each for key, each in wanted.items() if not key.startswith(f"{name}.")}
             wanted[name] = load_yaml(value, name)
-        wanted |= {"seed_everything": seed}
+        wanted |= {"seed_everything": seed} | ({"data.root": self.images} if self.images else {})
         found = _settings(run.config)
-        ignored = ("trainer.logger", "trainer.callbacks", *(["data."] if self.images else []))
+        ignored = ("trainer.logger", "trainer.callbacks", *(["data.class_path"] if self.images else []))
         for key, value in wanted.items():
             of_run = found.get(key, found.get(f"{key}.class_path"))  # an option may give a class without arguments
-            if not key.startswith(ignored) and _differ(value, of_run):
+            differs = value != of_run if key == "data.root" else _differ(value, of_run)
+            if differs and not key.startswith(ignored):
                 raise DataError(
                     f"{run.folder} is not a run of {experiment}: its {key} is {of_run}, not {value}; move "
                     "it, or choose another folder with --runs"

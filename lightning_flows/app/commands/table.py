@@ -10,8 +10,8 @@ from lightning_flows.app.commands.small import named, resized, searched
 from lightning_flows.app.terminal import one_line, plain
 from lightning_flows.errors import DataError, UsageError
 from lightning_flows.progress import progress
-from lightning_flows.reporting.tables import MODELS, ROWS, TABLES, Run, baselines, differences_in, find_runs
-from lightning_flows.reporting.tables.curves import row_curve
+from lightning_flows.reporting.tables import FLOWS, MODELS, ROWS, TABLES, Run, baselines, differences_in, find_runs
+from lightning_flows.reporting.tables.curves import row_curves
 from lightning_flows.reporting.tables.rates import diverged_note
 
 SEEDS = (0, 1, 2)
@@ -56,8 +56,11 @@ def table(
     """
     if number not in TABLES:
         raise UsageError(f"{number} is not a table: choose {', '.join(map(str, TABLES))}")
-    if (lr and not size) or (pointwise and (number != 1 or not size)):
+    if (lr is not None and not size) or (pointwise and (number != 1 or not size)):
         raise UsageError("--lr needs --size, and --pointwise both --size and table 1: add --size 8x8, or omit them")
+    if size and number not in ROWS:
+        raise UsageError(f"--size is for tables {', '.join(map(str, ROWS))}: omit it")
+    _check_without_fit(fit, seeds=seeds, overlays=overlays, images=images, only=only, size=size)
     if number == 4 and images:
         raise UsageError("--images does not apply to table 4, whose data are graphs: omit it")
     if baseline and number not in ROWS:
@@ -89,18 +92,29 @@ def table(
             raise UsageError("--seeds is empty: pass at least one, such as '[0]'")
         if size:
             chosen = resized(chosen, size)
-            chosen = searched(chosen, size, lr, seeds, trainings) if lr else named(chosen, size)
+            chosen = searched(chosen, size, lr, seeds, trainings) if lr is not None else named(chosen, size)
         trainings(chosen).run(seeds)
     found = find_runs(runs, report=lambda text: print(f"skipped: {one_line(text)}", file=sys.stderr))
     for run in progress(found if number != 4 else [], unit="run", desc="reading", leave=False, delay=1):
-        _ = run.scalars  # the slowest part
+        for problem in run.scalars.problems:  # the slowest part
+            print(f"in {run.folder}, {one_line(problem)}", file=sys.stderr)
     made = TABLES[number](found)
     compared = differences_in(number, found, baseline)
-    print(plain(made._replace(note=diverged_note(Path(runs)) + made.note).markdown()))
+    print(plain(made._replace(note=diverged_note(Path(runs), FLOWS.get(number, ())) + made.note).markdown()))
     for title, each in compared.items():
         print(plain(f"\n{title}:\n\n{each.markdown()}"))
     if figure:
         _draw(number, found, baseline, Path(figure), overwrite=overwrite)
+
+
+def _check_without_fit(fit: bool, **options: object) -> None:
+    """Raise UsageError for options that choose what to train, but train nothing."""
+    given = [f"--{name}" for name, value in options.items() if value not in (None, "")]
+    if given and not fit:
+        raise UsageError(
+            f"{', '.join(given)} only choose{'s' if len(given) == 1 else ''} what --fit trains; without it, all runs "
+            "below --runs are shown: add --fit, or omit the rest"
+        )
 
 
 def _chosen(experiments: Mapping[str, Experiment], parts: Sequence[str]) -> dict[str, Experiment]:
@@ -118,7 +132,7 @@ def _draw(number: int | str, found: Sequence[Run], baseline: str, path: Path, *,
     from lightning_flows.reporting.figures.curves import curves_figure  # imports matplotlib and torch
 
     rows = ROWS[number](found)
-    curves = {name: curve for name, group in rows.items() if (curve := row_curve(group))}
+    curves = row_curves(rows)
     if not curves:
         raise DataError("no run of the table has logged val/bpd: keep the event files of the runs, or omit --figure")
     write_figure(curves_figure(curves, baselines(rows, baseline), title=f"Table {number}"), path, overwrite=overwrite)

@@ -6,7 +6,7 @@ from lightning_flows.reporting.tables.comparison import baselines, differences
 from lightning_flows.reporting.tables.runs import Run, find_runs
 from lightning_flows.reporting.tables.table import Table
 from lightning_flows.reporting.tables.table1 import PAPER, rows1, table1
-from lightning_flows.reporting.tables.table2 import TABLE2, TABLE3, rows2, rows3, table2, table3
+from lightning_flows.reporting.tables.table2 import CLASSES, TABLE2, TABLE3, rows2, rows3, table2, table3
 from lightning_flows.reporting.tables.table4 import table4
 from lightning_flows.reporting.tables.vae import rows_vae, table_vae
 
@@ -20,6 +20,8 @@ TABLES: dict[int | str, Callable[[Sequence[Run]], Table]] = {
 """Tables by number or name: functions of runs, which select those of their experiment."""
 ROWS: dict[int | str, Callable[[Sequence[Run]], dict[str, list[Run]]]] = {1: rows1, 2: rows2, 3: rows3}
 """Runs of the rows of tables 1 to 3 by their names."""
+FLOWS: dict[int | str, set[str]] = {1: {"GlowFlow"}, 2: set(CLASSES), 3: {"ConvSylvesterFlow"}}
+"""Classes of the flows of tables 1 to 3."""
 MODELS: dict[int | str, list[str]] = {
     number: [row.name for row in rows.values()] for number, rows in ((1, PAPER), (2, TABLE2), (3, TABLE3))
 }
@@ -36,6 +38,7 @@ def differences_in(table: int | str, runs: Sequence[Run], baseline: str = "") ->
 
 
 __all__ = [
+    "FLOWS",
     "MODELS",
     "ROWS",
     "TABLES",

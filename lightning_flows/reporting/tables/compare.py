@@ -1,6 +1,6 @@
 """Check that runs are comparable, and describe what they were measured on."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +77,18 @@ def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
     }
 
 
+def one_per_seed(runs: Sequence[Run]) -> list[Run]:
+    """The most recently tested run of each seed of a row.
+
+    Raises: DifferError if runs differ in more than their seeds, also if only the most recently tested would be kept;
+        tests with other numbers of importance samples may be replaced.
+    """
+    check_comparable(runs, free=lambda run: {"num_importance_samples"})
+    newest = newest_by_seed(runs)
+    check_comparable(newest, free=lambda run: set())
+    return newest
+
+
 def newest_by_seed(runs: Sequence[Run]) -> list[Run]:
     """Keep the most recently tested of the runs with the same seed."""
     return list({run.seed: run for run in sorted(runs, key=lambda run: run.test["time"])}.values())
@@ -94,20 +106,32 @@ def runtime(runs: Sequence[Run], name: str, *, scale: float = 1.0) -> list[float
 
 
 def measured_on(runs: Sequence[Run], paper: str = PAPER_IMAGES) -> str:
-    """A sentence on the data and the hardware, from the first run."""
-    test, record = runs[0].test, {"num_devices": 1, **runs[0].runtime}
+    """A sentence on the data, from the first run, and on the hardware of all."""
+    test = runs[0].test
     data = test["data"]["init_args"]
     place = data.get("root") or data.get("path")
     root = f" ({Path(place).name})" if isinstance(place, str) else ""
     steps = ", ".join(sorted({str(run.test["global_step"]) for run in runs}))
-    draws = test["metrics"].get("test/importance_samples", 0)
+    draws = _any_of(f"{draws:.0f}" for run in runs if (draws := run.metrics.get("test/importance_samples")))
+    devices = _any_of(
+        f"{run.runtime.get('num_devices', 1)} x {run.runtime['device']}" for run in runs if "device" in run.runtime
+    )
     batches = sorted({run.runtime["batch_size"] for run in runs if "batch_size" in run.runtime})  # of timed steps
     batch = f", batch {' or '.join(map(str, batches))}" if batches else ""
     parts = [
         f"Measured here: {test['num_items']} test {'graphs' if 'mixture' in data else 'images'} of "
         f"{test['data']['class_path'].rpartition('.')[2]}{root}, checkpoint {test['checkpoint']} after {steps} steps",
-        f"NLL from {draws:.0f} importance samples per image" if draws else "",
-        f"runtimes on {record['num_devices']} x {record['device']}{batch}" if "device" in record else "",
-        f"torch {test['torch']}. {paper}",
+        f"NLL from {draws} importance samples per image" if draws else "",
+        f"runtimes on {devices}{batch}" if devices else "",
+        f"torch {_any_of(run.test['torch'] for run in runs)}. {paper}",
     ]
     return "; ".join(part for part in parts if part)
+
+
+def _any_of(names: Iterable[str]) -> str:
+    """Distinct names, in order.
+
+    >>> _any_of(["CPU", "GPU", "CPU"])
+    'CPU or GPU'
+    """
+    return " or ".join(dict.fromkeys(names))

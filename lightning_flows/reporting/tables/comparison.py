@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from lightning_flows.errors import DataError
-from lightning_flows.reporting.tables.curves import curve_columns
+from lightning_flows.reporting.tables.curves import curve_columns, is_one_clock, validations
 from lightning_flows.reporting.tables.paired import Difference, paired
 from lightning_flows.reporting.tables.runs import Run
 from lightning_flows.reporting.tables.table import NONE, Table
@@ -67,7 +67,8 @@ def differences(rows: Rows, baseline: str = "") -> dict[str, Table]:
             table = _table([(name, runs, rows[first]) for name, runs in group.items()])
             header, cells = curve_columns(group, _unit(rows[first]))
             joined = [row + more for row, more in zip(table.rows, cells, strict=True)]
-            tables[f"Differences from {first}"] = Table(table.header + header, joined, f"{table.note} {CURVES}")
+            note = f"{table.note} {CURVES}{_left_out(group, _unit(rows[first]))}"
+            tables[f"Differences from {first}"] = Table(table.header + header, joined, note)
     models = _models(rows)
     both = [
         (models[name], runs, rows[uniform])
@@ -75,6 +76,14 @@ def differences(rows: Rows, baseline: str = "") -> dict[str, Table]:
         if runs[0].dequantization == "variational" and (uniform := f"{models[name]} (uniform)") in rows
     ]
     return tables | ({"Variational minus uniform dequantization": _table(both)} if both else {})
+
+
+def _left_out(rows: Rows, unit: str) -> str:
+    """Sentences on the curves and the times that are left out."""
+    every = [run for runs in rows.values() for run in runs]
+    names = [run.name for run in every if run.curve(f"val/{unit}") and not validations(run, unit)]
+    text = f" Left out, because they end before training does: the curves of {', '.join(names)}." if names else ""
+    return text + ("" if is_one_clock(every) else " Times are left out, because they are from different hardware.")
 
 
 def _models(rows: Iterable[str]) -> dict[str, str]:

@@ -39,9 +39,17 @@ class RowCurve(NamedTuple):
         return [] if self.step_seconds is None else [(step * self.step_seconds, value) for step, value in self.by_step]
 
 
+def row_curves(rows: Mapping[str, Sequence[Run]], unit: str = "bpd") -> dict[str, RowCurve]:
+    """Curves of the rows that have one; their times are only known if all were timed on the same hardware."""
+    curves = {name: curve for name, runs in rows.items() if (curve := row_curve(runs, unit))}
+    if is_one_clock([run for runs in rows.values() for run in runs]):
+        return curves
+    return {name: curve._replace(step_seconds=None) for name, curve in curves.items()}
+
+
 def row_curve(runs: Sequence[Run], unit: str = "bpd") -> RowCurve | None:
     """Curve of runs over their common validations; None if there are none."""
-    curves = [dict(logged_values(run, unit)) for run in runs]
+    curves = [dict(validations(run, unit)) for run in runs]
     steps = sorted(set.intersection(*map(set, curves))) if curves else []
     if not steps:
         return None
@@ -55,6 +63,27 @@ def row_curve(runs: Sequence[Run], unit: str = "bpd") -> RowCurve | None:
 def logged_values(run: Run, unit: str = "bpd", stage: str = "val") -> list[tuple[float, float]]:
     """Finite logged values of a run, by the number of steps taken: Lightning logs the index of the last one."""
     return [(step + 1, value) for step, value in run.curve(f"{stage}/{unit}") if math.isfinite(value)]
+
+
+def validations(run: Run, unit: str = "bpd") -> list[tuple[float, float]]:
+    """Validation losses by the number of steps taken; none if they do not reach the end of training.
+
+    That is, if they end before the step of the tested checkpoint, or with a value that is not finite.
+    """
+    curve = run.curve(f"val/{unit}")
+    whole = curve and math.isfinite(curve[-1][1]) and curve[-1][0] + 1 >= run.test.get("global_step", 0)
+    return logged_values(run, unit) if whole else []
+
+
+def is_one_clock(runs: Sequence[Run]) -> bool:
+    """Whether the training steps of runs were timed in the same way on the same hardware, where that is known."""
+    timed = [run for run in runs if step_seconds(run) is not None]
+    return is_one_hardware(timed) and len({"train_step_cpu_seconds" in run.runtime for run in timed}) < 2
+
+
+def is_one_hardware(runs: Sequence[Run]) -> bool:
+    """Whether runs have the same devices and number of threads, where they are known."""
+    return len({(run.runtime.get("num_devices", 1), run.runtime.get("device")) for run in runs if run.runtime}) < 2
 
 
 def step_seconds(run: Run) -> float | None:
@@ -130,7 +159,7 @@ def train_gap(runs: Sequence[Run], unit: str = "bpd") -> float | None:
     """
     gaps = []
     for run in runs:
-        val, train = logged_values(run, unit), logged_values(run, unit, "train")
+        val, train = validations(run, unit), logged_values(run, unit, "train")
         if val and (late := [value for step, value in train if step > (1 - LAST) * val[-1][0]]):
             gaps.append(statistics.fmean(late) - val[-1][1])
     return statistics.fmean(gaps) if gaps else None
@@ -138,7 +167,7 @@ def train_gap(runs: Sequence[Run], unit: str = "bpd") -> float | None:
 
 def best_step(runs: Sequence[Run], unit: str = "bpd") -> float | None:
     """Number of steps at the lowest validation loss, that of the best checkpoint: the median over seeds."""
-    best = [min(curve, key=lambda point: point[1])[0] for run in runs if (curve := logged_values(run, unit))]
+    best = [min(curve, key=lambda point: point[1])[0] for run in runs if (curve := validations(run, unit))]
     return statistics.median(best) if best else None
 
 
@@ -158,16 +187,16 @@ def curve_columns(groups: Mapping[str, Sequence[Run]], unit: str = "bpd") -> tup
         groups: runs of each row, by its name.
         unit: unit of the losses, as in the names of the logged curves.
     """
-    curves = {name: row_curve(runs, unit) for name, runs in groups.items()}
-    time = equal_time([curve for curve in curves.values() if curve])
+    curves = row_curves(groups, unit)
+    time = equal_time(list(curves.values()))
     header = [
         f"val {unit} at {duration(time)}" if time is not None else f"val {unit} at equal time",
         "against the first row, by step", "by time", "last tenth of training", f"train − val {unit}", "best step",
     ]  # fmt: skip
-    first = next(iter(curves.values()), None)
+    first = curves.get(next(iter(groups), ""))
     cells = []
-    for i, (name, curve) in enumerate(curves.items()):
-        runs = groups[name]
+    for i, (name, runs) in enumerate(groups.items()):
+        curve = curves.get(name)
         at_time = value_at(curve.by_time, time) if curve and time is not None else None
         by_step = crossing(curve.by_step, first.by_step) if i and curve and first else None
         by_time = crossing(curve.by_time, first.by_time) if i and curve and first else None

@@ -1,10 +1,11 @@
 """Learning rates of runs, chosen by validation."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from lightning_flows.reporting.tables.runs import RECORD, Run, recorded_state
+from lightning_flows.errors import DataError
+from lightning_flows.reporting.tables.runs import RECORD, Run, read_run, recorded_state
 
 
 def rate_of(run: Run) -> float | None:
@@ -49,8 +50,28 @@ def rates_note(rows: Sequence[tuple[str, Sequence[Run]]]) -> str:
     return f"Learning rates: {', '.join(f'{name} {rate:g}' for name, rate in rates.items() if rate is not None)}. "
 
 
-def diverged_note(root: Path) -> str:
-    """A sentence that names the runs below a folder whose loss became infinite or NaN; empty if there are none."""
-    folders = sorted(path.parent for path in root.rglob(f"version_*/{RECORD}"))
-    names = dict.fromkeys(folder.parent.name for folder in folders if recorded_state(folder) == "diverged")
+def diverged_note(root: Path, flows: Collection[str] = ()) -> str:
+    """A sentence that names the runs below a folder whose loss became infinite or NaN; empty if there are none.
+
+    Runs that were repeated and finished are not named, and those with a flow of a class that is not in ``flows``, if
+    that is not empty.
+    """
+    states: dict[Path, dict[str, Path]] = {}
+    for path in sorted(root.rglob(f"version_*/{RECORD}")):
+        states.setdefault(path.parent.parent, {})[recorded_state(path.parent)] = path.parent
+    names = [
+        run.name
+        for run, versions in states.items()
+        if "diverged" in versions
+        and "finished" not in versions
+        and (not flows or _flow(versions["diverged"]) in {*flows, ""})
+    ]
     return f"Diverged and left out: {', '.join(names)}. " if names else ""
+
+
+def _flow(folder: Path) -> str:
+    """Class of the flow of a run that may not have been tested; empty if it is not known."""
+    try:
+        return read_run(folder).trained_flow
+    except (DataError, OSError):
+        return ""

@@ -37,6 +37,8 @@ RUNTIME = {
     **dict.fromkeys(("device?", "torch?", "lightning_flows?"), str),
 }  # fmt: skip
 """Record of RuntimeMonitor."""
+RECORD = {"state?": str, "ended?": float}
+"""Record of the state of a run."""
 
 
 def check(value: Any, schema: Any, path: Path, key: str = "") -> Any:

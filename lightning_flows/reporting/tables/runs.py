@@ -12,6 +12,7 @@ from lightning_flows.errors import DataError
 from lightning_flows.reporting.tables.curve_file import CURVES, read_curve_file
 from lightning_flows.reporting.tables.events import read_scalars
 from lightning_flows.reporting.tables.records import CONFIG as CONFIG_SCHEMA
+from lightning_flows.reporting.tables.records import RECORD as RECORD_SCHEMA
 from lightning_flows.reporting.tables.records import RUNTIME as RUNTIME_SCHEMA
 from lightning_flows.reporting.tables.records import check, check_test
 from lightning_flows.reporting.tables.run_files import MAX_CONFIG, MAX_RECORDS, parse_json, parse_yaml, read_text
@@ -43,6 +44,8 @@ class Run:
         runtime: record of RuntimeMonitor; empty if there is none.
         error: sentence that names the broken file; empty if there is none.
         shares_name: whether other versions of the run were read, so that its short name includes the version.
+        state: running, stopped, failed, diverged or finished; unknown without a valid record.
+        ended: time at which its training ended, in seconds since 1970; None if it has not, or without a record.
     """
 
     folder: Path
@@ -52,6 +55,13 @@ class Run:
     runtime: dict[str, Any] = field(default_factory=dict)
     error: str = ""
     shares_name: bool = False
+    state: str = "unknown"
+    ended: float | None = None
+
+    @property
+    def is_tested_early(self) -> bool:
+        """Whether its last test was made before its training ended."""
+        return self.ended is not None and bool(self.test) and self.test["time"] < self.ended
 
     @property
     def name(self) -> str:
@@ -81,6 +91,11 @@ class Run:
     def flow(self) -> str:
         """Class of the tested flow, without its module."""
         return _class_of(self._component("flow"))
+
+    @property
+    def trained_flow(self) -> str:
+        """Class of the flow in the config, without its module, also if it was not tested."""
+        return _class_of(self.config["model"]["init_args"].get("flow", {}))
 
     @property
     def flow_arguments(self) -> dict[str, Any]:
@@ -151,11 +166,14 @@ def read_runs(root: Path, progress: Callable[[list[Path]], Iterable[Path]] = ite
 
 
 def find_runs(folder: str | Path, report: Callable[[str], object] | None = None) -> list[Run]:
-    """Tested runs anywhere below a folder, sorted by name; unfinished runs and tests on other data are skipped.
+    """Finished and tested runs anywhere below a folder, sorted by name; tests on other data are skipped.
+
+    Runs that have not finished are skipped, and those that were tested before they had. Runs without a record of their
+    state count as finished.
 
     Args:
         folder: folder to search.
-        report: called with a message for each broken run, which is then skipped.
+        report: called with a message for each tested run that is skipped, and for each broken one.
     Raises: DataError if there are no runs, or, without ``report``, if one is broken.
     """
     root = Path(folder)
@@ -164,26 +182,52 @@ def find_runs(folder: str | Path, report: Callable[[str], object] | None = None)
         if report is None:
             raise DataError(error)
         report(error)
-    if tested := [run for run in runs if run.test]:
-        return tested
+    tested = [run for run in runs if run.test]
+    for text in filter(None, map(_why_not_final, tested)):
+        if report is not None:
+            report(text)
+    if final := [run for run in tested if not _why_not_final(run)]:
+        return final
+    kind = "finished, tested runs" if tested else "tested runs"
     raise DataError(
-        f"there are no tested runs below {folder}: train with `fit`, then test with "
+        f"there are no {kind} below {folder}: train with `fit`, then test with "
         "`test --ckpt_path RUN/checkpoints/best.ckpt`"
     )
 
 
+def _why_not_final(run: Run) -> str:
+    """Why the results of a tested run are not final; empty if they are."""
+    if run.state == "diverged":
+        return f"{run.folder} diverged: its loss is not finite"
+    if run.state in ("running", "stopped", "failed"):
+        return f"{run.folder} is {run.state}, not finished: resume it with `fit --ckpt_path=last`, then test it again"
+    if run.is_tested_early:
+        return f"{run.folder} was tested before its training ended: test it again"
+    return ""
+
+
 def recorded_state(folder: Path) -> str:
     """State of a run in its record, such as diverged; unknown if that is missing or cannot be read."""
-    try:
-        return read_state(folder)
-    except DataError:
-        return "unknown"
+    return str(_record(folder).get("state", "unknown"))
 
 
 def read_state(folder: Path) -> str:
     """State of a run in its record; unknown if that is missing. Raises: DataError if it is broken."""
+    return str(_checked_record(folder).get("state", "unknown"))
+
+
+def _record(folder: Path) -> dict[str, Any]:
+    """State of a run and time of its end; empty if they cannot be read."""
+    try:
+        return _checked_record(folder)
+    except (DataError, OSError):
+        return {}
+
+
+def _checked_record(folder: Path) -> dict[str, Any]:
     path = folder / RECORD
-    return str(check(parse_json(_text(path) or "{}", path), {"state?": str}, path).get("state", "unknown"))
+    record: dict[str, Any] = check(parse_json(_text(path) or "{}", path), RECORD_SCHEMA, path)
+    return record
 
 
 def _read(folder: Path, root: Path) -> Run:
@@ -199,7 +243,8 @@ def _read(folder: Path, root: Path) -> Run:
     except (DataError, OSError) as error:
         return Run(folder, root, config, error=f"the run in {folder} is broken: {error}; {ADVICE[path.name]}")
     own = [test for test in tests if _source(test["data"]) == _source(config["data"])]
-    return Run(folder, root, config, own[-1] if own else {}, runtime)
+    state, ended = recorded_state(folder), _record(folder).get("ended")
+    return Run(folder, root, config, own[-1] if own else {}, runtime, state=state, ended=ended)
 
 
 def _text(path: Path) -> str:

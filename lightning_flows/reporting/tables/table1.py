@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from lightning_flows.errors import DataError
-from lightning_flows.reporting.tables.compare import check_comparable, measured_on, metric, newest_by_seed, runtime
-from lightning_flows.reporting.tables.curves import all_step_seconds
+from lightning_flows.reporting.tables.compare import check_comparable, measured_on, metric, one_per_seed, runtime
+from lightning_flows.reporting.tables.curves import all_step_seconds, is_one_clock, is_one_hardware
 from lightning_flows.reporting.tables.rates import at_best_rate, rates_note
 from lightning_flows.reporting.tables.runs import Run
 from lightning_flows.reporting.tables.table import NONE, Table, mean_and_deviation, median
@@ -39,7 +39,8 @@ def table1(runs: Sequence[Run]) -> Table:
     """Table 1, with a note on what it was measured on.
 
     Bounds and NLL in bits per dimension, mean ± standard deviation over seeds; runtimes in % of those with 1x1
-    convolutions, medians over seeds. Raises: DataError if no run belongs to it, or runs are not comparable.
+    convolutions, medians over seeds, if both are from the same hardware. Raises: DataError if no run belongs to it, or
+    runs are not comparable.
     """
     groups = _groups(runs)
     rows = [
@@ -48,8 +49,10 @@ def table1(runs: Sequence[Run]) -> Table:
             mean_and_deviation(metric(group, "test/bpd")), paper.bound,
             mean_and_deviation(metric(group, "test/nll_bpd")), paper.nll,
             f"{group[0].test['num_parameters'] / 1e6:.3f}", str(paper.parameters),
-            _percent(all_step_seconds(group), all_step_seconds(base)), str(paper.training),
-            _percent(*(runtime(runs, "sample_seconds_per_image") for runs in (group, base))), str(paper.sampling),
+            _percent(all_step_seconds(group), all_step_seconds(base) if is_one_clock([*group, *base]) else []),
+            str(paper.training),
+            _percent(_sampling(group), _sampling(base) if is_one_hardware([*group, *base]) else []),
+            str(paper.sampling),
             median(runtime(group, "peak_memory_bytes", scale=2**-20)),
         ]
         for (kind, pointwise), group in groups.items()
@@ -77,13 +80,16 @@ def _groups(runs: Sequence[Run]) -> dict[tuple[str, bool], list[Run]]:
     groups: dict[tuple[str, bool], list[Run]] = {}
     for key in ((kind, pointwise) for pointwise in (False, True) for kind in PAPER):
         if found := [run for run in runs if (_kind(run), run.is_pointwise) == key]:
-            groups[key] = newest_by_seed(at_best_rate(found))
-            check_comparable(groups[key], free=lambda run: set())
+            groups[key] = one_per_seed(at_best_rate(found))
     return groups
 
 
 def _kind(run: Run) -> str:
     return str(run.flow_arguments.get("mixing"))
+
+
+def _sampling(runs: Sequence[Run]) -> list[float]:
+    return runtime(runs, "sample_seconds_per_image")
 
 
 def _percent(seconds: Sequence[float], base: Sequence[float]) -> str:

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from lightning_flows.errors import DataError
-from lightning_flows.reporting.tables.compare import check_comparable, measured_on, metric, newest_by_seed, runtime
-from lightning_flows.reporting.tables.curves import all_step_seconds, step_seconds
+from lightning_flows.reporting.tables.compare import check_comparable, measured_on, metric, one_per_seed, runtime
+from lightning_flows.reporting.tables.curves import all_step_seconds, step_seconds, validations
 from lightning_flows.reporting.tables.rates import at_best_rate, rates_note
 from lightning_flows.reporting.tables.runs import Run
 from lightning_flows.reporting.tables.table import NONE, Table, mean_and_deviation, median
@@ -31,6 +31,13 @@ TABLE2 = {
     "csf": PaperRow(SYLVESTER, {"uniform": ("3.32", "3.29"), "variational": ("3.21", "3.19")}),
     "pixels": PaperRow("autoregressive over pixels, ours", {}),
 }
+CLASSES = {
+    "CouplingFlow": "coupling",
+    "ResidualFlow": "residual",
+    "ConvSylvesterFlow": "csf",
+    "PixelAutoregressiveFlow": "pixels",
+}
+"""Models by the class of their flow."""
 OF_PIXELS = {"width", "num_blocks", "window", "head_width", "max_steps", "batch_size"}
 
 TABLE3 = {
@@ -39,8 +46,9 @@ TABLE3 = {
     "no_basis": PaperRow("without basis", {"variational": ("3.27", "3.25")}),
 }
 DEQUANTIZATIONS = ("uniform", "variational")
-EQUAL_MEMORY_STEPS = 8
-"""Steps per level of residual flows that need as much memory as the paper's other flows, which have 16."""
+EQUAL_MEMORY = {(3, 8), (3, 2), (2, 4)}
+"""Levels and steps per level of residual flows that need as much memory as the other flows of the table: of the paper's
+size, which have 16 steps, of its reduced size, which have 4, and on small images, which have 8."""
 FREE = {"flow", "dequantization", "ablation", "num_importance_samples", "hidden_channels", "lr"}
 OTHER = {
     "residual_equal_memory": {"steps_per_level"},
@@ -94,8 +102,7 @@ def _groups(runs: Sequence[Run], paper: Mapping[str, PaperRow]) -> dict[tuple[st
     groups: dict[tuple[str, str], list[Run]] = {}
     for key in ((dequantization, kind) for dequantization in DEQUANTIZATIONS for kind in paper):
         if found := [run for run in runs if (run.dequantization, kinds[run.folder]) == key]:
-            groups[key] = newest_by_seed(at_best_rate(found))
-            check_comparable(groups[key], free=lambda run: {"num_importance_samples"})
+            groups[key] = one_per_seed(at_best_rate(found))
     return groups
 
 
@@ -130,22 +137,16 @@ def kinds_of(runs: Sequence[Run]) -> dict[Path, str]:
     """Row of each run that belongs to a table, by folder.
 
     A residual flow has equal memory if it has fewer steps per level than another run or, if there are only residual
-    flows, the paper's number of steps.
+    flows of one number of steps, one of the numbers in ``EQUAL_MEMORY``.
     """
-    names = {
-        "CouplingFlow": "coupling",
-        "ResidualFlow": "residual",
-        "ConvSylvesterFlow": "csf",
-        "PixelAutoregressiveFlow": "pixels",
-    }
-    ours = {run.folder: run for run in runs if run.flow in names}
+    ours = {run.folder: run for run in runs if run.flow in CLASSES}
     complete = [run for run in ours.values() if run.flow_arguments.get("ablation", "none") == "none"]
-    most, kinds = max(map(_steps, complete), default=0), {}
+    steps, kinds = {_steps(run) for run in complete}, {}
+    alone = len(steps) == 1 and {run.flow for run in ours.values()} == {"ResidualFlow"}
     for folder, run in ours.items():
-        kinds[folder] = names[run.flow]
-        fewer = _steps(run) < most
-        alone = {run.flow for run in ours.values()} == {"ResidualFlow"}
-        if run.flow == "ResidualFlow" and (fewer or (alone and _steps(run) == EQUAL_MEMORY_STEPS)):
+        kinds[folder] = CLASSES[run.flow]
+        fewer = (_levels(run), _steps(run)) in EQUAL_MEMORY if alone else _steps(run) < max(steps, default=0)
+        if run.flow == "ResidualFlow" and fewer:
             kinds[folder] = "residual_equal_memory"
         elif (
             run.flow == "ConvSylvesterFlow" and (ablation := str(run.flow_arguments.get("ablation", "none"))) != "none"
@@ -159,10 +160,14 @@ def _steps(run: Run) -> int:
     return steps if isinstance(steps, int) else 0
 
 
+def _levels(run: Run) -> int:
+    levels = run.flow_arguments.get("num_levels")
+    return levels if isinstance(levels, int) else 3
+
+
 def _best(group: Sequence[Run]) -> float | None:
     """Median over seeds of the lowest validation bpd; None without a curve."""
-    curves = [[value for _, value in run.curve("val/bpd") if math.isfinite(value)] for run in group]
-    lowest = [min(curve) for curve in curves if curve]
+    lowest = [min(value for _, value in curve) for run in group if (curve := validations(run))]
     return statistics.median(lowest) if lowest else None
 
 
@@ -170,7 +175,7 @@ def _time_to(group: Sequence[Run], target: float | None) -> str:
     """Median time over seeds; infinite for a seed that never reaches the target."""
     seconds = []
     for run in group:
-        reached = [step for step, value in run.curve("val/bpd") if target is not None and value <= target]
-        seconds.append((min(reached) + 1) * (step_seconds(run) or math.inf) if reached else math.inf)
+        reached = [step for step, value in validations(run) if target is not None and value <= target]
+        seconds.append(min(reached) * (step_seconds(run) or math.inf) if reached else math.inf)
     middle = statistics.median(seconds)
     return f"{middle:.0f} s" if math.isfinite(middle) else NONE

@@ -93,7 +93,7 @@ def test_an_existing_file_is_kept_unless_overwritten(write_run, tmp_path: Path, 
     with pytest.raises(SystemExit) as error:
         main(["report", f"--runs={tmp_path}", f"--out={out}"])
     assert error.value.code == 1
-    assert "page.html exists: choose another --out, or add --overwrite" in capsys.readouterr().err
+    assert "page.html exists: choose another file, or add --overwrite" in capsys.readouterr().err
     assert out.read_text() == "mine"
     main(["report", f"--runs={tmp_path}", f"--out={out}", "--overwrite"])
     assert "<html" in out.read_text()

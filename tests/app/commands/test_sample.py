@@ -108,7 +108,7 @@ def test_each_graph_is_decoded_with_its_own_edges_and_size(graphs: str, tmp_path
 def test_existing_files_are_kept(suffix: str, graphs: str, tmp_path: Path) -> None:
     existing = tmp_path / f"a.{suffix}"
     existing.write_text("precious")
-    with pytest.raises(OutputError, match=rf"a\.{suffix} exists: choose another --out"):
+    with pytest.raises(OutputError, match=rf"a\.{suffix} exists: choose another file"):
         sample(graphs, str(tmp_path / "a.png"), npy=True, device="cpu")
     assert existing.read_text() == "precious"
     assert {path.name for path in tmp_path.iterdir()} == {"graphs.ckpt", existing.name}

@@ -8,7 +8,7 @@ import pytest
 
 from lightning_flows.app.commands.experiments import EXPERIMENTS, Experiment
 from lightning_flows.app.commands.small import named, resized, searched
-from lightning_flows.errors import UsageError
+from lightning_flows.errors import DataError, UsageError
 from lightning_flows.reporting.tables.runs import Run
 
 TABLE2 = resized({name: each for name, each in EXPERIMENTS[2].items() if not name.startswith("residual")}, "8x8")
@@ -84,10 +84,22 @@ def test_a_family_that_diverges_at_all_rates_is_an_error(search) -> None:
         search(losses)
 
 
-@pytest.mark.parametrize("rates", [[], [0.0], [-1e-3], [math.nan], [math.inf]])
-def test_rates_must_be_positive(rates: list[float], search) -> None:
-    with pytest.raises(UsageError, match="pass positive learning rates"):
+@pytest.mark.parametrize(
+    "rates", [[], [0.0], [-1e-3], [math.nan], [math.inf], [1e-3, 2e-3, 0.002], [1e-3, 1.0000001e-3]]
+)
+def test_rates_must_be_positive_and_have_different_names(rates: list[float], search) -> None:
+    with pytest.raises(UsageError, match="pass different, positive learning rates"):
         search(LOSSES, rates)
+
+
+def test_a_finished_run_without_a_curve_has_not_diverged(search, monkeypatch: pytest.MonkeyPatch) -> None:
+    diverged = Pretended.diverged
+    monkeypatch.setattr(
+        Pretended, "diverged", lambda self, name, seed: diverged(self, name, seed) and "csf" not in name
+    )
+    losses = LOSSES | {"csf_uniform_8x8_lr0.001": math.inf}
+    with pytest.raises(DataError, match=r"csf_uniform_8x8_lr0.001 has no curve of val/loss: restore curves.jsonl"):
+        search(losses)
 
 
 def test_a_family_outside_of_the_selection_is_searched(monkeypatch: pytest.MonkeyPatch) -> None:

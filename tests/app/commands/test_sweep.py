@@ -14,6 +14,7 @@ import yaml
 from lightning_flows.app.commands.estimate import Cost
 from lightning_flows.app.commands.experiments import EXPERIMENTS
 from lightning_flows.app.commands.processes import STOPS
+from lightning_flows.app.commands.small import resized
 from lightning_flows.app.commands.sweep import Trainings, _differ
 from lightning_flows.app.configs import load_configs
 from lightning_flows.errors import DataError, UsageError
@@ -197,6 +198,64 @@ def test_tests_of_other_checkpoints_do_not_count(what: str, tmp_path: Path, log:
         (folder / "tests.jsonl").write_text("")
     trainings(tmp_path).run([0])
     assert log.read_text().split() == ["fit", "test", *(["fit"] if what == "stopped" else []), "test"]
+
+
+def test_a_test_before_the_end_of_training_does_not_count(tmp_path: Path, log: Path, leave) -> None:
+    folder = leave()  # tested at the time 1.0
+    trainings(tmp_path).run([0])
+    for ended, missing in ((0.5, []), (1.5, [(NAME, 0)])):
+        (folder / "run.json").write_text(json.dumps({"state": "finished", "ended": ended}))
+        assert trainings(tmp_path).missing([0]) == missing
+
+
+def test_the_checkpoint_of_the_finished_version_is_tested(tmp_path: Path, log: Path, leave) -> None:
+    folder = leave()
+    trainings(tmp_path).run([0])
+    (folder / "tests.jsonl").unlink()
+    stopped = folder.parent / "version_1/checkpoints/best.ckpt"
+    stopped.parent.mkdir(parents=True)
+    stopped.touch()
+    (folder.parent / "version_1/run.json").write_text('{"state": "stopped"}')
+    write(log, 'echo "$*" >&3')
+    trainings(tmp_path).run([0])
+    assert log.read_text().splitlines()[-1].split()[2:4] == ["test", f"--ckpt_path={folder}/checkpoints/best.ckpt"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "text"),
+    [
+        ({"root": "elsewhere/images.tar"}, "its data.root is elsewhere/images.tar, not some/images.tar"),
+        ({"shift": 0}, "its data.shift is 0, not 2"),
+        ({"class_path": "Other"}, ""),
+        ({}, ""),
+    ],
+)
+def test_finished_runs_on_other_images_are_refused(
+    settings: dict[str, Any], text: str, tmp_path: Path, write_run
+) -> None:
+    small = resized({"conv1x1": EXPERIMENTS[1]["conv1x1"]}, "8x8")
+    chosen = Trainings(tmp_path, small, images="some/images.tar")
+    config = load_configs(*(layer for layer in chosen.layers("conv1x1") if not layer.startswith("--")))
+    for option in (layer for layer in chosen.layers("conv1x1") if layer.startswith("--")):
+        *above, last = option[2:].partition("=")[0].split(".")
+        holder = config
+        for name in above:
+            holder = holder.setdefault(name, {})
+            holder = holder.setdefault("init_args", {}) if "class_path" in holder else holder
+        holder[last] = yaml.safe_load(option.partition("=")[2])
+    data = config["data"]
+    data["class_path"] = settings.pop("class_path", data["class_path"])
+    data["init_args"] |= {"root": "some/images.tar"} | settings
+    folder = write_run("made", model=config["model"], data=data)
+    whole = config | {"seed_everything": 0}
+    (folder / "config.yaml").write_text(yaml.safe_dump(whole))
+    (folder / "run.json").write_text('{"state": "finished"}')
+    folder.parent.rename(chosen.folder("conv1x1", 0))
+    if text:
+        with pytest.raises(DataError, match=text):
+            chosen.missing([0])
+    else:
+        assert chosen.missing([0]) == []
 
 
 @pytest.mark.parametrize(

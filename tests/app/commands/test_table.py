@@ -136,6 +136,42 @@ def test_rows_are_chosen_by_parts_of_their_names(only: str, rows: list[str], tmp
 @pytest.mark.parametrize(
     ("options", "text"),
     [
+        (["--size=8x8"], "--size only chooses what --fit trains"),
+        (["--seeds=[1]", "--only=csf", "--images=a.tar"], "--seeds, --images, --only only choose what --fit trains"),
+        (["--overlays=[]"], "--overlays only chooses"),
+        (["--lr=[]", "--fit"], "--lr needs --size"),
+        (["--lr=[]", "--size=8x8", "--fit"], "--lr is []: pass different, positive learning rates"),
+    ],
+)
+def test_options_without_effect_are_refused(options: list[str], text: str, write_run, tmp_path: Path, capsys) -> None:
+    write_run("a")
+    with pytest.raises(SystemExit):
+        main(["table", "2", f"--runs={tmp_path}", *options])
+    assert f"error: {text}" in capsys.readouterr().err
+
+
+def test_sizes_are_those_of_the_image_tables(tmp_path: Path, capsys) -> None:
+    with pytest.raises(SystemExit):
+        main(["table", "4", f"--runs={tmp_path}", "--fit", "--size=8x8"])
+    assert "error: --size is for tables 1, 2, 3: omit it" in capsys.readouterr().err
+
+
+def test_runs_that_are_left_out_and_damaged_curves_are_reported(write_run, tmp_path: Path, capsys) -> None:
+    for name, state in (("a", "stopped"), ("b", "finished")):
+        folder = write_run(name)
+        (folder / "run.json").write_text(f'{{"state": "{state}"}}')
+        (folder / "curves.jsonl").write_text('{"step": 19, "val/bpd": 4.0}\n{"ste\n')
+    main(["table", "1", f"--runs={tmp_path}"])
+    out, err = capsys.readouterr()
+    assert "| 1x1 | 1 | 4.000 |" in out
+    assert f"skipped: {tmp_path}/a/version_0 is stopped, not finished: resume it" in err
+    assert err.count("damaged lines") == 1
+    assert f"in {tmp_path}/b/version_0, curves.jsonl has damaged lines (1, the first is line 2)" in err
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
         (["--only=[csf,cvs]"], "--only 'cvs' matches no row: choose from csf_uniform"),
         (["--only=[]"], "--only is empty: name at least one row"),
         (["--jobs=0"], "--jobs is 0: pass at least 1"),

@@ -1,3 +1,4 @@
+import json
 import math
 from pathlib import Path
 
@@ -9,10 +10,14 @@ from lightning_flows.reporting.tables.curves import (
     best_step,
     crossing,
     curve_columns,
+    is_one_clock,
+    is_one_hardware,
     last_improvement,
     row_curve,
+    row_curves,
     step_seconds,
     train_gap,
+    validations,
     value_at,
 )
 from lightning_flows.reporting.tables.runs import Run
@@ -34,13 +39,43 @@ def falling(at_end: float, rate: float, *, end: int = 100, every: int = 10) -> d
 
 
 def test_a_row_is_the_mean_of_its_seeds_at_their_common_validations(write_run, tmp_path: Path) -> None:
-    a = made(write_run, tmp_path, "a0", {"val/bpd": {10: 5.0, 20: 4.0, 30: math.nan}}, seconds=1.0)
+    a = made(write_run, tmp_path, "a0", {"val/bpd": {10: 5.0, 15: math.nan, 20: 4.0}}, seconds=1.0)
     b = made(write_run, tmp_path, "a1", {"val/bpd": {10: 5.5, 20: 4.5, 30: 3.0}}, seconds=3.0)
     curve = row_curve([a, b])
     assert curve.by_step == [(10, 5.25), (20, 4.25)]
     assert (curve.low, curve.high, curve.step_seconds) == ([5.0, 4.0], [5.5, 4.5], 2.0)
     assert curve.by_time == [(20.0, 5.25), (40.0, 4.25)]
     assert row_curve([]) is row_curve([made(write_run, tmp_path, "b0", {})]) is None
+
+
+@pytest.mark.parametrize("end", [{}, {20: math.inf}, {20: math.nan}])
+def test_a_curve_that_does_not_reach_the_end_of_training_is_left_out(end, write_run, tmp_path: Path) -> None:
+    whole = made(write_run, tmp_path, "a0", {"val/bpd": {10: 5.0, 20: 4.0}})  # tested after 20 steps
+    short = made(write_run, tmp_path, "b0", {"val/bpd": {5: 6.0, 10: 5.0} | end})
+    assert validations(whole) == [(10, 5.0), (20, 4.0)]
+    assert validations(short) == []
+    assert row_curve([short]) is None
+    header, cells = curve_columns({"whole": [whole], "short": [short]})
+    assert header[0] == "val bpd at 20 s"
+    assert cells[0][0] == "4.000"
+    assert cells[1] == ["–"] * 6
+
+
+@pytest.mark.parametrize("other", [{"device": "H100"}, {"num_devices": 2}, {"train_step_cpu_seconds": None}])
+def test_times_on_different_hardware_are_not_compared(other, write_run, tmp_path: Path) -> None:
+    first = made(write_run, tmp_path, "a0", {"val/bpd": {10: 5.0, 20: 4.0}})
+    assert is_one_clock([first])
+    assert is_one_hardware([first])
+    made(write_run, tmp_path, "b0", {"val/bpd": {10: 4.9, 20: 4.1}})
+    runtime = {key: value for key, value in {**first.runtime, **other}.items() if value is not None}
+    (tmp_path / "b0/version_0/runtime.json").write_text(json.dumps(runtime))
+    runs = find_runs(tmp_path)
+    assert not is_one_clock(runs)
+    assert is_one_hardware(runs) == ("train_step_cpu_seconds" in other)
+    header, cells = curve_columns({run.name: [run] for run in runs})
+    assert header[0] == "val bpd at equal time"
+    assert cells[1][:3] == ["–", "above from step 15", "–"]
+    assert all(curve.by_time == [] for curve in row_curves({run.name: [run] for run in runs}).values())
 
 
 def test_the_time_of_a_step_is_cpu_time_if_recorded(write_run, tmp_path: Path) -> None:

@@ -1,9 +1,8 @@
-import json
 from pathlib import Path
 
 from lightning_flows.reporting.tables import find_runs
 from lightning_flows.reporting.tables.rates import at_best_rate, diverged_note, lowest_validation, rate_of, rates_note
-from tests.reporting.runs import write_curve
+from tests.reporting.runs import image_model, write_curve
 
 
 def at_rate(write_run, name: str, rate: object, seed: int, val: float | None) -> None:
@@ -48,5 +47,16 @@ def test_diverged_runs_are_named(tmp_path: Path) -> None:
         folder.mkdir(parents=True)
         (folder / "run.json").write_text(state)
     assert diverged_note(tmp_path) == "Diverged and left out: a_lr1. "
-    (tmp_path / "a_lr1/version_0/run.json").write_text(json.dumps({"state": "stopped"}))
+    again = tmp_path / "a_lr1/version_1"
+    again.mkdir()
+    (again / "run.json").write_text('{"state": "finished"}')
     assert diverged_note(tmp_path) == ""
+
+
+def test_diverged_runs_of_other_tables_are_not_named(write_run, tmp_path: Path) -> None:
+    for name, flow in {"a": "GlowFlow", "b": "CouplingFlow"}.items():
+        folder = write_run(name, model=image_model(flow))
+        (folder / "tests.jsonl").unlink()
+        (folder / "run.json").write_text('{"state": "diverged"}')
+    assert diverged_note(tmp_path, {"GlowFlow"}) == "Diverged and left out: a. "
+    assert diverged_note(tmp_path) == "Diverged and left out: a, b. "

@@ -133,3 +133,30 @@ def test_the_advice_fits_the_broken_file(write_run, tmp_path, file, content, adv
     (run,) = read_runs(tmp_path)
     assert re.search(advice, run.error)
     assert "<" not in run.error
+
+
+@pytest.mark.parametrize(
+    ("record", "why"),
+    [
+        ({"state": "stopped"}, "is stopped, not finished: resume it"),
+        ({"state": "running"}, "is running, not finished"),
+        ({"state": "failed", "ended": 0.5}, "is failed, not finished"),
+        ({"state": "diverged"}, "diverged: its loss is not finite"),
+        ({"state": "finished", "ended": 2.0}, "was tested before its training ended: test it again"),
+        ({"state": "finished", "ended": 0.5}, ""),
+        ({"state": "finished"}, ""),
+        ({"ended": "yesterday"}, ""),
+        ({}, ""),
+    ],
+)
+def test_only_tests_of_finished_runs_count(record, why, write_run, tmp_path) -> None:
+    (write_run("a") / "run.json").write_text(json.dumps(record))  # tested at the time 1.0
+    other, skipped = write_run("b"), []
+    found = [run.folder for run in find_runs(tmp_path, report=skipped.append)]
+    assert found == [*([] if why else [tmp_path / "a/version_0"]), other]
+    assert len(skipped) == bool(why)
+    assert not why or f"{tmp_path}/a/version_0 {why}" in skipped[0]
+    shutil.rmtree(other)
+    if why:
+        with pytest.raises(DataError, match="there are no finished, tested runs below"):
+            find_runs(tmp_path)

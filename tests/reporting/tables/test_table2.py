@@ -7,8 +7,8 @@ from tests.reporting.runs import RUNTIME, image_model, write_curve
 VALIDATION = {9: 5.0, 19: 4.0, 29: 3.0}
 
 
-def model(flow, dequantization="Uniform", *, steps=16, ablation=None):
-    options = {"ablation": ablation or "none", "net_max_norm": 1.5} if flow == "ConvSylvesterFlow" else {}
+def model(flow, dequantization="Uniform", *, steps=16, ablation=None, **options):
+    options |= {"ablation": ablation or "none", "net_max_norm": 1.5} if flow == "ConvSylvesterFlow" else {}
     return image_model(flow, dequantization, steps_per_level=steps, **options)
 
 
@@ -41,6 +41,33 @@ def test_residual_flows_only_have_equal_memory_at_the_papers_number_of_steps(wri
     assert table2(find_runs(tmp_path)).rows[0][0] == "residual, equal memory"
     write_run("b", model=model("CouplingFlow", steps=8))
     assert [row[0] for row in table2(find_runs(tmp_path)).rows] == ["coupling", "residual"]
+
+
+@pytest.mark.parametrize(
+    ("levels", "steps", "names"),
+    [
+        (2, [8], ["residual"]),
+        (2, [4], ["residual, equal memory"]),
+        (2, [8, 4], ["residual", "residual, equal memory"]),
+        (3, [16], ["residual"]),
+        (3, [4], ["residual"]),
+        (3, [2], ["residual, equal memory"]),
+        (3, [16, 8], ["residual", "residual, equal memory"]),
+    ],
+)
+def test_rows_of_residual_flows_without_others(levels, steps, names, write_run, tmp_path):
+    for num in steps:
+        write_run(f"steps{num}", model=model("ResidualFlow", steps=num, num_levels=levels))
+    assert [row[0] for row in table2(find_runs(tmp_path)).rows] == names
+
+
+def test_seeds_with_other_numbers_of_importance_samples_are_refused(write_run, tmp_path):
+    for seed, num in enumerate((10, 1000)):
+        made = model("CouplingFlow")
+        made["init_args"]["num_importance_samples"] = num
+        write_run(f"a{seed}", model=made, seed=seed)
+    with pytest.raises(DataError, match=r"num_importance_samples: 10, but .* 1000"):
+        table2(find_runs(tmp_path))
 
 
 def test_other_sizes_are_not_compared(write_run, tmp_path):

@@ -195,11 +195,11 @@ class Trainings:
             wanted[name] = load_yaml(value, name)
         wanted |= {"seed_everything": seed} | ({"data.root": self.images} if self.images else {})
         found = _settings(run.config)
-        ignored = ("trainer.logger", "trainer.callbacks", *(["data.class_path"] if self.images else []))
+        other_class = ("data", "data.class_path") if self.images else ()
         for key, value in wanted.items():
             of_run = found.get(key, found.get(f"{key}.class_path"))  # an option may give a class without arguments
             differs = value != of_run if key == "data.root" else _differ(value, of_run)
-            if differs and not key.startswith(ignored):
+            if differs and key not in other_class and not key.startswith(("trainer.logger", "trainer.callbacks")):
                 raise DataError(
                     f"{run.folder} is not a run of {experiment}: its {key} is {of_run}, not {value}; move "
                     "it, or choose another folder with --runs"

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
+from lightning_flows.app.cli import main
 from lightning_flows.app.commands.estimate import Cost
 from lightning_flows.app.commands.experiments import EXPERIMENTS
 from lightning_flows.app.commands.processes import STOPS
@@ -255,6 +256,20 @@ def test_finished_runs_on_other_images_are_refused(
         with pytest.raises(DataError, match=text):
             chosen.missing([0])
     else:
+        assert chosen.missing([0]) == []
+
+
+def test_a_run_on_own_images_has_the_settings_of_its_experiment(tmp_path: Path, write_run, capsys) -> None:
+    """Of data of another class, the command line keeps what both classes accept."""
+    for name in ("conv1x1", "vae_iaf"):
+        chosen = Trainings(tmp_path, {name: (EXPERIMENTS[1] | EXPERIMENTS["vae"])[name]}, images="images.tar")
+        with pytest.raises(SystemExit):
+            main(["fit", *chosen.options(name), "--seed_everything=0", "--print_config"])
+        config = yaml.safe_load(capsys.readouterr().out)
+        folder = write_run(name, model=config["model"], data=config["data"])
+        (folder / "config.yaml").write_text(yaml.safe_dump(config))
+        (folder / "run.json").write_text('{"state": "finished"}')
+        folder.parent.rename(chosen.folder(name, 0))
         assert chosen.missing([0]) == []
 
 

@@ -1,5 +1,6 @@
 """Messages at the start and end of training."""
 
+import math
 from contextlib import suppress
 from pathlib import Path
 
@@ -13,13 +14,14 @@ from lightning_flows.checkpoints.averaging import averaging_in
 from lightning_flows.errors import FlowsError
 
 FEW_STEPS = 500  # a training of fewer steps causes a warning
+MISSED = 0.01  # and so does one in which a larger share of steps comes after the last validation
 
 
 class RunSummary(Callback):
     """Print the model's class and size and the run folder at the start, the best checkpoint and images at the end.
 
-    It also warns of a training of few steps or without a validation, and explains why training ended early, or why
-    nothing was trained.
+    It also warns of a training of few steps, without a validation, or with many steps after the last one, and explains
+    why training ended early, or why nothing was trained.
 
     >>> from lightning_flows.app.default_trainer import default_trainer
     >>> kinds = [type(each) for each in default_trainer(logger=False).callbacks]  # every run has it
@@ -74,6 +76,20 @@ def _warn_of_short_training(trainer: Trainer) -> None:
         rank_zero_warn(
             f"training ends after {steps} steps, before the first validation, so there will be no best.ckpt: lower "
             "--data.steps_per_epoch or --trainer.val_check_interval"
+        )
+    period = (epochs_before + 1) * math.ceil(trainer.num_training_batches / trainer.accumulate_grad_batches)
+    of_epochs = trainer.check_val_every_n_epoch and trainer.val_check_batch == trainer.num_training_batches
+    if (
+        trainer.enable_validation
+        and of_epochs
+        and math.isfinite(steps)
+        and steps > period
+        and steps % period > MISSED * steps
+    ):
+        rank_zero_warn(
+            f"the last {steps % period:.0f} of {steps} steps come after the last validation, so that best.ckpt misses "
+            f"them: set --trainer.max_steps to a multiple of {period}, or lower --trainer.check_val_every_n_epoch or "
+            "--data.steps_per_epoch"
         )
 
 

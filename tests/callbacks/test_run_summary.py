@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.callbacks import EarlyStopping
 
@@ -112,3 +113,26 @@ def test_a_training_without_a_validation_causes_a_warning(
     text = f"training ends after {trainer.global_step} steps, before the first validation"
     assert any(text in str(warning.message) for warning in recwarn) is warned
     assert (tmp_path / "best.ckpt").exists() is (validated and not warned)
+
+
+@pytest.mark.parametrize(
+    ("options", "missed"),
+    [
+        ({"max_epochs": 3, "check_val_every_n_epoch": 2}, STEPS),
+        ({"max_epochs": -1, "max_steps": 3 * STEPS - 1}, STEPS - 1),
+        ({"max_epochs": -1, "max_steps": 3 * STEPS - 1, "limit_val_batches": 0}, 0),
+        ({"max_epochs": 4, "check_val_every_n_epoch": 2}, 0),
+        ({"max_epochs": 2, "accumulate_grad_batches": 2}, 0),
+        ({"max_epochs": -1, "max_steps": STEPS - 1}, 0),  # there is no validation at all
+    ],
+)
+def test_steps_after_the_last_validation_cause_a_warning(
+    options: dict[str, Any], missed: int, tmp_path: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    trainer = train(tmp_path, monitored=options.get("limit_val_batches") != 0, **options)
+    found = [str(warning.message) for warning in recwarn if "come after the last validation" in str(warning.message)]
+    assert [text.partition(" steps")[0] for text in found] == [f"the last {missed} of {trainer.global_step}"] * bool(
+        missed
+    )
+    if missed:
+        assert torch.load(tmp_path / "best.ckpt", weights_only=False)["global_step"] == trainer.global_step - missed

@@ -13,7 +13,9 @@ from lightning_flows.app.commands.table import table
 from tests.markdown import ROOT, Page
 from tests.reporting.runs import write_run
 
-RESULTS, PAGE = ROOT / "benchmarks/results/8x8", Page(ROOT / "docs/tables-at-8x8.md")
+RESULTS = ROOT / "benchmarks/results/8x8"
+PAGES = {"8x8": (1, 2, 3), "16x16": (2,)}
+"""Tables on the page of each size."""
 STORED = {
     "1": EXPERIMENTS[1],
     "1 pointwise": POINTWISE,
@@ -30,12 +32,13 @@ def table_rows(text: str) -> set[str]:
     return {line for line in text.splitlines() if line.startswith("| ")}
 
 
-def test_the_page_has_the_tables_that_the_stored_results_print(capsys: pytest.CaptureFixture[str]) -> None:
-    for number in (1, 2, 3):
-        table(number, runs=str(RESULTS))
+@pytest.mark.parametrize("size", PAGES)
+def test_the_page_has_the_tables_that_the_stored_results_print(size: str, capsys: pytest.CaptureFixture[str]) -> None:
+    for number in PAGES[size]:
+        table(number, runs=str(ROOT / "benchmarks/results" / size))
     printed = table_rows(capsys.readouterr().out)
-    assert len(printed) > 20
-    assert table_rows(PAGE.text) == printed
+    assert len(printed) > 2 * len(PAGES[size])
+    assert table_rows(Page(ROOT / f"docs/tables-at-{size}.md").text) == printed
 
 
 @pytest.mark.parametrize("experiments", STORED.values(), ids=STORED)

@@ -13,13 +13,14 @@ from lightning_flows.app.commands.table import table
 from tests.markdown import ROOT, Page
 from tests.reporting.runs import write_run
 
-RESULTS = ROOT / "benchmarks/results/8x8"
+RESULTS = ROOT / "benchmarks/results"
 PAGES = {"8x8": (1, 2, 3), "16x16": (2,)}
 """Tables on the page of each size."""
 STORED = {
-    "1": EXPERIMENTS[1],
-    "1 pointwise": POINTWISE,
-    "2 and 3": EXPERIMENTS[2] | EXPERIMENTS[3] | OWN,
+    "1": ("8x8", EXPERIMENTS[1]),
+    "1 pointwise": ("8x8", POINTWISE),
+    "2 and 3": ("8x8", EXPERIMENTS[2] | EXPERIMENTS[3] | OWN),
+    "2 at 16x16": ("16x16", {name: EXPERIMENTS[2][name] for name in ("coupling_uniform", "csf_uniform")}),
 }
 KEPT = ["config.yaml", "run.json", "tests.jsonl"]
 
@@ -35,17 +36,17 @@ def table_rows(text: str) -> set[str]:
 @pytest.mark.parametrize("size", PAGES)
 def test_the_page_has_the_tables_that_the_stored_results_print(size: str, capsys: pytest.CaptureFixture[str]) -> None:
     for number in PAGES[size]:
-        table(number, runs=str(ROOT / "benchmarks/results" / size))
+        table(number, runs=str(RESULTS / size))
     printed = table_rows(capsys.readouterr().out)
     assert len(printed) > 2 * len(PAGES[size])
     assert table_rows(Page(ROOT / f"docs/tables-at-{size}.md").text) == printed
 
 
-@pytest.mark.parametrize("experiments", STORED.values(), ids=STORED)
-def test_stored_results_are_not_trained_again(experiments: Mapping[str, Experiment]) -> None:
-    small = resized(experiments, "8x8")
-    rows = {key: row for name, each in small.items() for key, row in at_rates(name, each, "8x8", [2e-3]).items()}
-    trainings = Trainings(RESULTS, rows, images="cifar10-jpeg-10k.tar")
+@pytest.mark.parametrize(("size", "experiments"), STORED.values(), ids=STORED)
+def test_stored_results_are_not_trained_again(size: str, experiments: Mapping[str, Experiment]) -> None:
+    small = resized(experiments, size)
+    rows = {key: row for name, each in small.items() for key, row in at_rates(name, each, size, [2e-3]).items()}
+    trainings = Trainings(RESULTS / size, rows, images="cifar10-jpeg-10k.tar")
     assert trainings.missing([0]) == []
     assert len(trainings.missing([0, 7])) == len(rows)
 

@@ -77,19 +77,22 @@ def _warn_of_short_training(trainer: Trainer) -> None:
             f"training ends after {steps} steps, before the first validation, so there will be no best.ckpt: lower "
             "--data.steps_per_epoch or --trainer.val_check_interval"
         )
-    period = (epochs_before + 1) * math.ceil(trainer.num_training_batches / trainer.accumulate_grad_batches)
-    of_epochs = trainer.check_val_every_n_epoch and trainer.val_check_batch == trainer.num_training_batches
-    if (
-        trainer.enable_validation
-        and of_epochs
-        and math.isfinite(steps)
-        and steps > period
-        and steps % period > MISSED * steps
-    ):
+    _warn_of_missed_steps(trainer, steps)
+
+
+def _warn_of_missed_steps(trainer: Trainer, steps: float) -> None:
+    """Warn of steps after the last validation, if validations are at the ends of epochs."""
+    batches, epochs = trainer.num_training_batches, trainer.check_val_every_n_epoch
+    if not (trainer.enable_validation and epochs and trainer.val_check_batch == batches):
+        return
+    if not (math.isfinite(batches) and math.isfinite(steps)):
+        return
+    period = epochs * math.ceil(batches / trainer.accumulate_grad_batches)
+    if steps > period and (missed := steps % period) > MISSED * steps:
+        lower = "--data.steps_per_epoch" + (" or --trainer.check_val_every_n_epoch" if epochs > 1 else "")
         rank_zero_warn(
-            f"the last {steps % period:.0f} of {steps} steps come after the last validation, so that best.ckpt misses "
-            f"them: set --trainer.max_steps to a multiple of {period}, or lower --trainer.check_val_every_n_epoch or "
-            "--data.steps_per_epoch"
+            f"the last {missed} of {steps} steps come after the last validation, so best.ckpt cannot include them: set "
+            f"--trainer.max_steps to a multiple of {period}, or lower {lower}"
         )
 
 

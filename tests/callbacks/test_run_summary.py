@@ -1,7 +1,9 @@
 """What a training prints."""
 
+import math
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,7 +13,7 @@ from lightning.pytorch.callbacks import EarlyStopping
 
 from lightning_flows.app.cli import run
 from lightning_flows.app.default_trainer import default_trainer
-from lightning_flows.callbacks.run_summary import RunSummary
+from lightning_flows.callbacks.run_summary import RunSummary, _warn_of_missed_steps
 from tests.callbacks.test_last_checkpoint import train
 from tests.interrupted import STEPS
 
@@ -124,6 +126,7 @@ def test_a_training_without_a_validation_causes_a_warning(
         ({"max_epochs": 4, "check_val_every_n_epoch": 2}, 0),
         ({"max_epochs": 2, "accumulate_grad_batches": 2}, 0),
         ({"max_epochs": -1, "max_steps": STEPS - 1}, 0),  # there is no validation at all
+        ({"max_epochs": -1, "max_steps": 3 * STEPS - 1, "val_check_interval": 1, "check_val_every_n_epoch": None}, 0),
     ],
 )
 def test_steps_after_the_last_validation_cause_a_warning(
@@ -136,3 +139,12 @@ def test_steps_after_the_last_validation_cause_a_warning(
     )
     if missed:
         assert torch.load(tmp_path / "best.ckpt", weights_only=False)["global_step"] == trainer.global_step - missed
+
+
+def test_data_of_unknown_length_cause_no_warning(recwarn: pytest.WarningsRecorder) -> None:
+    trainer = SimpleNamespace(
+        enable_validation=True, num_training_batches=math.inf, val_check_batch=math.inf, check_val_every_n_epoch=1,
+        accumulate_grad_batches=1,
+    )  # fmt: skip
+    _warn_of_missed_steps(trainer, 1000)  # type: ignore[arg-type]
+    assert not recwarn.list

@@ -169,7 +169,7 @@ class Trainings:
             _check(self._processes.run(folder.name, "test", f"--ckpt_path={best}", *extra), folder.name, "test")
 
     def _is_done(self, name: str, seed: int, *, test: bool) -> bool:
-        """Whether a run is finished and, if ``test``, its best checkpoint is tested since."""
+        """Whether a run is finished and, if ``test``, its best checkpoint has been tested since training ended."""
         found = self.finished(name, seed)
         tested = [run for run in found if run.test.get("checkpoint") == "best.ckpt" and not run.is_tested_early]
         return bool(tested if test else found)
@@ -180,7 +180,8 @@ class Trainings:
         Raises: DataError if one is damaged, or was trained with other settings, so that its results would be attributed
         to the wrong experiment.
         """
-        folders = [path.parent for path in sorted(self.folder(name, seed).glob(f"version_*/{RECORD}"))]
+        found = self.folder(name, seed).glob(f"version_*/{RECORD}")
+        folders = sorted((path.parent for path in found), key=lambda path: (len(path.name), path.name))  # by number
         runs = [read_run(folder) for folder in folders if state_of(folder) in ("finished", DIVERGED)]
         for run in runs:
             self._check_settings(run, name, seed)
@@ -198,7 +199,7 @@ class Trainings:
         other_class = ("data", "data.class_path") if self.images else ()
         for key, value in wanted.items():
             of_run = found.get(key, found.get(f"{key}.class_path"))  # an option may give a class without arguments
-            differs = value != of_run if key == "data.root" else _differ(value, of_run)
+            differs = not is_same_place(value, of_run) if key == "data.root" else _differ(value, of_run)
             if differs and key not in other_class and not key.startswith(("trainer.logger", "trainer.callbacks")):
                 raise DataError(
                     f"{run.folder} is not a run of {experiment}: its {key} is {of_run}, not {value}; move "
@@ -212,6 +213,15 @@ def _as_completed(futures: Iterable[Future[None]]) -> Iterator[Future[None]]:
     while pending:
         done, pending = wait(pending, timeout=1.0, return_when=FIRST_COMPLETED)
         yield from done
+
+
+def is_same_place(one: Any, other: Any) -> bool:
+    """Whether two paths are the same, however they are written.
+
+    >>> is_same_place("images/", "./images"), is_same_place("images", None)
+    (True, False)
+    """
+    return isinstance(other, str) and os.path.normpath(str(one)) == os.path.normpath(other)
 
 
 def _short_name(layer: str) -> str:

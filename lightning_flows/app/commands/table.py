@@ -60,9 +60,9 @@ def table(
         raise UsageError("--lr needs --size, and --pointwise both --size and table 1: add --size 8x8, or omit them")
     if size and number not in ROWS:
         raise UsageError(f"--size is for tables {', '.join(map(str, ROWS))}: omit it")
-    _check_without_fit(fit, seeds=seeds, overlays=overlays, images=images, only=only, size=size)
     if number == 4 and images:
         raise UsageError("--images does not apply to table 4, whose data are graphs: omit it")
+    _check_without_fit(fit, seeds=seeds, overlays=overlays, images=images, only=only, size=size)
     if baseline and number not in ROWS:
         raise UsageError(f"--baseline is for tables {', '.join(map(str, ROWS))}: omit it")
     if baseline and baseline not in MODELS[number]:
@@ -112,8 +112,8 @@ def _check_without_fit(fit: bool, **options: object) -> None:
     given = [f"--{name}" for name, value in options.items() if value not in (None, "")]
     if given and not fit:
         raise UsageError(
-            f"{', '.join(given)} only choose{'s' if len(given) == 1 else ''} what --fit trains; without it, all runs "
-            "below --runs are shown: add --fit, or omit the rest"
+            f"without --fit there is no use for {', '.join(given)}, because the table shows all runs below --runs: add "
+            "--fit, or omit them"
         )
 
 

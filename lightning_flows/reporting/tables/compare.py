@@ -80,8 +80,8 @@ def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
 def one_per_seed(runs: Sequence[Run]) -> list[Run]:
     """The most recently tested run of each seed of a row.
 
-    Raises: DifferError if runs differ in more than their seeds, also if only the most recently tested would be kept;
-        tests with other numbers of importance samples may be replaced.
+    Raises: DifferError if any runs, including superseded ones, differ in more than the seed. Superseded tests may have
+        other numbers of importance samples.
     """
     check_comparable(runs, free=lambda run: {"num_importance_samples"})
     newest = newest_by_seed(runs)

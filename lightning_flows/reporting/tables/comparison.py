@@ -22,6 +22,10 @@ CURVES = (
     "the end; the step with the lowest loss."
 )
 
+NO_TIMES = (
+    "Times are left out, because they were not measured in the same way on the same devices and number of threads."
+)
+NO_CURVES = "Left out, because they end before the tested checkpoint or with a value that is not finite: the curves of"
 KINDS = re.compile(r" \((?:uniform|variational)\)$|, pointwise nets$")
 """What names of rows add to those of their models."""
 Rows = Mapping[str, Sequence[Run]]
@@ -81,9 +85,10 @@ def differences(rows: Rows, baseline: str = "") -> dict[str, Table]:
 def _left_out(rows: Rows, unit: str) -> str:
     """Sentences on the curves and the times that are left out."""
     every = [run for runs in rows.values() for run in runs]
-    names = [run.name for run in every if run.curve(f"val/{unit}") and not validations(run, unit)]
-    text = f" Left out, because they end before training does: the curves of {', '.join(names)}." if names else ""
-    return text + ("" if is_one_clock(every) else " Times are left out, because they are from different hardware.")
+    text = "" if is_one_clock(every) else f" {NO_TIMES}"
+    if names := [run.name for run in every if run.curve(f"val/{unit}") and not validations(run, unit)]:
+        text += f" {NO_CURVES} {', '.join(names)}."
+    return text
 
 
 def _models(rows: Iterable[str]) -> dict[str, str]:

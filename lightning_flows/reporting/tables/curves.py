@@ -40,7 +40,7 @@ class RowCurve(NamedTuple):
 
 
 def row_curves(rows: Mapping[str, Sequence[Run]], unit: str = "bpd") -> dict[str, RowCurve]:
-    """Curves of the rows that have one; their times are only known if all were timed on the same hardware."""
+    """Curves of the rows that have one; their times are only known if all were timed in the same way."""
     curves = {name: curve for name, runs in rows.items() if (curve := row_curve(runs, unit))}
     if is_one_clock([run for runs in rows.values() for run in runs]):
         return curves
@@ -66,12 +66,13 @@ def logged_values(run: Run, unit: str = "bpd", stage: str = "val") -> list[tuple
 
 
 def validations(run: Run, unit: str = "bpd") -> list[tuple[float, float]]:
-    """Validation losses by the number of steps taken; none if they do not reach the end of training.
+    """Validation losses by the number of steps taken.
 
-    That is, if they end before the step of the tested checkpoint, or with a value that is not finite.
+    There are none if they end before the step of the tested best checkpoint, or with a value that is not finite.
     """
     curve = run.curve(f"val/{unit}")
-    whole = curve and math.isfinite(curve[-1][1]) and curve[-1][0] + 1 >= run.test.get("global_step", 0)
+    end = run.test.get("global_step", 0) if run.test.get("checkpoint") == "best.ckpt" else 0
+    whole = curve and math.isfinite(curve[-1][1]) and curve[-1][0] + 1 >= end
     return logged_values(run, unit) if whole else []
 
 
@@ -83,7 +84,8 @@ def is_one_clock(runs: Sequence[Run]) -> bool:
 
 def is_one_hardware(runs: Sequence[Run]) -> bool:
     """Whether runs have the same devices and number of threads, where they are known."""
-    return len({(run.runtime.get("num_devices", 1), run.runtime.get("device")) for run in runs if run.runtime}) < 2
+    known = [run.runtime for run in runs if "device" in run.runtime]
+    return len({(each.get("num_devices", 1), each["device"]) for each in known}) < 2
 
 
 def step_seconds(run: Run) -> float | None:

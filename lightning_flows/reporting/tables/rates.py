@@ -53,8 +53,8 @@ def rates_note(rows: Sequence[tuple[str, Sequence[Run]]]) -> str:
 def diverged_note(root: Path, flows: Collection[str] = ()) -> str:
     """A sentence that names the runs below a folder whose loss became infinite or NaN; empty if there are none.
 
-    Runs that were repeated and finished are not named, and those with a flow of a class that is not in ``flows``, if
-    that is not empty.
+    Runs that finished when repeated are not named. If ``flows`` is not empty, neither are runs whose flow is of another
+    class, or that have none.
     """
     states: dict[Path, dict[str, Path]] = {}
     for path in sorted(root.rglob(f"version_*/{RECORD}")):
@@ -64,14 +64,14 @@ def diverged_note(root: Path, flows: Collection[str] = ()) -> str:
         for run, versions in states.items()
         if "diverged" in versions
         and "finished" not in versions
-        and (not flows or _flow(versions["diverged"]) in {*flows, ""})
+        and (not flows or _flow(versions["diverged"]) in {*flows, None})
     ]
     return f"Diverged and left out: {', '.join(names)}. " if names else ""
 
 
-def _flow(folder: Path) -> str:
-    """Class of the flow of a run that may not have been tested; empty if it is not known."""
+def _flow(folder: Path) -> str | None:
+    """Class of the flow of a run that may not have been tested, empty if it has none; None if it cannot be read."""
     try:
         return read_run(folder).trained_flow
     except (DataError, OSError):
-        return ""
+        return None

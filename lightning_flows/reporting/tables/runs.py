@@ -168,8 +168,8 @@ def read_runs(root: Path, progress: Callable[[list[Path]], Iterable[Path]] = ite
 def find_runs(folder: str | Path, report: Callable[[str], object] | None = None) -> list[Run]:
     """Finished and tested runs anywhere below a folder, sorted by name; tests on other data are skipped.
 
-    Runs that have not finished are skipped, and those that were tested before they had. Runs without a record of their
-    state count as finished.
+    Runs that have not finished, and runs that were tested before their training ended, are skipped. Runs without a
+    record of their state count as finished.
 
     Args:
         folder: folder to search.
@@ -199,7 +199,9 @@ def _why_not_final(run: Run) -> str:
     """Why the results of a tested run are not final; empty if they are."""
     if run.state == "diverged":
         return f"{run.folder} diverged: its loss is not finite"
-    if run.state in ("running", "stopped", "failed"):
+    if run.state == "running":
+        return f"{run.folder} is running, not finished: wait for it, or resume it if it was killed, then test it again"
+    if run.state in ("stopped", "failed"):
         return f"{run.folder} is {run.state}, not finished: resume it with `fit --ckpt_path=last`, then test it again"
     if run.is_tested_early:
         return f"{run.folder} was tested before its training ended: test it again"

@@ -47,8 +47,8 @@ TABLE3 = {
 }
 DEQUANTIZATIONS = ("uniform", "variational")
 EQUAL_MEMORY = {(3, 8), (3, 2), (2, 4)}
-"""Levels and steps per level of residual flows that need as much memory as the other flows of the table: of the paper's
-size, which have 16 steps, of its reduced size, which have 4, and on small images, which have 8."""
+"""(levels, steps per level) of residual flows that need about as much memory as the other flows: at the paper's size,
+where those have 16 steps; at the reduced size, where they have 4; and on small images, where they have 8."""
 FREE = {"flow", "dequantization", "ablation", "num_importance_samples", "hidden_channels", "lr"}
 OTHER = {
     "residual_equal_memory": {"steps_per_level"},

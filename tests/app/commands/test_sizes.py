@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import pytest
 import torch
 
-from benchmarks.models import build
+from benchmarks.models import build, settings
 from lightning_flows.app.commands.experiments import EXPERIMENTS, OWN, POINTWISE, Experiment
 from lightning_flows.app.commands.sizes import SIZES
 from lightning_flows.app.commands.small import resized
@@ -24,6 +24,16 @@ def test_the_rows_of_a_table_have_equal_parameters(experiments: Mapping[str, Exp
         counts[name] = sum(parameter.numel() for parameter in module.parameters())
     assert len(counts) >= 3
     assert max(counts.values()) < 1.02 * min(counts.values()), counts
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_the_last_steps_of_each_row_are_validated(size: str) -> None:
+    """Of 8,000 training images, as in the archive of the tables in the docs."""
+    for name, each in resized(EXPERIMENTS[2] | OWN, size).items():
+        config = settings(*each.layers)
+        epoch = 8000 // config["data"]["init_args"]["batch_size"]
+        trainer = config["trainer"]
+        assert trainer["max_steps"] % (epoch * trainer["check_val_every_n_epoch"]) == 0, name
 
 
 def test_residual_flows_have_coefficient_0_98_and_exact_tests_where_the_dimension_allows() -> None:

@@ -7,7 +7,7 @@ import pytest
 from lightning_flows.app.cli import main
 from lightning_flows.app.commands.experiments import EXPERIMENTS
 from lightning_flows.app.commands.sweep import Trainings
-from tests.reporting.runs import RUNTIME, vae_model, write_curve
+from tests.reporting.runs import RUNTIME, image_model, vae_model, write_curve
 
 TINY = """# tiny
 model:
@@ -110,6 +110,10 @@ def test_the_note_names_diverged_runs(write_run, tmp_path: Path, capsys) -> None
     (folder / "run.json").write_text('{"state": "diverged"}')
     main(["table", "1", f"--runs={tmp_path}"])
     assert "\n\nDiverged and left out: far_lr4. Measured here: " in capsys.readouterr().out
+    other = write_run("other", model=image_model("CouplingFlow"))  # of table 2
+    (other / "run.json").write_text('{"state": "diverged"}')
+    main(["table", "1", f"--runs={tmp_path}"])
+    assert "\n\nDiverged and left out: far_lr4. Measured here: " in capsys.readouterr().out
 
 
 def test_empty_folder(tmp_path: Path, capsys) -> None:
@@ -136,9 +140,12 @@ def test_rows_are_chosen_by_parts_of_their_names(only: str, rows: list[str], tmp
 @pytest.mark.parametrize(
     ("options", "text"),
     [
-        (["--size=8x8"], "--size only chooses what --fit trains"),
-        (["--seeds=[1]", "--only=csf", "--images=a.tar"], "--seeds, --images, --only only choose what --fit trains"),
-        (["--overlays=[]"], "--overlays only chooses"),
+        (["--size=8x8"], "without --fit there is no use for --size, because"),
+        (
+            ["--seeds=[1]", "--only=csf", "--images=a.tar"],
+            "without --fit there is no use for --seeds, --images, --only, because",
+        ),
+        (["--overlays=[]"], "without --fit there is no use for --overlays, because"),
         (["--lr=[]", "--fit"], "--lr needs --size"),
         (["--lr=[]", "--size=8x8", "--fit"], "--lr is []: pass different, positive learning rates"),
     ],

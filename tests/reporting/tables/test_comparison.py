@@ -7,7 +7,7 @@ from lightning_flows.errors import DataError
 from lightning_flows.reporting.report import report_page
 from lightning_flows.reporting.tables import differences_in, find_runs
 from lightning_flows.reporting.tables.runs import read_runs
-from tests.reporting.runs import image_model, vae_model, write_items_of
+from tests.reporting.runs import RUNTIME, image_model, vae_model, write_curve, write_items_of
 
 LOSS = np.array([3.0, 4.0, 5.0])
 STEPS = np.array([0.1, 0.2, 0.3])
@@ -108,6 +108,15 @@ def test_the_note_names_a_refused_pair_and_the_others_remain(write, tmp_path):
     assert [row[1] for row in table.rows] == ["–", "–", "+1.0000 ± 0.0000"]
     assert table.note.count("residual (uniform) was not compared: ") == 1
     assert "were tested on different items" in table.note
+
+
+def test_the_note_says_which_curves_and_times_are_left_out(write, tmp_path):
+    for name, flow, end, device in (("a", "CouplingFlow", 20, "CPU"), ("b", "ConvSylvesterFlow", 10, "H100")):
+        folder = write(name, model(flow), np.array([4.0, 4.1]), runtime=RUNTIME | {"device": device})
+        write_curve(folder, {4: 5.0, end - 1: 4.0})  # tested after 20 steps
+    (table,) = differences_in(2, find_runs(tmp_path)).values()
+    assert "or with a value that is not finite: the curves of b/version_0." in table.note
+    assert "Times are left out, because they were not measured in the same way on the same devices" in table.note
 
 
 def test_the_report_shows_differences(write, tmp_path):

@@ -72,6 +72,9 @@ def test_times_on_different_hardware_are_not_compared(other, write_run, tmp_path
     runs = find_runs(tmp_path)
     assert not is_one_clock(runs)
     assert is_one_hardware(runs) == ("train_step_cpu_seconds" in other)
+    del runtime["device"], runtime["num_devices"]
+    (tmp_path / "b0/version_0/runtime.json").write_text(json.dumps(runtime))
+    assert is_one_hardware(find_runs(tmp_path))
     header, cells = curve_columns({run.name: [run] for run in runs})
     assert header[0] == "val bpd at equal time"
     assert cells[1][:3] == ["–", "above from step 15", "–"]

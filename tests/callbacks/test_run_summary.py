@@ -126,7 +126,15 @@ def test_a_training_without_a_validation_causes_a_warning(
         ({"max_epochs": 4, "check_val_every_n_epoch": 2}, 0),
         ({"max_epochs": 2, "accumulate_grad_batches": 2}, 0),
         ({"max_epochs": -1, "max_steps": STEPS - 1}, 0),  # there is no validation at all
-        ({"max_epochs": -1, "max_steps": 3 * STEPS - 1, "val_check_interval": 1, "check_val_every_n_epoch": None}, 0),
+        (
+            {
+                "max_epochs": -1,
+                "max_steps": 3 * STEPS - 1,
+                "val_check_interval": STEPS,
+                "check_val_every_n_epoch": None,
+            },
+            0,
+        ),
     ],
 )
 def test_steps_after_the_last_validation_cause_a_warning(

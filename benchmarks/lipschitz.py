@@ -5,6 +5,7 @@ constant; the largest and the median singular value of its Jacobian at test imag
 in bits. It uses 16 dequantized test images. Everything is computed exactly, in float64.
 """
 
+import math
 import sys
 from functools import partial
 from typing import Any
@@ -66,7 +67,7 @@ def main(path: str) -> None:
         jacobian = jacobians(block, inputs[block])
         values = torch.linalg.svdvals(jacobian)
         log_det = torch.linalg.slogdet(torch.eye(jacobian.shape[1], dtype=jacobian.dtype) + jacobian)[1]
-        bits = float(log_det.mean()) / jacobian.shape[1] / torch.log(torch.tensor(2.0)).item()
+        bits = float(log_det.mean()) / jacobian.shape[1] / math.log(2)
         event = "x".join(map(str, inputs[block].shape[1:]))
         bound = norm_bound(block, inputs[block])
         print(f"| {number} | {event} | {bound:.3f} | {values.max():.3f} | {values.median():.3f} | {bits:.3f} |")

@@ -199,7 +199,7 @@ class Trainings:
         other_class = ("data", "data.class_path") if self.images else ()
         for key, value in wanted.items():
             of_run = found.get(key, found.get(f"{key}.class_path"))  # an option may give a class without arguments
-            differs = not is_same_place(value, of_run) if key == "data.root" else _differ(value, of_run)
+            differs = not _is_same_place(value, of_run) if key == "data.root" else _differ(value, of_run)
             if differs and key not in other_class and not key.startswith(("trainer.logger", "trainer.callbacks")):
                 raise DataError(
                     f"{run.folder} is not a run of {experiment}: its {key} is {of_run}, not {value}; move "
@@ -215,10 +215,10 @@ def _as_completed(futures: Iterable[Future[None]]) -> Iterator[Future[None]]:
         yield from done
 
 
-def is_same_place(one: Any, other: Any) -> bool:
+def _is_same_place(one: Any, other: Any) -> bool:
     """Whether two paths are the same, however they are written.
 
-    >>> is_same_place("images/", "./images"), is_same_place("images", None)
+    >>> _is_same_place("images/", "./images"), _is_same_place("images", None)
     (True, False)
     """
     return isinstance(other, str) and os.path.normpath(str(one)) == os.path.normpath(other)

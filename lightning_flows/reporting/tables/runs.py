@@ -183,10 +183,13 @@ def find_runs(folder: str | Path, report: Callable[[str], object] | None = None)
             raise DataError(error)
         report(error)
     tested = [run for run in runs if run.test]
-    for text in filter(None, map(_why_not_final, tested)):
-        if report is not None:
-            report(text)
-    if final := [run for run in tested if not _why_not_final(run)]:
+    final = []
+    for run in tested:
+        if not (why := _why_not_final(run)):
+            final.append(run)
+        elif report is not None:
+            report(why)
+    if final:
         return final
     kind = "finished, tested runs" if tested else "tested runs"
     raise DataError(
@@ -228,8 +231,8 @@ def _record(folder: Path) -> dict[str, Any]:
 
 def _checked_record(folder: Path) -> dict[str, Any]:
     path = folder / RECORD
-    record: dict[str, Any] = check(parse_json(_text(path) or "{}", path), RECORD_SCHEMA, path)
-    return record
+    record = check(parse_json(_text(path) or "{}", path), RECORD_SCHEMA, path)
+    return {name: record[name] for name in ("state", "ended") if name in record}
 
 
 def _read(folder: Path, root: Path) -> Run:
@@ -245,8 +248,7 @@ def _read(folder: Path, root: Path) -> Run:
     except (DataError, OSError) as error:
         return Run(folder, root, config, error=f"the run in {folder} is broken: {error}; {ADVICE[path.name]}")
     own = [test for test in tests if _source(test["data"]) == _source(config["data"])]
-    state, ended = recorded_state(folder), _record(folder).get("ended")
-    return Run(folder, root, config, own[-1] if own else {}, runtime, state=state, ended=ended)
+    return Run(folder, root, config, own[-1] if own else {}, runtime, **_record(folder))
 
 
 def _text(path: Path) -> str:

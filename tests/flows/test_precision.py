@@ -35,7 +35,10 @@ class Marked(nn.Module):
     def __getattr__(self, name: str) -> Any:
         if name in ("encode", "decode", "solve"):
             return self._marked(getattr(self.net, name))
-        return getattr(self.net, name) if name in ("num_parameters", "reverse", "unroll") else super().__getattr__(name)
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            return getattr(super().__getattr__("net"), name)
 
     def _marked(self, function: Callable[..., Any]) -> Callable[..., Any]:
         def call(*args: Any, **kwargs: Any) -> Any:

@@ -1,6 +1,7 @@
 """Flows over images of integer values."""
 
 import warnings
+from contextlib import nullcontext
 from typing import NamedTuple
 
 import torch
@@ -12,6 +13,7 @@ from lightning_flows.flows.accuracy import Accuracy
 from lightning_flows.flows.flow import Flow
 from lightning_flows.functional.importance import LikelihoodEstimate, importance_weights, stream_per_image
 from lightning_flows.functional.philox import Streams
+from lightning_flows.functional.probes import probes_by_item
 from lightning_flows.transforms.residual import LogDetReport
 
 
@@ -89,7 +91,7 @@ class DequantizedFlow(nn.Module):
         Args:
             x: images.
             noise: output of the dequantization's ``draw_noise``; by default, drawn here.
-            generator: generator for that draw, or a stream for each image.
+            generator: generator for that draw, or a stream for each image, which then has its own probes.
         """
         terms = self.elbo_terms(x, noise, generator=generator)
         return terms.latents + terms.log_det + terms.dequantization
@@ -99,7 +101,8 @@ class DequantizedFlow(nn.Module):
         self._check(x)
         if noise is None:
             noise = self.dequantization.draw_noise(len(x), generator, device=x.device)
-        return self._terms(x, noise.to(x.device), self.dequantization.context(x))
+        with probes_by_item(generator.numbers) if isinstance(generator, Streams) else nullcontext():
+            return self._terms(x, noise.to(x.device), self.dequantization.context(x))
 
     @torch.no_grad()
     def importance_sample(
@@ -114,7 +117,8 @@ class DequantizedFlow(nn.Module):
         r"""Bound and importance-weighted likelihood :math:`\log \frac1K \sum_k p(x+u_k)/q(u_k\mid x)` per image.
 
         The context is computed once per image; memory does not grow with the number of draws. If log-determinants are
-        estimated, ``means`` are their standard error and the bound on the remainder of their series.
+        estimated, each image has its own probes, and ``means`` are the standard error of its log-determinant and the
+        bound on the remainder of the series.
 
         Args:
             x: images.
@@ -134,7 +138,8 @@ class DequantizedFlow(nn.Module):
 
         def weigh(images: Tensor, draws: Tensor) -> tuple[Tensor, ...]:
             drawn = self.dequantization.draw_noise(len(draws), per_image.of(images, draws))
-            terms = self._terms(x[images], drawn, None if context is None else context[images])
+            with probes_by_item(per_image.numbers[images]):  # the same for all draws of an image
+                terms = self._terms(x[images], drawn, None if context is None else context[images])
             log_weight = terms.latents + terms.log_det + terms.dequantization
             reports = [report for report in terms.reports if isinstance(report, LogDetReport)]
             if not reports:

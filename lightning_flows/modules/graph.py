@@ -10,6 +10,7 @@ from torch import Tensor
 from lightning_flows.errors import check_sizes
 from lightning_flows.flows import GraphFlow
 from lightning_flows.functional.graphs import Graph
+from lightning_flows.functional.probes import probes_by_item
 from lightning_flows.functional.streams import stream
 from lightning_flows.modules.base import Batch
 from lightning_flows.modules.components import PAPER_ADAM
@@ -83,7 +84,8 @@ class GraphFlowModule(DensityModule):
         return {"latents": terms.latents, "log_det": terms.log_det}
 
     def log_prob(self, batch: Batch) -> Tensor:
-        return self.model.log_prob(batch["nodes"], _graph(batch))
+        with probes_by_item(batch["index"]):
+            return self.model.log_prob(batch["nodes"], _graph(batch))
 
     def loss_of(self, log_prob: Tensor, batch: Batch) -> Tensor:
         return -log_prob / (batch["mask"].sum(1) if "mask" in batch else batch["nodes"].shape[1])

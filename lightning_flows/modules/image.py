@@ -29,10 +29,10 @@ class ImageFlowModule(FlowModule):
     Logs, in bits per dimension: ``train/bpd``, ``val/bpd`` (the bound, one noise draw per image), ``test/bpd`` (the
     bound, mean of all draws) and ``test/nll_bpd`` (importance-weighted with ``num_importance_samples`` draws; 0 omits
     it), each test value with its standard error over images; ``test/importance_samples`` is the mean number of draws.
-    For flows that estimate log-determinants, ``test`` also logs the uncertainty that this adds to the bound, averaged
-    over the draws of each image and then over images: ``test/log_det_error_bpd``, a standard error, and
-    ``test/log_det_remainder_bpd``, a bound on the truncated remainder of the series. Probes are shared by all images,
-    so the error of their mean may be as large.
+    For flows that estimate log-determinants, ``test`` also logs the uncertainty that this adds to the bound of an
+    image, averaged over its draws and then over images: ``test/log_det_error_bpd``, a standard error, and
+    ``test/log_det_remainder_bpd``, a bound on the truncated remainder of the series. Each image has its own probes, so
+    these errors are independent, and the standard error of a mean over images includes them.
 
     A batch is a mapping with ``image`` ``(B, *event_shape)`` in uint8 and ``index`` ``(B,)``. In evaluation the noise
     of an image depends only on its index and the run's seed, and in training on its place in the batch of all devices,

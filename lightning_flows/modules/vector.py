@@ -9,6 +9,7 @@ from torch import Tensor
 
 from lightning_flows.errors import ShapeError
 from lightning_flows.flows import Flow
+from lightning_flows.functional.probes import probes_by_item
 from lightning_flows.modules.base import Batch
 from lightning_flows.modules.components import PAPER_ADAM
 from lightning_flows.modules.density import DensityModule
@@ -80,7 +81,8 @@ class VectorFlowModule(DensityModule):
         return {"latents": terms.latents, "log_det": terms.log_det}
 
     def log_prob(self, batch: Batch) -> Tensor:
-        return self.model.log_prob(batch["row"])
+        with probes_by_item(batch["index"]):
+            return self.model.log_prob(batch["row"])
 
     def loss_of(self, log_prob: Tensor, batch: Batch) -> Tensor:
         return -log_prob

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from lightning_flows.errors import UsageError
 from lightning_flows.functional.fixed_point import InverseReport, attach_gradient
 from lightning_flows.functional.precision import full_precision
+from lightning_flows.functional.probes import fixed_probes
 from lightning_flows.functional.solver import Solver
-from lightning_flows.functional.streams import stream
 from lightning_flows.nets.linearization import Linearization, linearize
 from lightning_flows.nets.spectral_norm import bind
 from lightning_flows.transforms.base import Reported, Result, Transform, sum_event
@@ -48,8 +48,8 @@ class ResidualBlock(Transform):
     the full Jacobian, in float64: as many products with it as an event has values. Otherwise traces are estimated with
     random signs v, tr A = E[vᵀAv]. In train mode the series ends at random, and each term is weighted by the inverse of
     the probability of reaching it (Russian roulette), so that value and gradient are unbiased. In eval mode it
-    has ``eval_terms`` terms and ``eval_probes`` fixed probes, the same for all images and set by ``probe_seed``, and
-    the report is a :class:`LogDetReport`.
+    has ``eval_terms`` terms and ``eval_probes`` fixed probes, set by ``probe_seed`` and the same for all items unless
+    :func:`probes_by_item` tells them apart, and the report is a :class:`LogDetReport`.
 
     The gradient of the estimate comes from the Neumann series of (I + J)⁻¹, which keeps the graph of a single product
     with the Jacobian for any number of terms; ``gradient="autograd"`` differentiates the series itself.
@@ -156,9 +156,7 @@ class ResidualBlock(Transform):
         if self.training:
             estimate, _ = self._series(at, _signs(x), self._roulette(), wanted)
             return estimate, []
-        generator = stream(self.probe_seed, "probes")  # on the host, for the same signs on any device
-        host, weights = torch.empty(1, *x.shape[1:], dtype=x.dtype), [1.0] * self.eval_terms
-        probes = [_signs(host, generator).to(x.device).expand_as(x) for _ in range(self.eval_probes)]
+        probes, weights = fixed_probes(x, self.eval_probes, self.probe_seed), [1.0] * self.eval_terms
         series = [self._series(at, probe, weights, wanted) for probe in probes]
         estimates, last = (torch.stack(values) for values in zip(*series, strict=True))
         num, squares = len(probes), (estimates - estimates.mean(0)).detach().square().sum(0)
@@ -213,6 +211,6 @@ def _differentiable() -> Iterator[None]:
         yield
 
 
-def _signs(like: Tensor, generator: torch.Generator | None = None) -> Tensor:
+def _signs(like: Tensor) -> Tensor:
     """Random signs of a tensor's shape, dtype and device."""
-    return (2 * torch.randint(2, like.shape, generator=generator, device=like.device) - 1).to(like.dtype)
+    return (2 * torch.randint(2, like.shape, device=like.device) - 1).to(like.dtype)

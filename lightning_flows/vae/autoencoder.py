@@ -12,6 +12,7 @@ from lightning_flows.errors import InputTypeError, ShapeError, UsageError, check
 from lightning_flows.functional.importance import LikelihoodEstimate, importance_weights, stream_per_image
 from lightning_flows.functional.philox import Streams
 from lightning_flows.functional.precision import full_precision
+from lightning_flows.functional.probes import probes_by_item
 from lightning_flows.nets.gated_conv import GatedConvSizes, GatedDecoder, GatedEncoder
 from lightning_flows.posteriors import Posterior
 from lightning_flows.vae.likelihoods import likelihood_of
@@ -158,7 +159,8 @@ class VAE(nn.Module):
         def weigh(images: Tensor, draws: Tensor) -> tuple[Tensor, ...]:
             drawn = per_image.of(images, draws).normal((self.latent_size,), self.dtype)
             chosen = Encoding(*(part[images] for part in encoding))
-            terms = self._terms(x[images], chosen, drawn)
+            with probes_by_item(per_image.numbers[images]):
+                terms = self._terms(x[images], chosen, drawn)
             return terms.elbo, terms.kl
 
         return importance_weights(weigh, len(x), num_draws, chunk_size=chunk_size, device=x.device)

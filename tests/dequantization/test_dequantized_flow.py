@@ -10,6 +10,7 @@ from lightning_flows.dequantization import (
 from lightning_flows.errors import ShapeError
 from lightning_flows.flows import Flow, GlowFlow, ResidualFlow
 from lightning_flows.functional.philox import Streams, streams
+from lightning_flows.functional.probes import probes_by_item
 from lightning_flows.nets import DenseSizes
 from lightning_flows.transforms import ActNorm, Affine, Compose, Conv1x1, ConvSylvester
 from tests.transforms.cases import perturb
@@ -212,11 +213,14 @@ def test_errors_of_estimated_log_determinants_cover_every_draw():
     perturb(flow.flow, x.float(), noise=0.1)
     found = flow.importance_sample(x, 5, noise=numbered(*range(3)), chunk_size=2)
     for i in range(3):
-        reports = flow.elbo_terms(x[i].expand(5, -1, -1, -1), draws_of(flow, i, 5)).reports
+        with probes_by_item([i] * 5):
+            reports = flow.elbo_terms(x[i].expand(5, -1, -1, -1), draws_of(flow, i, 5)).reports
         error = torch.stack([report.error.double().square() for report in reports]).sum(0).sqrt()
         remainder = torch.stack([report.remainder.double() for report in reports]).sum(0)
         torch.testing.assert_close(found.means[0][i], error.mean(), rtol=1e-4, atol=1e-7)
         torch.testing.assert_close(found.means[1][i], remainder.mean(), rtol=1e-3, atol=1e-7)
+    single = flow.importance_sample(x, 1, noise=numbered(*range(3))).bound
+    torch.testing.assert_close(flow.elbo(x, generator=numbered(*range(3))).double(), single, rtol=1e-5, atol=0)
 
 
 def test_compiled():

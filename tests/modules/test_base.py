@@ -14,11 +14,22 @@ from lightning_flows.app.error_messages import explain
 from lightning_flows.checkpoints import describe
 from lightning_flows.checkpoints.training import check_state_dict
 from lightning_flows.errors import CheckpointError, InputTypeError, NonFiniteError, ShapeError, UsageError
-from lightning_flows.flows import ConvSylvesterFlow, GraphNormalizingFlow
+from lightning_flows.flows import ConvSylvesterFlow, Flow, GraphNormalizingFlow
+from lightning_flows.functional import probes
 from lightning_flows.functional.streams import stream
 from lightning_flows.modules import GraphFlowModule, ImageFlowModule, WarmupExponential, load_model
 from lightning_flows.modules.diagnosis import first_non_finite
-from tests.small_modules import SMALL_VARIATIONAL, SYLVESTER, Stripes, image_module, trainer
+from lightning_flows.vae import VAE
+from tests.small_modules import (
+    SMALL_VARIATIONAL,
+    SYLVESTER,
+    Stripes,
+    graph_module,
+    image_module,
+    trainer,
+    vae_module,
+    vector_module,
+)
 from tests.versions import WEIGHTS_ONLY
 
 
@@ -58,6 +69,27 @@ def test_resuming_equals_never_stopping(recompute: tuple[bool, bool], tmp_path: 
     resumed = fit(3, tmp_path / "run.ckpt", recompute=recompute[1]).state_dict()
     for name, value in expected.items():
         torch.testing.assert_close(value, resumed[name], rtol=0, atol=1e-6 if any(recompute) else 0)
+
+
+BATCHES = {
+    image_module: {"image": torch.zeros(2, 1, 8, 8, dtype=torch.uint8)},
+    graph_module: {"nodes": torch.zeros(2, 4, 2)},
+    vector_module: {"row": torch.zeros(2, 3)},
+    vae_module: {"image": torch.zeros(2, 1, 8, 8, dtype=torch.uint8)},
+}
+
+
+@pytest.mark.parametrize("make", BATCHES)
+def test_each_item_of_an_evaluation_has_its_own_probes(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    module, seen = make().eval(), []
+    owner, name = (VAE, "_terms") if make is vae_module else (Flow, "log_prob_terms")
+    terms = getattr(owner, name)
+    monkeypatch.setattr(owner, name, lambda *args: seen.append(probes.ITEMS.get()) or terms(*args))
+    batch = BATCHES[make] | {"index": torch.tensor([5, 9])}
+    module.log_prob(batch)
+    module.validation_step(batch, 0)
+    assert [items.tolist() for items in seen] == [[5, 9]] * 2
+    assert probes.ITEMS.get() is None
 
 
 def test_training_leaves_the_global_generator_alone(tmp_path: Path) -> None:

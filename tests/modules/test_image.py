@@ -11,6 +11,7 @@ from lightning_flows.dequantization import UniformDequantization
 from lightning_flows.errors import UsageError
 from lightning_flows.flows import CouplingFlow, GlowFlow, ResidualFlow
 from lightning_flows.functional.philox import streams
+from lightning_flows.functional.probes import probes_by_item
 from lightning_flows.modules import ImageFlowModule
 from lightning_flows.modules import image as module_file
 from lightning_flows.nets import DenseSizes
@@ -175,7 +176,7 @@ def test_error_of_the_log_determinants_is_over_all_images_and_draws(chunk_size, 
     errors, remainders = [], []
     for x, index in zip(batch["image"], batch["index"].tolist(), strict=True):
         for noise in noise_of(module, index, max(1, num_draws)):
-            with torch.no_grad():
+            with torch.no_grad(), probes_by_item([index]):
                 reports = module.model.elbo_terms(x[None], noise[None]).reports
             assert len(reports) == 2
             errors.append(sum(float(report.error) ** 2 for report in reports) ** 0.5)

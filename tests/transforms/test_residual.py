@@ -5,7 +5,8 @@ import torch
 from torch import Tensor, nn
 
 from lightning_flows.errors import ConvergenceError
-from lightning_flows.functional.streams import stream
+from lightning_flows.functional.philox import streams
+from lightning_flows.functional.probes import probes_by_item
 from lightning_flows.nets import LipschitzConvNet
 from lightning_flows.testing.jacobian import log_abs_dets
 from lightning_flows.transforms import ResidualBlock, residual
@@ -75,10 +76,9 @@ class Linear(nn.Module):
 
 
 def probes_of(seed: int, num: int) -> Tensor:
-    generator = stream(seed, "probes")
-    return torch.stack(
-        [2.0 * torch.randint(2, (1, 2, 1, 1), generator=generator).flatten() - 1 for _ in range(num)]
-    ).double()
+    item = streams(seed, "probes", [0])
+    numbers = [item._replace(draws=torch.tensor([k])).uniform((2,)).flatten() for k in range(num)]
+    return torch.where(torch.stack(numbers) < 0.5, 1.0, -1.0).double()
 
 
 def series(matrix: Tensor, probe: Tensor, weights: list[float]) -> list[Tensor]:
@@ -162,6 +162,21 @@ def test_evaluation_is_deterministic_and_reports_its_error():
     torch.testing.assert_close(expected, log_abs_dets(lambda value: layer(value)[0], x), rtol=0, atol=1e-9)
     assert ((log_det - expected).abs() < 4 * report.error).all()
     assert (report.error < 0.1).all()
+
+
+@torch.no_grad()
+def test_probes_by_item_average_out():
+    """The mean of 400 items with one probe each, whose error is not that of one probe."""
+    layer, exact = block(eval_terms=30, eval_probes=1), block(exact_dims=64)
+    x = torch.randn(1, *SHAPE, dtype=torch.float64).expand(400, *SHAPE)
+    with probes_by_item(range(400)):
+        log_det = layer(x)[1]
+        torch.testing.assert_close(layer.inverse(layer(x)[0])[1], -log_det, rtol=0, atol=1e-9)
+    with probes_by_item(range(399, 0, -1)):
+        torch.testing.assert_close(layer(x[1:])[1].flip(0), log_det[1:], rtol=0, atol=1e-12)
+    expected = exact(x[:1])[1]
+    assert log_det.std() > 0.05
+    assert (log_det.mean() - expected).abs() < 3 * log_det.std() / 20
 
 
 @torch.no_grad()

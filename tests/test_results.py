@@ -20,7 +20,7 @@ STORED = {
     "1": ("8x8", EXPERIMENTS[1]),
     "1 pointwise": ("8x8", POINTWISE),
     "2 and 3": ("8x8", EXPERIMENTS[2] | EXPERIMENTS[3] | OWN),
-    "2 at 16x16": ("16x16", {name: EXPERIMENTS[2][name] for name in ("coupling_uniform", "csf_uniform")}),
+    "2 at 16x16": ("16x16", {name: EXPERIMENTS[2][name] for name in ("coupling_uniform", "csf_uniform")} | OWN),
 }
 KEPT = ["config.yaml", "run.json", "tests.jsonl"]
 

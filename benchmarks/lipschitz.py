@@ -11,13 +11,9 @@ from functools import partial
 from typing import Any
 
 import torch
+from models import with_test_images
 from torch import Tensor
 
-from lightning_flows.checkpoints import read_checkpoint
-from lightning_flows.data import ImageDataModule
-from lightning_flows.dequantization import DequantizedFlow
-from lightning_flows.modules import load_model
-from lightning_flows.modules.checkpoint import load_component
 from lightning_flows.nets.linearization import linearize
 from lightning_flows.nets.spectral_norm import NormalizedConv2d, bind
 from lightning_flows.transforms import ResidualBlock
@@ -45,12 +41,8 @@ def jacobians(block: ResidualBlock, x: Tensor) -> Tensor:
 
 @torch.no_grad()
 def main(path: str) -> None:
-    model: DequantizedFlow = load_model(path).eval().double().model  # type: ignore[assignment]
-    datamodule = load_component(read_checkpoint(path), "data", ImageDataModule)
-    datamodule.prepare_data()
-    datamodule.setup("test")
-    images = datamodule.dataset("test").images[:NUM_IMAGES]
-    u, _ = model.dequantization.sample(images, generator=torch.Generator().manual_seed(0))
+    model, images = with_test_images(path, NUM_IMAGES)
+    model.double()
     inputs: dict[ResidualBlock, Tensor] = {}
     blocks = [module for module in model.flow.modules() if isinstance(module, ResidualBlock)]
 
@@ -60,7 +52,7 @@ def main(path: str) -> None:
 
     for block in blocks:
         block.forward_reported = partial(keep, block)  # type: ignore[method-assign]
-    model.flow.encode((images + u).double())
+    model.flow.encode(images.double())
     print("| block | event | bound of the norm | largest singular value | median | log-determinant (bits per value) |")
     print("|---|---|---|---|---|---|")
     for number, block in enumerate(blocks, 1):

@@ -1,11 +1,17 @@
-"""Modules from configs, without training."""
+"""Modules from configs, without training, and trained ones with their test images."""
 
 from collections.abc import Sequence
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from lightning_flows.app.configs import load_configs
 from lightning_flows.app.yaml_text import load_yaml
-from lightning_flows.modules import FlowModule
+from lightning_flows.checkpoints import read_checkpoint
+from lightning_flows.data import ImageDataModule
+from lightning_flows.dequantization import DequantizedFlow
+from lightning_flows.modules import FlowModule, load_model
 from lightning_flows.modules.checkpoint import load_component
 
 SHAPE = (3, 32, 32)
@@ -33,6 +39,17 @@ def settings(*layers: str) -> dict[str, Any]:
     for option in (layer for layer in layers if layer.startswith("--")):
         _set(config, *option[2:].split("=", 1))
     return config
+
+
+@torch.no_grad()
+def with_test_images(path: str, num: int) -> tuple[DequantizedFlow, Tensor]:
+    """The model of a checkpoint, and ``num`` test images ``(num, C, H, W)`` with noise, the same in each call."""
+    model: DequantizedFlow = load_model(path).model  # type: ignore[assignment]
+    data: ImageDataModule = load_component(read_checkpoint(path), "data", ImageDataModule)
+    data.prepare_data()
+    data.setup("test")
+    images = data.dataset("test").images[:num]
+    return model, images + model.dequantization.sample(images, generator=torch.Generator().manual_seed(0))[0]
 
 
 def _set(config: dict[str, Any], option: str, value: str) -> None:

@@ -10,26 +10,17 @@ import time
 from typing import Any
 
 import torch
-
-from lightning_flows.checkpoints import read_checkpoint
-from lightning_flows.data import ImageDataModule
-from lightning_flows.dequantization import DequantizedFlow
-from lightning_flows.modules import load_model
-from lightning_flows.modules.checkpoint import load_component
+from models import with_test_images
 
 NUM_IMAGES = 64
 
 
 @torch.no_grad()
 def main(path: str, dtype: str = "float32") -> None:
-    model: DequantizedFlow = load_model(path).model.to(getattr(torch, dtype))  # type: ignore[assignment]
-    datamodule = load_component(read_checkpoint(path), "data", ImageDataModule)
-    datamodule.prepare_data()
-    datamodule.setup("test")
-    images = datamodule.dataset("test").images[:NUM_IMAGES]
-    u, _ = model.dequantization.sample(images, generator=torch.Generator().manual_seed(0))
-    v = (images + u).to(getattr(torch, dtype)).contiguous(memory_format=torch.channels_last)
-    print(f"{len(images)} images, {v.dtype}")
+    model, x = with_test_images(path, NUM_IMAGES)
+    model.to(getattr(torch, dtype))
+    v = x.to(getattr(torch, dtype)).contiguous(memory_format=torch.channels_last)
+    print(f"{len(v)} images, {v.dtype}")
     for inner in (v.dtype, torch.float64):
         latents = model.flow.encode(v, dtype=inner)
         start = time.perf_counter()

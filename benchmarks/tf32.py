@@ -15,12 +15,8 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from lightning_flows.checkpoints import read_checkpoint
-from lightning_flows.data import ImageDataModule
 from lightning_flows.errors import ConvergenceError
 from lightning_flows.functional.precision import is_reduced
-from lightning_flows.modules import load_model
-from lightning_flows.modules.checkpoint import load_component
 
 NUM_IMAGES = 32
 FACTORS = {"convolution": (0, 1), "mm": (0, 1), "bmm": (0, 1), "mv": (0, 1), "addmm": (1, 2), "baddbmm": (1, 2)}
@@ -54,12 +50,9 @@ class TF32(TorchDispatchMode):
 
 @torch.no_grad()
 def main(path: str) -> None:
-    model: Any = load_model(path).model
-    datamodule = load_component(read_checkpoint(path), "data", ImageDataModule)
-    datamodule.prepare_data()
-    datamodule.setup("test")
-    images = datamodule.dataset("test").images[:NUM_IMAGES]
-    x = images + model.dequantization.sample(images, generator=torch.Generator().manual_seed(0))[0]
+    from models import with_test_images  # beside this script; others import its classes
+
+    model, x = with_test_images(path, NUM_IMAGES)
     exact = model.flow.double().log_prob(x.double())
     flow, scale = model.flow.float(), math.prod(model.event_shape) * math.log(2)
     v = x.float().contiguous(memory_format=torch.channels_last)

@@ -7,7 +7,6 @@ from contextvars import ContextVar
 import torch
 from torch import Tensor
 
-from lightning_flows.errors import UsageError
 from lightning_flows.functional.philox import streams
 
 ITEMS: ContextVar[Tensor | None] = ContextVar("ITEMS", default=None)
@@ -16,10 +15,10 @@ ITEMS: ContextVar[Tensor | None] = ContextVar("ITEMS", default=None)
 
 @contextmanager
 def probes_by_item(numbers: Sequence[int] | Tensor) -> Iterator[None]:
-    """Context manager in which each item has probes of its own, a function of its number.
+    """Context manager in which each item has its own probes, determined by its number.
 
-    Estimates from probes that items share have the same error, which their mean keeps. If each item has its own, the
-    errors of the items are independent, and that of their mean is part of its standard error. An estimate depends on
+    Estimates of items that share their probes have similar errors, which remain in the mean over items. If each item
+    has its own, these errors are independent, and the standard error of the mean includes them. An estimate depends on
     the number of its item, not on batches or devices.
 
     Args:
@@ -39,23 +38,23 @@ def probes_by_item(numbers: Sequence[int] | Tensor) -> Iterator[None]:
         ITEMS.reset(token)
 
 
+@torch.compiler.disable
 def fixed_probes(x: Tensor, num: int, seed: int = 0) -> list[Tensor]:
     """Return ``num`` probes v of random signs for each item of x, with E[v vᵀ] = 1; see :func:`probes_by_item`.
 
     They are functions of ``seed``, their position and the number of the item, the same on any device. By default, all
-    items have the probes of item 0.
+    items have the probes of item 0, and so they do if B is not the number of items in the scope, such as in a layer
+    that treats each pixel or node as an item.
 
     Shapes: x and each probe ``(B, *event)``.
-    Raises: UsageError for another number of items.
 
     >>> fixed_probes(torch.zeros(2, 3), 4)[0].abs()
     tensor([[1., 1., 1.],
             [1., 1., 1.]])
     """
     items = ITEMS.get()
-    if items is not None and len(items) != len(x):
-        raise UsageError(f"expected one number per item in probes_by_item; got {len(items)} for {len(x)} items")
-    numbers = torch.zeros(1, dtype=torch.int64, device=x.device) if items is None else items.to(x.device)
-    source = streams(seed, "probes", numbers)
+    if items is None or len(items) != len(x):
+        items = torch.zeros(1, dtype=torch.int64)
+    source = streams(seed, "probes", items, device=x.device)
     draws = [source._replace(draws=torch.full_like(source.numbers, number)) for number in range(num)]
     return [(2 * (each.uniform(x.shape[1:], x.dtype) < 0.5) - 1).to(x.dtype).expand_as(x) for each in draws]

@@ -32,7 +32,8 @@ class ImageFlowModule(FlowModule):
     For flows that estimate log-determinants, ``test`` also logs the uncertainty that this adds to the bound of an
     image, averaged over its draws and then over images: ``test/log_det_error_bpd``, a standard error, and
     ``test/log_det_remainder_bpd``, a bound on the truncated remainder of the series. Each image has its own probes, so
-    these errors are independent, and the standard error of a mean over images includes them.
+    the errors of the estimates are independent, and the standard error of a mean over images includes them; the
+    remainder does not average out.
 
     A batch is a mapping with ``image`` ``(B, *event_shape)`` in uint8 and ``index`` ``(B,)``. In evaluation the noise
     of an image depends only on its index and the run's seed, and in training on its place in the batch of all devices,

@@ -49,7 +49,7 @@ class ResidualBlock(Transform):
     random signs v, tr A = E[vᵀAv]. In train mode the series ends at random, and each term is weighted by the inverse of
     the probability of reaching it (Russian roulette), so that value and gradient are unbiased. In eval mode it
     has ``eval_terms`` terms and ``eval_probes`` fixed probes, set by ``probe_seed`` and the same for all items unless
-    :func:`probes_by_item` tells them apart, and the report is a :class:`LogDetReport`.
+    inside :func:`probes_by_item`, and the report is a :class:`LogDetReport`.
 
     The gradient of the estimate comes from the Neumann series of (I + J)⁻¹, which keeps the graph of a single product
     with the Jacobian for any number of terms; ``gradient="autograd"`` differentiates the series itself.

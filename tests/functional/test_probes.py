@@ -1,9 +1,7 @@
 from contextlib import suppress
 
-import pytest
 import torch
 
-from lightning_flows.errors import UsageError
 from lightning_flows.functional.probes import fixed_probes, probes_by_item
 
 X = torch.zeros(3, 2, 4, 4, dtype=torch.float64)
@@ -50,6 +48,7 @@ def test_the_scope_ends_with_an_error_and_may_be_nested() -> None:
     assert torch.equal(fixed_probes(X, 1)[0], shared)
 
 
-def test_another_number_of_items_is_refused() -> None:
-    with probes_by_item([1, 2]), pytest.raises(UsageError, match=r"one number per item .*; got 2 for 3 items"):
-        fixed_probes(X, 1)
+def test_parts_of_items_share_their_probes() -> None:
+    with probes_by_item([1, 2]):
+        parts = fixed_probes(torch.zeros(6, 16), 1)[0]
+    assert torch.equal(parts, fixed_probes(torch.zeros(6, 16), 1)[0])

@@ -180,6 +180,18 @@ def test_probes_by_item_average_out():
 
 
 @torch.no_grad()
+def test_compiled_estimates_have_the_probes_of_their_items():
+    layer = block(eval_terms=3, eval_probes=1)
+    x = torch.randn(2, *SHAPE, dtype=torch.float64)
+    torch.compiler.reset()
+    compiled = torch.compile(layer, backend="eager")
+    for numbers in ([3, 7], [5, 9]):
+        with probes_by_item(numbers):
+            torch.testing.assert_close(compiled(x), layer(x))
+    torch.testing.assert_close(compiled(x), layer(x))
+
+
+@torch.no_grad()
 def test_works_where_lightning_evaluates():
     layer = block(torch.float32)
     x = torch.randn(2, *SHAPE)

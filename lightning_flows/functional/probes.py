@@ -15,11 +15,12 @@ ITEMS: ContextVar[Tensor | None] = ContextVar("ITEMS", default=None)
 
 @contextmanager
 def probes_by_item(numbers: Sequence[int] | Tensor) -> Iterator[None]:
-    """Context manager in which each item has its own probes, determined by its number.
+    r"""Context manager in which each item has its own probes, determined by its number.
 
-    Estimates of items that share their probes have similar errors, which remain in the mean over items. If each item
-    has its own, these errors are independent, and the standard error of the mean includes them. An estimate depends on
-    the number of its item, not on batches or devices.
+    A trace is estimated as :math:`\operatorname{tr} J_b \approx v_b^\top J_b v_b` for each item b. Estimates of items
+    that share their probes have similar errors, which remain in the mean over items. If each item has its own, these
+    errors are independent, and the standard error of the mean includes them. An estimate depends on the number of its
+    item, not on batches or devices.
 
     Args:
         numbers: number of each item ``(B,)``, such as its index in the data.
@@ -40,7 +41,9 @@ def probes_by_item(numbers: Sequence[int] | Tensor) -> Iterator[None]:
 
 @torch.compiler.disable
 def fixed_probes(x: Tensor, num: int, seed: int = 0) -> list[Tensor]:
-    """Return ``num`` probes v of random signs for each item of x, with E[v vᵀ] = 1; see :func:`probes_by_item`.
+    r"""Return ``num`` probes v of random signs for each item of x; see :func:`probes_by_item`.
+
+    .. math:: P(v_i = 1) = P(v_i = -1) = \tfrac12, \quad \mathbb E[v v^\top] = I
 
     They are functions of ``seed``, their position and the number of the item, the same on any device. By default, all
     items have the probes of item 0, and so they do if B is not the number of items in the scope, such as in a layer

@@ -145,6 +145,7 @@ CASES: dict[str, Case] = {
     "conv_exponential": Case(lambda: ConvExponential(SHAPE)),
     "conv_exponential_1x1": Case(lambda: ConvExponential(SHAPE, kernel_size=1)),
     "conv_exponential_5x5": Case(lambda: ConvExponential((3, 4, 3), kernel_size=5), (3, 4, 3)),
+    "conv_exponential_not_small": Case(lambda: ConvExponential((2, 4, 5)), (2, 4, 5)),
     "conv_exponential_steep": Case(lambda: ConvExponential(SHAPE, max_norm=3.0)),
     "conv_exponential_one_pixel": Case(lambda: ConvExponential((4, 1, 1)), (4, 1, 1)),
     "linear_compose": Case(lambda: LinearCompose([Conv1x1(4), Flip(), ConvExponential(SHAPE), Householder(4)])),

@@ -1,5 +1,6 @@
 """The convolution exponential."""
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -7,10 +8,14 @@ from torch import Tensor, nn
 
 from lightning_flows.errors import UsageError
 from lightning_flows.functional.conv_exponential import conv_exponential
+from lightning_flows.functional.convolution import dense_kernel
 from lightning_flows.functional.shapes import image_shape
 from lightning_flows.nets.packing import Packing
 from lightning_flows.nets.spectral_norm import SLACK, SpectralNorm
 from lightning_flows.transforms.linear import LinearOperator, LinearTransform
+
+MAX_VALUES = 256
+"""Largest number of values of a small image, whose convolution takes less time as one matrix product."""
 
 
 class ConvExponential(LinearTransform):
@@ -20,7 +25,7 @@ class ConvExponential(LinearTransform):
 
     The inverse is the exponential of −m. Spectral normalization keeps the kernel's operator norm below ``max_norm``,
     which determines the number of terms for the round-off of x's dtype (9 in float32, 17 in float64), in training and
-    evaluation. ``num_terms`` overrides it.
+    evaluation. ``num_terms`` overrides it. The convolution of small images is evaluated as one matrix product.
 
     Shapes: x, z ``(B, *event_shape)`` with event_shape (C, H, W).
     Raises: UsageError for an even ``kernel_size``. Source: section 3 of the paper.
@@ -43,6 +48,8 @@ class ConvExponential(LinearTransform):
         if kernel_size % 2 == 0 or kernel_size < 1:
             raise UsageError(f"expected an odd kernel size; got {kernel_size}")
         super().__init__(event_shape)
+        self._size = tuple(size)
+        self._is_small = math.prod(size) <= 2 * kernel_size**2 and math.prod((channels, *size)) <= MAX_VALUES
         self.max_norm, self.num_terms = max_norm, num_terms
         self.center, fan_in = kernel_size // 2, channels * kernel_size**2
         # unusually small, so that the layer starts near the identity (section 6)
@@ -60,15 +67,17 @@ class ConvExponential(LinearTransform):
 
     def operator(self, *, update: bool = False) -> LinearOperator:
         kernel = self.kernel(update=update)
+        matrix = dense_kernel(kernel, self._size) if self._is_small else kernel
         return LinearOperator(
-            lambda x: self._exponential(kernel, x),
-            lambda z: self._exponential(kernel, z, scale=-1.0),
+            lambda x: self._exponential(matrix, x),
+            lambda z: self._exponential(matrix, z, scale=-1.0),
             lambda x: x.shape[2] * x.shape[3] * kernel[:, :, self.center, self.center].diagonal().sum(),
         )
 
     def _exponential(self, kernel: Tensor, x: Tensor, scale: float = 1.0) -> Tensor:
+        values = x.flatten(1)[..., None, None] if self._is_small else x
         bound = SLACK * self.max_norm
-        return conv_exponential(kernel, x, norm_bound=bound, num_terms=self.num_terms, scale=scale)
+        return conv_exponential(kernel, values, norm_bound=bound, num_terms=self.num_terms, scale=scale).view_as(x)
 
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, kernel_size={self.weight.shape[-1]}"

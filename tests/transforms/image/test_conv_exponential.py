@@ -18,15 +18,17 @@ def exponential(shape=SHAPE, *, dtype=torch.float64, **options) -> ConvExponenti
 
 @pytest.mark.parametrize("max_norm", [0.5, 0.95, 2.0, 4.0])
 @pytest.mark.parametrize("kernel_size", [1, 3, 5])
+@pytest.mark.parametrize("shape", [(3, 4, 5), (3, 7, 9), (3, 2, 4)])
 @torch.no_grad()
-def test_equals_the_matrix_exponential(max_norm, kernel_size):
-    layer = exponential(max_norm=max_norm, kernel_size=kernel_size)
-    matrix = conv_matrix(layer.kernel(), SHAPE[1:])
+def test_equals_the_matrix_exponential(shape, max_norm, kernel_size):
+    """Of images that are small for the kernel and others."""
+    layer = exponential(shape, max_norm=max_norm, kernel_size=kernel_size)
+    matrix = conv_matrix(layer.kernel(), shape[1:])
     assert 0.3 * max_norm < norm(matrix) <= SLACK * max_norm
     expected = torch.linalg.matrix_exp(matrix)
-    torch.testing.assert_close(matrix_of(lambda x: layer(x)[0], SHAPE), expected, rtol=0, atol=1e-11)
-    torch.testing.assert_close(matrix_of(lambda z: layer.inverse(z)[0], SHAPE), expected.inverse(), rtol=0, atol=1e-11)
-    log_det = layer(torch.zeros(2, *SHAPE, dtype=torch.float64))[1]
+    torch.testing.assert_close(matrix_of(lambda x: layer(x)[0], shape), expected, rtol=0, atol=1e-11)
+    torch.testing.assert_close(matrix_of(lambda z: layer.inverse(z)[0], shape), expected.inverse(), rtol=0, atol=1e-11)
+    log_det = layer(torch.zeros(2, *shape, dtype=torch.float64))[1]
     torch.testing.assert_close(log_det, matrix.trace().expand(2), rtol=0, atol=1e-11)
 
 

@@ -13,7 +13,7 @@ from lightning_flows.errors import UsageError
 from lightning_flows.functional.streams import forked, stream
 from lightning_flows.modules import FlowModule, GraphFlowModule, ImageFlowModule, VAEModule, VectorFlowModule
 from lightning_flows.modules.compiled import CompiledTerms
-from lightning_flows.training.measures import bytes_kept
+from lightning_flows.training.measures import bytes_kept, device_name
 
 
 class Variant(NamedTuple):
@@ -107,13 +107,10 @@ class Bench:
         """Model, batch and device in a sentence."""
         count = sum(p.numel() for p in self.module.parameters()) / 1e6
         kind = getattr(self.module.model, "flow", self.module.model)
-        on_gpu = self.device.type == "cuda"
-        where = (
-            torch.cuda.get_device_name(self.device) if on_gpu else f"{self.device}, threads: {torch.get_num_threads()}"
-        )
+        memory = "peak of a step" if self.device.type == "cuda" else "kept for the backward"
         return (
             f"{type(kind).__name__} of {count:.2f} million parameters; batch {self.size} of {self.module.event_shape}; "
-            f"{where}; torch {torch.__version__}. Memory: {'peak of a step' if on_gpu else 'kept for the backward'}."
+            f"{device_name(self.device)}; torch {torch.__version__}. Memory: {memory}."
         )
 
     def _wait(self) -> None:

@@ -13,6 +13,7 @@ from lightning.pytorch import Callback, Trainer
 from lightning_flows import __version__
 from lightning_flows.callbacks.base import run_folder
 from lightning_flows.files import replaced
+from lightning_flows.training.measures import device_name
 
 
 class RuntimeMonitor(Callback):
@@ -24,7 +25,8 @@ class RuntimeMonitor(Callback):
     folder, with the time per sample measured by SampleGrid, the batch size, device and versions. Peak memory, there
     in bytes, is that of tensors on a GPU, and of the process on a CPU; ``cpu_seconds`` is the CPU time of all cores,
     evaluation included. On a CPU, ``train_step_cpu_seconds`` is the mean of training steps over the run, which
-    other processes hardly affect. A resumed run keeps earlier measurements and adds its CPU time.
+    other processes hardly affect. A resumed run adds its CPU time. It keeps the other measurements, unless the devices,
+    the precision or the versions are different: then it measures them again.
 
     Args:
         skip_steps: steps at the start of a run that are not timed.
@@ -48,12 +50,13 @@ class RuntimeMonitor(Callback):
     def __init__(self, skip_steps: int = 3, num_steps: int = 20) -> None:
         self.skip_steps, self.num_steps = skip_steps, num_steps
         self._results: dict[str, float] = {}
+        self._conditions: dict[str, Any] = {}
 
     def setup(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
-        self._results = {}
+        self._results, self._conditions = {}, {}
 
     def state_dict(self) -> dict[str, Any]:
-        return dict(self._results)
+        return self._results | self._conditions
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         known = (
@@ -61,8 +64,14 @@ class RuntimeMonitor(Callback):
             "train_step_cpu_seconds", "num_steps",
         )  # fmt: skip
         self._results = {name: state_dict[name] for name in known if isinstance(state_dict.get(name), int | float)}
+        conditions = ("num_devices", "device", "precision", "torch", "lightning_flows")
+        self._conditions = {name: state_dict.get(name) for name in conditions}
 
     def on_fit_start(self, trainer: Trainer, pl_module: Any) -> None:
+        conditions = _conditions(trainer, pl_module.device)
+        if conditions != self._conditions:  # a mean over two devices would describe neither
+            self._results = {name: value for name, value in self._results.items() if name == "cpu_seconds"}
+        self._conditions = conditions
         self._seconds: list[float] = []
         self._num_seen, self._batch_size = 0, 0
         self._start: float | None = None
@@ -98,18 +107,20 @@ class RuntimeMonitor(Callback):
             self._results |= {"num_steps": self._steps, "train_step_cpu_seconds": self._steps_cpu / self._steps}
         if trainer.fast_dev_run or not trainer.is_global_zero:  # type: ignore[attr-defined]
             return  # a trial run writes no files
-        threads = torch.get_num_threads()
-        on_cpu = f"CPU, {threads} thread{'s' * (threads != 1)}"
-        record = self._results | {
-            "num_devices": trainer.world_size,
-            "device": torch.cuda.get_device_name(device) if device.type == "cuda" else on_cpu,
-            "precision": str(trainer.precision),
-            "peak_memory_bytes": memory,
-            "torch": torch.__version__,
-            "lightning_flows": __version__,
-        }
+        record = self._results | self._conditions | {"peak_memory_bytes": memory}
         with replaced(run_folder(trainer) / "runtime.json") as file:
             file.write(f"{json.dumps(record, indent=2)}\n".encode())
+
+
+def _conditions(trainer: Trainer, device: torch.device) -> dict[str, Any]:
+    """What times depend on, apart from the model and its data."""
+    return {
+        "num_devices": trainer.world_size,
+        "device": device_name(device),
+        "precision": str(trainer.precision),
+        "torch": str(torch.__version__),  # a subclass of str that safe loading refuses
+        "lightning_flows": __version__,
+    }
 
 
 def _peak_memory(device: torch.device) -> int:

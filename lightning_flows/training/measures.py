@@ -1,4 +1,4 @@
-"""Memory of a training step, on any device."""
+"""Memory of a training step on any device, and the name of a device for comparisons."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -41,3 +41,17 @@ def bytes_kept(function: Callable[[], object], own: Callable[[], Iterable[Tensor
     kept = sum(size for key, size in replaced.items() if counts[key] and key not in skipped)
     del result  # with its graph
     return peak - kept
+
+
+def device_name(device: torch.device) -> str:
+    """The model of a GPU, or the vector instructions and the number of threads of a CPU, on which times depend.
+
+    >>> device_name(torch.device("cpu"))[:5]  # such as "CPU (AVX2), 1 thread"
+    'CPU ('
+    """
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    if device.type != "cpu":
+        return str(device)
+    instructions, threads = torch.backends.cpu.get_cpu_capability(), torch.get_num_threads()
+    return f"CPU ({instructions}), {threads} thread{'s' * (threads != 1)}"

@@ -39,7 +39,7 @@ types: $(VENV)/.dev
 	$(BIN)/mypy
 
 pytest: $(VENV)/.dev
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal --durations 30 --durations-min 5
 
 # one thread per worker: the threads of two workers would compete for two cores
 fast: $(VENV)/.dev
@@ -54,7 +54,7 @@ $(LOWEST)/.dev: pyproject.toml
 	touch $@
 
 test-lowest: $(LOWEST)/.dev
-	OMP_NUM_THREADS=1 $(LOWEST)/bin/pytest -n 2 --dist worksteal
+	OMP_NUM_THREADS=1 $(LOWEST)/bin/pytest -n 2 --dist worksteal --durations 30 --durations-min 5
 
 # the site, into site/; any warning is an error. It needs neither torch nor, once its packages are installed, a network
 docs: $(VENV)/.docs

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -48,8 +49,6 @@ class ConvExponential(LinearTransform):
         if kernel_size % 2 == 0 or kernel_size < 1:
             raise UsageError(f"expected an odd kernel size; got {kernel_size}")
         super().__init__(event_shape)
-        self._size = tuple(size)
-        self._is_small = math.prod(size) <= 2 * kernel_size**2 and math.prod((channels, *size)) <= MAX_VALUES
         self.max_norm, self.num_terms = max_norm, num_terms
         self.center, fan_in = kernel_size // 2, channels * kernel_size**2
         # unusually small, so that the layer starts near the identity (section 6)
@@ -66,18 +65,19 @@ class ConvExponential(LinearTransform):
         return self.packing.pack(self.weight)
 
     def operator(self, *, update: bool = False) -> LinearOperator:
-        kernel = self.kernel(update=update)
-        matrix = dense_kernel(kernel, self._size) if self._is_small else kernel
+        kernel, shape = self.kernel(update=update), cast(tuple[int, int, int], self.event_shape)
+        is_small = math.prod(shape[1:]) <= 2 * kernel.shape[-1] ** 2 and math.prod(shape) <= MAX_VALUES
+        matrix = dense_kernel(kernel, shape[1:]) if is_small else kernel
+
+        def exponential(x: Tensor, scale: float = 1.0) -> Tensor:
+            pixels, bound = x.flatten(1)[..., None, None] if is_small else x, SLACK * self.max_norm
+            return conv_exponential(matrix, pixels, norm_bound=bound, num_terms=self.num_terms, scale=scale).view_as(x)
+
         return LinearOperator(
-            lambda x: self._exponential(matrix, x),
-            lambda z: self._exponential(matrix, z, scale=-1.0),
+            exponential,
+            lambda z: exponential(z, scale=-1.0),
             lambda x: x.shape[2] * x.shape[3] * kernel[:, :, self.center, self.center].diagonal().sum(),
         )
-
-    def _exponential(self, kernel: Tensor, x: Tensor, scale: float = 1.0) -> Tensor:
-        values = x.flatten(1)[..., None, None] if self._is_small else x
-        bound = SLACK * self.max_norm
-        return conv_exponential(kernel, values, norm_bound=bound, num_terms=self.num_terms, scale=scale).view_as(x)
 
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, kernel_size={self.weight.shape[-1]}"

@@ -22,6 +22,7 @@ from lightning_flows.functional.fixed_point import ResidualMap, Solution, solve_
 from lightning_flows.functional.solver import Solver
 from lightning_flows.modules import load_model
 from lightning_flows.nets.fronts import FrontSolver
+from lightning_flows.training.measures import device_name
 
 Found = tuple[Tensor, float]
 """The solution, and the largest number of iterations."""
@@ -163,7 +164,7 @@ def main() -> None:
             times[key] += 1e3 * min(seconds)
             most[key], worst[key] = max(most[key], iterations), max(worst[key], residual)
     heights = sorted({height for _, height in times}, reverse=True)
-    print(f"{arguments.batch} images, tolerance {arguments.tol:.0e}, {torch.get_num_threads()} thread(s)")
+    print(f"{arguments.batch} images, tolerance {arguments.tol:.0e}, {device_name(torch.device('cpu'))}")
     titles = (f"height {height}: ms, iterations, residual" for height in heights)
     print("solver".ljust(12), *(f"{title:>40}" for title in titles), f"{'all: ms':>10}")
     for name in SOLVERS:

@@ -19,6 +19,7 @@ from timing import compare, train_step
 
 from lightning_flows.app.commands.experiments import GROWTH
 from lightning_flows.modules import FlowModule, load_model
+from lightning_flows.training.measures import device_name
 from lightning_flows.transforms.image.mixing import MIXINGS
 
 
@@ -49,7 +50,7 @@ def main() -> None:
     torch.manual_seed(0)
     flows = {kind: load(kind, arguments.runs) if arguments.runs else moved(kind, arguments.size) for kind in MIXINGS}
     size = f"trained, {arguments.runs}" if arguments.runs else arguments.size
-    print(f"{size}; batch {arguments.batch} of {SHAPE}; {torch.get_num_threads()} threads")
+    print(f"{size}; batch {arguments.batch} of {SHAPE}; {device_name(torch.device('cpu'))}")
     images = torch.randint(0, 256, (arguments.batch, *SHAPE), dtype=torch.uint8)
     for flow in flows.values():
         flow.eval()

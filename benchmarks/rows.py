@@ -21,6 +21,7 @@ from lightning_flows.app.commands.experiments import EXPERIMENTS, OWN, POINTWISE
 from lightning_flows.app.commands.sizes import SIZES
 from lightning_flows.app.commands.small import resized
 from lightning_flows.modules import FlowModule, load_model
+from lightning_flows.training.measures import device_name
 
 NUM = 64
 """Images of a sample."""
@@ -62,7 +63,7 @@ def main() -> None:
         for name, row in rows.items()
     }
     configs = {name: settings(*row.layers) for name, row in rows.items()}
-    print(f"images of {shape}; {torch.get_num_threads()} threads")
+    print(f"images of {shape}; {device_name(torch.device('cpu'))}")
     for flow in flows.values():
         flow.eval()
     with torch.no_grad():

@@ -1,5 +1,6 @@
 """Results that are stored in the repository print the tables of the docs, and count as finished runs."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -22,6 +23,12 @@ STORED = {
     "2 and 3": ("8x8", EXPERIMENTS[2] | EXPERIMENTS[3] | OWN),
     "2 at 16x16": ("16x16", {name: EXPERIMENTS[2][name] for name in ("coupling_uniform", "csf_uniform")} | OWN),
 }
+RATES = {"1e-3": "8x8_lr_0.001", "2e-3": "8x8", "4e-3": "8x8_lr_0.004", "8e-3": "8x8_lr_0.008"}
+ROWS = {
+    "coupling": "coupling_uniform", "residual": "residual_uniform", "Convolutional Sylvester": "csf_uniform",
+    "1x1": "conv1x1", "emerging": "emerging", "convolution exponential": "conv_exponential",
+}  # fmt: skip
+"""Rows of the page's table of learning rates, and the names of their runs."""
 KEPT = ["config.yaml", "run.json", "tests.jsonl"]
 
 
@@ -40,6 +47,21 @@ def test_the_page_has_the_tables_that_the_stored_results_print(size: str, capsys
     printed = table_rows(capsys.readouterr().out)
     assert len(printed) > 2 * len(PAGES[size])
     assert table_rows(Page(ROOT / f"docs/tables-at-{size}.md").text) == printed
+
+
+def test_the_page_has_the_likelihoods_at_each_learning_rate() -> None:
+    section = Page(ROOT / "docs/compared-with-the-paper.md").sections["Other settings"]
+    header, _, *rows = [
+        line.strip("| ").split(" | ") for line in section.partition("| row ")[2].splitlines() if "|" in line
+    ]
+    assert header == list(RATES)
+    expected = {}
+    for row, name in ROWS.items():
+        for rate, folder in RATES.items():
+            tests = list((RESULTS / folder).glob(f"{name}_8x8_*_seed0/version_0/tests.jsonl"))
+            metrics = [json.loads(each.read_text().splitlines()[-1])["metrics"] for each in tests]
+            expected[row, rate] = f"{metrics[0]['test/nll_bpd']:.3f}" if metrics else "–"
+    assert {(row, rate): value for row, *values in rows for rate, value in zip(header, values, strict=True)} == expected
 
 
 @pytest.mark.parametrize(("size", "experiments"), STORED.values(), ids=STORED)

@@ -15,6 +15,11 @@ from lightning_flows.callbacks.base import run_folder
 from lightning_flows.files import replaced
 from lightning_flows.training.measures import device_name
 
+CONDITIONS = (
+    "num_devices", "device", "precision", "torch", "lightning_flows", "compiled", "recompute", "images_per_batch",
+)  # fmt: skip
+"""What the time of a step depends on, apart from the sizes of the model and its images."""
+
 
 class RuntimeMonitor(Callback):
     """Time training steps once per run, without data loading and warm-up, and measure memory after each epoch.
@@ -22,11 +27,12 @@ class RuntimeMonitor(Callback):
     The first ``skip_steps`` steps are not timed; the device is synchronized before and after each of the next
     ``num_steps``, and not after that. Logs ``runtime/train_step_seconds`` and ``runtime/images_per_second`` of this
     process, medians, and after each epoch ``runtime/peak_memory_mib``. Saves them in ``runtime.json`` in the run's
-    folder, with the time per sample measured by SampleGrid, the batch size, device and versions. Peak memory, there
-    in bytes, is that of tensors on a GPU, and of the process on a CPU; ``cpu_seconds`` is the CPU time of all cores,
-    evaluation included. On a CPU, ``train_step_cpu_seconds`` is the mean of training steps over the run, which
-    other processes hardly affect. A resumed run adds its CPU time. It keeps the other measurements, unless the devices,
-    the precision or the versions are different: then it measures them again.
+    folder, with the time per sample measured by SampleGrid, the batch size, device and versions. Peak memory, there in
+    bytes, is that of tensors on a GPU, and of the process on a CPU; ``cpu_seconds`` is the CPU time of all cores,
+    evaluation included. On a CPU, ``train_step_cpu_seconds`` is the mean of training steps over the run without the
+    first ``skip_steps``, which other processes hardly affect. A resumed run adds its CPU time, and its peak memory is
+    that of the last process. Other measurements are kept if devices, precision, versions and the options on which the
+    time of a step depends are the same; otherwise they are discarded and measured again.
 
     Args:
         skip_steps: steps at the start of a run that are not timed.
@@ -44,7 +50,7 @@ class RuntimeMonitor(Callback):
     ...     trainer = default_trainer(callbacks=[RuntimeMonitor(skip_steps=0)], logger=CSVLogger("."), **options)
     ...     trainer.fit(VectorFlowModule((2,), AutoregressiveFlow), ToyDataModule(steps_per_epoch=1))
     ...     sorted(json.loads(next(Path().rglob("runtime.json")).read_text()))[:3]
-    ['batch_size', 'cpu_seconds', 'device']
+    ['batch_size', 'compiled', 'cpu_seconds']
     """
 
     def __init__(self, skip_steps: int = 3, num_steps: int = 20) -> None:
@@ -64,12 +70,11 @@ class RuntimeMonitor(Callback):
             "train_step_cpu_seconds", "num_steps",
         )  # fmt: skip
         self._results = {name: state_dict[name] for name in known if isinstance(state_dict.get(name), int | float)}
-        conditions = ("num_devices", "device", "precision", "torch", "lightning_flows")
-        self._conditions = {name: state_dict.get(name) for name in conditions}
+        self._conditions = {name: state_dict.get(name) for name in CONDITIONS}
 
     def on_fit_start(self, trainer: Trainer, pl_module: Any) -> None:
-        conditions = _conditions(trainer, pl_module.device)
-        if conditions != self._conditions:  # a mean over two devices would describe neither
+        conditions = _conditions(trainer, pl_module)
+        if conditions != self._conditions:  # a mean over two of them would describe neither
             self._results = {name: value for name, value in self._results.items() if name == "cpu_seconds"}
         self._conditions = conditions
         self._seconds: list[float] = []
@@ -85,8 +90,10 @@ class RuntimeMonitor(Callback):
         self._step_cpu_start = time.process_time()
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        self._steps_cpu += time.process_time() - self._step_cpu_start
-        self._num_seen, self._steps = self._num_seen + 1, self._steps + 1
+        if self._num_seen >= self.skip_steps:
+            self._steps_cpu += time.process_time() - self._step_cpu_start
+            self._steps += 1
+        self._num_seen += 1
         if self._start is not None:
             self._seconds.append(_now(pl_module.device) - self._start)
             self._batch_size = pl_module.batch_size_of(batch)
@@ -107,20 +114,23 @@ class RuntimeMonitor(Callback):
             self._results |= {"num_steps": self._steps, "train_step_cpu_seconds": self._steps_cpu / self._steps}
         if trainer.fast_dev_run or not trainer.is_global_zero:  # type: ignore[attr-defined]
             return  # a trial run writes no files
-        record = self._results | self._conditions | {"peak_memory_bytes": memory}
+        record = self._conditions | self._results | {"peak_memory_bytes": memory}
         with replaced(run_folder(trainer) / "runtime.json") as file:
             file.write(f"{json.dumps(record, indent=2)}\n".encode())
 
 
-def _conditions(trainer: Trainer, device: torch.device) -> dict[str, Any]:
-    """What times depend on, apart from the model and its data."""
-    return {
-        "num_devices": trainer.world_size,
-        "device": device_name(device),
-        "precision": str(trainer.precision),
-        "torch": str(torch.__version__),  # a subclass of str that safe loading refuses
-        "lightning_flows": __version__,
-    }
+def _conditions(trainer: Trainer, pl_module: Any) -> dict[str, Any]:
+    values = (
+        trainer.world_size,
+        device_name(pl_module.device),
+        str(trainer.precision),
+        str(torch.__version__),  # a subclass of str that safe loading refuses
+        __version__,
+        getattr(pl_module, "compiled_terms", None) is not None,
+        any(getattr(module, "recompute", None) for module in pl_module.modules()),
+        getattr(trainer.datamodule, "batch_size", None),  # type: ignore[attr-defined]
+    )
+    return dict(zip(CONDITIONS, values, strict=True))
 
 
 def _peak_memory(device: torch.device) -> int:

@@ -97,7 +97,7 @@ def convolve_backward(
         needs_x, needs_kernel, needs_bias = wanted
         rows = grad.flatten(1)
         return (
-            convolve(grad, adjoint_kernel(kernel)) if needs_x else None,
+            (rows @ kernel.flatten(1))[..., None, None] if needs_x else None,
             (rows.T @ x.flatten(1))[..., None, None] if needs_kernel else None,
             rows.sum(0) if needs_bias else None,
         )

@@ -44,7 +44,9 @@ def bytes_kept(function: Callable[[], object], own: Callable[[], Iterable[Tensor
 
 
 def device_name(device: torch.device) -> str:
-    """The model of a GPU, or the vector instructions and the number of threads of a CPU, on which times depend.
+    """The model of a GPU, or the vector instructions and the number of threads of a CPU; for others, their type.
+
+    CPUs of different speed may have the same name.
 
     >>> device_name(torch.device("cpu"))[:5]  # such as "CPU (AVX2), 1 thread"
     'CPU ('

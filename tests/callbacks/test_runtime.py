@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from lightning_flows.callbacks import RuntimeMonitor, SampleGrid, runtime
+from lightning_flows.modules import ImageFlowModule
 from lightning_flows.training.measures import device_name
 from tests.callbacks.test_monitors import curve, fit
 
@@ -33,23 +34,35 @@ def test_a_resumed_run_keeps_earlier_measurements(tmp_path: Path) -> None:
     for name in ("train_step_seconds", "images_per_second", "batch_size", "sample_seconds_per_image"):
         assert after[name] == before[name]
     assert after["cpu_seconds"] > before["cpu_seconds"]
-    assert (before["num_steps"], after["num_steps"]) == (4, 6)
-    total = [each["num_steps"] * each["train_step_cpu_seconds"] for each in (before, after)]
-    assert 0 < total[0] < total[1] < after["cpu_seconds"]
+    assert before["num_steps"] == after["num_steps"] == 3
+    fit(tmp_path, "sylvester", [RuntimeMonitor(skip_steps=1)], tmp_path / "last.ckpt", max_epochs=3)
+    total = [each["num_steps"] * each["train_step_cpu_seconds"] for each in (before, record(tmp_path))]
+    assert 0 < total[0] < total[1] < record(tmp_path)["cpu_seconds"]
+    assert record(tmp_path)["num_steps"] == 4
 
 
-def test_a_run_resumed_on_another_device_measures_times_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+CHANGES = {
+    "device": lambda patch: patch.setattr(runtime, "device_name", lambda device: "CPU (another), 1 thread"),
+    "lightning_flows": lambda patch: patch.setattr(runtime, "__version__", "9.9.9"),
+    "recompute": lambda patch: patch.setattr(ImageFlowModule, "recompute", True, raising=False),
+}
+
+
+@pytest.mark.parametrize("changed", CHANGES)
+def test_a_run_resumed_under_other_conditions_measures_times_again(
+    changed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Means of both would be attributed to the second."""
     trainer = fit(tmp_path, "sylvester", [RuntimeMonitor(skip_steps=1), SampleGrid(num_samples=2)])
     before = record(tmp_path)
     assert before["device"] == device_name(torch.device("cpu"))
     trainer.save_checkpoint(tmp_path / "last.ckpt")
-    monkeypatch.setattr(runtime, "device_name", lambda device: "CPU (another), 1 thread")
-    fit(tmp_path, "sylvester", [RuntimeMonitor(skip_steps=9)], tmp_path / "last.ckpt", max_epochs=3)
+    CHANGES[changed](monkeypatch)
+    fit(tmp_path, "sylvester", [RuntimeMonitor(skip_steps=1)], tmp_path / "last.ckpt", max_epochs=3)
     after = record(tmp_path)
-    assert after["device"] == "CPU (another), 1 thread"
-    assert after["num_steps"] == 2
-    assert not {"train_step_seconds", "images_per_second", "sample_seconds_per_image"} & set(after)
+    assert after[changed] != before[changed]
+    assert after["num_steps"] == 1
+    assert "sample_seconds_per_image" not in after
     assert after["cpu_seconds"] > before["cpu_seconds"]  # a total
 
 

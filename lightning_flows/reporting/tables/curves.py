@@ -83,9 +83,9 @@ def is_one_clock(runs: Sequence[Run]) -> bool:
 
 
 def is_one_hardware(runs: Sequence[Run]) -> bool:
-    """Whether runs have the same devices and number of threads, where they are known."""
+    """Whether runs have the same devices, number of threads and precision, where they are known."""
     known = [run.runtime for run in runs if "device" in run.runtime]
-    return len({(each.get("num_devices", 1), each["device"]) for each in known}) < 2
+    return len({(each.get("num_devices", 1), each["device"], each.get("precision")) for each in known}) < 2
 
 
 def step_seconds(run: Run) -> float | None:

@@ -16,7 +16,7 @@ from lightning_flows.nets.spectral_norm import SLACK, SpectralNorm
 from lightning_flows.transforms.linear import LinearOperator, LinearTransform
 
 MAX_VALUES = 256
-"""Largest number of values of a small image, whose convolution takes less time as one matrix product."""
+"""Largest number of values C·H·W for which a convolution is evaluated as one matrix product, if H·W ≤ 2k²."""
 
 
 class ConvExponential(LinearTransform):
@@ -26,7 +26,7 @@ class ConvExponential(LinearTransform):
 
     The inverse is the exponential of −m. Spectral normalization keeps the kernel's operator norm below ``max_norm``,
     which determines the number of terms for the round-off of x's dtype (9 in float32, 17 in float64), in training and
-    evaluation. ``num_terms`` overrides it. The convolution of small images is evaluated as one matrix product.
+    evaluation. ``num_terms`` overrides it. For small images, each term is one matrix product.
 
     Shapes: x, z ``(B, *event_shape)`` with event_shape (C, H, W).
     Raises: UsageError for an even ``kernel_size``. Source: section 3 of the paper.

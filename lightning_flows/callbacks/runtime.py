@@ -16,7 +16,7 @@ from lightning_flows.files import replaced
 from lightning_flows.training.measures import device_name
 
 CONDITIONS = (
-    "num_devices", "device", "precision", "torch", "lightning_flows", "compiled", "recompute", "images_per_batch",
+    "num_devices", "device", "precision", "torch", "lightning_flows", "compiled", "recompute", "data_batch_size",
 )  # fmt: skip
 """What the time of a step depends on, apart from the sizes of the model and its images."""
 

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from lightning_flows.functional.convolution import dense_kernel
 from lightning_flows.functional.series import linear_exponential
 from lightning_flows.functional.streams import stream
 from lightning_flows.reporting.figures.style import draw_map
@@ -36,7 +37,7 @@ class FeatureMaps(NamedTuple):
 
 
 def equivalent_matrices(size: int = 5, seed: int = 0) -> EquivalentMatrices:
-    r"""The matrix M of a zero-padded convolution, column by column, and its exponential by the power series.
+    r"""The matrix M of a zero-padded convolution, and its exponential, column by column, by the power series.
 
     .. math:: \operatorname{vec}(m \star x) = M \operatorname{vec}(x), \qquad
               \exp(M) = \sum_{i \ge 0} \frac{M^i}{i!}, \qquad \log\det\exp(M) = \operatorname{tr} M
@@ -48,8 +49,8 @@ def equivalent_matrices(size: int = 5, seed: int = 0) -> EquivalentMatrices:
     """
     kernel = torch.tensor(KERNEL, dtype=torch.float64)
     signal = 2 * torch.rand(size, size, generator=stream(seed, "figure's signal"), dtype=torch.float64) - 1
+    matrix = dense_kernel(kernel[None, None], (size, size))[:, :, 0, 0]
     basis = torch.eye(size**2, dtype=torch.float64).reshape(-1, 1, size, size)
-    matrix = _convolve(kernel, basis).flatten(1).T
     exponential = _exponential(kernel, basis).flatten(1).T
     return EquivalentMatrices(kernel, signal, _convolve(kernel, signal[None, None])[0, 0], matrix, exponential)
 

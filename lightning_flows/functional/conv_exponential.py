@@ -73,7 +73,8 @@ class _Exponential(torch.autograd.Function):
         power, total = x, x.clone() if series.num_terms == 0 else x
         for i in range(1, series.num_terms + 1):
             power, factor = convolve(power, kernel), series.scale**i / math.factorial(i)
-            total = torch.add(total, power, alpha=factor) if i == 1 else total.add_(power, alpha=factor)
+            fresh = i in (1, series.num_terms)  # changes neither x nor, for torch 2.11, the output in place
+            total = torch.add(total, power, alpha=factor) if fresh else total.add_(power, alpha=factor)
         return total, None
 
     @staticmethod

@@ -1,12 +1,13 @@
 """Training with torch.compile, and state dicts whose names do not depend on it."""
 
 import inspect
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from random import SystemRandom
 from typing import Any
 
 import torch
+from packaging.version import Version
 from torch import Tensor, nn
 
 from lightning_flows.checkpoints.training import without_compiled
@@ -15,6 +16,8 @@ from lightning_flows.functional.precision import full_float32, is_reduced
 from lightning_flows.transforms.actnorm import DataInitialized
 
 COMPILER = ("torch._dynamo", "torch._inductor", "torch._functorch", "torch.fx")
+OLDEST = "2.11"
+"""The oldest torch with which compiled gradients have been compared with eager ones."""
 
 
 class CompiledTerms:
@@ -22,19 +25,23 @@ class CompiledTerms:
 
     Batches run eagerly until every ActNorm is initialized, and so do batches that are smaller than earlier ones, such
     as the last of an epoch: each shape would be compiled separately. The graph draws the same random numbers from
-    torch's generators as eager code, so that a step is the same up to round-off. TF32 cannot be switched off for part
-    of a graph: the forward runs without it, nets included, and the backward in the mode that is set.
+    torch's generators as eager code, so that a step is the same up to round-off; torch 2.11 may draw them in another
+    order. TF32 cannot be switched off for part of a graph: the forward runs without it, nets included, and the backward
+    in the mode that is set.
 
     Args:
-        backend: backend of torch.compile.
+        backend: backend of torch.compile; ``cudagraphs`` generates no code, and replays the kernels of a step.
 
-    Raises: UsageError for an unknown backend and, in the first compiled step, if a layer cannot be traced.
+    Raises: UsageError for an unknown backend, before torch 2.11 and, in the first compiled step, if a layer cannot be
+        traced.
     """
 
     def __init__(self, backend: str = "inductor") -> None:
         if backend not in torch.compiler.list_backends(exclude_tags=()):
             names = ", ".join(torch.compiler.list_backends())
             raise UsageError(f"{backend} is not a backend of torch.compile: use --compile=true, or one of {names}")
+        if Version(torch.__version__) < Version(OLDEST):  # which may compile wrong gradients without an error
+            raise UsageError(f"--compile needs torch {OLDEST}, and this is {torch.__version__}: upgrade it, or omit it")
         self.backend = backend
         self._function: Callable[..., Any] | None = None  # of the class, so that a copy of a module may share it
         self._shapes: list[torch.Size] = []
@@ -52,7 +59,7 @@ class CompiledTerms:
             self._function = _compile(type(module).training_terms, self.backend)
         kind = inputs[0].device.type
         try:
-            with full_float32(kind) if is_reduced(kind) else nullcontext():
+            with full_float32(kind) if is_reduced(kind) else nullcontext(), self._kept_buffers(module):
                 return self._function(module, *inputs)
         except Exception as error:
             if not type(error).__module__.startswith(COMPILER):
@@ -60,6 +67,18 @@ class CompiledTerms:
             raise UsageError(
                 f"torch.compile cannot trace the training step ({_reason(error)}): omit --compile"
             ) from error
+
+    @contextmanager
+    def _kept_buffers(self, module: nn.Module) -> Iterator[None]:
+        """Write new buffers to the memory of those that they replace: the next CUDA graph overwrites its own."""
+        layers = list(module.modules()) if self.backend == "cudagraphs" else []
+        before = [dict(layer._buffers) for layer in layers]
+        yield
+        for layer, buffers in zip(layers, before, strict=True):
+            for name, old in buffers.items():
+                new = layer._buffers[name]
+                if old is not None and new is not None and new is not old:
+                    layer._buffers[name] = old.copy_(new)
 
     def check(self, device: torch.device) -> None:
         """Raise UsageError if a tiny function does not compile, for example because there is no compiler."""

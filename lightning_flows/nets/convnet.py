@@ -207,7 +207,7 @@ class DenseNet(nn.Module):
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         h, blocks = with_context(x, context, self.context_channels), list(self.blocks)
-        composed = bool(blocks) and self.first.in_channels + 1 < self.first.out_channels
+        composed = len(blocks) > 0 and self.first.in_channels + 1 < self.first.out_channels
         h = cast(DenseBlock, blocks.pop(0)).after(self.first, h) if composed else self.first(h)
         for block in blocks:
             h = h + block(h)

@@ -114,11 +114,14 @@ def _composed(gamma: float) -> Any:
 def _gate(
     y: Tensor, t1: Tensor, a1: Tensor, t2: Tensor, a2: Tensor, gamma: float
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """f(y), the diagonal, s₁, s₂ and h = tanh(y s₁ + t₁)."""
+    """f(y), the diagonal, s₁, s₂ and h = tanh(y s₁ + t₁).
+
+    The first two, outputs of a ``Function``, are not changed in place: torch 2.11 compiles a wrong gradient then.
+    """
     s1, s2 = torch.tanh(a1), torch.tanh(a2)
     h = torch.addcmul(t1, y, s1).tanh_()
-    diagonal = torch.ops.aten.tanh_backward(s1 * s2, h)  # s₁ s₂ (1 − h²)
-    return torch.addcmul(t2, s2, h, value=gamma), diagonal.mul_(gamma), s1, s2, h
+    diagonal = torch.ops.aten.tanh_backward((s1 * s2).mul_(gamma), h)  # γ s₁ s₂ (1 − h²)
+    return torch.addcmul(t2, s2, h, value=gamma), diagonal, s1, s2, h
 
 
 def _gate_backward(

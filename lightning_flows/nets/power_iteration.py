@@ -132,7 +132,7 @@ class _Normalize(torch.autograd.Function):
             masked = weight if mask is None else weight * mask
             by_group = masked.reshape(constants.groups, -1)
             limit, square = constants.max_norm, torch.linalg.vecdot(by_group, constants.slope(masked, probe))
-            excess = square.clamp_(min=limit**2).sqrt_().div_(limit)  # max(1, σ/c)
+            excess = square.clamp(min=limit**2).sqrt() / limit  # max(1, σ/c)
             divisor = excess + constants.margin
             return (by_group / divisor[:, None]).view(weight.shape), excess, divisor
 

@@ -84,6 +84,40 @@ def test_compiled_steps_equal_eager_ones_in_one_graph(name: str) -> None:
     assert counters["stats"]["unique_graphs"] == 1
 
 
+def test_a_cuda_graph_finds_buffers_at_the_same_place() -> None:
+    module, batch = built("sylvester")
+    twin = copy.deepcopy(module)
+    module.compiled_terms = CompiledTerms("cudagraphs")
+    for step in range(3):
+        places = {name: buffer.data_ptr() for name, buffer in module.named_buffers()}
+        found = [loss_and_gradients(each, batch, step) for each in (module, twin)]
+        torch.testing.assert_close(*found, rtol=1e-7, atol=1e-9)
+    assert {name: buffer.data_ptr() for name, buffer in module.named_buffers()} == places
+    for (key, value), other in zip(module.state_dict().items(), twin.state_dict().values(), strict=True):
+        torch.testing.assert_close(value, other, rtol=1e-7, atol=1e-9, msg=key)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_no_function_changes_its_outputs_in_place(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With torch 2.11, compiled gradients of a function that does are wrong."""
+
+    def checked(forward: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any) -> Any:
+            result = forward(*args)
+            values = result if isinstance(result, tuple) else (result,)
+            assert not any(isinstance(value, Tensor) and value._version for value in values)
+            return result
+
+        return call
+
+    module, batch = built(name)
+    for function in torch.autograd.Function.__subclasses__():
+        if function.__module__.startswith("lightning_flows."):
+            monkeypatch.setattr(function, "forward", staticmethod(checked(function.forward)))
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
+    module.training_step(batch, 1)
+
+
 def test_smaller_batches_run_eagerly() -> None:
     module, _ = built("coupling")
     module.compiled_terms = CompiledTerms("aot_eager")
@@ -138,6 +172,12 @@ def test_a_layer_that_cannot_be_traced_is_refused_in_one_line() -> None:
 def test_an_unknown_backend_is_refused() -> None:
     with pytest.raises(UsageError, match=r"foo is not a backend of torch\.compile: use .*, or one of .*inductor"):
         CompiledTerms("foo")
+
+
+def test_an_old_torch_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "__version__", "2.10.0+cu128")
+    with pytest.raises(UsageError, match=r"^--compile needs torch 2\.11, and this is 2\.10\.0\+cu128: upgrade"):
+        CompiledTerms()
 
 
 def test_a_missing_compiler_is_noticed_before_training() -> None:

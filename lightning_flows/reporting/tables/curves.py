@@ -77,9 +77,13 @@ def validations(run: Run, unit: str = "bpd") -> list[tuple[float, float]]:
 
 
 def is_one_clock(runs: Sequence[Run]) -> bool:
-    """Whether the training steps of runs were timed in the same way on the same hardware, where that is known."""
+    """Whether the training steps of runs were timed in the same way on the same hardware, where that is known.
+
+    Compiled steps are not compared with eager ones.
+    """
     timed = [run for run in runs if step_seconds(run) is not None]
-    return is_one_hardware(timed) and len({"train_step_cpu_seconds" in run.runtime for run in timed}) < 2
+    ways = {("train_step_cpu_seconds" in run.runtime, bool(run.runtime.get("compiled"))) for run in timed}
+    return is_one_hardware(timed) and len(ways) < 2
 
 
 def is_one_hardware(runs: Sequence[Run]) -> bool:

@@ -43,6 +43,7 @@ def table1(runs: Sequence[Run]) -> Table:
     runs are not comparable.
     """
     groups = _groups(runs)
+    every = [run for each in groups.values() for run in each]
     rows = [
         [
             _name(kind, pointwise), str(len(group)),
@@ -53,13 +54,13 @@ def table1(runs: Sequence[Run]) -> Table:
             str(paper.training),
             _percent(_sampling(group), _sampling(base) if is_one_hardware([*group, *base]) else []),
             str(paper.sampling),
-            median(runtime(group, "peak_memory_bytes", scale=2**-20)),
+            median(runtime(group, "peak_memory_bytes", scale=2**-20) if is_one_hardware(every) else []),
         ]
         for (kind, pointwise), group in groups.items()
         for paper, base in [(PAPER[kind], groups.get(("conv1x1", pointwise), []))]
     ]  # fmt: skip
     named = [(_name(*key), group) for key, group in groups.items()]
-    return Table(HEADER, rows, rates_note(named) + measured_on([run for each in groups.values() for run in each]))
+    return Table(HEADER, rows, rates_note(named) + measured_on(every))
 
 
 def rows1(runs: Sequence[Run]) -> dict[str, list[Run]]:

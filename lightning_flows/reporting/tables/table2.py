@@ -8,7 +8,13 @@ from typing import NamedTuple
 
 from lightning_flows.errors import DataError
 from lightning_flows.reporting.tables.compare import check_comparable, measured_on, metric, one_per_seed, runtime
-from lightning_flows.reporting.tables.curves import all_step_seconds, step_seconds, validations
+from lightning_flows.reporting.tables.curves import (
+    all_step_seconds,
+    is_one_clock,
+    is_one_hardware,
+    step_seconds,
+    validations,
+)
 from lightning_flows.reporting.tables.rates import at_best_rate, rates_note
 from lightning_flows.reporting.tables.runs import Run
 from lightning_flows.reporting.tables.table import NONE, Table, mean_and_deviation, median
@@ -65,9 +71,10 @@ HEADER = [
 def table2(runs: Sequence[Run]) -> Table:
     """Table 2: coupling, residual and Sylvester flows.
 
-    Bounds and NLL in bits per dimension, mean ± standard deviation over seeds; seconds and memory are medians. The last
-    column is the training time, in seconds without evaluation, until the validation bpd falls to the best value of the
-    weakest model. Raises: DataError if no run belongs to it, or runs are not comparable.
+    Bounds and NLL in bits per dimension, mean ± standard deviation over seeds; seconds and memory are medians, left out
+    unless all runs are from the same hardware and, for training steps, all or none are compiled. The last column is the
+    training time, in seconds without evaluation, until the validation bpd falls to the best value of the weakest model.
+    Raises: DataError if no run belongs to it, or runs are not comparable.
     """
     return _table(runs, TABLE2)
 
@@ -112,7 +119,11 @@ def _table(runs: Sequence[Run], paper: Mapping[str, PaperRow]) -> Table:
     for dequantization in DEQUANTIZATIONS:
         best = [_best(group) for (noise, _), group in groups.items() if noise == dequantization]
         targets[dequantization] = max((value for value in best if value is not None), default=None)
+    named = [(_name(paper, *key), group) for key, group in groups.items()]
+    every = [run for _, group in named for run in group]
+    has_step, has_hardware = is_one_clock(every), is_one_hardware(every)
     for (dequantization, kind), group in groups.items():
+        timed, measured = group if has_step else [], group if has_hardware else []
         bound, nll = paper[kind].numbers.get(dequantization, (NONE, NONE))
         rows.append(
             [
@@ -120,16 +131,14 @@ def _table(runs: Sequence[Run], paper: Mapping[str, PaperRow]) -> Table:
                 mean_and_deviation(metric(group, "test/bpd")), bound,
                 mean_and_deviation(metric(group, "test/nll_bpd")), nll,
                 f"{group[0].test['num_parameters'] / 1e6:.3f}",
-                median(all_step_seconds(group), digits=3),
-                median(runtime(group, "sample_seconds_per_image", scale=1e3), digits=2),
-                median(runtime(group, "peak_memory_bytes", scale=2**-20)),
-                _time_to(group, targets[dequantization]),
+                median(all_step_seconds(timed), digits=3),
+                median(runtime(measured, "sample_seconds_per_image", scale=1e3), digits=2),
+                median(runtime(measured, "peak_memory_bytes", scale=2**-20)),
+                _time_to(timed, targets[dequantization]),
             ]
         )  # fmt: skip
     reached = ", ".join(f"{target:.3f} ({noise})" for noise, target in targets.items() if target is not None)
     note = f"The validation bpd to reach is {reached}. " if reached else ""
-    named = [(_name(paper, *key), group) for key, group in groups.items()]
-    every = [run for _, group in named for run in group]
     return Table(HEADER, rows, note + rates_note(named) + measured_on(every))
 
 
@@ -172,7 +181,9 @@ def _best(group: Sequence[Run]) -> float | None:
 
 
 def _time_to(group: Sequence[Run], target: float | None) -> str:
-    """Median time over seeds; infinite for a seed that never reaches the target."""
+    """Median time over seeds; infinite for a seed that never reaches the target, a dash without runs."""
+    if not group:
+        return NONE
     seconds = []
     for run in group:
         reached = [step for step, value in validations(run) if target is not None and value <= target]

@@ -14,7 +14,8 @@ def model(flow, dequantization="Uniform", *, steps=16, ablation=None, **options)
 
 def test_table_2(write_run, tmp_path):
     for seed, bpd in enumerate((3.0, 3.2)):
-        run = write_run(f"csf{seed}", model=model("ConvSylvesterFlow"), seed=seed, bpd=bpd, runtime=RUNTIME)
+        runtime = RUNTIME | {"train_step_cpu_seconds": 2.0}
+        run = write_run(f"csf{seed}", model=model("ConvSylvesterFlow"), seed=seed, bpd=bpd, runtime=runtime)
         write_curve(run, VALIDATION)
     slow = RUNTIME | {"train_step_seconds": 9.0, "train_step_cpu_seconds": 1.0}  # on a busy machine
     run = write_run("coupling", model=model("CouplingFlow"), bpd=3.5, runtime=slow)
@@ -34,6 +35,16 @@ def test_table_2(write_run, tmp_path):
     assert rows[0][4:7] == ["3.38", "3.400", "3.35"]
     assert [row[-1] for row in rows] == ["30 s", "40 s", "–", "–"]  # steps 29 and 19, of 1 and 2 seconds each
     assert "The validation bpd to reach is 4.000 (uniform)" in note
+
+
+@pytest.mark.parametrize(("other", "is_same_device"), [({"device": "H100"}, False), ({"compiled": True}, True)])
+def test_a_table_has_no_times_that_were_measured_in_different_ways(other, is_same_device, write_run, tmp_path):
+    for name, more in (("ConvSylvesterFlow", {}), ("CouplingFlow", other)):
+        runtime = RUNTIME | {"device": "CPU", "peak_memory_bytes": 2**20} | more
+        write_curve(write_run(name, model=model(name), runtime=runtime), VALIDATION)
+    for row in table2(find_runs(tmp_path)).rows:
+        assert row[8] == row[11] == "–"
+        assert [row[9], row[10]] == (["100.00", "1"] if is_same_device else ["–", "–"])
 
 
 def test_residual_flows_only_have_equal_memory_at_the_papers_number_of_steps(write_run, tmp_path):

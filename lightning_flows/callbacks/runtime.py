@@ -128,7 +128,7 @@ def _conditions(trainer: Trainer, pl_module: Any) -> dict[str, Any]:
         __version__,
         getattr(pl_module, "compiled_terms", None) is not None,
         any(getattr(module, "recompute", None) for module in pl_module.modules()),
-        getattr(trainer.datamodule, "batch_size", None),  # type: ignore[attr-defined]
+        getattr(trainer.datamodule, "hparams", {}).get("batch_size"),  # type: ignore[attr-defined]
     )
     return dict(zip(CONDITIONS, values, strict=True))
 

@@ -1,13 +1,17 @@
 import json
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from lightning_flows.callbacks import RuntimeMonitor, SampleGrid, runtime
-from lightning_flows.modules import ImageFlowModule
+from lightning_flows.modules import FlowModule, ImageFlowModule
 from lightning_flows.training.measures import device_name
 from tests.callbacks.test_monitors import curve, fit
+from tests.small_modules import Stripes
 
 
 def record(folder: Path) -> dict:
@@ -22,6 +26,11 @@ def test_medians_are_logged_and_saved(tmp_path: Path) -> None:
     for name in ("train_step_seconds", "images_per_second", "sample_seconds_per_image"):
         assert kept[name] == pytest.approx(curve(tmp_path, f"runtime/{name}")[-1], rel=1e-5)
     assert len(curve(tmp_path, "runtime/peak_memory_mib")) == 2  # once per epoch
+
+
+def test_the_batch_size_of_the_data_is_recorded(tmp_path: Path) -> None:
+    fit(tmp_path, "graph", [RuntimeMonitor()])
+    assert record(tmp_path)["data_batch_size"] == 8
 
 
 def test_a_resumed_run_keeps_earlier_measurements(tmp_path: Path) -> None:
@@ -41,10 +50,22 @@ def test_a_resumed_run_keeps_earlier_measurements(tmp_path: Path) -> None:
     assert record(tmp_path)["num_steps"] == 4
 
 
+class Uncompiled:
+    """Takes the place of CompiledTerms, without a compiler."""
+
+    def check(self, device: torch.device) -> None:
+        pass
+
+    def __call__(self, module: FlowModule, inputs: Sequence[Any]) -> dict[str, Tensor]:
+        return module.training_terms(*inputs)
+
+
 CHANGES = {
     "device": lambda patch: patch.setattr(runtime, "device_name", lambda device: "CPU (another), 1 thread"),
     "lightning_flows": lambda patch: patch.setattr(runtime, "__version__", "9.9.9"),
     "recompute": lambda patch: patch.setattr(ImageFlowModule, "recompute", True, raising=False),
+    "compiled": lambda patch: patch.setattr(ImageFlowModule, "compiled_terms", Uncompiled()),
+    "data_batch_size": lambda patch: patch.setattr(Stripes, "hparams", {"batch_size": 4}),
 }
 
 

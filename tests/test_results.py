@@ -1,7 +1,7 @@
 """Results that are stored in the repository print the tables of the docs, and count as finished runs."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import pytest
@@ -23,10 +23,15 @@ STORED = {
     "2 and 3": ("8x8", EXPERIMENTS[2] | EXPERIMENTS[3] | OWN),
     "2 at 16x16": ("16x16", {name: EXPERIMENTS[2][name] for name in ("coupling_uniform", "csf_uniform")} | OWN),
 }
-RATES = {"1e-3": "8x8_lr_0.001", "2e-3": "8x8", "4e-3": "8x8_lr_0.004", "8e-3": "8x8_lr_0.008"}
+RATES = {
+    "1e-3": ["8x8_lr_0.001"], "2e-3": ["8x8"], "4e-3": ["8x8_lr_0.004"], "8e-3": ["8x8_lr_0.008", "8x8_h100_lr_0.008"],
+}  # fmt: skip
+"""Learning rates, and the folders of their runs, of which the first that has a row counts."""
 ROWS = {
     "coupling": "coupling_uniform", "residual": "residual_uniform", "Convolutional Sylvester": "csf_uniform",
-    "1x1": "conv1x1", "emerging": "emerging", "convolution exponential": "conv_exponential",
+    "autoregressive over pixels, ours": "pixels_uniform", "coupling, variational": "coupling_variational",
+    "1x1": "conv1x1", "emerging": "emerging",
+    "Woodbury": "woodbury", "convolution exponential": "conv_exponential",
 }  # fmt: skip
 """Rows of the page's table of learning rates, and the names of their runs."""
 KEPT = ["config.yaml", "run.json", "tests.jsonl"]
@@ -49,19 +54,39 @@ def test_the_page_has_the_tables_that_the_stored_results_print(size: str, capsys
     assert table_rows(Page(ROOT / f"docs/tables-at-{size}.md").text) == printed
 
 
+def cells_of(section: str) -> tuple[list[str], list[list[str]]]:
+    """Header and rows of the first table of a section of the page that compares with the paper."""
+    text = Page(ROOT / "docs/compared-with-the-paper.md").sections[section].partition("| row")[2]
+    header, _, *rows = [line.strip("| ").split(" | ") for line in text.partition("\n\n")[0].splitlines()]
+    return header[1:], rows
+
+
+def nll(row: str, folders: Iterable[str], seed: int = 0) -> str:
+    """NLL of a stored run; a dash if there is none."""
+    for folder in folders:
+        for path in (RESULTS / folder).glob(f"{ROWS[row]}_8x8_*_seed{seed}/version_0/tests.jsonl"):
+            return f"{json.loads(path.read_text().splitlines()[-1])['metrics']['test/nll_bpd']:.3f}"
+    return "–"
+
+
 def test_the_page_has_the_likelihoods_at_each_learning_rate() -> None:
-    section = Page(ROOT / "docs/compared-with-the-paper.md").sections["Other settings"]
-    header, _, *rows = [
-        line.strip("| ").split(" | ") for line in section.partition("| row ")[2].splitlines() if "|" in line
-    ]
+    header, rows = cells_of("Learning rates")
     assert header == list(RATES)
-    expected = {}
-    for row, name in ROWS.items():
-        for rate, folder in RATES.items():
-            tests = list((RESULTS / folder).glob(f"{name}_8x8_*_seed0/version_0/tests.jsonl"))
-            metrics = [json.loads(each.read_text().splitlines()[-1])["metrics"] for each in tests]
-            expected[row, rate] = f"{metrics[0]['test/nll_bpd']:.3f}" if metrics else "–"
-    assert {(row, rate): value for row, *values in rows for rate, value in zip(header, values, strict=True)} == expected
+    assert [row for row, *_ in rows] == list(ROWS)
+    for row, *values in rows:
+        assert values == [nll(row, folders) for folders in RATES.values()]
+
+
+def test_the_page_has_the_likelihoods_of_repeated_runs() -> None:
+    header, rows = cells_of("Variation between runs")
+    assert header == ["on a CPU", "on an H100"]
+    assert len(rows) == sum(len(list((RESULTS / f"8x8_h100_lr_{rate}").iterdir())) for rate in (0.004, 0.008)) - 1
+    for name, *values in rows:
+        row, rate = name.split(", ")
+        assert values == [nll(row, [f"8x8_{where}lr_{float(rate):g}"]) for where in ("", "h100_")]
+    ours = [nll("autoregressive over pixels, ours", ["8x8_lr_0.004", "8x8_seeds"], seed) for seed in range(3)]
+    text = Page(ROOT / "docs/compared-with-the-paper.md").sections["Variation between runs"]
+    assert f"has {ours[0]}, {ours[1]} and {ours[2]}, on the H100" in " ".join(text.split())
 
 
 @pytest.mark.parametrize(("size", "experiments"), STORED.values(), ids=STORED)

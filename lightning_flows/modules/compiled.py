@@ -71,14 +71,12 @@ class CompiledTerms:
     @contextmanager
     def _kept_buffers(self, module: nn.Module) -> Iterator[None]:
         """Write new buffers to the memory of those that they replace: the next CUDA graph overwrites its own."""
-        layers = list(module.modules()) if self.backend == "cudagraphs" else []
-        before = [dict(layer._buffers) for layer in layers]
+        before = dict(module.named_buffers()) if self.backend == "cudagraphs" else {}
         yield
-        for layer, buffers in zip(layers, before, strict=True):
-            for name, old in buffers.items():
-                new = layer._buffers[name]
-                if old is not None and new is not None and new is not old:
-                    layer._buffers[name] = old.copy_(new)
+        for path, old in before.items():
+            if (new := module.get_buffer(path)) is not old:
+                layer, _, name = path.rpartition(".")
+                setattr(module.get_submodule(layer), name, old.copy_(new))
 
     def check(self, device: torch.device) -> None:
         """Raise UsageError if a tiny function does not compile, for example because there is no compiler."""

@@ -97,7 +97,7 @@ def test_a_cuda_graph_finds_buffers_at_the_same_place() -> None:
         torch.testing.assert_close(value, other, rtol=1e-7, atol=1e-9, msg=key)
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", sorted(CASES.keys() - {"residual_roulette"}))  # whose loop torch compiles in any case
 def test_no_function_changes_its_outputs_in_place(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """With torch 2.11, compiled gradients of a function that does are wrong."""
 

@@ -15,7 +15,7 @@ HAS_AVERAGES = hasattr(callbacks, "WeightAveraging")
 needs_averages = pytest.mark.skipif(not HAS_AVERAGES, reason="WeightAveraging requires Lightning 2.6 or newer")
 
 COMPILES = Version(version("torch")) >= Version("2.11")
-"""Whether torch.compile traces training steps as full graphs."""
+"""Whether compiled training is supported: see OLDEST in lightning_flows/modules/compiled.py."""
 
 NEWER = [
     ("torch", "2.11", "compile", "compiled training"),

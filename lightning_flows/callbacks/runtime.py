@@ -126,7 +126,7 @@ def _conditions(trainer: Trainer, pl_module: Any) -> dict[str, Any]:
         str(trainer.precision),
         str(torch.__version__),  # a subclass of str that safe loading refuses
         __version__,
-        getattr(pl_module, "compiled_terms", None) is not None,
+        getattr(getattr(pl_module, "compiled_terms", None), "backend", None),
         any(getattr(module, "recompute", None) for module in pl_module.modules()),
         getattr(trainer.datamodule, "hparams", {}).get("batch_size"),  # type: ignore[attr-defined]
     )

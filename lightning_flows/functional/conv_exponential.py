@@ -73,7 +73,7 @@ class _Exponential(torch.autograd.Function):
         power, total = x, x.clone() if series.num_terms == 0 else x
         for i in range(1, series.num_terms + 1):
             power, factor = convolve(power, kernel), series.scale**i / math.factorial(i)
-            fresh = i in (1, series.num_terms)  # changes neither x nor, for torch 2.11, the output in place
+            fresh = i in (1, series.num_terms)  # not in place on x nor, see `_gate`, on the output
             total = torch.add(total, power, alpha=factor) if fresh else total.add_(power, alpha=factor)
         return total, None
 

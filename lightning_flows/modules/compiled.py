@@ -41,7 +41,9 @@ class CompiledTerms:
             names = ", ".join(torch.compiler.list_backends())
             raise UsageError(f"{backend} is not a backend of torch.compile: use --compile=true, or one of {names}")
         if Version(torch.__version__) < Version(OLDEST):  # which may compile wrong gradients without an error
-            raise UsageError(f"--compile needs torch {OLDEST}, and this is {torch.__version__}: upgrade it, or omit it")
+            raise UsageError(
+                f"--compile needs torch {OLDEST} or newer, and this is {torch.__version__}: upgrade it, or omit it"
+            )
         self.backend = backend
         self._function: Callable[..., Any] | None = None  # of the class, so that a copy of a module may share it
         self._shapes: list[torch.Size] = []

@@ -116,7 +116,8 @@ def _gate(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """f(y), the diagonal, s₁, s₂ and h = tanh(y s₁ + t₁).
 
-    The first two, outputs of a ``Function``, are not changed in place: torch 2.11 compiles a wrong gradient then.
+    The first two are outputs of a ``Function`` and are not changed in place: otherwise torch 2.11 compiles wrong
+    gradients.
     """
     s1, s2 = torch.tanh(a1), torch.tanh(a2)
     h = torch.addcmul(t1, y, s1).tanh_()

@@ -170,7 +170,11 @@ def sum_of_columns(parts: Sequence[Tensor], columns: Sequence[Tensor], bias: Ten
     """The value of :func:`triangular_conv`, without a graph."""
     total = F.conv2d(parts[0], columns[0], bias)
     for x, column in zip(parts[1:], columns[1:], strict=True):
-        total[:, -len(column) :].add_(F.conv2d(x, column))
+        part = F.conv2d(x, column)
+        if torch.compiler.is_compiling():  # outputs of a Function are not changed in place: see `_gate`
+            total = total + F.pad(part, (0, 0, 0, 0, total.shape[1] - len(column), 0))
+        else:
+            total[:, -len(column) :].add_(part)
     return total
 
 

@@ -53,6 +53,8 @@ def test_a_resumed_run_keeps_earlier_measurements(tmp_path: Path) -> None:
 class Uncompiled:
     """Takes the place of CompiledTerms, without a compiler."""
 
+    backend = "eager"
+
     def check(self, device: torch.device) -> None:
         pass
 

@@ -176,7 +176,9 @@ def test_an_unknown_backend_is_refused() -> None:
 
 def test_an_old_torch_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "__version__", "2.10.0+cu128")
-    with pytest.raises(UsageError, match=r"^--compile needs torch 2\.11, and this is 2\.10\.0\+cu128: upgrade"):
+    with pytest.raises(
+        UsageError, match=r"^--compile needs torch 2\.11 or newer, and this is 2\.10\.0\+cu128: upgrade"
+    ):
         CompiledTerms()
 
 

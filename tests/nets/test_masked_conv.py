@@ -4,7 +4,7 @@ import torch.nn.functional as F
 
 from lightning_flows.errors import ShapeError, UsageError
 from lightning_flows.nets import AutoregressiveConvNet, MaskedConv2d
-from lightning_flows.nets.masked_conv import triangular_conv
+from lightning_flows.nets.masked_conv import sum_of_columns, triangular_conv
 from lightning_flows.testing.jacobian import jacobians
 from tests.transforms.cases import perturb
 
@@ -124,3 +124,15 @@ def test_heads_start_small():
     for conv, scale in ((net.input, 1.0), (net.heads, 0.1)):
         bound = scale * conv.weight[0].numel() ** -0.5
         assert 0.9 * bound < conv.weight.abs().max() <= bound
+
+
+def test_a_compiled_sum_of_columns_is_not_written_in_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    parts, columns = (
+        [torch.randn(2, 3, 4, 4), torch.randn(2, 2, 4, 4)],
+        [torch.randn(5, 3, 1, 1), torch.randn(2, 2, 1, 1)],
+    )
+    expected = sum_of_columns(parts, columns, torch.ones(5))
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
+    total = sum_of_columns(parts, columns, torch.ones(5))
+    assert total._version == 0
+    torch.testing.assert_close(total, expected)

@@ -79,10 +79,10 @@ def validations(run: Run, unit: str = "bpd") -> list[tuple[float, float]]:
 def is_one_clock(runs: Sequence[Run]) -> bool:
     """Whether the training steps of runs were timed in the same way on the same hardware, where that is known.
 
-    Compiled steps are not compared with eager ones.
+    Compiled steps are not compared with eager ones, or with those of another compiler.
     """
     timed = [run for run in runs if step_seconds(run) is not None]
-    ways = {("train_step_cpu_seconds" in run.runtime, bool(run.runtime.get("compiled"))) for run in timed}
+    ways = {("train_step_cpu_seconds" in run.runtime, run.runtime.get("compiled") or None) for run in timed}
     return is_one_hardware(timed) and len(ways) < 2
 
 

@@ -39,8 +39,9 @@ def table1(runs: Sequence[Run]) -> Table:
     """Table 1, with a note on what it was measured on.
 
     Bounds and NLL in bits per dimension, mean ± standard deviation over seeds; runtimes in % of those with 1x1
-    convolutions, medians over seeds, if both are from the same hardware. Raises: DataError if no run belongs to it, or
-    runs are not comparable.
+    convolutions, medians over seeds, if both are from the same hardware; training steps are not compared between
+    compiled and eager runs. Peak memory is left out unless all runs are from the same hardware. Raises: DataError if no
+    run belongs to it, or runs are not comparable.
     """
     groups = _groups(runs)
     every = [run for each in groups.values() for run in each]

@@ -82,7 +82,7 @@ def is_one_clock(runs: Sequence[Run]) -> bool:
     Compiled steps are not compared with eager ones, or with those of another compiler.
     """
     timed = [run for run in runs if step_seconds(run) is not None]
-    ways = {("train_step_cpu_seconds" in run.runtime, run.runtime.get("compiled") or None) for run in timed}
+    ways = {("train_step_cpu_seconds" in run.runtime, str(run.runtime.get("compiled") or None)) for run in timed}
     return is_one_hardware(timed) and len(ways) < 2
 
 

@@ -34,7 +34,7 @@ RUNTIME = {
         ),
         float,
     ),
-    **dict.fromkeys(("device?", "torch?", "lightning_flows?"), str),
+    **dict.fromkeys(("device?", "precision?", "torch?", "lightning_flows?"), str),
 }  # fmt: skip
 """Record of RuntimeMonitor."""
 RECORD = {"state?": str, "ended?": float}

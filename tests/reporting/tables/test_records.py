@@ -21,6 +21,7 @@ from tests.reporting.runs import RUNTIME, graph_model, image_model, write_curve,
 GRAPHS = graph_model("GraphNormalizingFlow", exponential=True, width=8)
 MOG = {"class_path": "lightning_flows.data.GraphMoGDataModule", "init_args": {"mixture": "mog4", "steps_per_epoch": 9}}
 CSF = image_model("ConvSylvesterFlow", ablation="no_autoregressive", steps_per_level=4)
+MEASURED = RUNTIME | {"compiled": "inductor"}
 GRAPH_METRICS = {"test/nll_from_gap": 4.0, "test/gap": 0.1, "test/gap_standard_error": 0.1, "test/entropy": 3.6}
 ODD: list[Any] = [
     None, True, "x", "\x1b[31m", "", [], {}, [[]], {"a": {"b": [1]}}, -1, 0, 2**62, 10**400, 1e308, -1e-320,
@@ -69,14 +70,14 @@ def use(folder: Path) -> None:
 
 def records(kind: str, write_run) -> list[Path]:
     if kind == "graphs":
-        folder = write_run("a", model=GRAPHS, metrics=GRAPH_METRICS, data=MOG, runtime=RUNTIME)
+        folder = write_run("a", model=GRAPHS, metrics=GRAPH_METRICS, data=MOG, runtime=MEASURED)
     else:
-        folder = write_run("a", runtime=RUNTIME, model=CSF if kind == "csf" else None)
+        folder = write_run("a", runtime=MEASURED, model=CSF if kind == "csf" else None)
     events = write_curve(folder, {1: 4.0, 2: 3.0})
-    write_run("b", seed=1, runtime=RUNTIME)
+    write_run("b", seed=1, runtime=MEASURED)
     files = [folder / "config.yaml", folder / "tests.jsonl", folder / "runtime.json", events]
     if kind == "images":  # compared with another row
-        other = write_run("c", mixing="emerging", runtime=RUNTIME, num_items=3)
+        other = write_run("c", mixing="emerging", runtime=MEASURED, num_items=3)
         for each in (folder, other):
             write_items_of(each, {"loss": np.arange(3.0), "nll_bpd": np.arange(3.0)})
         files.append(folder / "items_0.npz")
@@ -96,6 +97,14 @@ def test_any_changed_value_is_accepted_or_reported_in_one_sentence(kind: str, wr
             path.write_text(yaml.safe_dump(other) if path.suffix == ".yaml" else json.dumps(other))
             use(tmp_path)
         path.write_text(whole)
+
+
+@pytest.mark.parametrize("value", ODD, ids=repr)
+@pytest.mark.parametrize("key", MEASURED)
+def test_any_value_in_runtime_json_is_accepted_or_reported(key: str, value: Any, write_run, tmp_path: Path) -> None:
+    for name, seed in (("a", 0), ("b", 1)):
+        write_run(name, seed=seed, model=CSF, runtime=MEASURED | {key: value})
+    use(tmp_path)
 
 
 def test_any_changed_bytes_are_accepted_or_reported_in_one_sentence(write_run, tmp_path: Path) -> None:

@@ -8,17 +8,19 @@ import pytest
 from lightning.pytorch import Trainer, callbacks
 from packaging.version import Version
 
+from lightning_flows.modules.compiled import OLDEST
+
 WEIGHTS_ONLY = {"weights_only": True} if "weights_only" in inspect.signature(Trainer.fit).parameters else {}
 """Argument of the trainer's methods from Lightning 2.6 on; before, the plugin that reads checkpoints decides."""
 
 HAS_AVERAGES = hasattr(callbacks, "WeightAveraging")
 needs_averages = pytest.mark.skipif(not HAS_AVERAGES, reason="WeightAveraging requires Lightning 2.6 or newer")
 
-COMPILES = Version(version("torch")) >= Version("2.11")
-"""Whether compiled training is supported: see OLDEST in lightning_flows/modules/compiled.py."""
+COMPILES = Version(version("torch")) >= Version(OLDEST)
+"""Whether compiled training is supported."""
 
 NEWER = [
-    ("torch", "2.11", "compile", "compiled training"),
+    ("torch", OLDEST, "compile", "compiled training"),
     ("torch", "2.12", "test_generated_code", "the order of random numbers in generated code"),
     ("torch", "2.9", r"exported\[|test_exports_", "full graphs from torch.export"),
     ("torch", "2.9", "Muon", "the optimizer Muon"),

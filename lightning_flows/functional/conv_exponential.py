@@ -73,7 +73,7 @@ class _Exponential(torch.autograd.Function):
         power, total = x, x.clone() if series.num_terms == 0 else x
         for i in range(1, series.num_terms + 1):
             power, factor = convolve(power, kernel), series.scale**i / math.factorial(i)
-            fresh = i in (1, series.num_terms)  # not in place on x nor, see `_gate`, on the output
+            fresh = i in (1, series.num_terms)  # x and the output are not changed in place: see `_gate`
             total = torch.add(total, power, alpha=factor) if fresh else total.add_(power, alpha=factor)
         return total, None
 

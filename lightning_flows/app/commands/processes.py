@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
+from lightning_flows.app.terminal import plain
 from lightning_flows.errors import UsageError
 
 STOPS = (signal.SIGTERM, signal.SIGINT)
@@ -101,6 +102,6 @@ class Processes:
 
 
 def say(text: str) -> None:
-    """Print a line on standard error."""
-    sys.stderr.write(f"{text}\n")  # in one write: several threads print
+    """Print a line on standard error; see :func:`plain`."""
+    sys.stderr.write(f"{plain(text)}\n")  # in one write: several threads print
     sys.stderr.flush()

@@ -122,5 +122,5 @@ def _validation(runs: "Trainings", name: str, seed: int) -> float:
         raise DataError(f"there is no finished run below {runs.folder(name, seed)}: rerun the command")
     loss = lowest_validation(finished[-1])
     if loss == math.inf:
-        raise DataError(f"{finished[-1].folder} has no curve of val/loss: restore {CURVES}, or remove the run")
+        raise DataError(f"{finished[-1].folder} has no complete curve of val/loss: restore {CURVES}, or remove the run")
     return loss

@@ -10,7 +10,18 @@ from lightning_flows.app.commands.small import named, resized, searched
 from lightning_flows.app.terminal import one_line, plain
 from lightning_flows.errors import DataError, UsageError
 from lightning_flows.progress import progress
-from lightning_flows.reporting.tables import FLOWS, MODELS, ROWS, TABLES, Run, baselines, differences_in, find_runs
+from lightning_flows.reporting.tables import (
+    FLOWS,
+    MODELS,
+    ROWS,
+    TABLES,
+    Run,
+    Table,
+    baselines,
+    find_runs,
+    rows_in,
+    supplements,
+)
 from lightning_flows.reporting.tables.curves import row_curves
 from lightning_flows.reporting.tables.rates import diverged_note
 
@@ -25,7 +36,7 @@ def table(
     overlays: list[str] | None = None,
     images: str | None = None,
     only: list[str] | str = "",
-    jobs: int = 1,
+    jobs: int | None = None,
     size: str | None = None,
     lr: list[float] | None = None,
     pointwise: bool = False,
@@ -44,7 +55,7 @@ def table(
             cores; [] for none.
         images: folder or archive of images to train on instead of the default data.
         only: train only the rows whose name contains this string, or one of these: '[csf,coupling]'.
-        jobs: number of parallel runs, which share the CPU cores, so that their runtimes are longer.
+        jobs: number of parallel runs, 1 by default; they share the CPU cores, so that their runtimes are longer.
         size: 8x8 or 16x16 for small images in tables 1 to 3, where all rows have equal parameters.
         lr: with size: learning rates to search, such as [2e-3,4e-3,8e-3]; each family takes the one with the lowest
             validation loss of its first seed.
@@ -62,7 +73,7 @@ def table(
         raise UsageError(f"--size is for tables {', '.join(map(str, ROWS))}: omit it")
     if number == 4 and images:
         raise UsageError("--images does not apply to table 4, whose data are graphs: omit it")
-    _check_without_fit(fit, seeds=seeds, overlays=overlays, images=images, only=only, size=size)
+    _check_without_fit(fit, seeds=seeds, overlays=overlays, images=images, only=only, jobs=jobs, size=size)
     if baseline and number not in ROWS:
         raise UsageError(f"--baseline is for tables {', '.join(map(str, ROWS))}: omit it")
     if baseline and baseline not in MODELS[number]:
@@ -73,6 +84,8 @@ def table(
         if number not in ROWS:
             raise UsageError(f"--figure is for tables {', '.join(map(str, ROWS))}: omit it")
         check_image_file(Path(figure), "--figure", overwrite=overwrite)
+    elif overwrite:
+        raise UsageError("--overwrite replaces the file of --figure: name it, or omit --overwrite")
     if fit:
         from lightning_flows.app.commands.estimate import Estimates
         from lightning_flows.app.commands.processes import Processes
@@ -80,6 +93,7 @@ def table(
 
         experiments = POINTWISE if pointwise else EXPERIMENTS[number] | (OWN if number == 2 and size else {})
         chosen = _chosen(experiments, [only] if isinstance(only, str) else only)
+        jobs = 1 if jobs is None else jobs
         if jobs < 1:
             raise UsageError(f"--jobs is {jobs}: pass at least 1")
         costs = Estimates(Processes(jobs).threads)
@@ -97,14 +111,18 @@ def table(
     found = find_runs(runs, report=lambda text: print(f"skipped: {one_line(text)}", file=sys.stderr))
     for run in progress(found if number != 4 else [], unit="run", desc="reading", leave=False, delay=1):
         for problem in run.scalars.problems:  # the slowest part
-            print(f"in {run.folder}, {one_line(problem)}", file=sys.stderr)
-    made = TABLES[number](found)
-    compared = differences_in(number, found, baseline)
-    print(plain(made._replace(note=diverged_note(Path(runs), FLOWS.get(number, ())) + made.note).markdown()))
-    for title, each in compared.items():
-        print(plain(f"\n{title}:\n\n{each.markdown()}"))
+            print(one_line(f"in {run.folder}, {problem}"), file=sys.stderr)
+    made, following = TABLES[number](found), supplements(number, found, baseline)
+    print(_text(made._replace(note=diverged_note(Path(runs), FLOWS.get(number, ())) + made.note)))
+    for title, each in following.items():
+        print(f"\n{plain(title)}:\n\n{_text(each)}")
     if figure:
         _draw(number, found, baseline, Path(figure), overwrite=overwrite)
+
+
+def _text(table: Table) -> str:
+    """A table as Markdown, with a note of one line, also if it names folders whose names have several."""
+    return plain(table._replace(note=one_line(table.note)).markdown())
 
 
 def _check_without_fit(fit: bool, **options: object) -> None:
@@ -131,7 +149,7 @@ def _draw(number: int | str, found: Sequence[Run], baseline: str, path: Path, *,
     """Write the figure of the curves of a table. Raises: DataError if no row has a curve."""
     from lightning_flows.reporting.figures.curves import curves_figure  # imports matplotlib and torch
 
-    rows = ROWS[number](found)
+    rows = rows_in(number, found)
     curves = row_curves(rows)
     if not curves:
         raise DataError("no run of the table has logged val/bpd: keep the event files of the runs, or omit --figure")

@@ -16,13 +16,13 @@ from lightning_flows.reporting.tables.table import NONE
 
 HEADER = ["model", "test", "NLL", "validation", "unit", "data", "parameters (M)", "best run", "of"]
 NOTE = (
-    "For each dataset and model, the tested run with the lowest validation loss; the last column is the number of "
-    "tested runs. Models may have been trained with different settings: see the config of each run."
+    "For each dataset and model, the finished run with the lowest validation loss; the last column is the number of "
+    "finished and tested runs. Models may have been trained with different settings: see the config of each run."
 )
 
 
 def best_runs(runs: Sequence[Run]) -> Table:
-    r"""The best run of each model on each dataset, chosen by validation among the tested ones; the best test first.
+    r"""The best run of each model on each dataset, chosen by validation among finished ones; the best test first.
 
     .. math:: r^* = \arg\min_r \, \min_t \, \mathrm{val}_r(t)
 
@@ -31,7 +31,7 @@ def best_runs(runs: Sequence[Run]) -> Table:
     """
     groups: dict[tuple[str, str, str], list[Run]] = {}
     for run in runs:
-        if unit := tested_value(run)[1]:
+        if (unit := tested_value(run)[1]) and not run.why_not_final:
             groups.setdefault((data_name(run.config), unit, model_name(run)), []).append(run)
     best = [(*key, min(group, key=_rank), len(group)) for key, group in groups.items()]
     best.sort(key=lambda each: (each[:2], tested_value(each[3])[0]))

@@ -4,12 +4,11 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from lightning_flows.reporting.tables.scalars import LARGEST
+
 WIDTH, HEIGHT, LEFT, TOP, RIGHT, BOTTOM = 460, 270, 62, 10, 12, 38
 MAX_POINTS, MAX_MARKS = 200, 40
 NUM_COLORS = 8
-LARGEST = 1e30
-"""Limit on the absolute values in a chart, so that differences and means are finite."""
-
 Points = Sequence[tuple[float, float]]
 
 
@@ -54,7 +53,7 @@ def line_chart(
     Noisy curves are averaged over bins down to 200 points. Values far above the bulk, such as at the start of training,
     extend beyond the top of the frame.
     """
-    curves = [curve._replace(points=[p for p in curve.points if abs(p[1]) < LARGEST]) for curve in curves]
+    curves = [curve._replace(points=[p for p in curve.points if all(abs(v) < LARGEST for v in p)]) for curve in curves]
     curves = [curve for curve in curves if curve.points]
     points = [point for curve in curves for point in thin_out(curve.points)]
     if not points:
@@ -62,7 +61,7 @@ def line_chart(
     first, last = min(x for x, _ in points), max(x for x, _ in points)
     if first == last:  # a single point is in the middle of an axis that does not begin below 0
         first, last = (first / 2, 1.5 * first) if first > 0 else (first, first + 1.0)
-    margin = 0.02 * (last - first) or 1.0
+    margin = max(0.02 * (last - first), 1e-6 * last)  # not zero, nor lost in rounding
     left, right = first - margin, last + margin
     low, high = _limits([y for _, y in points])
 

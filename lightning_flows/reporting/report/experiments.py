@@ -8,9 +8,9 @@ from typing import Any
 
 from lightning_flows.errors import DataError
 from lightning_flows.reporting.report.chart import Chart, Curve, line_chart
-from lightning_flows.reporting.tables import TABLES, Run, Table, differences_in
+from lightning_flows.reporting.tables import TABLES, Run, Table, supplements
 from lightning_flows.reporting.tables.compare import DifferError
-from lightning_flows.reporting.tables.curves import logged_values, step_seconds
+from lightning_flows.reporting.tables.curves import is_one_clock, logged_values, step_seconds
 from lightning_flows.reporting.tables.table import NONE
 from lightning_flows.reporting.tables.table2 import kinds_of
 
@@ -73,25 +73,33 @@ def tables(runs: Sequence[Run]) -> dict[int, Table]:
 
     Runs of a single flow with different settings, such as the demo and your own, are not an experiment of the paper.
     """
-    tested, found = [run for run in runs if run.test], {}
-    for number in table_numbers(tested):
+    final, found = _final(runs), {}
+    for number in table_numbers(final):
         try:
-            found[number] = TABLES[number](tested)
+            found[number] = TABLES[number](final)
         except DataError as error:
-            if not isinstance(error, DifferError) or len({run.flow for run in tested}) > 1:
+            if not isinstance(error, DifferError) or len({run.flow for run in final}) > 1:
                 found[number] = Table([], [], str(error))
     return found
 
 
 def comparisons(runs: Sequence[Run], numbers: Iterable[int]) -> dict[str, Table]:
-    """Differences between the rows of tables of the paper that could be built, by title."""
-    tested = [run for run in runs if run.test]
-    every = {number: differences_in(number, tested) for number in numbers}
+    """Results by learning rate, and differences between rows, of tables of the paper that could be built, by title."""
+    final = _final(runs)
+    every = {number: supplements(number, final) for number in numbers}
     return {f"Table {number}: {title}": table for number, each in every.items() for title, table in each.items()}
 
 
+def _final(runs: Sequence[Run]) -> list[Run]:
+    """Runs that were tested after their training had finished, which tables compare."""
+    return [run for run in runs if run.test and not run.why_not_final]
+
+
 def validation_charts(runs: Sequence[Run]) -> list[Chart]:
-    """Validation charts for each dataset, with one color per label: by step, and by training time if it is known."""
+    """Validation charts for each dataset, with one color per label: by step, and by training time.
+
+    The latter is left out if times were not measured in the same way; see :func:`is_one_clock`.
+    """
     charts = []
     for unit in UNITS:
         logged = [run for run in runs if run.curve(f"val/{unit}")]
@@ -103,7 +111,7 @@ def validation_charts(runs: Sequence[Run]) -> list[Chart]:
             charts.append(line_chart(curves, title=f"Validation on {data}", y_label=y_label, legend=labels))
             timed = [
                 Curve(run.short_name, [(seconds * x, y) for x, y in logged_values(run, unit)], labels.index(run.label))
-                for run in group
+                for run in (group if is_one_clock(group) else [])
                 if (seconds := step_seconds(run)) is not None
             ]
             title = f"Validation on {data}, by training time without evaluation"

@@ -21,7 +21,7 @@ from lightning_flows.errors import DataError
 from lightning_flows.reporting.report import experiments
 from lightning_flows.reporting.report.best import best_runs
 from lightning_flows.reporting.tables.run_files import MAX_CONFIG, MAX_IMAGE, read_bytes, read_text
-from lightning_flows.reporting.tables.runs import CONFIG, TESTS, Run, read_state
+from lightning_flows.reporting.tables.runs import CONFIG, TESTS, Run
 
 MAX_SIDE, QUALITY = 640, 70
 LONG, PARTS = 12, re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=\w[/_])(?=[^\W\d_])")
@@ -117,16 +117,14 @@ def _experiment(name: str, runs: Sequence[Run]) -> dict[str, Any]:
 
 def _details(run: Run) -> dict[str, Any]:
     """Contents of the page about a run; ``problems`` are sentences on what is missing or broken."""
-    problems, image, config, state = [run.error] if run.error else [], None, "", ""
-    try:
-        state = read_state(run.folder)
-    except DataError as error:
-        problems.append(f"its state is unknown: {error}")
+    problems, image, config = [run.error] if run.error else [], None, ""
+    if run.why_not_final:
+        problems.append(f"it {run.why_not_final}")
     if not run.error and not run.test:
         tests = run.folder / TESTS
         untested = not tests.exists() or tests.stat().st_size == 0
         advice = "not tested: run `test --ckpt_path RUN/checkpoints/best.ckpt` to include it in a table"
-        if state == "diverged":
+        if run.state == "diverged":
             advice = "diverged: its loss became infinite or NaN"
         problems.append(advice if untested else "tested on different data than it was trained on")
     if not run.scalars.curves and not run.scalars.problems:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from lightning_flows.reporting.tables.comparison import baselines, differences
+from lightning_flows.reporting.tables.rates import chosen, rates_table
 from lightning_flows.reporting.tables.runs import Run, find_runs
 from lightning_flows.reporting.tables.table import Table
 from lightning_flows.reporting.tables.table1 import PAPER, rows1, table1
@@ -19,7 +20,7 @@ TABLES: dict[int | str, Callable[[Sequence[Run]], Table]] = {
 }
 """Tables by number or name: functions of runs, which select those of their experiment."""
 ROWS: dict[int | str, Callable[[Sequence[Run]], dict[str, list[Run]]]] = {1: rows1, 2: rows2, 3: rows3}
-"""Runs of the rows of tables 1 to 3 by their names."""
+"""Runs of the rows of tables 1 to 3 by their names, at all learning rates."""
 FLOWS: dict[int | str, set[str]] = {1: {"GlowFlow"}, 2: set(CLASSES), 3: {"ConvSylvesterFlow"}}
 """Classes of the flows of tables 1 to 3."""
 MODELS: dict[int | str, list[str]] = {
@@ -28,13 +29,24 @@ MODELS: dict[int | str, list[str]] = {
 """Models of tables 1 to 3, each of which has a row or more."""
 
 
-def differences_in(table: int | str, runs: Sequence[Run], baseline: str = "") -> dict[str, Table]:
-    """Differences between the rows of a table, by title; none for Table 4.
+def rows_in(table: int | str, runs: Sequence[Run]) -> dict[str, list[Run]]:
+    """Runs of the rows of a table that are compared, one per seed, at the best learning rate; none for Table 4.
+
+    Errors are those of the table.
+    """
+    if table == "vae":
+        return rows_vae(runs)
+    return {name: chosen(group) for name, group in ROWS[table](runs).items()} if table in ROWS else {}
+
+
+def supplements(table: int | str, runs: Sequence[Run], baseline: str = "") -> dict[str, Table]:
+    """Tables that follow a table, by title: results at each learning rate, and differences between rows, if any.
 
     ``baseline`` and errors are those of :func:`differences` and of the table.
     """
-    rows = rows_vae if table == "vae" else ROWS.get(table)
-    return differences(rows(runs), baseline) if rows else {}
+    rates = rates_table(ROWS[table](runs)) if table in ROWS else None
+    rows = rows_in(table, runs)
+    return ({"Learning rates": rates} if rates else {}) | (differences(rows, baseline) if rows else {})
 
 
 __all__ = [
@@ -45,8 +57,9 @@ __all__ = [
     "Run",
     "Table",
     "baselines",
-    "differences_in",
     "find_runs",
+    "rows_in",
+    "supplements",
     "table1",
     "table2",
     "table3",

@@ -111,18 +111,19 @@ def measured_on(runs: Sequence[Run], paper: str = PAPER_IMAGES) -> str:
     data = test["data"]["init_args"]
     place = data.get("root") or data.get("path")
     root = f" ({Path(place).name})" if isinstance(place, str) else ""
-    steps = ", ".join(sorted({str(run.test["global_step"]) for run in runs}))
+    steps = ", ".join(map(str, sorted({run.test["global_step"] for run in runs})))
     draws = _any_of(f"{draws:.0f}" for run in runs if (draws := run.metrics.get("test/importance_samples")))
     devices = _any_of(
         f"{run.runtime.get('num_devices', 1)} x {run.runtime['device']}" for run in runs if "device" in run.runtime
     )
     batches = sorted({run.runtime["batch_size"] for run in runs if "batch_size" in run.runtime})  # of timed steps
     batch = f", batch {' or '.join(map(str, batches))}" if batches else ""
+    versions = _any_of(run.runtime["lightning_flows"] for run in runs if "lightning_flows" in run.runtime)
     parts = [
         f"Measured here: {test['num_items']} test {'graphs' if 'mixture' in data else 'images'} of "
         f"{test['data']['class_path'].rpartition('.')[2]}{root}, checkpoint {test['checkpoint']} after {steps} steps",
         f"NLL from {draws} importance samples per image" if draws else "",
-        f"runtimes on {devices}{batch}" if devices else "",
+        f"runtimes on {devices}{batch}" + f", lightning_flows {versions}" * bool(versions) if devices else "",
         f"torch {_any_of(run.test['torch'] for run in runs)}. {paper}",
     ]
     return "; ".join(part for part in parts if part)

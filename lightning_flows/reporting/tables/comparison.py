@@ -24,7 +24,7 @@ CURVES = (
 
 NO_TIMES = (
     "Times are left out: they were not measured in the same way, on the same kind of device with the same number of "
-    "threads and the same precision, all of them compiled or none."
+    "threads, precision, compiler and recomputation."
 )
 NO_CURVES = "Left out, because they end before the tested checkpoint or with a value that is not finite: the curves of"
 KINDS = re.compile(r" \((?:uniform|variational)\)$|, pointwise nets$")

@@ -71,19 +71,29 @@ def validations(run: Run, unit: str = "bpd") -> list[tuple[float, float]]:
     There are none if they end before the step of the tested best checkpoint, or with a value that is not finite.
     """
     curve = run.curve(f"val/{unit}")
+    return logged_values(run, unit) if is_whole(run, unit) and math.isfinite(curve[-1][1]) else []
+
+
+def is_whole(run: Run, unit: str = "bpd") -> bool:
+    """Whether the validation curve of a run reaches the step of the tested best checkpoint."""
+    curve = run.curve(f"val/{unit}")
     end = run.test.get("global_step", 0) if run.test.get("checkpoint") == "best.ckpt" else 0
-    whole = curve and math.isfinite(curve[-1][1]) and curve[-1][0] + 1 >= end
-    return logged_values(run, unit) if whole else []
+    return bool(curve) and curve[-1][0] + 1 >= end
 
 
 def is_one_clock(runs: Sequence[Run]) -> bool:
-    """Whether the training steps of runs were timed in the same way on the same hardware, where that is known.
-
-    Compiled steps are not compared with eager ones, or with those of another compiler.
-    """
+    """Whether the training steps of runs were timed in the same way, as :func:`is_one_kind` of step."""
     timed = [run for run in runs if step_seconds(run) is not None]
-    ways = {("train_step_cpu_seconds" in run.runtime, str(run.runtime.get("compiled") or None)) for run in timed}
-    return is_one_hardware(timed) and len(ways) < 2
+    return is_one_kind(timed) and len({"train_step_cpu_seconds" in run.runtime for run in timed}) < 2
+
+
+def is_one_kind(runs: Sequence[Run]) -> bool:
+    """Whether training steps ran on the same hardware, all compiled in the same way, and recomputed alike, or not.
+
+    Steps of a kind can be compared by their time and memory.
+    """
+    kinds = {tuple(str(run.runtime.get(key) or None) for key in ("compiled", "recompute")) for run in runs}
+    return is_one_hardware(runs) and len(kinds) < 2
 
 
 def is_one_hardware(runs: Sequence[Run]) -> bool:

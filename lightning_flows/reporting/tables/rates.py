@@ -1,43 +1,75 @@
 """Learning rates of runs, chosen by validation."""
 
 import math
-from collections.abc import Collection, Sequence
+import statistics
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from lightning_flows.errors import DataError
+from lightning_flows.reporting.tables.compare import check_comparable, metric, newest_by_seed, one_per_seed
+from lightning_flows.reporting.tables.curve_file import CURVES
+from lightning_flows.reporting.tables.curves import is_whole, logged_values
 from lightning_flows.reporting.tables.runs import RECORD, Run, read_run, recorded_state
+from lightning_flows.reporting.tables.scalars import LARGEST
+from lightning_flows.reporting.tables.table import NONE, Table
 
 
 def rate_of(run: Run) -> float | None:
-    """Learning rate in the config of a run; None if there is none."""
+    """Learning rate in the config of a run; None if there is none, or no finite one."""
     optimizer = run.config.get("optimizer")
     arguments = optimizer.get("init_args") if isinstance(optimizer, dict) else None
     rate = arguments.get("lr") if isinstance(arguments, dict) else None
-    return float(rate) if isinstance(rate, int | float) and not isinstance(rate, bool) else None
+    if not isinstance(rate, int | float) or isinstance(rate, bool) or not abs(rate) <= LARGEST:
+        return None
+    return float(rate)
 
 
 def lowest_validation(run: Run) -> float:
-    """Lowest validation loss of a run, infinite without a curve."""
-    return min((value for _, value in run.curve("val/loss") if math.isfinite(value)), default=math.inf)
+    """Lowest validation loss of a run, infinite without a curve that reaches the step of the tested best checkpoint."""
+    return min((value for _, value in logged_values(run, "loss") if is_whole(run, "loss")), default=math.inf)
 
 
-def at_best_rate(runs: Sequence[Run]) -> list[Run]:
-    """The runs of a row at the learning rate with the lowest validation loss, in the mean of the seeds of all rates.
+def chosen(runs: Sequence[Run]) -> list[Run]:
+    """The runs of a row, one per seed, at the learning rate with the lowest mean validation loss over seeds.
 
-    Rates without a common seed are compared by all of their seeds. Runs at a single rate are returned as they are.
+    The seeds are those that all rates have or, if there are none, all. Raises: DifferError if runs differ in more than
+    their seed and rate; DataError if there are several rates, and a run has no complete curve.
     """
-    by_rate: dict[float | None, list[Run]] = {}
-    for run in runs:
-        by_rate.setdefault(rate_of(run), []).append(run)
-    if len(by_rate) < 2:
-        return list(runs)
-    seeds = set.intersection(*({run.seed for run in group} for group in by_rate.values()))
+    compared = _compared(runs)
 
-    def loss(group: list[Run]) -> float:
-        values = [lowest_validation(run) for run in group if not seeds or run.seed in seeds]
-        return sum(values) / len(values)
+    def loss(rate: float | None) -> float:
+        return statistics.fmean(map(lowest_validation, compared[rate]))
 
-    return min(by_rate.values(), key=loss)
+    if len(compared) > 1:
+        for run in (run for group in compared.values() for run in group):
+            if lowest_validation(run) == math.inf:
+                raise DataError(
+                    f"{run.folder} has no complete curve of val/loss, which chooses among learning rates: "
+                    f"restore {CURVES}, or move the run"
+                )
+    return one_per_seed([run for run in runs if rate_of(run) == min(compared, key=loss)])
+
+
+def rates_table(rows: Mapping[str, Sequence[Run]]) -> Table | None:
+    """NLL of rows at each learning rate, or the bound unless all have an NLL; None if no row has several rates.
+
+    Values are means over the seeds that all rates of a row have or, if there are none, over all of its seeds.
+    """
+    compared = {name: groups for name, runs in rows.items() if None not in (groups := _compared(runs))}
+    if all(len(groups) < 2 for groups in compared.values()):
+        return None
+    every = [run for groups in compared.values() for runs in groups.values() for run in runs]
+    title, name = ("NLL", "test/nll_bpd") if metric(every, "test/nll_bpd") else ("−ELBO", "test/bpd")
+    rates = sorted({rate for groups in compared.values() for rate in groups if rate is not None})
+    cells = [
+        [row, *(f"{statistics.fmean(metric(groups[rate], name)):.3f}" if rate in groups else NONE for rate in rates)]
+        for row, groups in compared.items()
+    ]
+    note = (
+        "Means over the seeds that all rates of a row have or, if there are none, over all. The rate with the lowest "
+        "validation loss is chosen."
+    )
+    return Table(["model", *(f"{title} at {rate:g}" for rate in rates)], cells, note)
 
 
 def rates_note(rows: Sequence[tuple[str, Sequence[Run]]]) -> str:
@@ -75,3 +107,19 @@ def _flow(folder: Path) -> str | None:
         return read_run(folder).trained_flow
     except (DataError, OSError):
         return None
+
+
+def _compared(runs: Sequence[Run]) -> dict[float | None, list[Run]]:
+    """The newest runs by learning rate, of the seeds that all rates have or, if there are none, of all seeds.
+
+    Raises: DifferError if these runs differ in more than their seed and rate.
+    """
+    groups: dict[float | None, list[Run]] = {}
+    for run in runs:
+        groups.setdefault(rate_of(run), []).append(run)
+    seeds = set.intersection(*({run.seed for run in group} for group in groups.values()))
+    compared = {
+        rate: newest_by_seed([run for run in group if not seeds or run.seed in seeds]) for rate, group in groups.items()
+    }
+    check_comparable([run for group in compared.values() for run in group], free=lambda run: {"lr"})
+    return compared

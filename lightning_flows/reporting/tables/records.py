@@ -1,10 +1,10 @@
 """Check the config and records of a run, so that other code can rely on their structure."""
 
-import math
 from pathlib import Path
 from typing import Any
 
 from lightning_flows.errors import DataError
+from lightning_flows.reporting.tables.scalars import LARGEST
 
 COMPONENT: dict[str, Any] = {"class_path": str, "init_args": {}}
 MODEL = COMPONENT | {"init_args": {"flow?": COMPONENT, "dequantization?": COMPONENT, "posterior?": COMPONENT}}
@@ -44,7 +44,8 @@ RECORD = {"state?": str, "ended?": float}
 def check(value: Any, schema: Any, path: Path, key: str = "") -> Any:
     """Return a record if it matches ``schema``, with components as mappings of class path and arguments.
 
-    Raises: DataError that names the file and the first entry that does not match. ``float`` means a finite number.
+    Raises: DataError that names the file and the first entry that does not match. ``float`` means a number whose
+        absolute value is at most LARGEST.
     """
     if isinstance(schema, dict):
         if "class_path" in schema:
@@ -58,8 +59,9 @@ def check(value: Any, schema: Any, path: Path, key: str = "") -> Any:
                 found[plain] = check(value.get(plain), part, path, f"{key}.{plain}".lstrip("."))
         return found
     kind = int | float if schema is float else schema
-    if not isinstance(value, kind) or isinstance(value, bool) or (schema is float and not math.isfinite(value)):
-        raise _other(value, "a finite number" if schema is float else getattr(schema, "__name__", schema), key, path)
+    if not isinstance(value, kind) or isinstance(value, bool) or (schema is float and not abs(value) <= LARGEST):
+        expected = f"a finite number of at most {LARGEST:g}" if schema is float else getattr(schema, "__name__", schema)
+        raise _other(value, expected, key, path)
     return value
 
 

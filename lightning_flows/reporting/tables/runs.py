@@ -22,9 +22,12 @@ CONFIG, TESTS, RUNTIME, RECORD = "config.yaml", "tests.jsonl", "runtime.json", "
 """Files in a run folder: the config, a line for each ``test`` of a checkpoint, runtimes, and the state of the run."""
 MARKS = (CONFIG, TESTS, RUNTIME, CURVES, "events.out.tfevents.*")
 """A folder that contains one of these is a run."""
+STATES = ("running", "stopped", "failed", "diverged", "finished")
+"""States of a run in its record."""
 ADVICE = {
     CONFIG: "correct the file, or move the run to another place",
     RUNTIME: "correct or remove the file",
+    RECORD: "correct or remove the file",
     TESTS: "remove the file, and run `test` again",
 }
 """What to do with a broken file of a run."""
@@ -44,7 +47,7 @@ class Run:
         runtime: record of RuntimeMonitor; empty if there is none.
         error: sentence that names the broken file; empty if there is none.
         shares_name: whether other versions of the run were read, so that its short name includes the version.
-        state: running, stopped, failed, diverged or finished; unknown without a valid record.
+        state: running, stopped, failed, diverged or finished; unknown without a record.
         ended: time at which its training ended, in seconds since 1970; None if it has not, or without a record.
     """
 
@@ -62,6 +65,19 @@ class Run:
     def is_tested_early(self) -> bool:
         """Whether its last test was made before its training ended."""
         return self.ended is not None and bool(self.test) and self.test["time"] < self.ended
+
+    @property
+    def why_not_final(self) -> str:
+        """Why its last test is not that of a finished training, as a predicate; empty if it is, or without a test."""
+        if not self.test:
+            return ""
+        if self.state == "diverged":
+            return "diverged: its loss is not finite"
+        if self.state == "running":
+            return "is running, not finished: wait for it, or resume it if it was killed, then test it again"
+        if self.state in ("stopped", "failed"):
+            return f"is {self.state}, not finished: resume it with `fit --ckpt_path=last`, then test it again"
+        return "was tested before its training ended: test it again" if self.is_tested_early else ""
 
     @property
     def name(self) -> str:
@@ -185,10 +201,10 @@ def find_runs(folder: str | Path, report: Callable[[str], object] | None = None)
     tested = [run for run in runs if run.test]
     final = []
     for run in tested:
-        if not (why := _why_not_final(run)):
+        if not run.why_not_final:
             final.append(run)
         elif report is not None:
-            report(why)
+            report(f"{run.folder} {run.why_not_final}")
     if final:
         return final
     kind = "finished, tested runs" if tested else "tested runs"
@@ -198,40 +214,20 @@ def find_runs(folder: str | Path, report: Callable[[str], object] | None = None)
     )
 
 
-def _why_not_final(run: Run) -> str:
-    """Why the results of a tested run are not final; empty if they are."""
-    if run.state == "diverged":
-        return f"{run.folder} diverged: its loss is not finite"
-    if run.state == "running":
-        return f"{run.folder} is running, not finished: wait for it, or resume it if it was killed, then test it again"
-    if run.state in ("stopped", "failed"):
-        return f"{run.folder} is {run.state}, not finished: resume it with `fit --ckpt_path=last`, then test it again"
-    if run.is_tested_early:
-        return f"{run.folder} was tested before its training ended: test it again"
-    return ""
-
-
 def recorded_state(folder: Path) -> str:
     """State of a run in its record, such as diverged; unknown if that is missing or cannot be read."""
-    return str(_record(folder).get("state", "unknown"))
-
-
-def read_state(folder: Path) -> str:
-    """State of a run in its record; unknown if that is missing. Raises: DataError if it is broken."""
-    return str(_checked_record(folder).get("state", "unknown"))
+    try:
+        return str(_record(folder).get("state", "unknown"))
+    except (DataError, OSError):
+        return "unknown"
 
 
 def _record(folder: Path) -> dict[str, Any]:
-    """State of a run and time of its end; empty if they cannot be read."""
-    try:
-        return _checked_record(folder)
-    except (DataError, OSError):
-        return {}
-
-
-def _checked_record(folder: Path) -> dict[str, Any]:
+    """State of a run and time of its end; empty without a record."""
     path = folder / RECORD
     record = check(parse_json(_text(path) or "{}", path), RECORD_SCHEMA, path)
+    if record.get("state", "running") not in STATES:
+        raise DataError(f"in {path.name}, state is {record['state']!r}, not one of {', '.join(STATES)}")
     return {name: record[name] for name in ("state", "ended") if name in record}
 
 
@@ -245,10 +241,12 @@ def _read(folder: Path, root: Path) -> Run:
         path = folder / TESTS
         lines = enumerate(_text(path).splitlines(), 1)
         tests = [check_test(parse_json(line, f"line {i} of {path}"), path) for i, line in lines]
+        path = folder / RECORD
+        record = _record(folder)
     except (DataError, OSError) as error:
         return Run(folder, root, config, error=f"the run in {folder} is broken: {error}; {ADVICE[path.name]}")
     own = [test for test in tests if _source(test["data"]) == _source(config["data"])]
-    return Run(folder, root, config, own[-1] if own else {}, runtime, **_record(folder))
+    return Run(folder, root, config, own[-1] if own else {}, runtime, **record)
 
 
 def _text(path: Path) -> str:

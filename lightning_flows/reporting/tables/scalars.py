@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+LARGEST = 1e30
+"""Limit on the absolute values of numbers in records and charts, so that sums and differences are finite."""
 Curve = list[tuple[int, float]]
 """Steps and values, in increasing order of steps."""
 

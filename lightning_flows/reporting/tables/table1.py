@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from lightning_flows.errors import DataError
-from lightning_flows.reporting.tables.compare import check_comparable, measured_on, metric, one_per_seed, runtime
-from lightning_flows.reporting.tables.curves import all_step_seconds, is_one_clock, is_one_hardware
-from lightning_flows.reporting.tables.rates import at_best_rate, rates_note
+from lightning_flows.reporting.tables.compare import check_comparable, measured_on, metric, runtime
+from lightning_flows.reporting.tables.curves import all_step_seconds, is_one_clock, is_one_hardware, is_one_kind
+from lightning_flows.reporting.tables.rates import chosen, rates_note
 from lightning_flows.reporting.tables.runs import Run
 from lightning_flows.reporting.tables.table import NONE, Table, mean_and_deviation, median
 
@@ -39,11 +39,11 @@ def table1(runs: Sequence[Run]) -> Table:
     """Table 1, with a note on what it was measured on.
 
     Bounds and NLL in bits per dimension, mean ± standard deviation over seeds; runtimes in % of those with 1x1
-    convolutions, medians over seeds, if both are from the same hardware; training steps are not compared between
-    compiled and eager runs. Peak memory is left out unless all runs are from the same hardware. Raises: DataError if no
+    convolutions, medians over seeds, if both are from the same hardware; training steps and peak memory only if they
+    are of one kind, see :func:`is_one_kind`. Raises: DataError if no
     run belongs to it, or runs are not comparable.
     """
-    groups = _groups(runs)
+    groups = {key: chosen(group) for key, group in _found(runs).items()}
     every = [run for each in groups.values() for run in each]
     rows = [
         [
@@ -55,7 +55,7 @@ def table1(runs: Sequence[Run]) -> Table:
             str(paper.training),
             _percent(_sampling(group), _sampling(base) if is_one_hardware([*group, *base]) else []),
             str(paper.sampling),
-            median(runtime(group, "peak_memory_bytes", scale=2**-20) if is_one_hardware(every) else []),
+            median(runtime(group, "peak_memory_bytes", scale=2**-20) if is_one_kind(every) else []),
         ]
         for (kind, pointwise), group in groups.items()
         for paper, base in [(PAPER[kind], groups.get(("conv1x1", pointwise), []))]
@@ -65,25 +65,23 @@ def table1(runs: Sequence[Run]) -> Table:
 
 
 def rows1(runs: Sequence[Run]) -> dict[str, list[Run]]:
-    """Runs of the rows of Table 1 by their names, in order. For errors see :func:`table1`."""
-    return {_name(*key): group for key, group in _groups(runs).items()}
+    """Runs of the rows of Table 1 by their names, in order, at all learning rates. For errors see :func:`table1`."""
+    return {_name(*key): group for key, group in _found(runs).items()}
 
 
 def _name(kind: str, pointwise: bool) -> str:
     return PAPER[kind].name + (", pointwise nets" if pointwise else "")
 
 
-def _groups(runs: Sequence[Run]) -> dict[tuple[str, bool], list[Run]]:
-    """Comparable runs of the rows by mixing layer and kind of nets, one per seed, at the best learning rate."""
+def _found(runs: Sequence[Run]) -> dict[tuple[str, bool], list[Run]]:
+    """Comparable runs of the rows by mixing layer and kind of nets."""
     runs = [run for run in runs if run.flow == "GlowFlow" and _kind(run) in PAPER and "test/bpd" in run.metrics]
     if not runs:
         raise DataError("no run belongs to table 1: none has a GlowFlow and a test/bpd")
     check_comparable(runs, free=lambda run: {"mixing", "growth", "width", "kernel_size", "lr"})
-    groups: dict[tuple[str, bool], list[Run]] = {}
-    for key in ((kind, pointwise) for pointwise in (False, True) for kind in PAPER):
-        if found := [run for run in runs if (_kind(run), run.is_pointwise) == key]:
-            groups[key] = one_per_seed(at_best_rate(found))
-    return groups
+    keys = [(kind, pointwise) for pointwise in (False, True) for kind in PAPER]
+    groups = {key: [run for run in runs if (_kind(run), run.is_pointwise) == key] for key in keys}
+    return {key: group for key, group in groups.items() if group}
 
 
 def _kind(run: Run) -> str:

@@ -7,15 +7,16 @@ from pathlib import Path
 from typing import NamedTuple
 
 from lightning_flows.errors import DataError
-from lightning_flows.reporting.tables.compare import check_comparable, measured_on, metric, one_per_seed, runtime
+from lightning_flows.reporting.tables.compare import check_comparable, measured_on, metric, runtime
 from lightning_flows.reporting.tables.curves import (
     all_step_seconds,
     is_one_clock,
     is_one_hardware,
+    is_one_kind,
     step_seconds,
     validations,
 )
-from lightning_flows.reporting.tables.rates import at_best_rate, rates_note
+from lightning_flows.reporting.tables.rates import chosen, rates_note
 from lightning_flows.reporting.tables.runs import Run
 from lightning_flows.reporting.tables.table import NONE, Table, mean_and_deviation, median
 
@@ -72,8 +73,9 @@ def table2(runs: Sequence[Run]) -> Table:
     """Table 2: coupling, residual and Sylvester flows.
 
     Bounds and NLL in bits per dimension, mean ± standard deviation over seeds; seconds and memory are medians, left out
-    unless all runs are from the same hardware and, for training steps, all or none are compiled. The last column is the
-    training time, in seconds without evaluation, until the validation bpd falls to the best value of the weakest model.
+    unless all runs are from the same hardware and, for training steps and memory, of one kind: see :func:`is_one_kind`.
+    The last column is the training time, in seconds without evaluation, until the validation bpd falls to the best
+    value of the weakest model.
     Raises: DataError if no run belongs to it, or runs are not comparable.
     """
     return _table(runs, TABLE2)
@@ -85,43 +87,41 @@ def table3(runs: Sequence[Run]) -> Table:
 
 
 def rows2(runs: Sequence[Run]) -> dict[str, list[Run]]:
-    """Runs of the rows of Table 2 by their names, in order. For errors see :func:`table2`."""
-    return {_name(TABLE2, *key): group for key, group in _groups(runs, TABLE2).items()}
+    """Runs of the rows of Table 2 by their names, in order, at all learning rates. For errors see :func:`table2`."""
+    return {_name(TABLE2, *key): group for key, group in _found(runs, TABLE2).items()}
 
 
 def rows3(runs: Sequence[Run]) -> dict[str, list[Run]]:
-    """Runs of the rows of Table 3 by their names, in order. For errors see :func:`table2`."""
-    return {_name(TABLE3, *key): group for key, group in _groups(runs, TABLE3).items()}
+    """Runs of the rows of Table 3 by their names, in order, at all learning rates. For errors see :func:`table2`."""
+    return {_name(TABLE3, *key): group for key, group in _found(runs, TABLE3).items()}
 
 
 def _name(paper: Mapping[str, PaperRow], dequantization: str, kind: str) -> str:
     return f"{paper[kind].name} ({dequantization})"
 
 
-def _groups(runs: Sequence[Run], paper: Mapping[str, PaperRow]) -> dict[tuple[str, str], list[Run]]:
-    """Comparable runs of the rows by dequantization and kind, one per seed, at the best learning rate."""
+def _found(runs: Sequence[Run], paper: Mapping[str, PaperRow]) -> dict[tuple[str, str], list[Run]]:
+    """Comparable runs of the rows by dequantization and kind."""
     runs = [run for run in runs if run.dequantization in DEQUANTIZATIONS and "test/bpd" in run.metrics]
     kinds = kinds_of(runs)
     runs = [run for run in runs if kinds.get(run.folder) in paper]
     if not runs:
         raise DataError(f"no run belongs to the table: none is of {', '.join(paper)} and has a test/bpd")
     check_comparable(runs, free=lambda run: FREE | OTHER.get(kinds[run.folder], set()))
-    groups: dict[tuple[str, str], list[Run]] = {}
-    for key in ((dequantization, kind) for dequantization in DEQUANTIZATIONS for kind in paper):
-        if found := [run for run in runs if (run.dequantization, kinds[run.folder]) == key]:
-            groups[key] = one_per_seed(at_best_rate(found))
-    return groups
+    keys = [(dequantization, kind) for dequantization in DEQUANTIZATIONS for kind in paper]
+    groups = {key: [run for run in runs if (run.dequantization, kinds[run.folder]) == key] for key in keys}
+    return {key: group for key, group in groups.items() if group}
 
 
 def _table(runs: Sequence[Run], paper: Mapping[str, PaperRow]) -> Table:
-    groups = _groups(runs, paper)
+    groups = {key: chosen(group) for key, group in _found(runs, paper).items()}
     rows, targets = [], {}
     for dequantization in DEQUANTIZATIONS:
         best = [_best(group) for (noise, _), group in groups.items() if noise == dequantization]
         targets[dequantization] = max((value for value in best if value is not None), default=None)
     named = [(_name(paper, *key), group) for key, group in groups.items()]
     every = [run for _, group in named for run in group]
-    has_step, has_hardware = is_one_clock(every), is_one_hardware(every)
+    has_step, has_hardware, has_memory = is_one_clock(every), is_one_hardware(every), is_one_kind(every)
     for (dequantization, kind), group in groups.items():
         timed, measured = group if has_step else [], group if has_hardware else []
         bound, nll = paper[kind].numbers.get(dequantization, (NONE, NONE))
@@ -133,7 +133,7 @@ def _table(runs: Sequence[Run], paper: Mapping[str, PaperRow]) -> Table:
                 f"{group[0].test['num_parameters'] / 1e6:.3f}",
                 median(all_step_seconds(timed), digits=3),
                 median(runtime(measured, "sample_seconds_per_image", scale=1e3), digits=2),
-                median(runtime(measured, "peak_memory_bytes", scale=2**-20)),
+                median(runtime(group if has_memory else [], "peak_memory_bytes", scale=2**-20)),
                 _time_to(timed, targets[dequantization]),
             ]
         )  # fmt: skip
@@ -149,9 +149,9 @@ def kinds_of(runs: Sequence[Run]) -> dict[Path, str]:
     flows of one number of steps, one of the numbers in ``EQUAL_MEMORY``.
     """
     ours = {run.folder: run for run in runs if run.flow in CLASSES}
-    complete = [run for run in ours.values() if run.flow_arguments.get("ablation", "none") == "none"]
+    complete = [run for run in ours.values() if _steps(run) and run.flow_arguments.get("ablation", "none") == "none"]
     steps, kinds = {_steps(run) for run in complete}, {}
-    alone = len(steps) == 1 and {run.flow for run in ours.values()} == {"ResidualFlow"}
+    alone = len(steps) == 1 and {run.flow for run in complete} == {"ResidualFlow"}
     for folder, run in ours.items():
         kinds[folder] = CLASSES[run.flow]
         fewer = (_levels(run), _steps(run)) in EQUAL_MEMORY if alone else _steps(run) < max(steps, default=0)
@@ -181,12 +181,11 @@ def _best(group: Sequence[Run]) -> float | None:
 
 
 def _time_to(group: Sequence[Run], target: float | None) -> str:
-    """Median time over seeds; infinite for a seed that never reaches the target, a dash without runs."""
-    if not group:
-        return NONE
+    """Median time over the seeds whose curve and time per step are known, infinite for one that never reaches it."""
     seconds = []
     for run in group:
-        reached = [step for step, value in validations(run) if target is not None and value <= target]
-        seconds.append(min(reached) * (step_seconds(run) or math.inf) if reached else math.inf)
-    middle = statistics.median(seconds)
+        curve, step = validations(run), step_seconds(run)
+        if curve and step is not None and target is not None:
+            seconds.append(min((at * step for at, value in curve if value <= target), default=math.inf))
+    middle = statistics.median(seconds) if seconds else math.inf
     return f"{middle:.0f} s" if math.isfinite(middle) else NONE

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 
 from lightning_flows.errors import DataError
-from lightning_flows.reporting.tables.compare import measured_on, metric, one_per_seed, runtime
+from lightning_flows.reporting.tables.compare import DifferError, measured_on, metric, one_per_seed, runtime
+from lightning_flows.reporting.tables.curves import is_one_hardware
 from lightning_flows.reporting.tables.runs import Run
 from lightning_flows.reporting.tables.table import NONE, Table, mean_and_deviation, median
 
@@ -34,8 +35,8 @@ def table4(runs: Sequence[Run]) -> Table:
 
     The NLL is the entropy plus the gap, the mean of (log p_true − log p_model)/N over the same graphs, which is far
     more precise than the NLL itself. Runs of different lengths have separate rows. Runs on other means, sizes or edges
-    are skipped. Steps and seconds are medians.
-    Raises: DataError if no run belongs to it, or the runs of a row are not comparable.
+    are skipped. Steps and seconds are medians; seconds are left out unless all runs are from the same hardware.
+    Raises: DataError if no run belongs to it, or runs are not comparable.
     """
     groups: dict[tuple[int, int, int], list[Run]] = {}
     for run in runs:
@@ -47,21 +48,35 @@ def table4(runs: Sequence[Run]) -> Table:
     if not groups:
         raise DataError("no run belongs to table 4: none has a graph flow on MoG-4, MoG-9, MoG-16 or MoG-Ring")
     rows = []
+    groups = {key: one_per_seed(groups[key]) for key in sorted(groups)}
+    every = [run for group in groups.values() for run in group]
+    has_seconds = is_one_hardware(every)
     for i, data in enumerate(DATA.values()):
-        present = sorted(key for key in groups if key[0] == i)
-        for key in present:
-            group, kind = one_per_seed(groups[key]), list(MODELS)[key[1]]
-            rows.append([data, MODELS[kind], *_row(group, PAPER[kind][i])])
+        present = {key: group for key, group in groups.items() if key[0] == i}
+        for key, group in present.items():
+            kind = list(MODELS)[key[1]]
+            rows.append([data, MODELS[kind], *_row(group, PAPER[kind][i], has_seconds=has_seconds)])
         if present:
-            entropy = groups[present[0]][0].metrics["test/entropy"]
+            entropy = _entropy([run for group in present.values() for run in group])
             rows.append([data, "entropy", "", f"{entropy:.4f}", PAPER_ENTROPY[i], *[""] * (len(HEADER) - 5)])
-    error = max(value for group in groups.values() for value in metric(group, "test/gap_standard_error"))
+    error = max(metric(every, "test/gap_standard_error"))
     note = f"Standard error of a run's gap over test graphs: at most {error:.4f}."
     paper = "The paper does not state its training lengths and net sizes."
-    return Table(HEADER, rows, f"{note} {measured_on(next(iter(groups.values())), paper)}")
+    return Table(HEADER, rows, f"{note} {measured_on(every, paper)}")
 
 
-def _row(group: Sequence[Run], paper: str) -> list[str]:
+def _entropy(runs: Sequence[Run]) -> float:
+    """The entropy of the graphs that runs were tested on. Raises: DifferError if they differ, also in their number."""
+    seen: dict[tuple[int, str], Run] = {}
+    for run in runs:
+        seen.setdefault((run.test["num_items"], f"{run.metrics['test/entropy']:.4f}"), run)
+    if len(seen) > 1:
+        each = [f"{run.folder} on {num}, whose entropy is {entropy}" for (num, entropy), run in seen.items()]
+        raise DifferError(f"runs were tested on different graphs: {'; '.join(each)}: keep them in separate folders")
+    return float(runs[0].metrics["test/entropy"])
+
+
+def _row(group: Sequence[Run], paper: str, *, has_seconds: bool) -> list[str]:
     shares = [100 * run.metrics["test/valid_share"] for run in group if "test/valid_share" in run.metrics]
     return [
         str(len(group)),
@@ -70,8 +85,8 @@ def _row(group: Sequence[Run], paper: str) -> list[str]:
         mean_and_deviation(metric(group, "test/gap"), digits=4),
         mean_and_deviation(shares, digits=1).partition(" ")[0],
         str(group[0].test["num_parameters"]),
-        median(sorted({run.test["global_step"] for run in group})),
-        median(runtime(group, "cpu_seconds")),
+        median([run.test["global_step"] for run in group]),
+        median(runtime(group, "cpu_seconds") if has_seconds else []),
     ]
 
 

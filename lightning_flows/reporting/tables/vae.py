@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from lightning_flows.errors import DataError
-from lightning_flows.reporting.tables.compare import check_comparable, measured_on, metric, newest_by_seed, runtime
+from lightning_flows.reporting.tables.compare import check_comparable, measured_on, metric, newest_by_seed
+from lightning_flows.reporting.tables.curves import is_one_clock, step_seconds
 from lightning_flows.reporting.tables.runs import Run
 from lightning_flows.reporting.tables.table import NONE, Table, mean_and_deviation, median
 
@@ -36,8 +37,9 @@ def table_vae(runs: Sequence[Run]) -> Table:
     """Posteriors of VAEs: negative bound, likelihood and KL term, parameters and time.
 
     Results are mean ± standard deviation over seeds, in bits per dimension, or in nats per image for binary images.
-    Seconds per epoch are those of training steps, without evaluation; their median. A posterior has a row for each of
-    its settings. Raises: DataError if no run belongs to it, or runs are not comparable.
+    Seconds per epoch are those of training steps, without evaluation, see :func:`step_seconds`: their median, left out
+    unless all runs were timed in the same way. A posterior has a row for each of its settings.
+    Raises: DataError if no run belongs to it, or runs are not comparable.
     """
     groups = _groups(runs)
     runs = [run for group in groups.values() for run in group]
@@ -45,8 +47,9 @@ def table_vae(runs: Sequence[Run]) -> Table:
     header = [
         "posterior", "runs", f"−ELBO ({unit})", "NLL", "KL", "parameters", "of the posterior", "seconds per epoch",
     ]  # fmt: skip
-    rows = []
+    rows, is_timed = [], is_one_clock(runs)
     for key, group in groups.items():
+        seconds = [each for run in group if is_timed and (each := _epoch_seconds(run)) is not None]
         rows.append(
             [
                 _name(key, list(groups)),
@@ -54,7 +57,7 @@ def table_vae(runs: Sequence[Run]) -> Table:
                 *(mean_and_deviation(metric(group, name), digits=digits) for name in ("test/loss", nll, "test/kl")),
                 str(group[0].test["num_parameters"]),
                 str(group[0].test.get("num_parameters_of", {}).get("posterior", NONE)),
-                median([seconds for run in group if (seconds := _epoch_seconds(run)) is not None], digits=1),
+                median(seconds, digits=1),
             ]
         )
     data = runs[0].test["data"]["class_path"].rpartition(".")[2]
@@ -104,5 +107,5 @@ def _epoch_seconds(run: Run) -> float | None:
     """Seconds per step times the steps of an epoch, from the last validation; None if either was not logged."""
     epochs, validation = dict(run.curve("epoch")), run.curve("val/loss")
     step = next((step for step, _ in reversed(validation) if step in epochs), None)
-    seconds = runtime([run], "train_step_seconds")
-    return seconds[0] * (step + 1) / (epochs[step] + 1) if seconds and step is not None else None
+    seconds = step_seconds(run)
+    return seconds * (step + 1) / (epochs[step] + 1) if seconds is not None and step is not None else None

@@ -98,7 +98,7 @@ def test_a_finished_run_without_a_curve_has_not_diverged(search, monkeypatch: py
         Pretended, "diverged", lambda self, name, seed: diverged(self, name, seed) and "csf" not in name
     )
     losses = LOSSES | {"csf_uniform_8x8_lr0.001": math.inf}
-    with pytest.raises(DataError, match=r"csf_uniform_8x8_lr0.001 has no curve of val/loss: restore curves.jsonl"):
+    with pytest.raises(DataError, match=r"lr0.001 has no complete curve of val/loss: restore curves.jsonl"):
         search(losses)
 
 

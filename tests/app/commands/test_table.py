@@ -146,6 +146,8 @@ def test_rows_are_chosen_by_parts_of_their_names(only: str, rows: list[str], tmp
             "without --fit there is no use for --seeds, --images, --only, because",
         ),
         (["--overlays=[]"], "without --fit there is no use for --overlays, because"),
+        (["--jobs=4"], "without --fit there is no use for --jobs, because"),
+        (["--overwrite"], "--overwrite replaces the file of --figure: name it, or omit --overwrite"),
         (["--lr=[]", "--fit"], "--lr needs --size"),
         (["--lr=[]", "--size=8x8", "--fit"], "--lr is []: pass different, positive learning rates"),
     ],
@@ -204,10 +206,12 @@ def test_a_broken_run_is_reported_on_one_line_with_control_characters_escaped(
 ) -> None:
     write_run("good", torch="2.0\x1b]0;evil\x07")
     os.mkfifo(write_run("bad\x1b[31m", seed=1) / "runtime.json")
+    (write_run("curve\x1b[31m\nline", seed=2, time=2.0) / "curves.jsonl").write_text("x\n")
     main(["table", "1", f"--runs={tmp_path}"])
     out, err = capsys.readouterr()
-    assert "| 1x1 | 1 |" in out
+    assert "| 1x1 | 2 |" in out
     assert r"torch 2.0\x1b]0;evil\x07" in out
     assert err.startswith(f"skipped: the run in {tmp_path}/bad\\x1b[31m/version_0 is broken: ")
-    assert err.count("\n") == 1
+    assert f"in {tmp_path}/curve\\x1b[31m line/version_0, curves.jsonl has damaged lines" in err
+    assert err.count("\n") == 2
     assert "\x1b" not in out + err

@@ -61,6 +61,13 @@ def test_non_finite_values_are_omitted() -> None:
     assert chart(Curve("a", [(0, NAN)]), Curve("b", [])) is None
 
 
+@pytest.mark.parametrize("points", [[(2**62, 4.0), (2**62 + 1, 4.1)], [(1e308, 4.0), (2.0, 4.0)], [(NAN, 4.0)]])
+def test_steps_of_any_size_are_drawn_or_omitted(points) -> None:
+    for x, y in coordinates(points) if chart(Curve("a", points)) else []:
+        assert LEFT <= x <= WIDTH - RIGHT
+        assert TOP <= y <= HEIGHT
+
+
 def test_a_single_point_has_a_frame() -> None:
     ((x, y),) = coordinates([(7, 3.0)])
     assert LEFT < x < WIDTH - RIGHT

@@ -1,4 +1,8 @@
+import pytest
+
+from lightning_flows.reporting.report.best import best_runs
 from lightning_flows.reporting.report.experiments import (
+    comparisons,
     data_name,
     headline,
     results,
@@ -70,7 +74,7 @@ def test_seeds_share_a_color(write_run, tmp_path) -> None:
 
 
 def test_a_second_chart_is_by_training_time_of_the_runs_whose_time_is_known(write_run, tmp_path) -> None:
-    fast = RUNTIME | {"train_step_cpu_seconds": 0.5}
+    fast = RUNTIME | {"train_step_seconds": 0.5}
     for name, runtime in {"a": RUNTIME, "b": fast, "c": None}.items():
         write_curve(write_run(name, runtime=runtime), {99: 4.0, 199: 3.0})
     by_step, by_time = validation_charts(read_runs(tmp_path))
@@ -78,6 +82,25 @@ def test_a_second_chart_is_by_training_time_of_the_runs_whose_time_is_known(writ
     assert by_time.x_label == "training time (s)"
     assert [line.marks[0][2].rpartition("(s) ")[2] for line in by_time.lines] == ["200: 4", "50: 4"]
     assert by_time.legend == by_step.legend
+
+
+@pytest.mark.parametrize("other", [{"device": "H100"}, {"train_step_cpu_seconds": 0.5}, {"compiled": True}])
+def test_there_is_no_chart_by_times_that_were_measured_in_different_ways(write_run, tmp_path, other) -> None:
+    for name, runtime in {"a": RUNTIME, "b": RUNTIME | other}.items():
+        write_curve(write_run(name, runtime=runtime), {99: 4.0, 199: 3.0})
+    (by_step,) = validation_charts(read_runs(tmp_path))
+    assert by_step.x_label == "step"
+
+
+def test_tables_have_finished_runs_only(write_run, tmp_path) -> None:
+    """Results list all tested runs."""
+    for name, state in {"conv1x1": "finished", "emerging": "stopped", "woodbury": "diverged"}.items():
+        (write_run(name, mixing=name) / "run.json").write_text(f'{{"state": "{state}"}}')
+    runs = read_runs(tmp_path)
+    assert [row[0] for row in tables(runs)[1].rows] == ["1x1"]
+    assert comparisons(runs, [1]) == {}
+    assert len(results(runs).rows) == 3
+    assert [row[-2:] for row in best_runs(runs).rows] == [["conv1x1/version_0", "1"]]
 
 
 def test_curves_of_graphs_are_in_nats(write_run, tmp_path) -> None:

@@ -70,7 +70,8 @@ def test_a_table_that_cannot_be_built_states_the_reason(write_run, tmp_path) -> 
         ("diverged", "diverged: its loss"),
         ("image", "epoch_0.png cannot be read"),
         ("curve", "is damaged"),
-        ("record", "its state is unknown: "),
+        ("record", "run.json is not a plain record: "),
+        ("stopped", "it is stopped, not finished: resume it"),
     ],
 )
 def test_problems_are_listed_at_the_end(write_run, tmp_path, damage: str, message: str) -> None:
@@ -78,12 +79,15 @@ def test_problems_are_listed_at_the_end(write_run, tmp_path, damage: str, messag
     events = write_curve(folder, {1: 4.0, 2: 3.0})
     if damage in ("no test", "diverged"):
         (folder / "tests.jsonl").write_text("")
-        (folder / "run.json").write_text(f'{{"state": "{damage}"}}')
+        if damage == "diverged":
+            (folder / "run.json").write_text('{"state": "diverged"}')
     elif damage == "image":
         (folder / "samples").mkdir()
         (folder / "samples/epoch_0.png").write_text("no image")
     elif damage == "record":
         (folder / "run.json").write_text('{"broken')
+    elif damage == "stopped":
+        (folder / "run.json").write_text('{"state": "stopped"}')
     else:
         events.write_bytes(events.read_bytes()[:-3])
     html, num_incomplete = report(tmp_path)

@@ -150,6 +150,7 @@ def test_a_bad_file_is_reported_in_one_sentence_and_skipped(kind: str, name: str
     [
         ({"metrics": {"test/bpd": float("nan")}}, "test/bpd is nan, not a finite number"),
         ({"metrics": {"test/bpd": "4"}}, "test/bpd is '4', not a finite number"),
+        ({"metrics": {"test/bpd": 1.5e308}}, r"test/bpd is 1.5e\+308, not a finite number of at most 1e\+30"),
         ({"metrics": {"test/bpd": True}}, "test/bpd is True, not"),
         ({"num_parameters": 10**400}, "numbers of more than 64 bits"),
         ({"torch": None}, "torch is None, not str"),

@@ -126,6 +126,14 @@ def test_runs_of_one_name_are_told_apart(write_run, tmp_path):
         ("config.yaml", "a: [1\nb: 2\n", r"did not find .*, in line 2; correct the file, or move the run"),
         ("tests.jsonl", "{", r"tests.jsonl is not a plain record: .*; remove the file, and run `test` again$"),
         ("runtime.json", "x", "; correct or remove the file$"),
+        ("run.json", '{"state": "stop', "; correct or remove the file$"),
+        ("run.json", '{"state": "stopped", "ended": "yesterday"}', "ended is 'yesterday', not a finite number"),
+        ("run.json", '{"state": "diverged", "ended": NaN}', "ended is nan, not a finite number"),
+        (
+            "run.json",
+            '{"state": "done"}',
+            "state is 'done', not one of running, .*; correct or remove the file$",
+        ),
     ],
 )
 def test_the_advice_fits_the_broken_file(write_run, tmp_path, file, content, advice):
@@ -145,7 +153,6 @@ def test_the_advice_fits_the_broken_file(write_run, tmp_path, file, content, adv
         ({"state": "finished", "ended": 2.0}, "was tested before its training ended: test it again"),
         ({"state": "finished", "ended": 0.5}, ""),
         ({"state": "finished"}, ""),
-        ({"ended": "yesterday"}, ""),
         ({}, ""),
     ],
 )

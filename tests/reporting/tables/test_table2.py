@@ -37,14 +37,48 @@ def test_table_2(write_run, tmp_path):
     assert "The validation bpd to reach is 4.000 (uniform)" in note
 
 
-@pytest.mark.parametrize(("other", "is_same_device"), [({"device": "H100"}, False), ({"compiled": True}, True)])
+@pytest.mark.parametrize(
+    ("other", "is_same_device"),
+    [({"device": "H100"}, False), ({"compiled": True}, True), ({"recompute": True}, True)],
+)
 def test_a_table_has_no_times_that_were_measured_in_different_ways(other, is_same_device, write_run, tmp_path):
     for name, more in (("ConvSylvesterFlow", {}), ("CouplingFlow", other)):
         runtime = RUNTIME | {"device": "CPU", "peak_memory_bytes": 2**20} | more
         write_curve(write_run(name, model=model(name), runtime=runtime), VALIDATION)
     for row in table2(find_runs(tmp_path)).rows:
         assert row[8] == row[11] == "–"
-        assert [row[9], row[10]] == (["100.00", "1"] if is_same_device else ["–", "–"])
+        assert [row[9], row[10]] == ["100.00" if is_same_device else "–", "–"]
+
+
+def test_steps_of_one_kind_are_compared(write_run, tmp_path):
+    for name, more in (("ConvSylvesterFlow", {"compiled": False, "recompute": None}), ("CouplingFlow", {})):
+        write_curve(write_run(name, model=model(name), runtime=RUNTIME | more), VALIDATION)
+    assert [row[8:11] for row in table2(find_runs(tmp_path)).rows] == [["2.000", "100.00", "300"]] * 2
+
+
+def test_only_seeds_with_a_curve_and_a_time_count(write_run, tmp_path):
+    """Without a curve, a seed is unknown; with one that never reaches the target, its time is infinite."""
+    for seed, step in enumerate((9, 19, None)):
+        run = write_run(f"a{seed}", model=model("CouplingFlow"), seed=seed, runtime=RUNTIME)
+        if step:
+            write_curve(run, {step: 4.0, 39: 4.0})
+    write_curve(write_run("b", model=model("CouplingFlow"), seed=3), {9: 4.0, 39: 4.0})
+    ((*_, seconds),) = table2(find_runs(tmp_path)).rows
+    assert seconds == "30 s"  # of 20 and 40
+    for seed in (4, 5, 6):
+        run = write_run(f"c{seed}", model=model("CouplingFlow"), seed=seed, runtime=RUNTIME)
+        write_curve(run, {39: 4.5})
+    ((*_, seconds),) = table2(find_runs(tmp_path)).rows
+    assert seconds == "–"
+
+
+def test_flows_without_steps_do_not_decide_which_residual_flows_have_equal_memory(write_run, tmp_path):
+    write_run("residual", model=image_model("ResidualFlow", num_levels=2, steps_per_level=4))
+    write_run("pixels", model=image_model("PixelAutoregressiveFlow", window=5))
+    assert [row[:5] for row in table2(find_runs(tmp_path)).rows] == [
+        ["residual, equal memory", "uniform", "1", "4.000", "3.44"],
+        ["autoregressive over pixels, ours", "uniform", "1", "4.000", "–"],
+    ]
 
 
 def test_residual_flows_only_have_equal_memory_at_the_papers_number_of_steps(write_run, tmp_path):

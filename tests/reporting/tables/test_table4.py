@@ -13,16 +13,20 @@ MODELS = {
 }
 
 
-def write(folder, kind, *, mixture="mog4", seed=0, gap=0.1, steps=100, width=8, **options):
+def write(
+    folder, kind, *, mixture="mog4", seed=0, gap=0.1, steps=100, width=8, tested=None, runtime=RUNTIME, **options
+):
+    """Write a run of ``steps`` steps, tested after as many; ``tested`` replaces entries of the test."""
     flow, arguments = MODELS[kind]
     options = {"mixture": mixture, "steps_per_epoch": steps} | options
     metrics = {"test/gap": gap, "test/nll_from_gap": 3.6324 + gap, "test/gap_standard_error": 0.0002}
+    test = {"num_items": 8192, "global_step": steps} | (tested or {})
+    metrics |= {"test/entropy": test.pop("entropy", 3.6324), "test/valid_share": 0.5}
     write_run(
-        folder, f"{kind}_{mixture}_{seed}", seed=seed, runtime=RUNTIME, trainer={"max_epochs": 1},
+        folder, f"{kind}_{mixture}_{seed}", seed=seed, runtime=runtime, trainer={"max_epochs": 1},
         model=graph_model(flow, net={"width": width}, **arguments),
         data={"class_path": "lightning_flows.data.GraphMoGDataModule", "init_args": options},
-        metrics=metrics | {"test/entropy": 3.6324, "test/valid_share": 0.5},
-        num_parameters=1234, num_items=8192, global_step=steps,
+        metrics=metrics, num_parameters=1234, **test,
     )  # fmt: skip
 
 
@@ -39,6 +43,31 @@ def test_rows(tmp_path):
     assert entropy[:5] == ["MoG-4", "entropy", "", "3.6324", "3.63 ± 0.000"]
     assert ring[:5] == ["MoG-Ring", "set-autoregressive (ours)", "1", "3.732", "–"]
     assert "at most 0.0002. Measured here: 8192 test graphs of GraphMoGDataModule" in note
+
+
+def test_steps_are_the_median_over_seeds(tmp_path):
+    for seed, step in enumerate((60, 60, 100)):
+        write(tmp_path, "gnf", seed=seed, tested={"global_step": step})
+    row, _ = table4(find_runs(tmp_path)).rows
+    assert row[8] == "60"
+
+
+@pytest.mark.parametrize("other", [{"num_items": 8191}, {"entropy": 3.6334}])
+def test_rows_are_of_the_same_graphs(other, tmp_path):
+    write(tmp_path, "gnf")
+    write(tmp_path, "coupling", mixture="mog9", tested=other)
+    assert len(table4(find_runs(tmp_path)).rows) == 4
+    write(tmp_path, "coupling", tested=other)
+    with pytest.raises(DataError, match=r"runs were tested on different graphs: .*gnf_mog4_0/version_0 on 8192, whose"):
+        table4(find_runs(tmp_path))
+
+
+def test_the_note_is_on_all_runs_and_seconds_are_of_one_device(tmp_path):
+    write(tmp_path, "gnf")
+    write(tmp_path, "set_autoregressive", runtime=RUNTIME | {"device": "H100"}, tested={"torch": "2.9"})
+    _, rows, note = table4(find_runs(tmp_path))
+    assert [row[9] for row in rows] == ["–", "–", ""]
+    assert "runtimes on 1 x CPU, 2 threads or 1 x H100, batch 8, lightning_flows 0.4; torch 2.0 or 2.9." in note
 
 
 def test_longer_runs_have_a_separate_row(tmp_path):

@@ -49,6 +49,22 @@ def test_rows_and_columns(write, tmp_path):
     assert note.endswith("planar 4.40 ± 0.06, IAF 4.47 ± 0.05, best Sylvester 4.45 ± 0.04 bits.")
 
 
+@pytest.mark.parametrize(
+    ("other", "seconds"),
+    [
+        ({"device": "H100"}, ["–", "–"]),
+        ({"compiled": True}, ["–", "–"]),
+        ({"train_step_seconds": 3.0}, ["30.0", "45.0"]),
+    ],
+)
+def test_seconds_of_different_hardware_are_left_out(other, seconds, write, tmp_path):
+    for name, posterior, runtime in (("a", "DiagonalPosterior", RUNTIME), ("b", "PlanarPosterior", RUNTIME | other)):
+        run = write(name, posterior, 4.4, runtime=runtime)
+        write_curve(run, {29: 1.0}, tag="epoch")
+        write_curve(run, {29: 4.4}, tag="val/loss", suffix="-loss")
+    assert [row[-1] for row in table_vae(find_runs(tmp_path)).rows] == seconds
+
+
 def test_binary_images_are_in_nats(write, tmp_path):
     write("a", "IAFPosterior", 80.123, data=DIGITS, unit="nll")
     header, rows, note = table_vae(find_runs(tmp_path))

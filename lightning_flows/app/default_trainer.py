@@ -6,9 +6,10 @@ from typing import Any
 from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch import Trainer
 from lightning.pytorch.accelerators import CUDAAccelerator, MPSAccelerator
-from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
+from lightning.pytorch.callbacks import Callback, Checkpoint, ModelCheckpoint
 from lightning.pytorch.callbacks.progress import ProgressBar as AnyProgressBar
 from lightning.pytorch.utilities import rank_zero_info
+from lightning.pytorch.utilities.model_helpers import is_overridden
 from rich import get_console
 
 from lightning_flows.app.checks import check_trainer
@@ -66,11 +67,26 @@ def default_options(options: Mapping[str, Any]) -> dict[str, Any]:
         for kind in (ModelCheckpoint, LastCheckpoint):  # the last one saves the state of those of the best
             if not _any(callbacks, kind):
                 callbacks.append(kind())
+    _check_states(callbacks)
     return {
         "callbacks": callbacks,
         "enable_progress_bar": progress and _any(callbacks, AnyProgressBar),
         "accelerator": _accelerator(options.get("accelerator")),
     }
+
+
+def _check_states(callbacks: Sequence[Callback]) -> None:
+    """Raise UsageError for two callbacks whose states a checkpoint could not tell apart."""
+    seen: set[str] = set()
+    for callback in callbacks:
+        if is_overridden("state_dict", callback):
+            if callback.state_key in seen:
+                raise UsageError(
+                    f"there are two {type(callback).__name__} callbacks with the same key in checkpoints, "
+                    f"{callback.state_key}: change the interval or the metric of one, or set --trainer.callbacks to a "
+                    "list of your own, which replaces the default one"
+                )
+            seen.add(callback.state_key)
 
 
 def _accelerator(chosen: Any) -> Any:

@@ -26,6 +26,7 @@ from lightning_flows.app.given_checkpoint import (
     with_checkpoint_config,
     without_run,
 )
+from lightning_flows.app.like_training import folder_arguments
 from lightning_flows.app.parser import ShortErrors
 from lightning_flows.app.prediction import add_scoring_arguments, prediction_writer
 from lightning_flows.app.quiet import hush
@@ -83,6 +84,7 @@ class TrainerCLI(LightningCLI):
             raise UsageError(f"--compile has no effect on {args[0]}: it is an option of fit")
         self.command = args[0]
         self.placement: Placement | None = None
+        self.first_step = 0
         self.checkpoint = given_checkpoint(args)
         args = without_run(with_checkpoint_config(args, self.checkpoint))
         args = [re.sub(f"^(--lr_scheduler=)?{PLATEAU}$", rf"\1lightning_flows.modules.{PLATEAU}", arg) for arg in args]
@@ -178,12 +180,14 @@ class TrainerCLI(LightningCLI):
         images = value_of(args, "--images")
         if images is None:
             return list(args)
-        data = ["--data=ImageFolderDataModule", f"--data.root={images}"]
+        arguments: dict[str, Any] = {"root": images}
         if self.checkpoint is not None:
-            channels, *size = self.checkpoint["lightning_flows"]["model"]["init_args"]["event_shape"]
-            if len(size) != 2:
+            record = self.checkpoint["lightning_flows"]
+            shape = record["model"]["init_args"]["event_shape"]
+            if len(shape) != 3:
                 raise UsageError("--images only works with models of images: omit it")
-            data += [f"--data.size={size[0] if len(set(size)) == 1 else size}", f"--data.channels={channels}"]
+            arguments = folder_arguments(images, shape, record.get("data"))
+        data = ["--data=ImageFolderDataModule", *(f"--data.{name}={value}" for name, value in arguments.items())]
         chosen, rest = value_of(args, "--data"), without(args, "--images")
         if chosen is not None and chosen.rpartition(".")[2] != "ImageFolderDataModule":
             raise UsageError(f"--images is for ImageFolderDataModule, and --data is {chosen}: omit one of them")
@@ -205,6 +209,7 @@ class TrainerCLI(LightningCLI):
         self.save_config_kwargs = {"placement": placement, "given": given}
         if placement.resumed is not None:
             self.checkpoint = read_checkpoint(placement.resumed)
+            self.first_step = self.checkpoint.get("global_step", 0)
 
     def instantiate_classes(self) -> None:
         for section in ("model", "data"):
@@ -254,7 +259,7 @@ class TrainerCLI(LightningCLI):
             return
         trainer = getattr(self, "trainer", None)
         run = self.placement.run
-        self.placement.release(state)
+        self.placement.release(state, trained=trainer is not None and trainer.global_step > self.first_step)
         if run is not None and state in ("stopped", "failed") and (trainer is None or trainer.global_step == 0):
             for logger in trainer.loggers if trainer is not None else []:
                 if isinstance(logger, TensorBoardLogger):

@@ -54,7 +54,7 @@ class RunSummary(Callback):
             if isinstance(stopping, EarlyStopping) and stopping.stopping_reason_message:
                 rank_zero_info(f"early stopping: {' '.join(stopping.stopping_reason_message.split())}")
         for callback in trainer.checkpoint_callbacks if trainer.is_global_zero else []:
-            if isinstance(callback, ModelCheckpoint) and callback.best_model_path:
+            if isinstance(callback, ModelCheckpoint) and callback.monitor and callback.best_model_path:
                 score = callback.best_model_score
                 shown = "" if score is None else f" ({callback.monitor} {score.item():.5g})"
                 print(f"best: {_short(Path(callback.best_model_path))}{shown}{_averaging(callback.best_model_path)}")
@@ -70,6 +70,9 @@ def _warn_of_short_training(trainer: Trainer) -> None:
             f"training has only {steps} steps in all, which rarely suffices: raise --data.steps_per_epoch, "
             "--trainer.max_epochs or --trainer.max_steps, or lower --data.batch_size"
         )
+    monitored = [each.monitor for each in trainer.checkpoint_callbacks if isinstance(each, ModelCheckpoint)]
+    if not trainer.enable_validation and any(str(name).startswith("val/") for name in monitored):
+        rank_zero_warn("there is no validation, so there will be no best.ckpt: omit --trainer.limit_val_batches")
     epochs_before = (trainer.check_val_every_n_epoch or 1) - 1
     first = epochs_before * trainer.num_training_batches + trainer.val_check_batch  # in batches
     if trainer.enable_validation and 0 < steps * trainer.accumulate_grad_batches < first:

@@ -66,8 +66,8 @@ class TestRecorder(Callback):
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         path, data = Path(trainer.ckpt_path or "").resolve(), trainer.datamodule  # type: ignore[attr-defined]
-        if path.parent.name != "checkpoints" or data is None:
-            return
+        if path.parent.name != "checkpoints" or data is None or trainer.fast_dev_run:  # type: ignore[attr-defined]
+            return  # a trial run writes no files
         if self._num_items is not None:  # batches of all ranks have the same type
             self._num_items = int(sum_over_ranks(torch.tensor(self._num_items, device=pl_module.device)))
         items = self._items.gathered()

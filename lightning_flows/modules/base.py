@@ -13,6 +13,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from lightning_flows import __version__
 from lightning_flows.checkpoints import construct, describe, read_checkpoint
@@ -216,6 +217,9 @@ class FlowModule(Recorded, LightningModule, ABC):
             scheduler.total_steps = trainer.estimated_stepping_batches
         interval = self.lr_interval or getattr(scheduler, "interval", "epoch")
         config = {"scheduler": scheduler, "interval": interval, "monitor": getattr(scheduler, "monitor", "val/loss")}
+        of_validation = isinstance(scheduler, ReduceLROnPlateau) and config["monitor"].startswith("val/")
+        if of_validation and interval == "epoch" and trainer is not None:
+            config["frequency"] = trainer.check_val_every_n_epoch or 1  # the metric is new only after a validation
         return {"optimizer": optimizer, "lr_scheduler": config}  # type: ignore[return-value]
 
     def on_fit_start(self) -> None:

@@ -6,7 +6,7 @@ import os
 import re
 import time
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
@@ -39,6 +39,7 @@ class RunFolder:
         self.path, self.is_new = path, False
         self._number = number
         self._lock: IO[str] | None = None
+        self._found: dict[str, Any] = {}
 
     @classmethod
     def create(cls, parent: Path, name: str | None = None, *, others: Iterable[Path] = ()) -> "RunFolder":
@@ -81,22 +82,8 @@ class RunFolder:
                 raise OutputError(f"{path} is a link that leads out of the run's folder: replace it with its target")
             if target.exists() and not target.is_file() and not target.is_dir():
                 raise OutputError(f"{path} is not a regular file: remove it")
-        file = open(self.path / LOCK, "a+", opener=_without_links)  # noqa: SIM115
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            file.seek(0)
-            owner = re.sub(r"\D", "", file.read(32))
-            file.close()
-            raise OutputError(
-                f"{self.path} belongs to a run in progress (process {owner or 'unknown'}): wait for it to end, or "
-                "start a new run without --ckpt_path=last"
-            ) from error
-        file.truncate(0)
-        file.write(f"{os.getpid()}\n")
-        file.flush()
-        self._lock = file
-        os.register_at_fork(after_in_child=file.close)  # data loading workers must not hold the lock
+        self._lock = locked(self.path)
+        self._found = _record(self.path)
         self.note("running")
 
     def note(self, state: str, checkpoints: Path | None = None) -> None:
@@ -105,14 +92,20 @@ class RunFolder:
         record.pop("ended", None)
         record |= {"state": state} | ({} if state == "running" else {"ended": time.time()})
         record |= {} if checkpoints is None else {"checkpoints": str(checkpoints.resolve())}
+        self._write(record)
+
+    def _write(self, record: Mapping[str, Any]) -> None:
         with replaced(self.path / RECORD) as file:
             file.write(f"{json.dumps(record)}\n".encode())
 
-    def release(self, state: str) -> None:
-        """Record the state and release the lock."""
+    def release(self, state: str, *, trained: bool = True) -> None:
+        """Record the state and release the lock; an earlier record remains as it was unless the run has trained."""
         if self._lock is not None:
             with suppress(OutputError):
-                self.note(state)
+                if trained or self._found.get("state", "running") == "running":
+                    self.note(state)
+                else:
+                    self._write(self._found)
             self._lock.close()
             self._lock = None
 
@@ -126,6 +119,26 @@ class RunFolder:
             with suppress(OSError):  # the parent folders may hold other runs
                 self.path.rmdir()
                 self.path.parent.rmdir()
+
+
+def locked(folder: Path) -> IO[str]:
+    """Lock a folder until the file that is returned is closed. Raises: OutputError if another process has locked it."""
+    file = open(folder / LOCK, "a+", opener=_without_links)  # noqa: SIM115
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        file.seek(0)
+        owner = re.sub(r"\D", "", file.read(32))
+        file.close()
+        raise OutputError(
+            f"{folder} belongs to a run in progress (process {owner or 'unknown'}): wait for it to end, or start a new "
+            "run without --ckpt_path=last"
+        ) from error
+    file.truncate(0)
+    file.write(f"{os.getpid()}\n")
+    file.flush()
+    os.register_at_fork(after_in_child=file.close)  # data loading workers must not hold the lock
+    return file
 
 
 def newest(parent: Path) -> tuple[Path | None, list[str]]:

@@ -4,7 +4,7 @@ import importlib
 import itertools
 import os
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import fsspec
 from jsonargparse import Namespace
@@ -13,8 +13,9 @@ from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_info
 
 from lightning_flows.errors import OutputError, UsageError
+from lightning_flows.files import check_writable
 from lightning_flows.functional.nested import listed
-from lightning_flows.training.run_folder import LAST, RunFolder, newest, run_of_checkpoints
+from lightning_flows.training.run_folder import LAST, RunFolder, locked, newest, run_of_checkpoints
 from lightning_flows.training.signals import is_first_process
 
 SHARED = "LIGHTNING_FLOWS_RUN"
@@ -43,6 +44,7 @@ class Placement:
         self.folder: Path | None = None
         self.run: RunFolder | None = None
         self.resumed: Path | None = None
+        self.locks: list[IO[str]] = []
         resumes = config.ckpt_path == "last"
         if resumes:
             config.ckpt_path = None
@@ -96,6 +98,7 @@ class Placement:
 
     def _own(self, folder: Path | None, parents: list[Path], name: str | None) -> None:
         if folder is not None:
+            self._lock_elsewhere()
             self.run = RunFolder(folder)
             self.run.acquire()
         else:
@@ -105,11 +108,18 @@ class Placement:
                         f"{checkpoints} contains checkpoints of another run: choose another dirpath, or resume with "
                         "--ckpt_path=last"
                     )
+            self._lock_elsewhere()
             self.run = RunFolder.create(parents[0], name, others=parents[1:])
             for checkpoints in self.elsewhere[:1]:
                 self.run.note("running", checkpoints)
         self._place(self.run.path)
         os.environ[SHARED] = str(self.run.path)
+
+    def _lock_elsewhere(self) -> None:
+        """Own the folders of checkpoints elsewhere, in which another run may not have written any yet."""
+        for checkpoints in {each for each in self.elsewhere if not _is_url(str(each))}:
+            check_writable(checkpoints)
+            self.locks.append(locked(checkpoints))
 
     def _place(self, folder: Path) -> None:
         self.folder = folder
@@ -131,10 +141,12 @@ class Placement:
             if not keeper.init_args.get("dirpath"):
                 keeper.init_args.dirpath = str(folder / LAST.parent)
 
-    def release(self, state: str) -> None:
-        """Release the folder and record the ``state`` of the run."""
+    def release(self, state: str, *, trained: bool = True) -> None:
+        """Release the folders and record the ``state`` of the run, unless it resumed another and has not trained."""
+        for lock in self.locks:
+            lock.close()
         if self.run is not None:
-            self.run.release(state)
+            self.run.release(state, trained=trained)
             os.environ.pop(SHARED, None)
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.accelerators import MPSAccelerator
+from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
 
 from lightning_flows.app.cli import run
@@ -104,6 +105,15 @@ def test_data_and_model_may_share_argument_names(tmp_path: Path) -> None:
     assert data.hparams["hidden_channels"] == 3
     (kept,) = tmp_path.rglob("hparams.yaml")
     assert "hidden_channels: 12" in kept.read_text()
+
+
+def test_callbacks_that_checkpoints_cannot_tell_apart_are_refused() -> None:
+    best, latest = ModelCheckpoint(monitor="val/bpd"), ModelCheckpoint(every_n_train_steps=5)
+    twin = ModelCheckpoint(monitor="val/bpd", save_top_k=3, filename="top")
+    message = r"there are two ModelCheckpoint callbacks with the same key in checkpoints, ModelCheckpoint\{.*: change"
+    with pytest.raises(UsageError, match=message):
+        plain(callbacks=[best, twin], enable_checkpointing=True)
+    assert {best, latest} <= set(plain(callbacks=[best, latest], enable_checkpointing=True).callbacks)
 
 
 EVERY_RUN = (AveragedWeights, CurveRecorder, NoSearchOnResume, ResultTable, RunSummary, TestRecorder)

@@ -1,3 +1,4 @@
+import itertools
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -5,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from lightning.pytorch import Callback
 from torch import Tensor
 
 from lightning_flows.callbacks import RuntimeMonitor, SampleGrid, runtime
@@ -48,6 +50,44 @@ def test_a_resumed_run_keeps_earlier_measurements(tmp_path: Path) -> None:
     total = [each["num_steps"] * each["train_step_cpu_seconds"] for each in (before, record(tmp_path))]
     assert 0 < total[0] < total[1] < record(tmp_path)["cpu_seconds"]
     assert record(tmp_path)["num_steps"] == 4
+
+
+class StateAfter(Callback):
+    """Keep the state of a monitor after a number of batches, as a checkpoint would."""
+
+    def __init__(self, monitor: RuntimeMonitor, batches: int) -> None:
+        self.monitor, self.batches = monitor, batches
+
+    def on_train_batch_end(self, *args: Any) -> None:
+        self.batches -= 1
+        if self.batches == 0:
+            self.state = self.monitor.state_dict()
+
+
+def test_an_interrupted_epoch_counts(tmp_path: Path) -> None:
+    monitor = RuntimeMonitor(skip_steps=0)
+    state = StateAfter(monitor, 1)
+    fit(tmp_path, "sylvester", [monitor, state])
+    assert 0 < state.state["train_step_cpu_seconds"] < state.state["cpu_seconds"] < record(tmp_path)["cpu_seconds"]
+    assert (state.state["num_steps"], record(tmp_path)["num_steps"]) == (1, 4)
+
+
+def test_a_step_has_all_batches_of_its_gradient(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    times = itertools.count()
+    monkeypatch.setattr(runtime, "_now", lambda device: next(times))  # each batch takes a second
+    trainer = fit(tmp_path, "graph", [RuntimeMonitor(skip_steps=0)], accumulate_grad_batches=2)
+    kept = record(tmp_path)
+    assert trainer.global_step == kept["num_steps"] == 2
+    assert (kept["train_step_seconds"], kept["batch_size"], kept["images_per_second"]) == (2, 16, 8)
+    assert kept["accumulate_grad_batches"] == 2
+
+
+def test_the_median_is_over_epochs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not that of the last one alone, which may have few timed steps."""
+    times = iter([0, 1, 1, 2, 2, 3, 3, 12])
+    monkeypatch.setattr(runtime, "_now", lambda device: next(times))
+    fit(tmp_path, "graph", [RuntimeMonitor(skip_steps=0)])  # two epochs of two steps
+    assert record(tmp_path)["train_step_seconds"] == 1
 
 
 class Uncompiled:

@@ -72,6 +72,14 @@ def test_a_test_of_fewer_items_has_another_digest(checkpoint: Path) -> None:
     assert digests[0] != digests[1]
 
 
+def test_a_trial_run_is_not_recorded(checkpoint: Path) -> None:
+    """Its few items would take the place of the run's results."""
+    run(["test", f"--ckpt_path={checkpoint}"])
+    before = (checkpoint.parents[1] / "tests.jsonl").read_text()
+    run(["test", f"--ckpt_path={checkpoint}", "--trainer.fast_dev_run=true", "--data.eval_batch_size=3"])
+    assert (checkpoint.parents[1] / "tests.jsonl").read_text() == before
+
+
 def test_metrics_are_recorded_if_the_results_of_items_cannot_be(checkpoint: Path, monkeypatch) -> None:
     monkeypatch.setattr(items, "MAX_ITEMS", 3)
     with pytest.warns(UserWarning, match="the results of each item were not recorded: 104 items"):

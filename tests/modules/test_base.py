@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from lightning.pytorch.cli import ReduceLROnPlateau as PlateauOfMetric
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import CosineAnnealingLR, OneCycleLR, ReduceLROnPlateau
 
@@ -255,6 +256,16 @@ def test_any_schedule_trains_and_resumes_with_a_different_rate(name: str, tmp_pa
     assert rates[0] == pytest.approx(rate)
     if name != "one cycle":  # its rates do not depend on the optimizer's
         assert rates[1] == pytest.approx(3 * rate)
+
+
+@pytest.mark.parametrize(("monitor", "steps"), [("val/loss", 2), ("train/loss", 4)])
+def test_a_plateau_of_validation_is_looked_for_after_each(monitor: str, steps: int, tmp_path: Path) -> None:
+    """Without a validation in an epoch, there is nothing new, and at first nothing at all."""
+    schedule = partial(PlateauOfMetric, monitor=monitor)
+    module = image_module(lr_scheduler=schedule)
+    fitted = trainer(tmp_path, max_epochs=4, check_val_every_n_epoch=2, limit_train_batches=1)
+    fitted.fit(module, Stripes())
+    assert fitted.lr_scheduler_configs[0].scheduler.last_epoch == steps
 
 
 def test_a_new_schedule_applies_immediately_on_resume(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Each run has its own folder with any logger, and `last` finds it or explains why not."""
 
 import copy
+import json
 import os
 import shutil
 from pathlib import Path
@@ -12,6 +13,7 @@ from lightning.pytorch.loggers import Logger
 
 from lightning_flows.app.cli import main, run
 from lightning_flows.errors import FlowsError
+from lightning_flows.training.run_folder import locked
 
 
 class Shared(Logger):
@@ -146,6 +148,43 @@ def test_an_explicit_dirpath_belongs_to_one_run(tiny: list[str]) -> None:
     assert Path("kept/best.ckpt").read_bytes() == before
     assert run([*options, "--ckpt_path=last", "--trainer.max_epochs=2"]).trainer.global_step == 6
     assert [path.name for path in Path("runs/demo").iterdir()] == ["version_0"]  # whose run it is
+
+
+def test_two_runs_in_progress_do_not_share_a_dirpath(tiny: list[str]) -> None:
+    """Neither has written a checkpoint yet."""
+    callback = {"class_path": "lightning.pytorch.callbacks.ModelCheckpoint", "init_args": {"dirpath": "kept"}}
+    Path("own.yaml").write_text(yaml.safe_dump({"trainer": {"callbacks": [callback]}}))
+    Path("kept").mkdir()
+    other = locked(Path("kept"))
+    options = ["fit", *tiny, "--config=own.yaml"]
+    for each in (options, [*options, "--ckpt_path=last"]):
+        with pytest.raises(FlowsError, match=r"^kept belongs to a run in progress \(process \d+\): wait for it to end"):
+            run(each)
+    assert not Path("runs/demo").exists()
+    other.close()
+    run(options)
+    run([*options, "--ckpt_path=last"])
+
+
+@pytest.mark.parametrize("state", ["finished", "diverged"])
+@pytest.mark.parametrize("refused", [False, True], ids=["nothing left to train", "refused"])
+def test_a_run_that_is_resumed_in_vain_keeps_its_record(tiny: list[str], state: str, refused: bool) -> None:
+    """Its end remains before its test, which tables show."""
+    run(["fit", *tiny])
+    path = Path("runs/demo/version_0/run.json")
+    record = json.dumps(json.loads(path.read_text()) | {"state": state})
+    path.write_text(record)
+    options = ["fit", *tiny, "--ckpt_path=last"]
+    if refused:
+        with pytest.raises(FlowsError, match="expected a checkpoint of this"):
+            run([*options, "--model.flow.hidden_channels=14"])
+    else:
+        run(options)
+    assert json.loads(path.read_text()) == json.loads(record)
+    assert run([*options, "--trainer.max_epochs=2"]).trainer.global_step == 6
+    now = json.loads(path.read_text())
+    assert now["state"] == "finished"
+    assert now["ended"] > json.loads(record)["ended"]
 
 
 def test_a_save_dir_with_an_unknown_protocol_is_reported_on_one_line(tiny: list[str]) -> None:

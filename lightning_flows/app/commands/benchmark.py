@@ -106,23 +106,31 @@ def _unavailable(name: str, device: torch.device, only: Sequence[str] | None) ->
 
 def _variant(name: str, bench: Bench) -> Variant:
     contexts: dict[str, Callable[[], AbstractContextManager[Any]]] = {
-        "recompute": lambda: _recomputed(bench.module),
         "bf16": lambda: torch.autocast(bench.device.type, torch.bfloat16),
         "tf32": _tf32,
     }
     compiled = CompiledTerms() if name == "compile" else None
-    return Variant(contexts.get(name, nullcontext), partial(bench.loss, compiled=compiled))
+
+    @contextmanager
+    def context() -> Iterator[None]:
+        with _recomputing(bench.module, name == "recompute"), contexts.get(name, nullcontext)():
+            yield
+
+    return Variant(context, partial(bench.loss, compiled=compiled))
 
 
 @contextmanager
-def _recomputed(module: FlowModule) -> Iterator[None]:
+def _recomputing(module: FlowModule, recompute: bool) -> Iterator[None]:
+    """Recompute activations or not, whatever the config says, in a model that can."""
     model: Any = module.model
-    before = model.recompute
+    before = getattr(model, "recompute", None)
     try:
-        model.recompute = True
+        if before is not None:
+            model.recompute = recompute
         yield
     finally:
-        model.recompute = before
+        if before is not None:
+            model.recompute = before
 
 
 @contextmanager

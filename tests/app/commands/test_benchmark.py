@@ -119,3 +119,6 @@ def test_a_compiled_loss_is_measured(
     assert found["compile"]["step_seconds"] > 0
     assert found["compile"]["sample_seconds_per_item"] is None
     assert found["recompute"]["memory_bytes"] < found["eager"]["memory_bytes"] / 4
+    again = measured(capsys, *tiny, "--model.recompute=true", "--only=[recompute]")
+    for name in ("eager", "recompute"):  # whatever the config says
+        assert again[name]["memory_bytes"] == pytest.approx(found[name]["memory_bytes"], rel=0.1)

@@ -6,6 +6,7 @@ from typing import Any
 
 from lightning.pytorch.utilities import rank_zero_warn
 
+from lightning_flows.app.like_training import folder_arguments
 from lightning_flows.callbacks.calibration import Calibration
 from lightning_flows.checkpoints import describe
 from lightning_flows.data import FlowDataModule, ImageFolderDataModule
@@ -13,8 +14,11 @@ from lightning_flows.errors import CheckpointError, UsageError
 from lightning_flows.modules import FlowModule
 from lightning_flows.modules.checkpoint import load_component
 
-OF_TRAINING = {"batch_size", "eval_batch_size", "num_workers", "worker_timeout", "augment", "shift"}
-"""Arguments of data that do not affect the items of an evaluation."""
+OF_TRAINING = {
+    "batch_size", "eval_batch_size", "num_workers", "worker_timeout", "augment", "shift", "steps_per_epoch",
+    "skip_broken",
+}  # fmt: skip
+"""Arguments of data that do not affect the items of an evaluation, or only leave out those that cannot be read."""
 PATHS = {"root", "path"}
 """Arguments of data that are files or folders, which have several names."""
 
@@ -34,7 +38,7 @@ def calibration(
     differently. Raises: UsageError for images if the model has other items, or levels.
     """
     if images is not None:
-        own = _folder(images, model, data)
+        own = _folder(images, model, data, _record(checkpoint))
         return Calibration(
             lambda: _reported(own, checkpoint), split="predict", num=num, false_alarm_rate=false_alarm_rate
         )
@@ -66,14 +70,15 @@ def _reported(own: ImageFolderDataModule, checkpoint: dict[str, Any] | None) -> 
     return own
 
 
-def _folder(images: str, model: FlowModule, data: FlowDataModule) -> ImageFolderDataModule:
+def _folder(
+    images: str, model: FlowModule, data: FlowDataModule, record: Mapping[str, Any] | None
+) -> ImageFolderDataModule:
     if len(model.event_shape) != 3:
         raise UsageError("--held_out takes images, and the model is not one of images: omit it")
     if getattr(data, "num_levels", 256) != 256:
         raise UsageError("--held_out takes images with 256 levels, and those of the model have fewer: omit it")
-    channels, height, width = model.event_shape
     # there is no option for files of this folder alone, and a few held-out items fewer do no harm
-    return ImageFolderDataModule(images, size=(height, width), channels=channels, skip_broken=True)
+    return ImageFolderDataModule(**folder_arguments(images, model.event_shape, record), skip_broken=True)
 
 
 def _record(checkpoint: dict[str, Any] | None) -> Mapping[str, Any] | None:

@@ -120,7 +120,8 @@ class ImageFolderDataModule(ImageDataModule):
         return [n for n, digest in digests.items() if _split(digest, self.hparams["seed"], self._hashed) == split]
 
     def digests(self, split: str) -> list[bytes]:
-        return list(self._files.digests(self.names(split)).values())  # cached when they were read
+        found = self._files.digests(self.names(split))  # cached when they were read
+        return [digest for name, digest in found.items() if name not in self._files.broken]
 
     @property
     def predicts_training_items(self) -> bool:
@@ -157,14 +158,14 @@ class ImageFolderDataModule(ImageDataModule):
         return DataError(f"{self.hparams['root']} has no images for {split} (images found: {found}): {advice}")
 
     def _report_copies(self, names: dict[str, list[str]]) -> None:
-        """Warn about files in val or test that are also in train, which only folders that define splits allow."""
+        """Warn about files that are in two splits, which only folders that define splits allow."""
         digests = {split: self._files.digests(found) for split, found in names.items()}
-        training = {digest: name for name, digest in digests["train"].items()}
-        for split in ("val", "test"):
-            copies = [(name, training[digest]) for name, digest in digests[split].items() if digest in training]
+        for split, other in (("val", "train"), ("test", "train"), ("test", "val")):
+            known = {digest: name for name, digest in digests[other].items()}
+            copies = [(name, known[digest]) for name, digest in digests[split].items() if digest in known]
             if copies:
                 rank_zero_warn(
-                    f"{len(copies)} of {len(names[split])} {split} images are also in train, such as {copies[0][0]} "
+                    f"{len(copies)} of {len(names[split])} {split} images are also in {other}, such as {copies[0][0]} "
                     f"as {copies[0][1]}: {split}/bpd will be too low; remove one copy of each"
                 )
 

@@ -28,7 +28,8 @@ class ImageDataModule(FlowDataModule):
             draws depend on ``seed``, the epoch and the index.
         kwargs: arguments of :class:`FlowDataModule`.
 
-    Raises: UsageError for a binarization of images that are binary already; for a negative shift; for a binarization of
+    Raises: UsageError for a binarization of images that are binary already; for a negative shift, or one without
+        augmentation; for a binarization of
         whole images before augmentation, which comes before averaging; and, when the shape is first needed, for a
         height or width that ``downsample`` does not divide.
 
@@ -60,6 +61,10 @@ class ImageDataModule(FlowDataModule):
         check_counts(self.hparams, "downsample")
         if shift is not None and shift < 0:
             raise UsageError(f"expected a shift of at least 0 pixels; got {shift}")
+        if shift is not None and not augment:
+            raise UsageError(
+                "a shift is part of augmentation, which is off: set --data.augment=true, or --data.shift=null"
+            )
         if augment and downsample > 1 and binarization in ("threshold", "fixed"):
             raise UsageError(
                 f"binarization={binarization} is once per image, before augmentation, and averaging comes after it: "

@@ -16,6 +16,9 @@ from lightning_flows.data.tables.splits import split_rows
 from lightning_flows.errors import DataError, UsageError, check_fractions
 from lightning_flows.functional.nested import listed
 
+LARGEST = 2**20
+"""Limit on the absolute values of integers to which noise is added, with three binary places left for it in float32."""
+
 
 class TableDataModule(FlowDataModule):
     r"""Rows of a table of numbers: CSV or other text, .npy, .npz, or Parquet if pyarrow is installed.
@@ -82,7 +85,7 @@ class TableDataModule(FlowDataModule):
         self._names = [self._file.names[i] for i in chosen]
         if unknown := [name for name in listed(dequantize) if name not in self._names]:
             raise UsageError(f"--data.dequantize names {shown(unknown)}: choose columns among {shown(self._names)}")
-        if drop_constant and columns is None:
+        if drop_constant:
             self._leave_out_constants()
         # what a checkpoint needs, whatever file it is applied to
         self.hparams.update(
@@ -123,8 +126,7 @@ class TableDataModule(FlowDataModule):
         positions = None if split == "predict" else self._positions[split]
         if positions is not None and not len(positions):
             raise self._too_few(split)
-        purpose, seed = f"dequantization of {split} rows", self.hparams["seed"]
-        return RowDataset(self._values, positions, dequantized=self._noisy, purpose=purpose, seed=seed)
+        return RowDataset(self._values, positions, dequantized=self._noisy, seed=self.hparams["seed"])
 
     @property
     def _dequantized(self) -> list[str]:
@@ -145,6 +147,12 @@ class TableDataModule(FlowDataModule):
         if not len(found):
             raise DataError(f"{self._file.path} has no rows: use a table with some")
         fractional = [self._names[i] for i in self._noisy if not bool(is_integer(found[:, i : i + 1]))]
+        large = [self._names[i] for i in self._noisy if not bool(found[:, i].abs().max() < LARGEST)]
+        if large:
+            raise DataError(
+                f"{self._file.path} has columns to dequantize with values of {LARGEST:,} or more ({shown(large)}), to "
+                "which float32 cannot add noise in [0, 1): subtract a constant from them, or divide them"
+            )
         if fractional:
             raise DataError(
                 f"{self._file.path} has columns to dequantize whose values are not all integers ({shown(fractional)}): "

@@ -1,16 +1,22 @@
 """Modules of flows with exact log-densities, which may be compared with a known density of the data."""
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Literal
 
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
 from lightning_flows.flows import Flow
 from lightning_flows.modules.base import Batch, FlowModule
 from lightning_flows.modules.components import PAPER_ADAM, built
+from lightning_flows.modules.diagnosis import check_parameters
 from lightning_flows.modules.metrics import MeanAndError
 from lightning_flows.modules.schedules import WarmupCosine
+
+SHOWN = 10
+"""Items that a warning names."""
 
 
 class DensityModule(FlowModule):
@@ -83,10 +89,20 @@ class DensityModule(FlowModule):
         self.test_gap.reset()
 
     def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
-        """Log-likelihood in nats of each item."""
+        """Log-likelihood in nats of each item, −inf for one so far from the training data that it overflows.
+
+        Raises: NonFiniteError if a parameter is not finite.
+        """
         log_prob = self.log_prob(batch)
-        self.check_finite(log_prob, batch, "prediction")
-        return {"index": batch["index"], "log_likelihood": log_prob}
+        overflows = ~log_prob.isfinite()
+        if overflows.any():
+            check_parameters(self.model)
+            numbers = ", ".join(map(str, batch["index"][overflows][:SHOWN].tolist()))
+            more = ", …" if int(overflows.sum()) > SHOWN else ""
+            rank_zero_warn(
+                f"items too far from the training data for a finite likelihood, which have −inf: {numbers}{more}"
+            )
+        return {"index": batch["index"], "log_likelihood": log_prob.where(~overflows, -math.inf)}
 
     def _score(self, batch: Batch, stage: str, loss: MeanAndError, gap: MeanAndError) -> dict[str, Tensor]:
         log_prob = self.log_prob(batch)

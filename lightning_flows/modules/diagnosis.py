@@ -1,6 +1,7 @@
 """Find out when a training step is not finite, without waiting for the device, and which layer is the first."""
 
 from collections.abc import Callable, Mapping
+from itertools import chain
 from typing import Any, NamedTuple
 
 import torch
@@ -79,6 +80,13 @@ def check_finite(values: Tensor, model: nn.Module, repeat: Callable[[], object],
     """Raise NonFiniteError, naming the first layer that is not finite, unless all values are; ``repeat`` recomputes."""
     if not torch.isfinite(values).all():
         raise NonFiniteError(_message(values, model, repeat, stage))
+
+
+def check_parameters(model: nn.Module) -> None:
+    """Raise NonFiniteError, naming the parameter or buffer, unless all are finite."""
+    for name, values in chain(model.named_parameters(), model.named_buffers()):
+        if not values.isfinite().all():
+            raise NonFiniteError(f"{name} of the model is not finite: use an earlier checkpoint")
 
 
 def check_weights(model: nn.Module) -> None:

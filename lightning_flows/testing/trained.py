@@ -14,6 +14,7 @@ from lightning_flows.functional.streams import stream
 from lightning_flows.nets.spectral_norm import SLACK, SpectralNorm
 from lightning_flows.testing.crops import crop, fixed_size, for_crop
 from lightning_flows.testing.jacobian import MAX_VALUES, log_abs_dets
+from lightning_flows.transforms.vector import Standardize
 
 RELATIVE = "relative to it, or to 1 nat if that is larger"
 STEPS = 100
@@ -36,17 +37,20 @@ class Measurement(NamedTuple):
 def audit_flow(flow: Any, num: int, seed: int, max_values: int = MAX_VALUES) -> Iterator[Measurement]:
     """Measure a flow in eval mode at ``num`` of its own samples; it is not changed.
 
-    In units of the data: the round trip in float32 and float64. In nats: the log-density in float32 against float64,
+    In units of the data, or in standard deviations where the flow standardizes them: the round trip in float32 and
+    float64. In nats: the log-density in float32 against float64,
     per value; forward and inverse log-determinants, whose sum is zero; the log-determinant of each level against that
     of its autograd Jacobian, for one sample, or for a crop of it with at most ``max_values`` values.
     """
     exact = copy.deepcopy(flow).double().eval()
+    std = next((layer.std for layer in exact.modules() if isinstance(layer, Standardize)), None)
+    scale, unit = (flow.scale, "units of the data") if std is None else (1.0, "standard deviations of the data")
     with torch.no_grad():
         x = exact.sample(num, generator=stream(seed, "audit"), accuracy="exact")
         for dtype, limit in ((torch.float32, 2e-3), (torch.float64, 1e-8)):
             back = exact.decode(exact.encode(x), accuracy="exact") if dtype == torch.float64 else _single(flow, x)
-            error = float((back.double() - x).abs().max())
-            yield Measurement(f"round trip, {_name(dtype)}", error, limit * flow.scale, "units of the data")
+            error = float(((back.double() - x) / (1.0 if std is None else std)).abs().max())
+            yield Measurement(f"round trip, {_name(dtype)}", error, limit * scale, unit)
         log_prob = exact.log_prob(x)
         found = copy.deepcopy(flow).float().eval().log_prob(x.float()).double()
         values = math.prod(flow.event_shape)

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from lightning_flows.data import ImageFolderDataModule
+from lightning_flows.data.datasets import ImageFiles
 from lightning_flows.errors import DataError
 from tests.data.test_image_folder import names, save
 
@@ -94,6 +95,33 @@ def test_copies_of_an_image_are_in_one_split(tmp_path):
     for k in (1, 2, 3):
         assert len({part for part in ("train", "val", "test") if f"0/{k}.png" in split[part]}) == 1
         assert all(f"{i}/{k}.png" in split[part] for part in split for i in range(40) if f"0/{k}.png" in split[part])
+
+
+def test_copies_in_two_splits_are_reported(tmp_path, recwarn):
+    """Folders define the splits, so that copies remain in both."""
+    for split, colors in {"train": range(4), "val": range(3, 8), "test": range(6, 12)}.items():
+        for color in colors:
+            Image.new("RGB", (8, 8), (color, 0, 0)).save(make(tmp_path / split) / f"{color}.png")
+    ImageFolderDataModule(str(tmp_path), size=8).setup("fit")
+    assert [str(each.message).partition(" will be")[0] for each in recwarn] == [
+        "1 of 5 val images are also in train, such as val/3.png as train/3.png: val/bpd",
+        "2 of 6 test images are also in val, such as test/6.png as val/6.png: test/bpd",
+    ]
+
+
+def test_digests_are_those_of_the_items(tmp_path):
+    """Broken files, which are skipped, have none, though they have a split."""
+    for i in range(30):
+        Image.new("RGB", (8, 8), (i, 0, 0)).save(tmp_path / f"{i:02d}.png")
+        if i % 3 == 0:
+            (tmp_path / f"{i:02d}.png").write_bytes((tmp_path / f"{i:02d}.png").read_bytes()[:-20])
+    data = ImageFolderDataModule(str(tmp_path), size=8, skip_broken=True, val_fraction=0.3)
+    data.setup("fit")
+    for split in ("train", "val"):
+        paths = [tmp_path / name for name in data.dataset(split).names]
+        expected = ImageFiles(tmp_path).digests([path.name for path in paths]).values()
+        assert data.digests(split) == list(expected)
+        assert len(paths) == data.num_items(split)
 
 
 @pytest.mark.parametrize("fractions", [(0, 0.3), (0.3, 0), (0.6, 0.4), (0.4, 0.6), (0, 0)])

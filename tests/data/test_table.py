@@ -88,6 +88,7 @@ def test_constant_columns(tmp_path: Path) -> None:
     assert data.moments()[0].shape == (2,)
     assert next(iter(data.val_dataloader()))["row"].shape[1] == 2
     assert describe(data)["init_args"]["columns"] == ["a", "b"]
+    assert loaded(path, "fit", columns=["b", "c"], drop_constant=True).names == ["b"]
     one = loaded(path, "predict", columns=["a", "c"])  # as a model of other data would read it
     assert one.event_shape == (2,)
     told = set()
@@ -164,6 +165,8 @@ def test_dequantization_adds_noise_that_is_new_in_each_epoch_and_fixed_in_evalua
         assert found[:, [0, 2]].abs().max() == 0
         return found[:, 1]
 
+    positions = exact.dataset("val").positions
+    assert torch.equal(noise("val"), noise("predict")[positions])  # that of the row
     for name in ("train", "val", "predict"):
         assert torch.equal(noise(name), noise(name))
         assert 0 <= noise(name).min() < 0.2
@@ -173,5 +176,16 @@ def test_dequantization_adds_noise_that_is_new_in_each_epoch_and_fixed_in_evalua
     assert describe(data)["init_args"]["dequantize"] == ["b"]
     with pytest.raises(UsageError, match=r"data\.dequantize names x: choose columns among a, b, c"):
         TableDataModule(str(path), dequantize="x")
+    large = values + np.array([0, 2**20, 0])
+    with pytest.raises(
+        DataError, match=r"to dequantize with values of 1,048,576 or more \(b\), to which float32 cannot"
+    ):
+        loaded(write(tmp_path / "large.csv", large, "a,b,c"), dequantize="b")
+    for sign in (-1, 1):
+        path = write(tmp_path / f"{sign}.csv", values + np.array([0, sign * (2**20 - 5), 0]), "a,b,c")
+        found, plain = (loaded(path, "predict", dequantize=names).dataset("predict") for names in ("b", None))
+        noisy, integers = (each.batch(torch.arange(400))["row"][:, 1] for each in (found, plain))
+        assert torch.equal(noisy.floor(), integers)
+        assert not torch.equal(noisy, integers)
     with pytest.raises(DataError, match=r"to dequantize whose values are not all integers \(c\): take them out of"):
         loaded(path, dequantize=["b", "c"])

@@ -12,7 +12,7 @@ from lightning_flows.app.cli import main, run
 from lightning_flows.dequantization import UniformDequantization
 from lightning_flows.distributions.toys import toy
 from lightning_flows.errors import NonFiniteError, ShapeError
-from lightning_flows.flows import Flow
+from lightning_flows.flows import Flow, SylvesterVectorFlow
 from lightning_flows.modules import ImageFlowModule, VectorFlowModule, load_model
 from lightning_flows.modules.plots import plot_rows
 from lightning_flows.transforms import Compose, VectorActNorm
@@ -112,6 +112,26 @@ def test_nan_rows_are_named() -> None:
     module = VectorFlowModule(None, flow()).eval()
     with pytest.raises(NonFiniteError, match="expected finite log-probabilities in training"):
         module.training_step(batch, 0)
+
+
+def test_a_row_that_overflows_has_no_likelihood_and_is_named() -> None:
+    """It is an outlier, and must not cost the scores of the others."""
+    batch = rows(30)
+    module = VectorFlowModule(None, SylvesterVectorFlow((2,), num_layers=1, width=8)).eval()
+    expected = module.predict_step(batch, 0)["log_likelihood"]
+    batch["row"][[3, 7]] = torch.tensor([[1e30, 0], [0, -3e38]])
+    with pytest.warns(UserWarning, match=r"finite likelihood, which have −inf: 3, 7$"):
+        found = module.predict_step(batch, 0)["log_likelihood"]
+    assert found[[3, 7]].tolist() == [-math.inf] * 2
+    expected[[3, 7]] = -math.inf
+    torch.testing.assert_close(found, expected)
+    batch["row"][:12] = 1e30
+    with pytest.warns(UserWarning, match=r": 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, …$"):
+        module.predict_step(batch, 0)
+    with torch.no_grad():
+        next(module.model.parameters()).fill_(torch.nan)
+    with pytest.raises(NonFiniteError, match=r" of the model is not finite: use an earlier checkpoint"):
+        module.predict_step(batch, 0)
 
 
 def test_flows_of_other_events_are_refused() -> None:

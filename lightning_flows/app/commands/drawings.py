@@ -23,8 +23,9 @@ from lightning_flows.app.commands.trained import (
     load_planar_flow,
     load_rows,
 )
-from lightning_flows.data import FashionMNISTDataModule, ImageFolderDataModule
+from lightning_flows.data import FashionMNISTDataModule
 from lightning_flows.data.datasets import ImageDataset, constant_images, images_as, noise_images, sample_photo
+from lightning_flows.data.datasets.binarization import DynamicImages
 from lightning_flows.errors import CheckpointError, DataError
 from lightning_flows.functional.streams import stream
 from lightning_flows.modules import FlowModule, ImageFlowModule, VAEModule, load_model
@@ -102,14 +103,23 @@ def _interpolation(request: Request) -> Figure:
 
 def _nearest(request: Request) -> Figure:
     model = _image_model(request)
-    training = model.pixels(_dataset(request, model, "train").images)
+    found = _dataset(request, model, "train")
+    # images that are drawn anew in each epoch are compared by the probabilities of their pixels
+    levels = found.num_levels if isinstance(found, DynamicImages) else None
+    training = model.pixels(found.images) if levels is None else _gray(found.images, levels)
     samples = model.pixels(_draw(model, request, 6))
     return image_figures.neighbors_figure(image_figures.nearest_images(samples, training, min(5, len(training))))
+
+
+def _gray(images: Tensor, num_levels: int) -> Tensor:
+    """Levels 0 to ``num_levels - 1`` as uint8 up to 255."""
+    return (images * (255 / (num_levels - 1))).round().to(torch.uint8)
 
 
 def _outliers(request: Request) -> Figure:
     model, num = _image_flow(request), request.num or 1000
     shape, others = model.event_shape, {}
+    built_in = ("in distribution", "Fashion-MNIST", "constant", "noise")
     check_fits(num, shape, "--num")
     if request.fashion_mnist is not None:
         fashion = FashionMNISTDataModule(request.fashion_mnist)
@@ -117,11 +127,13 @@ def _outliers(request: Request) -> Figure:
         fashion.setup("test")
         others["Fashion-MNIST"] = images_as(_choose(fashion.dataset("test").images, num, request), shape)
     if request.outliers is not None:
-        own = ImageFolderDataModule(request.outliers, size=(shape[1], shape[2]), channels=shape[0], skip_broken=True)
+        own = load_images(str(request.ckpt_path), model, request.outliers, options={"skip_broken": True})
         own.setup("predict")
-        others[Path(request.outliers).stem] = _choose(own.dataset("predict").images, num, request)
+        name = Path(request.outliers).stem
+        name += " (--outliers)" if name in built_in else ""
+        others[name] = _choose(own.dataset("predict").images, num, request)
     sets = {
-        "training": _choose(_dataset(request, model, "train").images, num, request),
+        "": _choose(_dataset(request, model, "train").images, num, request),
         "in distribution": _choose(_dataset(request, model, "test").images, num, request),
         **others,
         "constant": constant_images(num, shape, request.seed),
@@ -129,7 +141,7 @@ def _outliers(request: Request) -> Figure:
     }
     scored = progress(sets.items(), unit="set", desc="scoring")
     bits = {name: outliers.image_bits(model.model, images, seed=request.seed) for name, images in scored}
-    typical = float(bits.pop("training").flow.mean())
+    typical = float(bits.pop("").flow.mean())
     data = outliers.Outliers(bits.pop("in distribution"), bits, typical)
     print(f"mean of training images: {typical:.3f} bits per dimension\n\n{outliers.outlier_table(data).markdown()}\n")
     return outliers.outliers_figure(data)

@@ -74,7 +74,8 @@ class Estimates:
         items, data = self._sizes(bench.data, "fit"), bench.data.hparams
         bench.fill(batch := data["batch_size"])
         step = _seconds(bench, partial(bench.step, _eager(bench)))
-        per_epoch = _limited(max(1, items["train"] // batch), trainer.get("limit_train_batches"))
+        batches = data.get("steps_per_epoch") or max(1, items["train"] // batch)
+        per_epoch = _limited(batches, trainer.get("limit_train_batches"))
         limits = [trainer.get("max_steps") or -1, (trainer.get("max_epochs") or -1) * per_epoch]
         steps = min((limit for limit in limits if limit > 0), default=0)
         every = trainer.get("check_val_every_n_epoch") or 1

@@ -6,6 +6,7 @@ from typing import Any
 from torch import Tensor
 
 from lightning_flows.app.commands.data_options import built
+from lightning_flows.app.like_training import folder_arguments
 from lightning_flows.checkpoints import read_checkpoint
 from lightning_flows.checkpoints.classes import Named, find_class, is_trusted
 from lightning_flows.data import FlowDataModule, GraphMoGDataModule, ImageDataModule, ImageFolderDataModule
@@ -85,13 +86,13 @@ def load_images(
                 f"--images are in 256 levels, and the model of {path} has {model.num_levels}: omit --images to use the "
                 "data of the checkpoint"
             )
-        channels, height, width = model.event_shape
-        arguments = {"root": images, "size": [height, width], "channels": channels}
+        record = read_checkpoint(path)["lightning_flows"].get("data")
+        arguments = folder_arguments(images, model.event_shape, record)
         own: ImageDataModule = built(ImageFolderDataModule, {}, arguments | dict(options or {}))
         if own.event_shape != model.event_shape:
             raise UsageError(
                 f"the options make images of shape {own.event_shape}, and those of {path} have {model.event_shape}: "
-                "omit --data.size and --data.channels"
+                "omit --data.size, --data.channels and --data.downsample"
             )
         return own
     found = _load_data(path, data, options)

@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
 from lightning_flows.data.datasets.batches import BatchDataset
-from lightning_flows.functional.philox import streams
+from lightning_flows.functional.philox import Streams, streams
 
 
 class RowDataset(BatchDataset):
@@ -14,9 +15,8 @@ class RowDataset(BatchDataset):
     Args:
         values: the table.
         positions: which rows, int64 ``(M,)``; default: all.
-        dequantized: columns to which noise uniform in [0, 1) is added: new noise for each training item, and always the
-            same for an evaluated one.
-        purpose: name of the stream of that noise.
+        dequantized: columns of integers to which noise uniform in [0, 1) is added: new noise for each training item,
+            and always the same for a row of the table that is evaluated. Rounded down, the sum is the integer.
         seed: seed of the noise of evaluated items.
 
     >>> import torch
@@ -30,24 +30,30 @@ class RowDataset(BatchDataset):
         positions: Tensor | None = None,
         *,
         dequantized: Sequence[int] = (),
-        purpose: str = "dequantization of rows",
         seed: int = 0,
     ) -> None:
         self.values, self.positions = values, positions
-        self.dequantized, self.purpose, self.seed = list(dequantized), purpose, seed
+        self.dequantized, self.seed = list(dequantized), seed
 
     def __len__(self) -> int:
         return len(self.values if self.positions is None else self.positions)
 
     def batch(self, indices: Tensor) -> dict[str, Tensor]:
-        return self._batch(indices, indices, self.seed)
+        rows = self._rows(indices)
+        return self._batch(indices, streams(self.seed, "dequantization of rows", rows))
 
     def training_batch(self, numbers: Tensor, seed: int) -> dict[str, Tensor]:
-        return self._batch(numbers % len(self), numbers, seed)
+        return self._batch(numbers % len(self), streams(seed, "dequantization of training rows", numbers))
 
-    def _batch(self, indices: Tensor, numbers: Tensor, seed: int) -> dict[str, Tensor]:
-        rows = self.values[indices if self.positions is None else self.positions[indices]]
+    def _rows(self, indices: Tensor) -> Tensor:
+        """Numbers of items in the table."""
+        return indices if self.positions is None else self.positions[indices]
+
+    def _batch(self, indices: Tensor, source: Streams) -> dict[str, Tensor]:
+        rows = self.values[self._rows(indices)]
         if self.dequantized:
-            noise = streams(seed, self.purpose, numbers).uniform((len(self.dequantized),), rows.dtype)
-            rows[:, self.dequantized] += noise  # indexing has copied the rows
+            integers = rows[:, self.dequantized]
+            noisy = integers + source.uniform((len(self.dequantized),), rows.dtype)
+            below = torch.nextafter(integers + 1, integers)  # the sum may have been rounded up to the next integer
+            rows[:, self.dequantized] = torch.minimum(noisy, below)  # indexing has copied the rows
         return {"row": rows, "index": indices}

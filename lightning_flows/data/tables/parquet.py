@@ -35,13 +35,18 @@ class ParquetTable(TableFile):
         return self.file.metadata.num_rows
 
     def chunks(self, columns: Sequence[int]) -> Iterator[np.ndarray]:
+        from pyarrow import ArrowException
+
         for i in columns:
             if not self.kinds[i].startswith(("int", "uint", "float", "double", "halffloat", "bool", "decimal")):
                 kind = self.kinds[i]
                 raise DataError(f"{self.path}, column {self.names[i]}: {kind} is not a number: {self.advice(i)}")
-        for batch in self.file.iter_batches(CHUNK, columns=[self.names[i] for i in columns]):
-            by_name = dict(zip(batch.schema.names, batch.columns, strict=True))
-            yield np.stack([_numbers(by_name[self.names[i]]) for i in columns], axis=1)
+        try:
+            for batch in self.file.iter_batches(CHUNK, columns=[self.names[i] for i in columns]):
+                by_name = dict(zip(batch.schema.names, batch.columns, strict=True))
+                yield np.stack([_numbers(by_name[self.names[i]]) for i in columns], axis=1)
+        except (ArrowException, OSError) as error:
+            raise DataError(f"{self.path} is damaged: use an intact copy") from error
 
     def fault(self, columns: Sequence[int], row: int, column: int) -> DataError:
         i = columns[column]
@@ -53,4 +58,4 @@ class ParquetTable(TableFile):
 
 def _numbers(column: Any) -> np.ndarray:
     """Values as float64, with NaN where they are missing."""
-    return column.cast("float64").to_numpy(zero_copy_only=False).astype(np.float64)
+    return column.cast("float64", safe=False).to_numpy(zero_copy_only=False).astype(np.float64)

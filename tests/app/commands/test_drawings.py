@@ -8,13 +8,17 @@ import torch
 
 from lightning_flows.app.commands.drawings import DRAWINGS, Request, _choose, _photo
 from lightning_flows.app.commands.figure import NUMBERS
+from lightning_flows.checkpoints import describe
+from lightning_flows.data import DigitsDataModule
 from lightning_flows.distributions.graph_mixture import graph_mixture
 from lightning_flows.functional.streams import stream
-from lightning_flows.modules import load_model
+from lightning_flows.modules import VAEModule, load_model
+from lightning_flows.posteriors import PlanarPosterior
 from lightning_flows.reporting.figures import convolution, graphs, images, outliers, series
 from lightning_flows.transforms import ConvExponential
 from tests.app.commands.test_sample import save
 from tests.small_modules import graph_module
+from tests.vae.cases import SMALL
 
 
 @pytest.fixture
@@ -76,6 +80,21 @@ def test_samples_use_num_temperature_and_seed(trained: Path, given: dict[str, An
     generator = stream(2, "samples")
     expected = load_model(trained).sample(3, temperature=0.5, generator=generator)
     assert torch.equal(given["samples_figure"][0], expected)
+
+
+def test_neighbors_of_binary_images_are_gray_where_training_draws_them_anew(
+    given: dict[str, Any], tmp_path: Path
+) -> None:
+    data = DigitsDataModule(binarization="dynamic")
+    module = VAEModule((1, 8, 8), 2, PlanarPosterior, latent_size=3, sizes=SMALL)
+    record = {"model": describe(module), "data": describe(data)}
+    torch.save({"state_dict": module.state_dict(), "lightning_flows": record}, tmp_path / "digits.ckpt")
+    DRAWINGS["nearest"](Request("nearest", ckpt_path=str(tmp_path / "digits.ckpt")))
+    (neighbors,) = given["neighbors_figure"]
+    data.setup("fit")
+    gray = (data.dataset("train").images * (255 / 16)).round().to(torch.uint8)  # of 17 levels
+    assert neighbors.nearest.unique().numel() > 10
+    assert all((gray == each).flatten(1).all(1).any() for each in neighbors.nearest.flatten(0, 1))
 
 
 def test_graphs_come_from_mixture_and_flow_with_the_seed(given: dict[str, Any], tmp_path: Path) -> None:

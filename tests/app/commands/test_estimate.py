@@ -39,6 +39,18 @@ def test_steps_validations_and_tests_are_counted(tiny: list[str], measured: list
     assert measured == [8] * 4 + [ITEMS] * 2
 
 
+def test_steps_per_epoch_are_those_of_the_data(tiny: list[str]) -> None:
+    """Where data are generated, the length of a split says nothing about its batches."""
+    validation = ["--trainer.limit_val_batches=0", "--trainer.limit_train_batches=1.0"]
+    cost = Estimates()([*tiny, *validation, "--data.steps_per_epoch=50", "--trainer.max_epochs=2"], [])
+    assert cost is not None
+    assert cost.fit == pytest.approx(START + 100)
+    graphs = ["--config=model/gnf.yaml", "--config=data/mog.yaml", "--trainer.max_epochs=2", *validation]
+    cost = Estimates()(graphs, [])
+    assert cost is not None
+    assert cost.fit == pytest.approx(START + 1000)
+
+
 def test_only_runs_that_differ_in_the_learning_rate_share_a_measurement(tiny: list[str], measured: list[int]) -> None:
     costs = Estimates()
     first = costs([*tiny, "--optimizer.lr=0.1"], [])

@@ -1,5 +1,6 @@
 """Every figure renders without a display."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -91,6 +92,22 @@ def test_outliers_print_their_table(
     assert [line.split(" | ")[0] for line in table[2:]] == ["| in distribution", "| images", "| constant", "| noise"]
     assert all(line.split(" | ")[1] == "12" for line in table[2:])
     assert 3 < float(table[2].split(" | ")[2]) < 10  # bits per dimension
+
+
+def test_outliers_of_any_name_are_a_set_of_their_own(
+    trained: Path, image_tar: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = {"training": "training", "noise": "noise (--outliers)", "in distribution": "in distribution (--outliers)"}
+    tables = []
+    for name, shown in names.items():
+        shutil.copy(image_tar, path := tmp_path / f"{name}.tar")
+        (tmp_path / "figure.png").unlink(missing_ok=True)
+        draw(tmp_path, "outliers", f"--ckpt_path={trained}", "--num=12", f"--outliers={path}")
+        head, _, table = capsys.readouterr().out.partition("\n\n")
+        rows = [line.split(" | ") for line in table.splitlines() if line.startswith("|")][2:]
+        assert [row[0] for row in rows] == ["| in distribution", f"| {shown}", "| constant", "| noise"]
+        tables.append((head, [row[1:] for row in rows]))
+    assert tables[0] == tables[1] == tables[2]
 
 
 def test_images_replace_the_checkpoints_data(trained: Path, image_tar: Path, tmp_path: Path) -> None:

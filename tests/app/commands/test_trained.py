@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from lightning_flows.app.commands.trained import load_graphs, load_image_flow, load_images, load_mixture
-from lightning_flows.data import SamplePhotosDataModule
+from lightning_flows.data import ImageFolderDataModule, SamplePhotosDataModule
 from lightning_flows.errors import CheckpointError
 
 MOG = "lightning_flows.data.GraphMoGDataModule"
@@ -33,6 +33,18 @@ def test_images_are_converted_to_the_model_s_shape(trained: Path, image_tar: Pat
     data = load_images(str(trained), load_image_flow(str(trained), "a test"), str(image_tar))
     data.setup("test")
     assert data.dataset("test").images.shape[1:] == (3, 32, 32)
+
+
+def test_images_are_averaged_as_in_training(trained: Path, image_tar: Path, tmp_path: Path) -> None:
+    photos = "lightning_flows.data.SamplePhotosDataModule"
+    path = with_data(trained, tmp_path / "averaged.ckpt", photos, downsample=2)
+    model = load_image_flow(path, "a test")
+    data = load_images(path, model, str(image_tar))
+    data.setup("test")
+    expected = ImageFolderDataModule(str(image_tar), size=64, downsample=2)
+    expected.setup("test")
+    assert torch.equal(data.dataset("test").images, expected.dataset("test").images)
+    assert data.event_shape == model.event_shape
 
 
 @pytest.mark.parametrize("class_path", [None, MOG, "lightning_flows.data.FashionMNISTDataModule"])

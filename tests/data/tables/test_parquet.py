@@ -30,6 +30,14 @@ def test_what_is_read(tmp_path: Path) -> None:
         found.read([0, 1])
     with pytest.raises(DataError, match=r"column name: string is not a number: leave out the column"):
         found.read([2])
+    large = {"id": [2**60 + 1, 2**61 + 1]}
+    parquet.write_table(pyarrow.table(large), tmp_path / "large.parquet")
+    assert open_table(tmp_path / "large.parquet").read([0]).tolist() == [[float(2**60)], [float(2**61)]]
+    damaged = bytearray(path.read_bytes())
+    damaged[4:40] = bytes(255 - each for each in damaged[4:40])
+    (tmp_path / "damaged.parquet").write_bytes(damaged)
+    with pytest.raises(DataError, match=r"damaged.parquet is damaged: use an intact copy"):
+        open_table(tmp_path / "damaged.parquet").read([0, 3])
     path.write_bytes(path.read_bytes()[:50])
     with pytest.raises(DataError, match="is truncated or not a Parquet file"):
         open_table(path)

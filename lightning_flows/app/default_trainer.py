@@ -83,8 +83,8 @@ def _check_states(callbacks: Sequence[Callback]) -> None:
             if callback.state_key in seen:
                 raise UsageError(
                     f"there are two {type(callback).__name__} callbacks with the same key in checkpoints, "
-                    f"{callback.state_key}: change the interval or the metric of one, or set --trainer.callbacks to a "
-                    "list of your own, which replaces the default one"
+                    f"{callback.state_key}: change the interval or the metric of one, override its state_key, or set "
+                    "--trainer.callbacks to a list of your own, which replaces the default one"
                 )
             seen.add(callback.state_key)
 

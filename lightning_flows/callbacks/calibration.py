@@ -92,7 +92,11 @@ class Calibration:
             if (found := scored(outputs, getattr(pl_module, "unit", ""))) is None:
                 raise CheckpointError("the model returns no log_likelihood to calibrate: pass --num_held_out 0")
             parts.append(found)
-        return joined([part for of_rank in gather_objects(parts) for part in of_rank])
+        found = joined([part for of_rank in gather_objects(parts) for part in of_rank])
+        finite = found.loss.isfinite()
+        if not finite.all():
+            rank_zero_warn(f"{int((~finite).sum())} held-out items have no finite likelihood, and are left out")
+        return Scored(found.loss[finite], None if found.png is None else found.png[finite])
 
     def _chosen(self, data: FlowDataModule) -> list[int]:
         """Sorted indices of the items that are used."""

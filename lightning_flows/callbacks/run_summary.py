@@ -42,7 +42,7 @@ class RunSummary(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._first_step = trainer.global_step
         if not trainer.fast_dev_run:  # type: ignore[attr-defined]
-            _warn_of_short_training(trainer)
+            _warn_of_training(trainer)
         for stopping in trainer.early_stopping_callbacks:
             if isinstance(stopping, EarlyStopping):
                 stopping.stopping_reason_message = None  # of the run that resumes
@@ -63,7 +63,7 @@ class RunSummary(Callback):
                 print(f"{name}: {_short(path)}")
 
 
-def _warn_of_short_training(trainer: Trainer) -> None:
+def _warn_of_training(trainer: Trainer) -> None:
     steps = trainer.estimated_stepping_batches
     if 0 < steps < FEW_STEPS:
         rank_zero_warn(
@@ -72,7 +72,9 @@ def _warn_of_short_training(trainer: Trainer) -> None:
         )
     monitored = [each.monitor for each in trainer.checkpoint_callbacks if isinstance(each, ModelCheckpoint)]
     if not trainer.enable_validation and any(str(name).startswith("val/") for name in monitored):
-        rank_zero_warn("there is no validation, so there will be no best.ckpt: omit --trainer.limit_val_batches")
+        off = trainer.limit_val_batches == 0
+        advice = "omit --trainer.limit_val_batches=0" if off else "give the data module a val_dataloader"
+        rank_zero_warn(f"there is no validation, so there will be no best.ckpt: {advice}")
     epochs_before = (trainer.check_val_every_n_epoch or 1) - 1
     first = epochs_before * trainer.num_training_batches + trainer.val_check_batch  # in batches
     if trainer.enable_validation and 0 < steps * trainer.accumulate_grad_batches < first:

@@ -32,7 +32,7 @@ class RuntimeMonitor(Callback):
     measured by SampleGrid, the number of items in a step, device and versions. Peak memory, there in bytes, is that of
     tensors on a GPU, and of the process on a CPU; ``cpu_seconds`` is the CPU time of all cores, evaluation included. On
     a CPU, ``train_step_cpu_seconds`` is the mean of training steps over the run without the first ``skip_steps``, which
-    other processes hardly affect. A resumed run adds its CPU time, also of an epoch that was interrupted, and its peak
+    other processes hardly affect. A resumed run adds its CPU time, including that of an interrupted epoch, and its peak
     memory is that of the last process. Other measurements are kept if devices, precision, versions and the options on
     which the time of a step depends are the same; otherwise they are discarded and measured again.
 
@@ -85,6 +85,7 @@ class RuntimeMonitor(Callback):
             self._results = {name: value for name, value in self._results.items() if name == "cpu_seconds"}
         self._conditions, self._on_cpu = conditions, pl_module.device.type == "cpu"
         self._seconds: list[float] = []
+        self._sizes: list[int] = []
         self._num_seen, self._num_logged = 0, 0
         self._steps = int(self._results.get("num_steps", 0))
         self._steps_cpu = self._steps * self._results.get("train_step_cpu_seconds", 0.0)
@@ -114,7 +115,7 @@ class RuntimeMonitor(Callback):
             self._steps += 1
         if self._start is not None:
             self._seconds.append(self._step_seconds)
-            self._results["batch_size"] = self._batch_size
+            self._sizes.append(self._batch_size)
         self._num_seen += 1
         self._begin_step(trainer)
 
@@ -130,8 +131,8 @@ class RuntimeMonitor(Callback):
         if self._on_cpu and self._steps:
             self._results |= {"num_steps": self._steps, "train_step_cpu_seconds": self._steps_cpu / self._steps}
         if self._seconds:
-            step = statistics.median(self._seconds)
-            self._results |= {"train_step_seconds": step, "images_per_second": self._results["batch_size"] / step}
+            step, size = statistics.median(self._seconds), int(statistics.median(self._sizes))
+            self._results |= {"train_step_seconds": step, "images_per_second": size / step, "batch_size": size}
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
         memory = _peak_memory(pl_module.device)

@@ -164,9 +164,10 @@ class ImageFolderDataModule(ImageDataModule):
             known = {digest: name for name, digest in digests[other].items()}
             copies = [(name, known[digest]) for name, digest in digests[split].items() if digest in known]
             if copies:
+                effect = "may be too low, because val chooses the checkpoint" if other == "val" else "will be too low"
                 rank_zero_warn(
                     f"{len(copies)} of {len(names[split])} {split} images are also in {other}, such as {copies[0][0]} "
-                    f"as {copies[0][1]}: {split}/bpd will be too low; remove one copy of each"
+                    f"as {copies[0][1]}: {split}/bpd {effect}; remove one copy of each"
                 )
 
 

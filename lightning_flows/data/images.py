@@ -3,6 +3,8 @@
 from abc import abstractmethod
 from typing import Any
 
+from lightning.pytorch.utilities import rank_zero_warn
+
 from lightning_flows.data.base import FlowDataModule, check_counts
 from lightning_flows.data.datasets.augmentation import AugmentedImages
 from lightning_flows.data.datasets.binarization import Binarization, binarized
@@ -28,8 +30,7 @@ class ImageDataModule(FlowDataModule):
             draws depend on ``seed``, the epoch and the index.
         kwargs: arguments of :class:`FlowDataModule`.
 
-    Raises: UsageError for a binarization of images that are binary already; for a negative shift, or one without
-        augmentation; for a binarization of
+    Raises: UsageError for a binarization of images that are binary already; for a negative shift; for a binarization of
         whole images before augmentation, which comes before averaging; and, when the shape is first needed, for a
         height or width that ``downsample`` does not divide.
 
@@ -61,10 +62,6 @@ class ImageDataModule(FlowDataModule):
         check_counts(self.hparams, "downsample")
         if shift is not None and shift < 0:
             raise UsageError(f"expected a shift of at least 0 pixels; got {shift}")
-        if shift is not None and not augment:
-            raise UsageError(
-                "a shift is part of augmentation, which is off: set --data.augment=true, or --data.shift=null"
-            )
         if augment and downsample > 1 and binarization in ("threshold", "fixed"):
             raise UsageError(
                 f"binarization={binarization} is once per image, before augmentation, and averaging comes after it: "
@@ -105,6 +102,8 @@ class ImageDataModule(FlowDataModule):
         if (shape := tuple(dataset.images.shape[1:])) != tuple(self.image_shape):
             raise ShapeError(f"expected images of shape {tuple(self.image_shape)}; got {shape} in the {split} split")
         how, seed = self.hparams["binarization"], self.hparams["binarization_seed"]
+        if split == "train" and self.hparams["shift"] is not None and not self.hparams["augment"]:
+            rank_zero_warn("--data.shift has no effect without augmentation: set --data.augment=true, or omit it")
         shift = self._shift if split == "train" and self.hparams["augment"] else None
         once = how in ("threshold", "fixed")  # binary images are augmented
         if self.hparams["downsample"] > 1 or (shift is not None and not once):

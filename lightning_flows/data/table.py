@@ -17,7 +17,7 @@ from lightning_flows.errors import DataError, UsageError, check_fractions
 from lightning_flows.functional.nested import listed
 
 LARGEST = 2**20
-"""Limit on the absolute values of integers to which noise is added, with three binary places left for it in float32."""
+"""Limit on the absolute values of integers to which noise is added: float32 has at least four binary places for it."""
 
 
 class TableDataModule(FlowDataModule):
@@ -150,8 +150,8 @@ class TableDataModule(FlowDataModule):
         large = [self._names[i] for i in self._noisy if not bool(found[:, i].abs().max() < LARGEST)]
         if large:
             raise DataError(
-                f"{self._file.path} has columns to dequantize with values of {LARGEST:,} or more ({shown(large)}), to "
-                "which float32 cannot add noise in [0, 1): subtract a constant from them, or divide them"
+                f"{self._file.path} has columns to dequantize whose absolute values reach {LARGEST:,} ({shown(large)}"
+                "), too large for float32 to resolve noise in [0, 1): subtract a constant from them, or divide them"
             )
         if fractional:
             raise DataError(

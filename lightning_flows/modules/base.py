@@ -217,7 +217,7 @@ class FlowModule(Recorded, LightningModule, ABC):
             scheduler.total_steps = trainer.estimated_stepping_batches
         interval = self.lr_interval or getattr(scheduler, "interval", "epoch")
         config = {"scheduler": scheduler, "interval": interval, "monitor": getattr(scheduler, "monitor", "val/loss")}
-        of_validation = isinstance(scheduler, ReduceLROnPlateau) and config["monitor"].startswith("val/")
+        of_validation = isinstance(scheduler, ReduceLROnPlateau) and str(config["monitor"]).startswith("val/")
         if of_validation and interval == "epoch" and trainer is not None:
             config["frequency"] = trainer.check_val_every_n_epoch or 1  # the metric is new only after a validation
         return {"optimizer": optimizer, "lr_scheduler": config}  # type: ignore[return-value]

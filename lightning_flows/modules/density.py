@@ -1,11 +1,11 @@
 """Modules of flows with exact log-densities, which may be compared with a known density of the data."""
 
 import math
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Literal
 
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
-from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
 from lightning_flows.flows import Flow
@@ -91,16 +91,21 @@ class DensityModule(FlowModule):
     def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         """Log-likelihood in nats of each item, −inf for one so far from the training data that it overflows.
 
-        Raises: NonFiniteError if a parameter is not finite.
+        Raises: NonFiniteError if the items or a parameter are not finite, or if a likelihood is infinite.
         """
         log_prob = self.log_prob(batch)
         overflows = ~log_prob.isfinite()
+        values = [value for value in batch.values() if isinstance(value, Tensor) and value.is_floating_point()]
+        if (log_prob == math.inf).any() or not all(value.isfinite().all() for value in values):
+            self.check_finite(log_prob, batch, "prediction")
         if overflows.any():
             check_parameters(self.model)
             numbers = ", ".join(map(str, batch["index"][overflows][:SHOWN].tolist()))
             more = ", …" if int(overflows.sum()) > SHOWN else ""
-            rank_zero_warn(
-                f"items too far from the training data for a finite likelihood, which have −inf: {numbers}{more}"
+            warnings.warn(
+                "the log-likelihoods of these items overflow, because they are too far from the training data, and are "
+                f"given as −inf: {numbers}{more}",
+                stacklevel=2,
             )
         return {"index": batch["index"], "log_likelihood": log_prob.where(~overflows, -math.inf)}
 

@@ -83,9 +83,9 @@ def check_finite(values: Tensor, model: nn.Module, repeat: Callable[[], object],
 
 
 def check_parameters(model: nn.Module) -> None:
-    """Raise NonFiniteError, naming the parameter or buffer, unless all are finite."""
+    """Raise NonFiniteError, naming a parameter that is not finite, or a buffer with NaN, if there is one."""
     for name, values in chain(model.named_parameters(), model.named_buffers()):
-        if not values.isfinite().all():
+        if values.isnan().any() or (isinstance(values, nn.Parameter) and not values.isfinite().all()):
             raise NonFiniteError(f"{name} of the model is not finite: use an earlier checkpoint")
 
 

@@ -99,10 +99,15 @@ class RunFolder:
             file.write(f"{json.dumps(record)}\n".encode())
 
     def release(self, state: str, *, trained: bool = True) -> None:
-        """Record the state and release the lock; an earlier record remains as it was unless the run has trained."""
+        """Record the state and release the lock.
+
+        A run that has not trained keeps its earlier record, unless it had not finished and now has: only its last
+        validation was missing.
+        """
         if self._lock is not None:
+            found = self._found.get("state", "running")
             with suppress(OutputError):
-                if trained or self._found.get("state", "running") == "running":
+                if trained or found == "running" or (state == "finished" and found in ("stopped", "failed")):
                     self.note(state)
                 else:
                     self._write(self._found)
@@ -121,19 +126,27 @@ class RunFolder:
                 self.path.parent.rmdir()
 
 
-def locked(folder: Path) -> IO[str]:
-    """Lock a folder until the file that is returned is closed. Raises: OutputError if another process has locked it."""
-    file = open(folder / LOCK, "a+", opener=_without_links)  # noqa: SIM115
+def locked(folder: Path, advice: str = "start a new run without --ckpt_path=last") -> IO[str]:
+    """Lock a folder until the file that is returned is closed.
+
+    Raises: OutputError if another process has locked it, with ``advice``, or if it cannot be locked.
+    """
+    try:
+        file = open(folder / LOCK, "a+", opener=_without_links)  # noqa: SIM115
+    except OSError as error:
+        raise OutputError(f"{folder} cannot be locked ({error}): choose another folder") from error
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
+    except BlockingIOError as error:
         file.seek(0)
         owner = re.sub(r"\D", "", file.read(32))
         file.close()
         raise OutputError(
-            f"{folder} belongs to a run in progress (process {owner or 'unknown'}): wait for it to end, or start a new "
-            "run without --ckpt_path=last"
+            f"{folder} belongs to a run in progress (process {owner or 'unknown'}): wait for it to end, or {advice}"
         ) from error
+    except OSError as error:
+        file.close()
+        raise OutputError(f"{folder} cannot be locked ({error}): choose one in a file system with locks") from error
     file.truncate(0)
     file.write(f"{os.getpid()}\n")
     file.flush()

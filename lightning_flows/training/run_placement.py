@@ -56,7 +56,8 @@ class Placement:
             init = Namespace(save_dir=root, name="flow", version=None, default_hp_metric=False)
             self.trainer.logger = Namespace(class_path=TENSORBOARD, init_args=init)
         self.writers = [logger for logger in listed(self.trainer.logger) if _is(logger, TensorBoardLogger, CSVLogger)]
-        self.elsewhere = [Path(path) for keeper in self.keepers if (path := keeper.init_args.get("dirpath"))]
+        given = [path for keeper in self.keepers if (path := keeper.init_args.get("dirpath"))]
+        self.elsewhere = [Path(path) for path in given if not _is_url(str(path))]
         parents = [_parent(logger.init_args) for logger in self.writers]
         parents = parents or [_shared_parent(self.trainer, [logger.init_args for logger in loggers])]
         if self.trainer.fast_dev_run or any(map(_is_url, parents)):
@@ -98,9 +99,9 @@ class Placement:
 
     def _own(self, folder: Path | None, parents: list[Path], name: str | None) -> None:
         if folder is not None:
-            self._lock_elsewhere()
             self.run = RunFolder(folder)
             self.run.acquire()
+            self._lock_elsewhere(self.run)
         else:
             for checkpoints in self.elsewhere:
                 if self.resumed is None and any(checkpoints.glob("*.ckpt")):
@@ -108,18 +109,31 @@ class Placement:
                         f"{checkpoints} contains checkpoints of another run: choose another dirpath, or resume with "
                         "--ckpt_path=last"
                     )
-            self._lock_elsewhere()
             self.run = RunFolder.create(parents[0], name, others=parents[1:])
+            self._lock_elsewhere(self.run)
             for checkpoints in self.elsewhere[:1]:
                 self.run.note("running", checkpoints)
         self._place(self.run.path)
         os.environ[SHARED] = str(self.run.path)
 
-    def _lock_elsewhere(self) -> None:
-        """Own the folders of checkpoints elsewhere, in which another run may not have written any yet."""
-        for checkpoints in {each for each in self.elsewhere if not _is_url(str(each))}:
-            check_writable(checkpoints)
-            self.locks.append(locked(checkpoints))
+    def _lock_elsewhere(self, run: RunFolder) -> None:
+        """Own the folders of checkpoints outside of the run's: another run may not have written any there yet."""
+        inside = run.path.resolve()
+        folders = {each.resolve(): each for each in self.elsewhere}
+        try:
+            for path, shown in folders.items():
+                if inside not in (path, *path.parents):
+                    check_writable(shown)
+                    self.locks.append(locked(shown, "choose another dirpath"))
+        except OutputError:
+            self._unlock()
+            run.release("failed", trained=False)
+            run.drop()
+            raise
+
+    def _unlock(self) -> None:
+        while self.locks:
+            self.locks.pop().close()
 
     def _place(self, folder: Path) -> None:
         self.folder = folder
@@ -143,8 +157,7 @@ class Placement:
 
     def release(self, state: str, *, trained: bool = True) -> None:
         """Release the folders and record the ``state`` of the run, unless it resumed another and has not trained."""
-        for lock in self.locks:
-            lock.close()
+        self._unlock()
         if self.run is not None:
             self.run.release(state, trained=trained)
             os.environ.pop(SHARED, None)

@@ -10,10 +10,11 @@ from lightning.pytorch import Callback
 from torch import Tensor
 
 from lightning_flows.callbacks import RuntimeMonitor, SampleGrid, runtime
+from lightning_flows.data import GraphMoGDataModule
 from lightning_flows.modules import FlowModule, ImageFlowModule
 from lightning_flows.training.measures import device_name
-from tests.callbacks.test_monitors import curve, fit
-from tests.small_modules import Stripes
+from tests.callbacks.test_monitors import KINDS, curve, fit
+from tests.small_modules import Stripes, graph_module
 
 
 def record(folder: Path) -> dict:
@@ -80,6 +81,16 @@ def test_a_step_has_all_batches_of_its_gradient(tmp_path: Path, monkeypatch: pyt
     assert trainer.global_step == kept["num_steps"] == 2
     assert (kept["train_step_seconds"], kept["batch_size"], kept["images_per_second"]) == (2, 16, 8)
     assert kept["accumulate_grad_batches"] == 2
+
+
+def test_a_shorter_last_step_does_not_count_as_the_size_of_all(tmp_path: Path, monkeypatch) -> None:
+    """Steps of two, two and one batches."""
+    sizes = {"batch_size": 8, "steps_per_epoch": 5, "num_val": 8, "num_test": 8}
+    monkeypatch.setitem(KINDS, "graph", (graph_module, lambda: GraphMoGDataModule(mixture="mog4", **sizes)))
+    fit(tmp_path, "graph", [RuntimeMonitor(skip_steps=0)], accumulate_grad_batches=2, max_epochs=1)
+    kept = record(tmp_path)
+    assert (kept["num_steps"], kept["batch_size"]) == (3, 16)
+    assert kept["images_per_second"] == pytest.approx(16 / kept["train_step_seconds"])
 
 
 def test_the_median_is_over_epochs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -178,7 +178,7 @@ def test_dequantization_adds_noise_that_is_new_in_each_epoch_and_fixed_in_evalua
         TableDataModule(str(path), dequantize="x")
     large = values + np.array([0, 2**20, 0])
     with pytest.raises(
-        DataError, match=r"to dequantize with values of 1,048,576 or more \(b\), to which float32 cannot"
+        DataError, match=r"to dequantize whose absolute values reach 1,048,576 \(b\), too large for float32"
     ):
         loaded(write(tmp_path / "large.csv", large, "a,b,c"), dequantize="b")
     for sign in (-1, 1):

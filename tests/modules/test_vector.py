@@ -120,11 +120,14 @@ def test_a_row_that_overflows_has_no_likelihood_and_is_named() -> None:
     module = VectorFlowModule(None, SylvesterVectorFlow((2,), num_layers=1, width=8)).eval()
     expected = module.predict_step(batch, 0)["log_likelihood"]
     batch["row"][[3, 7]] = torch.tensor([[1e30, 0], [0, -3e38]])
-    with pytest.warns(UserWarning, match=r"finite likelihood, which have −inf: 3, 7$"):
+    with pytest.warns(UserWarning, match=r"are given as −inf: 3, 7$"):
         found = module.predict_step(batch, 0)["log_likelihood"]
     assert found[[3, 7]].tolist() == [-math.inf] * 2
     expected[[3, 7]] = -math.inf
     torch.testing.assert_close(found, expected)
+    for value in (math.nan, math.inf):  # bad data, not an outlier
+        with pytest.raises(NonFiniteError, match="expected finite log-probabilities in prediction"):
+            module.predict_step(batch | {"row": torch.full((30, 2), value)}, 0)
     batch["row"][:12] = 1e30
     with pytest.warns(UserWarning, match=r": 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, …$"):
         module.predict_step(batch, 0)

@@ -158,15 +158,21 @@ def test_two_runs_in_progress_do_not_share_a_dirpath(tiny: list[str]) -> None:
     other = locked(Path("kept"))
     options = ["fit", *tiny, "--config=own.yaml"]
     for each in (options, [*options, "--ckpt_path=last"]):
-        with pytest.raises(FlowsError, match=r"^kept belongs to a run in progress \(process \d+\): wait for it to end"):
+        with pytest.raises(
+            FlowsError, match=r"^kept belongs to a run in progress \(.*\): .* or choose another dirpath$"
+        ):
             run(each)
     assert not Path("runs/demo").exists()
     other.close()
+    inside = {"class_path": callback["class_path"], "init_args": {"dirpath": "runs/demo/version_0/checkpoints"}}
+    Path("inside.yaml").write_text(yaml.safe_dump({"trainer": {"callbacks": [inside]}}))
+    run(["fit", *tiny, "--config=inside.yaml"])
+    assert Path("runs/demo/version_0/checkpoints/last.ckpt").is_file()
     run(options)
     run([*options, "--ckpt_path=last"])
 
 
-@pytest.mark.parametrize("state", ["finished", "diverged"])
+@pytest.mark.parametrize("state", ["finished", "diverged", "stopped", "failed"])
 @pytest.mark.parametrize("refused", [False, True], ids=["nothing left to train", "refused"])
 def test_a_run_that_is_resumed_in_vain_keeps_its_record(tiny: list[str], state: str, refused: bool) -> None:
     """Its end remains before its test, which tables show."""
@@ -180,7 +186,10 @@ def test_a_run_that_is_resumed_in_vain_keeps_its_record(tiny: list[str], state: 
             run([*options, "--model.flow.hidden_channels=14"])
     else:
         run(options)
-    assert json.loads(path.read_text()) == json.loads(record)
+    if state in ("stopped", "failed") and not refused:  # in its last validation
+        assert json.loads(path.read_text())["state"] == "finished"
+    else:
+        assert json.loads(path.read_text()) == json.loads(record)
     assert run([*options, "--trainer.max_epochs=2"]).trainer.global_step == 6
     now = json.loads(path.read_text())
     assert now["state"] == "finished"

@@ -60,7 +60,7 @@ def benchmark(
         raise UsageError(f"--only {unknown[0]} is not a variant: choose among {', '.join(VARIANTS)}")
     bench = Bench(module, data, chosen_device(device))
     names = dict.fromkeys(["eager", *(only or VARIANTS)])
-    reasons = {name: reason for name in names if (reason := _unavailable(name, bench.device, only))}
+    reasons = {name: reason for name in names if (reason := _unavailable(name, bench, only))}
     variants = {name: _variant(name, bench) for name in names if name not in reasons}
     _fill(bench, batch_size, rounds * len(variants))
     found: dict[str, Row] = {}
@@ -88,8 +88,11 @@ def benchmark(
     return found
 
 
-def _unavailable(name: str, device: torch.device, only: Sequence[str] | None) -> str | None:
+def _unavailable(name: str, bench: Bench, only: Sequence[str] | None) -> str | None:
     """Why a variant is skipped; None if it is measured."""
+    device = bench.device
+    if name == "recompute" and not hasattr(bench.module.model, "recompute"):
+        return "the model cannot recompute activations"
     if name == "tf32" and (device.type != "cuda" or torch.cuda.get_device_capability(device) < (8, 0)):
         return f"{device.type} has no TensorFloat-32"
     if name == "bf16" and device.type == "cuda" and not torch.cuda.is_bf16_supported():

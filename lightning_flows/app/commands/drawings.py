@@ -129,19 +129,21 @@ def _outliers(request: Request) -> Figure:
     if request.outliers is not None:
         own = load_images(str(request.ckpt_path), model, request.outliers, options={"skip_broken": True})
         own.setup("predict")
-        name = Path(request.outliers).stem
+        name = Path(request.outliers).resolve().stem or "images"
         name += " (--outliers)" if name in built_in else ""
         others[name] = _choose(own.dataset("predict").images, num, request)
+    training = _choose(_dataset(request, model, "train").images, num, request)
     sets = {
-        "": _choose(_dataset(request, model, "train").images, num, request),
         "in distribution": _choose(_dataset(request, model, "test").images, num, request),
         **others,
         "constant": constant_images(num, shape, request.seed),
         "noise": noise_images(num, shape, request.seed),
     }
-    scored = progress(sets.items(), unit="set", desc="scoring")
-    bits = {name: outliers.image_bits(model.model, images, seed=request.seed) for name, images in scored}
-    typical = float(bits.pop("").flow.mean())
+    scored = progress([("training", training), *sets.items()], unit="set", desc="scoring")
+    (_, of_training), *found = [
+        (name, outliers.image_bits(model.model, images, seed=request.seed)) for name, images in scored
+    ]
+    bits, typical = dict(found), float(of_training.flow.mean())
     data = outliers.Outliers(bits.pop("in distribution"), bits, typical)
     print(f"mean of training images: {typical:.3f} bits per dimension\n\n{outliers.outlier_table(data).markdown()}\n")
     return outliers.outliers_figure(data)

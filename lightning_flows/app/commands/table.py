@@ -121,7 +121,7 @@ def table(
 
 
 def _text(table: Table) -> str:
-    """A table as Markdown, with a note of one line, also if it names folders whose names have several."""
+    """A table as Markdown, with its note on one line, even if folder names contain line breaks."""
     return plain(table._replace(note=one_line(table.note)).markdown())
 
 

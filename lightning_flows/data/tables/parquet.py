@@ -35,7 +35,7 @@ class ParquetTable(TableFile):
         return self.file.metadata.num_rows
 
     def chunks(self, columns: Sequence[int]) -> Iterator[np.ndarray]:
-        from pyarrow import ArrowException
+        from pyarrow import ArrowInvalid, ArrowNotImplementedError
 
         for i in columns:
             if not self.kinds[i].startswith(("int", "uint", "float", "double", "halffloat", "bool", "decimal")):
@@ -45,8 +45,10 @@ class ParquetTable(TableFile):
             for batch in self.file.iter_batches(CHUNK, columns=[self.names[i] for i in columns]):
                 by_name = dict(zip(batch.schema.names, batch.columns, strict=True))
                 yield np.stack([_numbers(by_name[self.names[i]]) for i in columns], axis=1)
-        except (ArrowException, OSError) as error:
-            raise DataError(f"{self.path} is damaged: use an intact copy") from error
+        except ArrowNotImplementedError as error:
+            raise DataError(f"{self.path} cannot be read ({_line(error)}): save it with another encoding") from error
+        except (ArrowInvalid, OSError) as error:
+            raise DataError(f"{self.path} is damaged ({_line(error)}): use an intact copy") from error
 
     def fault(self, columns: Sequence[int], row: int, column: int) -> DataError:
         i = columns[column]
@@ -54,6 +56,10 @@ class ParquetTable(TableFile):
         problem = not_finite(float(_numbers(values.slice(row, 1))[0]))
         place = f"{self.path}, row {row + 1} (counted from 1), column {self.names[i]}"
         return DataError(f"{place}: {problem}, or {self.advice(i)}")
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]
 
 
 def _numbers(column: Any) -> np.ndarray:

@@ -119,8 +119,9 @@ def measured_on(runs: Sequence[Run], paper: str = PAPER_IMAGES) -> str:
     batches = sorted({run.runtime["batch_size"] for run in runs if "batch_size" in run.runtime})  # of timed steps
     batch = f", batch {' or '.join(map(str, batches))}" if batches else ""
     versions = _any_of(run.runtime["lightning_flows"] for run in runs if "lightning_flows" in run.runtime)
+    num = _any_of(str(run.test["num_items"]) for run in runs)
     parts = [
-        f"Measured here: {test['num_items']} test {'graphs' if 'mixture' in data else 'images'} of "
+        f"Measured here: {num} test {'graphs' if 'mixture' in data else 'images'} of "
         f"{test['data']['class_path'].rpartition('.')[2]}{root}, checkpoint {test['checkpoint']} after {steps} steps",
         f"NLL from {draws} importance samples per image" if draws else "",
         f"runtimes on {devices}{batch}" + f", lightning_flows {versions}" * bool(versions) if devices else "",

@@ -23,8 +23,8 @@ CURVES = (
 )
 
 NO_TIMES = (
-    "Times are left out: they were not measured in the same way, on the same kind of device with the same number of "
-    "threads, precision, compiler and recomputation."
+    "Times are left out, because the runs were not timed in the same way: on the same kind of device, with the same "
+    "number of threads, precision, compiler and recompute setting."
 )
 NO_CURVES = "Left out, because they end before the tested checkpoint or with a value that is not finite: the curves of"
 KINDS = re.compile(r" \((?:uniform|variational)\)$|, pointwise nets$")

@@ -88,11 +88,12 @@ def is_one_clock(runs: Sequence[Run]) -> bool:
 
 
 def is_one_kind(runs: Sequence[Run]) -> bool:
-    """Whether training steps ran on the same hardware, all compiled in the same way, and recomputed alike, or not.
+    """Whether training steps ran on the same hardware and were compiled and recomputed in the same way, where known.
 
     Steps of a kind can be compared by their time and memory.
     """
-    kinds = {tuple(str(run.runtime.get(key) or None) for key in ("compiled", "recompute")) for run in runs}
+    known = [run.runtime for run in runs if "device" in run.runtime]
+    kinds = {tuple(str(each.get(key) or None) for key in ("compiled", "recompute")) for each in known}
     return is_one_hardware(runs) and len(kinds) < 2
 
 

@@ -26,7 +26,8 @@ def rate_of(run: Run) -> float | None:
 
 def lowest_validation(run: Run) -> float:
     """Lowest validation loss of a run, infinite without a curve that reaches the step of the tested best checkpoint."""
-    return min((value for _, value in logged_values(run, "loss") if is_whole(run, "loss")), default=math.inf)
+    values = [value for _, value in logged_values(run, "loss")] if is_whole(run, "loss") else []
+    return min(values, default=math.inf)
 
 
 def chosen(runs: Sequence[Run]) -> list[Run]:
@@ -44,10 +45,11 @@ def chosen(runs: Sequence[Run]) -> list[Run]:
         for run in (run for group in compared.values() for run in group):
             if lowest_validation(run) == math.inf:
                 raise DataError(
-                    f"{run.folder} has no complete curve of val/loss, which chooses among learning rates: "
-                    f"restore {CURVES}, or move the run"
+                    f"{run.folder} has no complete curve of val/loss, so that no learning rate can be chosen: "
+                    f"restore {CURVES}, or move the run to another folder"
                 )
-    return one_per_seed([run for run in runs if rate_of(run) == min(compared, key=loss)])
+    best = min(compared, key=loss)
+    return one_per_seed([run for run in runs if rate_of(run) == best])
 
 
 def rates_table(rows: Mapping[str, Sequence[Run]]) -> Table | None:

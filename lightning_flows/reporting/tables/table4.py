@@ -66,7 +66,7 @@ def table4(runs: Sequence[Run]) -> Table:
 
 
 def _entropy(runs: Sequence[Run]) -> float:
-    """The entropy of the graphs that runs were tested on. Raises: DifferError if they differ, also in their number."""
+    """The entropy of the graphs that runs were tested on. Raises: DifferError if the graphs or their number differ."""
     seen: dict[tuple[int, str], Run] = {}
     for run in runs:
         seen.setdefault((run.test["num_items"], f"{run.metrics['test/entropy']:.4f}"), run)

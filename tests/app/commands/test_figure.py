@@ -1,6 +1,7 @@
 """Every figure renders without a display."""
 
 import shutil
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -95,7 +96,11 @@ def test_outliers_print_their_table(
 
 
 def test_outliers_of_any_name_are_a_set_of_their_own(
-    trained: Path, image_tar: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    trained: Path,
+    image_tar: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     names = {"training": "training", "noise": "noise (--outliers)", "in distribution": "in distribution (--outliers)"}
     tables = []
@@ -108,6 +113,12 @@ def test_outliers_of_any_name_are_a_set_of_their_own(
         assert [row[0] for row in rows] == ["| in distribution", f"| {shown}", "| constant", "| noise"]
         tables.append((head, [row[1:] for row in rows]))
     assert tables[0] == tables[1] == tables[2]
+    (tmp_path / "mine").mkdir()
+    with tarfile.open(image_tar) as tar:
+        tar.extractall(tmp_path / "mine", filter="data")
+    monkeypatch.chdir(tmp_path / "mine")
+    draw(tmp_path, "outliers", f"--ckpt_path={trained}", "--num=12", "--outliers=.", "--overwrite")
+    assert "| mine | 12 |" in capsys.readouterr().out
 
 
 def test_images_replace_the_checkpoints_data(trained: Path, image_tar: Path, tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ def test_what_is_read(tmp_path: Path) -> None:
     damaged = bytearray(path.read_bytes())
     damaged[4:40] = bytes(255 - each for each in damaged[4:40])
     (tmp_path / "damaged.parquet").write_bytes(damaged)
-    with pytest.raises(DataError, match=r"damaged.parquet is damaged: use an intact copy"):
+    with pytest.raises(DataError, match=r"damaged.parquet is damaged \(.*\): use an intact copy"):
         open_table(tmp_path / "damaged.parquet").read([0, 3])
     path.write_bytes(path.read_bytes()[:50])
     with pytest.raises(DataError, match="is truncated or not a Parquet file"):

@@ -61,9 +61,13 @@ def test_non_finite_values_are_omitted() -> None:
     assert chart(Curve("a", [(0, NAN)]), Curve("b", [])) is None
 
 
-@pytest.mark.parametrize("points", [[(2**62, 4.0), (2**62 + 1, 4.1)], [(1e308, 4.0), (2.0, 4.0)], [(NAN, 4.0)]])
-def test_steps_of_any_size_are_drawn_or_omitted(points) -> None:
-    for x, y in coordinates(points) if chart(Curve("a", points)) else []:
+@pytest.mark.parametrize(
+    ("points", "num"), [([(2**62, 4.0), (2**62 + 1, 4.1)], 2), ([(1e308, 4.0), (2.0, 4.0)], 1), ([(NAN, 4.0)], 0)]
+)
+def test_steps_of_any_size_are_drawn_or_omitted(points, num: int) -> None:
+    found = coordinates(points) if chart(Curve("a", points)) else []
+    assert len(found) == num
+    for x, y in found:
         assert LEFT <= x <= WIDTH - RIGHT
         assert TOP <= y <= HEIGHT
 

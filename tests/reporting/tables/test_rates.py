@@ -53,7 +53,7 @@ def test_no_rate_is_chosen_without_all_curves(write_run, tmp_path: Path) -> None
     at_rate(write_run, "c", 2e-3, 1, None)  # not compared
     a, b, c = find_runs(tmp_path)
     assert chosen([a]) == [a]
-    with pytest.raises(DataError, match=r"a/version_0 has no complete curve of val/loss, which chooses among learning"):
+    with pytest.raises(DataError, match=r"a/version_0 has no complete curve of val/loss, so that no learning"):
         chosen([a, b, c])
 
 

@@ -1,13 +1,12 @@
 """Results that are stored in the repository print the tables of the docs, and count as finished runs."""
 
 import json
-from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import pytest
 
 from benchmarks import keep_results
-from lightning_flows.app.commands.experiments import EXPERIMENTS, OWN, POINTWISE, Experiment
+from lightning_flows.app.commands.experiments import EXPERIMENTS, OWN, POINTWISE
 from lightning_flows.app.commands.small import at_rates, resized
 from lightning_flows.app.commands.sweep import Trainings
 from lightning_flows.app.commands.table import table
@@ -17,16 +16,8 @@ from tests.reporting.runs import write_run
 RESULTS = ROOT / "benchmarks/results"
 PAGES = {"8x8": (1, 2, 3), "16x16": (2,)}
 """Tables on the page of each size."""
-STORED = {
-    "1": ("8x8", EXPERIMENTS[1]),
-    "1 pointwise": ("8x8", POINTWISE),
-    "2 and 3": ("8x8", EXPERIMENTS[2] | EXPERIMENTS[3] | OWN),
-    "2 at 16x16": ("16x16", {name: EXPERIMENTS[2][name] for name in ("coupling_uniform", "csf_uniform")} | OWN),
-}
-RATES = {
-    "1e-3": ["8x8_lr_0.001"], "2e-3": ["8x8"], "4e-3": ["8x8_lr_0.004"], "8e-3": ["8x8_lr_0.008", "8x8_h100_lr_0.008"],
-}  # fmt: skip
-"""Learning rates, and the folders of their runs, of which the first that has a row counts."""
+FOLDERS = [f"{size}/{path.name}" for size in PAGES for path in sorted((RESULTS / size).iterdir())]
+"""Folders of the runs at each learning rate."""
 ROWS = {
     "coupling": "coupling_uniform", "residual": "residual_uniform", "Convolutional Sylvester": "csf_uniform",
     "autoregressive over pixels, ours": "pixels_uniform", "coupling, variational": "coupling_variational",
@@ -61,43 +52,36 @@ def cells_of(section: str, start: str = "| row") -> tuple[list[str], list[list[s
     return header[1:], rows
 
 
-def nll(row: str, folders: Iterable[str], seed: int = 0) -> str:
-    """NLL of a stored run; a dash if there is none."""
-    for folder in folders:
-        for path in (RESULTS / folder).glob(f"{ROWS[row]}_8x8_*_seed{seed}/version_0/tests.jsonl"):
-            return f"{json.loads(path.read_text().splitlines()[-1])['metrics']['test/nll_bpd']:.3f}"
-    return "–"
-
-
-def test_the_page_has_the_likelihoods_at_each_learning_rate() -> None:
-    header, rows = cells_of("Learning rates")
-    assert header == list(RATES)
-    assert [row for row, *_ in rows] == list(ROWS)
-    for row, *values in rows:
-        assert values == [nll(row, folders) for folders in RATES.values()]
+def nll(row: str, rate: float, seed: int = 0, folder: str = "8x8") -> str:
+    """NLL of a stored run."""
+    (path,) = (RESULTS / folder).rglob(f"{ROWS[row]}_8x8_lr{rate:g}_*_seed{seed}/version_0/tests.jsonl")
+    return f"{json.loads(path.read_text().splitlines()[-1])['metrics']['test/nll_bpd']:.3f}"
 
 
 def test_the_page_has_the_likelihoods_of_repeated_runs() -> None:
     header, rows = cells_of("Variation between runs")
     assert header == ["on a CPU", "on an H100"]
-    on_h100 = [path.name for path in RESULTS.glob("8x8_h100_lr_*/*") if "pixels" not in path.name]  # not on the CPU
-    assert len(rows) == len(on_h100)
+    assert len(rows) == len(list((RESULTS / "8x8_h100").iterdir()))
     for name, *values in rows:
         row, rate = name.split(", ")
-        assert values == [nll(row, [f"8x8_{where}lr_{float(rate):g}"]) for where in ("", "h100_")]
+        assert values == [nll(row, float(rate), folder=folder) for folder in ("8x8", "8x8_h100")]
     _, rows = cells_of("Variation between runs", "| row | seed 0")
     assert [row for row, *_ in rows] == ["coupling", "autoregressive over pixels, ours"]
     for row, *values in rows:
-        assert values == [nll(row, ["8x8_lr_0.004", "8x8_seeds"], seed) for seed in range(3)]
+        assert values == [nll(row, 4e-3, seed) for seed in range(3)]
 
 
-@pytest.mark.parametrize(("size", "experiments"), STORED.values(), ids=STORED)
-def test_stored_results_are_not_trained_again(size: str, experiments: Mapping[str, Experiment]) -> None:
-    small = resized(experiments, size)
-    rows = {key: row for name, each in small.items() for key, row in at_rates(name, each, size, [2e-3]).items()}
-    trainings = Trainings(RESULTS / size, rows, images="cifar10-jpeg-10k.tar")
-    assert trainings.missing([0]) == []
-    assert len(trainings.missing([0, 7])) == len(rows)
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_stored_results_are_not_trained_again(folder: str) -> None:
+    size, _, rate = folder.partition("/lr_")
+    small = resized(EXPERIMENTS[1] | POINTWISE | EXPERIMENTS[2] | EXPERIMENTS[3] | OWN, size)
+    rows = {key: row for name, each in small.items() for key, row in at_rates(name, each, size, [float(rate)]).items()}
+    trainings = Trainings(RESULTS / folder, rows, images="cifar10-jpeg-10k.tar")
+    every = {(name, seed): trainings.folder(name, seed).name for name in rows for seed in range(3)}
+    stored = {path.name for path in (RESULTS / folder).iterdir()}
+    assert stored
+    assert {every[each] for each in trainings.missing(range(3))} == {*every.values()} - stored
+    assert stored <= {*every.values()}
 
 
 def test_finished_runs_are_stored_without_checkpoints(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

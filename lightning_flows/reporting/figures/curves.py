@@ -20,7 +20,7 @@ MINUTES, HOURS = 600.0, 36_000.0
 def curves_figure(
     curves: Mapping[str, RowCurve], baselines: Mapping[str, str], *, unit: str = "bpd", title: str = ""
 ) -> Figure:
-    """Two panels: validation loss by step, and by training time for the rows whose time is known.
+    """Panels of the validation loss by step and, unless no row's time is known, by training time.
 
     A line is the mean over the seeds of a row, the band around it spans the seeds, and a circle marks the last crossing
     with the curve of its baseline. The vertical range shows the last three quarters of training.
@@ -34,17 +34,20 @@ def curves_figure(
     """
     labels = [f"{row}: {curve.by_step[-1][1]:.3f}" for row, curve in curves.items()]
     figure = Figure(figsize=(10.4, 4.4 + 0.12 * len(labels)), layout="constrained")
-    left, right = figure.subplots(1, 2, sharey=True)
+    is_timed = any(curve.by_time for curve in curves.values())
+    left, *others = figure.subplots(1, 2 if is_timed else 1, sharey=True, squeeze=False)[0]
     longest = max((curve.by_time[-1][0] for curve in curves.values() if curve.by_time), default=0.0)
     scale, name = _time_unit(longest)
     entries = []
     for i, (row, curve) in enumerate(curves.items()):
         other = curves.get(baselines[row]) if baselines[row] != row else None
         entries.append(_draw(left, i, curve.by_step, curve, other.by_step if other else None))
-        _draw(right, i, _scaled(curve.by_time, scale), curve, _scaled(other.by_time, scale) if other else None)
+        for right in others:
+            _draw(right, i, _scaled(curve.by_time, scale), curve, _scaled(other.by_time, scale) if other else None)
     left.set(xlabel="training steps", ylabel=f"validation {unit}", xlim=(0, None), ylim=limits(list(curves.values())))
-    right.set(xlabel=f"training time without evaluation ({name})", xlim=(0, None))
-    for axes in (left, right):
+    for right in others:
+        right.set(xlabel=f"training time without evaluation ({name})", xlim=(0, None))
+    for axes in (left, *others):
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
     for columns in (4, 3, 2, 1):

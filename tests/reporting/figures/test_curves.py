@@ -38,6 +38,13 @@ def test_a_line_for_each_row_in_both_panels_with_the_band_of_its_seeds() -> None
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["first: 3.100", "late: 3.000"]
 
 
+def test_without_times_there_is_one_panel() -> None:
+    curves = {name: curve._replace(step_seconds=None) for name, curve in {"first": FIRST, "late": LATE}.items()}
+    (axes,) = curves_figure(curves, TO_FIRST).axes
+    assert axes.get_xlabel() == "training steps"
+    assert len(axes.lines) == 3  # with a circle
+
+
 @pytest.mark.parametrize("num", [1, 2, 5, 9])
 @pytest.mark.parametrize("length", [3, 30, 60])
 def test_the_legend_shows_the_lines_of_all_rows_inside_the_figure(num: int, length: int) -> None:

@@ -74,3 +74,12 @@ def check_fractions(val_fraction: float, test_fraction: float) -> None:
             f"expected val_fraction and test_fraction of at least 0, and at most 1 together; got {val_fraction} and "
             f"{test_fraction}"
         )
+
+
+def shortened(text: str) -> str:
+    r"""Text of another library's error for a sentence of ours: on one line, and at most 200 characters of it.
+
+    >>> shortened("no\n  codec")
+    'no codec'
+    """
+    return " ".join(text.split())[:200]

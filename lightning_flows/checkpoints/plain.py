@@ -16,7 +16,7 @@ from jsonargparse.typing import register_type
 
 from lightning_flows.checkpoints.classes import find_class, public_path
 from lightning_flows.checkpoints.forms import is_component
-from lightning_flows.errors import CheckpointError, FlowsError, UsageError
+from lightning_flows.errors import CheckpointError, FlowsError, UsageError, shortened
 from lightning_flows.functional.recorded import Recorded
 
 TRIVIAL = (type(None), bool, int, float, str)
@@ -112,7 +112,7 @@ def construct(kind: type, init_args: Mapping[str, Any], find: Callable[[str], ty
     except FlowsError:
         raise
     except Exception as error:
-        reason = " ".join(str(error).split())[:200]
+        reason = shortened(str(error))
         raise CheckpointError(
             f"the arguments in the checkpoint do not fit {kind.__name__} ({reason}): use a checkpoint of this version"
         ) from error

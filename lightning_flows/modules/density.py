@@ -95,10 +95,10 @@ class DensityModule(FlowModule):
         """
         log_prob = self.log_prob(batch)
         overflows = ~log_prob.isfinite()
-        values = [value for value in batch.values() if isinstance(value, Tensor) and value.is_floating_point()]
-        if (log_prob == math.inf).any() or not all(value.isfinite().all() for value in values):
-            self.check_finite(log_prob, batch, "prediction")
         if overflows.any():
+            values = [value for value in batch.values() if isinstance(value, Tensor) and value.is_floating_point()]
+            if (log_prob == math.inf).any() or not all(value.isfinite().all() for value in values):
+                self.check_finite(log_prob, batch, "prediction")
             check_parameters(self.model)
             numbers = ", ".join(map(str, batch["index"][overflows][:SHOWN].tolist()))
             more = ", …" if int(overflows.sum()) > SHOWN else ""

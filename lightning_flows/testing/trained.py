@@ -38,9 +38,9 @@ def audit_flow(flow: Any, num: int, seed: int, max_values: int = MAX_VALUES) -> 
     """Measure a flow in eval mode at ``num`` of its own samples; it is not changed.
 
     In units of the data, or in standard deviations where the flow standardizes them: the round trip in float32 and
-    float64. In nats: the log-density in float32 against float64,
-    per value; forward and inverse log-determinants, whose sum is zero; the log-determinant of each level against that
-    of its autograd Jacobian, for one sample, or for a crop of it with at most ``max_values`` values.
+    float64. In nats: the log-density in float32 against float64, per value; forward and inverse log-determinants, whose
+    sum is zero; the log-determinant of each level against that of its autograd Jacobian, for one sample, or for a crop
+    of it with at most ``max_values`` values.
     """
     exact = copy.deepcopy(flow).double().eval()
     std = next((layer.std for layer in exact.modules() if isinstance(layer, Standardize)), None)

@@ -6,7 +6,7 @@ from typing import Any
 
 from lightning_flows.app.arguments import options
 from lightning_flows.app.yaml_text import load_yaml
-from lightning_flows.errors import CheckpointError, ConfigError, UsageError
+from lightning_flows.errors import CheckpointError, ConfigError, UsageError, shortened
 from lightning_flows.functional.nested import as_lists
 
 PREFIX = "--data."
@@ -52,7 +52,7 @@ def built(kind: type, arguments: Mapping[str, Any], given: Mapping[str, Any] | N
     except CheckpointError as error:
         if not given or error.__cause__ is None:
             raise
-        reason = " ".join(str(error.__cause__).split())[:200]
+        reason = shortened(str(error.__cause__))
         bad = [f"{PREFIX}{name} {value}" for name, value in given.items() if f'"it.{name}"' in reason]
         reason = re.sub(r"^Parser key \S+ Expected a <class '(\w+)'>.*", r"expected \1", reason)
         each = ", ".join(bad) or f"an option that starts with {PREFIX}"

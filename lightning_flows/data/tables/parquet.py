@@ -8,7 +8,7 @@ import numpy as np
 
 from lightning_flows.data.tables.base import CHUNK, TableFile, check_width
 from lightning_flows.data.tables.faults import not_finite
-from lightning_flows.errors import DataError
+from lightning_flows.errors import DataError, shortened
 
 
 class ParquetTable(TableFile):
@@ -46,9 +46,11 @@ class ParquetTable(TableFile):
                 by_name = dict(zip(batch.schema.names, batch.columns, strict=True))
                 yield np.stack([_numbers(by_name[self.names[i]]) for i in columns], axis=1)
         except ArrowNotImplementedError as error:
-            raise DataError(f"{self.path} cannot be read ({_line(error)}): save it with another encoding") from error
+            raise DataError(
+                f"{self.path} cannot be read ({shortened(str(error))}): save it with another encoding"
+            ) from error
         except (ArrowInvalid, OSError) as error:
-            raise DataError(f"{self.path} is damaged ({_line(error)}): use an intact copy") from error
+            raise DataError(f"{self.path} is damaged ({shortened(str(error))}): use an intact copy") from error
 
     def fault(self, columns: Sequence[int], row: int, column: int) -> DataError:
         i = columns[column]
@@ -56,10 +58,6 @@ class ParquetTable(TableFile):
         problem = not_finite(float(_numbers(values.slice(row, 1))[0]))
         place = f"{self.path}, row {row + 1} (counted from 1), column {self.names[i]}"
         return DataError(f"{place}: {problem}, or {self.advice(i)}")
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]
 
 
 def _numbers(column: Any) -> np.ndarray:

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from numpy.lib import format as npy
 
-from lightning_flows.errors import DataError, OutputError
+from lightning_flows.errors import DataError, OutputError, shortened
 from lightning_flows.files import created
 from lightning_flows.reporting.tables.run_files import read_bytes
 from lightning_flows.reporting.tables.runs import Run
@@ -90,7 +90,7 @@ def read_items(run: Run) -> Items | None:
         index = arrays.pop("index")
         _check(index, arrays, run)
     except Exception as error:  # a crafted file may raise anything
-        reason = " ".join((str(error) or type(error).__name__).split())[:200]
+        reason = shortened(str(error) or type(error).__name__)
         raise DataError(f"{path} does not contain the results of {num} items: {reason}; rerun the test") from error
     return Items(index, arrays, record["digest"], record["seed"])
 

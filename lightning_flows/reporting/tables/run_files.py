@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from lightning_flows.errors import DataError
+from lightning_flows.errors import DataError, shortened
 from lightning_flows.functional.nested import leaves
 
 MAX_CONFIG, MAX_RECORDS, MAX_IMAGE = 2**18, 2**22, 2**25
@@ -87,4 +87,4 @@ def _reason(error: Exception) -> str:
     if isinstance(error, yaml.MarkedYAMLError) and (mark := error.problem_mark or error.context_mark):
         return f"{error.problem or error.context}, in line {mark.line + 1}"
     text = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return " ".join(text.split())[:200]
+    return shortened(text)

@@ -25,14 +25,13 @@ class LastCheckpoint(Checkpoint):
     >>> from lightning_flows import AutoregressiveFlow, VectorFlowModule
     >>> from lightning_flows.app.default_trainer import default_trainer
     >>> from lightning_flows.data import ToyDataModule
-    >>> best = ModelCheckpoint(filename="best")
     >>> options = {"max_epochs": 1, "enable_model_summary": False, "enable_progress_bar": False}
     >>> with TemporaryDirectory() as folder, chdir(folder):
-    ...     trainer = default_trainer(callbacks=[best, LastCheckpoint()], logger=CSVLogger("."), **options)
+    ...     trainer = default_trainer(logger=CSVLogger("."), **options)  # every run has it
     ...     trainer.fit(VectorFlowModule((2,), AutoregressiveFlow), ToyDataModule(steps_per_epoch=1))
     ...     sorted(path.name for path in Path().rglob("*.ckpt"))
-    best: lightning_logs/version_0/checkpoints/best.ckpt
-    ['best.ckpt', 'last.ckpt']
+    checkpoint: lightning_logs/version_0/checkpoints/epoch=0-step=1.ckpt
+    ['epoch=0-step=1.ckpt', 'last.ckpt']
     """
 
     def __init__(self) -> None:

@@ -54,10 +54,11 @@ class RunSummary(Callback):
             if isinstance(stopping, EarlyStopping) and stopping.stopping_reason_message:
                 rank_zero_info(f"early stopping: {' '.join(stopping.stopping_reason_message.split())}")
         for callback in trainer.checkpoint_callbacks if trainer.is_global_zero else []:
-            if isinstance(callback, ModelCheckpoint) and callback.monitor and callback.best_model_path:
+            if isinstance(callback, ModelCheckpoint) and callback.best_model_path:
+                name = "best" if callback.monitor else "checkpoint"  # without a metric, it is the latest
                 score = callback.best_model_score
                 shown = "" if score is None else f" ({callback.monitor} {score.item():.5g})"
-                print(f"best: {_short(Path(callback.best_model_path))}{shown}{_averaging(callback.best_model_path)}")
+                print(f"{name}: {_short(Path(callback.best_model_path))}{shown}{_averaging(callback.best_model_path)}")
         if trainer.is_global_zero and not trainer.fast_dev_run:  # type: ignore[attr-defined]
             for name, path in _drawn(run_folder(trainer)):
                 print(f"{name}: {_short(path)}")

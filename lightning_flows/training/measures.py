@@ -13,7 +13,8 @@ def bytes_kept(function: Callable[[], object], own: Callable[[], Iterable[Tensor
     Each storage counts once. Those of ``own()``, such as parameters and buffers, do not count, and neither do storages
     that replace them during the function.
     """
-    skipped = {tensor.untyped_storage().data_ptr() for tensor in own()}
+    held = [tensor.untyped_storage() for tensor in own()]  # or others could take the addresses of those replaced
+    skipped = {storage.data_ptr() for storage in held}
     counts: Counter[int] = Counter()
     total = peak = 0
 

@@ -36,6 +36,14 @@ def test_fit_prints_folder_checkpoint_and_samples(tiny, tmp_path: Path, capsys, 
     assert "parameters; run: here/demo/version_0" in caplog.text
 
 
+def test_without_a_metric_the_checkpoint_is_not_called_best(tmp_path: Path, capsys, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    trainer = train(tmp_path, max_epochs=1, monitored=False)
+    (path,) = tmp_path.glob("checkpoints/epoch=*.ckpt")
+    assert capsys.readouterr().out.splitlines()[0] == f"checkpoint: {path.relative_to(tmp_path)}"
+    assert path.name == f"epoch=0-step={trainer.global_step}.ckpt"
+
+
 @pytest.mark.parametrize(
     ("files", "printed"),
     [

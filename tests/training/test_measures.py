@@ -36,3 +36,13 @@ def test_a_buffer_that_is_replaced_does_not_count() -> None:
 
     assert bytes_kept(replace, lambda: list(module.buffers())) == 0
     assert bytes_kept(replace, lambda: []) == 4 * 100
+
+
+def test_tensors_in_the_place_of_freed_buffers_count() -> None:
+    own = [torch.zeros(1000) for _ in range(10)]
+
+    def replace() -> list[Tensor]:
+        own.clear()
+        return [torch.ones(1000, requires_grad=True).square() for _ in range(50)]  # some of them in their place
+
+    assert bytes_kept(replace, lambda: own) == 50 * 4 * 1000

@@ -50,7 +50,7 @@ def searched(
 
     An experiment without a family is a family of its own. Where a run diverges, its loss counts as infinite. The runs
     of the search are not tested; the best of them is the one that the table takes for its seed. A finished search is
-    not repeated.
+    not repeated. A single rate is taken without a search.
 
     Args:
         experiments: experiments on small images.
@@ -63,9 +63,11 @@ def searched(
     """
     if not rates or not all(0 < rate < math.inf for rate in rates) or len({f"{rate:g}" for rate in rates}) < len(rates):
         raise UsageError(f"--lr is {list(rates)}: pass different, positive learning rates, such as '[1e-3,2e-3]'")
+    families = dict.fromkeys(each.family or name for name, each in experiments.items())
+    if len(rates) == 1:
+        return _rated(experiments, size, dict.fromkeys(families, rates[0]))
     known = EXPERIMENTS[1] | EXPERIMENTS[2] | EXPERIMENTS[3] | OWN
     every = resized(known, size) | experiments
-    families = dict.fromkeys(each.family or name for name, each in experiments.items())
     searches = {family: at_rates(family, every[family], size, rates) for family in families}
     runs, seed = trainings({name: each for search in searches.values() for name, each in search.items()}), seeds[0]
     follow = trainings(_rated(experiments, size, dict.fromkeys(families, rates[0])))

@@ -58,7 +58,7 @@ def table(
         jobs: number of parallel runs, 1 by default; they share the CPU cores, so that their runtimes are longer.
         size: 8x8 or 16x16 for small images in tables 1 to 3, where all rows have equal parameters.
         lr: with size: learning rates to search, such as [2e-3,4e-3,8e-3]; each family takes the one with the lowest
-            validation loss of its first seed.
+            validation loss of its first seed. A single one is used for all rows.
         pointwise: table 1, with size: nets of the couplings that see single pixels.
         baseline: tables 1 to 3: model that the others are compared with, such as emerging; by default that of
             the first row.

@@ -105,13 +105,19 @@ def test_a_finished_run_without_a_curve_has_not_diverged(search, monkeypatch: py
 def test_a_family_outside_of_the_selection_is_searched(monkeypatch: pytest.MonkeyPatch) -> None:
     """Variational rows alone take the rate of the uniform ones."""
     log: list = []
-    losses = {"csf_uniform_8x8_lr0.001": 3.0}
-    monkeypatch.setattr("lightning_flows.app.commands.small.lowest_validation", lambda run: 3.0)
+    losses = {"csf_uniform_8x8_lr0.001": 3.0, "csf_uniform_8x8_lr0.002": 3.1}
+    monkeypatch.setattr("lightning_flows.app.commands.small.lowest_validation", lambda run: losses[run.folder.name])
     only = {"csf_variational": TABLE2["csf_variational"]}
-    found = searched(only, "8x8", [1e-3], [0], lambda each: Pretended(each, losses, log))
+    found = searched(only, "8x8", [1e-3, 2e-3], [0], lambda each: Pretended(each, losses, log))
     assert list(found) == ["csf_variational_8x8_lr0.001"]
     assert found["csf_variational_8x8_lr0.001"].layers[-1] == "--optimizer.lr=0.001"
-    assert log[0][0] == ["csf_uniform_8x8_lr0.001"]
+    assert log[0][0] == list(losses)
+
+
+def test_a_single_rate_is_not_searched(search) -> None:
+    chosen, log = search({}, rates=[2e-3])
+    assert chosen == [f"{name}_8x8_lr0.002" for name in TABLE2]
+    assert not log
 
 
 def test_runs_of_each_size_have_their_own_names() -> None:

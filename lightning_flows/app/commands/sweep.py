@@ -196,11 +196,13 @@ class Trainings:
             wanted[name] = load_yaml(value, name)
         wanted |= {"seed_everything": seed} | ({"data.root": self.images} if self.images else {})
         found = _settings(run.config)
-        other_class = ("data", "data.class_path") if self.images else ()
         for key, value in wanted.items():
+            if key.startswith(("trainer.logger", "trainer.callbacks")) or (
+                self.images and _is_of_other_data(key, found)
+            ):
+                continue
             of_run = found.get(key, found.get(f"{key}.class_path"))  # an option may give a class without arguments
-            differs = not _is_same_place(value, of_run) if key == "data.root" else _differ(value, of_run)
-            if differs and key not in other_class and not key.startswith(("trainer.logger", "trainer.callbacks")):
+            if not _is_same_place(value, of_run) if key == "data.root" else _differ(value, of_run):
                 raise DataError(
                     f"{run.folder} is not a run of {experiment}: its {key} is {of_run}, not {value}; move "
                     "it, or choose another folder with --runs"
@@ -213,6 +215,11 @@ def _as_completed(futures: Iterable[Future[None]]) -> Iterator[Future[None]]:
     while pending:
         done, pending = wait(pending, timeout=1.0, return_when=FIRST_COMPLETED)
         yield from done
+
+
+def _is_of_other_data(key: str, found: Mapping[str, Any]) -> bool:
+    """Whether a key is the class of the data that other images replace, or an argument that the images' class lacks."""
+    return key in ("data", "data.class_path") or (key.startswith("data.") and key not in found)
 
 
 def _is_same_place(one: Any, other: Any) -> bool:
@@ -249,9 +256,11 @@ def _settings(config: Any, key: str = "") -> dict[str, Any]:
 
 
 def _differ(wanted: Any, found: Any) -> bool:
-    """Whether two plain values differ, regardless of notation; False for other values."""
+    """Whether two values of configs differ, regardless of notation."""
+    if isinstance(wanted, list | tuple) and isinstance(found, list | tuple):
+        return len(wanted) != len(found) or any(map(_differ, wanted, found))
     if not (isinstance(wanted, int | float | str) and isinstance(found, int | float | str)):
-        return False
+        return bool(wanted != found)
     try:
         return float(wanted) != float(found)
     except ValueError:  # a class may be named with or without its module

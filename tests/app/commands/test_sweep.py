@@ -363,7 +363,9 @@ def test_the_previous_handler_determines_the_exit(tmp_path: Path, log: Path) -> 
     ("wanted", "found", "differ"),
     [
         (0.5, 1.5, True), (1.001, 0.001, True), (2, "2", False), ("2e-3", 0.002, False), (True, 1, False),
-        ("a.b.CSF", "CSF", False), ("a.CSF", "a.CouplingFlow", True), ([1], [2], False),
+        ("a.b.CSF", "CSF", False), ("a.CSF", "a.CouplingFlow", True), ([1], [2], True),
+        ([1, "2"], ("1", 2), False), ([1], [1, 2], True), (None, None, False), (None, 1, True), ("a.CSF", None, True),
+        ([1], 1, True), ({}, {}, False), ({}, None, True),
     ],
 )  # fmt: skip
 def test_values_are_compared_regardless_of_notation(wanted: object, found: object, differ: bool) -> None:

@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Sequence
-from itertools import zip_longest
+from itertools import chain, zip_longest
 from typing import Any, NamedTuple, Self
 
 import torch
@@ -12,6 +12,7 @@ from lightning_flows.distributions import DiagonalGaussian, Distribution, standa
 from lightning_flows.errors import ShapeError, UsageError, check_sizes
 from lightning_flows.flows.accuracy import Accuracy, decode_within
 from lightning_flows.functional.fixed_point import InverseReport
+from lightning_flows.functional.nested import cast
 from lightning_flows.functional.precision import full_precision
 from lightning_flows.functional.recompute import Recomputation
 from lightning_flows.functional.recorded import Recorded
@@ -41,11 +42,12 @@ class Flow(Recorded, nn.Module):
     the first half (Dinh et al., RealNVP, 2017, section 3.6; Kingma and Dhariwal, Glow, 2018).
 
     Calling a flow returns its log-density. Computations use the dtype of the parameters, which x must have as well.
-    ``encode`` and ``decode`` first convert to ``dtype``, if given: steep layers amplify the round-off of float32. They
-    and ``sample`` run in full precision, conditioner nets included; see :func:`full_precision`. Round-off changes the
-    inputs of nets in an inverse, and reduced precision would amplify these changes to its own rounding error.
-    ``decode`` and ``sample`` stop iterative inverses at an ``accuracy`` in units of the data (see
-    :func:`decode_within`), or at round-off if it is ``"exact"``. None means ``default_accuracy``.
+    ``encode`` and ``decode`` first convert to ``dtype``, if given: steep layers amplify the round-off of float32. The
+    flow itself is unchanged, so that its parameters then get no gradients. These methods and ``sample`` run in full
+    precision, conditioner nets included; see :func:`full_precision`. Round-off changes the inputs of nets in an
+    inverse, and reduced precision would amplify these changes to its own rounding error. ``decode`` and ``sample`` stop
+    iterative inverses at an ``accuracy`` in units of the data (see :func:`decode_within`), or at round-off if it is
+    ``"exact"``. None means ``default_accuracy``.
 
     Args:
         levels: a transform, or one per level.
@@ -80,6 +82,8 @@ class Flow(Recorded, nn.Module):
                 raise UsageError("expected an event_shape or a base; got neither")
             event_shape = base.event_shape
         self.event_shape = tuple(event_shape)
+        if not self.event_shape:
+            raise ShapeError("expected an event_shape with at least one dimension; got (): reshape values to (B, 1)")
         self.levels = nn.ModuleList([levels] if isinstance(levels, Transform) else levels)
         check_sizes(levels=len(self.levels))
         self.latent_shapes = self._latent_shapes()
@@ -195,13 +199,21 @@ class Flow(Recorded, nn.Module):
 
     @property
     def dtype(self) -> torch.dtype:
-        """Dtype of the parameters."""
-        return next(self.parameters()).dtype
+        """Dtype of the parameters, or of the buffers if there are none."""
+        return self._like.dtype
 
     @property
     def device(self) -> torch.device:
-        """Device of the parameters."""
-        return next(self.parameters()).device
+        """Device of the parameters, or of the buffers if there are none."""
+        return self._like.device
+
+    @property
+    def _like(self) -> Tensor:
+        """A tensor that others should match: the first floating parameter or buffer."""
+        for tensor in chain(self.parameters(), self.buffers()):
+            if tensor.is_floating_point():
+                return tensor
+        return torch.empty(0)
 
     def extra_repr(self) -> str:
         return str(self.event_shape)
@@ -255,8 +267,7 @@ class Flow(Recorded, nn.Module):
             return self, values, context
         with torch.inference_mode(False):  # residual blocks differentiate, which inference mode forbids
             flow = self if dtype == self.dtype else copy.deepcopy(self).to(dtype)
-        context = context.to(dtype) if isinstance(context, Tensor) else context
-        return flow, [value.to(dtype) for value in values], context
+        return flow, [value.to(dtype) for value in values], cast(context, dtype)
 
     def _latent_shapes(self) -> list[tuple[int, ...]]:
         shapes, shape = [], self.event_shape

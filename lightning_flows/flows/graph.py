@@ -22,7 +22,7 @@ from lightning_flows.transforms import (
     SetAutoregressiveCoupling,
     Transform,
 )
-from lightning_flows.transforms.base import check_dtype
+from lightning_flows.transforms.base import check_matches
 
 
 class GraphFlow(Flow):
@@ -53,7 +53,7 @@ class GraphFlow(Flow):
         super().__init__(transform, NodeGaussian(event_shape), event_shape=event_shape)
 
     def _check(self, x: Tensor, shape: tuple[int, ...], context: Graph | None) -> Tensor:
-        check_dtype(x, next(self.parameters()))
+        check_matches(x, self)
         graph = check_nodes(x, shape[-1], context)
         if graph.mask is not None:
             x = x.masked_fill(~graph.mask[..., None], 0)
@@ -68,7 +68,7 @@ class GraphCouplingFlow(GraphFlow):
 
     x are the NF values of all nodes.
 
-    It is not equivariant, and only supports graphs of one size.
+    It is not equivariant, ignores edges, and only supports graphs of one size.
 
     Args:
         event_shape: (N, F).

@@ -47,6 +47,8 @@ class AutoregressiveFlow(Flow):
     (2,)
     """
 
+    accepts_context = False
+
     def __init__(
         self,
         event_shape: Sequence[int],
@@ -103,6 +105,8 @@ class SylvesterVectorFlow(Flow):
     >>> torch.allclose(flow(samples), log_prob, atol=1e-4)
     True
     """
+
+    accepts_context = False
 
     def __init__(
         self,

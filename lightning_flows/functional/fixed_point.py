@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from lightning_flows.errors import ConvergenceError
+from lightning_flows.errors import ConvergenceError, UsageError
 
 PATIENCE = 5
 """Iterations without improvement after which a sample is considered to be as accurate as round-off permits."""
@@ -141,6 +141,7 @@ def attach_gradient(residual_map: ResidualMap, y: Tensor, v: Tensor, *, max_iter
     r"""Give the solution y of y + f(y) = v its derivative: a gradient g becomes λ with :math:`(I + J_f^T)λ = g`.
 
     Shapes: y, v, and the result ``(B, *event)``.
+    Raises: UsageError for second derivatives, when the gradient is computed with ``create_graph=True``.
 
     >>> half = lambda y: (y / 2, torch.full_like(y, 0.5))
     >>> v = torch.tensor([[3.0]], requires_grad=True)
@@ -157,6 +158,11 @@ def attach_gradient(residual_map: ResidualMap, y: Tensor, v: Tensor, *, max_iter
     def solve_transposed(grad: Tensor) -> Tensor:
         if grad.numel() == 0:
             return grad
+        if torch.is_grad_enabled():
+            raise UsageError(
+                "the inverse of an iterative layer has no second derivatives: omit create_graph=True, or differentiate "
+                "the forward direction"
+            )
         solution = grad / (1 + diagonal.detach())
         for _ in range(max_iter):
             (pulled,) = torch.autograd.grad(f, point, solution, retain_graph=True)

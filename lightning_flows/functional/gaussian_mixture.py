@@ -66,7 +66,7 @@ def mixture_to_normal(y: Tensor, values: Tensor, *, dim: int = -1) -> tuple[Tens
 def mixture_from_normal(z: Tensor, values: Tensor, *, dim: int = -1) -> tuple[Tensor, Tensor]:
     r"""Inverse of :func:`mixture_to_normal`: :math:`y = F^{-1}(\Phi(z))` and the log-derivative of the inverse.
 
-    Both are differentiable in both arguments.
+    Both are twice differentiable in both arguments.
 
     Shapes: z, y, log y' ``(...)``; values ``(..., 3K)``, or with their parameters along another ``dim``.
 
@@ -77,9 +77,10 @@ def mixture_from_normal(z: Tensor, values: Tensor, *, dim: int = -1) -> tuple[Te
     """
     y = mixture_quantile(z, values, dim=dim)
     if torch.is_grad_enabled():
-        # one Newton step with a graph, at the solution: its derivative is that of the inverse
-        value, log_slope = mixture_to_normal(y, values, dim=dim)
-        y = y - (value - z) * torch.exp(-log_slope.detach())
+        # at the solution, the first derivative of one Newton step is that of the inverse, and the second that of two
+        for _ in range(2):
+            value, log_slope = mixture_to_normal(y, values, dim=dim)
+            y = y - (value - z) * torch.exp(-log_slope)
     return y, -mixture_to_normal(y, values, dim=dim)[1]
 
 

@@ -10,6 +10,7 @@ from torch.func import functional_call
 from torch.utils.checkpoint import checkpoint
 
 from lightning_flows.errors import UsageError
+from lightning_flows.functional.advanced import advanced
 from lightning_flows.functional.precision import is_autocast
 
 
@@ -144,7 +145,7 @@ class _Run:
         values = iter(tensors)
         args = _mapped(self.args, _Slot, lambda _: next(values))
         state = dict(zip(self.names, values, strict=True))
-        with torch.enable_grad(), _replayed(self.states, self.device), self._autocast():
+        with torch.enable_grad(), advanced(), _replayed(self.states, self.device), self._autocast():
             return _tensors(functional_call(self.unit, state, args))
 
     def _culprit(self, tensors: Sequence[Tensor]) -> str:

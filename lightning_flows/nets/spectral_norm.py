@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lightning_flows.errors import UsageError
+from lightning_flows.functional.advanced import is_advanced
 from lightning_flows.functional.precision import full_precision
 from lightning_flows.nets.packing import Packing
 from lightning_flows.nets.power_iteration import Normalization, normalize
@@ -45,10 +46,11 @@ class SpectralNorm(nn.Module):
     .. math:: \bar K = \frac{K}{\max(1, \sigma/c) + \epsilon}, \qquad \sigma = \max_{\|x\|=1} \|K \star x\|
 
     σ comes from a power iteration whose vector is kept between calls, on the operator's smaller side. It is warmed up
-    on construction. If ``update`` is True it is advanced in train mode, by the norm itself or, if it is ``adopted``,
-    by a :class:`Compose` together with those of other layers. Otherwise it may be older than the weights, or an
-    average: if a few steps from it raise the norm they are taken, and the result is not stored. An update replaces the
-    vector and never changes it in place: graphs and recomputations hold the old one. The gradient flows through σ.
+    on construction. If ``update`` is True it is advanced in train mode, by the norm itself or, within a forward of the
+    :class:`Compose` that has ``adopted`` it, together with those of other layers. Otherwise it may be older than the
+    weights, or an average: if a few steps from it raise the norm they are taken, and the result is not stored. An
+    update replaces the vector and never changes it in place: graphs and recomputations hold the old one. The gradient
+    flows through σ.
 
     Several convolutions of one input may share a kernel: its outputs are split into ``groups``, each normalized
     separately.
@@ -113,7 +115,8 @@ class SpectralNorm(nn.Module):
         if not (update and self.training):
             vector = self._refreshed(weight, mask)
         else:
-            if not self.adopted:
+            # compiled code cannot read the context, and always evaluates the composition
+            if not (self.adopted and (torch.compiler.is_compiling() or is_advanced())):
                 self.vector = self._stepped(weight if mask is None else weight * mask, self.num_steps)
             vector = self.vector
         return normalize(weight, mask, vector, self.constants)

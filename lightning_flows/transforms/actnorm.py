@@ -35,6 +35,8 @@ class DataInitialized(Transform):
         """Initialize in train mode, once; ``dim`` is the feature dimension, ``weights`` are 0 at padding."""
         if self.training and (x.shape[0] or num_ranks() > 1) and not self._is_initialized():
             values = x.detach().movedim(dim, -1).flatten(0, -2)
+            if weights is not None:
+                values = values.masked_fill(weights.reshape(-1, 1) == 0, 0)  # padding may be NaN
             with full_precision(x):
                 self._initialize(values, values.new_ones(len(values)) if weights is None else weights.flatten())
 

@@ -30,7 +30,8 @@ class Transform(nn.Module, ABC):
 
     Shapes: x, z ``(B, *event)``, floating; log_det ``(B,)`` in nats and x's dtype, with its own storage.
     Args: ``event_shape`` is the shape of x without its batch, with None for an axis of any length; None for any shape.
-    Raises: ShapeError for a different shape; InputTypeError if dtype or device differ from those of the parameters.
+    Raises: ShapeError for a different shape, also of an implementation's log_det; InputTypeError if dtype or device
+        differ from those of the parameters.
 
     >>> from math import log
     >>> class Double(Transform):  # z = 2 x
@@ -116,6 +117,11 @@ def _checked(method: Callable[..., Any], *, inverse: bool) -> Callable[..., Any]
             log_det = x.new_full((x.shape[0],), log_det)
         elif log_det.ndim == 0:
             log_det = log_det.repeat(x.shape[0])
+        elif log_det.shape != x.shape[:1]:  # it would broadcast
+            raise ShapeError(
+                f"expected a log-determinant of shape {tuple(x.shape[:1])} from {type(self).__name__}; got "
+                f"{tuple(log_det.shape)}: sum it over the event"
+            )
         return value, log_det, *reports
 
     return call
@@ -175,4 +181,6 @@ def check_context(x: Tensor, context: Any, num_parameters: int) -> None:
 
 def sum_event(x: Tensor) -> Tensor:
     """Sum over all dimensions but the batch: ``(B, *event) -> (B,)``."""
+    if x.ndim == 1:
+        return x.clone()  # no dimensions would stand for all of them
     return x.sum(tuple(range(1, x.ndim)))  # without the copy that flattening images in channels_last takes

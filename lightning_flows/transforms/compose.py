@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_flows.errors import UsageError
+from lightning_flows.functional.advanced import advanced
 from lightning_flows.functional.recompute import Recomputation
 from lightning_flows.functional.solver import Solver
 from lightning_flows.nets.advance import Owner, advance
@@ -65,20 +66,26 @@ class Compose(Transform):
         return [context] * len(self.transforms)
 
     def _chain(self, method: str, x: Tensor, context: Any, *, backwards: bool = False) -> Reported:
+        """Apply a method of each transform in turn, after the power iterations of this composition."""
+        if backwards or not self.adopted:
+            return self._evaluate(method, x, context, backwards=backwards)
+        advance(self.adopted)
+        if torch.compiler.is_compiling():
+            return self._evaluate(method, x, context)
+        with advanced():
+            return self._evaluate(method, x, context)
+
+    def _evaluate(self, method: str, x: Tensor, context: Any, *, backwards: bool = False) -> Reported:
         """Apply a method of each transform in turn; in training, recompute those with parameters if requested."""
         total: Tensor | float = 0.0
         reports: list[NamedTuple] = []
-        if not backwards:
-            advance(self.adopted)
         recompute = self.recompute if self.training and torch.is_grad_enabled() else None
-        named: list[tuple[tuple[str, Any], Any]] = list(
-            zip(self.transforms.named_children(), self.contexts(context), strict=True)
-        )
-        for (name, transform), own in reversed(named) if backwards else named:
+        steps: Any = list(enumerate(zip(self.transforms, self.contexts(context), strict=True)))
+        for i, (transform, own) in reversed(steps) if backwards else steps:
             if recompute is None or not any(True for _ in transform.parameters()):
                 x, log_det, *found = getattr(transform, method)(x, own)
             else:
-                x, log_det, *found = recompute(name, transform, method, x, own)
+                x, log_det, *found = recompute(str(i), transform, method, x, own)
             total = total if transform.volume_preserving else total + log_det
             reports = reports + (found[0] if found else [])
         return x, total, reports
@@ -142,6 +149,11 @@ class Invert(Transform):
 
     def inverse_reported(self, z: Tensor, context: Any = None) -> Reported:
         return self.transform.forward_reported(z, context)
+
+    @property
+    def num_parameters(self) -> int:  # type: ignore[override]
+        """That of the transform."""
+        return self.transform.num_parameters
 
     @property
     def latent_shape(self) -> Shape | None:

@@ -39,3 +39,9 @@ def test_other_events_are_refused(kind: type) -> None:
         kind((2,), num_layers=0)
     with pytest.raises(UsageError, match="expected width of at least 1; got 0"):
         kind((2,), width=0)
+
+
+@pytest.mark.parametrize("kind", [AutoregressiveFlow, SylvesterVectorFlow])
+def test_a_context_is_refused(kind: type) -> None:
+    with pytest.raises(ShapeError, match=rf"expected no context for {kind.__name__}; got \(2, 3\)"):
+        kind((2,), num_layers=1, width=4)(torch.zeros(2, 2), torch.zeros(2, 3))

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from lightning_flows.errors import ConvergenceError
-from lightning_flows.functional.fixed_point import solve_residual
+from lightning_flows.errors import ConvergenceError, UsageError
+from lightning_flows.functional.fixed_point import attach_gradient, solve_residual
 
 EPS = torch.finfo(torch.float64).eps
 
@@ -51,3 +51,12 @@ def test_each_sample_counts_its_own_iterations() -> None:
     assert torch.equal(f, 0.25 * y)
     assert report.iterations.tolist() == [0, 4]  # the start is off by 1/4, and 4^-5 is the first below 1e-3
     torch.testing.assert_close(y, v / 1.25, rtol=0, atol=1e-3)
+
+
+def test_second_derivatives_are_refused() -> None:
+    v = torch.ones(2, 1, dtype=torch.float64, requires_grad=True)
+    y = attach_gradient(linear(0.25), v.detach() / 1.25, v, max_iter=50)
+    (first,) = torch.autograd.grad(y.sum(), v, retain_graph=True)
+    torch.testing.assert_close(first, torch.full_like(v, 0.8))
+    with pytest.raises(UsageError, match="no second derivatives: omit create_graph=True"):
+        torch.autograd.grad(y.sum(), v, create_graph=True)

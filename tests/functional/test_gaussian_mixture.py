@@ -76,7 +76,9 @@ def test_values_far_from_all_components_stay_finite():
 
 def test_gradients_of_the_inverse(values):
     z = torch.linspace(-2, 2, 5, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(mixture_from_normal, (z, values[:5].clone().requires_grad_()))
+    inputs = z, values[:5].clone().requires_grad_()
+    assert torch.autograd.gradcheck(mixture_from_normal, inputs)
+    assert torch.autograd.gradgradcheck(mixture_from_normal, inputs)
 
 
 @pytest.mark.parametrize("dim", [0, -1])

@@ -65,3 +65,14 @@ def test_a_copy_advances_its_own():
     twin(torch.randn(2, *SHAPE))
     assert all(norm.vector is vector for norm, vector in zip(norms(layer), before, strict=True))
     assert set(twin.adopted) <= set(twin.modules())
+
+
+def test_layers_of_a_composition_advance_their_own_outside_of_it():
+    outer = Compose([Compose([ConvSylvester(SHAPE, 6)]), ConvSylvester(SHAPE, 6)]).train()
+    inner, layer = outer.transforms
+    twin = copy.deepcopy(layer)
+    for module in (inner, layer, twin):
+        before = [norm.vector for norm in norms(module)]
+        module(torch.randn(2, *SHAPE))
+        assert before
+        assert all(norm.vector is not vector for norm, vector in zip(norms(module), before, strict=True))

@@ -15,3 +15,12 @@ def test_a_transform_that_is_appended_to_a_composition_counts():
     assert expected.abs().min() > 0
     torch.testing.assert_close(composition(x)[1], expected)
     torch.testing.assert_close(whole(x)[1], -expected)
+
+
+def test_a_transform_may_occur_twice():
+    twice = Compose([layer := LinearExponential(2), Reversal(2), layer]).eval()
+    torch.nn.init.normal_(next(layer.parameters()))
+    x = torch.randn(3, 2)
+    z, log_det = twice(x)
+    torch.testing.assert_close(log_det, 2 * layer(x)[1])
+    torch.testing.assert_close(twice.inverse(z)[0], x)

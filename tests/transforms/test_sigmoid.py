@@ -28,3 +28,8 @@ def test_integers_are_refused():
         Sigmoid()(torch.zeros(1, 1, dtype=torch.long))
     with pytest.raises(TypeError, match="expected a floating tensor"):
         Sigmoid().inverse(torch.zeros(1, 1, dtype=torch.long))
+
+
+def test_events_of_a_single_value_without_dimensions():
+    x = torch.randn(3)
+    torch.testing.assert_close(Sigmoid()(x)[1], Sigmoid()(x[:, None])[1])

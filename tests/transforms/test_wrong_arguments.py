@@ -20,6 +20,7 @@ from lightning_flows.transforms import (
     Invert,
     LinearCompose,
     Squeeze,
+    Transform,
 )
 from tests.transforms.cases import CASES, SHAPE, build, draw
 
@@ -54,6 +55,16 @@ def test_other_channels_are_refused(make, shape):
             function(torch.zeros(shape))
 
 
+class Unsummed(Transform):
+    """Its log-determinant is that of each value."""
+
+    def forward(self, x, context=None):
+        return 2 * x, torch.full_like(x, 2.0).log()
+
+    def inverse(self, z, context=None):
+        return z / 2, torch.full_like(z, 0.5).log()
+
+
 WRONG = {
     "bias": (
         ShapeError,
@@ -73,7 +84,17 @@ WRONG = {
     "net": (
         ShapeError,
         lambda: AffineCoupling(5, ConvNet(2, 2, hidden_channels=3))(torch.zeros(2, 5, 3, 2)),
-        "expected a net with 6 output channels; got 2",
+        r"expected a net with outputs of shape \(B, \*\(6, 3, 2\)\); got \(2, 2, 3, 2\)",
+    ),
+    "pooled": (
+        ShapeError,
+        lambda: AffineCoupling(2, nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Conv2d(1, 2, 1)))(torch.zeros(2, 2, 3, 2)),
+        r"outputs of shape \(B, \*\(2, 3, 2\)\); got \(2, 2, 1, 1\)",
+    ),
+    "log_det": (
+        ShapeError,
+        lambda: Unsummed((3,))(torch.zeros(2, 3)),
+        r"expected a log-determinant of shape \(2,\) from Unsummed; got \(2, 3\): sum it over the event",
     ),
     "linear": (TypeError, lambda: LinearCompose([ActNorm(4)]), "expected linear transforms; got ActNorm"),
     "basis": (

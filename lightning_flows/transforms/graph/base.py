@@ -16,7 +16,8 @@ class GraphTransform(Transform):
 
     .. math:: Z = f(X; A), \qquad \log|\det \partial Z/\partial X|
 
-    Padding is unchanged and does not contribute. Shapes: x, z ``(B, N, features)``; log_det ``(B,)`` in nats.
+    Padding is unchanged and does not contribute if it is finite, as :class:`GraphFlow` makes it. Shapes: x, z ``(B, N,
+    features)``; log_det ``(B,)`` in nats.
     Raises: ShapeError if x has a different number of features, no nodes, or does not match the graph.
 
     >>> class Shift(GraphTransform):  # moves each node to the right

@@ -14,9 +14,10 @@ class AffineCoupling(Transform):
               \qquad \log|\det J| = \sum \ell
 
     The first ⌊C/2⌋ channels are kept. The net's ``2 * (C - C // 2)`` output channels alternate between a and t.
-    ``bound`` is b, the largest log-scale, and ``slope`` is k.
+    ``bound`` is b, the largest log-scale, and ``slope`` is k. The net is called with x₁, and with the context if there
+    is one.
 
-    Shapes: x, z ``(B, C, H, W)``. Raises: ShapeError if the net's output has another number of channels.
+    Shapes: x, z ``(B, C, H, W)``. Raises: ShapeError if the net's output has another shape.
     Source: Dinh et al., RealNVP, 2017, section 3.
 
     >>> from lightning_flows.nets import ConvNet
@@ -46,10 +47,10 @@ class AffineCoupling(Transform):
         return torch.cat([z1, (z2 - shift) * torch.exp(-log_scale)], dim=1), -sum_event(log_scale)
 
     def _condition(self, x1: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        h = self.net(x1, context)
-        expected = 2 * (self.channels - self.kept)
-        if h.shape[1] != expected:  # one channel would broadcast, with a wrong log-determinant
-            raise ShapeError(f"expected a net with {expected} output channels; got {h.shape[1]}")
+        h = (self.net(x1) if context is None else self.net(x1, context)).to(x1.dtype)
+        expected = (2 * (self.channels - self.kept), *x1.shape[2:])
+        if h.shape[1:] != expected:  # one channel or pixel would broadcast, with a wrong log-determinant
+            raise ShapeError(f"expected a net with outputs of shape (B, *{expected}); got {tuple(h.shape)}")
         return self.bound * torch.tanh(self.slope * h[:, 0::2]), h[:, 1::2]
 
     def extra_repr(self) -> str:

@@ -78,3 +78,12 @@ def test_moments_are_computed_over_all_ranks(monkeypatch):
     alone = initialized(torch.cat([batch(), batch()]))
     torch.testing.assert_close(layer.shift, alone.shift, rtol=0, atol=1e-12)
     torch.testing.assert_close(layer.log_scale, alone.log_scale, rtol=0, atol=1e-12)
+
+
+def test_padding_may_be_nan() -> None:
+    clean, layer = GraphActNorm(3).double(), GraphActNorm(3).double()
+    clean(batch(), Graph(mask=MASK))
+    layer(batch().masked_fill(~MASK[..., None], torch.nan), Graph(mask=MASK))
+    assert layer.shift.isfinite().all()
+    assert torch.equal(layer.shift, clean.shift)
+    assert torch.equal(layer.log_scale, clean.log_scale)

@@ -70,3 +70,13 @@ def test_scales_and_shifts_alternate_in_the_nets_channels():
     expected = x[:, 2:] * log_scale.exp()[:, None, None] + t[:, None, None]
     torch.testing.assert_close(z, torch.cat([x[:, :2], expected], 1))
     torch.testing.assert_close(log_det, (10 * log_scale.sum()).expand(3))
+
+
+def test_a_net_without_a_context():
+    transform = AffineCoupling(4, nn.Sequential(nn.Conv2d(2, 4, 3, padding=1)))
+    x = torch.randn(2, 4, 5, 3)
+    z, log_det = transform(x)
+    torch.testing.assert_close(transform.inverse(z)[0], x)
+    assert log_det.all()
+    with torch.autocast("cpu", torch.bfloat16):  # the net returns bfloat16
+        assert transform(x)[1].dtype == torch.float32

@@ -8,6 +8,7 @@ from lightning_flows.transforms import (
     Amortized,
     GeneralizedSylvester,
     InverseAutoregressive,
+    Invert,
     LinearCompose,
     LinearExponential,
     MaskedAutoregressive,
@@ -114,3 +115,11 @@ def test_layers_with_too_few_parameters_for_the_shared_ones():
 def test_layers_without_parameters_per_sample_ignore_a_context():
     layer = MaskedAutoregressive(3, 4).double()
     torch.testing.assert_close(layer(X, H), layer(X), rtol=0, atol=0)
+
+
+def test_the_parameters_of_an_inverted_layer():
+    h = torch.randn(4, 3)
+    flow = Amortized([Invert(Planar(2, amortized=True))], 3)
+    assert flow.linear.out_features == Planar(2, amortized=True).num_parameters
+    x = torch.randn(4, 2)
+    torch.testing.assert_close(flow(flow.inverse(x, h)[0], h)[0], x, rtol=0, atol=1e-4)

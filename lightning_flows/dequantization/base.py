@@ -7,6 +7,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
+from lightning_flows.errors import InputTypeError, ShapeError
 from lightning_flows.functional.philox import Streams
 from lightning_flows.functional.recorded import Recorded
 
@@ -26,6 +27,7 @@ class Dequantization(Recorded, nn.Module, ABC):
         event_shape: shape (C, H, W) of the images.
 
     Shapes: x uint8 ``(B, C, H, W)``, u of the same shape in [0, 1); log q ``(B,)`` in nats.
+    Raises: InputTypeError, ShapeError for images of a different dtype or shape.
 
     >>> from lightning_flows.dequantization import UniformDequantization
     >>> x = torch.randint(256, (2, 3, 8, 8), dtype=torch.uint8)
@@ -75,8 +77,16 @@ class Dequantization(Recorded, nn.Module, ABC):
 
     def sample(self, x: Tensor, *, generator: Source = None) -> tuple[Tensor, Tensor]:
         """Draw u ``(B, C, H, W)`` in [0, 1) for uint8 images x, with log q(u | x) ``(B,)`` in nats."""
+        self.check(x)
         noise = self.draw_noise(len(x), generator, device=x.device).to(x.device)
         return self.transform(noise, self.context(x))
+
+    def check(self, x: Tensor) -> None:
+        """Raise InputTypeError or ShapeError unless x are uint8 images ``(B, C, H, W)``."""
+        if x.dtype != torch.uint8:
+            raise InputTypeError(f"expected uint8 images; got {x.dtype}")
+        if x.shape[1:] != self.event_shape:
+            raise ShapeError(f"expected images of shape {self.event_shape}; got {tuple(x.shape[1:])}")
 
     def extra_repr(self) -> str:
         return str(self.event_shape)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_flows.dequantization.base import Dequantization, Source
-from lightning_flows.errors import InputTypeError, ShapeError
+from lightning_flows.errors import ShapeError
 from lightning_flows.flows.accuracy import Accuracy
 from lightning_flows.flows.flow import Flow
 from lightning_flows.functional.importance import LikelihoodEstimate, importance_weights, stream_per_image
@@ -47,7 +47,7 @@ class DequantizedFlow(nn.Module):
     Calling it returns one draw of the bound.
 
     Shapes: x uint8 ``(B, C, H, W)``; values ``(B,)`` in nats.
-    Raises: InputTypeError, ShapeError for images of a different dtype or shape.
+    Raises: InputTypeError, ShapeError for images of a different dtype or shape, or noise of a different shape.
 
     >>> from lightning_flows.dequantization import UniformDequantization
     >>> from lightning_flows.flows import ConvSylvesterFlow
@@ -98,9 +98,12 @@ class DequantizedFlow(nn.Module):
 
     def elbo_terms(self, x: Tensor, noise: Tensor | None = None, *, generator: Source = None) -> BoundTerms:
         """Terms of :meth:`elbo`, and reports."""
-        self._check(x)
+        self.dequantization.check(x)
+        shape = (len(x), *self.dequantization.noise_shape)
         if noise is None:
             noise = self.dequantization.draw_noise(len(x), generator, device=x.device)
+        elif noise.shape != shape:
+            raise ShapeError(f"expected noise of shape {shape}, as draw_noise returns it; got {tuple(noise.shape)}")
         with probes_by_item(generator.numbers) if isinstance(generator, Streams) else nullcontext():
             return self._terms(x, noise.to(x.device), self.dequantization.context(x))
 
@@ -131,7 +134,7 @@ class DequantizedFlow(nn.Module):
         Raises: UsageError if ``num_draws`` or ``chunk_size`` is below 1, ``target_error`` is not positive, or there is
         not one stream per image.
         """
-        self._check(x)
+        self.dequantization.check(x)
         per_image = stream_per_image(noise, len(x), x.device)
         contexts = [self.dequantization.context(part) for part in x.split(max(1, chunk_size))]
         context = None if any(each is None for each in contexts) else torch.cat(contexts)  # type: ignore[arg-type]
@@ -180,9 +183,3 @@ class DequantizedFlow(nn.Module):
         values = (x + u).to(self.flow.dtype).contiguous(memory_format=torch.channels_last)
         latents, log_det, reports = self.flow.log_prob_terms(values)
         return BoundTerms(latents, log_det, -log_q, reports)
-
-    def _check(self, x: Tensor) -> None:
-        if x.dtype != torch.uint8:
-            raise InputTypeError(f"expected uint8 images; got {x.dtype}")
-        if x.shape[1:] != self.event_shape:
-            raise ShapeError(f"expected images of shape {self.event_shape}; got {tuple(x.shape[1:])}")

@@ -1,5 +1,6 @@
 """Inverses of residual maps by fixed-point iteration."""
 
+import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -81,7 +82,8 @@ def solve_residual(
     which it fails are iterated. ``context`` is passed on to the map, for the samples that are left.
 
     Shapes: v, y, start ``(B, *event)``; tol ``(B,)``, by default two units of round-off; context ``(B, ...)`` each.
-    Raises: ConvergenceError if a sample needs more than ``max_iter`` iterations; ``name`` describes the layer.
+    Raises: ConvergenceError if a sample needs more than ``max_iter`` iterations, or v is not finite; ``name`` describes
+        the layer.
 
     >>> half = lambda y: (y / 2, torch.full_like(y, 0.5))  # f and its slope, with which one step suffices
     >>> solve_residual(half, torch.tensor([[3.0], [6.0]]), max_iter=50, name="map").y.flatten()
@@ -124,6 +126,10 @@ def solve_residual(
         step = error / (1 + diagonal)
         y = y - (step if num_left == len(y) else torch.where(_as(active, y), step, 0))
         count = count + active
+    if not v.isfinite().all():
+        raise ConvergenceError(
+            f"the inverse of a {name} was given NaN or infinity: see what computed its input", residual=math.inf
+        )
     worst = best[active].max().item()
     raise ConvergenceError(
         f"the inverse of a {name} did not converge within {max_iter} iterations: it has a residual of {worst:.1e} for "

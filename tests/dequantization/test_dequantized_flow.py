@@ -244,6 +244,10 @@ def test_wrong_arguments(flow, images):
             function(images[..., 0])
         with pytest.raises(ShapeError, match=r"expected images of shape \(2, 1, 1\); got \(1, 1\)"):
             function(images[0])
+    with pytest.raises(
+        ShapeError, match=r"expected noise of shape \(5, 2, 1, 1\), as draw_noise returns it; got \(5, 1"
+    ):
+        flow(images, torch.rand(5, 1, 1, 1))
     with pytest.raises(ValueError, match="num_draws and chunk_size of at least 1; got 0 and 256"):
         flow.importance_sample(images, 0)
     with pytest.raises(ValueError, match="got 2 and 0"):

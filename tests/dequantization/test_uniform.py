@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from lightning_flows.dequantization import UniformDequantization
+from lightning_flows.errors import InputTypeError, ShapeError
 from lightning_flows.functional.philox import streams
 
 
@@ -26,3 +27,11 @@ def test_noise_of_an_image_does_not_depend_on_its_batch():
     assert dequantization.draw_noise(0, streams(0, "test", [])).shape == (0, 1, 4, 4)
     with pytest.raises(ValueError, match="expected one stream per image; got 4 for 3"):
         dequantization.draw_noise(3, streams(0, "test", range(4)))
+
+
+def test_other_images_are_refused():
+    dequantization = UniformDequantization((1, 4, 4))
+    with pytest.raises(InputTypeError, match=r"expected uint8 images; got torch.float32"):
+        dequantization.sample(torch.zeros(2, 1, 4, 4))
+    with pytest.raises(ShapeError, match=r"expected images of shape \(1, 4, 4\); got \(3, 4, 4\)"):
+        dequantization.sample(torch.zeros(2, 3, 4, 4, dtype=torch.uint8))

@@ -60,3 +60,8 @@ def test_second_derivatives_are_refused() -> None:
     torch.testing.assert_close(first, torch.full_like(v, 0.8))
     with pytest.raises(UsageError, match="no second derivatives: omit create_graph=True"):
         torch.autograd.grad(y.sum(), v, create_graph=True)
+
+
+def test_nan_is_not_said_to_need_iterations() -> None:
+    with pytest.raises(ConvergenceError, match="inverse of a map was given NaN or infinity"):
+        solve_residual(linear(0.25), torch.tensor([[1.0], [torch.nan]]), max_iter=50, name="map")

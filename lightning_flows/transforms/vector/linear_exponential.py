@@ -1,6 +1,6 @@
 """The exponential of a linear map of vectors."""
 
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -56,7 +56,12 @@ class LinearExponential(LinearTransform):
         self.linear: Any = linear
         if size is not None and linear is None:
             self.linear = NormalizedLinear(torch.randn(size, size) / size, bias=False, max_norm=max_norm)
-        self.norm_bound = SLACK * max_norm if linear is None else float(cast(float, linear.norm_bound))
+        self.max_norm = max_norm if linear is None else None
+
+    @property
+    def norm_bound(self) -> float:
+        """Bound on the norm of M; that of a given map may change with its weights."""
+        return float(self.linear.norm_bound) if self.max_norm is None else SLACK * self.max_norm
 
     def operator(self, *, update: bool = False) -> LinearOperator:
         if not isinstance(self.linear, NormalizedLinear):

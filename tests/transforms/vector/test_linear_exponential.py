@@ -73,6 +73,31 @@ def test_any_linear_map_of_any_event():
     assert linear.calls == 2
 
 
+class Scaled(torch.nn.Module):
+    """x ↦ scale · x, whose norm changes with its weight."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = torch.nn.Parameter(torch.tensor(0.1, dtype=torch.float64))
+
+    @property
+    def norm_bound(self) -> float:
+        return self.scale.abs().item()
+
+    def forward(self, v: Tensor) -> Tensor:
+        return self.scale * v
+
+    def trace(self) -> Tensor:
+        return 3 * self.scale
+
+
+@torch.no_grad()
+def test_the_norm_of_a_map_may_change():
+    transform, x = LinearExponential(3, linear=(linear := Scaled())), torch.ones(1, 3, dtype=torch.float64)
+    linear.scale.fill_(5.0)
+    torch.testing.assert_close(transform(x)[0], x * linear.scale.exp(), rtol=1e-12, atol=0)
+
+
 def test_starts_near_the_identity():
     x = torch.randn(5, 64)
     assert (LinearExponential(64)(x)[0] - x).abs().max() < 1

@@ -40,16 +40,23 @@ def value_of(args: Sequence[str], *names: str) -> str | None:
     return values[-1] if values else None
 
 
-def with_flags(args: Sequence[str], flags: Sequence[str]) -> list[str]:
+def with_flags(args: Sequence[str], flags: Sequence[str], *, positional: bool = True) -> list[str]:
     """Return the arguments with ``=true`` appended to flags that have no value.
+
+    A word after a flag is its value if it is a boolean, or if the command has no positional arguments.
 
     >>> with_flags(["--npy", "a.ckpt", "--overwrite", "false"], ["--npy", "--overwrite"])
     ['--npy=true', 'a.ckpt', '--overwrite', 'false']
+    >>> with_flags(["--compile", "eager", "--json"], ["--compile", "--json"], positional=False)
+    ['--compile', 'eager', '--json=true']
     """
-    return [
-        f"{arg}=true" if arg in flags and after.lower() not in ("true", "false", "yes", "no") else arg
-        for arg, after in zip_longest(args, args[1:], fillvalue="")
-    ]
+
+    def is_value(word: str) -> bool:
+        is_word = word != "" and not word.startswith("-")
+        return word.lower() in ("true", "false", "yes", "no") or (is_word and not positional)
+
+    pairs = zip_longest(args, args[1:], fillvalue="")
+    return [f"{arg}=true" if arg in flags and not is_value(after) else arg for arg, after in pairs]
 
 
 def without(args: Sequence[str], name: str) -> list[str]:

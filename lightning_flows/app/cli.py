@@ -85,7 +85,8 @@ def run(args: Sequence[str]) -> Any:
         raise ConfigError("--config requires a file: pass your own, or a packaged one such as demo.yaml")
     args = configs_first(find_configs(args))
     if name == "predict" and not PRINTING & {arg.partition("=")[0] for arg in args}:
-        overwrite = value_of(args, "--overwrite") in ("", "true", "yes")
+        value = value_of(args, "--overwrite")
+        overwrite = value is not None and value.lower() in ("", "true", "yes")
         for name in filter(None, (value_of(args, "--out") or "predictions.csv", value_of(args, "--page"))):
             check_new_file(Path(name), overwrite=overwrite)
     if name == "benchmark":

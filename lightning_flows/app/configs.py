@@ -11,6 +11,8 @@ from lightning_flows.errors import ConfigError
 
 PACKAGE = Path(__file__).parents[1]
 CONFIG_DIR = PACKAGE / "configs" if (PACKAGE / "configs").is_dir() else PACKAGE.parent / "configs"
+SECTIONS = ("model", "data", "optimizer", "trainer")
+"""Keys that have keys of their own; without any, as when all of them are comments, they have no effect."""
 
 Config = dict[str, Any]
 
@@ -26,7 +28,7 @@ def find_configs(args: Sequence[str]) -> list[str]:
         separate = i > 0 and args[i - 1] in ("-c", "--config")
         if separate:
             found.pop()
-        if separate or arg.startswith("--config="):
+        if separate or arg.startswith(("--config=", "-c=")):
             found += [f"--config={each.argument}" for each in layers(arg if separate else arg.partition("=")[2])]
         else:
             found.append(arg)
@@ -42,8 +44,8 @@ def configs_first(args: Sequence[str]) -> list[str]:
     configs: list[str] = []
     others: list[str] = []
     for i, arg in enumerate(args):
-        is_value = i > 0 and args[i - 1] in ("-c", "--config")
-        (configs if is_value or arg in ("-c", "--config") or arg.startswith("--config=") else others).append(arg)
+        names_config = arg in ("-c", "--config") or arg.startswith(("--config=", "-c="))
+        (configs if names_config or (i > 0 and args[i - 1] in ("-c", "--config")) else others).append(arg)
     return [*others[:1], *configs, *others[1:]]
 
 
@@ -111,14 +113,19 @@ def layers(name: str, inside: tuple[Path, ...] = ()) -> list[Layer]:
         config = read_yaml(path)
     if not isinstance(config, dict):
         raise ConfigError(f"{path} has no keys with values: use a YAML file such as {CONFIG_DIR / 'demo.yaml'}")
-    rest = {key: value for key, value in config.items() if key != "base"}
+    empty = [key for key in SECTIONS if key in config and config[key] is None]
+    rest = {key: value for key, value in config.items() if key not in ("base", *empty)}
     bases = config.get("base") or []
     bases = [bases] if isinstance(bases, str) else bases
+    for key in SECTIONS:
+        if isinstance(config.get(key), int | float | list):
+            raise ConfigError(f"{key} in {path} is {str(config[key])[:80]}: give it keys, such as class_path")
     if not isinstance(bases, list) or not all(isinstance(base, str) for base in bases):
         raise ConfigError(f"{path} has a base that is neither a file name nor a list of file names: {str(bases)[:80]}")
     below = [layer for base in bases for layer in layers(base, (*inside, path))]
-    text = f"# {' '.join(name.split())}\n{json.dumps(rest, default=str)}" if bases else name
-    text = text.partition("\n")[2] if bases and is_text(name) else text
+    rewritten = bases or empty
+    text = f"# {' '.join(name.split())}\n{json.dumps(rest, default=str)}" if rewritten else name
+    text = text.partition("\n")[2] if rewritten and is_text(name) else text
     return [*below, Layer(str(path) if is_text(name) else name, text, rest)] if rest or not bases else below
 
 

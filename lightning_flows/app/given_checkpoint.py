@@ -75,9 +75,11 @@ def with_checkpoint_config(args: Sequence[str], checkpoint: Mapping[str, Any] | 
         else:
             _holder(config, place).pop(place.rpartition(".")[2])  # a different class has different arguments
     if "model" in config:
-        config |= {
+        linked = {
             name: config["model"]["init_args"].pop(name) for name in LINKED if name in config["model"]["init_args"]
         }
+        if not _last_value(args, "weights_from"):  # a new run has the optimizer and schedule of its own configs
+            config |= linked
     return [args[0], f"--config={json.dumps(config)}", *args[1:]]
 
 

@@ -88,7 +88,8 @@ class TrainerCLI(LightningCLI):
         self.checkpoint = given_checkpoint(args)
         args = without_run(with_checkpoint_config(args, self.checkpoint))
         args = [re.sub(f"^(--lr_scheduler=)?{PLATEAU}$", rf"\1lightning_flows.modules.{PLATEAU}", arg) for arg in args]
-        args = with_flags(self._with_images(args[1:]), ["--allow_split_change", "--compile", "--overwrite", "--json"])
+        flags = ["--allow_split_change", "--compile", "--overwrite", "--json"]
+        args = with_flags(self._with_images(args[1:]), flags, positional=False)
         defaults = "fit.yaml" if self.command in ("fit", "benchmark") else "evaluate.yaml"
         try:
             with vetted_imports(args) as finder:

@@ -35,12 +35,10 @@ def read_yaml(path: Path) -> Any:
 def load_yaml(text: str, name: str) -> Any:
     """Load a string; ``name`` is its source in error messages. Raises: ConfigError."""
     try:
-        depth = 0
-        for event in yaml.parse(text, Loader=yaml.SafeLoader):
-            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-            if depth > MAX_DEPTH:
-                raise ConfigError(f"{name} is nested more than {MAX_DEPTH} levels deep, in line {_line(event)}")
+        _check_structure(text, name)
         value = get_loader("yaml")(f"{text}\n#")  # `models:` alone would be read as a string
+    except ConfigError:
+        raise
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f", line {mark.line + 1}" if mark else ""
@@ -51,6 +49,24 @@ def load_yaml(text: str, name: str) -> Any:
     for _ in leaves(value, MAX_DEPTH, MAX_VALUES, ConfigError(problem)):
         pass
     return value
+
+
+def _check_structure(text: str, name: str) -> None:
+    """Raise ConfigError for too many levels, or a key that occurs twice, whose first value would be lost."""
+    above: list[list[str] | None] = []  # keys and values so far of each open mapping; None for a list
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        if isinstance(event, yaml.CollectionEndEvent):
+            above.pop()
+        elif isinstance(event, yaml.NodeEvent):
+            if above and (entries := above[-1]) is not None:
+                key = event.value if isinstance(event, yaml.ScalarEvent) else ""
+                if len(entries) % 2 == 0 and key in entries[::2] and key not in ("", "<<"):
+                    raise ConfigError(f"{name}, line {_line(event)}: the key {key} occurs twice: merge its values")
+                entries.append(key)
+            if isinstance(event, yaml.CollectionStartEvent):
+                above.append([] if isinstance(event, yaml.MappingStartEvent) else None)
+        if len(above) > MAX_DEPTH:
+            raise ConfigError(f"{name} is nested more than {MAX_DEPTH} levels deep, in line {_line(event)}")
 
 
 def _line(event: Any) -> int:

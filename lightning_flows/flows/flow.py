@@ -12,7 +12,7 @@ from lightning_flows.distributions import DiagonalGaussian, Distribution, standa
 from lightning_flows.errors import ShapeError, UsageError, check_sizes
 from lightning_flows.flows.accuracy import Accuracy, decode_within
 from lightning_flows.functional.fixed_point import InverseReport
-from lightning_flows.functional.nested import cast
+from lightning_flows.functional.nested_tensors import cast
 from lightning_flows.functional.precision import full_precision
 from lightning_flows.functional.recompute import Recomputation
 from lightning_flows.functional.recorded import Recorded

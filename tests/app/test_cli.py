@@ -181,9 +181,10 @@ def test_images_option_selects_an_image_folder(
     assert fitted.datamodule.event_shape == fitted.model.event_shape
     with Path("predictions.csv").open() as file:
         assert len(list(csv.DictReader(file))) == 40
-    Path("predictions.csv").write_text("old")
-    main(["predict", "--ckpt_path", str(trained), "--images", str(image_tar), "--overwrite"])
-    assert Path("predictions.csv").read_text().startswith("index,name")
+    for flag in (["--overwrite"], ["--overwrite", "True"]):
+        Path("predictions.csv").write_text("old")
+        main(["predict", "--ckpt_path", str(trained), "--images", str(image_tar), *flag])
+        assert Path("predictions.csv").read_text().startswith("index,name")
 
 
 @pytest.mark.parametrize("order", ["{ckpt} --npy --num=2", "--npy --num 2 {ckpt}", "--num=2 --ckpt_path {ckpt} --npy"])

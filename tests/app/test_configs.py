@@ -185,3 +185,25 @@ def test_only_regular_files_are_read(name: str, here: Path) -> None:
     os.mkfifo(here / "fifo")
     with pytest.raises(ConfigError, match="not a regular file"):
         find_configs(["fit", "--config", name])
+
+
+def test_a_key_that_occurs_twice_is_refused(here: Path) -> None:
+    """Its first value would be lost."""
+    (here / "twice.yaml").write_text(
+        "trainer:\n  max_epochs: 2\ndata: {a: [{b: 1}, {b: 2}]}\ntrainer:\n  max_steps: 5\n"
+    )
+    with pytest.raises(ConfigError, match=r"^\S*twice.yaml, line 4: the key trainer occurs twice: merge its values"):
+        load_configs("twice.yaml")
+    with pytest.raises(ConfigError, match="line 1: the key b occurs twice"):
+        find_configs(["fit", '--config={"a": {"b": 1, "b": 2}}'])
+    (here / "values.yaml").write_text("a: b\nb: a\nc: {a: b, b: b}\nd: &x {a: 1}\ne: {<<: *x, b: 2}\n")
+    assert load_configs("values.yaml")["e"] == {"a": 1, "b": 2}
+
+
+def test_empty_sections_have_no_effect(here: Path) -> None:
+    (here / "empty.yaml").write_text("trainer:\n#  max_epochs: 2\ndata:\nlr_scheduler:\n")
+    assert load_configs("empty.yaml") == {"lr_scheduler": None}  # which disables it
+    assert find_configs(["fit", "-c=empty.yaml"]) == ["fit", '--config=# empty.yaml\n{"lr_scheduler": null}']
+    (here / "number.yaml").write_text("trainer: 5\n")
+    with pytest.raises(ConfigError, match=r"trainer in \S*number.yaml is 5: give it keys"):
+        load_configs("number.yaml")

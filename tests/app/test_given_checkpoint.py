@@ -74,6 +74,16 @@ def test_training_starts_from_weights_only(
     assert last.trainer.global_step == 4  # an existing run is resumed
 
 
+def test_training_from_weights_has_its_own_optimizer(trained: Path, tiny: list[str], tmp_path: Path) -> None:
+    """A config may have the arguments of another schedule than the checkpoint's."""
+    save = f"--trainer.logger.init_args.save_dir={tmp_path}"
+    other = ["--optimizer=Adamax", "--lr_scheduler=null", save, "--trainer.logger.init_args.name=other"]
+    folder = Path(run(["fit", *tiny, *other]).trainer.log_dir)
+    fitted = run(["fit", f"--weights_from={folder}/checkpoints/last.ckpt", *tiny, save])
+    assert type(fitted.trainer.optimizers[0]) is torch.optim.Adam
+    assert fitted.trainer.lr_scheduler_configs
+
+
 def test_weights_from_is_refused_when_resuming_and_for_another_model(trained: Path, tiny: list[str]) -> None:
     with pytest.raises(CheckpointError, match=r"is resumed, so --weights_from .* has no effect"):
         run(["fit", *tiny, f"--ckpt_path={trained}", f"--weights_from={trained}"])

@@ -166,7 +166,7 @@ def _image_model(request: Request) -> ImageFlowModule | VAEModule:
 
 def _density(request: Request) -> Figure:
     model = load_planar_flow(request.ckpt_path, "the figure density", request.model).to(request.target)
-    data = load_rows(str(request.ckpt_path), request.data, request.data_options)[: request.num or 3000]
+    data = load_rows(str(request.ckpt_path), request.num or 3000, request.data, request.data_options)
     return density.density_figure(data, _draw(model, request, 3000), lambda x: model(x.to(request.target)))
 
 

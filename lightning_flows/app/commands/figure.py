@@ -21,6 +21,16 @@ NUMBERS = {
 """Figures of the paper."""
 OF_FOLDER = ("ImageFolderDataModule", "lightning_flows.data.ImageFolderDataModule")
 OTHERS = ("interpolation", "nearest", "outliers", "graphs", "density")
+USES = {
+    "series_terms": ("ckpt_path",),
+    "samples": ("ckpt_path", "num", "temperature"),
+    "interpolation": ("ckpt_path", "images", "num", "data.OPTION"),
+    "nearest": ("ckpt_path", "images", "num", "temperature", "data.OPTION"),
+    "outliers": ("ckpt_path", "images", "num", "fashion_mnist", "outliers", "data.OPTION"),
+    "graphs": ("ckpt_path", "num", "temperature", "data.OPTION"),
+    "density": ("ckpt_path", "num", "temperature", "data.OPTION"),
+}
+"""What determines the content of a figure, besides its seed."""
 
 
 def figure(
@@ -70,6 +80,13 @@ def figure(
         raise UsageError(f"{name} is not a figure: choose {numbered}, {', '.join(OTHERS)}")
     path = Path(out or f"figure_{known}.png")
     check_numbers(seed, temperature, num=num, dpi=dpi)
+    given = {
+        "ckpt_path": ckpt_path, "images": images, "num": num, "temperature": temperature != 1 or None,
+        "fashion_mnist": fashion_mnist, "outliers": outliers, "data.OPTION": data_options or None,
+    }  # fmt: skip
+    for option, value in given.items():
+        if value is not None and option not in USES.get(known, ()):
+            raise UsageError(f"--{option} has no effect on the figure {known}: omit it")
     check_image_file(path, "--out", overwrite=overwrite)
     from lightning_flows.app.commands.drawings import DRAWINGS, Request  # imports torch
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from lightning_flows.app.commands.data_options import built
@@ -56,8 +57,8 @@ def load_planar_flow(path: str | None, subject: str, model: Named = None) -> Vec
     return found
 
 
-def load_rows(path: str, data: Named = None, options: Options = None) -> Tensor:
-    """Test rows ``(N, D)``, from the first batch, of the data that a checkpoint of vectors was trained on.
+def load_rows(path: str, num: int, data: Named = None, options: Options = None) -> Tensor:
+    """The first ``num`` test rows ``(num, D)`` of the data of a checkpoint of vectors, or all if there are fewer.
 
     Raises: CheckpointError if its data is not recorded, or has no rows.
     """
@@ -65,9 +66,13 @@ def load_rows(path: str, data: Named = None, options: Options = None) -> Tensor:
     if isinstance(found, FlowDataModule):
         found.prepare_data()
         found.setup("test")
-        batch = next(iter(found.test_dataloader()))
-        if "row" in batch:
-            return batch["row"]
+        parts: list[Tensor] = []
+        for batch in found.test_dataloader():
+            if "row" not in batch or sum(map(len, parts)) >= num:
+                break
+            parts.append(batch["row"])
+        if parts:
+            return torch.cat(parts)[:num]
     raise CheckpointError(f"{path} does not record rows of vectors but {_kind(found)}: use a checkpoint written by fit")
 
 

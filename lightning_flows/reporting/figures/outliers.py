@@ -1,9 +1,9 @@
 """Detection of out-of-distribution images: scores, ROC curves and a table."""
 
-import math
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -99,18 +99,21 @@ def outliers_figure(data: Outliers) -> Figure:
 def _draw_histogram(axes: Axes, data: Outliers) -> None:
     sets = {"in distribution": data.inliers, **data.outliers}
     values = torch.cat([bits.flow for bits in sets.values()])
-    low, high = (math.log10(max(0.1, float(value))) for value in (values.min(), values.max()))
-    bins = torch.logspace(low, high, 61).tolist()  # outliers may be several times less likely
+    low, high = float(values.min()), float(values.max())
+    scale = "log" if 0 < 2 * low < high else "linear"  # outliers may be several times less likely
+    edges = np.geomspace(low, high, 61) if scale == "log" else np.linspace(low, max(high, low + 0.1), 61)
+    bins = edges.tolist()
     for i, (name, bits) in enumerate(sets.items()):
         shares = torch.full_like(bits.flow, 1 / len(bits.flow))
         axes.hist(bits.flow, bins, weights=shares, color=line(i)["color"], alpha=0.35)
         axes.hist(bits.flow, bins, weights=shares, histtype="step", label=name, **line(i))
     axes.axvline(data.typical, color="black", linestyle=":", label="mean of training images")
-    axes.set(title="likelihood", xlabel="bits per dimension", ylabel="share of the set's images", xscale="log")
+    axes.set(title="likelihood", xlabel="bits per dimension", ylabel="share of the set's images", xscale=scale)
     axes.set_box_aspect(1)
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
-    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-    axes.xaxis.set_minor_formatter(NullFormatter())
+    if scale == "log":
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
+        axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_ylim(0, 1.5 * axes.get_ylim()[1])  # room for the legend
     axes.legend(fontsize="small", loc="upper right")
 

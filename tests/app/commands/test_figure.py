@@ -11,6 +11,7 @@ from PIL import Image
 from lightning_flows.app.cli import main
 from lightning_flows.app.commands.drawings import DRAWINGS
 from lightning_flows.app.commands.figure import NUMBERS, OTHERS
+from lightning_flows.app.commands.trained import load_rows
 from tests.data.test_fashion_mnist import write_idx
 from tests.test_files import full_disk
 
@@ -81,7 +82,8 @@ def test_the_suffix_determines_the_format(suffix: str, start: bytes, tmp_path: P
 
 @pytest.mark.parametrize("name", FROM_IMAGES)
 def test_figures_of_a_trained_flow(name: str, trained: Path, tmp_path: Path) -> None:
-    assert shows_something(draw(tmp_path, name, f"--ckpt_path={trained}", "--num=2"))
+    num = [] if name == "4" else ["--num=2"]
+    assert shows_something(draw(tmp_path, name, f"--ckpt_path={trained}", *num))
 
 
 def test_outliers_print_their_table(
@@ -232,3 +234,25 @@ def test_samples_that_exceed_memory_are_refused(
     checkpoint = trained_graphs if name == "graphs" else trained
     options = [f"--ckpt_path={checkpoint}", f"--out={tmp_path}/a.png", "--num=1000000000000"]
     assert "use a smaller --num" in error(capsys, name, *options)
+
+
+@pytest.mark.parametrize(
+    ("name", "option"),
+    [
+        ("1", "--num=5"), ("1", "--ckpt_path=nowhere.ckpt"), ("4", "--temperature=0.5"), ("5", "--images=nowhere"),
+        ("samples", "--data.root=nowhere"), ("interpolation", "--temperature=0.5"), ("nearest", "--outliers=nowhere"),
+        ("density", "--images=nowhere"), ("graphs", "--fashion_mnist=nowhere"),
+    ],
+)  # fmt: skip
+def test_options_without_effect_are_refused(
+    name: str, option: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = "--data.OPTION" if option.startswith("--data.") else option.partition("=")[0]
+    assert f"error: {given} has no effect on the figure" in error(capsys, name, option, f"--out={tmp_path / 'a.png'}")
+
+
+def test_points_come_from_as_many_batches_as_needed(trained_moons: Path) -> None:
+    path = str(trained_moons)
+    rows = load_rows(path, 50, options={"eval_batch_size": 8})
+    assert len(rows) == 50
+    assert torch.equal(rows, load_rows(path, 60)[:50])

@@ -2,6 +2,7 @@ import math
 
 import pytest
 import torch
+from matplotlib.patches import Rectangle
 
 from lightning_flows.functional.philox import streams
 from lightning_flows.reporting.figures.outliers import (
@@ -79,3 +80,15 @@ def test_figure_has_a_curve_for_each_set_and_score() -> None:
         labels = [text.get_text() for text in axes.get_legend().get_texts()]
         assert [label.split(":")[0] for label in labels] == ["dull", "noise", "chance"]
     assert "dull: 0.667" in panels[1].get_legend().get_texts()[0].get_text()
+
+
+@pytest.mark.parametrize("scale", [1e-3, 0.3, 1.0, 30.0])
+@pytest.mark.parametrize("spread", [1e-3, 1.0])
+def test_the_histogram_counts_all_images(scale: float, spread: float) -> None:
+    generator = torch.Generator().manual_seed(0)
+    sets = [scale * (1 + spread * torch.rand(9, generator=generator).double()) ** 4 for _ in range(20)]
+    for one, other in zip(sets[::2], sets[1::2], strict=True):
+        found = outliers_figure(Outliers(ImageBits(one, one), {"other": ImageBits(other, other)}, typical=1.0))
+        bars = sum(patch.get_height() for patch in found.axes[0].patches if isinstance(patch, Rectangle))
+        assert bars == pytest.approx(2)
+        assert len([each for each in found.axes[0].get_xticklabels() if each.get_text()]) > 1

@@ -61,8 +61,11 @@ SIZES = ("nets.AttentionSizes", "nets.DenseSizes", "functional.num_map_parameter
 CHECKS = ("functional.Graph", "functional.check_nodes", "functional.check_adjacency", "functional.stream_per_image")
 NO_FORMULA = {*RECORDS, *SIZES, *CHECKS, "nets.bind"}
 """Names without a formula: results of an iteration or an estimate, sizes of nets, structures and their checks."""
-NO_MATHEMATICS = ("nested", "philox", "precision", "ranks", "recompute", "recorded", "shapes", "solver", "streams")
-"""Modules of ``functional`` about limits of files, random bits, precision, ranks and memory."""
+NO_MATHEMATICS = (
+    "advanced", "nested", "nested_tensors", "philox", "precision", "ranks", "recompute", "recorded", "shapes", "solver",
+    "streams",
+)  # fmt: skip
+"""Modules of ``functional`` about state, containers, random bits, precision, ranks and memory."""
 MATHEMATICS = (
     "flows", "transforms", "distributions", "dequantization", "posteriors", "vae", "nets", "functional",
 )  # fmt: skip

@@ -25,5 +25,9 @@ def advanced() -> Iterator[None]:
 
 
 def is_advanced() -> bool:
-    """Whether this is called within :func:`advanced`."""
+    """Whether this is called within :func:`advanced`.
+
+    >>> is_advanced()
+    False
+    """
     return _ADVANCED.get()

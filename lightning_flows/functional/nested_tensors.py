@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 def mapped(function: Callable[[Tensor], Tensor], value: Any) -> Any:
-    """Apply a function to each tensor of a value.
+    """Apply a function to each tensor ``(...)`` of a value.
 
     >>> mapped(torch.neg, (torch.ones(1), None, {"a": torch.ones(1)}))
     (tensor([-1.]), None, {'a': tensor([-1.])})

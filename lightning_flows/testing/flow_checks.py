@@ -1,6 +1,7 @@
 """Checks of a density, its latents and its samples."""
 
 import inspect
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
@@ -8,27 +9,40 @@ import torch
 from torch import Tensor, nn
 
 from lightning_flows.functional.streams import forked, stream
-from lightning_flows.testing.compare import ROUND, number, same_log_dets, same_values
+from lightning_flows.testing.compare import ROUND, SINGLE, number, same_log_dets, same_values
 from lightning_flows.testing.faults import Found
 from lightning_flows.testing.jacobian import log_abs_dets
 from lightning_flows.testing.quadrature import Grid, check_total, integrate
-from lightning_flows.testing.samples import check_means, check_stein
+from lightning_flows.testing.samples import check_means, check_same, check_stein
 from lightning_flows.testing.subject import Call, Subject
 from lightning_flows.testing.values import items
 
+MAX_CONTEXTS = 4
+"""Items whose samples are compared with those of their context alone."""
 
-def draw(module: Any, call: Call, num: int, *, seed: int = 0, method: str = "sample", **options: Any) -> Any:
-    """Samples with the context of the first item; torch's global generator is restored."""
+
+def draw(
+    module: Any,
+    call: Call,
+    num: int,
+    *,
+    seed: int = 0,
+    method: str = "sample",
+    among: Sequence[int] = (0,),
+    **options: Any,
+) -> Any:
+    """Samples with the contexts of some items in turn, by default the first; torch's global generator is restored."""
     sample = getattr(module, method)
     if "generator" in inspect.signature(sample).parameters:
         options["generator"] = stream(seed, "samples of a check")
     with forked(seed, "testing without a generator"):
-        return sample(num, *repeated(call, num), **options)
+        return sample(num, *repeated(call, num, among), **options)
 
 
-def repeated(call: Call, num: int) -> tuple[Any, ...]:
-    """The context of the first item, for ``num`` items."""
-    return items(call.arguments[1:], torch.zeros(num, dtype=torch.long), call.batch)
+def repeated(call: Call, num: int, among: Sequence[int] = (0,)) -> tuple[Any, ...]:
+    """The contexts of some items in turn, by default the first, for ``num`` items."""
+    index = torch.tensor(among)[torch.arange(num) % len(among)]
+    return items(call.arguments[1:], index, call.batch)
 
 
 class SampleCall(Call):
@@ -69,7 +83,7 @@ class Density:
     @cached_property
     def samples(self) -> Tensor:
         with torch.no_grad():
-            return draw(self.module, self.call, self.num_samples)
+            return draw(self.module, self.call, self.num_samples).double()  # without parameters, any dtype is right
 
     @cached_property
     def like(self) -> Tensor:
@@ -81,7 +95,8 @@ class Density:
     @cached_property
     def integral(self) -> tuple[Grid, Tensor, float]:
         with torch.no_grad():
-            return integrate(self.log_prob, self.like, self.mass_tolerance, self.bounds)
+            finite = self.samples[self.samples.flatten(1).isfinite().all(1)]
+            return integrate(self.log_prob, self.like, finite, self.mass_tolerance, self.bounds)
 
     def log_prob(self, x: Tensor) -> Tensor:
         return self.module.log_prob(x, *repeated(self.call, len(x)))
@@ -89,8 +104,8 @@ class Density:
 
 def check_normalization(density: Density) -> None:
     """The density integrates to one."""
-    _, masses, change = density.integral
-    check_total(masses, change, density.mass_tolerance, density.event_shape)
+    _, masses, error = density.integral
+    check_total(masses, error, density.mass_tolerance, density.event_shape)
 
 
 def check_samples(density: Density) -> None:
@@ -100,9 +115,26 @@ def check_samples(density: Density) -> None:
     if density.event_shape.numel() > 2:
         check_stein(density.log_prob, density.samples, density.like, density.false_alarm)
     else:
-        grid, masses, change = density.integral
-        error = change + density.mass_tolerance / 10
+        grid, masses, error = density.integral
+        error += density.mass_tolerance / 10
         check_means(density.samples, grid, masses, density.like, error, density.false_alarm)
+
+
+@torch.no_grad()
+def check_contexts(density: Density) -> None:
+    """Samples of an item in a batch of contexts are distributed as those of a batch of its context alone.
+
+    Distributions are compared, not values: the random numbers of an item may depend on its batch.
+    """
+    call, module = density.call, density.module
+    among = range(min(MAX_CONTEXTS, call.batch))
+    num = max(density.num_samples // len(among), 1)
+    like = draw(module, call, 1000, seed=1, among=among).double()
+    mixed = draw(module, call, num * len(among), seed=2, among=among).double()
+    for item in among:
+        alone = draw(module, call, num, seed=3 + item, among=(item,)).double()
+        what = f"of item {item} in a batch do not follow those of its context alone"
+        check_same(mixed[item :: len(among)], alone, like, what, density.false_alarm / len(among))
 
 
 def check_log_prob(subject: Subject, tolerance: float) -> None:
@@ -129,11 +161,13 @@ def check_decode(subject: Subject, tolerance: float) -> None:
 
 @torch.no_grad()
 def check_sample_log_prob(subject: Subject, tolerance: float) -> None:
-    """Samples are returned with their log_prob, that of ``log_prob``."""
+    """Samples are returned with their log_prob, that of ``log_prob``, each with its own context."""
     call, module = subject.calls[0], subject.fresh()
-    x, log_prob = draw(module, call, call.batch, method="sample_and_log_prob")
-    expected = module.log_prob(x, *repeated(call, call.batch))
-    same_values(log_prob, expected, 100 * tolerance, "log_prob of sample_and_log_prob", "log_prob")
+    among = range(call.batch)
+    x, log_prob = draw(module, call, call.batch, method="sample_and_log_prob", among=among)
+    expected = module.log_prob(x, *repeated(call, call.batch, among))
+    tolerance = max(100 * tolerance, SINGLE if x.dtype == torch.float32 else 0.0)  # of a flow without parameters
+    same_values(log_prob, expected, tolerance, "log_prob of sample_and_log_prob", "log_prob")
 
 
 @torch.no_grad()

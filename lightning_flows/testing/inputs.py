@@ -6,11 +6,12 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from lightning_flows.functional.nested_tensors import mapped
 from lightning_flows.testing.compare import same_values
 from lightning_flows.testing.faults import Found, raised
 from lightning_flows.testing.state import difference
 from lightning_flows.testing.subject import Call, Subject
-from lightning_flows.testing.values import copied, mapped, tensors
+from lightning_flows.testing.values import copied, tensors
 
 LARGE, MAX_TOTAL = 130, 1 << 17
 """Items of a large batch, and values in it."""

@@ -5,12 +5,13 @@ import copy
 import torch
 from torch import Tensor, nn
 
+from lightning_flows.functional.nested_tensors import mapped
 from lightning_flows.functional.streams import forked
 from lightning_flows.testing.compare import ROUND, same_values
 from lightning_flows.testing.faults import Found, raised
 from lightning_flows.testing.state import Reach, recomputed
 from lightning_flows.testing.subject import Call, Subject
-from lightning_flows.testing.values import copied, mapped
+from lightning_flows.testing.values import copied
 
 SINGLE = 1e-3
 """Largest relative difference between results in float32 and in float64."""

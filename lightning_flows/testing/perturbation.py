@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from lightning_flows.functional.streams import forked
+from lightning_flows.nets.advance import advance
 from lightning_flows.nets.spectral_norm import SpectralNorm
-from lightning_flows.transforms import Invert
 
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -20,8 +20,8 @@ STEPS = 40
 def perturb(module: Module, *arguments: Any, noise: float = 0.2, seed: int | None = 0) -> Module:
     """Initialize a module in place with a batch, add noise to its parameters, and return it in eval mode.
 
-    The first call in train mode initializes layers that depend on data, such as :class:`ActNorm`; more of them let
-    power iterations converge.
+    A call in train mode initializes layers that depend on data, such as :class:`ActNorm`. Power iterations converge at
+    the new parameters, also those below an :class:`Invert`, whose calls do not advance them.
 
     Args:
         module: transform or flow.
@@ -34,16 +34,13 @@ def perturb(module: Module, *arguments: Any, noise: float = 0.2, seed: int | Non
     >>> layer.training
     False
     """
-    run = getattr(module, "log_prob", module)
     module.train()
-    run(*arguments)
+    getattr(module, "log_prob", module)(*arguments)
     with nullcontext() if seed is None else forked(seed, "perturb"):
         for parameter in module.parameters():
             if parameter.requires_grad:
                 parameter.add_(noise * torch.randn_like(parameter))
-    iterative = any(isinstance(each, SpectralNorm) for each in module.modules())
-    for _ in range(STEPS if iterative else 0):
-        run(*arguments)
-        for inverted in (each for each in module.modules() if isinstance(each, Invert)):
-            inverted.inverse(*arguments)  # a forward of the inner transform, which is never trained
+    owners: list[Any] = [m for m in module.modules() if isinstance(getattr(m, "spectral_norm", None), SpectralNorm)]
+    for _ in range(STEPS):
+        advance(owners)
     return module.eval()

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from lightning_flows.functional.streams import stream
-from lightning_flows.testing.compare import number
+from lightning_flows.testing.compare import SINGLE, number
 from lightning_flows.testing.faults import Found
 from lightning_flows.testing.quadrature import Grid
 
@@ -15,6 +15,9 @@ WAVES = 64
 """Number of waves whose means are compared."""
 FREQUENCIES = (0.1, 0.3, 1.0, 2.0)
 """Standard deviations of the waves' frequencies, per deviation of the data: low ones, of single values, see means."""
+
+TINY = 1e-300
+"""Mass of a grid that misses the density; the error of integrals is then so large that all samples pass."""
 
 
 def waves(values: Tensor, like: Tensor) -> Tensor:
@@ -50,12 +53,13 @@ def check_means(samples: Tensor, grid: Grid, masses: Tensor, like: Tensor, error
 
     is at most ``false_alarm``. The error of the integrals is added.
     """
-    weights, functions = masses / masses.sum(), waves(grid.points, like)
+    weights, functions = masses / masses.sum().clamp_min(TINY), waves(grid.points, like)
     expected = weights @ functions
     variances = weights @ functions.square() - expected.square()
     log = math.log(2 * WAVES / false_alarm)
     limits = (2 * variances.clamp_min(0) * log / len(samples)).sqrt() + 4 * log / (3 * len(samples)) + 2 * error
-    _check(waves(samples, like).mean(0), expected, limits, len(samples), false_alarm)
+    what = f"{len(samples)} samples do not follow log_prob"
+    _check(waves(samples, like).mean(0), expected, limits, what, false_alarm)
 
 
 def check_stein(log_prob: Callable[[Tensor], Tensor], samples: Tensor, like: Tensor, false_alarm: float) -> None:
@@ -79,14 +83,31 @@ def check_stein(log_prob: Callable[[Tensor], Tensor], samples: Tensor, like: Ten
         errors = terms.std(0) / len(terms) ** 0.5
         tail = torch.tensor(false_alarm / (2 * WAVES), dtype=torch.float64)
         quantile = -torch.distributions.Normal(0, 1).icdf(tail)
-        _check(terms.mean(0), torch.zeros_like(errors), quantile * errors, len(terms), false_alarm)
+        what = f"{len(terms)} samples do not follow log_prob"
+        _check(terms.mean(0), torch.zeros_like(errors), quantile * errors, what, false_alarm)
 
 
-def _check(found: Tensor, expected: Tensor, limits: Tensor, num: int, false_alarm: float) -> None:
+def check_same(samples: Tensor, others: Tensor, like: Tensor, what: str, false_alarm: float) -> None:
+    r"""Means of waves over n samples match those over n independent ones of the same distribution, whatever it is.
+
+    Differences d of pairs are then symmetric: given their magnitudes, their signs are random. By Hoeffding's inequality
+    and a union bound over K waves, the probability that the mean of any wave's differences deviates by more than
+
+    .. math:: \sqrt{2 \overline{d^2} L / n}, \qquad L = \log(2K / \text{false\_alarm})
+
+    is at most ``false_alarm``. Round-off is added, for values that are the same in all samples.
+    """
+    one, other = waves(samples, like), waves(others, like)
+    log = math.log(2 * WAVES / false_alarm)
+    limits = (2 * (one - other).square().mean(0) * log / len(one)).sqrt() + SINGLE
+    _check(one.mean(0), other.mean(0), limits, f"{len(one)} samples {what}", false_alarm)
+
+
+def _check(found: Tensor, expected: Tensor, limits: Tensor, what: str, false_alarm: float) -> None:
     excess = (found - expected).abs() / limits
     worst = excess.argmax()
     if not excess.max() <= 1:
         raise Found(
-            f"{num} samples do not follow log_prob: the mean of a wave is {number(found[worst])} instead of "
+            f"{what}: the mean of a wave is {number(found[worst])} instead of "
             f"{number(expected[worst])} ± {number(limits[worst])} (false alarms: at most {false_alarm:g})"
         )

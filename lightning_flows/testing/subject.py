@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from lightning_flows.errors import InputTypeError, ShapeError
+from lightning_flows.functional.nested_tensors import cast, mapped
 from lightning_flows.testing.faults import Found
-from lightning_flows.testing.values import cast, items, mapped
+from lightning_flows.testing.values import items
 
 
 class Call(NamedTuple):

@@ -8,14 +8,16 @@ import torch
 from torch import Tensor, nn
 
 from lightning_flows.errors import ShapeError
+from lightning_flows.functional.nested_tensors import cast
 from lightning_flows.testing import inputs, module_checks, purity
 from lightning_flows.testing.compare import same_log_dets, same_values, wrong
 from lightning_flows.testing.faults import Found, only, run_checks
 from lightning_flows.testing.gradients import check_gradients
 from lightning_flows.testing.jacobian import MAX_VALUES, log_abs_dets
+from lightning_flows.testing.members import member_checks
 from lightning_flows.testing.modes import check_train
 from lightning_flows.testing.subject import Call, Subject, check_batch, check_copy
-from lightning_flows.testing.values import cast, copied
+from lightning_flows.testing.values import copied
 
 
 def check_transform(
@@ -42,7 +44,8 @@ def check_transform(
     - ``inverse_round_trip``: forward(inverse(z)) is z
     - ``log_det``: equals log\|det\| of the autograd Jacobian
     - ``inverse_log_det``: equals log\|det\| of the inverse's autograd Jacobian
-    - ``forward_gradient``: derivatives of z and log_det with respect to x and parameters match finite differences
+    - ``forward_gradient``: derivatives of z and log_det with respect to x, parameters and floating contexts match
+      finite differences; values of contexts that are whole, such as those of masks, need none
     - ``inverse_gradient``: the same for the inverse
     - ``dtypes``: results in float32 are float32, and close to those in float64
     - ``repeatable``: a second call returns the same numbers
@@ -62,6 +65,14 @@ def check_transform(
       it is a random estimate or depends on the batch
     - ``meta``: the forward map works on the meta device; the inverse uses no other, up to the first value that it reads
     - ``compile``: ``torch.compile`` traces the forward map as one graph (only with ``compile=True``; takes seconds)
+
+    and, if the transform has the members that :class:`Compose` and :class:`Flow` use besides:
+
+    - ``volume_preserving``: log_det is 0 if it is true
+    - ``reported``: ``forward_reported`` and ``inverse_reported`` return what forward and inverse do
+    - ``decode``: it returns x of inverse
+    - ``shapes_of_events``: ``output_shape`` and ``latent_shape`` are the shape of z
+    - ``inverse_state``: the inverse of a :class:`Transform` changes no state in train mode either
 
     Initial values such as zeros hide many mistakes: use :func:`perturb` first. So do equal sizes: use images with
     H ≠ W, which tell H·W from W², and as many channels as neither.
@@ -84,7 +95,7 @@ def check_transform(
 
     >>> from lightning_flows.transforms import Affine
     >>> len(check_transform(Affine(shift=0.3, scale=2.0), torch.randn(4, 3, 2, 2)))
-    21
+    25
     >>> class Doubled(Affine):
     ...     def forward(self, x, context=None):
     ...         z, log_det = super().forward(x)
@@ -129,6 +140,7 @@ def check_transform(
         "train": partial(check_train, subject),
         "meta": partial(module_checks.check_meta, subject),
         "compile": partial(module_checks.check_compile, subject),
+        **member_checks(transform, subject, max(tolerance, inverse_tolerance)),
     }
     return run_checks(name, checks, {*skip} if compile else {*skip, "compile"})
 

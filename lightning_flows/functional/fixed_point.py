@@ -126,9 +126,11 @@ def solve_residual(
         step = error / (1 + diagonal)
         y = y - (step if num_left == len(y) else torch.where(_as(active, y), step, 0))
         count = count + active
-    if not v.isfinite().all():
+    if broken := int((~v.isfinite()).flatten(1).any(1).sum()):
         raise ConvergenceError(
-            f"the inverse of a {name} was given NaN or infinity: see what computed its input", residual=math.inf
+            f"the inverse of a {name} was given NaN or infinity for {broken} of {len(v)} samples: see what computed "
+            "its input",
+            residual=math.inf,
         )
     worst = best[active].max().item()
     raise ConvergenceError(

@@ -10,7 +10,7 @@ from torch.func import functional_call
 from torch.utils.checkpoint import checkpoint
 
 from lightning_flows.errors import UsageError
-from lightning_flows.functional.advanced import advanced
+from lightning_flows.functional.advanced import advanced, is_advanced
 from lightning_flows.functional.precision import is_autocast
 
 
@@ -106,6 +106,7 @@ class _Run:
         self.args = _mapped(args, Tensor, lambda _: _Slot())
         kind = self.device.type
         self.reduced = torch.get_autocast_dtype(kind) if is_autocast(kind) else None
+        self.advanced = is_advanced()
 
     def first(self, args: tuple[Any, ...]) -> list[Tensor]:
         """Evaluate the unit, and remember the random state if it was used."""
@@ -145,7 +146,8 @@ class _Run:
         values = iter(tensors)
         args = _mapped(self.args, _Slot, lambda _: next(values))
         state = dict(zip(self.names, values, strict=True))
-        with torch.enable_grad(), advanced(), _replayed(self.states, self.device), self._autocast():
+        context = advanced() if self.advanced else nullcontext()
+        with torch.enable_grad(), context, _replayed(self.states, self.device), self._autocast():
             return _tensors(functional_call(self.unit, state, args))
 
     def _culprit(self, tensors: Sequence[Tensor]) -> str:

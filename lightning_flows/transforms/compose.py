@@ -1,7 +1,6 @@
 """Composition and inversion."""
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
 import torch
@@ -71,7 +70,9 @@ class Compose(Transform):
         if backwards or not self.adopted:
             return self._evaluate(method, x, context, backwards=backwards)
         advance(self.adopted)
-        with _not_advancing():
+        if torch.compiler.is_compiling():
+            return self._evaluate(method, x, context)
+        with advanced():
             return self._evaluate(method, x, context)
 
     def _evaluate(self, method: str, x: Tensor, context: Any, *, backwards: bool = False) -> Reported:
@@ -117,15 +118,11 @@ def _adopt(module: nn.Module) -> list[Owner]:
     return list(dict.fromkeys(found))  # a module may occur twice
 
 
-def _not_advancing() -> AbstractContextManager[None]:
-    """Layers that were taken over do not step; compiled code, which cannot read the context, never lets them."""
-    return nullcontext() if torch.compiler.is_compiling() else advanced()
-
-
 class Invert(Transform):
     r"""The inverse of a transform that preserves the shape: :math:`z = f^{-1}(x)`.
 
-    Useful if sampling should be the cheap direction of a layer. Shapes: x, z those of the transform.
+    Useful if sampling should be the cheap direction of a layer. Its inverse is a forward of the transform, which in
+    train mode initializes it and advances its power iterations. Shapes: x, z those of the transform.
 
     >>> from lightning_flows.transforms import Sigmoid
     >>> logit = Invert(Sigmoid())
@@ -136,7 +133,6 @@ class Invert(Transform):
     def __init__(self, transform: Transform) -> None:
         super().__init__(transform.latent_shape)
         self.transform = transform
-        _adopt(self)  # an inverse never advances power iterations
 
     @property
     def volume_preserving(self) -> bool:  # type: ignore[override]
@@ -147,15 +143,13 @@ class Invert(Transform):
         return self.transform.inverse(x, context)
 
     def inverse(self, z: Tensor, context: Any = None) -> Result:
-        with _not_advancing():
-            return self.transform(z, context)
+        return self.transform(z, context)
 
     def forward_reported(self, x: Tensor, context: Any = None) -> Reported:
         return self.transform.inverse_reported(x, context)
 
     def inverse_reported(self, z: Tensor, context: Any = None) -> Reported:
-        with _not_advancing():
-            return self.transform.forward_reported(z, context)
+        return self.transform.forward_reported(z, context)
 
     @property
     def num_parameters(self) -> int:  # type: ignore[override]

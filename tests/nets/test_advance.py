@@ -3,6 +3,7 @@ import copy
 import torch
 from torch import nn
 
+from lightning_flows.functional.recompute import Recomputation
 from lightning_flows.nets import LipschitzConvNet, SpectralNorm
 from lightning_flows.nets.advance import advance
 from lightning_flows.transforms import Compose, ConvSylvester, Invert, ResidualBlock
@@ -76,3 +77,15 @@ def test_layers_of_a_composition_advance_their_own_outside_of_it():
         module(torch.randn(2, *SHAPE))
         assert before
         assert all(norm.vector is not vector for norm, vector in zip(norms(module), before, strict=True))
+
+
+def test_a_step_that_is_recomputed_outside_of_its_composition_repeats_its_own_steps():
+    inner = Compose([ConvSylvester(SHAPE, 6)])
+    Compose([inner])
+    inner.recompute = Recomputation()
+    with torch.no_grad():
+        for parameter in inner.parameters():
+            parameter.add_(torch.randn_like(parameter))
+    x = torch.randn(2, *SHAPE, requires_grad=True)
+    inner.train()(x)[1].sum().backward()  # compares both evaluations
+    assert x.grad.isfinite().all()

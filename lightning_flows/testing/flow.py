@@ -44,7 +44,7 @@ def check_flow(
       1,024 values)
     - ``decode``: decode(encode(x)) is x
     - ``normalization``: the density integrates to one (up to two values, by quadrature; a grid that is too coarse for
-      narrow modes finds nothing). From three values on, a constant in log_prob passes, but for one in the
+      narrow modes finds nothing). From three values on, a constant in log_prob passes, except one in the
       log-determinant, which ``log_prob`` finds: compare ``latent_log_prob`` with a density that you know.
     - ``samples``: they follow the density: means of cosines match their integrals (up to two values), or Stein's
       identity holds; the probability of a false alarm is at most ``false_alarm``

@@ -66,7 +66,7 @@ def check_transform(
     - ``meta``: the forward map works on the meta device; the inverse uses no other, up to the first value that it reads
     - ``compile``: ``torch.compile`` traces the forward map as one graph (only with ``compile=True``; takes seconds)
 
-    and, if the transform has the members that :class:`Compose` and :class:`Flow` use besides:
+    and, if the transform has them, the other members that :class:`Compose` and :class:`Flow` use:
 
     - ``volume_preserving``: log_det is 0 if it is true
     - ``reported``: ``forward_reported`` and ``inverse_reported`` return what forward and inverse do

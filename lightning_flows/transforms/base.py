@@ -26,7 +26,7 @@ class Transform(nn.Module, ABC):
     :math:`\text{log\_det} = \log|\det \partial z/\partial x|`, and ``inverse(z) -> (x, log_det)`` with the
     log-determinant of the inverse map, which is minus the forward one at the same point. Implementations may return a
     log_det of shape ``(B,)``, a scalar tensor or a float; callers always get ``(B,)``. In eval mode all methods are
-    pure; in train mode an inverse does not change state either, but for that of an :class:`Invert`.
+    pure; in train mode an inverse does not change state either, except that of an :class:`Invert`.
 
     Shapes: x, z ``(B, *event)``, floating; log_det ``(B,)`` in nats and x's dtype, with its own storage.
     Args: ``event_shape`` is the shape of x without its batch, with None for an axis of any length; None for any shape.

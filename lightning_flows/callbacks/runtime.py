@@ -20,6 +20,8 @@ CONDITIONS = (
     "accumulate_grad_batches",
 )  # fmt: skip
 """What the time of a step depends on, apart from the sizes of the model and its images."""
+SAMPLING = ("sample_seconds_per_image", "sample_cpu_seconds_per_image")
+"""What SampleGrid measures."""
 
 
 class RuntimeMonitor(Callback):
@@ -28,7 +30,7 @@ class RuntimeMonitor(Callback):
     A step is one of the optimizer, with all batches over which its gradient is accumulated. The first ``skip_steps``
     steps are not timed; the device is synchronized before and after each batch of the next ``num_steps``, and not after
     that. Logs ``runtime/train_step_seconds`` and ``runtime/images_per_second`` of this process, medians, and after each
-    epoch ``runtime/peak_memory_mib``. Saves them in ``runtime.json`` in the run's folder, with the time per sample
+    epoch ``runtime/peak_memory_mib``. Saves them in ``runtime.json`` in the run's folder, with the times per sample
     measured by SampleGrid, the number of items in a step, device and versions. Peak memory, there in bytes, is that of
     tensors on a GPU, and of the process on a CPU; ``cpu_seconds`` is the CPU time of all cores, evaluation included. On
     a CPU, ``train_step_cpu_seconds`` is the mean of training steps over the run without the first ``skip_steps``, which
@@ -73,8 +75,8 @@ class RuntimeMonitor(Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         known = (
-            "train_step_seconds", "images_per_second", "batch_size", "sample_seconds_per_image", "cpu_seconds",
-            "train_step_cpu_seconds", "num_steps",
+            "train_step_seconds", "images_per_second", "batch_size", "cpu_seconds", "train_step_cpu_seconds",
+            "num_steps", *SAMPLING,
         )  # fmt: skip
         self._results = {name: state_dict[name] for name in known if isinstance(state_dict.get(name), int | float)}
         self._conditions = {name: state_dict.get(name) for name in CONDITIONS}
@@ -142,8 +144,9 @@ class RuntimeMonitor(Callback):
             self._num_logged = len(self._seconds)
             for name in ("train_step_seconds", "images_per_second"):
                 pl_module.log(f"runtime/{name}", self._results[name], rank_zero_only=True)
-        if (sampling := trainer.callback_metrics.get("runtime/sample_seconds_per_image")) is not None:
-            self._results["sample_seconds_per_image"] = float(sampling)
+        for name in SAMPLING:
+            if (seconds := trainer.callback_metrics.get(f"runtime/{name}")) is not None:
+                self._results[name] = float(seconds)
         if trainer.fast_dev_run or not trainer.is_global_zero:  # type: ignore[attr-defined]
             return  # a trial run writes no files
         record = self._conditions | self._results | {"peak_memory_bytes": memory}

@@ -26,7 +26,7 @@ def test_medians_are_logged_and_saved(tmp_path: Path) -> None:
     kept = record(tmp_path)
     assert kept["batch_size"] == 8
     assert kept["num_devices"] == 1
-    for name in ("train_step_seconds", "images_per_second", "sample_seconds_per_image"):
+    for name in ("train_step_seconds", "images_per_second", "sample_seconds_per_image", "sample_cpu_seconds_per_image"):
         assert kept[name] == pytest.approx(curve(tmp_path, f"runtime/{name}")[-1], rel=1e-5)
     assert len(curve(tmp_path, "runtime/peak_memory_mib")) == 2  # once per epoch
 
@@ -43,7 +43,7 @@ def test_a_resumed_run_keeps_earlier_measurements(tmp_path: Path) -> None:
     trainer.save_checkpoint(tmp_path / "last.ckpt")
     fit(tmp_path, "sylvester", [RuntimeMonitor(skip_steps=9)], tmp_path / "last.ckpt", max_epochs=3)
     after = record(tmp_path)
-    for name in ("train_step_seconds", "images_per_second", "batch_size", "sample_seconds_per_image"):
+    for name in ("train_step_seconds", "images_per_second", "batch_size", "sample_cpu_seconds_per_image"):
         assert after[name] == before[name]
     assert after["cpu_seconds"] > before["cpu_seconds"]
     assert before["num_steps"] == after["num_steps"] == 3

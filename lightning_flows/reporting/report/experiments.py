@@ -10,9 +10,10 @@ from lightning_flows.errors import DataError
 from lightning_flows.reporting.report.chart import Chart, Curve, line_chart
 from lightning_flows.reporting.tables import TABLES, Run, Table, supplements
 from lightning_flows.reporting.tables.compare import DifferError
-from lightning_flows.reporting.tables.curves import is_one_clock, logged_values, step_seconds
+from lightning_flows.reporting.tables.curves import logged_values
 from lightning_flows.reporting.tables.table import NONE
 from lightning_flows.reporting.tables.table2 import kinds_of
+from lightning_flows.reporting.tables.timing import alike, clock, step_seconds
 
 UNITS = {"bpd": "bits per dimension", "nll": "nats per node"}
 """Metrics that image and graph flows log, and their units; see :func:`unit_of` for other models."""
@@ -98,7 +99,7 @@ def _final(runs: Sequence[Run]) -> list[Run]:
 def validation_charts(runs: Sequence[Run]) -> list[Chart]:
     """Validation charts for each dataset, with one color per label: by step, and by training time.
 
-    The latter is left out if times were not measured in the same way; see :func:`is_one_clock`.
+    The latter has the runs that were timed in the same way, and is left out if a label has none; see :func:`alike`.
     """
     charts = []
     for unit in UNITS:
@@ -109,9 +110,10 @@ def validation_charts(runs: Sequence[Run]) -> list[Chart]:
             curves = [Curve(run.short_name, run.curve(f"val/{unit}"), labels.index(run.label)) for run in group]
             y_label = unit_of(group[0], unit)
             charts.append(line_chart(curves, title=f"Validation on {data}", y_label=y_label, legend=labels))
+            rows = {label: [run for run in group if run.label == label] for label in labels}
             timed = [
                 Curve(run.short_name, [(seconds * x, y) for x, y in logged_values(run, unit)], labels.index(run.label))
-                for run in (group if is_one_clock(group) else [])
+                for run in (run for runs in alike(rows, clock).values() for run in runs)
                 if (seconds := step_seconds(run)) is not None
             ]
             title = f"Validation on {data}, by training time without evaluation"

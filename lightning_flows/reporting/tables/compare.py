@@ -6,6 +6,7 @@ from typing import Any
 
 from lightning_flows.errors import DataError
 from lightning_flows.reporting.tables.runs import Run
+from lightning_flows.reporting.tables.timing import devices
 
 EVALUATION = {
     "num_importance_samples",
@@ -100,11 +101,6 @@ def metric(runs: Sequence[Run], name: str) -> list[float]:
     return [] if None in values else values  # type: ignore[return-value]
 
 
-def runtime(runs: Sequence[Run], name: str, *, scale: float = 1.0) -> list[float]:
-    """An entry of the runtime records, for runs that have it."""
-    return [scale * run.runtime[name] for run in runs if name in run.runtime]
-
-
 def measured_on(runs: Sequence[Run], paper: str = PAPER_IMAGES) -> str:
     """A sentence on the data, from the first run, and on the hardware of all."""
     test = runs[0].test
@@ -113,9 +109,7 @@ def measured_on(runs: Sequence[Run], paper: str = PAPER_IMAGES) -> str:
     root = f" ({Path(place).name})" if isinstance(place, str) else ""
     steps = ", ".join(map(str, sorted({run.test["global_step"] for run in runs})))
     draws = _any_of(f"{draws:.0f}" for run in runs if (draws := run.metrics.get("test/importance_samples")))
-    devices = _any_of(
-        f"{run.runtime.get('num_devices', 1)} x {run.runtime['device']}" for run in runs if "device" in run.runtime
-    )
+    where = " or ".join(devices(runs))
     batches = sorted({run.runtime["batch_size"] for run in runs if "batch_size" in run.runtime})  # of timed steps
     batch = f", batch {' or '.join(map(str, batches))}" if batches else ""
     versions = _any_of(run.runtime["lightning_flows"] for run in runs if "lightning_flows" in run.runtime)
@@ -124,7 +118,7 @@ def measured_on(runs: Sequence[Run], paper: str = PAPER_IMAGES) -> str:
         f"Measured here: {num} test {'graphs' if 'mixture' in data else 'images'} of "
         f"{test['data']['class_path'].rpartition('.')[2]}{root}, checkpoint {test['checkpoint']} after {steps} steps",
         f"NLL from {draws} importance samples per image" if draws else "",
-        f"runtimes on {devices}{batch}" + f", lightning_flows {versions}" * bool(versions) if devices else "",
+        f"runtimes on {where}{batch}" + f", lightning_flows {versions}" * bool(versions) if where else "",
         f"torch {_any_of(run.test['torch'] for run in runs)}. {paper}",
     ]
     return "; ".join(part for part in parts if part)

@@ -5,10 +5,11 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from lightning_flows.errors import DataError
-from lightning_flows.reporting.tables.curves import curve_columns, is_one_clock, validations
+from lightning_flows.reporting.tables.curves import curve_columns, validations
 from lightning_flows.reporting.tables.paired import Difference, paired
 from lightning_flows.reporting.tables.runs import Run
 from lightning_flows.reporting.tables.table import NONE, Table
+from lightning_flows.reporting.tables.timing import times_note
 
 RESULTS = {"bpd": ("bpd", ("loss", "nll_bpd"), 4), "nll": ("nats", ("loss", "nll_nats"), 3)}
 """By the unit of the loss: its name, bound and likelihood of an item, and digits."""
@@ -22,10 +23,6 @@ CURVES = (
     "the end; the step with the lowest loss."
 )
 
-NO_TIMES = (
-    "Times are left out, because the runs were not timed in the same way: on the same kind of device, with the same "
-    "number of threads, precision, compiler and recompute setting."
-)
 NO_CURVES = "Left out, because they end before the tested checkpoint or with a value that is not finite: the curves of"
 KINDS = re.compile(r" \((?:uniform|variational)\)$|, pointwise nets$")
 """What names of rows add to those of their models."""
@@ -86,7 +83,7 @@ def differences(rows: Rows, baseline: str = "") -> dict[str, Table]:
 def _left_out(rows: Rows, unit: str) -> str:
     """Sentences on the curves and the times that are left out."""
     every = [run for runs in rows.values() for run in runs]
-    text = "" if is_one_clock(every) else f" {NO_TIMES}"
+    text = f" {note}" if (note := times_note(rows)) else ""
     if names := [run.name for run in every if run.curve(f"val/{unit}") and not validations(run, unit)]:
         text += f" {NO_CURVES} {', '.join(names)}."
     return text

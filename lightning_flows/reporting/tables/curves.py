@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from lightning_flows.reporting.tables.runs import Run
 from lightning_flows.reporting.tables.table import NONE
+from lightning_flows.reporting.tables.timing import clock, step_seconds, values_alike
 
 LAST = 0.1
 """Share of training over which the change of the validation loss is measured."""
@@ -40,11 +41,10 @@ class RowCurve(NamedTuple):
 
 
 def row_curves(rows: Mapping[str, Sequence[Run]], unit: str = "bpd") -> dict[str, RowCurve]:
-    """Curves of the rows that have one; their times are only known if all were timed in the same way."""
+    """Curves of the rows that have one; their times are those of :func:`runs that were timed alike <alike>`."""
     curves = {name: curve for name, runs in rows.items() if (curve := row_curve(runs, unit))}
-    if is_one_clock([run for runs in rows.values() for run in runs]):
-        return curves
-    return {name: curve._replace(step_seconds=None) for name, curve in curves.items()}
+    seconds = values_alike(rows, step_seconds, clock)
+    return {name: curve._replace(step_seconds=_middle(seconds[name])) for name, curve in curves.items()}
 
 
 def row_curve(runs: Sequence[Run], unit: str = "bpd") -> RowCurve | None:
@@ -54,10 +54,13 @@ def row_curve(runs: Sequence[Run], unit: str = "bpd") -> RowCurve | None:
     if not steps:
         return None
     values = [[curve[step] for curve in curves] for step in steps]
-    seconds = all_step_seconds(runs)
     means = [(step, statistics.fmean(each)) for step, each in zip(steps, values, strict=True)]
-    middle = statistics.median(seconds) if seconds else None
+    middle = _middle(values_alike({"": runs}, step_seconds, clock)[""])
     return RowCurve(means, [min(each) for each in values], [max(each) for each in values], middle)
+
+
+def _middle(seconds: Sequence[float]) -> float | None:
+    return statistics.median(seconds) if seconds else None
 
 
 def logged_values(run: Run, unit: str = "bpd", stage: str = "val") -> list[tuple[float, float]]:
@@ -79,39 +82,6 @@ def is_whole(run: Run, unit: str = "bpd") -> bool:
     curve = run.curve(f"val/{unit}")
     end = run.test.get("global_step", 0) if run.test.get("checkpoint") == "best.ckpt" else 0
     return bool(curve) and curve[-1][0] + 1 >= end
-
-
-def is_one_clock(runs: Sequence[Run]) -> bool:
-    """Whether the training steps of runs were timed in the same way, as :func:`is_one_kind` of step."""
-    timed = [run for run in runs if step_seconds(run) is not None]
-    return is_one_kind(timed) and len({"train_step_cpu_seconds" in run.runtime for run in timed}) < 2
-
-
-def is_one_kind(runs: Sequence[Run]) -> bool:
-    """Whether training steps ran on the same hardware and were compiled and recomputed in the same way, where known.
-
-    Steps of a kind can be compared by their time and memory.
-    """
-    known = [run.runtime for run in runs if "device" in run.runtime]
-    kinds = {tuple(str(each.get(key) or None) for key in ("compiled", "recompute")) for each in known}
-    return is_one_hardware(runs) and len(kinds) < 2
-
-
-def is_one_hardware(runs: Sequence[Run]) -> bool:
-    """Whether runs have the same devices, number of threads and precision, where they are known."""
-    known = [run.runtime for run in runs if "device" in run.runtime]
-    return len({(each.get("num_devices", 1), each["device"], each.get("precision")) for each in known}) < 2
-
-
-def step_seconds(run: Run) -> float | None:
-    """Seconds per training step of a run: CPU time if it is recorded, otherwise wall time."""
-    seconds = run.runtime.get("train_step_cpu_seconds", run.runtime.get("train_step_seconds"))
-    return float(seconds) if seconds is not None and seconds > 0 else None
-
-
-def all_step_seconds(runs: Sequence[Run]) -> list[float]:
-    """Seconds per training step of the runs for which they are known."""
-    return [seconds for run in runs if (seconds := step_seconds(run)) is not None]
 
 
 def value_at(points: Points, x: float) -> float | None:

@@ -29,8 +29,9 @@ TEST = {
 RUNTIME = {
     **dict.fromkeys(
         (
-            "train_step_seconds?", "images_per_second?", "sample_seconds_per_image?", "peak_memory_bytes?",
-            "cpu_seconds?", "num_devices?", "batch_size?", "train_step_cpu_seconds?", "num_steps?",
+            "train_step_seconds?", "images_per_second?", "sample_seconds_per_image?", "sample_cpu_seconds_per_image?",
+            "peak_memory_bytes?", "cpu_seconds?", "num_devices?", "batch_size?", "train_step_cpu_seconds?",
+            "num_steps?",
         ),
         float,
     ),

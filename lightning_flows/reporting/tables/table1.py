@@ -1,15 +1,25 @@
 """Table 1: invertible linear layers in a generative flow."""
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from lightning_flows.errors import DataError
-from lightning_flows.reporting.tables.compare import check_comparable, measured_on, metric, runtime
-from lightning_flows.reporting.tables.curves import all_step_seconds, is_one_clock, is_one_hardware, is_one_kind
+from lightning_flows.reporting.tables.compare import check_comparable, measured_on, metric
 from lightning_flows.reporting.tables.rates import chosen, rates_note
 from lightning_flows.reporting.tables.runs import Run
-from lightning_flows.reporting.tables.table import NONE, Table, mean_and_deviation, median
+from lightning_flows.reporting.tables.table import Table, mean_and_deviation, median
+from lightning_flows.reporting.tables.timing import (
+    Key,
+    clock,
+    kind,
+    peak_mebibytes,
+    sampling_clock,
+    sampling_seconds,
+    step_seconds,
+    times_note,
+    values_alike,
+)
 
 
 class PaperRow(NamedTuple):
@@ -29,6 +39,8 @@ PAPER = {
     "woodbury": PaperRow("Woodbury", "3.247 ± 0.003", "3.228 ± 0.003", 133.2, 135.4, 55.9),
     "conv_exponential": PaperRow("convolution exponential", "3.237 ± 0.002", "3.218 ± 0.003", 104.6, 115.8, 55.9),
 }
+Row = tuple[str, bool]
+"""Mixing layer, and whether the nets of the couplings are pointwise."""
 HEADER = [
     "mixing", "seeds", "−ELBO", "paper", "NLL", "paper", "parameters (M)", "paper",
     "training %", "paper", "sampling %", "paper", "peak memory (MiB)",
@@ -39,29 +51,28 @@ def table1(runs: Sequence[Run]) -> Table:
     """Table 1, with a note on what it was measured on.
 
     Bounds and NLL in bits per dimension, mean ± standard deviation over seeds; runtimes in % of those with 1x1
-    convolutions, medians over seeds, if both are from the same hardware; training steps and peak memory only if they
-    are of one kind, see :func:`is_one_kind`. Raises: DataError if no
-    run belongs to it, or runs are not comparable.
+    convolutions, medians over seeds. Runtimes and peak memory are those of runs that were measured in the same way, see
+    :func:`alike`. Raises: DataError if no run belongs to it, or runs are not comparable.
     """
     groups = {key: chosen(group) for key, group in _found(runs).items()}
     every = [run for each in groups.values() for run in each]
+    training, sampling = _percent(groups, step_seconds, clock), _percent(groups, sampling_seconds, sampling_clock)
+    memory = values_alike(groups, peak_mebibytes, kind)
     rows = [
         [
-            _name(kind, pointwise), str(len(group)),
+            _name(*key), str(len(group)),
             mean_and_deviation(metric(group, "test/bpd")), paper.bound,
             mean_and_deviation(metric(group, "test/nll_bpd")), paper.nll,
             f"{group[0].test['num_parameters'] / 1e6:.3f}", str(paper.parameters),
-            _percent(all_step_seconds(group), all_step_seconds(base) if is_one_clock([*group, *base]) else []),
-            str(paper.training),
-            _percent(_sampling(group), _sampling(base) if is_one_hardware([*group, *base]) else []),
-            str(paper.sampling),
-            median(runtime(group, "peak_memory_bytes", scale=2**-20) if is_one_kind(every) else []),
+            training[key], str(paper.training), sampling[key], str(paper.sampling), median(memory[key]),
         ]
-        for (kind, pointwise), group in groups.items()
-        for paper, base in [(PAPER[kind], groups.get(("conv1x1", pointwise), []))]
+        for key, group in groups.items()
+        for paper in [PAPER[key[0]]]
     ]  # fmt: skip
     named = [(_name(*key), group) for key, group in groups.items()]
-    return Table(HEADER, rows, rates_note(named) + measured_on(every))
+    times = [times_note(_of_nets(groups, pointwise)) for pointwise in (False, True)]
+    note = " ".join([measured_on(every), *dict.fromkeys(filter(None, times))])
+    return Table(HEADER, rows, rates_note(named) + note)
 
 
 def rows1(runs: Sequence[Run]) -> dict[str, list[Run]]:
@@ -73,7 +84,7 @@ def _name(kind: str, pointwise: bool) -> str:
     return PAPER[kind].name + (", pointwise nets" if pointwise else "")
 
 
-def _found(runs: Sequence[Run]) -> dict[tuple[str, bool], list[Run]]:
+def _found(runs: Sequence[Run]) -> dict[Row, list[Run]]:
     """Comparable runs of the rows by mixing layer and kind of nets."""
     runs = [run for run in runs if run.flow == "GlowFlow" and _kind(run) in PAPER and "test/bpd" in run.metrics]
     if not runs:
@@ -88,11 +99,18 @@ def _kind(run: Run) -> str:
     return str(run.flow_arguments.get("mixing"))
 
 
-def _sampling(runs: Sequence[Run]) -> list[float]:
-    return runtime(runs, "sample_seconds_per_image")
+def _of_nets(groups: Mapping[Row, Sequence[Run]], pointwise: bool) -> dict[Row, Sequence[Run]]:
+    return {row: group for row, group in groups.items() if row[1] == pointwise}
 
 
-def _percent(seconds: Sequence[float], base: Sequence[float]) -> str:
-    """Median in % of that of the base."""
-    unit = statistics.median(base) if base else 0.0
-    return median([100 * value / unit for value in seconds], digits=1) if unit else NONE
+def _percent(
+    groups: Mapping[Row, Sequence[Run]], seconds: Callable[[Run], float | None], key: Callable[[Run], Key | None]
+) -> dict[Row, str]:
+    """Median time of each row in % of that of 1x1 convolutions with the same kind of nets."""
+    cells: dict[Row, str] = {}
+    for pointwise in (False, True):
+        times = values_alike(_of_nets(groups, pointwise), seconds, key)
+        base = times.get(("conv1x1", pointwise))
+        unit = statistics.median(base) if base else 0.0
+        cells |= {row: median([100 * each / unit for each in times[row]] if unit else [], digits=1) for row in times}
+    return cells

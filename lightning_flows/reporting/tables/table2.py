@@ -7,18 +7,22 @@ from pathlib import Path
 from typing import NamedTuple
 
 from lightning_flows.errors import DataError
-from lightning_flows.reporting.tables.compare import check_comparable, measured_on, metric, runtime
-from lightning_flows.reporting.tables.curves import (
-    all_step_seconds,
-    is_one_clock,
-    is_one_hardware,
-    is_one_kind,
-    step_seconds,
-    validations,
-)
+from lightning_flows.reporting.tables.compare import check_comparable, measured_on, metric
+from lightning_flows.reporting.tables.curves import validations
 from lightning_flows.reporting.tables.rates import chosen, rates_note
 from lightning_flows.reporting.tables.runs import Run
 from lightning_flows.reporting.tables.table import NONE, Table, mean_and_deviation, median
+from lightning_flows.reporting.tables.timing import (
+    alike,
+    clock,
+    kind,
+    peak_mebibytes,
+    sampling_clock,
+    sampling_seconds,
+    step_seconds,
+    times_note,
+    values_alike,
+)
 
 
 class PaperRow(NamedTuple):
@@ -72,8 +76,8 @@ HEADER = [
 def table2(runs: Sequence[Run]) -> Table:
     """Table 2: coupling, residual and Sylvester flows.
 
-    Bounds and NLL in bits per dimension, mean ± standard deviation over seeds; seconds and memory are medians, left out
-    unless all runs are from the same hardware and, for training steps and memory, of one kind: see :func:`is_one_kind`.
+    Bounds and NLL in bits per dimension, mean ± standard deviation over seeds; seconds and memory are medians, of runs
+    that were measured in the same way: see :func:`alike`.
     The last column is the training time, in seconds without evaluation, until the validation bpd falls to the best
     value of the weakest model.
     Raises: DataError if no run belongs to it, or runs are not comparable.
@@ -121,25 +125,24 @@ def _table(runs: Sequence[Run], paper: Mapping[str, PaperRow]) -> Table:
         targets[dequantization] = max((value for value in best if value is not None), default=None)
     named = [(_name(paper, *key), group) for key, group in groups.items()]
     every = [run for _, group in named for run in group]
-    has_step, has_hardware, has_memory = is_one_clock(every), is_one_hardware(every), is_one_kind(every)
-    for (dequantization, kind), group in groups.items():
-        timed, measured = group if has_step else [], group if has_hardware else []
-        bound, nll = paper[kind].numbers.get(dequantization, (NONE, NONE))
+    steps, sampling = values_alike(groups, step_seconds, clock), values_alike(groups, sampling_seconds, sampling_clock)
+    memory, timed = values_alike(groups, peak_mebibytes, kind), alike(groups, clock)
+    for key, group in groups.items():
+        dequantization, model = key
+        bound, nll = paper[model].numbers.get(dequantization, (NONE, NONE))
         rows.append(
             [
-                paper[kind].name, dequantization, str(len(group)),
+                paper[model].name, dequantization, str(len(group)),
                 mean_and_deviation(metric(group, "test/bpd")), bound,
                 mean_and_deviation(metric(group, "test/nll_bpd")), nll,
                 f"{group[0].test['num_parameters'] / 1e6:.3f}",
-                median(all_step_seconds(timed), digits=3),
-                median(runtime(measured, "sample_seconds_per_image", scale=1e3), digits=2),
-                median(runtime(group if has_memory else [], "peak_memory_bytes", scale=2**-20)),
-                _time_to(timed, targets[dequantization]),
+                median(steps[key], digits=3), median([1e3 * seconds for seconds in sampling[key]], digits=2),
+                median(memory[key]), _time_to(timed[key], targets[dequantization]),
             ]
         )  # fmt: skip
     reached = ", ".join(f"{target:.3f} ({noise})" for noise, target in targets.items() if target is not None)
     note = f"The validation bpd to reach is {reached}. " if reached else ""
-    return Table(HEADER, rows, note + rates_note(named) + measured_on(every))
+    return Table(HEADER, rows, f"{note}{rates_note(named)}{measured_on(every)} {times_note(groups)}".rstrip())
 
 
 def kinds_of(runs: Sequence[Run]) -> dict[Path, str]:

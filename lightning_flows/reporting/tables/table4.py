@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 
 from lightning_flows.errors import DataError
-from lightning_flows.reporting.tables.compare import DifferError, measured_on, metric, one_per_seed, runtime
-from lightning_flows.reporting.tables.curves import is_one_hardware
+from lightning_flows.reporting.tables.compare import DifferError, measured_on, metric, one_per_seed
 from lightning_flows.reporting.tables.runs import Run
 from lightning_flows.reporting.tables.table import NONE, Table, mean_and_deviation, median
+from lightning_flows.reporting.tables.timing import hardware, values_alike
 
 DATA = {"mog4": "MoG-4", "mog9": "MoG-9", "mog16": "MoG-16", "mog_ring": "MoG-Ring"}
 MODELS = {
@@ -35,7 +35,7 @@ def table4(runs: Sequence[Run]) -> Table:
 
     The NLL is the entropy plus the gap, the mean of (log p_true − log p_model)/N over the same graphs, which is far
     more precise than the NLL itself. Runs of different lengths have separate rows. Runs on other means, sizes or edges
-    are skipped. Steps and seconds are medians; seconds are left out unless all runs are from the same hardware.
+    are skipped. Steps and seconds are medians; seconds are those of runs on the same hardware.
     Raises: DataError if no run belongs to it, or runs are not comparable.
     """
     groups: dict[tuple[int, int, int], list[Run]] = {}
@@ -50,12 +50,12 @@ def table4(runs: Sequence[Run]) -> Table:
     rows = []
     groups = {key: one_per_seed(groups[key]) for key in sorted(groups)}
     every = [run for group in groups.values() for run in group]
-    has_seconds = is_one_hardware(every)
+    seconds = values_alike(groups, lambda run: run.runtime.get("cpu_seconds"), hardware)
     for i, data in enumerate(DATA.values()):
         present = {key: group for key, group in groups.items() if key[0] == i}
         for key, group in present.items():
             kind = list(MODELS)[key[1]]
-            rows.append([data, MODELS[kind], *_row(group, PAPER[kind][i], has_seconds=has_seconds)])
+            rows.append([data, MODELS[kind], *_row(group, PAPER[kind][i], seconds[key])])
         if present:
             entropy = _entropy([run for group in present.values() for run in group])
             rows.append([data, "entropy", "", f"{entropy:.4f}", PAPER_ENTROPY[i], *[""] * (len(HEADER) - 5)])
@@ -76,7 +76,7 @@ def _entropy(runs: Sequence[Run]) -> float:
     return float(runs[0].metrics["test/entropy"])
 
 
-def _row(group: Sequence[Run], paper: str, *, has_seconds: bool) -> list[str]:
+def _row(group: Sequence[Run], paper: str, seconds: Sequence[float]) -> list[str]:
     shares = [100 * run.metrics["test/valid_share"] for run in group if "test/valid_share" in run.metrics]
     return [
         str(len(group)),
@@ -86,7 +86,7 @@ def _row(group: Sequence[Run], paper: str, *, has_seconds: bool) -> list[str]:
         mean_and_deviation(shares, digits=1).partition(" ")[0],
         str(group[0].test["num_parameters"]),
         median([run.test["global_step"] for run in group]),
-        median(runtime(group, "cpu_seconds") if has_seconds else []),
+        median(seconds),
     ]
 
 

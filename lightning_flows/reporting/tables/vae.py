@@ -5,9 +5,9 @@ from typing import Any
 
 from lightning_flows.errors import DataError
 from lightning_flows.reporting.tables.compare import check_comparable, measured_on, metric, newest_by_seed
-from lightning_flows.reporting.tables.curves import is_one_clock, step_seconds
 from lightning_flows.reporting.tables.runs import Run
 from lightning_flows.reporting.tables.table import NONE, Table, mean_and_deviation, median
+from lightning_flows.reporting.tables.timing import clock, step_seconds, values_alike
 
 NAMES = {
     "DiagonalPosterior": "diagonal",
@@ -37,8 +37,8 @@ def table_vae(runs: Sequence[Run]) -> Table:
     """Posteriors of VAEs: negative bound, likelihood and KL term, parameters and time.
 
     Results are mean ± standard deviation over seeds, in bits per dimension, or in nats per image for binary images.
-    Seconds per epoch are those of training steps, without evaluation, see :func:`step_seconds`: their median, left out
-    unless all runs were timed in the same way. A posterior has a row for each of its settings.
+    Seconds per epoch are those of training steps, without evaluation, see :func:`step_seconds`: their median, of runs
+    that were timed in the same way, see :func:`alike`. A posterior has a row for each of its settings.
     Raises: DataError if no run belongs to it, or runs are not comparable.
     """
     groups = _groups(runs)
@@ -47,9 +47,8 @@ def table_vae(runs: Sequence[Run]) -> Table:
     header = [
         "posterior", "runs", f"−ELBO ({unit})", "NLL", "KL", "parameters", "of the posterior", "seconds per epoch",
     ]  # fmt: skip
-    rows, is_timed = [], is_one_clock(runs)
+    rows, seconds = [], values_alike(groups, _epoch_seconds, clock)
     for key, group in groups.items():
-        seconds = [each for run in group if is_timed and (each := _epoch_seconds(run)) is not None]
         rows.append(
             [
                 _name(key, list(groups)),
@@ -57,7 +56,7 @@ def table_vae(runs: Sequence[Run]) -> Table:
                 *(mean_and_deviation(metric(group, name), digits=digits) for name in ("test/loss", nll, "test/kl")),
                 str(group[0].test["num_parameters"]),
                 str(group[0].test.get("num_parameters_of", {}).get("posterior", NONE)),
-                median(seconds, digits=1),
+                median(seconds[key], digits=1),
             ]
         )
     data = runs[0].test["data"]["class_path"].rpartition(".")[2]

@@ -116,7 +116,9 @@ def test_the_note_says_which_curves_and_times_are_left_out(write, tmp_path):
         write_curve(folder, {4: 5.0, end - 1: 4.0})  # tested after 20 steps
     (table,) = supplements(2, find_runs(tmp_path)).values()
     assert "or with a value that is not finite: the curves of b/version_0." in table.note
-    assert "Times are left out, because the runs were not timed in the same way: on the same kind" in table.note
+    assert (
+        "Times are left out, because the rows have no runs that were timed in the same way: on the same" in table.note
+    )
 
 
 def test_the_report_shows_differences(write, tmp_path):

@@ -1,4 +1,3 @@
-import json
 import math
 from pathlib import Path
 
@@ -10,12 +9,8 @@ from lightning_flows.reporting.tables.curves import (
     best_step,
     crossing,
     curve_columns,
-    is_one_clock,
-    is_one_hardware,
     last_improvement,
     row_curve,
-    row_curves,
-    step_seconds,
     train_gap,
     validations,
     value_at,
@@ -59,35 +54,6 @@ def test_a_curve_that_does_not_reach_the_end_of_training_is_left_out(end, write_
     assert header[0] == "val bpd at 20 s"
     assert cells[0][0] == "4.000"
     assert cells[1] == ["–"] * 6
-
-
-@pytest.mark.parametrize(
-    "other", [{"device": "H100"}, {"num_devices": 2}, {"train_step_cpu_seconds": None}, {"compiled": True}]
-)
-def test_times_on_different_hardware_are_not_compared(other, write_run, tmp_path: Path) -> None:
-    first = made(write_run, tmp_path, "a0", {"val/bpd": {10: 5.0, 20: 4.0}})
-    assert is_one_clock([first])
-    assert is_one_hardware([first])
-    made(write_run, tmp_path, "b0", {"val/bpd": {10: 4.9, 20: 4.1}})
-    runtime = {key: value for key, value in {**first.runtime, **other}.items() if value is not None}
-    (tmp_path / "b0/version_0/runtime.json").write_text(json.dumps(runtime))
-    runs = find_runs(tmp_path)
-    assert not is_one_clock(runs)
-    assert is_one_hardware(runs) == ("device" not in other and "num_devices" not in other)
-    del runtime["device"], runtime["num_devices"]
-    (tmp_path / "b0/version_0/runtime.json").write_text(json.dumps(runtime))
-    assert is_one_hardware(find_runs(tmp_path))
-    header, cells = curve_columns({run.name: [run] for run in runs})
-    assert header[0] == "val bpd at equal time"
-    assert cells[1][:3] == ["–", "above from step 15", "–"]
-    assert all(curve.by_time == [] for curve in row_curves({run.name: [run] for run in runs}).values())
-
-
-def test_the_time_of_a_step_is_cpu_time_if_recorded(write_run, tmp_path: Path) -> None:
-    assert step_seconds(made(write_run, tmp_path, "a0", {}, seconds=0.5)) == 0.5
-    write_run("b0", runtime=RUNTIME)
-    assert step_seconds(find_runs(tmp_path)[1]) == RUNTIME["train_step_seconds"]
-    assert step_seconds(made(write_run, tmp_path, "c0", {}, seconds=None)) is None
 
 
 def test_interpolation_does_not_reach_beyond_the_validations() -> None:

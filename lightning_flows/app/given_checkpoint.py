@@ -16,6 +16,7 @@ from lightning_flows.checkpoints import describe, public_path, read_checkpoint
 from lightning_flows.checkpoints.averaging import averaging_in
 from lightning_flows.checkpoints.classes import import_class, is_trusted, not_permitted
 from lightning_flows.checkpoints.forms import components, is_component
+from lightning_flows.checkpoints.recorded_data import has_changed, place_of, warn_of_changes
 from lightning_flows.checkpoints.training import check_state_dict
 from lightning_flows.data import FlowDataModule
 from lightning_flows.errors import CheckpointError
@@ -97,7 +98,7 @@ def without_run(args: Sequence[str]) -> list[str]:
 def compare(
     checkpoint: Mapping[str, Any], model: FlowModule, data: FlowDataModule, *, allow_split_change: bool = False
 ) -> None:
-    """Report each difference from the settings saved in the checkpoint.
+    """Report each difference from the settings saved in the checkpoint, and warn if files of its data have changed.
 
     Raises: CheckpointError if it does not fit the model, or if its data would be split differently.
     """
@@ -109,7 +110,8 @@ def compare(
             "data of the same shape"
         )
     if "data" in record and not allow_split_change:
-        _check_split(record["data"], now["data"], data)
+        _check_split(record, now["data"], data)
+    warn_of_changes(record, data)
     check_state_dict(model, checkpoint)
     if averaged := averaging_in(checkpoint):
         rank_zero_info(f"the checkpoint has {averaged}")
@@ -146,7 +148,13 @@ def _report(name: str, old: Any, new: Any) -> None:
         rank_zero_info(f"{name}: {_short(new)} overrides {_short(old)} in the checkpoint")
 
 
-def _check_split(saved: Mapping[str, Any], used: Mapping[str, Any], data: FlowDataModule) -> None:
+def _check_split(record: Mapping[str, Any], used: Mapping[str, Any], data: FlowDataModule) -> None:
+    saved = record["data"]
+    if data.splits_by_position and has_changed(record, data):
+        raise CheckpointError(
+            f"{place_of(data)} is not the file that the checkpoint was trained on, so that items of one split may end "
+            "up in another: restore that file, pass its path, or add --allow_split_change=true"
+        )
     is_same = saved["class_path"] == used["class_path"]
     names: Sequence[str] = getattr(data, "split_arguments", tuple)() if is_same else ()
     if changes := split_changes(names, saved["init_args"], used["init_args"]):

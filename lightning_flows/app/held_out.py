@@ -1,7 +1,6 @@
 """The held-out items with which ``predict`` calibrates p-values."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.utilities import rank_zero_warn
@@ -9,6 +8,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from lightning_flows.app.like_training import folder_arguments
 from lightning_flows.callbacks.calibration import Calibration
 from lightning_flows.checkpoints import describe
+from lightning_flows.checkpoints.recorded_data import same_path
 from lightning_flows.data import FlowDataModule, ImageFolderDataModule
 from lightning_flows.errors import CheckpointError, UsageError
 from lightning_flows.modules import FlowModule
@@ -19,8 +19,6 @@ OF_TRAINING = {
     "skip_broken",
 }  # fmt: skip
 """Arguments of data that do not affect the items of an evaluation, or only leave out those that cannot be read."""
-PATHS = {"root", "path"}
-"""Arguments of data that are files or folders, which have several names."""
 
 
 def calibration(
@@ -64,7 +62,7 @@ def _reported(own: ImageFolderDataModule, checkpoint: dict[str, Any] | None) -> 
     """Warn if held-out items were trained on; return them."""
     record = _record(checkpoint) or {"class_path": "", "init_args": {}}
     kind, arguments = _items(record)
-    same = kind == describe(own)["class_path"] and arguments.get("root") == _name("root", own.hparams["root"])
+    same = kind == describe(own)["class_path"] and arguments.get("root") == same_path("root", own.hparams["root"])
     if same and own.predicts_training_items:
         rank_zero_warn("the held-out items include those that were trained on: p-values of others are too low")
     return own
@@ -86,12 +84,5 @@ def _record(checkpoint: dict[str, Any] | None) -> Mapping[str, Any] | None:
 
 
 def _items(described: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    arguments = {key: _name(key, value) for key, value in described["init_args"].items() if key not in OF_TRAINING}
+    arguments = {key: same_path(key, value) for key, value in described["init_args"].items() if key not in OF_TRAINING}
     return described["class_path"], arguments
-
-
-def _name(key: str, value: Any) -> Any:
-    """Value of an argument in the form in which equal ones compare as equal."""
-    if key in PATHS and isinstance(value, str) and "\0" not in value:
-        return str(Path(value).resolve())
-    return list(value) if isinstance(value, tuple) else value

@@ -13,6 +13,7 @@ from torch import nn
 
 from lightning_flows import __version__
 from lightning_flows.checkpoints import describe, read_file
+from lightning_flows.checkpoints.recorded_data import has_changed
 from lightning_flows.files import appended_line
 from lightning_flows.functional.ranks import sum_over_ranks
 from lightning_flows.reporting.tables.items import write_items
@@ -81,15 +82,18 @@ class TestRecorder(Callback):
 
     def _record(self, path: Path, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
         model: Any = getattr(pl_module, "model", pl_module)
+        checkpoint, data = read_file(path), trainer.datamodule  # type: ignore[attr-defined]
+        is_other = has_changed(checkpoint.get("lightning_flows", {}), data)
         return {
             "checkpoint": path.name,
-            "global_step": read_file(path)["global_step"],
+            "global_step": checkpoint["global_step"],
             "metrics": {name: float(value) for name, value in trainer.callback_metrics.items()},
             "num_items": self._num_items,
             "num_parameters": _num_parameters(pl_module),
             "num_parameters_of": {name: _num_parameters(part) for name, part in model.named_children()},
             "model": describe(pl_module),
-            "data": describe(trainer.datamodule),  # type: ignore[attr-defined]
+            "data": describe(data),
+            **({"is_other_data": True} if is_other else {}),
             "lightning_flows": __version__,
             "torch": torch.__version__,
             "time": time.time(),

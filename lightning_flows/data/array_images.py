@@ -41,6 +41,8 @@ class ArrayImageDataModule(ImageDataModule):
     ((1, 8, 8), 80, torch.Size([16, 1, 8, 8]))
     """
 
+    splits_by_position = True
+
     def __init__(
         self,
         path: str = "data/images.npz",

@@ -3,6 +3,7 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any, ClassVar
 
 import torch
@@ -12,6 +13,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from lightning_flows.checkpoints import construct, read_checkpoint
 from lightning_flows.data.datasets.batches import WholeBatches, collate, in_batches
+from lightning_flows.data.datasets.fingerprints import of_file
 from lightning_flows.data.datasets.samplers import EpochSampler, OnceSampler, TrainingItems
 from lightning_flows.data.loader import TimedLoader
 from lightning_flows.errors import CheckpointError, DataError, InputTypeError, UsageError, check_sizes
@@ -57,6 +59,8 @@ class FlowDataModule(LightningDataModule, ABC):
 
     predict_split: ClassVar[str] = "test"
     """The split that ``predict`` scores."""
+    splits_by_position: ClassVar[bool] = False
+    """Whether the split of an item depends on its position among the others, so that other files are split anew."""
 
     def __init__(
         self,
@@ -129,6 +133,7 @@ class FlowDataModule(LightningDataModule, ABC):
                 got = f"a dict with {', '.join(item)}" if isinstance(item, dict) else type(item).__name__
                 raise InputTypeError(f"expected items of {type(self).__name__} that are dicts with 'index'; got {got}")
             self._datasets[split] = dataset
+        _ = self.fingerprint  # before the files can change
 
     def prepared(self, split: str, dataset: Any) -> Any:
         """Check and change a split that was loaded; by default returned as it is."""
@@ -152,6 +157,15 @@ class FlowDataModule(LightningDataModule, ABC):
     def digests(self, split: str) -> list[bytes]:
         """Return digests of the files of the items of a loaded split, in order; empty if items are not files."""
         return []
+
+    @cached_property
+    def fingerprint(self) -> str | None:
+        """Text that differs if the files do that items are read from; None without a file that may differ.
+
+        That of the argument ``path``, if there is one. A checkpoint records it, so that other files at the same place
+        are noticed.
+        """
+        return of_file(self.hparams["path"]) if "path" in self.hparams else None
 
     @property
     def predicts_training_items(self) -> bool:

@@ -124,6 +124,10 @@ class ImageFolderDataModule(ImageDataModule):
         return [digest for name, digest in found.items() if name not in self._files.broken]
 
     @property
+    def fingerprint(self) -> str:
+        return self._files.fingerprint
+
+    @property
     def predicts_training_items(self) -> bool:
         return not self._files.splits.get("test") and bool(self.names("train"))
 

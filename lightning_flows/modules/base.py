@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from lightning_flows import __version__
-from lightning_flows.checkpoints import construct, describe, read_checkpoint
+from lightning_flows.checkpoints import construct, data_record, describe, read_checkpoint
 from lightning_flows.checkpoints.averaging import resume_current, save_average
 from lightning_flows.checkpoints.forms import check_record, check_training
 from lightning_flows.checkpoints.plain import check_describable, described_class
@@ -251,7 +251,7 @@ class FlowModule(Recorded, LightningModule, ABC):
         record: dict[str, Any] = {"version": __version__, "seed_everything": self.seed, "model": describe(self)}
         checkpoint[self.CHECKPOINT_HYPER_PARAMS_KEY] = record["model"]["init_args"]
         if (datamodule := self.datamodule) is not None:
-            record["data"] = describe(datamodule)
+            record |= data_record(datamodule)
             checkpoint[datamodule.CHECKPOINT_HYPER_PARAMS_KEY] = record["data"]["init_args"]
         checkpoint["lightning_flows"] = record | save_average(checkpoint, self.attached, self)
 

@@ -10,6 +10,7 @@ from lightning_flows.app.commands.data_options import built
 from lightning_flows.app.like_training import folder_arguments
 from lightning_flows.checkpoints import read_checkpoint
 from lightning_flows.checkpoints.classes import Named, find_class, is_trusted
+from lightning_flows.checkpoints.recorded_data import warn_of_changes
 from lightning_flows.data import FlowDataModule, GraphMoGDataModule, ImageDataModule, ImageFolderDataModule
 from lightning_flows.distributions.graph_mixture import GraphMixture
 from lightning_flows.errors import CheckpointError, UsageError
@@ -146,8 +147,11 @@ def _load_data(path: str, named: Named, options: Options = None) -> Any:
     if options:
         record = checkpoint["lightning_flows"]["data"]
         kind = find_class(record["class_path"], named)
-        return built(kind, record["init_args"], options, lambda each: find_class(each, named))
-    return load_component(checkpoint, "data", FlowDataModule, named)
+        found = built(kind, record["init_args"], options, lambda each: find_class(each, named))
+    else:
+        found = load_component(checkpoint, "data", FlowDataModule, named)
+    warn_of_changes(checkpoint["lightning_flows"], found)
+    return found
 
 
 def _kind(data: Any) -> str:

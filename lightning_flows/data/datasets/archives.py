@@ -42,6 +42,7 @@ class ArchiveSource(ImageSource):
             fact = f"cannot be read as a {self.kind} archive ({reason})"
             raise DataError(f"{printable(root)} {fact}: {EXPECTED}") from error
         self.names = list(self._members)
+        self.sizes = {name: size for name, (_, size, _) in self._members.items()}
 
     @abstractmethod
     def _open(self) -> AbstractContextManager[Any]: ...

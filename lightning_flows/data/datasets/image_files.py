@@ -12,6 +12,7 @@ import torch
 
 from lightning_flows.data.datasets.archives import TarSource, ZipSource
 from lightning_flows.data.datasets.decoding import MAX_SIDE, center_crop, decode, reason
+from lightning_flows.data.datasets.fingerprints import of_files
 from lightning_flows.data.datasets.images import ImageDataset
 from lightning_flows.data.datasets.layouts import find_layout, split_of
 from lightning_flows.data.datasets.memory import empty_images
@@ -43,6 +44,7 @@ class ImageFiles:
         splits: names of the images in each split; a single key ``""`` if there are no splits.
         classes: sorted class names; an image outside of class folders has the class ``""``.
         left_out: description of the skipped files, if any.
+        fingerprint: text that differs if the names or sizes of the images do.
         broken: reasons why files could not be read or decoded, by name.
 
     Raises: DataError if root is missing, is neither folder nor archive, cannot be read, contains no images, or has a
@@ -73,6 +75,7 @@ class ImageFiles:
         self.splits = {split: self._once(names) for split, names in layout.splits.items()}
         self._class_of, self.classes = layout.class_of, sorted(set(layout.class_of.values()))
         self.left_out = self._describe_left_out(layout.outside)
+        self.fingerprint = of_files(self._source.sizes)
         self.broken: dict[str, str] = {}
         self._digests: dict[str, bytes] = {}
 

@@ -21,6 +21,7 @@ class ImageSource(ABC):
     Attributes:
         root: the folder or archive.
         names: relative names of the image files, sorted.
+        sizes: their sizes in bytes by name; 0 for a dangling link.
         others: names of skipped entries: other files, links in archives, folders reached again by a link.
         links: the links among ``others``.
         real: resolved paths of the images in a folder; ``file_links`` are the names that are links.
@@ -29,6 +30,7 @@ class ImageSource(ABC):
     def __init__(self, root: Path) -> None:
         self.root = root
         self.names: list[str] = []
+        self.sizes: dict[str, int] = {}
         self.others: list[str] = []
         self.links: list[str] = []
         self.real: dict[str, str] = {}
@@ -97,6 +99,10 @@ class FolderSource(ImageSource):
             self.others.append(name)
             return
         self.names.append(name)
+        try:
+            self.sizes[name] = entry.stat().st_size
+        except OSError:  # reported when it is read
+            self.sizes[name] = 0
         self.real[name] = os.path.join(folder, entry.name)
         if entry.is_symlink():
             self.real[name] = os.path.realpath(entry.path)

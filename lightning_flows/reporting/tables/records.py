@@ -20,6 +20,7 @@ TEST = {
     "model": MODEL,
     "data": COMPONENT | {"init_args": {"mixture?": str | None, "root?": str | None, "downsample?": int}},
     **dict.fromkeys(("num_items", "num_parameters", "global_step"), int),
+    "is_other_data?": bool,
     "num_parameters_of?": {"posterior?": int},
     "items?": {"file": str, "digest": str, "seed": int, "num_repeated": int},
     **dict.fromkeys(("checkpoint", "torch"), str),
@@ -60,7 +61,8 @@ def check(value: Any, schema: Any, path: Path, key: str = "") -> Any:
                 found[plain] = check(value.get(plain), part, path, f"{key}.{plain}".lstrip("."))
         return found
     kind = int | float if schema is float else schema
-    if not isinstance(value, kind) or isinstance(value, bool) or (schema is float and not abs(value) <= LARGEST):
+    unlike = not isinstance(value, kind) or (isinstance(value, bool) and schema is not bool)
+    if unlike or (schema is float and not abs(value) <= LARGEST):
         expected = f"a finite number of at most {LARGEST:g}" if schema is float else getattr(schema, "__name__", schema)
         raise _other(value, expected, key, path)
     return value

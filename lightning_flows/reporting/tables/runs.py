@@ -245,7 +245,8 @@ def _read(folder: Path, root: Path) -> Run:
         record = _record(folder)
     except (DataError, OSError) as error:
         return Run(folder, root, config, error=f"the run in {folder} is broken: {error}; {ADVICE[path.name]}")
-    own = [test for test in tests if _source(test["data"]) == _source(config["data"])]
+    place = _source(config["data"])
+    own = [test for test in tests if _source(test["data"]) == place and not test.get("is_other_data")]
     return Run(folder, root, config, own[-1] if own else {}, runtime, **record)
 
 

@@ -1,0 +1,67 @@
+"""What a checkpoint records of its data: how to rebuild it, and a fingerprint of its files."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.utilities import rank_zero_warn
+
+from lightning_flows.checkpoints.plain import describe
+from lightning_flows.errors import shortened
+
+PATHS = {"root", "path"}
+"""Arguments of data that are files or folders, which have several names."""
+
+
+def data_record(data: Any) -> dict[str, Any]:
+    """Entries of a checkpoint: class path and arguments of its data, and the fingerprint of its files, if any."""
+    fingerprint = getattr(data, "fingerprint", None)
+    return {"data": describe(data), **({"data_fingerprint": fingerprint} if isinstance(fingerprint, str) else {})}
+
+
+def has_changed(record: Mapping[str, Any], data: Any) -> bool:
+    """Whether other files are now at the place of the data that a checkpoint records.
+
+    False if ``data`` is of another class or from another place, and if either has no fingerprint. A relative path is
+    that from the current folder, which may contain other files than the one where the checkpoint was trained.
+
+    Args:
+        record: entry ``lightning_flows`` of a checkpoint.
+        data: data module in use.
+    """
+    then, now = record.get("data"), describe(data)
+    if then is None or then["class_path"] != now["class_path"]:
+        return False
+    if any(same_path(key, then["init_args"].get(key)) != same_path(key, now["init_args"].get(key)) for key in PATHS):
+        return False
+    before, after = record.get("data_fingerprint"), getattr(data, "fingerprint", None)
+    return before is not None and after is not None and before != after
+
+
+def warn_of_changes(record: Mapping[str, Any], data: Any) -> None:
+    """Warn if other files are now at the place of the data that a checkpoint records, see :func:`has_changed`."""
+    if has_changed(record, data):
+        rank_zero_warn(
+            f"{place_of(data)} is not the data that the checkpoint was trained on, but has {_size(data.fingerprint)} "
+            f"instead of {_size(record['data_fingerprint'])}: pass the path of that data, unless it changed on purpose"
+        )
+
+
+def _size(fingerprint: object) -> str:
+    return shortened(str(fingerprint).partition(",")[0])
+
+
+def place_of(data: Any) -> str:
+    """Path of the files of data, from the current folder if it is relative."""
+    return next(repr(str(Path(data.hparams[name]))) for name in ("root", "path") if name in data.hparams)
+
+
+def same_path(name: str, value: Any) -> Any:
+    """Value of an argument in the form in which equal ones compare as equal.
+
+    >>> same_path("root", "images/../images") == same_path("root", "images"), same_path("size", (8, 8))
+    (True, [8, 8])
+    """
+    if name in PATHS and isinstance(value, str) and "\0" not in value:
+        return str(Path(value).resolve())
+    return list(value) if isinstance(value, tuple) else value

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import redirect_stdout, suppress
 from typing import Any, NamedTuple
 
+from lightning_flows.app.arguments import CONFIG
 from lightning_flows.app.checks import LINKED
 from lightning_flows.app.commands import COMMANDS, TRAINER_COMMANDS, descriptions
 from lightning_flows.app.configs import CONFIG_DIR
@@ -15,7 +16,12 @@ from lightning_flows.app.parser import BASES, class_names
 from lightning_flows.checkpoints.plain import named_arguments
 
 PROGRAM = "lightning-flows"
-FILES = {"--config", "--ckpt_path", "--weights_from", "--images", "--out", "--runs", "ckpt_path"}
+FILES = {
+    "--config", "--ckpt_path", "--weights_from", "--images", "--out", "--runs", "ckpt_path", "--held_out", "--page",
+    "--outliers", "--fashion_mnist", "--figure", "--fit_config", "--data.root", "--data.path",
+    "--trainer.default_root_dir", "--trainer.logger.save_dir",
+}  # fmt: skip
+"""Options and arguments whose values are files or folders."""
 CLASSES = {
     "model": "model",
     "model.flow": "flow",
@@ -62,7 +68,8 @@ def command_parser(files: Any, configs: Any) -> argparse.ArgumentParser:
         positional = COMMANDS.get(name)
         first = [Choice(positional, of_argument.get(name, ()))] if positional else []
         for option, values in [*first, *completed_options(name)]:
-            argument = command.add_argument(option, choices=values or None)
+            names = CONFIG if option in CONFIG else (option,)
+            argument = command.add_argument(*names, choices=values or None)
             if option in FILES:
                 argument.complete = configs if option == "--config" else files  # type: ignore[attr-defined]
     return parser

@@ -29,7 +29,7 @@ _lightning_flows() {
   _shtab_lightning_flows "$@"
 }
 
-complete -o bashdefault -F _lightning_flows lightning-flows"""
+complete -o bashdefault -o default -F _lightning_flows lightning-flows"""
 
 
 def completion(shell: Shell) -> None:

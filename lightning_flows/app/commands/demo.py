@@ -3,15 +3,19 @@
 import time
 
 
+UNITS = {"bpd": "bits per dimension", "nll": "nats"}
+
+
 def demo(fit_config: str = "demo.yaml") -> None:
     """Train a small flow on crops of two photographs, test it and draw samples.
 
     Args:
-        fit_config: config for fit.
+        fit_config: config for fit; of images, the result is next to the sizes of lossless image files.
     """
     from lightning_flows.app.cli import run  # the command line imports this module
     from lightning_flows.app.commands.sample import sample
     from lightning_flows.callbacks.base import run_folder
+    from lightning_flows.data import ImageDataModule
     from lightning_flows.data.datasets import png_bits_per_dim, webp_bits_per_dim
 
     start = time.perf_counter()
@@ -19,15 +23,19 @@ def demo(fit_config: str = "demo.yaml") -> None:
     minutes = (time.perf_counter() - start) / 60
     folder, checkpoint = run_folder(trainer), trainer.checkpoint_callbacks[0].best_model_path
     testing = run(["test", "--ckpt_path", checkpoint])
-    metrics = testing.trainer.callback_metrics
-    images = testing.datamodule.dataset("test").images
-    grid = sample(checkpoint, out=str(folder / "samples.png"), scale=4)
+    metrics, data = testing.trainer.callback_metrics, testing.datamodule
+    unit = testing.model.unit
+    results = {"this flow": f"{metrics[f'test/{unit}']:.3f} ± {metrics[f'test/{unit}_standard_error']:.3f}"}
+    if of_images := isinstance(data, ImageDataModule) and unit == "bpd":
+        images = data.dataset("test").images
+        sizes = {"PNG": png_bits_per_dim(images), "WebP": webp_bits_per_dim(images)}
+        results |= {f"lossless {kind}": f"{bits:.3f}" for kind, bits in sizes.items()}
+    grid = sample(checkpoint, out=str(folder / "samples.png"), scale=4 if of_images else 1)
+    lines = "\n".join(f"  {label:<15} {value}" for label, value in results.items())
     print(
         f"""
-The flow was trained in {minutes:.1f} minutes. On {len(images)} test images, in bits per dimension:
-  this flow       {metrics["test/bpd"]:.3f} ± {metrics["test/bpd_standard_error"]:.3f}
-  lossless PNG    {png_bits_per_dim(images):.3f}
-  lossless WebP   {webp_bits_per_dim(images):.3f}
+The flow was trained in {minutes:.1f} minutes. On {data.num_items("test")} test items, in {UNITS[unit]}:
+{lines}
 
 samples:      {grid}
 checkpoint:   {checkpoint}

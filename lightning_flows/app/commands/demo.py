@@ -2,7 +2,6 @@
 
 import time
 
-
 UNITS = {"bpd": "bits per dimension", "nll": "nats"}
 
 

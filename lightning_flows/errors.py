@@ -61,9 +61,9 @@ class NonFiniteError(FlowsError, ArithmeticError):
 
 
 def check_sizes(minimum: int = 1, **sizes: int) -> None:
-    """Raise UsageError unless each size is at least ``minimum``."""
+    """Raise UsageError unless each size is an integer of at least ``minimum``."""
     for name, size in sizes.items():
-        if size < minimum:
+        if not isinstance(size, int) or size < minimum:
             raise UsageError(f"expected {name} of at least {minimum}; got {size}")
 
 

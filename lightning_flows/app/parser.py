@@ -69,9 +69,9 @@ class ShortErrors:
         cls.command, cls.command_line, cls.finder = command, args, finder
         return cls
 
-    def format_help(self) -> str:
+    def format_help(self, *args: Any) -> str:
         """Return the help, with full names of options: of a nested class, jsonargparse omits all but the last part."""
-        text: str = super().format_help()  # type: ignore[misc]
+        text: str = super().format_help(*args)  # type: ignore[misc]
         for name in (each.name.removesuffix(".help") for each in options(self.command_line) if ".help" in each.name):
             text = re.sub(rf"--{re.escape(name.rpartition('.')[2])}(?=[.\s])", name, text) if "." in name else text
         return text

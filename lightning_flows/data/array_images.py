@@ -96,12 +96,16 @@ class ArrayImageDataModule(ImageDataModule):
         num = self._shape[0]
         if "labels" not in names_in(self._path):
             return np.zeros(num, np.int64)
-        return read_array(self._path, "labels", (num,)).astype(np.int64)
+        labels = read_array(self._path, "labels", (num,))
+        if labels.dtype.kind not in "biu":
+            raise DataError(f"has labels of {labels.dtype}, not integers")
+        return labels.astype(np.int64)
 
     def _indices(self, split: str) -> np.ndarray:
         """Return the numbers of a split's images, in a random order that depends only on the seed."""
         num, seed = self._shape[0], self.hparams["seed"]
         order = torch.randperm(num, generator=stream(seed, "split of an array")).numpy()
         num_val, num_test = (round(num * self.hparams[f"{name}_fraction"]) for name in ("val", "test"))
+        num_test = min(num_test, num - num_val)  # both may round up
         start = num - num_val - num_test
         return {"train": order[:start], "val": order[start : start + num_val], "test": order[start + num_val :]}[split]

@@ -50,6 +50,8 @@ class CaltechSilhouettesDataModule(ImageDataModule):
             rows, labels = read_mat(path, {f"{split}_data": (num, 784), f"{split}_labels": (num, 1)})
             if not np.isin(rows, (0, 1)).all():
                 raise DataError(f"has values other than 0 and 1 in {split}_data")
+            if not np.isin(labels, np.arange(1, 102)).all():
+                raise DataError(f"has labels other than 1 to 101 in {split}_labels")
         images = (rows == 0).astype(np.uint8).reshape(num, 1, 28, 28).swapaxes(2, 3)  # stored column by column
         classes = torch.from_numpy(labels.astype(np.int64)).flatten() - 1
         return ImageDataset(torch.from_numpy(np.ascontiguousarray(images)), classes)

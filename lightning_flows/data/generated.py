@@ -70,6 +70,10 @@ class GeneratedDataModule(FlowDataModule):
         drawn = self.source.draw(self.hparams[f"num_{split}"], stream(self.hparams["seed"], f"{split} {self.items}"))
         return MemoryDataset(drawn | {"true_log_prob": self.true_log_prob(drawn)})
 
+    def num_items(self, split: str) -> int:
+        """Return the number of items in a loaded split; for train, those of an epoch on all devices."""
+        return super().num_items(split) * (self.hparams["batch_size"] if split == "train" else 1)
+
     def train_dataloader(self) -> Loader:
         """Return ``steps_per_epoch`` batches of new items."""
         batches = self.load_split("train")

@@ -1,7 +1,7 @@
 """The base of image data modules: items, augmentation, and checks."""
 
 from abc import abstractmethod
-from typing import Any
+from typing import Any, get_args
 
 from lightning.pytorch.utilities import rank_zero_warn
 
@@ -30,9 +30,9 @@ class ImageDataModule(FlowDataModule):
             draws depend on ``seed``, the epoch and the index.
         kwargs: arguments of :class:`FlowDataModule`.
 
-    Raises: UsageError for a binarization of images that are binary already; for a negative shift; for a binarization of
-        whole images before augmentation, which comes before averaging; and, when the shape is first needed, for a
-        height or width that ``downsample`` does not divide.
+    Raises: UsageError for an unknown binarization, and for one of images that are binary already or have a transform;
+        for a negative shift; for a binarization of whole images before augmentation, which comes before averaging; and,
+        when the shape is first needed, for a height or width that ``downsample`` does not divide.
 
     >>> import torch
     >>> class Noise(ImageDataModule):
@@ -62,6 +62,8 @@ class ImageDataModule(FlowDataModule):
         check_counts(self.hparams, "downsample")
         if shift is not None and shift < 0:
             raise UsageError(f"expected a shift of at least 0 pixels; got {shift}")
+        if binarization not in (names := get_args(Binarization)):
+            raise UsageError(f"expected a binarization of {', '.join(names)}; got {binarization}")
         if augment and downsample > 1 and binarization in ("threshold", "fixed"):
             raise UsageError(
                 f"binarization={binarization} is once per image, before augmentation, and averaging comes after it: "
@@ -102,6 +104,11 @@ class ImageDataModule(FlowDataModule):
         if (shape := tuple(dataset.images.shape[1:])) != tuple(self.image_shape):
             raise ShapeError(f"expected images of shape {tuple(self.image_shape)}; got {shape} in the {split} split")
         how, seed = self.hparams["binarization"], self.hparams["binarization_seed"]
+        if how != "none" and dataset.transform is not None:
+            raise UsageError(
+                f"binarization={how} comes before a transform of the {split} split: omit one of them, or transform the "
+                "images in load_split"
+            )
         if split == "train" and self.hparams["shift"] is not None and not self.hparams["augment"]:
             rank_zero_warn("--data.shift has no effect without augmentation: set --data.augment=true, or omit it")
         shift = self._shift if split == "train" and self.hparams["augment"] else None

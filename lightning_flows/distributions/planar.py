@@ -30,10 +30,11 @@ class PlanarDensity(ABC):
         """Draw ``(num, 2)`` in float32."""
 
     def log_prob(self, x: Tensor) -> Tensor:
-        """Exact log-density ``(B,)``, in nats and float64, of points ``(B, 2)``. Raises: ShapeError."""
+        """Exact log-density ``(B,)`` of points ``(B, 2)``, in nats and float64, on their device. Raises: ShapeError."""
         if x.ndim != 2 or x.shape[1] != 2:
             raise ShapeError(f"expected points of shape (B, 2); got {tuple(x.shape)}")
-        return torch.cat([self._log_prob(part) for part in x.detach().cpu().double().split(self._at_once)])
+        parts = x.detach().cpu().double().split(self._at_once)
+        return torch.cat([self._log_prob(part) for part in parts]).to(x.device)
 
     @cached_property
     def entropy(self) -> float:

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any, ClassVar, Literal
 
 import torch
-from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch import Trainer
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
@@ -37,13 +37,13 @@ from lightning_flows.functional.streams import forked
 from lightning_flows.modules.compiled import CompiledTerms, keep_names_of_compiled
 from lightning_flows.modules.components import use_fast_kernels
 from lightning_flows.modules.diagnosis import FiniteSteps, check_finite, check_weights
-from lightning_flows.modules.metrics import MeanAndError
+from lightning_flows.modules.metrics import Evaluated, MeanAndError
 from lightning_flows.modules.monitored import check_monitors, is_due, is_shown
 
 Batch = Mapping[str, Tensor]
 
 
-class FlowModule(Recorded, LightningModule, ABC):
+class FlowModule(Recorded, Evaluated, ABC):
     """A flow with its optimizer and schedule; subclasses define what a batch is and how it is scored.
 
     Callbacks, commands and reports use only ``unit``, ``event_shape``, :meth:`log_prob`, :meth:`loss_of`,
@@ -183,15 +183,6 @@ class FlowModule(Recorded, LightningModule, ABC):
         self.log(f"train/{self.unit}", logged, prog_bar=is_shown(trainer), batch_size=self.batch_size_of(batch))
         return {"loss": loss, "terms": terms}
 
-    def log_loss(self, stage: str, metric: MeanAndError, *, with_error: bool = False, **options: Any) -> None:
-        """Log the mean of a metric as ``stage/loss`` and under its unit, and reset it."""
-        mean, error = metric.compute()
-        metric.reset()
-        self.log(f"{stage}/loss", mean)
-        self.log(f"{stage}/{self.unit}", mean, **options)
-        if with_error:
-            self.log(f"{stage}/{self.unit}_standard_error", error)
-
     def check_finite(self, log_prob: Tensor, batch: Batch, stage: str) -> None:
         """Raise NonFiniteError, naming the layer, unless all log-probabilities are finite."""
         check_finite(log_prob, self.model, lambda: self.log_prob(batch), stage)
@@ -215,7 +206,10 @@ class FlowModule(Recorded, LightningModule, ABC):
         scheduler: Any = self.lr_scheduler(optimizer)
         if trainer is not None and getattr(scheduler, "total_steps", 0) is None:
             scheduler.total_steps = trainer.estimated_stepping_batches
-        interval = self.lr_interval or getattr(scheduler, "interval", "epoch")
+        own = getattr(scheduler, "interval", "epoch")
+        interval = self.lr_interval or own
+        if hasattr(scheduler, "total_steps") and own == "step" != interval:
+            raise UsageError(f"{type(scheduler).__name__} counts steps of the optimizer: omit lr_interval={interval}")
         config = {"scheduler": scheduler, "interval": interval, "monitor": getattr(scheduler, "monitor", "val/loss")}
         of_validation = isinstance(scheduler, ReduceLROnPlateau) and str(config["monitor"]).startswith("val/")
         if of_validation and interval == "epoch" and trainer is not None:

@@ -76,7 +76,6 @@ class DensityModule(FlowModule):
         self.log_loss("val", self.val_loss, prog_bar=True)
         if self.val_gap.update_called:
             self.log("val/gap", self.val_gap.compute()[0])  # not on the bar, whose losses fill 80 columns
-        self.val_gap.reset()
 
     def on_test_epoch_end(self) -> None:
         """Log the NLL and, if the density of the data is known, the gap to it."""
@@ -86,7 +85,6 @@ class DensityModule(FlowModule):
             if (entropy := self.true_entropy()) is not None:
                 self.log_dict({"test/entropy": entropy, "test/nll_from_gap": entropy + gap})
             self.log_dict({"test/gap": gap, "test/gap_standard_error": error})
-        self.test_gap.reset()
 
     def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         """Log-likelihood in nats of each item, −inf for one so far from the training data that it overflows.

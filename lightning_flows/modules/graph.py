@@ -5,9 +5,10 @@ from typing import Any, Literal
 
 import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
-from lightning_flows.errors import check_sizes
+from lightning_flows.errors import ConvergenceError, DataError, check_sizes
 from lightning_flows.flows import GraphFlow
 from lightning_flows.functional.graphs import Graph
 from lightning_flows.functional.probes import probes_by_item
@@ -24,7 +25,7 @@ class GraphFlowModule(DensityModule):
 
     Logs what :class:`DensityModule` does, in nats per node. If the data are complete graphs with a known mixture,
     ``test/entropy`` and ``test/valid_share``, the fraction of ``num_test_samples`` samples with each node at a
-    different mean, are also logged.
+    different mean, are also logged, and the standard error of the entropy if it is not exact.
 
     A batch is a mapping with ``nodes`` ``(B, N, F)``, ``index`` ``(B,)`` and optionally ``mask`` ``(B, N)``
     and ``adjacency`` ``(B, N, N)``.
@@ -88,7 +89,14 @@ class GraphFlowModule(DensityModule):
             return self.model.log_prob(batch["nodes"], _graph(batch))
 
     def loss_of(self, log_prob: Tensor, batch: Batch) -> Tensor:
-        return -log_prob / (batch["mask"].sum(1) if "mask" in batch else batch["nodes"].shape[1])
+        if "mask" not in batch:
+            return -log_prob / batch["nodes"].shape[1]
+        num_nodes = batch["mask"].sum(1)
+        # in training on a GPU, the host would wait for the device
+        if (num_nodes.device.type == "cpu" or not torch.is_grad_enabled()) and not num_nodes.all():
+            number = int(batch["index"][int(num_nodes.argmin())])
+            raise DataError(f"the graph with index {number} has no nodes in its mask: leave it out")
+        return -log_prob / num_nodes.clamp(min=1)
 
     def values(self, batch: Batch) -> tuple[Tensor, Tensor]:
         nodes = batch["nodes"].to(self.model.dtype)
@@ -118,10 +126,16 @@ class GraphFlowModule(DensityModule):
     def on_test_epoch_end(self) -> None:
         """Log the results and, if requested, the share of valid samples."""
         super().on_test_epoch_end()
+        if self._mixture is not None and (error := self._mixture.entropy_per_node()[1]):
+            self.log("test/entropy_standard_error", error)
         if self._mixture is not None and self.num_test_samples:
             generator = stream(0, "test samples", device=self.device)
-            samples = self.sample(self.num_test_samples, generator=generator)
-            self.log("test/valid_share", self._mixture.is_valid(samples).float().mean())
+            try:
+                samples = self.sample(self.num_test_samples, generator=generator)
+            except ConvergenceError as error:  # the other results are valid
+                rank_zero_warn(f"no test/valid_share: {error}")
+            else:
+                self.log("test/valid_share", self._mixture.is_valid(samples).float().mean())
 
     def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         """Log-likelihood in nats and nats per node of each graph."""

@@ -203,9 +203,6 @@ class ImageFlowModule(FlowModule):
             metric: MeanAndError = getattr(self, f"test_log_det_{name}")
             if metric.update_called:
                 self.log(f"test/log_det_{name}_bpd", metric.compute()[0])
-            metric.reset()
-        self.test_nll.reset()
-        self.test_draws.reset()
 
     def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         """The images, their log-likelihood in nats and bpd, from one draw if ``num_importance_samples`` is 0."""

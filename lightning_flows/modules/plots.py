@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 MAX_COLUMNS = 5  # of a scatter matrix
@@ -11,14 +12,16 @@ COLOR = "tab:blue"
 
 
 def plot_nodes(samples: Tensor) -> Tensor:
-    """Plot nodes ``(B, N, F)`` by their first two features, with one graph highlighted."""
+    """Plot nodes ``(B, N, F)`` by their first two features, or by 0 and their only one, with one graph highlighted."""
     figure = _figure(4)
     axes = figure.subplots()
-    nodes = samples[..., :2].detach().cpu().float()
+    nodes = samples[..., :2].detach().cpu().double()
+    nodes = F.pad(nodes, (2 - nodes.shape[2], 0))
     for points, size, options in ((nodes.flatten(0, 1), 2, {"alpha": 0.4}), (nodes[0], 25, {"label": "one graph"})):
         axes.scatter(points[:, 0], points[:, 1], size, linewidths=0, **options)
     axes.legend(loc="upper right", fontsize="small")
-    axes.set(xlabel="first feature", ylabel="second feature", aspect="equal")
+    names = ("first feature", "second feature") if samples.shape[2] > 1 else ("", "feature")
+    axes.set(xlabel=names[0], ylabel=names[1], aspect="equal")
     return _pixels(figure)
 
 
@@ -27,7 +30,7 @@ def plot_rows(samples: Tensor) -> Tensor:
 
     Vectors with a value that is not finite are not drawn.
     """
-    rows = samples[:, :MAX_COLUMNS].detach().cpu().float()
+    rows = samples[:, :MAX_COLUMNS].detach().cpu().double()  # float32 cannot resolve the bins of a narrow range
     rows = rows[rows.isfinite().all(1)]
     num = rows.shape[1]
     if num == 2:

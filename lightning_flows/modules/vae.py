@@ -8,7 +8,7 @@ import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor
 
-from lightning_flows.errors import check_sizes
+from lightning_flows.errors import ShapeError, check_sizes
 from lightning_flows.functional.bits import bits_per_dim
 from lightning_flows.functional.importance import LikelihoodEstimate
 from lightning_flows.functional.philox import streams
@@ -52,7 +52,7 @@ class VAEModule(FlowModule):
         num_importance_samples: draws per image for the likelihood in tests and predictions.
         eval_chunk_size: number of images times draws evaluated at once.
 
-    Raises: UsageError for arguments out of range.
+    Raises: UsageError for arguments out of range; ShapeError for data other than images.
 
     >>> from lightning_flows.nets.gated_conv import GatedConvSizes
     >>> sizes = GatedConvSizes(width=4, features=8, hidden=8)
@@ -82,6 +82,8 @@ class VAEModule(FlowModule):
     ) -> None:
         check_sizes(0, num_importance_samples=num_importance_samples, kl_warmup_epochs=kl_warmup_epochs)
         check_sizes(eval_chunk_size=eval_chunk_size)
+        if len(event_shape or ()) != 3 or num_levels is None:
+            raise ShapeError(f"expected images of shape (C, H, W); got {event_shape}: use data of images")
         model = VAE(event_shape, num_levels, posterior, latent_size=latent_size, sizes=sizes)
         self.unit = "nll" if num_levels == 2 else "bpd"
         self.init_args |= {"posterior": model.posterior}
@@ -95,7 +97,7 @@ class VAEModule(FlowModule):
         self.num_levels, self.kl_warmup_epochs = num_levels, kl_warmup_epochs
         self.num_dims = math.prod(self.event_shape)
         self.num_importance_samples, self.eval_chunk_size = num_importance_samples, eval_chunk_size
-        self.kl, self.test_nll = MeanAndError(), MeanAndError()
+        self.val_kl, self.test_kl, self.test_nll = MeanAndError(), MeanAndError(), MeanAndError()
         self.logged += ["val/kl", "train/kl"]
 
     def forward(self, images: Tensor) -> Tensor:
@@ -178,12 +180,11 @@ class VAEModule(FlowModule):
         estimate = self.importance_sample(batch, 1)
         self.check_finite(estimate.bound, batch, "validation")
         self.val_loss.update(self.loss_of(estimate.bound, batch))
-        self.kl.update(-self.loss_of(estimate.means[0], batch))
+        self.val_kl.update(-self.loss_of(estimate.means[0], batch))
 
     def on_validation_epoch_end(self) -> None:
         self.log_loss("val", self.val_loss, prog_bar=True)
-        self.log("val/kl", self.kl.compute()[0])
-        self.kl.reset()
+        self.log("val/kl", self.val_kl.compute()[0])
 
     def test_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         estimate = self.importance_sample(batch, self.num_importance_samples)
@@ -194,7 +195,7 @@ class VAEModule(FlowModule):
             "kl": -self.loss_of(estimate.means[0], batch),
         }
         self.test_loss.update(results["loss"])
-        self.kl.update(results["kl"])
+        self.test_kl.update(results["kl"])
         if self.num_importance_samples:
             results[self._nll] = self.loss_of(estimate.log_likelihood, batch)
             self.test_nll.update(results[self._nll])
@@ -203,14 +204,13 @@ class VAEModule(FlowModule):
     def on_test_epoch_end(self) -> None:
         """Log the negative bound, its KL term and, if requested, the likelihood, with their standard errors."""
         self.log_loss("test", self.test_loss, with_error=True)
-        metrics = {"kl": self.kl}
+        metrics = {"kl": self.test_kl}
         if self.num_importance_samples:
             metrics[self._nll] = self.test_nll
             self.log("test/importance_samples", float(self.num_importance_samples))
         for name, metric in metrics.items():
             mean, error = metric.compute()
             self.log_dict({f"test/{name}": mean, f"test/{name}_standard_error": error})
-            metric.reset()
 
     @property
     def _nll(self) -> str:

@@ -97,3 +97,19 @@ def test_too_few_images(tmp_path):
     np.save(tmp_path / "a.npy", IMAGES[:1])
     with pytest.raises(DataError, match="ArrayImageDataModule has no items in its val split"):
         loaded(tmp_path / "a.npy")
+
+
+@pytest.mark.parametrize("num", [1, 3, 7])
+def test_splits_do_not_overlap_if_both_fractions_round_up(num: int, tmp_path: Path) -> None:
+    path = tmp_path / "images.npy"
+    np.save(path, np.arange(num, dtype=np.uint8)[:, None, None] * np.ones((1, 8, 8), dtype=np.uint8))
+    data = ArrayImageDataModule(str(path), val_fraction=0.5, test_fraction=0.5)
+    names = [name for split in ("train", "val", "test") for name in data.load_split(split).names]
+    assert sorted(names) == [str(i) for i in range(num)]
+
+
+def test_labels_that_are_not_integers_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "images.npz"
+    np.savez(path, images=np.zeros((10, 8, 8), dtype=np.uint8), labels=np.full(10, 0.9))
+    with pytest.raises(DataError, match="has labels of float64, not integers"):
+        ArrayImageDataModule(str(path)).load_split("train")

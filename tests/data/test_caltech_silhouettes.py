@@ -56,6 +56,8 @@ def test_splits(path):
         ({"train_data": np.full((6, 784), 2)}, "has values other than 0 and 1 in train_data"),
         ({"train_data": np.zeros((5, 784))}, "has train_data of shape 5 x 784, not 6 x 784"),
         ({"train_labels": np.zeros((3, 1))}, "has train_labels of shape 3 x 1, not 6 x 1"),
+        ({"train_labels": np.arange(6)[:, None]}, "has labels other than 1 to 101 in train_labels"),
+        ({"train_labels": np.arange(6)[:, None] + 0.5}, "has labels other than 1 to 101 in train_labels"),
     ],
 )
 def test_errors(path, others, fact):

@@ -394,3 +394,20 @@ def test_binary_images_are_not_binarized(monkeypatch):
     assert Numbers().num_levels == 2
     with pytest.raises(UsageError, match="the images of Numbers are binary already: omit binarization"):
         Numbers(binarization="threshold")
+
+
+@pytest.mark.parametrize("binarization", ["Dynamic", None, True])
+def test_an_unknown_binarization_is_refused(binarization: object) -> None:
+    with pytest.raises(UsageError, match="expected a binarization of none, threshold, fixed, dynamic; got "):
+        Numbers(binarization=binarization)
+
+
+@pytest.mark.parametrize("binarization", ["threshold", "fixed", "dynamic"])
+def test_a_transform_is_not_binarized(binarization: str) -> None:
+    class Transformed(Numbers):
+        def load_split(self, split: str) -> ImageDataset:
+            return ImageDataset(super().load_split(split).images, transform=lambda image: 255 - image)
+
+    Transformed().setup("fit")
+    with pytest.raises(UsageError, match=f"binarization={binarization} comes before a transform of the train split"):
+        Transformed(binarization=binarization, augment=False).setup("fit")

@@ -47,6 +47,7 @@ def test_no_point_is_repeated_and_seeds_differ() -> None:
         seen += points(loader)
     seen += points(data.val_dataloader()) + points(data.test_dataloader())
     assert len(seen) == len(set(seen)) == 3 * 12 + 7 + 11
+    assert [data.num_items(split) for split in ("train", "val", "test")] == [12, 7, 11]
     assert points(prepared().train_dataloader()) == seen[:12]
     assert not set(points(prepared(seed=1).train_dataloader())) & set(seen)
 

@@ -8,7 +8,7 @@ from lightning.pytorch import Trainer
 from lightning_flows.app.cli import main, run
 from lightning_flows.checkpoints import describe
 from lightning_flows.data import GraphMoGDataModule
-from lightning_flows.errors import NonFiniteError, ShapeError, UsageError
+from lightning_flows.errors import ConvergenceError, DataError, NonFiniteError, ShapeError, UsageError
 from lightning_flows.flows import GraphCouplingFlow, GraphNormalizingFlow, SetAutoregressiveFlow
 from lightning_flows.functional.graphs import Graph
 from lightning_flows.modules import GraphFlowModule, load_model
@@ -189,3 +189,38 @@ def test_recomputation_does_not_change_losses_and_records_say_so(tmp_path) -> No
         run.fit(module, GraphMoGDataModule(mixture="mog4", steps_per_epoch=3))
     assert len(losses[0]) == 6
     assert losses[1] == pytest.approx(losses[0], rel=1e-6)
+
+
+def test_a_graph_without_nodes_is_refused_by_its_index() -> None:
+    batch = items(sizes=[1, 2, 4])
+    batch["mask"][2] = False
+    module = KINDS["set"]()
+    for step in (module.training_step, module.validation_step, module.test_step, module.predict_step):
+        with pytest.raises(DataError, match=rf"the graph with index {int(batch['index'][2])} has no nodes in its mask"):
+            step(batch, 0)
+
+
+def test_samples_that_do_not_converge_do_not_lose_the_other_results(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*args: object, **options: object) -> None:
+        raise ConvergenceError("no convergence", 1.0)
+
+    module = graph_module()
+    monkeypatch.setattr(module, "sample", fail)
+    data = GraphMoGDataModule(num_test=50)
+    with pytest.warns(UserWarning, match="no test/valid_share: no convergence"):
+        (results,) = Trainer(**QUIET).test(module, data, verbose=False)
+    assert {"test/nll", "test/gap"} <= results.keys()
+    assert "test/valid_share" not in results
+
+
+@pytest.mark.parametrize(("means", "is_exact"), [([[0.0, 0.0], [9.0, 0.0]], True), ([[0.0, 0.0], [1.0, 1.0]], False)])
+def test_an_entropy_that_is_not_exact_has_a_standard_error(means: list[list[float]], is_exact: bool) -> None:
+    data = GraphMoGDataModule(mixture=None, means=means, num_test=50)
+    (results,) = Trainer(**QUIET).test(graph_module((2, 2), num_test_samples=0), data, verbose=False)
+    assert results.get("test/entropy_standard_error", 0.0) == pytest.approx(data.graph_mixture.entropy_per_node()[1])
+    assert ("test/entropy_standard_error" not in results) == is_exact
+
+
+def test_nodes_of_one_feature_are_drawn() -> None:
+    image = graph_module((4, 1), GraphCouplingFlow, num_steps=1, width=8).draw(torch.randn(5, 4, 1))
+    assert image.shape == (3, 400, 400)

@@ -69,3 +69,9 @@ def test_when_a_schedule_steps() -> None:
 def test_invalid_numbers_are_refused(kind, options) -> None:
     with pytest.raises(UsageError, match=f"expected .*{next(iter(options))}.*; got"):
         rates(kind, 1, **options)
+
+
+def test_a_schedule_in_steps_is_not_used_per_epoch() -> None:
+    module = image_module(lr_interval="epoch", lr_scheduler=WarmupCosine)
+    with pytest.raises(UsageError, match="WarmupCosine counts steps of the optimizer: omit lr_interval=epoch"):
+        module.configure_optimizers()

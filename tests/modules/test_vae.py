@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from lightning_flows.checkpoints import read_checkpoint
-from lightning_flows.errors import UsageError
+from lightning_flows.errors import ShapeError, UsageError
 from lightning_flows.functional.philox import streams
 from lightning_flows.modules import VAEModule, load_model
 from lightning_flows.posteriors import DiagonalPosterior, PlanarPosterior
@@ -165,3 +165,9 @@ def test_numbers_are_checked(name: str) -> None:
 def test_images_with_other_levels_end_training(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="expected images with levels 0 to 1; got one with level 2"):
         trainer(tmp_path).fit(module(2), Levels())
+
+
+@pytest.mark.parametrize(("shape", "num_levels"), [((2,), None), ((1, 8, 8), None), (None, 2)])
+def test_data_other_than_images_are_refused(shape, num_levels) -> None:
+    with pytest.raises(ShapeError, match=r"expected images of shape \(C, H, W\); got .*: use data of images"):
+        VAEModule(shape, num_levels)

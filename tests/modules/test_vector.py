@@ -169,3 +169,10 @@ def test_train_test_predict_and_sample_through_the_command_line(tmp_path: Path) 
     assert len(rows) == 100
     samples = load_model(best).sample(5, generator=torch.Generator().manual_seed(0))
     assert samples.shape == (5, 2)
+
+
+@pytest.mark.parametrize(("offset", "spread"), [(1.7e9, 600.0), (0.0, 1e38), (1e30, 1e24)])
+def test_values_that_float32_hardly_tells_apart_are_drawn(offset: float, spread: float) -> None:
+    samples = torch.randn(100, 3, generator=torch.Generator().manual_seed(0))
+    samples[:, 0] = offset + spread * samples[:, 0]
+    assert plot_rows(samples).shape[0] == 3

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from lightning_flows.reporting.tables.runs import Run
 from lightning_flows.reporting.tables.table import NONE
-from lightning_flows.reporting.tables.timing import clock, step_seconds, values_alike
+from lightning_flows.reporting.tables.timing import STEP
 
 LAST = 0.1
 """Share of training over which the change of the validation loss is measured."""
@@ -43,7 +43,7 @@ class RowCurve(NamedTuple):
 def row_curves(rows: Mapping[str, Sequence[Run]], unit: str = "bpd") -> dict[str, RowCurve]:
     """Curves of the rows that have one; their times are those of :func:`runs that were timed alike <alike>`."""
     curves = {name: curve for name, runs in rows.items() if (curve := row_curve(runs, unit))}
-    seconds = values_alike(rows, step_seconds, clock)
+    seconds = STEP.of(rows)
     return {name: curve._replace(step_seconds=_middle(seconds[name])) for name, curve in curves.items()}
 
 
@@ -55,7 +55,7 @@ def row_curve(runs: Sequence[Run], unit: str = "bpd") -> RowCurve | None:
         return None
     values = [[curve[step] for curve in curves] for step in steps]
     means = [(step, statistics.fmean(each)) for step, each in zip(steps, values, strict=True)]
-    middle = _middle(values_alike({"": runs}, step_seconds, clock)[""])
+    middle = _middle(STEP.of({"": runs})[""])
     return RowCurve(means, [min(each) for each in values], [max(each) for each in values], middle)
 
 

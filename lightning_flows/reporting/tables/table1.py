@@ -1,7 +1,7 @@
 """Table 1: invertible linear layers in a generative flow."""
 
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from lightning_flows.errors import DataError
@@ -9,17 +9,7 @@ from lightning_flows.reporting.tables.compare import check_comparable, measured_
 from lightning_flows.reporting.tables.rates import chosen, rates_note
 from lightning_flows.reporting.tables.runs import Run
 from lightning_flows.reporting.tables.table import Table, mean_and_deviation, median
-from lightning_flows.reporting.tables.timing import (
-    Key,
-    clock,
-    kind,
-    peak_mebibytes,
-    sampling_clock,
-    sampling_seconds,
-    step_seconds,
-    times_note,
-    values_alike,
-)
+from lightning_flows.reporting.tables.timing import MEMORY, SAMPLING, STEP, Measure, times_note
 
 
 class PaperRow(NamedTuple):
@@ -56,8 +46,8 @@ def table1(runs: Sequence[Run]) -> Table:
     """
     groups = {key: chosen(group) for key, group in _found(runs).items()}
     every = [run for each in groups.values() for run in each]
-    training, sampling = _percent(groups, step_seconds, clock), _percent(groups, sampling_seconds, sampling_clock)
-    memory = values_alike(groups, peak_mebibytes, kind)
+    training, sampling = _percent(groups, STEP), _percent(groups, SAMPLING)
+    memory = MEMORY.of(groups)
     rows = [
         [
             _name(*key), str(len(group)),
@@ -103,13 +93,11 @@ def _of_nets(groups: Mapping[Row, Sequence[Run]], pointwise: bool) -> dict[Row, 
     return {row: group for row, group in groups.items() if row[1] == pointwise}
 
 
-def _percent(
-    groups: Mapping[Row, Sequence[Run]], seconds: Callable[[Run], float | None], key: Callable[[Run], Key | None]
-) -> dict[Row, str]:
+def _percent(groups: Mapping[Row, Sequence[Run]], measure: Measure) -> dict[Row, str]:
     """Median time of each row in % of that of 1x1 convolutions with the same kind of nets."""
     cells: dict[Row, str] = {}
     for pointwise in (False, True):
-        times = values_alike(_of_nets(groups, pointwise), seconds, key)
+        times = measure.of(_of_nets(groups, pointwise))
         base = times.get(("conv1x1", pointwise))
         unit = statistics.median(base) if base else 0.0
         cells |= {row: median([100 * each / unit for each in times[row]] if unit else [], digits=1) for row in times}

@@ -12,17 +12,7 @@ from lightning_flows.reporting.tables.curves import validations
 from lightning_flows.reporting.tables.rates import chosen, rates_note
 from lightning_flows.reporting.tables.runs import Run
 from lightning_flows.reporting.tables.table import NONE, Table, mean_and_deviation, median
-from lightning_flows.reporting.tables.timing import (
-    alike,
-    clock,
-    kind,
-    peak_mebibytes,
-    sampling_clock,
-    sampling_seconds,
-    step_seconds,
-    times_note,
-    values_alike,
-)
+from lightning_flows.reporting.tables.timing import MEMORY, SAMPLING, STEP, alike, step_seconds, times_note
 
 
 class PaperRow(NamedTuple):
@@ -125,8 +115,7 @@ def _table(runs: Sequence[Run], paper: Mapping[str, PaperRow]) -> Table:
         targets[dequantization] = max((value for value in best if value is not None), default=None)
     named = [(_name(paper, *key), group) for key, group in groups.items()]
     every = [run for _, group in named for run in group]
-    steps, sampling = values_alike(groups, step_seconds, clock), values_alike(groups, sampling_seconds, sampling_clock)
-    memory, timed = values_alike(groups, peak_mebibytes, kind), alike(groups, clock)
+    steps, sampling, memory, timed = STEP.of(groups), SAMPLING.of(groups), MEMORY.of(groups), alike(groups, STEP.key)
     for key, group in groups.items():
         dequantization, model = key
         bound, nll = paper[model].numbers.get(dequantization, (NONE, NONE))

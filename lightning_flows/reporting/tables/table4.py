@@ -6,7 +6,7 @@ from lightning_flows.errors import DataError
 from lightning_flows.reporting.tables.compare import DifferError, measured_on, metric, one_per_seed
 from lightning_flows.reporting.tables.runs import Run
 from lightning_flows.reporting.tables.table import NONE, Table, mean_and_deviation, median
-from lightning_flows.reporting.tables.timing import hardware, values_alike
+from lightning_flows.reporting.tables.timing import Measure, hardware
 
 DATA = {"mog4": "MoG-4", "mog9": "MoG-9", "mog16": "MoG-16", "mog_ring": "MoG-Ring"}
 MODELS = {
@@ -50,7 +50,7 @@ def table4(runs: Sequence[Run]) -> Table:
     rows = []
     groups = {key: one_per_seed(groups[key]) for key in sorted(groups)}
     every = [run for group in groups.values() for run in group]
-    seconds = values_alike(groups, lambda run: run.runtime.get("cpu_seconds"), hardware)
+    seconds = Measure(lambda run: run.runtime.get("cpu_seconds"), hardware).of(groups)
     for i, data in enumerate(DATA.values()):
         present = {key: group for key, group in groups.items() if key[0] == i}
         for key, group in present.items():

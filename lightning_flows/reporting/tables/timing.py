@@ -5,7 +5,7 @@ table are compared by the runs that share one key: see :func:`alike`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from lightning_flows.reporting.tables.runs import Run
 
@@ -53,15 +53,6 @@ def alike(rows: Mapping[Name, Sequence[Run]], key: Callable[[Run], Key | None]) 
     return {name: [run for run in runs if key(run) in (None, best)] for name, runs in rows.items()}
 
 
-def values_alike(
-    rows: Mapping[Name, Sequence[Run]], value: Callable[[Run], float | None], key: Callable[[Run], Key | None]
-) -> dict[Name, list[float]]:
-    """Values of each row, such as :func:`step_seconds`, of runs that were measured :func:`alike`."""
-    measured = {name: [run for run in runs if value(run) is not None] for name, runs in rows.items()}
-    kept = alike(measured, key)
-    return {name: [each for run in runs if (each := value(run)) is not None] for name, runs in kept.items()}
-
-
 def step_seconds(run: Run) -> float | None:
     """Seconds per training step of a run: CPU time if it is recorded, otherwise wall time."""
     seconds = run.runtime.get("train_step_cpu_seconds", run.runtime.get("train_step_seconds"))
@@ -78,6 +69,24 @@ def peak_mebibytes(run: Run) -> float | None:
     """Peak memory of a run in MiB."""
     size = run.runtime.get("peak_memory_bytes")
     return None if size is None else size / 2**20
+
+
+class Measure(NamedTuple):
+    """What is measured of a run, and how: values of runs with the same key compare."""
+
+    value: Callable[[Run], float | None]
+    key: Callable[[Run], Key | None]
+
+    def of(self, rows: Mapping[Name, Sequence[Run]]) -> dict[Name, list[float]]:
+        """Values of each row, of runs that were measured :func:`alike`."""
+        measured = {name: [run for run in runs if self.value(run) is not None] for name, runs in rows.items()}
+        kept = alike(measured, self.key)
+        return {name: [each for run in runs if (each := self.value(run)) is not None] for name, runs in kept.items()}
+
+
+STEP = Measure(step_seconds, clock)
+SAMPLING = Measure(sampling_seconds, sampling_clock)
+MEMORY = Measure(peak_mebibytes, kind)
 
 
 def devices(runs: Sequence[Run]) -> list[str]:

@@ -7,7 +7,7 @@ from lightning_flows.errors import DataError
 from lightning_flows.reporting.tables.compare import check_comparable, measured_on, metric, newest_by_seed
 from lightning_flows.reporting.tables.runs import Run
 from lightning_flows.reporting.tables.table import NONE, Table, mean_and_deviation, median
-from lightning_flows.reporting.tables.timing import clock, step_seconds, values_alike
+from lightning_flows.reporting.tables.timing import Measure, clock, step_seconds
 
 NAMES = {
     "DiagonalPosterior": "diagonal",
@@ -47,7 +47,7 @@ def table_vae(runs: Sequence[Run]) -> Table:
     header = [
         "posterior", "runs", f"−ELBO ({unit})", "NLL", "KL", "parameters", "of the posterior", "seconds per epoch",
     ]  # fmt: skip
-    rows, seconds = [], values_alike(groups, _epoch_seconds, clock)
+    rows, seconds = [], Measure(_epoch_seconds, clock).of(groups)
     for key, group in groups.items():
         rows.append(
             [

@@ -7,6 +7,7 @@ from lightning_flows.reporting.tables import find_runs, table1
 from lightning_flows.reporting.tables.curves import curve_columns, row_curve, row_curves
 from lightning_flows.reporting.tables.runs import Run
 from lightning_flows.reporting.tables.timing import (
+    Measure,
     alike,
     clock,
     hardware,
@@ -15,7 +16,6 @@ from lightning_flows.reporting.tables.timing import (
     sampling_seconds,
     step_seconds,
     times_note,
-    values_alike,
 )
 from tests.reporting.runs import RUNTIME, write_curve
 
@@ -66,7 +66,7 @@ def test_rows_are_compared_by_the_key_that_all_have():
 
 def test_runs_without_the_value_do_not_count():
     rows = {1: [run(**UNTIMED), run(**UNTIMED), run(device="H100", train_step_seconds=2.0)], 2: [run(**UNTIMED)]}
-    assert values_alike(rows, step_seconds, kind) == {1: [2.0], 2: []}
+    assert Measure(step_seconds, kind).of(rows) == {1: [2.0], 2: []}
 
 
 def test_times_are_cpu_times_if_recorded():

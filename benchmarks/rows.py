@@ -58,6 +58,8 @@ def main() -> None:
     rows = {
         k: row for k, row in resized(TABLES[arguments.table], arguments.size).items() if re.search(arguments.only, k)
     }
+    if not rows:
+        parser.error(f"no row contains {arguments.only!r}: choose from {', '.join(TABLES[arguments.table])}")
     flows = {
         name: load(name, arguments.size, arguments.runs) if arguments.runs else moved(row, shape)
         for name, row in rows.items()

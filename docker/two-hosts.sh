@@ -7,7 +7,18 @@ PYTHON=${PYTHON:-python}
 DEVICES=${DEVICES:-2}
 A=flows-a-$$
 B=flows-b-$$
-trap 'ip netns del $A 2>/dev/null || true; ip netns del $B 2>/dev/null || true' EXIT
+agents=
+clean() {
+    for each in $agents; do
+        kill "$each" 2>/dev/null || true
+        wait "$each" || true
+    done
+    ip netns del "$A" 2>/dev/null || true
+    ip netns del "$B" 2>/dev/null || true
+}
+trap clean EXIT
+trap 'exit 130' INT # a signal alone does not run the trap of EXIT in dash
+trap 'exit 143' TERM
 ip netns add "$A"
 ip netns add "$B"
 ip link add "va$$" netns "$A" type veth peer name "vb$$" netns "$B"
@@ -20,11 +31,15 @@ ip -n "$B" link set "vb$$" up
 agent() { # namespace, node rank, interface, arguments
     namespace=$1 rank=$2 interface=$3
     shift 3
-    ip netns exec "$namespace" env GLOO_SOCKET_IFNAME="$interface" OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}" \
+    exec ip netns exec "$namespace" env GLOO_SOCKET_IFNAME="$interface" OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}" \
         "$PYTHON" -m torch.distributed.run --nnodes=2 --node-rank="$rank" --nproc-per-node="$DEVICES" \
         --master-addr=10.77.0.1 --master-port=29500 -m lightning_flows "$@"
 }
 agent "$B" 1 "vb$$" "$@" &
 second=$!
-agent "$A" 0 "va$$" "$@"
-wait $second
+agents=$second
+agent "$A" 0 "va$$" "$@" & # a signal interrupts wait, but not a process in the foreground
+first=$!
+agents="$first $second"
+wait "$first"
+wait "$second"

@@ -33,11 +33,14 @@ def check_suffix(path: str | Path, suffixes: Sequence[str], kind: str, name: str
 
 
 def check_new_file(path: Path, *, overwrite: bool = False) -> None:
-    """Create the folder of a file to write.
+    """Check that a file can be written, without creating its folder.
 
-    Raises: OutputError if it cannot be created, or if the file exists and ``overwrite`` is False.
+    Raises: OutputError if that cannot be created, or if the file exists and ``overwrite`` is False.
     """
-    check_writable(path.parent)
+    try:
+        _try_writing(next(each for each in path.absolute().parents if os.path.lexists(each)))
+    except (OSError, ValueError) as error:
+        raise _not_writable(path.parent, error) from error
     try:
         os.lstat(path)  # a dangling link exists as well
     except FileNotFoundError:
@@ -54,10 +57,18 @@ def check_writable(folder: Path) -> None:
     """Create a folder and try to write to it. Raises: OutputError with the reason if that fails."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):  # a unique name: several processes may try at once
-            pass
+        _try_writing(folder)
     except (OSError, ValueError) as error:
-        raise OutputError(f"{folder} is not a writable folder ({_reason(error)}): choose another") from error
+        raise _not_writable(folder, error) from error
+
+
+def _try_writing(folder: Path) -> None:
+    with tempfile.TemporaryFile(dir=folder):  # a unique name: several processes may try at once
+        pass
+
+
+def _not_writable(folder: Path, error: Exception) -> OutputError:
+    return OutputError(f"{folder} is not a writable folder ({_reason(error)}): choose another")
 
 
 def folder_inside(folder: Path, name: str) -> Path:

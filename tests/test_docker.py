@@ -49,6 +49,42 @@ def test_job_requeues_itself_at_its_time_limit(job, tmp_path: Path, status: int,
     assert (tmp_path / "srun.txt").read_text().endswith("--trainer.max_epochs=3\n")
 
 
+def test_a_job_that_cannot_be_requeued_fails(job, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    script(tmp_path / "scontrol", "exit 1")
+    process = job("trap 'exit 0' USR1; for i in $(seq 100); do sleep 0.1; done")
+    os.kill(process.pid, signal.SIGUSR1)
+    assert process.wait(timeout=10) == 1
+    assert "the job was not requeued: training is not finished" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("end", ["signal", "failure", "failure of the second"])
+def test_two_hosts_leave_no_namespace_and_no_process(end: str, tmp_path: Path) -> None:
+    """With a fake ip, whose agents write their number when they end."""
+    both = f"until [ -s {tmp_path}/agent0 ] && [ -s {tmp_path}/agent1 ]; do sleep 0.02; done"
+    agent = {
+        "signal": "exec sleep 30",
+        "failure": "[ $rank = 0 ] && exit 3; exec sleep 30",
+        "failure of the second": "[ $rank = 1 ] && exit 3; exit 0",
+    }[end]
+    lines = [
+        'if [ "$1 $2" = "netns exec" ]; then rank=$(echo "$@" | grep -o "node-rank=." | tail -c 2)',
+        f"echo $$ > {tmp_path}/agent$rank; {both}; {agent}; fi",
+        f'echo "$@" >> {tmp_path}/ip.txt',
+    ]
+    script(tmp_path / "ip", "\n".join(lines))
+    environment = os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    process = subprocess.Popen(["sh", DOCKER / "two-hosts.sh", "fit"], env=environment)
+    agents = [tmp_path / "agent0", tmp_path / "agent1"]
+    while not all(path.exists() and path.read_text() for path in agents):
+        time.sleep(0.02)
+    if end == "signal":
+        process.terminate()
+    assert process.wait(timeout=20) == (143 if end == "signal" else 3)
+    assert (tmp_path / "ip.txt").read_text().count("netns del") == 2
+    for path in agents:
+        assert not Path("/proc", path.read_text().strip()).exists()
+
+
 @pytest.mark.parametrize("status", [0, 3])
 def test_finished_job_is_not_requeued(job, tmp_path: Path, status: int) -> None:
     assert job(f"exit {status}").wait(timeout=10) == status

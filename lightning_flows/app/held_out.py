@@ -8,17 +8,11 @@ from lightning.pytorch.utilities import rank_zero_warn
 from lightning_flows.app.like_training import folder_arguments
 from lightning_flows.callbacks.calibration import Calibration
 from lightning_flows.checkpoints import describe
-from lightning_flows.checkpoints.recorded_data import same_path
+from lightning_flows.checkpoints.recorded_data import identity, same_path
 from lightning_flows.data import FlowDataModule, ImageFolderDataModule
 from lightning_flows.errors import CheckpointError, UsageError
 from lightning_flows.modules import FlowModule
 from lightning_flows.modules.checkpoint import load_component
-
-OF_TRAINING = {
-    "batch_size", "eval_batch_size", "num_workers", "worker_timeout", "augment", "shift", "steps_per_epoch",
-    "skip_broken",
-}  # fmt: skip
-"""Arguments of data that do not affect the items of an evaluation, or only leave out those that cannot be read."""
 
 
 def calibration(
@@ -46,7 +40,7 @@ def calibration(
 def is_trained_on(checkpoint: dict[str, Any] | None, data: FlowDataModule) -> bool:
     """Whether ``data`` has the items that a checkpoint records, divided in the same way."""
     record = _record(checkpoint)
-    return record is not None and _items(record) == _items(describe(data))
+    return record is not None and identity(record) == identity(describe(data))
 
 
 def _trained_on(checkpoint: dict[str, Any] | None, data: FlowDataModule) -> FlowDataModule:
@@ -61,7 +55,7 @@ def _trained_on(checkpoint: dict[str, Any] | None, data: FlowDataModule) -> Flow
 def _reported(own: ImageFolderDataModule, checkpoint: dict[str, Any] | None) -> ImageFolderDataModule:
     """Warn if held-out items were trained on; return them."""
     record = _record(checkpoint) or {"class_path": "", "init_args": {}}
-    kind, arguments = _items(record)
+    kind, arguments = identity(record)
     same = kind == describe(own)["class_path"] and arguments.get("root") == same_path("root", own.hparams["root"])
     if same and own.predicts_training_items:
         rank_zero_warn("the held-out items include those that were trained on: p-values of others are too low")
@@ -81,8 +75,3 @@ def _folder(
 
 def _record(checkpoint: dict[str, Any] | None) -> Mapping[str, Any] | None:
     return None if checkpoint is None else checkpoint["lightning_flows"].get("data")
-
-
-def _items(described: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    arguments = {key: same_path(key, value) for key, value in described["init_args"].items() if key not in OF_TRAINING}
-    return described["class_path"], arguments

@@ -13,7 +13,8 @@ from torch import nn
 
 from lightning_flows import __version__
 from lightning_flows.checkpoints import describe, read_file
-from lightning_flows.checkpoints.recorded_data import has_changed
+from lightning_flows.checkpoints.recorded_data import is_same
+from lightning_flows.data import FlowDataModule
 from lightning_flows.files import appended_line
 from lightning_flows.functional.ranks import sum_over_ranks
 from lightning_flows.reporting.tables.items import write_items
@@ -83,7 +84,7 @@ class TestRecorder(Callback):
     def _record(self, path: Path, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
         model: Any = getattr(pl_module, "model", pl_module)
         checkpoint, data = read_file(path), trainer.datamodule  # type: ignore[attr-defined]
-        is_other = has_changed(checkpoint.get("lightning_flows", {}), data)
+        num_all = data.num_items("test") if isinstance(data, FlowDataModule) else self._num_items
         return {
             "checkpoint": path.name,
             "global_step": checkpoint["global_step"],
@@ -93,7 +94,8 @@ class TestRecorder(Callback):
             "num_parameters_of": {name: _num_parameters(part) for name, part in model.named_children()},
             "model": describe(pl_module),
             "data": describe(data),
-            **({"is_other_data": True} if is_other else {}),
+            "is_other_data": not is_same(checkpoint.get("lightning_flows", {}), data),
+            "is_partial": self._num_items != num_all,
             "lightning_flows": __version__,
             "torch": torch.__version__,
             "time": time.time(),

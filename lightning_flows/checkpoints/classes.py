@@ -49,12 +49,13 @@ def is_trusted(class_path: str) -> bool:
     return class_path.startswith(TRUSTED)
 
 
-def find_class(class_path: str, named: Named = None) -> type:
+def find_class(class_path: str, named: Named = None, option: str = "model") -> type:
     """Import the class at a path from a checkpoint.
 
     Args:
         class_path: the path.
         named: classes that the user names, from any package.
+        option: option with which the command line names the class, for the error.
 
     Raises: CheckpointError if it is neither trusted nor named, or does not exist.
 
@@ -65,7 +66,7 @@ def find_class(class_path: str, named: Named = None) -> type:
     if class_path in own:
         return own[class_path]
     if not is_trusted(class_path):
-        raise not_permitted(class_path, own)
+        raise not_permitted(class_path, own, option)
     kind = import_class(class_path)
     if not inspect.isclass(kind) or not issubclass(kind, COMPONENTS) or not is_trusted(public_path(kind)):
         raise CheckpointError(

@@ -1,6 +1,6 @@
 """What a checkpoint records of its data: how to rebuild it, and a fingerprint of its files."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,15 @@ from lightning_flows.errors import shortened
 
 PATHS = {"root", "path"}
 """Arguments of data that are files or folders, which have several names."""
+
+
+OF_TRAINING = {
+    "batch_size", "eval_batch_size", "num_workers", "worker_timeout", "augment", "shift", "steps_per_epoch",
+    "skip_broken",
+}  # fmt: skip
+"""Arguments of data that do not affect the items of an evaluation, or only leave out those that cannot be read."""
+NUMBERS = {"num_val", "num_test"}
+"""Arguments of generated data: how many items of the same density are drawn."""
 
 
 def data_record(data: Any) -> dict[str, Any]:
@@ -36,6 +45,26 @@ def has_changed(record: Mapping[str, Any], data: Any) -> bool:
         return False
     before, after = record.get("data_fingerprint"), getattr(data, "fingerprint", None)
     return before is not None and after is not None and before != after
+
+
+def is_same(record: Mapping[str, Any], data: Any) -> bool:
+    """Whether ``data`` are those that a checkpoint records, split in the same way, wherever their files are now.
+
+    The number of generated items may differ. Without fingerprints, files are the same if their path is. True if the
+    checkpoint does not record its data.
+    """
+    if (then := record.get("data")) is None:
+        return True
+    before, after = record.get("data_fingerprint"), getattr(data, "fingerprint", None)
+    known = before is not None and after is not None
+    free = OF_TRAINING | NUMBERS | (PATHS if known else set())
+    return (not known or before == after) and identity(then, free) == identity(describe(data), free)
+
+
+def identity(described: Mapping[str, Any], without: Collection[str] = OF_TRAINING) -> tuple[str, dict[str, Any]]:
+    """Class path and arguments of data, in a form in which equal ones compare as equal."""
+    arguments = {key: same_path(key, value) for key, value in described["init_args"].items() if key not in without}
+    return described["class_path"], arguments
 
 
 def warn_of_changes(record: Mapping[str, Any], data: Any) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -71,12 +72,13 @@ def load_flow(path: str | Path, model: Named = None) -> nn.Module:
 def load_component(checkpoint: dict[str, Any], section: str, base: type, named: Named = None) -> Any:
     """Rebuild the model or data of a checkpoint. Raises: CheckpointError if a class in it is not permitted."""
     config = checkpoint["lightning_flows"][section]
-    kind = find_class(config["class_path"], named)
+    find = partial(find_class, named=named, option=section)
+    kind = find(config["class_path"])
     if not issubclass(kind, base):
         raise CheckpointError(
             f"the checkpoint names {config['class_path']}, which is not a {base.__name__}: use another checkpoint"
         )
-    return construct(kind, config["init_args"], lambda path: find_class(path, named))
+    return construct(kind, config["init_args"], find)
 
 
 @contextmanager

@@ -1,8 +1,10 @@
 """Other files at the place of the data that a checkpoint was trained on."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,13 +14,14 @@ from lightning_flows.app.cli import run
 from lightning_flows.app.commands.trained import load_images
 from lightning_flows.app.default_trainer import default_trainer
 from lightning_flows.checkpoints import read_checkpoint
-from lightning_flows.checkpoints.recorded_data import data_record, has_changed
+from lightning_flows.checkpoints.recorded_data import data_record, has_changed, is_same
 from lightning_flows.data import (
     ArrayImageDataModule,
     FlowDataModule,
     ImageFolderDataModule,
     SamplePhotosDataModule,
     TableDataModule,
+    ToyDataModule,
 )
 from lightning_flows.errors import CheckpointError
 from lightning_flows.flows import AutoregressiveFlow
@@ -87,8 +90,7 @@ def test_a_test_on_other_rows_is_not_the_test_of_the_run(
     with pytest.warns(UserWarning, match=WARNING):
         run(["test", f"--ckpt_path={fitted}"])
     own, other = map(json.loads, records.read_text().splitlines()[-2:])
-    assert "is_other_data" not in own
-    assert other["is_other_data"] is True
+    assert (own["is_other_data"], other["is_other_data"]) == (False, True)
     (kept,) = find_runs(fitted.parents[3])
     assert kept.test["num_items"] == own["num_items"] != other["num_items"]
 
@@ -156,3 +158,75 @@ def test_the_checkpoint_of_the_library_has_a_fingerprint(tmp_path: Path) -> None
     trainer.fit(VectorFlowModule((2,), AutoregressiveFlow), data)
     trainer.save_checkpoint(tmp_path / "a.ckpt")
     assert read_checkpoint(tmp_path / "a.ckpt")["lightning_flows"]["data_fingerprint"] == data.fingerprint
+
+
+def kept_test(checkpoint: Path, *options: str) -> dict[str, Any]:
+    """Test a checkpoint; return the test that tables take for that of its run."""
+    run(["test", f"--ckpt_path={checkpoint}", *options])
+    (kept,) = find_runs(checkpoint.parents[3])
+    return kept.test
+
+
+def test_the_test_of_a_run_is_the_last_of_all_items_of_its_data(
+    fitted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(fitted.parents[4])
+    own = kept_test(fitted)
+    assert (own["is_other_data"], own["is_partial"]) == (False, False)
+    other = [
+        ["--data.seed=5", "--allow_split_change=true"],
+        ["--data.test_fraction=0.5", "--allow_split_change=true"],
+        ["--trainer.limit_test_batches=1", "--data.eval_batch_size=4"],
+    ]
+    for options in other:
+        assert kept_test(fitted, *options) == own
+    records = [json.loads(line) for line in (fitted.parents[1] / "tests.jsonl").read_text().splitlines()[-3:]]
+    assert [each["is_other_data"] for each in records] == [True, True, False]
+    assert [each["is_partial"] for each in records] == [False, False, True]
+    moved = tmp_path / "moved.csv"
+    moved.write_bytes(Path("rows.csv").read_bytes())
+    for path in ("./rows.csv", str(Path("rows.csv").resolve()), str(moved)):
+        again = kept_test(fitted, f"--data.path={path}", "--data.eval_batch_size=7")
+        assert again["time"] > own["time"]
+        assert again["metrics"]["test/loss"] == pytest.approx(own["metrics"]["test/loss"])
+
+
+def test_a_partial_test_counts_without_a_complete_one(
+    fitted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = tmp_path / "runs/moons"
+    shutil.copytree(fitted.parents[2], copy)
+    (copy / "version_0/tests.jsonl").unlink(missing_ok=True)
+    monkeypatch.chdir(fitted.parents[4])
+    checkpoint = copy / "version_0/checkpoints/last.ckpt"
+    partial = kept_test(checkpoint, "--trainer.limit_test_batches=1", "--data.eval_batch_size=4")
+    assert (partial["num_items"], partial["is_partial"]) == (4, True)
+
+
+@pytest.mark.parametrize(
+    ("changed", "same"),
+    [
+        ({"root": "/elsewhere"}, True),
+        ({"batch_size": 3, "skip_broken": True, "eval_batch_size": 7}, True),
+        ({"seed": 1}, False),
+        ({"downsample": 2}, False),
+        ({"binarization": "fixed"}, False),
+        ({"val_fraction": 0.2}, False),
+    ],
+)
+def test_which_arguments_make_other_data(
+    changed: dict[str, Any], same: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_images(tmp_path / "images", 40)
+    record = json.loads(json.dumps(data_record(ImageFolderDataModule("images", size=8))))
+    assert is_same(record, ImageFolderDataModule("images", size=8))
+    record["data"]["init_args"] |= changed
+    assert is_same(record, ImageFolderDataModule("images", size=8)) == same
+    assert is_same({}, ImageFolderDataModule("images", size=8))
+
+
+def test_generated_data_may_have_more_items() -> None:
+    record = data_record(ToyDataModule(name="moons", num_test=50))
+    assert is_same(record, ToyDataModule(name="moons", num_test=70))
+    assert not is_same(record, ToyDataModule(name="rings", num_test=50))

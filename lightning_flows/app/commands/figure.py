@@ -22,13 +22,13 @@ NUMBERS = {
 OF_FOLDER = ("ImageFolderDataModule", "lightning_flows.data.ImageFolderDataModule")
 OTHERS = ("interpolation", "nearest", "outliers", "graphs", "density")
 USES = {
-    "series_terms": ("ckpt_path",),
-    "samples": ("ckpt_path", "num", "temperature"),
-    "interpolation": ("ckpt_path", "images", "num", "data.OPTION"),
-    "nearest": ("ckpt_path", "images", "num", "temperature", "data.OPTION"),
-    "outliers": ("ckpt_path", "images", "num", "fashion_mnist", "outliers", "data.OPTION"),
-    "graphs": ("ckpt_path", "num", "temperature", "data.OPTION"),
-    "density": ("ckpt_path", "num", "temperature", "data.OPTION"),
+    "series_terms": ("ckpt_path", "model"),
+    "samples": ("ckpt_path", "model", "num", "temperature"),
+    "interpolation": ("ckpt_path", "model", "data", "images", "num", "data.OPTION"),
+    "nearest": ("ckpt_path", "model", "data", "images", "num", "temperature", "data.OPTION"),
+    "outliers": ("ckpt_path", "model", "data", "images", "num", "fashion_mnist", "outliers", "data.OPTION"),
+    "graphs": ("ckpt_path", "model", "data", "num", "temperature", "data.OPTION"),
+    "density": ("ckpt_path", "model", "data", "num", "temperature", "data.OPTION"),
 }
 """What determines the content of a figure, besides its seed."""
 
@@ -83,6 +83,7 @@ def figure(
     given = {
         "ckpt_path": ckpt_path, "images": images, "num": num, "temperature": temperature != 1 or None,
         "fashion_mnist": fashion_mnist, "outliers": outliers, "data.OPTION": data_options or None,
+        "model": model, "data": data,
     }  # fmt: skip
     for option, value in given.items():
         if value is not None and option not in USES.get(known, ()):

@@ -71,6 +71,8 @@ def sample(
 
     target = chosen_device(device)
     flow = load_model(ckpt_path, model).to(target)
+    if data is not None and not isinstance(flow, GraphFlowModule):
+        raise UsageError("--data has no effect on samples other than graphs: omit it")
     batch_size = batch_size or (4096 if isinstance(flow, VectorFlowModule) else 64)
     check_fits(min(num, batch_size), flow.event_shape, "--batch_size")
     sizes = {} if scale == 1 else {"scale": scale}

@@ -164,15 +164,18 @@ class Trainings:
         if test:
             best = self.finished(name, seed)[-1].folder / "checkpoints/best.ckpt"
             if not best.is_file():
-                raise DataError(f"there is no {best}: see the output of fit")
+                raise DataError(
+                    f"there is no {best}, perhaps because training ended before the first validation: change that, and "
+                    f"remove {folder}"
+                )
             extra = self.experiments[name].test
             _check(self._processes.run(folder.name, "test", f"--ckpt_path={best}", *extra), folder.name, "test")
 
     def _is_done(self, name: str, seed: int, *, test: bool) -> bool:
-        """Whether a run is finished and, if ``test``, its best checkpoint has been tested since training ended."""
+        """Whether a run is finished and, if ``test``, its best checkpoint has been tested since, on all items."""
         found = self.finished(name, seed)
-        tested = [run for run in found if run.test.get("checkpoint") == "best.ckpt" and not run.is_tested_early]
-        return bool(tested if test else found)
+        final = [run for run in found if not run.is_tested_early and not run.test.get("is_partial")]
+        return bool([run for run in final if run.test.get("checkpoint") == "best.ckpt"] if test else found)
 
     def _runs(self, name: str, seed: int) -> list[Run]:
         """Finished and diverged runs in the folder of a run.

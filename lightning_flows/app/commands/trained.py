@@ -1,6 +1,7 @@
 """Load the contents of a checkpoint: a flow over images, graphs or vectors, and the data that it was trained on."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -146,8 +147,8 @@ def _load_data(path: str, named: Named, options: Options = None) -> Any:
         return None
     if options:
         record = checkpoint["lightning_flows"]["data"]
-        kind = find_class(record["class_path"], named)
-        found = built(kind, record["init_args"], options, lambda each: find_class(each, named))
+        find = partial(find_class, named=named, option="data")
+        found = built(find(record["class_path"]), record["init_args"], options, find)
     else:
         found = load_component(checkpoint, "data", FlowDataModule, named)
     warn_of_changes(checkpoint["lightning_flows"], found)

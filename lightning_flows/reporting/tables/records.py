@@ -20,7 +20,7 @@ TEST = {
     "model": MODEL,
     "data": COMPONENT | {"init_args": {"mixture?": str | None, "root?": str | None, "downsample?": int}},
     **dict.fromkeys(("num_items", "num_parameters", "global_step"), int),
-    "is_other_data?": bool,
+    **dict.fromkeys(("is_other_data?", "is_partial?"), bool),
     "num_parameters_of?": {"posterior?": int},
     "items?": {"file": str, "digest": str, "seed": int, "num_repeated": int},
     **dict.fromkeys(("checkpoint", "torch"), str),

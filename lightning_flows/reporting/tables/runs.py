@@ -1,5 +1,6 @@
 """Run folders: the records of a training run and its tests, complete or not."""
 
+import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -43,7 +44,8 @@ class Run:
         folder: the run folder.
         root: folder below which it was found.
         config: config that it was trained with; empty if that is broken.
-        test: record of its last test on the data that it was trained on; empty if there is none.
+        test: record of its last test on the data that it was trained on, if possible on all items; empty if there is
+            none.
         runtime: record of RuntimeMonitor; empty if there is none.
         error: sentence that names the broken file; empty if there is none.
         shares_name: whether other versions of the run were read, so that its short name includes the version.
@@ -168,8 +170,7 @@ def read_runs(root: Path, progress: Callable[[list[Path]], Iterable[Path]] = ite
 
     Raises: DataError if the folder does not exist or contains no run.
     """
-    if not root.is_dir():
-        raise DataError(f"{root} is not a folder: use the save_dir of your runs")
+    check_folder(root)
     found = {path.parent for mark in MARKS for path in root.rglob(mark)}
     folders = sorted(folder for folder in found if not folder.match(OF_WANDB))
     if not folders:
@@ -193,6 +194,7 @@ def find_runs(folder: str | Path, report: Callable[[str], object] | None = None)
     Raises: DataError if there are no runs, or, without ``report``, if one is broken.
     """
     root = Path(folder)
+    check_folder(root)
     runs = [_read(path.parent, root) for path in sorted(root.rglob(TESTS))]
     for error in (run.error for run in runs if run.error):
         if report is None:
@@ -212,6 +214,14 @@ def find_runs(folder: str | Path, report: Callable[[str], object] | None = None)
         f"there are no {kind} below {folder}: train with `fit`, then test with "
         "`test --ckpt_path RUN/checkpoints/best.ckpt`"
     )
+
+
+def check_folder(root: Path) -> None:
+    """Raise DataError unless a folder exists and can be listed."""
+    if not root.is_dir():
+        raise DataError(f"{root} is not a folder: use the save_dir of your runs")
+    if not os.access(root, os.R_OK | os.X_OK):
+        raise DataError(f"{root} cannot be listed (Permission denied): change its permissions")
 
 
 def recorded_state(folder: Path) -> str:
@@ -244,9 +254,11 @@ def _read(folder: Path, root: Path) -> Run:
         path = folder / RECORD
         record = _record(folder)
     except (DataError, OSError) as error:
-        return Run(folder, root, config, error=f"the run in {folder} is broken: {error}; {ADVICE[path.name]}")
-    place = _source(config["data"])
-    own = [test for test in tests if _source(test["data"]) == place and not test.get("is_other_data")]
+        advice = "change its permissions" if "Permission denied" in str(error) else ADVICE[path.name]
+        return Run(folder, root, config, error=f"the run in {folder} is broken: {error}; {advice}")
+    place = _source(config["data"])  # for tests by a version that did not record whether the data were others
+    own = [test for test in tests if not test.get("is_other_data", _source(test["data"]) != place)]
+    own.sort(key=lambda test: not test.get("is_partial", False))  # the last one of all items, if there is one
     return Run(folder, root, config, own[-1] if own else {}, runtime, **record)
 
 

@@ -44,9 +44,9 @@ def supplements(table: int | str, runs: Sequence[Run], baseline: str = "") -> di
 
     ``baseline`` and errors are those of :func:`differences` and of the table.
     """
-    rates = rates_table(ROWS[table](runs)) if table in ROWS else None
-    rows = rows_in(table, runs)
-    return ({"Learning rates": rates} if rates else {}) | (differences(rows, baseline) if rows else {})
+    every = ROWS[table](runs) if table in ROWS else None
+    rates, rows = rates_table(every) if every else None, rows_in(table, runs)
+    return ({"Learning rates": rates} if rates else {}) | (differences(rows, baseline, every) if rows else {})
 
 
 __all__ = [

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from lightning_flows.errors import DataError
 from lightning_flows.reporting.tables.curves import curve_columns, validations
 from lightning_flows.reporting.tables.paired import Difference, paired
+from lightning_flows.reporting.tables.rates import at_common_rates
 from lightning_flows.reporting.tables.runs import Run
 from lightning_flows.reporting.tables.table import NONE, Table
 from lightning_flows.reporting.tables.timing import times_note
@@ -23,6 +24,8 @@ CURVES = (
     "the end; the step with the lowest loss."
 )
 
+BETWEEN = "Variational minus uniform dequantization"
+COMMON_RATES = "Each is at the best of the learning rates at which both were trained."
 NO_CURVES = "Left out, because they end before the tested checkpoint or with a value that is not finite: the curves of"
 KINDS = re.compile(r" \((?:uniform|variational)\)$|, pointwise nets$")
 """What names of rows add to those of their models."""
@@ -55,12 +58,20 @@ def baselines(rows: Rows, baseline: str = "") -> dict[str, str]:
     return found
 
 
-def differences(rows: Rows, baseline: str = "") -> dict[str, Table]:
+def differences(rows: Rows, baseline: str = "", every: Rows | None = None) -> dict[str, Table]:
     """Tables of differences by their titles: from the :func:`baselines`, and between kinds of noise.
 
-    Variational dequantization is compared with uniform dequantization of the same model. Args and Raises are those of
-    :func:`baselines`.
+    Variational dequantization is compared with uniform dequantization of the same model, each at the best of the
+    learning rates that both have.
+
+    Args:
+        rows: runs of each row at its learning rate, one per seed, by its name.
+        baseline: see :func:`baselines`.
+        every: runs of each row at all learning rates; by default ``rows``.
+
+    Raises: see :func:`baselines`.
     """
+    every = rows if every is None else every
     compared = baselines(rows, baseline)
     tables = {}
     for first in dict.fromkeys(compared.values()):
@@ -72,12 +83,16 @@ def differences(rows: Rows, baseline: str = "") -> dict[str, Table]:
             note = f"{table.note} {CURVES}{_left_out(group, _unit(rows[first]))}"
             tables[f"Differences from {first}"] = Table(table.header + header, joined, note)
     models = _models(rows)
-    both = [
-        (models[name], runs, rows[uniform])
+    pairs = [
+        (models[name], *at_common_rates(every[name], every[uniform]))
         for name, runs in rows.items()
         if runs[0].dequantization == "variational" and (uniform := f"{models[name]} (uniform)") in rows
     ]
-    return tables | ({"Variational minus uniform dequantization": _table(both)} if both else {})
+    both = [pair for pair in pairs if pair[1]]
+    if not both:
+        return tables
+    table = _table(both)
+    return tables | {BETWEEN: Table(table.header, table.rows, f"{table.note} {COMMON_RATES}")}
 
 
 def _left_out(rows: Rows, unit: str) -> str:

@@ -52,6 +52,13 @@ def chosen(runs: Sequence[Run]) -> list[Run]:
     return one_per_seed([run for run in runs if rate_of(run) == best])
 
 
+def at_common_rates(first: Sequence[Run], second: Sequence[Run]) -> tuple[list[Run], list[Run]]:
+    """The :func:`chosen` runs of two rows among the learning rates that both have; none if they share none."""
+    shared = set(map(rate_of, first)) & set(map(rate_of, second))
+    kept = [[run for run in runs if rate_of(run) in shared] for runs in (first, second)]
+    return (chosen(kept[0]), chosen(kept[1])) if shared else ([], [])
+
+
 def rates_table(rows: Mapping[str, Sequence[Run]]) -> Table | None:
     """NLL of rows at each learning rate, or the bound unless all have an NLL; None if no row has several rates.
 

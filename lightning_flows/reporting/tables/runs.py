@@ -219,7 +219,7 @@ def find_runs(folder: str | Path, report: Callable[[str], object] | None = None)
 def check_folder(root: Path) -> None:
     """Raise DataError unless a folder exists and can be listed."""
     if not root.is_dir():
-        raise DataError(f"{root} is not a folder: use the save_dir of your runs")
+        raise DataError(f"{root} is not a folder: use the save_dir of your runs, or train with `fit`")
     if not os.access(root, os.R_OK | os.X_OK):
         raise DataError(f"{root} cannot be listed (Permission denied): change its permissions")
 

@@ -85,7 +85,7 @@ def test_the_figure_of_the_curves(write_run, tmp_path: Path, capsys) -> None:
     for options, message in {
         (): "exists",
         ("--figure=curves.txt",): "curves.txt is not an image file: --figure must end in .png",
-        ("--overwrite", f"--figure={out}", "--runs=nowhere"): "there are no tested runs below nowhere",
+        ("--overwrite", f"--figure={out}", "--runs=nowhere"): "nowhere is not a folder: use the save_dir of your runs",
     }.items():
         with pytest.raises(SystemExit):
             main([*command, *options])

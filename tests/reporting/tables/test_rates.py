@@ -1,12 +1,14 @@
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from lightning_flows.errors import DataError
-from lightning_flows.reporting.tables import find_runs
+from lightning_flows.reporting.tables import find_runs, supplements
 from lightning_flows.reporting.tables.compare import DifferError
 from lightning_flows.reporting.tables.rates import (
+    at_common_rates,
     chosen,
     diverged_note,
     lowest_validation,
@@ -14,7 +16,7 @@ from lightning_flows.reporting.tables.rates import (
     rates_note,
     rates_table,
 )
-from tests.reporting.runs import image_model, write_curve
+from tests.reporting.runs import image_model, write_curve, write_items_of
 
 
 def at_rate(write_run, name: str, rate: object, seed: int, val: float | None, **options: object) -> None:
@@ -124,3 +126,34 @@ def test_diverged_runs_of_other_tables_are_not_named(write_run, tmp_path: Path) 
         (folder / "run.json").write_text('{"state": "diverged"}')
     assert diverged_note(tmp_path, {"GlowFlow"}) == "Diverged and left out: a. "
     assert diverged_note(tmp_path) == "Diverged and left out: a, b. "
+
+
+def test_rows_are_paired_at_the_rates_that_both_have(write_run, tmp_path: Path) -> None:
+    """The best rate of the first row is one that the second does not have."""
+    for name, rate, val in [
+        ("a1", 1e-3, 3.2),
+        ("a2", 2e-3, 3.1),
+        ("a4", 4e-3, 3.0),
+        ("b1", 1e-3, 3.5),
+        ("b2", 2e-3, 3.4),
+    ]:
+        at_rate(write_run, name, rate, 0, val)
+    at_rate(write_run, "c8", 8e-3, 0, 3.0)
+    runs = find_runs(tmp_path)
+    first, second, third = ([run for run in runs if run.short_name.startswith(name)] for name in ("a", "b", "c"))
+    assert [[run.short_name for run in each] for each in at_common_rates(first, second)] == [["a2"], ["b2"]]
+    assert at_common_rates(first, third) == ([], [])
+
+
+def test_kinds_of_noise_are_compared_at_a_common_rate(write_run, tmp_path: Path) -> None:
+    for noise, rate, val in [("Uniform", 1e-3, 3.2), ("Uniform", 2e-3, 3.0), ("Variational", 1e-3, 3.4)]:
+        model = image_model("CouplingFlow", noise, steps_per_level=8)
+        at_rate(write_run, f"{noise}{rate}", rate, 0, val, model=model)
+        folder = tmp_path / f"{noise}{rate}/version_0"
+        write_items_of(folder, {"loss": np.full(4, val), "nll_bpd": np.full(4, val)})
+    tables = supplements(2, find_runs(tmp_path))
+    table = tables["Variational minus uniform dequantization"]
+    assert [row[:2] for row in table.rows] == [["coupling", "+0.2000 ± 0.0000"]]
+    assert table.note.endswith("Each is at the best of the learning rates at which both were trained.")
+    (tmp_path / "Uniform0.001/version_0/tests.jsonl").unlink()
+    assert "Variational minus uniform dequantization" not in supplements(2, find_runs(tmp_path))

@@ -38,15 +38,20 @@ def check_new_file(path: Path, *, overwrite: bool = False) -> None:
     Raises: OutputError if that cannot be created, or if the file exists and ``overwrite`` is False.
     """
     try:
-        _try_writing(next(each for each in path.absolute().parents if os.path.lexists(each)))
+        there = next(each for each in path.absolute().parents if os.path.lexists(each))
+        _try_writing(there)
     except (OSError, ValueError) as error:
         raise _not_writable(path.parent, error) from error
+    exists, parts = False, path.absolute().relative_to(there).parts
     try:
-        os.lstat(path)  # a dangling link exists as well
-    except FileNotFoundError:
-        return
+        for part in parts:  # folders to create, and the file
+            with suppress(FileNotFoundError):
+                os.lstat(there / part)  # a dangling link exists as well
+                exists = len(parts) == 1
     except (OSError, ValueError) as error:  # such as a name that is too long or contains NUL
         raise OutputError(f"{path} cannot be written ({_reason(error)}): choose another name") from error
+    if not exists:
+        return
     if not overwrite:
         raise _exists(path)
     if path.is_dir():

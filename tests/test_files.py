@@ -43,8 +43,20 @@ def full_disk(size: int = 4096) -> Iterator[None]:
 
 
 def test_folders_are_created_and_left_empty(tmp_path) -> None:
-    check_new_file(tmp_path / "a/b/c.csv")
+    check_writable(tmp_path / "a/b")
     assert not list((tmp_path / "a/b").iterdir())
+
+
+def test_a_check_of_a_file_creates_no_folder(tmp_path) -> None:
+    """The command may still be refused for other reasons."""
+    check_new_file(tmp_path / "a/b/c.csv")
+    assert names(tmp_path) == []
+    (tmp_path / "c.csv").touch()
+    check_new_file(tmp_path / "a/c.csv")
+    assert names(tmp_path) == ["c.csv"]
+    with created(tmp_path / "a/b/c.csv") as file:
+        file.write(b"1")
+    assert (tmp_path / "a/b/c.csv").read_bytes() == b"1"
 
 
 def test_existing_file(tmp_path) -> None:

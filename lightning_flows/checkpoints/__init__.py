@@ -3,6 +3,5 @@
 from lightning_flows.checkpoints.classes import find_class, public_path
 from lightning_flows.checkpoints.file import read_checkpoint, read_file
 from lightning_flows.checkpoints.plain import construct, describe
-from lightning_flows.checkpoints.recorded_data import data_record
 
-__all__ = ["construct", "data_record", "describe", "find_class", "public_path", "read_checkpoint", "read_file"]
+__all__ = ["construct", "describe", "find_class", "public_path", "read_checkpoint", "read_file"]

@@ -16,10 +16,11 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from lightning_flows import __version__
-from lightning_flows.checkpoints import construct, data_record, describe, read_checkpoint
+from lightning_flows.checkpoints import construct, describe, read_checkpoint
 from lightning_flows.checkpoints.averaging import resume_current, save_average
 from lightning_flows.checkpoints.forms import check_record, check_training
 from lightning_flows.checkpoints.plain import check_describable, described_class
+from lightning_flows.checkpoints.recorded_data import data_record
 from lightning_flows.checkpoints.training import (
     check_counts,
     check_resumable,

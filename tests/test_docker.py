@@ -4,6 +4,7 @@ import os
 import re
 import signal
 import subprocess
+import sys
 import time
 import tomllib
 from pathlib import Path
@@ -124,3 +125,13 @@ def test_containers_can_only_write_to_their_volume() -> None:
     dockerfile = (ROOT / "Dockerfile").read_text()
     assert re.search(r"^USER 1000:1000$", dockerfile, re.M)
     assert "--require-hashes" in dockerfile
+
+
+def test_the_lock_is_not_written_for_another_platform(tmp_path: Path) -> None:
+    copy = tmp_path / "docker/lock.py"
+    copy.parent.mkdir()
+    copy.write_text((DOCKER / "lock.py").read_text().replace('IMAGE = "Python 3.11 on', 'IMAGE = "Python 2.7 on'))
+    done = subprocess.run([sys.executable, copy], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("the image has Python 2.7 on Linux x86_64, and this is Python 3.")
+    assert not (tmp_path / "docker/requirements.lock").exists()

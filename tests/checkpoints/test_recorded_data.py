@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from lightning_flows.app.cli import run
-from lightning_flows.app.commands.trained import load_images
+from lightning_flows.app.commands.trained import load_images, load_rows
 from lightning_flows.app.default_trainer import default_trainer
 from lightning_flows.checkpoints import read_checkpoint
 from lightning_flows.checkpoints.recorded_data import data_record, has_changed, is_same
@@ -230,3 +231,13 @@ def test_generated_data_may_have_more_items() -> None:
     record = data_record(ToyDataModule(name="moons", num_test=50))
     assert is_same(record, ToyDataModule(name="moons", num_test=70))
     assert not is_same(record, ToyDataModule(name="rings", num_test=50))
+
+
+def test_the_error_for_a_data_class_of_ones_own_names_its_option(fitted: Path, tmp_path: Path) -> None:
+    checkpoint = torch.load(fitted, weights_only=True)
+    checkpoint["lightning_flows"]["data"]["class_path"] = "own.Data"
+    torch.save(checkpoint, tmp_path / "own.ckpt")
+    with pytest.raises(CheckpointError, match=r"own\.Data, a class from outside .* add --data=own\.Data"):
+        load_rows(str(tmp_path / "own.ckpt"), 10)
+    with pytest.raises(CheckpointError, match=r"add --data=own\.Data"):
+        load_rows(str(tmp_path / "own.ckpt"), 10, None, {"seed": 1})

@@ -242,6 +242,7 @@ def test_samples_that_exceed_memory_are_refused(
         ("1", "--num=5"), ("1", "--ckpt_path=nowhere.ckpt"), ("4", "--temperature=0.5"), ("5", "--images=nowhere"),
         ("samples", "--data.root=nowhere"), ("interpolation", "--temperature=0.5"), ("nearest", "--outliers=nowhere"),
         ("density", "--images=nowhere"), ("graphs", "--fashion_mnist=nowhere"),
+        ("1", "--model=nowhere.Model"), ("samples", "--data=nowhere.Data"),
     ],
 )  # fmt: skip
 def test_options_without_effect_are_refused(

@@ -246,3 +246,8 @@ def test_several_temperatures_are_a_list_in_brackets(capsys: pytest.CaptureFixtu
 def test_the_number_of_samples_is_printed(num: int, text: str, trained: Path, tmp_path: Path, capsys) -> None:
     sample(str(trained), str(tmp_path / "a.png"), num=num)
     assert text in capsys.readouterr().out
+
+
+def test_data_of_samples_other_than_graphs_are_refused(trained: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="--data has no effect on samples other than graphs: omit it"):
+        sample(str(trained), str(tmp_path / "a.png"), data="nowhere.Data")

@@ -209,6 +209,15 @@ def test_a_test_before_the_end_of_training_does_not_count(tmp_path: Path, log: P
         assert trainings(tmp_path).missing([0]) == missing
 
 
+def test_a_test_of_a_part_of_the_items_does_not_count(tmp_path: Path, log: Path, leave) -> None:
+    folder = leave()
+    trainings(tmp_path).run([0])
+    record = json.loads((folder / "tests.jsonl").read_text())
+    for is_partial, missing in ((False, []), (True, [(NAME, 0)])):
+        (folder / "tests.jsonl").write_text(json.dumps(record | {"is_partial": is_partial}))
+        assert trainings(tmp_path).missing([0]) == missing
+
+
 def test_the_checkpoint_of_the_finished_version_is_tested(tmp_path: Path, log: Path, leave) -> None:
     folder = leave()
     trainings(tmp_path).run([0])

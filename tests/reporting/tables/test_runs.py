@@ -1,3 +1,4 @@
+import errno
 import json
 import re
 import shutil
@@ -167,3 +168,26 @@ def test_only_tests_of_finished_runs_count(record, why, write_run, tmp_path) -> 
     if why:
         with pytest.raises(DataError, match="there are no finished, tested runs below"):
             find_runs(tmp_path)
+
+
+def test_a_file_without_permission_is_not_to_be_removed(write_run, tmp_path, monkeypatch):
+    write_run("a")
+    (run,) = read_runs(tmp_path)
+    assert run.error == ""
+
+    def refuse(*args, **options):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr("lightning_flows.reporting.tables.run_files.os.open", refuse)
+    (run,) = read_runs(tmp_path)
+    assert run.error.endswith("Permission denied; change its permissions")
+
+
+def test_a_folder_that_cannot_be_listed_is_not_an_empty_one(write_run, tmp_path, monkeypatch):
+    write_run("a")
+    monkeypatch.setattr("lightning_flows.reporting.tables.runs.os.access", lambda *args: False)
+    for read in (read_runs, find_runs):
+        with pytest.raises(DataError, match=r"cannot be listed \(Permission denied\): change its permissions"):
+            read(tmp_path)
+        with pytest.raises(DataError, match="nowhere is not a folder: use the save_dir of your runs, or train"):
+            read(tmp_path / "nowhere")

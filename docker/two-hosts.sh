@@ -7,9 +7,9 @@ PYTHON=${PYTHON:-python}
 DEVICES=${DEVICES:-2}
 A=flows-a-$$
 B=flows-b-$$
-agents=
+first='' second=''
 clean() {
-    for each in $agents; do
+    for each in $first $second; do
         kill "$each" 2>/dev/null || true
         wait "$each" || true
     done
@@ -37,9 +37,7 @@ agent() { # namespace, node rank, interface, arguments
 }
 agent "$B" 1 "vb$$" "$@" &
 second=$!
-agents=$second
 agent "$A" 0 "va$$" "$@" & # a signal interrupts wait, but not a process in the foreground
 first=$!
-agents="$first $second"
 wait "$first"
 wait "$second"

@@ -11,8 +11,6 @@ from lightning_flows.errors import shortened
 
 PATHS = {"root", "path"}
 """Arguments of data that are files or folders, which have several names."""
-
-
 OF_TRAINING = {
     "batch_size", "eval_batch_size", "num_workers", "worker_timeout", "augment", "shift", "steps_per_epoch",
     "skip_broken",
@@ -38,13 +36,8 @@ def has_changed(record: Mapping[str, Any], data: Any) -> bool:
         record: entry ``lightning_flows`` of a checkpoint.
         data: data module in use.
     """
-    then, now = record.get("data"), describe(data)
-    if then is None or then["class_path"] != now["class_path"]:
-        return False
-    if any(same_path(key, then["init_args"].get(key)) != same_path(key, now["init_args"].get(key)) for key in PATHS):
-        return False
-    before, after = record.get("data_fingerprint"), getattr(data, "fingerprint", None)
-    return before is not None and after is not None and before != after
+    then = record.get("data")
+    return then is not None and _place(then) == _place(describe(data)) and _has_other_files(record, data) is True
 
 
 def is_same(record: Mapping[str, Any], data: Any) -> bool:
@@ -55,16 +48,26 @@ def is_same(record: Mapping[str, Any], data: Any) -> bool:
     """
     if (then := record.get("data")) is None:
         return True
-    before, after = record.get("data_fingerprint"), getattr(data, "fingerprint", None)
-    known = before is not None and after is not None
-    free = OF_TRAINING | NUMBERS | (PATHS if known else set())
-    return (not known or before == after) and identity(then, free) == identity(describe(data), free)
+    has_other_files = _has_other_files(record, data)
+    free = OF_TRAINING | NUMBERS | (set() if has_other_files is None else PATHS)
+    return not has_other_files and identity(then, free) == identity(describe(data), free)
 
 
 def identity(described: Mapping[str, Any], without: Collection[str] = OF_TRAINING) -> tuple[str, dict[str, Any]]:
     """Class path and arguments of data, in a form in which equal ones compare as equal."""
     arguments = {key: same_path(key, value) for key, value in described["init_args"].items() if key not in without}
     return described["class_path"], arguments
+
+
+def _place(described: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Class path of data, and where its files are."""
+    return described["class_path"], *(same_path(name, described["init_args"].get(name)) for name in sorted(PATHS))
+
+
+def _has_other_files(record: Mapping[str, Any], data: Any) -> bool | None:
+    """Whether fingerprints differ; None if one is not known."""
+    before, after = record.get("data_fingerprint"), getattr(data, "fingerprint", None)
+    return None if before is None or after is None else before != after
 
 
 def warn_of_changes(record: Mapping[str, Any], data: Any) -> None:
@@ -82,7 +85,7 @@ def _size(fingerprint: object) -> str:
 
 def place_of(data: Any) -> str:
     """Path of the files of data, from the current folder if it is relative."""
-    return next(repr(str(Path(data.hparams[name]))) for name in ("root", "path") if name in data.hparams)
+    return next(repr(str(Path(data.hparams[name]))) for name in sorted(PATHS) if name in data.hparams)
 
 
 def same_path(name: str, value: Any) -> Any:

@@ -58,8 +58,8 @@ class DensityModule(FlowModule):
         self.val_gap, self.test_gap = MeanAndError(), MeanAndError()
         self.logged += ["val/gap"]
 
-    def true_entropy(self) -> float | None:
-        """Entropy of the data in the unit of the loss; None if the data module does not know it."""
+    def true_entropy(self) -> tuple[float, float] | None:
+        """Entropy of the data in the unit of the loss, and its standard error; None if the data do not know it."""
         return None
 
     def standardize(self, latents: Sequence[Tensor]) -> tuple[Tensor, ...]:
@@ -82,8 +82,10 @@ class DensityModule(FlowModule):
         self.log_loss("test", self.test_loss, with_error=True)
         if self.test_gap.update_called:
             gap, error = self.test_gap.compute()
-            if (entropy := self.true_entropy()) is not None:
-                self.log_dict({"test/entropy": entropy, "test/nll_from_gap": entropy + gap})
+            if (known := self.true_entropy()) is not None:
+                self.log_dict({"test/entropy": known[0], "test/nll_from_gap": known[0] + gap})
+                if known[1]:
+                    self.log("test/entropy_standard_error", known[1])
             self.log_dict({"test/gap": gap, "test/gap_standard_error": error})
 
     def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:

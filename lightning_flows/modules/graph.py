@@ -120,14 +120,12 @@ class GraphFlowModule(DensityModule):
         """A scatter plot of the first two features of all nodes, with one graph highlighted."""
         return plot_nodes(samples)
 
-    def true_entropy(self) -> float | None:
-        return None if self._mixture is None else self._mixture.entropy_per_node()[0]
+    def true_entropy(self) -> tuple[float, float] | None:
+        return None if self._mixture is None else self._mixture.entropy_per_node()
 
     def on_test_epoch_end(self) -> None:
         """Log the results and, if requested, the share of valid samples."""
         super().on_test_epoch_end()
-        if self._mixture is not None and (error := self._mixture.entropy_per_node()[1]):
-            self.log("test/entropy_standard_error", error)
         if self._mixture is not None and self.num_test_samples:
             generator = stream(0, "test samples", device=self.device)
             try:

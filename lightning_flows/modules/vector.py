@@ -116,5 +116,6 @@ class VectorFlowModule(DensityModule):
         if (moments := getattr(self.datamodule, "moments", None)) is not None:
             standardize_by(self.model, *moments())
 
-    def true_entropy(self) -> float | None:
-        return getattr(self.datamodule, "entropy", None)
+    def true_entropy(self) -> tuple[float, float] | None:
+        entropy = getattr(self.datamodule, "entropy", None)
+        return None if entropy is None else (entropy, 0.0)

@@ -2,8 +2,6 @@
 
 import time
 
-UNITS = {"bpd": "bits per dimension", "nll": "nats"}
-
 
 def demo(fit_config: str = "demo.yaml") -> None:
     """Train a small flow on crops of two photographs, test it and draw samples.
@@ -16,6 +14,8 @@ def demo(fit_config: str = "demo.yaml") -> None:
     from lightning_flows.callbacks.base import run_folder
     from lightning_flows.data import ImageDataModule
     from lightning_flows.data.datasets import png_bits_per_dim, webp_bits_per_dim
+    from lightning_flows.reporting.report.experiments import unit_of
+    from lightning_flows.reporting.tables.runs import read_run
 
     start = time.perf_counter()
     trainer = run(["fit", "--config", fit_config]).trainer
@@ -24,6 +24,7 @@ def demo(fit_config: str = "demo.yaml") -> None:
     testing = run(["test", "--ckpt_path", checkpoint])
     metrics, data = testing.trainer.callback_metrics, testing.datamodule
     unit = testing.model.unit
+    full_unit = unit_of(read_run(folder), unit)
     results = {"this flow": f"{metrics[f'test/{unit}']:.3f} ± {metrics[f'test/{unit}_standard_error']:.3f}"}
     if of_images := isinstance(data, ImageDataModule) and unit == "bpd":
         images = data.dataset("test").images
@@ -33,7 +34,7 @@ def demo(fit_config: str = "demo.yaml") -> None:
     lines = "\n".join(f"  {label:<15} {value}" for label, value in results.items())
     print(
         f"""
-The flow was trained in {minutes:.1f} minutes. On {data.num_items("test")} test items, in {UNITS[unit]}:
+The flow was trained in {minutes:.1f} minutes. On {data.num_items("test")} test items, in {full_unit}:
 {lines}
 
 samples:      {grid}

@@ -36,7 +36,7 @@ def rows_in(table: int | str, runs: Sequence[Run]) -> dict[str, list[Run]]:
     """
     if table == "vae":
         return rows_vae(runs)
-    return {name: chosen(group) for name, group in ROWS[table](runs).items()} if table in ROWS else {}
+    return _at_best_rates(ROWS[table](runs)) if table in ROWS else {}
 
 
 def supplements(table: int | str, runs: Sequence[Run], baseline: str = "") -> dict[str, Table]:
@@ -44,9 +44,16 @@ def supplements(table: int | str, runs: Sequence[Run], baseline: str = "") -> di
 
     ``baseline`` and errors are those of :func:`differences` and of the table.
     """
-    every = ROWS[table](runs) if table in ROWS else None
-    rates, rows = rates_table(every) if every else None, rows_in(table, runs)
-    return ({"Learning rates": rates} if rates else {}) | (differences(rows, baseline, every) if rows else {})
+    if table not in ROWS:
+        rows = rows_in(table, runs)
+        return differences(rows, baseline) if rows else {}
+    every = ROWS[table](runs)
+    rates = rates_table(every)
+    return ({"Learning rates": rates} if rates else {}) | differences(_at_best_rates(every), baseline, every)
+
+
+def _at_best_rates(rows: dict[str, list[Run]]) -> dict[str, list[Run]]:
+    return {name: chosen(runs) for name, runs in rows.items()}
 
 
 __all__ = [

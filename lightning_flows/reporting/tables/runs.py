@@ -254,7 +254,8 @@ def _read(folder: Path, root: Path) -> Run:
         path = folder / RECORD
         record = _record(folder)
     except (DataError, OSError) as error:
-        advice = "change its permissions" if "Permission denied" in str(error) else ADVICE[path.name]
+        is_forbidden = isinstance(error.__cause__ or error, PermissionError)
+        advice = "change its permissions" if is_forbidden else ADVICE[path.name]
         return Run(folder, root, config, error=f"the run in {folder} is broken: {error}; {advice}")
     place = _source(config["data"])  # for tests by a version that did not record whether the data were others
     own = [test for test in tests if not test.get("is_other_data", _source(test["data"]) != place)]

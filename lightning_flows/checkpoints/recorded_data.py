@@ -41,7 +41,7 @@ def has_changed(record: Mapping[str, Any], data: Any) -> bool:
 
 
 def is_same(record: Mapping[str, Any], data: Any) -> bool:
-    """Whether ``data`` are those that a checkpoint records, split in the same way, wherever their files are now.
+    """Whether ``data`` are those that a checkpoint records, split in the same way, even if their files have moved.
 
     The number of generated items may differ. Without fingerprints, files are the same if their path is. True if the
     checkpoint does not record its data.

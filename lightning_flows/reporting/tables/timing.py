@@ -1,7 +1,7 @@
-r"""Times of runs that can be compared, because they were measured in the same way.
+"""Which times and memory of runs can be compared.
 
-How a run was measured is a key, see :func:`hardware`, :func:`kind`, :func:`clock` and :func:`sampling_clock`. Rows of a
-table are compared by the runs that share one key: see :func:`alike`.
+A key describes how a run was measured: see :func:`hardware`, :func:`kind`, :func:`clock` and :func:`sampling_clock`.
+Rows of a table are compared by their runs with the same key: see :func:`alike`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -21,28 +21,28 @@ def hardware(run: Run) -> Key | None:
 
 
 def kind(run: Run) -> Key | None:
-    """Hardware, and whether steps were compiled and recomputed: peak memory compares. None if it is not known."""
+    """Key of peak memory: hardware, and whether steps were compiled and recomputed. None if it is not known."""
     where = hardware(run)
     return where and (*where, *(str(run.runtime.get(key) or None) for key in ("compiled", "recompute")))
 
 
 def clock(run: Run) -> Key | None:
-    """Kind, and CPU or wall time: training steps compare. None if it is not known, or steps were not timed."""
+    """Key of training steps: kind, and CPU or wall time. None if it is not known, or steps were not timed."""
     which = kind(run) if step_seconds(run) is not None else None
     return which and (*which, "train_step_cpu_seconds" in run.runtime)
 
 
 def sampling_clock(run: Run) -> Key | None:
-    """Hardware, and CPU or wall time: sampling compares. None if it is not known."""
+    """Key of sampling: hardware, and CPU or wall time. None if it is not known."""
     where = hardware(run)
     return where and (*where, "sample_cpu_seconds_per_image" in run.runtime)
 
 
 def alike(rows: Mapping[Name, Sequence[Run]], key: Callable[[Run], Key | None]) -> dict[Name, list[Run]]:
-    """Runs of each row that were measured in the same way: those with a key that all rows have.
+    """Runs of each row that were measured in the same way: those with a key that occurs in all rows.
 
-    If there are several, it is the one with the most runs. No row has any if there is none. Runs whose key is not known
-    are kept, and rows of such runs only do not count.
+    If several keys do, the one with the most runs is used; if none does, the result is empty for each row. Runs with an
+    unknown key are kept, and a row that has only such runs is not required to have the key.
     """
     every = [each for runs in rows.values() for run in runs if (each := key(run)) is not None]
     known = [keys for runs in rows.values() if (keys := {key(run) for run in runs} - {None})]
@@ -72,7 +72,7 @@ def peak_mebibytes(run: Run) -> float | None:
 
 
 class Measure(NamedTuple):
-    """What is measured of a run, and how: values of runs with the same key compare."""
+    """A measured value of a run, and the key of runs whose values can be compared."""
 
     value: Callable[[Run], float | None]
     key: Callable[[Run], Key | None]

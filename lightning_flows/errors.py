@@ -3,6 +3,9 @@
 The command line prints these as one line and exits with status 1 or 2; anything else is a bug and keeps its traceback.
 """
 
+import math
+from numbers import Integral
+
 
 class FlowsError(Exception):
     """Base of all errors whose message is meant for the user."""
@@ -63,8 +66,17 @@ class NonFiniteError(FlowsError, ArithmeticError):
 def check_sizes(minimum: int = 1, **sizes: int) -> None:
     """Raise UsageError unless each size is an integer of at least ``minimum``."""
     for name, size in sizes.items():
-        if not isinstance(size, int) or size < minimum:
+        if not isinstance(size, Integral):
+            raise UsageError(f"expected an integer for {name}; got {size}")
+        if size < minimum:
             raise UsageError(f"expected {name} of at least {minimum}; got {size}")
+
+
+def check_positive(**values: float) -> None:
+    """Raise UsageError unless each value is finite and above 0."""
+    for name, value in values.items():
+        if not 0 < value < math.inf:  # False for NaN
+            raise UsageError(f"expected a positive, finite {name}; got {value}")
 
 
 def check_fractions(val_fraction: float, test_fraction: float) -> None:

@@ -2,7 +2,7 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -75,7 +75,8 @@ class FlowDataModule(LightningDataModule, ABC):
         super().__init__()
         # includes the arguments of subclasses; loggers only record the model's, because names may coincide
         self.save_hyperparameters(logger=False)
-        check_counts(self.hparams, "batch_size", "eval_batch_size", "steps_per_epoch")
+        given = {"eval_batch_size": eval_batch_size, "steps_per_epoch": steps_per_epoch}
+        check_sizes(batch_size=batch_size, **{name: n for name, n in given.items() if n is not None})
         if not 0 <= num_workers <= MAX_WORKERS:
             raise UsageError(f"expected num_workers from 0 to {MAX_WORKERS}; got {num_workers}")
         if not 0 <= worker_timeout < math.inf:  # False for NaN
@@ -250,10 +251,3 @@ class Numbers(Sequence[str]):
 
     def __getitem__(self, index: Any) -> Any:
         return str(self.numbers[index]) if isinstance(index, int) else [str(i) for i in self.numbers[index]]
-
-
-def check_counts(arguments: Mapping[str, Any], *names: str) -> None:
-    """Raise UsageError unless the named arguments are None or at least 1."""
-    for name in names:
-        if arguments[name] is not None:
-            check_sizes(**{name: arguments[name]})

@@ -5,9 +5,10 @@ from typing import Any
 
 from torch import Tensor
 
-from lightning_flows.data.base import FlowDataModule, Loader, check_counts
+from lightning_flows.data.base import FlowDataModule, Loader
 from lightning_flows.data.datasets.batches import MemoryDataset
 from lightning_flows.data.datasets.fresh import FreshBatches, Source
+from lightning_flows.errors import check_sizes
 from lightning_flows.functional.ranks import num_ranks
 from lightning_flows.functional.streams import stream
 
@@ -46,7 +47,7 @@ class GeneratedDataModule(FlowDataModule):
         super().__init__(
             batch_size=batch_size, eval_batch_size=eval_batch_size, steps_per_epoch=steps_per_epoch, **kwargs
         )
-        check_counts(self.hparams, "num_val", "num_test")
+        check_sizes(steps_per_epoch=steps_per_epoch, num_val=num_val, num_test=num_test)
 
     @property
     @abstractmethod

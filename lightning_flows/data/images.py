@@ -5,11 +5,11 @@ from typing import Any, get_args
 
 from lightning.pytorch.utilities import rank_zero_warn
 
-from lightning_flows.data.base import FlowDataModule, check_counts
+from lightning_flows.data.base import FlowDataModule
 from lightning_flows.data.datasets.augmentation import AugmentedImages
 from lightning_flows.data.datasets.binarization import Binarization, binarized
 from lightning_flows.data.datasets.images import ImageDataset
-from lightning_flows.errors import InputTypeError, ShapeError, UsageError
+from lightning_flows.errors import InputTypeError, ShapeError, UsageError, check_sizes
 
 
 class ImageDataModule(FlowDataModule):
@@ -59,7 +59,7 @@ class ImageDataModule(FlowDataModule):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        check_counts(self.hparams, "downsample")
+        check_sizes(downsample=downsample)
         if shift is not None and shift < 0:
             raise UsageError(f"expected a shift of at least 0 pixels; got {shift}")
         if binarization not in (names := get_args(Binarization)):

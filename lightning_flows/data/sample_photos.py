@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from lightning_flows.data.base import check_counts
 from lightning_flows.data.datasets.images import ImageDataset
 from lightning_flows.data.datasets.sample_photos import sample_photo_crops
 from lightning_flows.data.images import ImageDataModule
+from lightning_flows.errors import check_sizes
 
 
 class SamplePhotosDataModule(ImageDataModule):
@@ -28,7 +28,7 @@ class SamplePhotosDataModule(ImageDataModule):
 
     def __init__(self, *, stride: int = 4, augment: bool = False, **kwargs: Any) -> None:
         super().__init__(augment=augment, **kwargs)
-        check_counts(self.hparams, "stride")
+        check_sizes(stride=stride)
 
     @property
     def image_shape(self) -> tuple[int, int, int]:

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from lightning_flows.dequantization.base import Dequantization
 from lightning_flows.distributions import DiagonalGaussian
+from lightning_flows.errors import check_sizes
 from lightning_flows.functional.recompute import Recomputation
 from lightning_flows.nets import ContextNet, DenseNet, DenseSizes
 from lightning_flows.transforms import AffineCoupling, Compose, Invert, Sigmoid, Squeeze, Transform, mixing_layer
@@ -55,6 +56,7 @@ class VariationalDequantization(Dequantization):
         exponential_max_norm: float = 0.95,
         woodbury_rank: int = 24,
     ) -> None:
+        check_sizes(0, num_steps=num_steps)
         squeeze = Squeeze()
         shape = squeeze.output_shape(event_shape)
         super().__init__(event_shape)

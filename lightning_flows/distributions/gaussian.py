@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from lightning_flows.errors import ShapeError
 from lightning_flows.functional.graphs import COMPLETE, Graph, check_nodes
+from lightning_flows.functional.shapes import check_shape
 
 
 def standard_normal_log_prob(z: Tensor) -> Tensor:
@@ -39,6 +40,7 @@ class Distribution(nn.Module, ABC):
 
     def __init__(self, event_shape: Sequence[int]) -> None:
         super().__init__()
+        check_shape(event_shape)
         self.event_shape = tuple(event_shape)
 
     @abstractmethod
@@ -77,6 +79,8 @@ class DiagonalGaussian(Distribution):
 
     def __init__(self, event_shape: Sequence[int]) -> None:
         super().__init__(event_shape)
+        if not self.event_shape:
+            raise ShapeError("expected an event_shape with at least one dimension; got ()")
         channels, *rest = self.event_shape
         self.mean = nn.Parameter(torch.zeros(channels, *[1] * len(rest)))
         self.log_scale = nn.Parameter(torch.zeros_like(self.mean))

@@ -1,10 +1,17 @@
 """Shapes of events."""
 
 from collections.abc import Sequence
+from numbers import Integral
 
 from torch import Tensor
 
 from lightning_flows.errors import ShapeError
+
+
+def check_shape(event_shape: Sequence[int | None]) -> None:
+    """Raise ShapeError unless each size of an event is an integer of at least 1, or None for any length."""
+    if any(n is not None and (not isinstance(n, Integral) or n < 1) for n in event_shape):
+        raise ShapeError(f"expected sizes of at least 1; got {tuple(event_shape)}")
 
 
 def image_shape(event_shape: Sequence[int]) -> tuple[int, int, int]:
@@ -19,6 +26,7 @@ def image_shape(event_shape: Sequence[int]) -> tuple[int, int, int]:
     """
     if len(event_shape) != 3:
         raise ShapeError(f"expected events (C, H, W); got {tuple(event_shape)}")
+    check_shape(event_shape)
     channels, height, width = event_shape
     return channels, height, width
 

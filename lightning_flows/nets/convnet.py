@@ -19,6 +19,11 @@ def zero_initialized(layer: nn.Module) -> nn.Module:
     return layer
 
 
+def _check_channels(in_channels: int, out_channels: int, context_channels: int) -> None:
+    check_sizes(in_channels=in_channels, out_channels=out_channels)
+    check_sizes(0, context_channels=context_channels)
+
+
 def with_context(x: Tensor, context: Tensor | None, channels: int) -> Tensor:
     """Concatenate x ``(B, C, H, W)`` and a context ``(B, channels, H, W)``, or None if it has no channels.
 
@@ -47,6 +52,8 @@ class ConvNet(nn.Sequential):
     """
 
     def __init__(self, in_channels: int, out_channels: int, *, hidden_channels: int, context_channels: int = 0) -> None:
+        _check_channels(in_channels, out_channels, context_channels)
+        check_sizes(hidden_channels=hidden_channels)
         super().__init__(
             nn.Conv2d(in_channels + context_channels, hidden_channels, 3, padding=1),
             nn.ReLU(),
@@ -200,6 +207,8 @@ class DenseNet(nn.Module):
         context_channels: int = 0,
     ) -> None:
         super().__init__()
+        _check_channels(in_channels, out_channels, context_channels)
+        check_sizes(0, num_blocks=num_blocks)
         self.context_channels = context_channels
         self.first = nn.Conv2d(in_channels + context_channels, sizes.width, 1)
         self.blocks = nn.ModuleList(DenseBlock(sizes.width, sizes.width, sizes, gated=gated) for _ in range(num_blocks))
@@ -252,6 +261,9 @@ class MLP(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int, *, width: int, depth: int) -> None:
         super().__init__()
+        _check_channels(in_channels, out_channels, 0)
+        check_sizes(width=width)
+        check_sizes(0, depth=depth)
         widths = [in_channels, *[width] * depth]
         layers = [layer for n, m in itertools.pairwise(widths) for layer in (nn.Linear(n, m), nn.SiLU())]
         self.layers = nn.Sequential(*layers, zero_initialized(nn.Linear(widths[-1], out_channels)))

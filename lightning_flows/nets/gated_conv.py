@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lightning_flows.errors import ShapeError, check_sizes
+from lightning_flows.functional.shapes import image_shape
 
 FACTOR = 4
 """Factor by which the encoder reduces height and width before its last convolution, and the decoder enlarges them."""
@@ -142,5 +143,5 @@ def reduced_shape(event_shape: Sequence[int]) -> tuple[int, int, int]:
             f"expected images (C, H, W) with H and W multiples of {FACTOR}; got {tuple(event_shape)}: resize or pad "
             "them"
         )
-    channels, height, width = event_shape
+    channels, height, width = image_shape(event_shape)
     return channels, height // FACTOR, width // FACTOR

@@ -7,8 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lightning_flows.errors import UsageError
+from lightning_flows.errors import UsageError, check_sizes
 from lightning_flows.functional.convolution import adjoint_kernel, convolve, convolve_backward
+from lightning_flows.functional.shapes import image_shape
 from lightning_flows.nets.linearization import Linearization
 from lightning_flows.nets.spectral_norm import NormalizedConv2d, default_kernel
 
@@ -205,7 +206,8 @@ class LipschitzConvNet(nn.Sequential):
     def __init__(self, event_shape: Sequence[int], hidden_channels: int, *, max_norm: float = 0.98) -> None:
         if not 0 < max_norm < 1:
             raise UsageError(f"expected max_norm between 0 and 1; got {max_norm}")
-        channels, *size = event_shape
+        channels, *size = image_shape(event_shape)
+        check_sizes(hidden_channels=hidden_channels)
 
         def conv(in_channels: int, out_channels: int, kernel_size: int) -> NormalizedConv2d:
             kernel, side = default_kernel(out_channels, in_channels, kernel_size, kernel_size), kernel_size // 2

@@ -231,7 +231,7 @@ class AutoregressiveConvNet(nn.Module):
     ) -> None:
         super().__init__()
         channels, *size = image_shape(event_shape)
-        check_sizes(hidden_channels=hidden_channels)
+        check_sizes(hidden_channels=hidden_channels, num_heads=num_heads)
         conv = partial(MaskedConv2d, size=size, max_norm=max_norm)
         self.num_heads = num_heads
         self.input = conv(channels, hidden_channels, kernel_size=3, strict=False)

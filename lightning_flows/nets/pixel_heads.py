@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from lightning_flows.errors import check_sizes
 from lightning_flows.functional.value_maps import ValueMap, apply_map, initial_params, invert_value, num_map_parameters
 from lightning_flows.nets.made import MADE
 
@@ -28,6 +29,7 @@ class LinearHead(nn.Module):
 
     def __init__(self, channels: int, value_map: ValueMap = "mixture", components: int = 8) -> None:
         super().__init__()
+        check_sizes(channels=channels)
         self.channels, self.value_map = channels, value_map
         self.num_maps = channels * num_map_parameters(value_map, components)
         self.num_inputs = self.num_maps + channels * (channels - 1) // 2

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lightning_flows.errors import UsageError
+from lightning_flows.errors import check_positive
 from lightning_flows.functional.advanced import is_advanced
 from lightning_flows.functional.precision import full_precision
 from lightning_flows.nets.packing import Packing
@@ -87,8 +87,7 @@ class SpectralNorm(nn.Module):
         warmup_steps: int = 30,
     ) -> None:
         super().__init__()
-        if max_norm <= 0:
-            raise UsageError(f"expected a positive max_norm; got {max_norm}")
+        check_positive(max_norm=max_norm)
         out_channels, in_channels, *kernel_size = packing.shape
         on_input_side = in_channels <= out_channels // groups
         self.constants = Normalization(packing, on_input_side, groups, max_norm, margin)

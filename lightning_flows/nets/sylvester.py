@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from lightning_flows.errors import UsageError
 from lightning_flows.functional.precision import full_precision
+from lightning_flows.functional.shapes import image_shape
 from lightning_flows.nets.fronts import FrontSolver
 from lightning_flows.nets.gated_net import Gated, Pair, gated_net
 from lightning_flows.nets.masked_conv import AutoregressiveConvNet, BoundNet, causal_mask
@@ -85,7 +86,7 @@ class LinearSylvesterFunction(nn.Module):
 
     def __init__(self, event_shape: Sequence[int]) -> None:
         super().__init__()
-        channels = event_shape[0]
+        channels, *_ = image_shape(event_shape)
         self.weight = nn.Parameter(0.1 * default_kernel(channels, channels, 3, 3))
         self.diagonal1, self.diagonal2 = nn.Parameter(torch.zeros(channels)), nn.Parameter(torch.zeros(channels))
         self.bias = nn.Parameter(torch.zeros(channels))

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_flows.errors import InputTypeError, ShapeError
+from lightning_flows.functional.shapes import check_shape
 from lightning_flows.functional.solver import Solver
 
 Shape = tuple[int | None, ...]
@@ -52,6 +53,8 @@ class Transform(nn.Module, ABC):
 
     def __init__(self, event_shape: Sequence[int | None] | None = None) -> None:
         super().__init__()
+        if event_shape is not None:
+            check_shape(event_shape)
         self.event_shape: Shape | None = None if event_shape is None else tuple(event_shape)
 
     def __init_subclass__(cls, **kwargs: Any) -> None:

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lightning_flows.errors import UsageError
+from lightning_flows.errors import UsageError, check_positive
 from lightning_flows.transforms.base import Result, Transform, sum_event
 
 
@@ -26,8 +26,9 @@ class Affine(Transform):
 
     def __init__(self, shift: float, scale: float) -> None:
         super().__init__()
-        if scale <= 0:
-            raise UsageError(f"expected a positive scale; got {scale}")
+        check_positive(scale=scale)
+        if not math.isfinite(shift):
+            raise UsageError(f"expected a finite shift; got {shift}")
         self.shift, self.scale = shift, scale
 
     def forward(self, x: Tensor, context: Any = None) -> Result:
@@ -56,7 +57,7 @@ class Bias(Transform):
 
     def __init__(self, event_shape: Sequence[int]) -> None:
         super().__init__([n if n != 1 else None for n in event_shape])
-        self.bias = nn.Parameter(torch.zeros(*event_shape))
+        self.bias = nn.Parameter(torch.zeros(tuple(event_shape)))
 
     def forward(self, x: Tensor, context: Any = None) -> Result:
         return x + self.bias, 0.0

@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from lightning_flows.errors import UsageError
+from lightning_flows.errors import UsageError, check_sizes
 from lightning_flows.functional.fixed_point import InverseReport, attach_gradient
 from lightning_flows.functional.precision import full_precision
 from lightning_flows.functional.probes import fixed_probes
@@ -85,11 +85,10 @@ class ResidualBlock(Transform):
         max_iter: int = 1000,
     ) -> None:
         super().__init__()
-        if not (0 < stop_probability < 1 and min(num_exact_terms, eval_terms, eval_probes) >= 1):
-            raise UsageError(
-                "expected stop_probability between 0 and 1 and at least one term and probe; "
-                f"got {stop_probability}, {num_exact_terms}, {eval_terms} and {eval_probes}"
-            )
+        check_sizes(num_exact_terms=num_exact_terms, eval_terms=eval_terms, eval_probes=eval_probes, max_iter=max_iter)
+        check_sizes(0, exact_dims=exact_dims, eval_exact_dims=eval_exact_dims or 0)
+        if not 0 < stop_probability < 1:
+            raise UsageError(f"expected stop_probability between 0 and 1; got {stop_probability}")
         self.function, self.gradient = function, gradient
         self.num_exact_terms, self.stop_probability = num_exact_terms, stop_probability
         self.eval_terms, self.eval_probes = eval_terms, eval_probes

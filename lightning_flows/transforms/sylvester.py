@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lightning_flows.errors import check_sizes
 from lightning_flows.functional.fixed_point import Solution, attach_gradient
 from lightning_flows.functional.precision import full_precision, is_autocast, is_reduced
 from lightning_flows.functional.solver import Solver
@@ -48,6 +49,7 @@ class GeneralizedSylvester(Transform):
             raise TypeError(f"expected a LinearTransform as basis; got {type(basis).__name__}")
         super().__init__(basis.event_shape)
         self.basis, self.function = basis, function
+        check_sizes(max_iter=max_iter)
         self.max_iter = max_iter
         self.sizes = [int(getattr(function, "num_parameters", 0)), basis.num_parameters]
         self.num_parameters = sum(self.sizes)

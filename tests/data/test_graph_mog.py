@@ -211,6 +211,8 @@ def test_hyperparameters_rebuild_it():
         ({"batch_size": 0}, UsageError, "expected batch_size of at least 1; got 0"),
         ({"eval_batch_size": 0}, UsageError, "expected eval_batch_size of at least 1; got 0"),
         ({"steps_per_epoch": 0}, UsageError, "expected steps_per_epoch of at least 1; got 0"),
+        ({"steps_per_epoch": None}, UsageError, "expected an integer for steps_per_epoch; got None"),
+        ({"batch_size": None}, UsageError, "expected an integer for batch_size; got None"),
         ({"num_val": 0}, UsageError, "expected num_val of at least 1; got 0"),
         ({"num_test": -1}, UsageError, "expected num_test of at least 1; got -1"),
         ({"mixture": "mog5"}, DataError, "expected a mixture among mog4, .*; got 'mog5'"),

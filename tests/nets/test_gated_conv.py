@@ -108,6 +108,11 @@ def test_other_sizes_are_refused(event_shape: tuple[int, ...]) -> None:
             build()
 
 
+def test_images_without_channels_are_refused() -> None:
+    with pytest.raises(ShapeError, match=r"sizes of at least 1; got \(0, 8, 8\)"):
+        GatedEncoder((0, 8, 8), SMALL)
+
+
 @pytest.mark.parametrize("name", ["width", "features", "hidden"])
 def test_sizes_are_positive(name: str) -> None:
     with pytest.raises(UsageError, match=f"expected {name} of at least 1"):

@@ -239,7 +239,7 @@ def test_gradients_of_any_order():
 
 
 def test_wrong_arguments():
-    with pytest.raises(ValueError, match="expected a positive max_norm; got -1"):
+    with pytest.raises(ValueError, match="expected a positive, finite max_norm; got -1"):
         SpectralNorm(torch.ones(1, 1, 1), (2, 2), packing=Packing((1, 1, 1, 1)), max_norm=-1)
 
 

@@ -4,23 +4,31 @@ import pytest
 import torch
 from torch import nn
 
+from lightning_flows.distributions import DiagonalGaussian
 from lightning_flows.errors import ShapeError, UsageError
-from lightning_flows.nets import ConvNet, SylvesterFunction
+from lightning_flows.nets import AutoregressiveConvNet, ConvNet, DenseNet, LipschitzConvNet, SylvesterFunction
 from lightning_flows.transforms import (
     ActNorm,
     Affine,
     AffineCoupling,
+    AutoregressiveConv,
     Bias,
     Conv1x1,
     ConvExponential,
     ConvSylvester,
     Flip,
     GeneralizedSylvester,
+    GraphActNorm,
+    GraphExponential,
     Householder,
     Invert,
     LinearCompose,
+    LinearExponential,
     Squeeze,
+    Standardize,
     Transform,
+    VectorActNorm,
+    Woodbury,
 )
 from tests.transforms.cases import CASES, SHAPE, build, draw
 
@@ -75,11 +83,15 @@ WRONG = {
     "squeeze_flat": (ShapeError, lambda: Squeeze()(torch.zeros(2, 4)), r"expected shape \(B, C, H, W\); got \(2, 4\)"),
     "unsqueeze": (ShapeError, lambda: Squeeze().inverse(torch.zeros(2, 6, 2, 2)), r"\(B, 4C, H, W\); got \(2, 6"),
     "flip": (ShapeError, lambda: Flip()(torch.zeros(2, 4, 3)), r"expected shape \(B, C, H, W\); got \(2, 4, 3\)"),
-    "scale": (ValueError, lambda: Affine(0, -1.0), "expected a positive scale; got -1"),
-    "reflections": (ValueError, lambda: Householder(4, num_reflections=0), "at least one reflection; got 0"),
+    "scale": (ValueError, lambda: Affine(0, -1.0), "expected a positive, finite scale; got -1"),
+    "reflections": (
+        ValueError,
+        lambda: Householder(4, num_reflections=0),
+        "num_reflections of at least 1; got 0",
+    ),
     "even_kernel": (ValueError, lambda: ConvExponential(SHAPE, kernel_size=2), "expected an odd kernel size; got 2"),
     "event": (ShapeError, lambda: ConvExponential((4, 3)), r"expected events \(C, H, W\); got \(4, 3\)"),
-    "max_norm": (ValueError, lambda: ConvExponential(SHAPE, max_norm=0.0), "positive max_norm; got 0.0"),
+    "max_norm": (ValueError, lambda: ConvExponential(SHAPE, max_norm=0.0), "positive, finite max_norm; got 0.0"),
     "one_channel": (ValueError, lambda: AffineCoupling(1, nn.Identity()), "at least 2 channels to couple; got 1"),
     "net": (
         ShapeError,
@@ -106,6 +118,54 @@ WRONG = {
     "hidden": (UsageError, lambda: ConvSylvester(SHAPE, 0), "expected hidden_channels of at least 1; got 0"),
     "invert": (ValueError, lambda: Invert(Squeeze()).output_shape((1, 2, 2)), "preserves the shape; got Squeeze"),
 }
+
+
+SIZES = {
+    "actnorm": lambda n: ActNorm(n),
+    "conv1x1": lambda n: Conv1x1(n),
+    "householder": lambda n: Householder(n),
+    "reflections": lambda n: Householder(4, num_reflections=n),
+    "autoregressive_conv": lambda n: AutoregressiveConv(n),
+    "woodbury": lambda n: Woodbury((4, n, 2)),
+    "rank": lambda n: Woodbury(SHAPE, rank=n),
+    "conv_exponential": lambda n: ConvExponential((n, 3, 2)),
+    "kernel": lambda n: ConvExponential(SHAPE, kernel_size=n),
+    "terms": lambda n: ConvExponential(SHAPE, num_terms=n),
+    "sylvester": lambda n: ConvSylvester((n, 3, 2), 4),
+    "iterations": lambda n: ConvSylvester(SHAPE, 4, max_iter=n),
+    "bias": lambda n: Bias((n, 1, 1)),
+    "graph_actnorm": lambda n: GraphActNorm(n),
+    "graph_exponential": lambda n: GraphExponential(n, max_neighbors=2),
+    "vector_actnorm": lambda n: VectorActNorm(n),
+    "standardize": lambda n: Standardize(n),
+    "conv_net": lambda n: ConvNet(n, 2, hidden_channels=3),
+    "dense_net": lambda n: DenseNet(2, n),
+    "lipschitz_net": lambda n: LipschitzConvNet(SHAPE, n),
+    "causal_net": lambda n: AutoregressiveConvNet(SHAPE, 4, num_heads=n),
+    "gaussian": lambda n: DiagonalGaussian((n, 2)),
+}
+
+
+@pytest.mark.parametrize("make", SIZES.values(), ids=SIZES.keys())
+@pytest.mark.parametrize("size", [0, -1, 2.5])
+def test_sizes_are_positive_integers(make, size):
+    with pytest.raises((ShapeError, UsageError), match=f"expected .*; got .*{size}"):
+        make(size)
+
+
+NORMS = {
+    "exponential": lambda norm: ConvExponential(SHAPE, max_norm=norm),
+    "sylvester": lambda norm: ConvSylvester(SHAPE, 4, net_max_norm=norm),
+    "linear_exponential": lambda norm: LinearExponential(4, max_norm=norm),
+    "scale": lambda norm: Affine(0.0, norm),
+}
+
+
+@pytest.mark.parametrize("make", NORMS.values(), ids=NORMS.keys())
+@pytest.mark.parametrize("norm", [float("nan"), float("inf"), -1.0])
+def test_norms_and_scales_are_positive_and_finite(make, norm):
+    with pytest.raises(UsageError, match=f"got {norm}"):
+        make(norm)
 
 
 @pytest.mark.parametrize(("error", "make", "message"), WRONG.values(), ids=WRONG.keys())

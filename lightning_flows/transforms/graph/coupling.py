@@ -22,7 +22,7 @@ class FeatureCoupling(GraphTransform):
         super().__init__((None, features))
         if features < 2:
             raise ShapeError(f"expected at least two features, one to transform and one to keep; got {features}")
-        if not 0 <= transformed_dim < features:
+        if transformed_dim not in range(features):
             raise ShapeError(f"expected a feature between 0 and {features - 1}; got {transformed_dim}")
         self.transformed_dim, self.node_map = transformed_dim, node_map
 

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lightning_flows.errors import UsageError
+from lightning_flows.errors import check_sizes
 from lightning_flows.functional.precision import full_precision
 from lightning_flows.transforms.linear import LinearOperator, LinearTransform
 
@@ -55,8 +55,7 @@ class Householder(LinearTransform):
     def __init__(self, channels: int, *, num_reflections: int | None = None) -> None:
         super().__init__((channels, None, None))
         num_reflections = channels if num_reflections is None else num_reflections
-        if num_reflections < 1:
-            raise UsageError(f"expected at least one reflection; got {num_reflections}")
+        check_sizes(num_reflections=num_reflections)
         self.vectors = nn.Parameter(torch.randn(num_reflections, channels))
 
     def operator(self, *, update: bool = False) -> LinearOperator:

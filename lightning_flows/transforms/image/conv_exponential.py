@@ -7,7 +7,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from lightning_flows.errors import UsageError
+from lightning_flows.errors import UsageError, check_sizes
 from lightning_flows.functional.conv_exponential import conv_exponential
 from lightning_flows.functional.convolution import dense_kernel
 from lightning_flows.functional.shapes import image_shape
@@ -29,7 +29,8 @@ class ConvExponential(LinearTransform):
     evaluation. ``num_terms`` overrides it. For small images, each term is one matrix product.
 
     Shapes: x, z ``(B, *event_shape)`` with event_shape (C, H, W).
-    Raises: UsageError for an even ``kernel_size``. Source: section 3 of the paper.
+    Raises: UsageError for an even ``kernel_size``, a ``max_norm`` that is not positive, or ``num_terms`` below 1.
+    Source: section 3 of the paper.
 
     >>> layer = ConvExponential((3, 8, 8)).eval()
     >>> z, log_det = layer(torch.randn(2, 3, 8, 8))
@@ -46,8 +47,10 @@ class ConvExponential(LinearTransform):
         num_terms: int | None = None,
     ) -> None:
         channels, *size = image_shape(event_shape)
-        if kernel_size % 2 == 0 or kernel_size < 1:
+        if kernel_size % 2 != 1 or kernel_size < 1:
             raise UsageError(f"expected an odd kernel size; got {kernel_size}")
+        if num_terms is not None:
+            check_sizes(num_terms=num_terms)
         super().__init__(event_shape)
         self.max_norm, self.num_terms = max_norm, num_terms
         self.center, fan_in = kernel_size // 2, channels * kernel_size**2

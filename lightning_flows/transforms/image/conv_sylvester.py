@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from lightning_flows.functional.shapes import image_shape
 from lightning_flows.nets.masked_conv import AutoregressiveConvNet
 from lightning_flows.nets.sylvester import SylvesterFunction
 from lightning_flows.transforms.image.conv1x1 import Householder
@@ -37,8 +38,7 @@ class ConvSylvester(GeneralizedSylvester):
         gamma: float = 0.5,
         max_iter: int = 200,
     ) -> None:
-        basis = LinearCompose(
-            [Householder(event_shape[0]), ConvExponential(event_shape, max_norm=exponential_max_norm)]
-        )
+        channels, *_ = image_shape(event_shape)
+        basis = LinearCompose([Householder(channels), ConvExponential(event_shape, max_norm=exponential_max_norm)])
         net = AutoregressiveConvNet(event_shape, hidden_channels, max_norm=net_max_norm)
         super().__init__(basis, SylvesterFunction(net, gamma=gamma), max_iter=max_iter)

@@ -22,9 +22,9 @@ class Permutation(LinearTransform):
     twice: Tensor
 
     def __init__(self, order: Sequence[int]) -> None:
-        super().__init__((len(order),))
         if sorted(order) != list(range(len(order))) or not order:
             raise UsageError(f"expected a permutation of 0 to {len(order) - 1}; got {list(order)}")
+        super().__init__((len(order),))
         # 2σ + 1, because averages of weights and buffers may round integers down by one
         self.register_buffer("twice", 2 * torch.tensor(list(order)) + 1)
 

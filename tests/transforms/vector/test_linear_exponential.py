@@ -108,7 +108,7 @@ def test_starts_near_the_identity():
     [
         (lambda: LinearExponential(0), "expected size of at least 1; got 0"),
         (lambda: LinearExponential(None), "expected a size or a linear map; got neither"),
-        (lambda: LinearExponential(3, max_norm=0.0), "expected a positive max_norm; got 0.0"),
+        (lambda: LinearExponential(3, max_norm=0.0), "expected a positive, finite max_norm; got 0.0"),
     ],
 )
 def test_wrong_arguments(make, message):

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from lightning_flows.app.cli import main
+from lightning_flows.app.cli import main, run
 from lightning_flows.checkpoints.classes import named_classes
 from lightning_flows.errors import FlowsError
 from lightning_flows.trust import why_missing
@@ -24,6 +24,13 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "own_import.py").write_text("import torch\nfrom lightning_flows.transforms import Nrom\n")
     (tmp_path / "own_syntax.py").write_text("class Mine(:\n")
     (tmp_path / "own_other.py").write_text("x = 1 / 0\n")
+    (tmp_path / "own_data.py").write_text(
+        "from lightning_flows.data import ToyDataModule\n"
+        "class Late(ToyDataModule):\n"
+        "    def train_dataloader(self):\n"
+        "        batches = super().train_dataloader()\n"  # raises before setup
+        "        return (batch for batch in batches)\n"
+    )
     (tmp_path / "own_flows.py").write_text("class Mine:\n    pass\n")
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
@@ -43,6 +50,11 @@ def test_what_reads_a_checkpoint_says_why_a_class_cannot_be_used(path: str) -> N
     with pytest.raises(FlowsError) as found:
         named_classes(path)
     assert str(found.value).startswith(FAULTS[path])
+
+
+def test_loaders_are_not_asked_for_before_the_data_is_set_up() -> None:
+    trainer = run(["fit", "--config=moons.yaml", "--data=own_data.Late", "--trainer.max_steps=2"]).trainer
+    assert trainer.global_step == 2
 
 
 def test_a_name_without_its_module_is_not_a_path() -> None:

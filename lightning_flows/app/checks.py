@@ -65,6 +65,15 @@ def _check_logger(logger: Namespace) -> None:
         raise UsageError(f"{name} has no tracking_uri: pass {LOGGERS[package][1]}, or the address of a server")
 
 
+def check_strategy(strategy: Any) -> None:
+    """Raise UsageError for a strategy of notebooks, whose processes would neither start here nor stop on a signal."""
+    found = re.search("_(spawn|fork|notebook)", strategy) if isinstance(strategy, str) else None
+    arguments = strategy.get("init_args") if isinstance(strategy, Namespace) else None
+    method = found[1] if found else (arguments or Namespace()).get("start_method")
+    if method not in (None, "popen"):
+        raise UsageError(f"a strategy that starts processes by {method} is not supported on the command line: use ddp")
+
+
 def _check_device(accelerator: Any, devices: Any) -> None:
     """Check that the accelerator exists, and that the CPU can run as many processes."""
     cuda, mps = CUDAAccelerator.is_available(), MPSAccelerator.is_available()

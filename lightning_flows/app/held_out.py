@@ -67,7 +67,7 @@ def _folder(
 ) -> ImageFolderDataModule:
     if len(model.event_shape) != 3:
         raise UsageError("--held_out takes images, and the model is not one of images: omit it")
-    if getattr(data, "num_levels", 256) != 256:
+    if data.num_levels not in (None, 256):
         raise UsageError("--held_out takes images with 256 levels, and those of the model have fewer: omit it")
     # there is no option for files of this folder alone, and a few held-out items fewer do no harm
     return ImageFolderDataModule(**folder_arguments(images, model.event_shape, record), skip_broken=True)

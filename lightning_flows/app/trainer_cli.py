@@ -13,7 +13,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_info
 
 from lightning_flows.app.arguments import options, value_of, with_flags, without
-from lightning_flows.app.checks import check_linked, check_trainer, refuse_null
+from lightning_flows.app.checks import check_linked, check_strategy, check_trainer, refuse_null
 from lightning_flows.app.commands import TRAINER_COMMANDS
 from lightning_flows.app.configs import CONFIG_DIR
 from lightning_flows.app.default_trainer import default_options, with_atomic_checkpoints
@@ -204,6 +204,7 @@ class TrainerCLI(LightningCLI):
     def before_instantiate_classes(self) -> None:
         """Choose the run's folder, or find the run to resume."""
         check_trainer(self.config.trainer)
+        check_strategy(self.config.trainer.strategy)
         if self.command != "fit":
             return
         given, self.placement = without_place(self.config), (placement := Placement(self.config))
@@ -261,7 +262,7 @@ class TrainerCLI(LightningCLI):
         trainer = getattr(self, "trainer", None)
         run = self.placement.run
         self.placement.release(state, trained=trainer is not None and trainer.global_step > self.first_step)
-        if run is not None and state in ("stopped", "failed") and (trainer is None or trainer.global_step == 0):
+        if run is not None and state != DIVERGED and (trainer is None or trainer.global_step == 0):
             for logger in trainer.loggers if trainer is not None else []:
                 if isinstance(logger, TensorBoardLogger):
                     with suppress(Exception):  # its files are about to be removed

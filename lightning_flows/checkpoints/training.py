@@ -1,6 +1,7 @@
 """Validate what resumed training takes from a checkpoint."""
 
-from collections.abc import Mapping
+import copy
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -148,6 +149,8 @@ def check_counts(checkpoint: Mapping[str, Any], trainer: Trainer) -> None:
         raise CheckpointError(f"the checkpoint has {num} optimizers, but the model {len(trainer.optimizers)}: {ADVICE}")
     for config, state in zip(trainer.lr_scheduler_configs, schedules, strict=False):
         own: dict[str, Any] = config.scheduler.state_dict()
+        newer = {key for key, value in own.items() if key.startswith("_") and isinstance(value, bool)} - state.keys()
+        own = {key: value for key, value in own.items() if key not in newer}  # flags that an older torch lacked
         kind = type(config.scheduler)  # state entries become attributes and must not shadow methods
         if not same_form(own, state) or any(hasattr(kind, key) for key in state.keys() - own.keys()):
             raise CheckpointError(f"the checkpoint's state of {kind.__name__} is malformed: {ADVICE}")
@@ -202,15 +205,16 @@ def _problem(optimizer: Optimizer, state: Mapping[str, Any]) -> str | None:
         return "malformed entries"
     if len(groups) != len(optimizer.param_groups):
         return f"{len(groups)} groups of parameters for {len(optimizer.param_groups)}"
-    parameters: dict[int, Tensor] = {}
-    for saved, group in zip(groups, optimizer.param_groups, strict=True):
+    for saved in groups:
         numbers = saved.get("params") if isinstance(saved, Mapping) else None
-        options = {key: value for key, value in group.items() if key not in FREE}
         if not isinstance(numbers, list) or any(type(n) is not int for n in numbers):
             return "groups without numbers of their parameters"
-        if len(numbers) != len(group["params"]) or not same_form(options, saved):
+    parameters: dict[int, Tensor] = {}
+    for saved, group in zip(_with_newer_options(optimizer, groups), optimizer.param_groups, strict=True):
+        options = {key: value for key, value in group.items() if key not in FREE}
+        if len(saved["params"]) != len(group["params"]) or not same_form(options, saved):
             return "groups of another size or with other options"
-        parameters |= dict(zip(numbers, group["params"], strict=True))
+        parameters |= dict(zip(saved["params"], group["params"], strict=True))
     if len(parameters) != sum(len(group["params"]) for group in optimizer.param_groups):
         return "a parameter in two places"
     if not states.keys() <= parameters.keys():
@@ -219,6 +223,13 @@ def _problem(optimizer: Optimizer, state: Mapping[str, Any]) -> str | None:
         if problem := _state_problem(type(optimizer), each, parameters[number]):
             return f"{problem} for parameter {number}"
     return None
+
+
+def _with_newer_options(optimizer: Optimizer, groups: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Saved groups of parameters, with torch's own defaults for options that an older version lacked."""
+    twin = copy.copy(optimizer)
+    twin.__setstate__({"state": {}, "param_groups": [dict(group) for group in groups]})
+    return twin.param_groups
 
 
 def _state_problem(kind: type, state: Any, parameter: Tensor) -> str | None:

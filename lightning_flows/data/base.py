@@ -98,6 +98,11 @@ class FlowDataModule(LightningDataModule, ABC):
     def event_shape(self) -> tuple[int, ...]:
         """Shape of an item; known before ``setup``."""
 
+    @property
+    def num_levels(self) -> int | None:
+        """Number of levels of a pixel; None unless the items are images."""
+        return None
+
     @abstractmethod
     def load_split(self, split: str) -> Dataset[dict[str, Tensor]]:
         """Load train, val, test or :attr:`predict_split`: a sized dataset of dicts of tensors.

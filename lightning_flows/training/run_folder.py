@@ -1,6 +1,7 @@
 """Run folders: one per run, with one owner at a time."""
 
 import fcntl
+import itertools
 import json
 import os
 import re
@@ -50,11 +51,12 @@ class RunFolder:
         check_writable(parent)
         if name is not None:
             run = cls(parent / name, _number_of(name))
-            if run.path.exists() and any(run.path.iterdir()):
-                raise OutputError(
-                    f"{run.path} contains files of another run: choose another version of the logger, or resume with "
-                    "--ckpt_path=last"
-                )
+            for path in (each / name for each in (parent, *others)):
+                if path.exists() and any(path.iterdir()):
+                    advice = ", or resume with --ckpt_path=last" if (path / LAST).is_file() else ""
+                    raise OutputError(
+                        f"{path} contains files of another run: choose another version of the logger{advice}"
+                    )
             run.path.mkdir(parents=True, exist_ok=True)
         else:
             numbers = [_number(path) for each in (parent, *others) for path in _folders(each)]
@@ -152,6 +154,21 @@ def locked(folder: Path, advice: str = "start a new run without --ckpt_path=last
     file.flush()
     os.register_at_fork(after_in_child=file.close)  # data loading workers must not hold the lock
     return file
+
+
+def is_unsaved(folder: Path) -> bool:
+    """Whether a folder is that of a run that ended before it wrote a checkpoint."""
+    return (folder / RECORD).is_file() and not any(folder.glob("**/*.ckpt"))
+
+
+def set_aside(folder: Path) -> Path:
+    """Rename a folder to ``NAME_1`` or the next unused number, and return it.
+
+    Raises: OutputError if it belongs to a run in progress.
+    """
+    with locked(folder):
+        unused = (folder.with_name(f"{folder.name}_{number}") for number in itertools.count(1))
+        return folder.rename(next(path for path in unused if not path.exists()))
 
 
 def newest(parent: Path) -> tuple[Path | None, list[str]]:

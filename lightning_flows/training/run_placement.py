@@ -15,7 +15,15 @@ from lightning.pytorch.utilities import rank_zero_info
 from lightning_flows.errors import OutputError, UsageError
 from lightning_flows.files import check_writable
 from lightning_flows.functional.nested import listed
-from lightning_flows.training.run_folder import LAST, RunFolder, locked, newest, run_of_checkpoints
+from lightning_flows.training.run_folder import (
+    LAST,
+    RunFolder,
+    is_unsaved,
+    locked,
+    newest,
+    run_of_checkpoints,
+    set_aside,
+)
 from lightning_flows.training.signals import is_first_process
 
 SHARED = "LIGHTNING_FLOWS_RUN"
@@ -68,10 +76,12 @@ class Placement:
                 )
             return
         version = self.writers[0].init_args.get("version") if self.writers else None
+        if isinstance(version, str) and (version == ".." or Path(version).name != version):
+            raise UsageError(f"the version of a logger is the name of a folder, without slashes; got {version!r}")
         name = f"version_{version}" if isinstance(version, int) else version or None
         folder = self._find(Path(parents[0]), name) if resumes else None
         if is_first_process():
-            self._own(folder, [Path(parent) for parent in parents], name)
+            self._own(folder, [Path(parent) for parent in parents], name, resumes=resumes)
         elif shared := os.environ.get(SHARED):  # the first process started this one; otherwise it is asked for later
             self._place(Path(shared))
 
@@ -97,7 +107,7 @@ class Placement:
         rank_zero_info(f"resuming {last}")
         self.resumed, self.config.ckpt_path = last, str(last)
 
-    def _own(self, folder: Path | None, parents: list[Path], name: str | None) -> None:
+    def _own(self, folder: Path | None, parents: list[Path], name: str | None, *, resumes: bool) -> None:
         if folder is not None:
             self.run = RunFolder(folder)
             self.run.acquire()
@@ -105,10 +115,13 @@ class Placement:
         else:
             for checkpoints in self.elsewhere:
                 if self.resumed is None and any(checkpoints.glob("*.ckpt")):
+                    advice = ", or resume with --ckpt_path=last" if (checkpoints / LAST.name).is_file() else ""
                     raise OutputError(
-                        f"{checkpoints} contains checkpoints of another run: choose another dirpath, or resume with "
-                        "--ckpt_path=last"
+                        f"{checkpoints} contains checkpoints of another run: choose another dirpath{advice}"
                     )
+            if resumes and name is not None and is_unsaved(parents[0] / name):
+                for kept in {parent / name for parent in parents if (parent / name).is_dir()}:
+                    rank_zero_info(f"{kept} has no checkpoint to resume from: its files are kept in {set_aside(kept)}")
             self.run = RunFolder.create(parents[0], name, others=parents[1:])
             self._lock_elsewhere(self.run)
             for checkpoints in self.elsewhere[:1]:

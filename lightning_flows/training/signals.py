@@ -22,6 +22,9 @@ PARENT = "LIGHTNING_FLOWS_PARENT"
 GRACE = "LIGHTNING_FLOWS_GRACE"
 """Environment variable: seconds without CPU time after which a signaled process is forced to exit."""
 
+SECONDS, SECONDS_IN_TRAINING = 15.0, 600.0
+"""Their defaults: a training process that finishes its step may wait for another one that draws samples, or a disk."""
+
 RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "NODE_RANK", "GROUP_RANK")
 """Environment variables with which launchers number the processes of a run."""
 
@@ -61,8 +64,9 @@ def ended_by_signals() -> Iterator[None]:
     loader and never get there. So a second thread watches for signals too. It interrupts a call in which the main
     thread blocks, since a signal just before the call, or in another thread, does not. It exits the process with
     status 128 + number and one line if, after a signal, the process uses no CPU time for ``LIGHTNING_FLOWS_GRACE``
-    seconds (an environment variable; default: 15), or if a second Ctrl-C is ignored for two seconds. A process whose
-    parent in the same run has exited sends itself SIGTERM. Does nothing outside the main thread.
+    seconds (an environment variable; default: 15, or 600 while a handler of its own finishes a training step), or if a
+    second Ctrl-C is ignored for two seconds. A process whose parent in the same run has exited sends itself SIGTERM.
+    Does nothing outside the main thread.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -74,7 +78,7 @@ def ended_by_signals() -> Iterator[None]:
     wakeup = signal.set_wakeup_fd(write, warn_on_full_buffer=False)
     parent, own = os.environ.get(PARENT), str(os.getppid())
     os.environ[PARENT] = str(os.getpid())
-    threading.Thread(target=_watch, args=(read, _grace()), daemon=True).start()
+    threading.Thread(target=_watch, args=(read,), daemon=True).start()
     if parent == own:
         threading.Thread(target=_follow_parent, args=(int(parent),), daemon=True).start()
     try:
@@ -115,18 +119,19 @@ def name_of(number: int) -> str:
     return "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
 
 
-def _grace() -> float:
+def _grace(number: int) -> float:
+    default = SECONDS if signal.getsignal(number) is interrupt else SECONDS_IN_TRAINING
     try:
-        return max(0.1, float(os.environ.get(GRACE, 15)))
+        return max(0.1, float(os.environ.get(GRACE, default)))
     except ValueError:
-        return 15.0
+        return default
 
 
 def _ignore(number: int, frame: FrameType | None) -> None:
     """A handler that only makes blocking calls return, unlike SIG_IGN."""
 
 
-def _watch(read: int, grace: float) -> None:
+def _watch(read: int) -> None:
     """Wait for a signal, then watch whether the process makes progress toward its exit."""
     with os.fdopen(read, "rb", buffering=0) as pipe:
         while (number := pipe.read(1)) and number[0] not in ENDING:
@@ -150,7 +155,7 @@ def _watch(read: int, grace: float) -> None:
                 busy = time.process_time() - used > 0.02 * (now - looked)
                 used, looked = time.process_time(), now
                 idle_since = None if busy else idle_since or now
-            if (second and now - second > 2) or (idle_since and now - idle_since > grace):
+            if (second and now - second > 2) or (idle_since and now - idle_since > _grace(number[0])):
                 _end_by_force(number[0])
 
 

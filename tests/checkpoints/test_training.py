@@ -75,6 +75,29 @@ def test_new_betas_override_the_saved_ones(states: dict[str, Any], tiny: list[st
     assert (tuple(group["betas"]), group["eps"]) == ((0.5, 0.6), 1e-3)
 
 
+def test_a_checkpoint_of_an_older_torch_resumes(states: dict[str, Any], tiny: list[str], tmp_path: Path) -> None:
+    """It lacks options and flags that torch has added since."""
+    whole = copy.deepcopy(states)
+    (group,) = whole["optimizer_states"][0]["param_groups"]
+    missing = {"decoupled_weight_decay", "maximize"} & group.keys()
+    for key in missing:
+        del group[key]
+    whole["lr_schedulers"] = [{k: v for k, v in whole["lr_schedulers"][0].items() if type(v) is not bool}]
+    trainer = resume(tiny, whole, tmp_path).trainer
+    assert trainer.current_epoch == 2
+    assert missing <= trainer.optimizers[0].param_groups[0].keys()
+
+
+@pytest.mark.parametrize("key", ["lr", "betas"])
+def test_an_option_that_each_torch_writes_is_needed(
+    key: str, states: dict[str, Any], tiny: list[str], tmp_path: Path
+) -> None:
+    whole = copy.deepcopy(states)
+    del whole["optimizer_states"][0]["param_groups"][0][key]
+    with pytest.raises(CheckpointError, match="groups of another size or with other options"):
+        resume(tiny, whole, tmp_path)
+
+
 def test_paths_that_lead_out_of_the_run_s_folder_are_dropped(tiny: list[str], tmp_path: Path) -> None:
     options = [*tiny, f"--trainer.logger.init_args.save_dir={tmp_path}"]
     run(["fit", *options])

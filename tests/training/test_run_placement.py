@@ -113,6 +113,11 @@ def test_a_trial_run_writes_and_resumes_nothing(tiny: list[str]) -> None:
         run(["fit", *tiny, "--trainer.fast_dev_run=true", "--ckpt_path=last"])
 
 
+def test_training_without_steps_leaves_no_folder(tiny: list[str]) -> None:
+    run(["fit", *tiny, "--trainer.limit_train_batches=0"])
+    assert not files()
+
+
 def test_the_config_of_a_run_starts_a_new_run(tiny: list[str]) -> None:
     run(["fit", *tiny])
     run(["fit", *tiny, "--ckpt_path=last", "--trainer.max_epochs=2"])
@@ -132,6 +137,40 @@ def test_an_explicit_version_belongs_to_one_run(tiny: list[str]) -> None:
     assert files() == before
     run([*options, "--ckpt_path=last", "--trainer.max_epochs=2"])
     assert step_of(Path("runs/demo/mine")) == 6
+
+
+def test_a_named_run_that_was_killed_before_its_first_checkpoint_starts_again(tiny: list[str], caplog) -> None:
+    options = ["fit", *tiny, "--trainer.logger.init_args.version=mine", "--ckpt_path=last"]
+    run(options)
+    shutil.rmtree("runs/demo/mine/checkpoints")
+    before = files()
+    with pytest.raises(FlowsError, match=r"mine contains files of another run: choose another version of the logger$"):
+        run(options[:-1])
+    assert files() == before
+    for number in (1, 2):
+        run(options)
+        assert f"its files are kept in runs/demo/mine_{number}" in caplog.text
+        assert step_of(Path("runs/demo/mine")) == 3
+        shutil.rmtree("runs/demo/mine/checkpoints")
+    assert {path.replace("mine_1", "mine"): content for path, content in files().items() if "mine_1" in path} == before
+
+
+@pytest.mark.parametrize("version", ["other/version_0", "..", "a/", "/tmp"])
+def test_a_version_is_the_name_of_one_folder(version: str, tiny: list[str]) -> None:
+    with pytest.raises(FlowsError, match="name of a folder, without slashes; got"):
+        run(["fit", *tiny, f"--trainer.logger.init_args.version={version}"])
+    assert not files()
+
+
+def test_the_folders_of_all_loggers_belong_to_one_run(tiny: list[str]) -> None:
+    loggers = [{**each, "init_args": {**each["init_args"], "version": "mine"}} for each in (BOARD, CSV)]
+    run(["fit", *tiny, config(loggers[1])])
+    before = files()
+    with pytest.raises(FlowsError, match="csv/curves/mine contains files of another run"):
+        run(["fit", *tiny, config(loggers)])
+    assert {path: content for path, content in files().items() if path != "logger.yaml"} == {
+        path: content for path, content in before.items() if path != "logger.yaml"
+    }
 
 
 def test_an_explicit_dirpath_belongs_to_one_run(tiny: list[str]) -> None:

@@ -208,6 +208,28 @@ def test_a_busy_process_may_finish() -> None:
     assert (process.returncode, output) == (0, "done\n")
 
 
+@pytest.mark.parametrize(("in_training", "status"), [(True, 0), (False, 143)])
+def test_only_training_may_wait_long(in_training: bool, status: int) -> None:
+    """For another process that draws samples, or for a disk."""
+    code = f"""
+    import signal, time
+    from lightning_flows.training import signals
+    signals.SECONDS = 1.0
+    with signals.ended_by_signals():
+        if {in_training}:
+            signal.signal(signal.SIGTERM, lambda *_: None)  # as Interruptible, which finishes the step
+        else:
+            signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM, signals.NUDGE])  # as a call that hangs
+        print("READY", flush=True)
+        time.sleep(6)
+        print("done", flush=True)
+    """
+    process = start(code)
+    process.send_signal(signal.SIGTERM)
+    output, _ = process.communicate(timeout=120)
+    assert (process.returncode, "done" in output) == (status, in_training)
+
+
 def test_handlers_are_restored() -> None:
     from lightning_flows.training.signals import PARENT, Interrupted, ended_by_signals
 

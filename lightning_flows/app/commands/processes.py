@@ -14,14 +14,14 @@ from lightning_flows.app.terminal import plain
 from lightning_flows.errors import UsageError
 
 STOPS = (signal.SIGTERM, signal.SIGINT)
-KILL_AFTER = 15.0
+KILL_AFTER = 60.0
 """Seconds after a signal within which runs must write a checkpoint and exit."""
 
 
 class Processes:
     """Runs commands of the application, several at a time, all of whose output goes to standard error.
 
-    Within :meth:`listening`, SIGTERM and Ctrl-C stop all processes; those still alive after 15 seconds, or at a second
+    Within :meth:`listening`, SIGTERM and Ctrl-C stop all processes; those still alive after a minute, or at a second
     signal, are killed.
 
     Args:

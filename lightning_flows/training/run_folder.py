@@ -157,8 +157,10 @@ def locked(folder: Path, advice: str = "start a new run without --ckpt_path=last
 
 
 def is_unsaved(folder: Path) -> bool:
-    """Whether a folder is that of a run that ended before it wrote a checkpoint."""
-    return (folder / RECORD).is_file() and not any(folder.glob("**/*.ckpt"))
+    """Whether a folder is that of a run that ended before it wrote a checkpoint, there or elsewhere."""
+    record = _record(folder)
+    places = [folder, *([Path(str(record["checkpoints"]))] if "checkpoints" in record else [])]
+    return bool(record) and not any(any(place.glob("**/*.ckpt")) for place in places)
 
 
 def set_aside(folder: Path) -> Path:

@@ -119,7 +119,7 @@ class Placement:
                     raise OutputError(
                         f"{checkpoints} contains checkpoints of another run: choose another dirpath{advice}"
                     )
-            if resumes and name is not None and is_unsaved(parents[0] / name):
+            if resumes and self.resumed is None and name is not None and is_unsaved(parents[0] / name):
                 for kept in {parent / name for parent in parents if (parent / name).is_dir()}:
                     rank_zero_info(f"{kept} has no checkpoint to resume from: its files are kept in {set_aside(kept)}")
             self.run = RunFolder.create(parents[0], name, others=parents[1:])

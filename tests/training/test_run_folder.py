@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from lightning_flows.errors import CheckpointError, OutputError
-from lightning_flows.training.run_folder import RunFolder, newest, run_of_checkpoints, state_of
+from lightning_flows.training.run_folder import RunFolder, is_unsaved, newest, run_of_checkpoints, set_aside, state_of
 
 
 def finished(parent: Path, name: str | None = None) -> Path:
@@ -224,3 +224,15 @@ def test_an_unprintable_name_is_not_resumed(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="rename it") as info:
         newest(tmp_path)
     assert str(info.value).isprintable()
+
+
+def test_a_run_is_unsaved_only_if_it_has_no_checkpoint_anywhere(tmp_path: Path) -> None:
+    run = RunFolder.create(tmp_path, "mine")
+    run.note("running", tmp_path / "kept")
+    assert is_unsaved(run.path)
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "kept/best.ckpt").touch()
+    assert not is_unsaved(run.path)
+    with pytest.raises(OutputError, match="belongs to a run in progress"):
+        set_aside(run.path)
+    assert not is_unsaved(tmp_path / "kept")  # not a run's folder

@@ -103,9 +103,12 @@ def test_mistyped_keys_of_a_config(
     [
         (["--trainer.accelerator=cuda"], "accelerator cuda is not available on this machine"),
         (["--trainer.accelerator=gpu"], "accelerator gpu is not available on this machine"),
-        (["--trainer.strategy=ddp_spawn"], "starts processes by spawn is not supported on the command line: use ddp"),
-        (["--trainer.strategy=ddp_fork_find_unused_parameters_true"], "starts processes by fork is not supported"),
-        (["--trainer.strategy=DDPStrategy", "--trainer.strategy.start_method=spawn"], "starts processes by spawn is"),
+        (["--trainer.strategy=ddp_spawn"], "ddp_spawn is not supported on the command line: use ddp"),
+        (["--trainer.strategy=ddp_fork_find_unused_parameters_true"], "ddp_fork_find_unused_parameters_true is not"),
+        (
+            ["--trainer.strategy=DDPStrategy", "--trainer.strategy.start_method=spawn"],
+            "start_method spawn is not",
+        ),
         (["--trainer.devices=99999"], "devices is 99999, but this machine's CPU runs at most"),
         (["--trainer.precision=bf16-true"], "precision bf16-true is not supported"),
         (["--trainer.max_time=10m"], "max_time is 10m: use days, hours, minutes and seconds"),

@@ -66,12 +66,12 @@ def _check_logger(logger: Namespace) -> None:
 
 
 def check_strategy(strategy: Any) -> None:
-    """Raise UsageError for a strategy of notebooks, whose processes would neither start here nor stop on a signal."""
-    found = re.search("_(spawn|fork|notebook)", strategy) if isinstance(strategy, str) else None
+    """Raise UsageError for strategies that spawn or fork processes: these fail to start, or to stop on a signal."""
     arguments = strategy.get("init_args") if isinstance(strategy, Namespace) else None
-    method = found[1] if found else (arguments or Namespace()).get("start_method")
-    if method not in (None, "popen"):
-        raise UsageError(f"a strategy that starts processes by {method} is not supported on the command line: use ddp")
+    method = (arguments or Namespace()).get("start_method") or "popen"
+    name = strategy if isinstance(strategy, str) else f"a strategy with start_method {method}"
+    if method != "popen" or re.search("_(spawn|fork|notebook)", name):
+        raise UsageError(f"{name} is not supported on the command line: use ddp")
 
 
 def _check_device(accelerator: Any, devices: Any) -> None:

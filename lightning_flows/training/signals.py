@@ -23,7 +23,7 @@ GRACE = "LIGHTNING_FLOWS_GRACE"
 """Environment variable: seconds without CPU time after which a signaled process is forced to exit."""
 
 SECONDS, SECONDS_IN_TRAINING = 15.0, 600.0
-"""Their defaults: a training process that finishes its step may wait for another one that draws samples, or a disk."""
+"""Defaults. A process that finishes its training step may wait for a disk, or for another process to draw samples."""
 
 RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "NODE_RANK", "GROUP_RANK")
 """Environment variables with which launchers number the processes of a run."""

@@ -75,8 +75,8 @@ def rates_table(rows: Mapping[str, Sequence[Run]]) -> Table | None:
         for row, groups in compared.items()
     ]
     note = (
-        "Means over the seeds that all rates of a row have or, if there are none, over all. The rate with the lowest "
-        "validation loss is chosen."
+        "Means over the seeds that are available at all rates of a row or, if there are none, over all. The rate with "
+        "the lowest validation loss is chosen."
     )
     return Table(["model", *(f"{title} at {rate:g}" for rate in rates)], cells, note)
 

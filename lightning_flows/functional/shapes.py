@@ -9,7 +9,14 @@ from lightning_flows.errors import ShapeError
 
 
 def check_shape(event_shape: Sequence[int | None]) -> None:
-    """Raise ShapeError unless each size of an event is an integer of at least 1, or None for any length."""
+    """Raise ShapeError unless each size of an event is an integer of at least 1, or None for any length.
+
+    >>> check_shape((3, None, None))
+    >>> check_shape((3, 0, 8))
+    Traceback (most recent call last):
+        ...
+    lightning_flows.errors.ShapeError: expected sizes of at least 1; got (3, 0, 8)
+    """
     if any(n is not None and (not isinstance(n, Integral) or n < 1) for n in event_shape):
         raise ShapeError(f"expected sizes of at least 1; got {tuple(event_shape)}")
 

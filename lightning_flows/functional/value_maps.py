@@ -1,5 +1,6 @@
 """Monotone maps of single values, as in couplings and autoregressive layers."""
 
+from numbers import Integral
 from typing import Literal, get_args
 
 import torch
@@ -25,7 +26,7 @@ def num_map_parameters(kind: ValueMap, components: int) -> int:
     >>> num_map_parameters("affine", 8), num_map_parameters("mixture", 8), num_map_parameters("spline", 8)
     (2, 24, 27)
     """
-    if kind not in get_args(ValueMap) or not isinstance(components, int) or components < 1:
+    if kind not in get_args(ValueMap) or not isinstance(components, Integral) or components < 1:
         kinds = ", ".join(get_args(ValueMap))
         raise UsageError(f"expected a map among {kinds}, and at least one component; got {kind} and {components}")
     return {"affine": 2, "mixture": 3 * components, "spline": num_spline_parameters(components)}[kind]

@@ -1,9 +1,11 @@
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
+from lightning_flows.errors import UsageError
 from lightning_flows.functional.value_maps import (
     LOG_SCALE_BOUND,
     apply_map,
@@ -47,3 +49,9 @@ def test_the_affine_map_s_scale_is_bounded():
     expected = [-LOG_SCALE_BOUND, -LOG_SCALE_BOUND * math.tanh(1 / LOG_SCALE_BOUND), 1e-9, LOG_SCALE_BOUND]
     assert log_scale.tolist() == pytest.approx(expected, rel=1e-12)
     assert z.tolist() == pytest.approx([math.exp(a) + b for a, b in zip(expected, (3, 0, 0, 0), strict=True)])
+
+
+def test_numbers_of_components_are_any_integers() -> None:
+    assert num_map_parameters("spline", np.int64(8)) == num_map_parameters("spline", 8)
+    with pytest.raises(UsageError, match="at least one component; got spline and 2.5"):
+        num_map_parameters("spline", 2.5)  # type: ignore[arg-type]

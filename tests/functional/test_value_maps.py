@@ -53,5 +53,5 @@ def test_the_affine_map_s_scale_is_bounded():
 
 def test_numbers_of_components_are_any_integers() -> None:
     assert num_map_parameters("spline", np.int64(8)) == num_map_parameters("spline", 8)
-    with pytest.raises(UsageError, match="at least one component; got spline and 2.5"):
+    with pytest.raises(UsageError, match=r"at least one component; got spline and 2\.5"):
         num_map_parameters("spline", 2.5)  # type: ignore[arg-type]

@@ -10,7 +10,7 @@ from lightning_flows.functional.monotone import soft_clamp
 
 BOUND = 4.0
 """The spline maps [−BOUND, BOUND] onto itself; outside it is linear."""
-LOG_SCALE_BOUND = 2.0
+LOG_SCALE_BOUND = 4.0
 MIN_SHARE, MIN_SLOPE = 1e-2, 1e-2
 SLOPE_OFFSET = math.log(math.expm1(1 - MIN_SLOPE))  # a parameter of zero is a slope of one
 
@@ -25,9 +25,9 @@ def num_spline_parameters(bins: int) -> int:
 
 
 def spline(y: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-    r"""Map each value by a scale and a shift, and then by a spline of K bins between knots :math:`(x_k, h_k)`.
+    r"""Map each value by a shift and a scale, and then by a spline of K bins between knots :math:`(x_k, h_k)`.
 
-    With :math:`u = e^a y + b` in bin k, :math:`t = (u - x_k)/(x_{k+1} - x_k)`, s the mean slope of the bin, and
+    With :math:`u = e^a (y - b)` in bin k, :math:`t = (u - x_k)/(x_{k+1} - x_k)`, s the mean slope of the bin, and
     :math:`d_k` the slopes at its ends:
 
     .. math:: z = h_k + \frac{(h_{k+1} - h_k)\,(s t^2 + d_k t (1-t))}{s + (d_k + d_{k+1} - 2s)\, t (1-t)}
@@ -35,7 +35,7 @@ def spline(y: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
     Outside the first and the last knot, z is linear with the slope there. All parameters zero give the identity.
 
     Shapes: y, z, log z' ``(...)``; values ``(3K + 3, ...)``, broadcast with y.
-    Source: Durkan et al., Neural spline flows, 2019; with a scale and a shift before.
+    Source: Durkan et al., Neural spline flows, 2019; with a shift and a scale before.
 
     >>> y, values = torch.randn(5), torch.randn(27, 5)
     >>> z, log_slope = spline(y, values)
@@ -45,7 +45,7 @@ def spline(y: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
     True
     """
     shift, log_scale, knots = _parameters(y, values)
-    u = y * log_scale.exp() + shift
+    u = (y - shift) * log_scale.exp()
     bins = _Bin(knots, knots[0], u)
     z, slope = bins.value_and_slope((bins.inside - bins.x) / bins.width)
     return torch.addcmul(z, slope, u - bins.inside), slope.log() + log_scale
@@ -65,7 +65,7 @@ def inverse_spline(z: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
     t = torch.where(z == bins.inside, bins.place(bins.inside - bins.h), (z > bins.inside).to(z.dtype))
     slope = bins.value_and_slope(t)[1]
     u = bins.x + t * bins.width + (z - bins.inside) / slope
-    return (u - shift) * torch.exp(-log_scale), -slope.log() - log_scale
+    return u * torch.exp(-log_scale) + shift, -slope.log() - log_scale
 
 
 class _Bin:

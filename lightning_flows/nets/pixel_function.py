@@ -19,12 +19,12 @@ from lightning_flows.nets.pixel_transformer import PixelTransformer
 class PixelFunction(nn.Module):
     r"""Monotone maps of values whose parameters depend on earlier pixels, as the function of a Sylvester layer.
 
-    .. math:: f(y)_p = T_p(y_p;\, \mathrm{net}(\{y_q : t_q < t_p\})_p) - y_p
+    .. math:: f(y)_p = T_p(y_p - \text{prediction}_p;\, \text{output}_p) - y_p
 
-    T_p maps the channels of pixel p, each depending on the lower ones as well: a :class:`LinearHead` or, with a width
-    for it, a :class:`MaskedHead`. t_p is the front of a pixel, see :class:`PixelTransformer`. The diagonal of the
-    Jacobian is T' − 1. The solver inverts one front of pixels after another, at the cost of one pass of the net, and of
-    one evaluation of a masked head for each channel.
+    Outputs and predictions are those of a :class:`PixelTransformer`, which depend on pixels of earlier fronts. T_p maps
+    the channels of pixel p, each depending on the lower ones as well: a :class:`LinearHead` or, with a width for it, a
+    :class:`MaskedHead`. The diagonal of the Jacobian is T' − 1. The solver inverts one front of pixels after another,
+    at the cost of one pass of the net, and of one evaluation of a masked head for each channel.
 
     Shapes: y ``(B, C, H, W)``; returns f(y) and the diagonal, of y's shape.
     Args: ``value_map`` and ``components`` choose the map of a value, see :func:`apply_map`; ``head_width`` is the width
@@ -73,14 +73,14 @@ class PixelFunction(nn.Module):
         return self._of(y)
 
     def _of(self, y: Tensor) -> Pair:
-        outputs = self.net(y).to(y.dtype)
+        outputs, predictions = self.net(y)
         with full_precision(y):
-            f, diagonal = self._map(y.flatten(2).mT, outputs)
+            f, diagonal = self._map(y.flatten(2).mT, outputs.to(y.dtype), predictions)
             return f.mT.unflatten(2, y.shape[2:]), diagonal.mT.unflatten(2, y.shape[2:])
 
-    def _map(self, pixels: Tensor, outputs: Tensor) -> Pair:
-        """f and the diagonal for pixels ``(B, N, C)`` with the outputs of the net for them."""
-        value, log_slope = self.head(pixels, outputs)
+    def _map(self, pixels: Tensor, outputs: Tensor, predictions: Tensor) -> Pair:
+        """f and the diagonal for pixels ``(B, N, C)`` with the outputs and predictions of the net for them."""
+        value, log_slope = self.head(pixels - predictions, outputs)
         return value - pixels, log_slope.exp() - 1
 
     @torch.no_grad()
@@ -98,9 +98,9 @@ class PixelFunction(nn.Module):
         """y, and f(y) and the diagonal from the same outputs of the net: their residual is that of T alone."""
         f, diagonal = torch.empty_like(v), torch.empty_like(v)
 
-        def solve_pixels(rows: Tensor, columns: Tensor, outputs: Tensor) -> Tensor:
-            pixels = self.head.inverse(v[:, :, rows, columns].mT, outputs)
-            of_pixels, slopes = self._map(pixels, outputs)
+        def solve_pixels(rows: Tensor, columns: Tensor, outputs: Tensor, predictions: Tensor) -> Tensor:
+            pixels = self.head.inverse(v[:, :, rows, columns].mT, outputs) + predictions
+            of_pixels, slopes = self._map(pixels, outputs, predictions)
             f[:, :, rows, columns], diagonal[:, :, rows, columns] = of_pixels.mT, slopes.mT
             return pixels
 
@@ -113,9 +113,10 @@ class PixelFunction(nn.Module):
         """
         y, pixels = torch.zeros_like(v), v.flatten(2).mT
         for _ in self.net.front_sizes:
-            outputs = self.net(y).to(v.dtype)
+            outputs, predictions = self.net(y)
             with full_precision(v):
-                y, last = self.head.inverse(pixels, outputs).mT.unflatten(2, v.shape[2:]), y
+                found = self.head.inverse(pixels, outputs.to(v.dtype)) + predictions
+                y, last = found.mT.unflatten(2, v.shape[2:]), y
             if torch.equal(y, last):
                 break
         return y

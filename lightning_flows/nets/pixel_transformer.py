@@ -1,4 +1,4 @@
-"""A net whose outputs for each pixel depend on the pixels before it, by attention."""
+"""A net whose outputs for each pixel depend on the pixels before it, by attention, with a linear prediction."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -8,23 +8,26 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lightning_flows.errors import ShapeError, UsageError, check_sizes
+from lightning_flows.functional.precision import full_precision
 from lightning_flows.functional.shapes import image_shape
 from lightning_flows.nets.attention import AttentionSizes
 from lightning_flows.nets.graph_attention import small_initialized
 
 
 class PixelTransformer(nn.Module):
-    r"""Outputs for each pixel from the pixels of earlier fronts.
+    r"""Outputs for each pixel, and a linear prediction of it, from the pixels of earlier fronts.
 
     .. math:: \text{output}_p = \mathrm{net}(\{y_q : t_q < t_p\})_p, \qquad t_p = \text{column}_p + s\, \text{row}_p
 
-    Pixels with equal t form a front. A pixel is embedded by a linear map of a window: rows above it, and pixels to its
-    left. s is one more than the number of these rows, so that the window lies in earlier fronts. Then a pixel attends
-    to itself, to earlier fronts, and to pixels of its own front in rows above it, whose embeddings contain earlier
-    fronts only. So all pixels of a front are found at once, and there are at most W + (H − 1)s fronts instead of HW
-    pixels. The last layer is initialized near zero.
+        \text{prediction}_p = A\, \text{window}_p + a
 
-    Shapes: y ``(B, C, H, W)``; returns ``(B, H * W, num_outputs)``.
+    Pixels with equal t form a front. The window of a pixel has rows above it, and pixels to its left; one linear map
+    embeds it, and another predicts the pixel. s is one more than the number of these rows, so that the window lies in
+    earlier fronts. Then a pixel attends to itself, to earlier fronts, and to pixels of its own front in rows above it,
+    whose embeddings contain earlier fronts only. So all pixels of a front are found at once, and there are at most
+    W + (H − 1)s fronts instead of HW pixels. The last layer is initialized near zero, A and a at zero.
+
+    Shapes: y ``(B, C, H, W)``; returns outputs ``(B, H * W, num_outputs)`` and predictions ``(B, H * W, C)``.
     Args:
         event_shape: (C, H, W).
         num_outputs: outputs per pixel.
@@ -36,7 +39,7 @@ class PixelTransformer(nn.Module):
 
     >>> net = PixelTransformer((1, 4, 4), 3, AttentionSizes(width=8, num_blocks=1, num_heads=2), window=3)
     >>> y = torch.randn(1, 1, 4, 4)
-    >>> jacobian = torch.autograd.functional.jacobian(lambda y: net(y)[0, :, 0], y).reshape(16, 16)
+    >>> jacobian = torch.autograd.functional.jacobian(lambda y: net(y)[0][0, :, 0], y).reshape(16, 16)
     >>> jacobian = jacobian[net.order()][:, net.order()]
     >>> torch.equal(jacobian, jacobian.tril(-1))  # outputs depend on the pixels before their own
     True
@@ -56,6 +59,9 @@ class PixelTransformer(nn.Module):
         self.embed = nn.Linear(self.channels * self.taps, sizes.width)
         # by place in the order; before 0.6, by pixel under another name: such checkpoints do not load
         self.places = nn.Parameter(torch.randn(num_pixels, sizes.width) / math.sqrt(sizes.width))
+        self.prediction = nn.Linear(self.channels * self.taps, self.channels)
+        for parameter in self.prediction.parameters():
+            nn.init.zeros_(parameter)
         self.blocks = sizes.blocks()
         self.norm, self.out = nn.LayerNorm(sizes.width), small_initialized(nn.Linear(sizes.width, num_outputs))
 
@@ -77,7 +83,7 @@ class PixelTransformer(nn.Module):
             shape = f"(B, {self.channels}, {self.height}, {self.width})"
             raise ShapeError(f"PixelTransformer: expected images of shape {shape}; got {tuple(y.shape)}")
 
-    def forward(self, y: Tensor) -> Tensor:
+    def forward(self, y: Tensor) -> tuple[Tensor, Tensor]:
         self.check(y)
         windows = F.unfold(self._padded(y), (self.side + 1, 2 * self.side + 1))
         before = windows.unflatten(1, (y.shape[1], -1))[:, :, : self.taps].flatten(1, 2).mT
@@ -85,13 +91,14 @@ class PixelTransformer(nn.Module):
         h = self.embed(before[:, order]) + self.places
         for block in self.blocks:
             h = block(h, is_causal=True)
-        return self.out(self.norm(h))[:, order.argsort()]
+        return self.out(self.norm(h))[:, order.argsort()], self._predict(before)
 
     @torch.no_grad()
-    def solve(self, num: int, solve_pixels: Callable[[Tensor, Tensor, Tensor], Tensor]) -> Tensor:
-        """Find ``num`` images front by front: ``solve_pixels(rows, columns, outputs)`` returns K pixels ``(B, K, C)``.
+    def solve(self, num: int, solve_pixels: Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]) -> Tensor:
+        """Find ``num`` images front by front, at the cost of one forward pass.
 
-        ``outputs`` ``(B, K, num_outputs)`` are the net's for those pixels. The cost is that of one forward pass.
+        ``solve_pixels(rows, columns, outputs, predictions)`` returns K pixels ``(B, K, C)``, of which the net has
+        the outputs ``(B, K, num_outputs)`` and the predictions ``(B, K, C)``.
         """
         y = self._padded(self.places.new_zeros(num, self.channels, self.height, self.width))
         taps = torch.arange(self.taps, device=y.device)
@@ -105,10 +112,15 @@ class PixelTransformer(nn.Module):
             pasts = pasts or [block.past(h, len(self.places)) for block in self.blocks]
             for block, past in zip(self.blocks, pasts, strict=True):
                 h = block.extend(h, past, start)
-            pixels = solve_pixels(rows, columns, self.out(self.norm(h)))
+            pixels = solve_pixels(rows, columns, self.out(self.norm(h)), self._predict(before))
             y[:, :, rows + self.side, columns + self.side] = pixels.mT
             start += size
         return y[:, :, self.side :, self.side : self.side + self.width]
+
+    def _predict(self, windows: Tensor) -> Tensor:
+        """In full precision, because pixels are found by adding the prediction."""
+        with full_precision(windows):
+            return self.prediction(windows)
 
     def _padded(self, y: Tensor) -> Tensor:
         """Zeros above, to the left and to the right."""

@@ -36,15 +36,16 @@ def test_the_jacobian_is_triangular_with_the_given_diagonal(value_map: ValueMap,
     torch.testing.assert_close(jacobian.diagonal(), made(y)[1].flatten(2).mT.flatten(), rtol=0, atol=1e-12)
 
 
-def test_values_less_multiples_of_lower_channels_are_mapped() -> None:
+def test_values_less_their_prediction_and_multiples_of_lower_channels_are_mapped() -> None:
     made = function()
     y = torch.randn(2, *SHAPE, dtype=torch.float64)
-    outputs = made.net(y)[:, 0]  # of the first pixel
+    outputs, predictions = (found[:, 3] for found in made.net(y))  # of a pixel that has others above it
     params, multiples = outputs[:, :36].unflatten(1, (3, 12)), outputs[:, 36:]
-    first = y[:, :, 0, 0]
-    last = first[:, 2] - multiples[:, 1] * first[:, 0] - multiples[:, 2] * first[:, 1]
+    rest = y[:, :, 1, 0] - predictions
+    assert (predictions[0] != predictions[1]).all()
+    last = rest[:, 2] - multiples[:, 1] * rest[:, 0] - multiples[:, 2] * rest[:, 1]
     expected, _ = apply_map("mixture", last, params[:, 2])
-    torch.testing.assert_close((y + made(y)[0])[:, 2, 0, 0], expected)
+    torch.testing.assert_close((y + made(y)[0])[:, 2, 1, 0], expected)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

@@ -15,10 +15,11 @@ def net(window: int = 3) -> PixelTransformer:
     return net
 
 
-def seen(window: int) -> torch.Tensor:
-    """Whether the output of a pixel depends on another ``(12, 12)``, row by row."""
+def seen(window: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Whether the output, and the prediction, of a pixel depend on another ``(12, 12)``, row by row."""
     y = torch.randn(1, 2, 3, 4, dtype=torch.float64)
-    return torch.autograd.functional.jacobian(net(window), y)[0].abs().sum(1)[:, 0].sum(1).flatten(1) > 0
+    outputs, prediction = torch.autograd.functional.jacobian(net(window), y)
+    return tuple(part[0].abs().sum(1)[:, 0].sum(1).flatten(1) > 0 for part in (outputs, prediction))
 
 
 @pytest.mark.parametrize("window", [3, 5, 9])
@@ -28,31 +29,32 @@ def test_outputs_depend_on_the_windows_of_the_pixel_and_of_those_before_it_and_o
     down, right = rows[:, None] - rows, columns - columns[:, None]
     in_window = (down >= 0) & (down <= side) & (right.abs() <= side) & ((down > 0) | (right < 0))
     attends = (front < front[:, None]) | ((front == front[:, None]) & (rows <= rows[:, None]))
-    depends = seen(window)
+    depends, predicted = seen(window)
     assert not (depends & (front >= front[:, None])).any()
+    assert torch.equal(predicted, in_window)
     assert torch.equal(depends, attends.float() @ in_window.float() > 0)
 
 
 @pytest.mark.parametrize("window", [5, 9])
 def test_windows_as_wide_as_the_image_see_all_earlier_fronts(window: int) -> None:
     front = torch.arange(12) % 4 + (window // 2 + 1) * (torch.arange(12) // 4)
-    assert torch.equal(seen(window), front < front[:, None])
+    assert torch.equal(seen(window)[0], front < front[:, None])
 
 
 @pytest.mark.parametrize("window", [3, 5, 9])
 def test_solving_front_by_front_sees_the_same_outputs(window: int) -> None:
-    y, outputs = torch.randn(3, 2, 3, 4, dtype=torch.float64), torch.empty(3, 12, 5, dtype=torch.float64)
+    y, outputs = torch.randn(3, 2, 3, 4, dtype=torch.float64), torch.empty(3, 12, 7, dtype=torch.float64)
     one, visits = net(window), []
 
-    def solve_pixels(rows: torch.Tensor, columns: torch.Tensor, found: torch.Tensor) -> torch.Tensor:
+    def solve_pixels(rows: torch.Tensor, columns: torch.Tensor, *found: torch.Tensor) -> torch.Tensor:
         visits.append(len(rows))
-        outputs[:, 4 * rows + columns] = found
+        outputs[:, 4 * rows + columns] = torch.cat(found, 2)
         return y[:, :, rows, columns].mT
 
     solved = one.solve(3, solve_pixels)
     assert torch.equal(solved, y)
     assert len(visits) == min(4 + 2 * (window // 2 + 1), 12)
-    torch.testing.assert_close(outputs, one(y).detach(), rtol=0, atol=1e-12)
+    torch.testing.assert_close(outputs, torch.cat(one(y), 2).detach(), rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("shape", [(2, 2, 4), (2, 3, 2), (2, 6, 4), (2, 4, 3), (1, 3, 4)])

@@ -60,8 +60,8 @@ class ImageDataModule(FlowDataModule):
     ) -> None:
         super().__init__(**kwargs)
         check_sizes(downsample=downsample)
-        if shift is not None and shift < 0:
-            raise UsageError(f"expected a shift of at least 0 pixels; got {shift}")
+        if shift is not None:
+            check_sizes(0, shift=shift)
         if binarization not in (names := get_args(Binarization)):
             raise UsageError(f"expected a binarization of {', '.join(names)}; got {binarization}")
         if augment and downsample > 1 and binarization in ("threshold", "fixed"):

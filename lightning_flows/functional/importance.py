@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from lightning_flows.errors import UsageError
+from lightning_flows.errors import UsageError, check_positive, check_sizes
 from lightning_flows.functional.philox import Streams, streams
 
 ROUND = 64
@@ -86,10 +86,9 @@ def importance_weights(
     >>> estimate.log_likelihood, estimate.error
     (tensor([0., 1., 2.], dtype=torch.float64), tensor([0., 0., 0.], dtype=torch.float64))
     """
-    if num_draws < 1 or chunk_size < 1:
-        raise UsageError(f"expected num_draws and chunk_size of at least 1; got {num_draws} and {chunk_size}")
-    if target_error is not None and not target_error > 0:
-        raise UsageError(f"expected a target_error above 0; got {target_error}")
+    check_sizes(num_draws=num_draws, chunk_size=chunk_size)
+    if target_error is not None:
+        check_positive(target_error=target_error)
     # a round consists of whole chunks, unless errors are checked after it
     size = ROUND if target_error is not None else chunk_size * -(-ROUND // chunk_size)
     sums, active = _Sums.zeros(num, device), torch.arange(num, device=device)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lightning_flows.dequantization import Dequantization, DequantizedFlow, UniformDequantization
 from lightning_flows.distributions import DiagonalGaussian
-from lightning_flows.errors import ShapeError, UsageError
+from lightning_flows.errors import ShapeError, check_positive, check_sizes
 from lightning_flows.flows import Flow
 from lightning_flows.functional.bits import bits_per_dim
 from lightning_flows.functional.importance import LikelihoodEstimate
@@ -82,13 +82,10 @@ class ImageFlowModule(FlowModule):
         importance_error: float | None = None,
         eval_chunk_size: int = 256,
     ) -> None:
-        if num_importance_samples < 0 or eval_chunk_size < 1:
-            raise UsageError(
-                "expected num_importance_samples of at least 0 and an eval_chunk_size of at least 1; "
-                f"got {num_importance_samples} and {eval_chunk_size}"
-            )
-        if importance_error is not None and not 0 < importance_error < math.inf:
-            raise UsageError(f"expected an importance_error above 0 bits per dimension; got {importance_error}")
+        check_sizes(0, num_importance_samples=num_importance_samples)
+        check_sizes(eval_chunk_size=eval_chunk_size)
+        if importance_error is not None:
+            check_positive(importance_error=importance_error)
         made = built(flow, event_shape, Flow)
         if len(made.event_shape) != 3:
             raise ShapeError(

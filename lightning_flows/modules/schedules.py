@@ -7,7 +7,7 @@ from lightning.pytorch.cli import ReduceLROnPlateau as PlateauOfMetric
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from lightning_flows.errors import UsageError
+from lightning_flows.errors import UsageError, check_sizes
 
 
 class WarmupExponential(LambdaLR):
@@ -34,10 +34,10 @@ class WarmupExponential(LambdaLR):
     interval = "epoch"
 
     def __init__(self, optimizer: Optimizer, warmup_epochs: int = 10, power: float = 2.0, decay: float = 0.995) -> None:
-        if not (warmup_epochs >= 0 and 0 <= power < math.inf and 0 < decay <= 1):
+        check_sizes(0, warmup_epochs=warmup_epochs)
+        if not (0 <= power < math.inf and 0 < decay <= 1):
             raise UsageError(
-                "expected warmup_epochs and power of at least 0 and a decay above 0 and at most 1; "
-                f"got {warmup_epochs}, {power} and {decay}"
+                f"expected a power of at least 0 and a decay above 0 and at most 1; got {power} and {decay}"
             )
         super().__init__(optimizer, lambda epoch: min(1.0, (epoch + 1) / max(1, warmup_epochs)) ** power * decay**epoch)
 
@@ -65,11 +65,9 @@ class WarmupCosine(LambdaLR):
     interval = "step"
 
     def __init__(self, optimizer: Optimizer, warmup_steps: int = 100, total_steps: int | None = None) -> None:
-        if warmup_steps < 0 or (total_steps is not None and total_steps < 1):
-            raise UsageError(
-                "expected warmup_steps of at least 0 and total_steps of at least 1; "
-                f"got {warmup_steps} and {total_steps}"
-            )
+        check_sizes(0, warmup_steps=warmup_steps)
+        if total_steps is not None:
+            check_sizes(total_steps=total_steps)
         self.total_steps: float | None = total_steps
 
         def factor(step: int) -> float:

@@ -45,7 +45,7 @@ def causal_mask(out_channels: int, in_channels: int, *, kernel_size: int, strict
     >>> causal_mask(1, 1, kernel_size=3, strict=True).int().tolist()
     [[[[0, 0, 1], [1, 1, 1]]]]
     """
-    if kernel_size % 2 == 0 or kernel_size < 1:
+    if kernel_size % 2 != 1 or kernel_size < 1:
         raise UsageError(f"expected an odd kernel size; got {kernel_size}")
     center = kernel_size // 2
     mask = torch.ones(out_channels, in_channels, center + 1, kernel_size, dtype=torch.bool)

@@ -316,7 +316,7 @@ def test_squares_that_do_not_fit_are_refused():
         Ramps(downsample=3).event_shape  # noqa: B018
     with pytest.raises(UsageError, match="expected downsample of at least 1; got 0"):
         Ramps(downsample=0)
-    with pytest.raises(UsageError, match="expected a shift of at least 0 pixels; got -1"):
+    with pytest.raises(UsageError, match="expected shift of at least 0; got -1"):
         Ramps(shift=-1)
     with pytest.warns(UserWarning, match=r"--data\.shift has no effect without augmentation"):
         Ramps(augment=False, shift=2).setup("fit")

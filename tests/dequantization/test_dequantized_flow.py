@@ -248,9 +248,9 @@ def test_wrong_arguments(flow, images):
         ShapeError, match=r"expected noise of shape \(5, 2, 1, 1\), as draw_noise returns it; got \(5, 1"
     ):
         flow(images, torch.rand(5, 1, 1, 1))
-    with pytest.raises(ValueError, match="num_draws and chunk_size of at least 1; got 0 and 256"):
+    with pytest.raises(ValueError, match="expected num_draws of at least 1; got 0"):
         flow.importance_sample(images, 0)
-    with pytest.raises(ValueError, match="got 2 and 0"):
+    with pytest.raises(ValueError, match="expected chunk_size of at least 1; got 0"):
         flow.importance_sample(images, 2, chunk_size=0)
     with pytest.raises(ValueError, match="one stream per image; got 2 for 5"):
         flow.importance_sample(images, 2, noise=numbered(0, 1))

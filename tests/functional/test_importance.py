@@ -111,7 +111,7 @@ def test_further_values_are_averaged_over_all_draws() -> None:
     torch.testing.assert_close(estimate.means, (errors.double().mean(1), 2 * errors.double().mean(1)))
 
 
-@pytest.mark.parametrize("options", [{"num_draws": 0}, {"chunk_size": 0}, {"target_error": 0.0}])
+@pytest.mark.parametrize("options", [{"num_draws": 0}, {"num_draws": 2.5}, {"chunk_size": 0}, {"target_error": 0.0}])
 def test_wrong_arguments(options: dict) -> None:
     name = next(iter(options))
     with pytest.raises(ValueError, match=f"expected .*{name}"):

@@ -128,11 +128,11 @@ def test_a_training_step_is_the_mean_bound_of_its_noise() -> None:
 
 @pytest.mark.parametrize(
     ("name", "values"),
-    [("num_importance_samples", [-1, -5]), ("importance_error", [0.0, torch.nan]), ("eval_chunk_size", [0, -1])],
+    [("num_importance_samples", [-1, 2.5]), ("importance_error", [0.0, torch.nan]), ("eval_chunk_size", [0, 2.5])],
 )
 def test_invalid_numbers_are_refused(name: str, values: list[float]) -> None:
     for value in values:
-        with pytest.raises(UsageError, match=f"expected .*{name}.*; got .*{value}"):
+        with pytest.raises(UsageError, match=f"expected .*{name}.*; got {value}"):
             image_module(**{name: value})
 
 

@@ -64,6 +64,7 @@ def test_when_a_schedule_steps() -> None:
         (WarmupExponential, {"warmup_epochs": -1}), (WarmupExponential, {"power": -0.5}),
         (WarmupExponential, {"power": math.nan}), (WarmupExponential, {"decay": 0.0}),
         (WarmupExponential, {"decay": 1.1}), (WarmupCosine, {"warmup_steps": -1}), (WarmupCosine, {"total_steps": 0}),
+        (WarmupExponential, {"warmup_epochs": math.inf}), (WarmupCosine, {"warmup_steps": math.nan}),
     ],
 )  # fmt: skip
 def test_invalid_numbers_are_refused(kind, options) -> None:

@@ -40,7 +40,7 @@ def test_causal_mask_looks_right_and_down(kernel_size):
     assert torch.equal(mask[:, :, 0, center], channel_mask(3, 2, strict=True))
 
 
-@pytest.mark.parametrize("kernel_size", [0, 2, 4])
+@pytest.mark.parametrize("kernel_size", [0, 2, 4, 2.5, -1])
 def test_even_kernels_are_refused(kernel_size):
     with pytest.raises(ValueError, match=f"expected an odd kernel size; got {kernel_size}"):
         causal_mask(1, 1, kernel_size=kernel_size, strict=True)

@@ -131,7 +131,7 @@ def test_autocast_keeps_float32(case):
     assert {value.dtype for value in (z, log_det, back, inverse_log_det)} == {torch.float32}
     torch.testing.assert_close(z, plain_z, rtol=0.05, atol=0.05)
     torch.testing.assert_close(log_det, plain_log_det, rtol=0.05, atol=0.1)
-    # back is a preimage of z, but rarely another than x: round-off can move a value to where a net rounds it differently
+    # back is a preimage of z; it differs from x where round-off makes a net round a value differently
     torch.testing.assert_close(z_again, z, rtol=0, atol=1e-4)
     torch.testing.assert_close(inverse_log_det, -log_det_again, rtol=0, atol=1e-3)
     assert (back - x).abs().quantile(0.9) <= 1e-4

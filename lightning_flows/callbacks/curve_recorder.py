@@ -16,8 +16,8 @@ class CurveRecorder(Callback):
     """Append the training and validation curves to ``curves.jsonl`` in the run's folder, whatever the loggers.
 
     Each line is a mapping: ``step`` and ``epoch``, counted from 0 as loggers count them, and the metrics ``train/…`` at
-    logged steps or ``val/…`` after a validation. Lines are written after each validation and each epoch, just before
-    ``last.ckpt``, and when training ends for any reason: a killed run that resumes has no gap, and of a step that it
+    logged steps or ``val/…`` after a validation. Lines are written after each validation and each epoch, just before a
+    checkpoint, and when training ends for any reason: a killed run that resumes has no gap, and of a step that it
     repeats, the later line counts. Only the first rank writes. A trial run (fast_dev_run) writes nothing, nor does a
     trainer in Python without a logger that has a folder for each run.
 
@@ -63,6 +63,10 @@ class CurveRecorder(Callback):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._write(trainer)
 
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        with suppress(OutputError):  # the checkpoint matters more; lines that were not written are kept
+            self._write(trainer)
+
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         with suppress(OutputError):  # the exception matters more
             self._write(trainer)
@@ -75,8 +79,8 @@ class CurveRecorder(Callback):
             self._lines.append(curve_line(trainer.global_step - 1, {"epoch": trainer.current_epoch} | values))
 
     def _write(self, trainer: Trainer) -> None:
-        lines, self._lines = self._lines, []
-        if lines and not trainer.fast_dev_run and (folder := own_folder(trainer)):  # type: ignore[attr-defined]
+        if self._lines and not trainer.fast_dev_run and (folder := own_folder(trainer)):  # type: ignore[attr-defined]
             if not folder.is_dir():  # loggers may create it later
                 check_writable(folder)
-            appended_line(folder / CURVES, "\n".join(lines))
+            appended_line(folder / CURVES, "\n".join(self._lines))
+        self._lines = []

@@ -1,6 +1,7 @@
 """Results of tests, kept next to the run."""
 
 import json
+import math
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,19 +16,23 @@ from lightning_flows import __version__
 from lightning_flows.checkpoints import describe, read_file
 from lightning_flows.checkpoints.recorded_data import is_same
 from lightning_flows.data import FlowDataModule
+from lightning_flows.errors import NonFiniteError
 from lightning_flows.files import appended_line
 from lightning_flows.functional.ranks import sum_over_ranks
 from lightning_flows.reporting.tables.items import write_items
-from lightning_flows.reporting.tables.runs import TESTS
+from lightning_flows.reporting.tables.runs import CONFIG, RECORD, TESTS
 from lightning_flows.training.item_results import ItemCollector, ItemResults
+
+MARKS = (CONFIG, RECORD, "hparams.yaml")
+"""Files of which a run folder has at least one; the last one is that of Lightning's loggers."""
 
 
 class TestRecorder(Callback):
     """Append the results of ``test`` to ``tests.jsonl`` in the run folder of the checkpoint.
 
     If ``test_step`` returns results of each item, they are written to ``items_N.npz``, sorted by index, whatever the
-    number of devices. Nothing is written for a checkpoint outside of a folder ``checkpoints``, or for data without a
-    data module. If writing fails, the results are still printed.
+    number of devices. Nothing is written for a checkpoint outside of the folder ``checkpoints`` of a run, or for data
+    without a data module. If writing fails, or if a result is infinite or NaN, the results are only printed.
 
     >>> from contextlib import chdir
     >>> from tempfile import TemporaryDirectory
@@ -49,9 +54,21 @@ class TestRecorder(Callback):
     def __init__(self) -> None:
         self._num_items: int | None = 0
         self._items = ItemCollector()
+        self._source: dict[str, Any] = {}
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._num_items, self._items = 0, ItemCollector()
+        self._num_items, self._items, self._source = 0, ItemCollector(), {}
+        path, data = Path(trainer.ckpt_path or "").resolve(), trainer.datamodule  # type: ignore[attr-defined]
+        if not trainer.is_global_zero or data is None or not _is_of_run(path):
+            return
+        # now, because training may go on during the test, and replace the checkpoint
+        checkpoint = read_file(path)
+        self._source = {
+            "checkpoint": path.name,
+            "global_step": checkpoint["global_step"],
+            "is_other_data": not is_same(checkpoint.get("lightning_flows", {}), data),
+            "time": time.time(),
+        }
 
     def on_test_batch_end(
         self,
@@ -68,7 +85,7 @@ class TestRecorder(Callback):
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         path, data = Path(trainer.ckpt_path or "").resolve(), trainer.datamodule  # type: ignore[attr-defined]
-        if path.parent.name != "checkpoints" or data is None or trainer.fast_dev_run:  # type: ignore[attr-defined]
+        if not _is_of_run(path) or data is None or trainer.fast_dev_run:  # type: ignore[attr-defined]
             return  # a trial run writes no files
         if self._num_items is not None:  # batches of all ranks have the same type
             self._num_items = int(sum_over_ranks(torch.tensor(self._num_items, device=pl_module.device)))
@@ -76,30 +93,41 @@ class TestRecorder(Callback):
         if not trainer.is_global_zero:
             return
         try:
-            record, folder = self._record(path, trainer, pl_module), path.parents[1]
+            record, folder = self._record(trainer, pl_module), path.parents[1]
             appended_line(folder / TESTS, json.dumps(record | _written(items, folder, pl_module, record["metrics"])))
         except Exception as error:  # the results may have taken hours
             rank_zero_warn(f"the results were not recorded in the run folder: {error or type(error).__name__}")
 
-    def _record(self, path: Path, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
+    def _record(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
         model: Any = getattr(pl_module, "model", pl_module)
-        checkpoint, data = read_file(path), trainer.datamodule  # type: ignore[attr-defined]
+        data = trainer.datamodule  # type: ignore[attr-defined]
         num_all = data.num_items("test") if isinstance(data, FlowDataModule) else self._num_items
         return {
-            "checkpoint": path.name,
-            "global_step": checkpoint["global_step"],
-            "metrics": {name: float(value) for name, value in trainer.callback_metrics.items()},
+            **self._source,
+            "metrics": _finite({name: float(value) for name, value in trainer.callback_metrics.items()}),
             "num_items": self._num_items,
             "num_parameters": _num_parameters(pl_module),
             "num_parameters_of": {name: _num_parameters(part) for name, part in model.named_children()},
             "model": describe(pl_module),
             "data": describe(data),
-            "is_other_data": not is_same(checkpoint.get("lightning_flows", {}), data),
             "is_partial": self._num_items != num_all,
             "lightning_flows": __version__,
             "torch": torch.__version__,
-            "time": time.time(),
         }
+
+
+def _is_of_run(path: Path) -> bool:
+    """Whether a checkpoint is in the folder ``checkpoints`` of a run, and not in a copy of that folder alone."""
+    return path.parent.name == "checkpoints" and any((path.parents[1] / name).exists() for name in MARKS)
+
+
+def _finite(metrics: dict[str, float]) -> dict[str, float]:
+    """Metrics without standard errors of a single item. Raises: NonFiniteError if any other one is not finite."""
+    found = {k: each for k, each in metrics.items() if not (k.endswith("_standard_error") and math.isnan(each))}
+    for name, value in found.items():
+        if not math.isfinite(value):
+            raise NonFiniteError(f"{name} is {value}")
+    return found
 
 
 def _written(

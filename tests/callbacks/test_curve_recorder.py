@@ -79,6 +79,31 @@ def test_an_exception_leaves_the_curve_up_to_it(tmp_path: Path) -> None:
     assert [line["step"] for line in lines(tmp_path) if "train/loss" in line] == [0, 1, 2]
 
 
+class Saves(Callback):
+    """Saves a checkpoint within an epoch, and then ends as a killed process does: without its other hooks."""
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx) -> None:
+        if trainer.global_step == 2:
+            trainer.save_checkpoint(Path(trainer.default_root_dir) / "within.ckpt")
+            raise Killed
+
+
+class Killed(BaseException):
+    """Ends a trainer without on_exception."""
+
+
+@pytest.mark.parametrize("writable", [True, False])
+def test_a_checkpoint_comes_with_the_curve_up_to_it(tmp_path: Path, monkeypatch, *, writable: bool) -> None:
+    monkeypatch.setattr(CurveRecorder, "on_exception", lambda *args: None)
+    if not writable:
+        (tmp_path / CURVES).mkdir()
+    with pytest.raises(Killed):
+        fit(tmp_path, "graph", [CurveRecorder(), Saves()])
+    assert (tmp_path / "within.ckpt").is_file()
+    if writable:
+        assert [line["step"] for line in lines(tmp_path) if "train/loss" in line] == [0, 1]
+
+
 def test_the_exception_is_the_one_reported_if_the_file_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / CURVES).mkdir()
     with pytest.raises(KeyError, match="ends"):

@@ -2,16 +2,20 @@
 
 import json
 import shutil
+import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from lightning.pytorch import LightningDataModule
+from lightning.pytorch import Callback, LightningDataModule
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch.utils.data import DataLoader
 
 from lightning_flows.app.cli import run
+from lightning_flows.data import SamplePhotosDataModule
+from lightning_flows.modules import load_model
+from lightning_flows.modules.metrics import MeanAndError
 from lightning_flows.reporting.tables import items
 from lightning_flows.reporting.tables.items import read_items
 from lightning_flows.reporting.tables.runs import read_run
@@ -98,6 +102,49 @@ def test_nothing_is_recorded_for_a_checkpoint_outside_a_run(checkpoint: Path, tm
     run(["test", f"--ckpt_path={alone}"])
     assert [path.name for path in alone.parent.iterdir()] == ["model.ckpt"]
     assert not list(tmp_path.glob("*.jsonl"))
+    (tmp_path / "copy/checkpoints").mkdir(parents=True)
+    copied = shutil.copy(alone, tmp_path / "copy/checkpoints/best.ckpt")
+    run(["test", f"--ckpt_path={copied}"])
+    assert [path.name for path in (tmp_path / "copy").iterdir()] == ["checkpoints"]
+
+
+class Replace(Callback):
+    """Training in another process, which ends and replaces a checkpoint during the test."""
+
+    def __init__(self, checkpoint: Path) -> None:
+        self.checkpoint = checkpoint
+
+    def on_test_batch_end(self, *args: object) -> None:
+        content = torch.load(self.checkpoint, weights_only=True)
+        torch.save(content | {"global_step": 2000}, self.checkpoint)
+        record = {"state": "finished", "ended": time.time()}
+        (self.checkpoint.parents[1] / "run.json").write_text(json.dumps(record))
+
+
+def test_a_test_is_of_the_checkpoint_at_its_start(checkpoint: Path) -> None:
+    (checkpoint.parents[1] / "run.json").write_text('{"state": "running"}')
+    data = SamplePhotosDataModule(stride=32, eval_batch_size=52)
+    plain(callbacks=[Replace(checkpoint)]).test(load_model(checkpoint), datamodule=data, ckpt_path=checkpoint)
+    found = read_run(checkpoint.parents[1])
+    assert found.state == "finished"
+    assert found.test["global_step"] == 3
+    assert found.why_not_final == "was tested before its training ended: test it again"
+
+
+@pytest.mark.parametrize(("num", "names"), [(1, set()), (2, {"test/bpd_standard_error"})])
+def test_a_single_item_has_no_standard_error(checkpoint: Path, num: int, names: set[str]) -> None:
+    run(["test", f"--ckpt_path={checkpoint}", "--data.eval_batch_size=1", f"--trainer.limit_test_batches={num}"])
+    assert set(read_run(checkpoint.parents[1]).metrics) == {"test/loss", "test/bpd"} | names
+
+
+def test_results_that_are_not_finite_do_not_replace_others(checkpoint: Path, monkeypatch) -> None:
+    run(["test", f"--ckpt_path={checkpoint}"])
+    before = read_run(checkpoint.parents[1])
+    infinite = torch.tensor(torch.inf), torch.tensor(torch.nan)
+    monkeypatch.setattr(MeanAndError, "compute", lambda metric: infinite)
+    with pytest.warns(UserWarning, match="were not recorded in the run folder: test/loss is inf"):
+        run(["test", f"--ckpt_path={checkpoint}"])
+    assert read_run(checkpoint.parents[1]).test == before.test
 
 
 class Plain(LightningDataModule):
@@ -111,6 +158,7 @@ class Plain(LightningDataModule):
 
 def test_results_are_recorded_for_any_data_module(tmp_path: Path) -> None:
     (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "hparams.yaml").touch()  # as loggers write it
     trainer, model = plain(), flow()
     saved = tmp_path / "checkpoints/best.ckpt"
     fitted = plain(callbacks=[ModelCheckpoint(tmp_path / "checkpoints", filename="best")], enable_checkpointing=True)

@@ -76,14 +76,23 @@ def benchmark(
                 reasons[name] = str(error)
             shown.update()
         for turn in range(1, rounds + 1):
-            for name, variant in [(name, variants[name]) for name in found]:
-                found[name].steps.append(bench.seconds(partial(bench.step, variant, turn)))
-                if name in SAMPLED:
-                    found[name].samples.append(bench.sample(variant))
+            for name in [*found]:
+                try:
+                    found[name].steps.append(bench.seconds(partial(bench.step, variants[name], turn)))
+                except torch.OutOfMemoryError:
+                    reasons[name] = "out of memory"
+                    del found[name]
+                    continue
+                if name in SAMPLED and "sampling" not in reasons:
+                    try:
+                        found[name].samples.append(bench.sample(variants[name]))
+                    except torch.OutOfMemoryError:
+                        reasons["sampling"] = "out of memory"
                 shown.update()
     finally:  # an interrupted benchmark shows what it has
         shown.close()
-        if rows := {name: row for name, row in found.items() if row.steps}:
+        rows = {name: row for name, row in found.items() if row.steps}
+        if rows or reasons.keys() & variants.keys():
             print(_as_json(bench, rows, reasons) if json else plain(_table(bench, rows, reasons).markdown()))
     return found
 
@@ -173,10 +182,11 @@ def _table(bench: Bench, rows: dict[str, Row], reasons: dict[str, str]) -> Table
     cells = []
     for name, row in rows.items():
         step = statistics.median(row.steps)
-        ratio = statistics.median(a / b for a, b in zip(row.steps, rows["eager"].steps, strict=False))
+        eager = rows["eager"].steps if "eager" in rows else []
+        ratio = f"{statistics.median(a / b for a, b in zip(row.steps, eager, strict=False)):.2f}" if eager else NONE
         sample = f"{1e3 * statistics.median(row.samples):.1f}" if row.samples else NONE
         cells.append(
-            [name, f"{bench.size / step:.1f}", f"{1e3 * step:.1f}", f"{ratio:.2f}", f"{row.memory / 2**20:.1f}", sample]
+            [name, f"{bench.size / step:.1f}", f"{1e3 * step:.1f}", ratio, f"{row.memory / 2**20:.1f}", sample]
         )
     cells += [[name, reason, *[NONE] * (len(HEADER) - 2)] for name, reason in reasons.items()]
     compiled = f"Compiled in {rows['compile'].first:.0f} seconds. " if "compile" in rows else ""

@@ -113,7 +113,7 @@ def table(
         for problem in run.scalars.problems:  # the slowest part
             print(one_line(f"in {run.folder}, {problem}"), file=sys.stderr)
     made, following = TABLES[number](found), supplements(number, found, baseline)
-    print(_text(made._replace(note=diverged_note(Path(runs), FLOWS.get(number, ())) + made.note)))
+    print(_text(made._replace(note=diverged_note(Path(runs), FLOWS[number]) + made.note)))
     for title, each in following.items():
         print(f"\n{plain(title)}:\n\n{_text(each)}")
     if figure:

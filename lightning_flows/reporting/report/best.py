@@ -3,8 +3,8 @@
 import math
 from collections.abc import Sequence
 
+from lightning_flows.reporting.report.datasets import datasets
 from lightning_flows.reporting.report.experiments import (
-    data_name,
     likelihood,
     model_name,
     number,
@@ -27,12 +27,13 @@ def best_runs(runs: Sequence[Run]) -> Table:
     .. math:: r^* = \arg\min_r \, \min_t \, \mathrm{val}_r(t)
 
     A run without validation is chosen only if no run of the model has any; then the test decides. Values are in the
-    unit of the test: bits per dimension, or nats.
+    unit of the test: bits per dimension, or nats. Runs that were tested on some of the items only are left out.
     """
+    final = [run for run in runs if tested_value(run)[1] and not (run.why_not_final or run.test.get("is_partial"))]
     groups: dict[tuple[str, str, str], list[Run]] = {}
-    for run in runs:
-        if (unit := tested_value(run)[1]) and not run.why_not_final:
-            groups.setdefault((data_name(run.config), unit, model_name(run)), []).append(run)
+    for data, group in datasets(final, tested=True).items():
+        for run in group:
+            groups.setdefault((data, tested_value(run)[1], model_name(run)), []).append(run)
     best = [(*key, min(group, key=_rank), len(group)) for key, group in groups.items()]
     best.sort(key=lambda each: (each[:2], tested_value(each[3])[0]))
     rows = [

@@ -3,12 +3,12 @@
 import math
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from lightning_flows.errors import DataError
 from lightning_flows.reporting.report.chart import Chart, Curve, line_chart
-from lightning_flows.reporting.tables import TABLES, Run, Table, supplements
+from lightning_flows.reporting.report.datasets import data_name, datasets
+from lightning_flows.reporting.tables import FLOWS, TABLES, Run, Table, supplements
 from lightning_flows.reporting.tables.compare import DifferError
 from lightning_flows.reporting.tables.curves import logged_values
 from lightning_flows.reporting.tables.table import NONE
@@ -24,7 +24,6 @@ RUNTIMES = [
 ]  # fmt: skip
 SECONDS = "training time (s)"
 """Axis of charts by time."""
-GRAPHS = {"GraphCouplingFlow", "GraphNormalizingFlow", "SetAutoregressiveFlow"}
 
 
 def results(runs: Sequence[Run]) -> Table:
@@ -64,7 +63,7 @@ def table_numbers(runs: Sequence[Run]) -> list[int]:
         1: "GlowFlow" in flows,
         2: flows & {"CouplingFlow", "ResidualFlow"} or ("ConvSylvesterFlow" in flows and not ablated),
         3: ablated,
-        4: flows & GRAPHS,
+        4: flows & FLOWS[4],
     }
     return [number for number, does in belongs.items() if does]
 
@@ -104,8 +103,7 @@ def validation_charts(runs: Sequence[Run]) -> list[Chart]:
     charts = []
     for unit in UNITS:
         logged = [run for run in runs if run.curve(f"val/{unit}")]
-        for data in sorted({data_name(run.config) for run in logged}):
-            group = [run for run in logged if data_name(run.config) == data]
+        for data, group in datasets(logged).items():
             labels = sorted({run.label for run in group})
             curves = [Curve(run.short_name, run.curve(f"val/{unit}"), labels.index(run.label)) for run in group]
             y_label = unit_of(group[0], unit)
@@ -135,7 +133,8 @@ def training_chart(run: Run) -> Chart | None:
 def headline(run: Run) -> str:
     """The bound or likelihood of the test with its unit; empty without a test."""
     value, unit = tested_value(run)
-    return f"{value:.3f} {unit_of(run, unit)}" if unit else ""
+    part = f", {run.test['num_items']} items only" if run.test.get("is_partial") else ""
+    return f"{value:.3f} {unit_of(run, unit)}{part}" if unit else ""
 
 
 def unit_of(run: Run, unit: str) -> str:
@@ -154,18 +153,6 @@ def model_name(run: Run) -> str:
 def likelihood(run: Run) -> str:
     """The negative log-likelihood from importance samples, if the test drew any, in the unit of the bound."""
     return number(run.metrics, f"test/nll_{'bpd' if 'test/nll_bpd' in run.metrics else 'nats'}", digits=3)
-
-
-def data_name(config: dict[str, Any]) -> str:
-    """Short name of the data in a config: class, file, mixture or toy, and what changes the images."""
-    if not config:
-        return "unknown data"
-    arguments = config["data"]["init_args"]
-    which = next((arguments[key] for key in ("mixture", "name", "root", "path") if arguments.get(key)), "")
-    name = f"{config['data']['class_path'].rpartition('.')[2].removesuffix('DataModule')} {Path(str(which)).name}"
-    factor, binary = arguments.get("downsample") or 1, arguments.get("binarization") or "none"
-    changes = [f"downsampled by {factor}"] * (factor != 1) + [f"{binary} binarization"] * (binary != "none")
-    return ", ".join([name.strip(), *changes])
 
 
 def tested_value(run: Run) -> tuple[float, str]:

@@ -21,8 +21,11 @@ TABLES: dict[int | str, Callable[[Sequence[Run]], Table]] = {
 """Tables by number or name: functions of runs, which select those of their experiment."""
 ROWS: dict[int | str, Callable[[Sequence[Run]], dict[str, list[Run]]]] = {1: rows1, 2: rows2, 3: rows3}
 """Runs of the rows of tables 1 to 3 by their names, at all learning rates."""
-FLOWS: dict[int | str, set[str]] = {1: {"GlowFlow"}, 2: set(CLASSES), 3: {"ConvSylvesterFlow"}}
-"""Classes of the flows of tables 1 to 3."""
+FLOWS: dict[int | str, set[str]] = {
+    1: {"GlowFlow"}, 2: set(CLASSES), 3: {"ConvSylvesterFlow"},
+    4: {"GraphCouplingFlow", "GraphNormalizingFlow", "SetAutoregressiveFlow"}, "vae": {""},
+}  # fmt: skip
+"""Classes of the flows of the tables; a VAE has none."""
 MODELS: dict[int | str, list[str]] = {
     number: [row.name for row in rows.values()] for number, rows in ((1, PAPER), (2, TABLE2), (3, TABLE3))
 }

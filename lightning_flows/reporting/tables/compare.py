@@ -49,6 +49,17 @@ def check_comparable(
                 )
 
 
+def check_items(runs: Sequence[Run]) -> None:
+    """Raise DifferError unless runs whose results are averaged were tested on the same items, as far as is recorded."""
+    seen: dict[str, Path] = {}
+    for run in runs:
+        if "items" in run.test:
+            seen.setdefault(run.test["items"]["digest"], run.folder)
+    if len(seen) > 1:
+        first, other, *_ = seen.values()
+        raise DifferError(f"{first} and {other} were tested on different items: rerun `test` on the same data")
+
+
 def _settings(run: Run, free: Collection[str]) -> dict[str, Any]:
     trainer = {k: v for k, v in run.config["trainer"].items() if k not in ("logger", "callbacks", "default_root_dir")}
     given = {key: run.config.get(key) for key in ("model", "data", "optimizer", "lr_scheduler")}
@@ -81,18 +92,20 @@ def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
 def one_per_seed(runs: Sequence[Run]) -> list[Run]:
     """The most recently tested run of each seed of a row.
 
-    Raises: DifferError if any runs, including superseded ones, differ in more than the seed. Superseded tests may have
-        other numbers of importance samples.
+    Raises: DifferError if any runs, including superseded ones, differ in more than the seed, or if the others were
+        tested on different items. Superseded tests may have other numbers of importance samples.
     """
     check_comparable(runs, free=lambda run: {"num_importance_samples"})
     newest = newest_by_seed(runs)
     check_comparable(newest, free=lambda run: set())
+    check_items(newest)
     return newest
 
 
 def newest_by_seed(runs: Sequence[Run]) -> list[Run]:
-    """Keep the most recently tested of the runs with the same seed."""
-    return list({run.seed: run for run in sorted(runs, key=lambda run: run.test["time"])}.values())
+    """Keep the most recently tested of the runs with the same seed, and all runs without one."""
+    in_order = sorted(runs, key=lambda run: run.test["time"])
+    return list({run.folder if run.seed is None else run.seed: run for run in in_order}.values())
 
 
 def metric(runs: Sequence[Run], name: str) -> list[float]:

@@ -43,7 +43,7 @@ def paired(row: Sequence[Run], first: Sequence[Run], name: str) -> Difference | 
     """
     differences: list[np.ndarray] = []
     known: tuple[Run, Items] | None = None
-    for seed in sorted({run.seed for run in row} & {run.seed for run in first}, key=str):
+    for seed in sorted({run.seed for run in row} & {run.seed for run in first} - {None}, key=str):
         ours, theirs = (next(run for run in runs if run.seed == seed) for runs in (row, first))
         items, of_first = read_items(ours), read_items(theirs)
         if items and of_first and name in items.values and name in of_first.values:

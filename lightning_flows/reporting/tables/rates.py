@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from lightning_flows.errors import DataError
-from lightning_flows.reporting.tables.compare import check_comparable, metric, newest_by_seed, one_per_seed
+from lightning_flows.reporting.tables.compare import check_comparable, check_items, metric, newest_by_seed, one_per_seed
 from lightning_flows.reporting.tables.curve_file import CURVES
 from lightning_flows.reporting.tables.curves import is_whole, logged_values
 from lightning_flows.reporting.tables.runs import RECORD, Run, read_run, recorded_state
@@ -130,5 +130,7 @@ def _compared(runs: Sequence[Run]) -> dict[float | None, list[Run]]:
     compared = {
         rate: newest_by_seed([run for run in group if not seeds or run.seed in seeds]) for rate, group in groups.items()
     }
-    check_comparable([run for group in compared.values() for run in group], free=lambda run: {"lr"})
+    every = [run for group in compared.values() for run in group]
+    check_comparable(every, free=lambda run: {"lr"})
+    check_items(every)
     return compared

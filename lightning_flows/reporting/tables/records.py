@@ -1,7 +1,7 @@
 """Check the config and records of a run, so that other code can rely on their structure."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from lightning_flows.errors import DataError
 from lightning_flows.reporting.tables.scalars import LARGEST
@@ -9,7 +9,7 @@ from lightning_flows.reporting.tables.scalars import LARGEST
 COMPONENT: dict[str, Any] = {"class_path": str, "init_args": {}}
 MODEL = COMPONENT | {"init_args": {"flow?": COMPONENT, "dequantization?": COMPONENT, "posterior?": COMPONENT}}
 CONFIG = {
-    "seed_everything": int | None,
+    "seed_everything": int | bool | None,
     "model": MODEL,
     "data": COMPONENT | {"init_args": {"steps_per_epoch?": int | None, "downsample?": int}},
     "trainer": {"max_steps?": int | None, "max_epochs?": int | None},
@@ -61,7 +61,7 @@ def check(value: Any, schema: Any, path: Path, key: str = "") -> Any:
                 found[plain] = check(value.get(plain), part, path, f"{key}.{plain}".lstrip("."))
         return found
     kind = int | float if schema is float else schema
-    unlike = not isinstance(value, kind) or (isinstance(value, bool) and schema is not bool)
+    unlike = not isinstance(value, kind) or (isinstance(value, bool) and bool not in (*get_args(schema), schema))
     if unlike or (schema is float and not abs(value) <= LARGEST):
         expected = f"a finite number of at most {LARGEST:g}" if schema is float else getattr(schema, "__name__", schema)
         raise _other(value, expected, key, path)

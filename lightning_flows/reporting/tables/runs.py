@@ -29,9 +29,11 @@ ADVICE = {
     CONFIG: "correct the file, or move the run to another place",
     RUNTIME: "correct or remove the file",
     RECORD: "correct or remove the file",
-    TESTS: "remove the file, and run `test` again",
+    TESTS: "remove that line, or run `test` again",
 }
 """What to do with a broken file of a run."""
+BEST = "best.ckpt"
+"""Checkpoint whose tests are the results of a run, if there are any."""
 OF_WANDB = "wandb/*run*/files"
 """Folders of Weights & Biases, which may contain a file ``config.yaml`` of its own."""
 
@@ -44,8 +46,8 @@ class Run:
         folder: the run folder.
         root: folder below which it was found.
         config: config that it was trained with; empty if that is broken.
-        test: record of its last test on the data that it was trained on, if possible on all items; empty if there is
-            none.
+        test: record of its last test on the data that it was trained on, if possible on all items and of ``best.ckpt``;
+            empty if there is none.
         runtime: record of RuntimeMonitor; empty if there is none.
         error: sentence that names the broken file; empty if there is none.
         shares_name: whether other versions of the run were read, so that its short name includes the version.
@@ -103,7 +105,8 @@ class Run:
 
     @property
     def seed(self) -> int | None:
-        return self.config.get("seed_everything")
+        """Seed of the run; None without one, as with ``--seed_everything=false``."""
+        return None if (seed := self.config.get("seed_everything")) is False else seed
 
     @property
     def flow(self) -> str:
@@ -249,8 +252,8 @@ def _read(folder: Path, root: Path) -> Run:
         path = folder / RUNTIME
         runtime = check(parse_json(_text(path) or "{}", path), RUNTIME_SCHEMA, path)
         path = folder / TESTS
-        lines = enumerate(_text(path).splitlines(), 1)
-        tests = [check_test(parse_json(line, f"line {i} of {path}"), path) for i, line in lines]
+        lines = [(path.with_name(f"{TESTS}:{i}"), line) for i, line in enumerate(_text(path).splitlines(), 1)]
+        tests = [check_test(parse_json(line, place), place) for place, line in lines]
         path = folder / RECORD
         record = _record(folder)
     except (DataError, OSError) as error:
@@ -259,7 +262,7 @@ def _read(folder: Path, root: Path) -> Run:
         return Run(folder, root, config, error=f"the run in {folder} is broken: {error}; {advice}")
     place = _source(config["data"])  # for tests by a version that did not record whether the data were others
     own = [test for test in tests if not test.get("is_other_data", _source(test["data"]) != place)]
-    own.sort(key=lambda test: not test.get("is_partial", False))  # the last one of all items, if there is one
+    own.sort(key=lambda test: (not test.get("is_partial", False), test["checkpoint"] == BEST))  # the last one counts
     return Run(folder, root, config, own[-1] if own else {}, runtime, **record)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from lightning_flows.errors import DataError
-from lightning_flows.reporting.tables.compare import check_comparable, measured_on, metric, newest_by_seed
+from lightning_flows.reporting.tables.compare import check_comparable, check_items, measured_on, metric, newest_by_seed
 from lightning_flows.reporting.tables.runs import Run
 from lightning_flows.reporting.tables.table import NONE, Table, mean_and_deviation, median
 from lightning_flows.reporting.tables.timing import Measure, clock, step_seconds
@@ -80,7 +80,10 @@ def _groups(runs: Sequence[Run]) -> dict[Key, list[Run]]:
     for run in runs:
         groups.setdefault(_key(run), []).append(run)
     order = sorted(groups, key=lambda each: (*each[:2], groups[each][0].test["num_parameters"]))
-    return {key: newest_by_seed(groups[key]) for key in order}
+    newest = {key: newest_by_seed(groups[key]) for key in order}
+    for group in newest.values():
+        check_items(group)
+    return newest
 
 
 def _key(run: Run) -> Key:

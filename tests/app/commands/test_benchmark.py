@@ -122,3 +122,43 @@ def test_a_compiled_loss_is_measured(
     again = measured(capsys, *tiny, "--model.recompute=true", "--only=[recompute]")
     for name in ("eager", "recompute"):  # whatever the config says
         assert again[name]["memory_bytes"] == pytest.approx(found[name]["memory_bytes"], rel=0.1)
+
+
+def out_of_memory(*args: object, **kwargs: object) -> None:
+    raise torch.OutOfMemoryError
+
+
+def test_what_fits_is_shown_if_eager_runs_out_of_memory(
+    capsys: pytest.CaptureFixture[str], tiny: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    warm_up = Bench.warm_up
+
+    def of_recompute(self: Bench, variant: Any) -> None:
+        with variant.context():
+            if not self.module.model.recompute:
+                out_of_memory()
+        warm_up(self, variant)
+
+    monkeypatch.setattr(Bench, "warm_up", of_recompute)
+    main(["benchmark", *tiny, "--only=[recompute]", "--batch_size=2", "--rounds=1", "--device=cpu"])
+    out = capsys.readouterr().out
+    assert re.search(r"\| recompute \| \d+\.\d \| \d+\.\d \| – \|", out)
+    assert "| eager | out of memory |" in out
+
+
+def test_steps_are_shown_if_sampling_or_one_of_them_runs_out_of_memory(
+    capsys: pytest.CaptureFixture[str], tiny: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Bench, "sample", out_of_memory)
+    options = [*tiny, "--only=[recompute]", "--batch_size=2"]
+    found = measured(capsys, *options)
+    assert found["eager"]["sample_seconds_per_item"] is None
+    assert found["skipped"] == {"sampling": "out of memory"}
+    step = Bench.step
+
+    def of_first_turns(self: Bench, variant: Any, turn: int) -> Any:
+        return step(self, variant, turn) if turn < 2 else out_of_memory()
+
+    monkeypatch.setattr(Bench, "step", of_first_turns)
+    found = measured(capsys, *options)
+    assert found["skipped"]["eager"] == "out of memory"

@@ -42,3 +42,10 @@ def test_models_are_ranked_on_each_dataset(write_run, best) -> None:
         ("SamplePhotos", "GraphCouplingFlow", "1.000"),
         ("SamplePhotos, downsampled by 2", "GlowFlow", "2.000"),
     ]
+
+
+def test_a_test_of_some_items_is_left_out(write_run, best) -> None:
+    write_run("all", bpd=3.0)
+    write_run("part", bpd=2.0, is_partial=True, num_items=8)
+    (row,) = best()
+    assert (row["best run"], row["of"]) == ("all/version_0", "1")

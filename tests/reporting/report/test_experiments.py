@@ -3,7 +3,6 @@ import pytest
 from lightning_flows.reporting.report.best import best_runs
 from lightning_flows.reporting.report.experiments import (
     comparisons,
-    data_name,
     headline,
     results,
     runtimes,
@@ -13,7 +12,7 @@ from lightning_flows.reporting.report.experiments import (
 )
 from lightning_flows.reporting.tables import table1
 from lightning_flows.reporting.tables.runs import read_runs
-from tests.reporting.runs import DATA, RUNTIME, graph_model, image_model, vae_model, write_curve
+from tests.reporting.runs import RUNTIME, graph_model, image_model, vae_model, write_curve
 
 CSF = image_model("ConvSylvesterFlow", ablation="none")
 
@@ -149,17 +148,3 @@ def test_a_run_without_the_metric_of_a_table_is_omitted(write_run, tmp_path) -> 
     write_run("a", metrics={"test/nll_bpd": 3.0})
     write_run("b", mixing="emerging")
     assert [row[0] for row in tables(read_runs(tmp_path))[1].rows] == ["emerging"]
-
-
-def test_data_are_named_by_class_and_file(write_run, tmp_path) -> None:
-    options = {"class_path": "lightning_flows.data.ImageFolderDataModule", "init_args": {"root": "/a/photos.tar"}}
-    assert data_name({"data": options}) == "ImageFolder photos.tar"
-    assert data_name({}) == "unknown data"
-
-
-def test_changed_images_are_not_named_like_the_originals() -> None:
-    changes = {"downsample": 2, "binarization": "fixed"}
-    small = DATA | {"init_args": DATA["init_args"] | changes}
-    assert data_name({"data": small}) == "SamplePhotos, downsampled by 2, fixed binarization"
-    unchanged = DATA | {"init_args": {"downsample": 1, "binarization": "none"}}
-    assert data_name({"data": unchanged}) == "SamplePhotos"

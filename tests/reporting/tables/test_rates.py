@@ -1,11 +1,12 @@
 import math
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from lightning_flows.errors import DataError
-from lightning_flows.reporting.tables import find_runs, supplements
+from lightning_flows.reporting.tables import FLOWS, find_runs, supplements
 from lightning_flows.reporting.tables.compare import DifferError
 from lightning_flows.reporting.tables.rates import (
     at_common_rates,
@@ -16,7 +17,7 @@ from lightning_flows.reporting.tables.rates import (
     rates_note,
     rates_table,
 )
-from tests.reporting.runs import image_model, write_curve, write_items_of
+from tests.reporting.runs import image_model, vae_model, write_curve, write_items_of
 
 
 def at_rate(write_run, name: str, rate: object, seed: int, val: float | None, **options: object) -> None:
@@ -125,6 +126,11 @@ def test_diverged_runs_of_other_tables_are_not_named(write_run, tmp_path: Path) 
         (folder / "tests.jsonl").unlink()
         (folder / "run.json").write_text('{"state": "diverged"}')
     assert diverged_note(tmp_path, {"GlowFlow"}) == "Diverged and left out: a. "
+    vae = write_run("vae", model=vae_model("DiagonalPosterior"))
+    (vae / "run.json").write_text('{"state": "diverged"}')
+    notes = [diverged_note(tmp_path, FLOWS[table]) for table in (4, "vae")]
+    assert notes == ["", "Diverged and left out: vae. "]
+    shutil.rmtree(vae)
     assert diverged_note(tmp_path) == "Diverged and left out: a, b. "
 
 

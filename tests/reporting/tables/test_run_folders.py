@@ -41,7 +41,7 @@ def test_a_broken_file_is_named_and_skipped(write_run, tmp_path, file, content) 
 def test_metrics_must_be_a_mapping(write_run, tmp_path) -> None:
     write_run("a", metrics=[1.0])
     (run,) = read_runs(tmp_path)
-    assert "in tests.jsonl, metrics is list, not names with values" in run.error
+    assert "in tests.jsonl:1, metrics is list, not names with values" in run.error
 
 
 def test_no_runs(tmp_path) -> None:

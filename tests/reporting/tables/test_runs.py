@@ -4,14 +4,15 @@ import re
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from lightning_flows.errors import DataError
 from lightning_flows.reporting.tables import find_runs
-from lightning_flows.reporting.tables.compare import check_comparable, measured_on
+from lightning_flows.reporting.tables.compare import check_comparable, measured_on, newest_by_seed, one_per_seed
 from lightning_flows.reporting.tables.curve_file import CURVES, curve_line
 from lightning_flows.reporting.tables.runs import read_run, read_runs
-from tests.reporting.runs import image_model, write_curve
+from tests.reporting.runs import image_model, write_curve, write_items_of
 
 
 def test_tested_runs_are_found_anywhere_below(write_run, tmp_path):
@@ -36,6 +37,25 @@ def test_the_last_test_on_the_runs_own_data_counts(write_run, tmp_path):
     (folder / "tests.jsonl").write_text(json.dumps(elsewhere) + "\n")
     with pytest.raises(DataError, match=r"there are no tested runs below .*: train with `fit`"):
         find_runs(tmp_path)
+
+
+def test_a_test_of_the_best_checkpoint_counts_and_one_of_all_items(write_run, tmp_path):
+    folder = write_run("a")
+    test = json.loads((folder / "tests.jsonl").read_text())
+    best, last = test | {"global_step": 1}, test | {"global_step": 2, "checkpoint": "last.ckpt"}
+    part, again = best | {"is_partial": True, "global_step": 3}, best | {"time": 2.0}
+    for tests, step in (((best, last, part), 1), ((last, part), 2), ((part,), 3), ((part, best, again), 1)):
+        (folder / "tests.jsonl").write_text("".join(json.dumps(each) + "\n" for each in tests))
+        assert find_runs(tmp_path)[0].test["global_step"] == step
+    assert find_runs(tmp_path)[0].test["time"] == 2.0
+
+
+def test_runs_without_a_seed_are_all_kept(write_run, tmp_path):
+    for name, seed in (("a", False), ("b", False), ("c", None), ("d", 1), ("e", 1)):
+        write_run(name, seed=seed)
+    runs = find_runs(tmp_path)
+    assert [run.seed for run in runs] == [None, None, None, 1, 1]
+    assert [run.short_name for run in newest_by_seed(runs)] == ["a", "b", "c", "e"]
 
 
 @pytest.mark.parametrize(("file", "content"), [("tests.jsonl", "{"), ("config.yaml", "a: ["), ("runtime.json", "x")])
@@ -69,6 +89,13 @@ def test_tests_of_other_settings_are_not_compared(write_run, tmp_path):
     write_run("b", seed=1, num_items=8)
     with pytest.raises(DataError, match=r"test\.num_items: 104, but .* 8: keep"):
         check_comparable(find_runs(tmp_path), free=lambda run: {"mixing"})
+
+
+def test_tests_of_other_items_are_not_averaged(write_run, tmp_path):
+    for seed, name in enumerate("ab"):
+        write_items_of(write_run(name, seed=seed), {"loss": np.ones(3)}, digest=name)
+    with pytest.raises(DataError, match=r"a/version_0 and .*b/version_0 were tested on different items: rerun"):
+        one_per_seed(find_runs(tmp_path))
 
 
 def test_a_dequantization_may_be_a_class_path(write_run, tmp_path) -> None:
@@ -125,7 +152,7 @@ def test_runs_of_one_name_are_told_apart(write_run, tmp_path):
     ("file", "content", "advice"),
     [
         ("config.yaml", "a: [1\nb: 2\n", r"did not find .*, in line 2; correct the file, or move the run"),
-        ("tests.jsonl", "{", r"tests.jsonl is not a plain record: .*; remove the file, and run `test` again$"),
+        ("tests.jsonl", "{", r"tests.jsonl:1 is not a plain record: .*; remove that line, or run `test` again$"),
         ("runtime.json", "x", "; correct or remove the file$"),
         ("run.json", '{"state": "stop', "; correct or remove the file$"),
         ("run.json", '{"state": "stopped", "ended": "yesterday"}', "ended is 'yesterday', not a finite number"),

@@ -1,0 +1,56 @@
+"""Which runs of a report have the same data, and short names of the data."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from lightning_flows.checkpoints.recorded_data import NUMBERS, OF_TRAINING, identity
+from lightning_flows.reporting.tables import Run
+
+FREE = OF_TRAINING | NUMBERS
+ITEMS = "test items"
+
+
+def datasets(runs: Sequence[Run], *, tested: bool = False) -> dict[str, list[Run]]:
+    """Runs by a name of their data, sorted by it.
+
+    Data are the same if their class and arguments are, except those that only affect training; if ``tested``, the runs
+    must have been tested on the same items, too. If different data have the same :func:`data_name`, it is followed by
+    the arguments in which they differ.
+    """
+    groups: dict[str, list[Run]] = {}
+    for run in runs:
+        groups.setdefault(json.dumps(_traits(run, tested=tested), sort_keys=True, default=str), []).append(run)
+    named: dict[str, list[list[Run]]] = {}
+    for group in groups.values():
+        named.setdefault(data_name(group[0].config), []).append(group)
+    found = {}
+    for name, alike in named.items():
+        traits = [_traits(group[0], tested=tested) for group in alike]
+        every = dict.fromkeys(key for each in traits for key in each)
+        keys = [key for key in every if len({repr(each.get(key)) for each in traits}) > 1]
+        for group, each in zip(alike, traits, strict=True):
+            found[", ".join([name, *(f"{key}={each[key]}" for key in keys if key in each)])] = group
+    return dict(sorted(found.items()))
+
+
+def data_name(config: dict[str, Any]) -> str:
+    """Short name of the data in a config: class, file, mixture or toy, and what changes the images."""
+    if not config:
+        return "unknown data"
+    arguments = config["data"]["init_args"]
+    which = next((arguments[key] for key in ("mixture", "name", "root", "path") if arguments.get(key)), "")
+    name = f"{config['data']['class_path'].rpartition('.')[2].removesuffix('DataModule')} {Path(str(which)).name}"
+    factor, binary = arguments.get("downsample") or 1, arguments.get("binarization") or "none"
+    changes = [f"downsampled by {factor}"] * (factor != 1) + [f"{binary} binarization"] * (binary != "none")
+    return ", ".join([name.strip(), *changes])
+
+
+def _traits(run: Run, *, tested: bool) -> dict[str, Any]:
+    """Arguments of the data of a run, and its test items, as far as they are known."""
+    if not run.config:
+        return {}
+    kind, arguments = identity(run.config["data"], FREE)
+    items = {ITEMS: run.test["items"]["digest"][:8]} if tested and "items" in run.test else {}
+    return {"class": kind, **arguments, **items}

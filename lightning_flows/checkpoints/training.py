@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from packaging.version import InvalidVersion, Version
 from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
@@ -16,6 +17,8 @@ from lightning_flows import __version__
 from lightning_flows.checkpoints.forms import same_form
 from lightning_flows.errors import CheckpointError
 
+NEW_SPLINES = "0.10"
+"""Version whose splines map values differently than before with the same parameters."""
 LIKE_PARAMETERS = frozenset(
     [
         "exp_avg",
@@ -46,7 +49,7 @@ ADVICE = "use a checkpoint of this model that fit wrote, or only its weights wit
 
 
 def check_state_dict(model: torch.nn.Module, checkpoint: Mapping[str, Any]) -> None:
-    """Raise CheckpointError unless a checkpoint's state fits the model: same names, same shapes."""
+    """Raise CheckpointError unless a checkpoint's state fits the model: same names, same shapes, same splines."""
     own, state_dict = model.state_dict(), without_compiled(checkpoint["state_dict"])
     missing, unknown = own.keys() - state_dict.keys(), state_dict.keys() - own.keys()
     reshaped = {key for key in own.keys() & state_dict.keys() if _shape(own[key]) != _shape(state_dict[key])}
@@ -55,8 +58,13 @@ def check_state_dict(model: torch.nn.Module, checkpoint: Mapping[str, Any]) -> N
         for what, keys in (("missing", missing), ("unknown", unknown), ("of a different shape", reshaped))
         if keys
     ]
+    version = checkpoint.get("lightning_flows", {}).get("version", __version__)
+    if not problems and _is_older(version, NEW_SPLINES) and any(_has_spline(module) for module in model.modules()):
+        raise CheckpointError(
+            f"lightning_flows {version} wrote the checkpoint, with splines that have changed in {NEW_SPLINES}: use "
+            f"{version}, or retrain"
+        )
     if problems:
-        version = checkpoint.get("lightning_flows", {}).get("version", __version__)
         advice = (
             "Omit the model's arguments to take them from the checkpoint"
             if version == __version__
@@ -66,6 +74,17 @@ def check_state_dict(model: torch.nn.Module, checkpoint: Mapping[str, Any]) -> N
             f"expected a checkpoint of this {type(model).__name__}; got one of another model: {'; '.join(problems)}. "
             f"{advice}"
         )
+
+
+def _is_older(version: str, than: str) -> bool:
+    try:
+        return Version(version) < Version(than)
+    except InvalidVersion:
+        return False
+
+
+def _has_spline(module: torch.nn.Module) -> bool:
+    return "spline" in (getattr(module, "value_map", ""), getattr(module, "node_map", ""))
 
 
 def without_compiled(state: Mapping[str, Any]) -> dict[str, Any]:

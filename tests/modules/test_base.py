@@ -1,3 +1,4 @@
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,7 +16,7 @@ from lightning_flows.app.error_messages import explain
 from lightning_flows.checkpoints import describe
 from lightning_flows.checkpoints.training import check_state_dict
 from lightning_flows.errors import CheckpointError, InputTypeError, NonFiniteError, ShapeError, UsageError
-from lightning_flows.flows import ConvSylvesterFlow, Flow, GraphNormalizingFlow
+from lightning_flows.flows import AutoregressiveFlow, ConvSylvesterFlow, Flow, GraphNormalizingFlow
 from lightning_flows.functional import probes
 from lightning_flows.functional.streams import stream
 from lightning_flows.modules import GraphFlowModule, ImageFlowModule, WarmupExponential, load_model
@@ -192,6 +193,19 @@ def test_state_of_another_model_is_refused() -> None:
         check_state_dict(image_module(steps_per_level=2), small)
     with pytest.raises(CheckpointError, match=rf"lightning_flows 0\.0\.1 wrote it, but this is {__version__}"):
         check_state_dict(image_module(steps_per_level=2), small | {"lightning_flows": {"version": "0.0.1"}})
+
+
+@pytest.mark.parametrize(
+    ("build", "shape", "name"),
+    [(AutoregressiveFlow, (2,), "value_map"), (GraphNormalizingFlow, (4, 2), "node_map")],
+)
+def test_splines_of_earlier_versions_are_refused(build: type, shape: tuple, name: str) -> None:
+    for kind, version, fits in (("spline", "0.9.1", False), ("spline", "0.10.0", True), ("mixture", "0.9.1", True)):
+        flow = build(shape, **{name: kind})
+        checkpoint = {"state_dict": flow.state_dict(), "lightning_flows": {"version": version}}
+        refused = pytest.raises(CheckpointError, match=r"0\.9\.1 wrote the checkpoint, with splines that have changed")
+        with nullcontext() if fits else refused:
+            check_state_dict(flow, checkpoint)
 
 
 def test_images_of_another_dtype_are_refused() -> None:

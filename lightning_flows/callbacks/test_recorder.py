@@ -54,21 +54,21 @@ class TestRecorder(Callback):
     def __init__(self) -> None:
         self._num_items: int | None = 0
         self._items = ItemCollector()
+        self._folder: Path | None = None
         self._source: dict[str, Any] = {}
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._num_items, self._items, self._source = 0, ItemCollector(), {}
+        self._num_items, self._items = 0, ItemCollector()
         path, data = Path(trainer.ckpt_path or "").resolve(), trainer.datamodule  # type: ignore[attr-defined]
-        if not trainer.is_global_zero or data is None or not _is_of_run(path):
+        is_trial = trainer.fast_dev_run  # type: ignore[attr-defined]
+        self._folder = path.parents[1] if _is_of_run(path) and data is not None and not is_trial else None
+        if self._folder is None or not trainer.is_global_zero:
             return
-        # now, because training may go on during the test, and replace the checkpoint
-        checkpoint = read_file(path)
-        self._source = {
-            "checkpoint": path.name,
-            "global_step": checkpoint["global_step"],
-            "is_other_data": not is_same(checkpoint.get("lightning_flows", {}), data),
-            "time": time.time(),
-        }
+        try:  # now, because training may go on during the test, and replace the checkpoint
+            self._source = _described(path, data) | {"time": time.time()}
+        except Exception as error:
+            self._source = {}
+            rank_zero_warn(f"the results will not be recorded in the run folder: {error or type(error).__name__}")
 
     def on_test_batch_end(
         self,
@@ -84,16 +84,15 @@ class TestRecorder(Callback):
         self._items.add(batch, outputs, dataloader_idx)
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        path, data = Path(trainer.ckpt_path or "").resolve(), trainer.datamodule  # type: ignore[attr-defined]
-        if not _is_of_run(path) or data is None or trainer.fast_dev_run:  # type: ignore[attr-defined]
-            return  # a trial run writes no files
+        if (folder := self._folder) is None:
+            return
         if self._num_items is not None:  # batches of all ranks have the same type
             self._num_items = int(sum_over_ranks(torch.tensor(self._num_items, device=pl_module.device)))
         items = self._items.gathered()
-        if not trainer.is_global_zero:
+        if not trainer.is_global_zero or not self._source:
             return
         try:
-            record, folder = self._record(trainer, pl_module), path.parents[1]
+            record = self._record(trainer, pl_module)
             appended_line(folder / TESTS, json.dumps(record | _written(items, folder, pl_module, record["metrics"])))
         except Exception as error:  # the results may have taken hours
             rank_zero_warn(f"the results were not recorded in the run folder: {error or type(error).__name__}")
@@ -118,7 +117,15 @@ class TestRecorder(Callback):
 
 def _is_of_run(path: Path) -> bool:
     """Whether a checkpoint is in the folder ``checkpoints`` of a run, and not in a copy of that folder alone."""
-    return path.parent.name == "checkpoints" and any((path.parents[1] / name).exists() for name in MARKS)
+    is_inside = path.parent.name == "checkpoints" and path.is_file()
+    return is_inside and any((path.parents[1] / name).exists() for name in MARKS)
+
+
+def _described(path: Path, data: Any) -> dict[str, Any]:
+    """Entries of the record about a checkpoint."""
+    checkpoint = read_file(path)
+    is_other = not is_same(checkpoint.get("lightning_flows", {}), data)
+    return {"checkpoint": path.name, "global_step": checkpoint["global_step"], "is_other_data": is_other}
 
 
 def _finite(metrics: dict[str, float]) -> dict[str, float]:

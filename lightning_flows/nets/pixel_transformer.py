@@ -13,19 +13,23 @@ from lightning_flows.functional.shapes import image_shape
 from lightning_flows.nets.attention import AttentionSizes
 from lightning_flows.nets.graph_attention import small_initialized
 
+ERROR_SCALE = 8.0
+"""Errors of predictions are embedded times this factor, since they are that much smaller than the values of images."""
+
 
 class PixelTransformer(nn.Module):
     r"""Outputs for each pixel, and a linear prediction of it, from the pixels of earlier fronts.
 
     .. math:: \text{output}_p = \mathrm{net}(\{y_q : t_q < t_p\})_p, \qquad t_p = \text{column}_p + s\, \text{row}_p
 
-        \text{prediction}_p = A\, \text{window}_p + a
+        \text{prediction}_p = A\, \text{window}_p(y) + a, \qquad e = y - \text{prediction}
 
-    Pixels with equal t form a front. The window of a pixel has rows above it, and pixels to its left; one linear map
-    embeds it, and another predicts the pixel. s is one more than the number of these rows, so that the window lies in
-    earlier fronts. Then a pixel attends to itself, to earlier fronts, and to pixels of its own front in rows above it,
-    whose embeddings contain earlier fronts only. So all pixels of a front are found at once, and there are at most
-    W + (H − 1)s fronts instead of HW pixels. The last layer is initialized near zero, A and a at zero.
+    Pixels with equal t form a front. The window of a pixel has rows above it, and pixels to its left. s is one more
+    than the number of these rows, so that the window lies in earlier fronts. A pixel is embedded by a linear map of the
+    windows of y, e and \|e\|, from which the net sees how uncertain predictions are nearby. Then it attends to itself,
+    to earlier fronts, and to pixels of its own front in rows above it, whose embeddings contain earlier fronts only. So
+    all pixels of a front are found at once, and there are at most W + (H − 1)s fronts instead of HW pixels. The last
+    layer is initialized near zero, A and a at zero.
 
     Shapes: y ``(B, C, H, W)``; returns outputs ``(B, H * W, num_outputs)`` and predictions ``(B, H * W, C)``.
     Args:
@@ -56,7 +60,7 @@ class PixelTransformer(nn.Module):
         self.side, self.taps = window // 2, window**2 // 2
         num_pixels = self.height * self.width
         self.front_sizes = self.fronts(torch.device("cpu")).unique(return_counts=True)[1].tolist()
-        self.embed = nn.Linear(self.channels * self.taps, sizes.width)
+        self.embed = nn.Linear(3 * self.channels * self.taps, sizes.width)
         # by place in the order; before 0.6, by pixel under another name: such checkpoints do not load
         self.places = nn.Parameter(torch.randn(num_pixels, sizes.width) / math.sqrt(sizes.width))
         self.prediction = nn.Linear(self.channels * self.taps, self.channels)
@@ -85,13 +89,14 @@ class PixelTransformer(nn.Module):
 
     def forward(self, y: Tensor) -> tuple[Tensor, Tensor]:
         self.check(y)
-        windows = F.unfold(self._padded(y), (self.side + 1, 2 * self.side + 1))
-        before = windows.unflatten(1, (y.shape[1], -1))[:, :, : self.taps].flatten(1, 2).mT
+        windows = self._windows(y)
+        predictions = self._predict(windows)
+        errors = self._windows(y - predictions.mT.unflatten(2, y.shape[2:]))
         order = self.order(y.device)
-        h = self.embed(before[:, order]) + self.places
+        h = self._embed(windows, errors)[:, order] + self.places
         for block in self.blocks:
             h = block(h, is_causal=True)
-        return self.out(self.norm(h))[:, order.argsort()], self._predict(before)
+        return self.out(self.norm(h))[:, order.argsort()], predictions
 
     @torch.no_grad()
     def solve(self, num: int, solve_pixels: Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]) -> Tensor:
@@ -100,22 +105,34 @@ class PixelTransformer(nn.Module):
         ``solve_pixels(rows, columns, outputs, predictions)`` returns K pixels ``(B, K, C)``, of which the net has
         the outputs ``(B, K, num_outputs)`` and the predictions ``(B, K, C)``.
         """
-        y = self._padded(self.places.new_zeros(num, self.channels, self.height, self.width))
+        y, errors = (self._padded(self.places.new_zeros(num, self.channels, self.height, self.width)) for _ in range(2))
         taps = torch.arange(self.taps, device=y.device)
         down, right = taps // (2 * self.side + 1), taps % (2 * self.side + 1)
         order, pasts, start = self.order(y.device), None, 0
         for size in self.front_sizes:
             front = order[start : start + size]
             rows, columns = front // self.width, front % self.width
-            before = y[:, :, rows[:, None] + down, columns[:, None] + right].transpose(1, 2).flatten(2)
-            h = self.embed(before) + self.places[start : start + size]
+            around = rows[:, None] + down, columns[:, None] + right
+            windows, of_errors = (each[:, :, *around].transpose(1, 2).flatten(2) for each in (y, errors))
+            predictions = self._predict(windows)
+            h = self._embed(windows, of_errors) + self.places[start : start + size]
             pasts = pasts or [block.past(h, len(self.places)) for block in self.blocks]
             for block, past in zip(self.blocks, pasts, strict=True):
                 h = block.extend(h, past, start)
-            pixels = solve_pixels(rows, columns, self.out(self.norm(h)), self._predict(before))
+            pixels = solve_pixels(rows, columns, self.out(self.norm(h)), predictions)
             y[:, :, rows + self.side, columns + self.side] = pixels.mT
+            errors[:, :, rows + self.side, columns + self.side] = (pixels - predictions).mT
             start += size
         return y[:, :, self.side :, self.side : self.side + self.width]
+
+    def _windows(self, y: Tensor) -> Tensor:
+        """The windows of all pixels, ``(B, H * W, C * taps)``."""
+        windows = F.unfold(self._padded(y), (self.side + 1, 2 * self.side + 1))
+        return windows.unflatten(1, (y.shape[1], -1))[:, :, : self.taps].flatten(1, 2).mT
+
+    def _embed(self, windows: Tensor, errors: Tensor) -> Tensor:
+        errors = ERROR_SCALE * errors
+        return self.embed(torch.cat([windows, errors, errors.abs()], dim=-1))
 
     def _predict(self, windows: Tensor) -> Tensor:
         """In full precision, because pixels are found by adding the prediction."""

@@ -3,6 +3,7 @@ import torch
 
 from lightning_flows.errors import ShapeError, UsageError
 from lightning_flows.nets import AttentionSizes, PixelTransformer
+from lightning_flows.nets.pixel_transformer import ERROR_SCALE
 
 SIZES = AttentionSizes(8, 2, 2)
 
@@ -23,7 +24,7 @@ def seen(window: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 @pytest.mark.parametrize("window", [3, 5, 9])
-def test_outputs_depend_on_the_windows_of_the_pixel_and_of_those_before_it_and_on_no_others(window: int) -> None:
+def test_outputs_depend_on_windows_and_the_windows_of_their_pixels_before_and_on_no_others(window: int) -> None:
     rows, columns = torch.arange(12) // 4, torch.arange(12) % 4
     front, side = columns + (window // 2 + 1) * rows, window // 2
     down, right = rows[:, None] - rows, columns - columns[:, None]
@@ -32,7 +33,8 @@ def test_outputs_depend_on_the_windows_of_the_pixel_and_of_those_before_it_and_o
     depends, predicted = seen(window)
     assert not (depends & (front >= front[:, None])).any()
     assert torch.equal(predicted, in_window)
-    assert torch.equal(depends, attends.float() @ in_window.float() > 0)
+    embedded = in_window.float() + in_window.float() @ in_window.float()  # with the errors of predictions in the window
+    assert torch.equal(depends, attends.float() @ embedded > 0)
 
 
 @pytest.mark.parametrize("window", [5, 9])
@@ -71,3 +73,15 @@ def test_arguments_are_checked() -> None:
             PixelTransformer((2, 3, 4), 5, SIZES, window=window)
     with pytest.raises(ShapeError, match=r"expected events \(C, H, W\); got \(3,\)"):
         PixelTransformer((3,), 5, SIZES)
+
+
+def test_the_magnitudes_of_errors_are_embedded() -> None:
+    """Of two images with equal predictions and opposite errors, the embeddings differ by the odd part only."""
+    one = net()
+    windows = torch.zeros(1, 12, 2 * one.taps, dtype=torch.float64)
+    errors = torch.randn_like(windows)
+    _, of_errors, of_magnitudes = one.embed.weight.split(2 * one.taps, dim=1)
+    even = (one._embed(windows, errors) + one._embed(windows, -errors)) / 2 - one.embed.bias
+    torch.testing.assert_close(even, ERROR_SCALE * errors.abs() @ of_magnitudes.mT)
+    odd = (one._embed(windows, errors) - one._embed(windows, -errors)) / 2
+    torch.testing.assert_close(odd, ERROR_SCALE * errors @ of_errors.mT)

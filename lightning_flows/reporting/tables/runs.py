@@ -29,7 +29,7 @@ ADVICE = {
     CONFIG: "correct the file, or move the run to another place",
     RUNTIME: "correct or remove the file",
     RECORD: "correct or remove the file",
-    TESTS: "remove that line, or run `test` again",
+    TESTS: "remove that line, or the file, and run `test` again",
 }
 """What to do with a broken file of a run."""
 BEST = "best.ckpt"

@@ -152,7 +152,11 @@ def test_runs_of_one_name_are_told_apart(write_run, tmp_path):
     ("file", "content", "advice"),
     [
         ("config.yaml", "a: [1\nb: 2\n", r"did not find .*, in line 2; correct the file, or move the run"),
-        ("tests.jsonl", "{", r"tests.jsonl:1 is not a plain record: .*; remove that line, or run `test` again$"),
+        (
+            "tests.jsonl",
+            "{",
+            r"tests.jsonl:1 is not a plain record: .*; remove that line, or the file, and run `test` again$",
+        ),
         ("runtime.json", "x", "; correct or remove the file$"),
         ("run.json", '{"state": "stop', "; correct or remove the file$"),
         ("run.json", '{"state": "stopped", "ended": "yesterday"}', "ended is 'yesterday', not a finite number"),

@@ -19,20 +19,22 @@ from lightning_flows.data import FlowDataModule
 from lightning_flows.errors import NonFiniteError
 from lightning_flows.files import appended_line
 from lightning_flows.functional.ranks import sum_over_ranks
+from lightning_flows.reporting.tables.curve_file import CURVES
 from lightning_flows.reporting.tables.items import write_items
-from lightning_flows.reporting.tables.runs import CONFIG, RECORD, TESTS
+from lightning_flows.reporting.tables.runs import CONFIG, RECORD, RUNTIME, TESTS
 from lightning_flows.training.item_results import ItemCollector, ItemResults
 
-MARKS = (CONFIG, RECORD, "hparams.yaml")
-"""Files of which a run folder has at least one; the last one is that of Lightning's loggers."""
+RUN_FILES = (CONFIG, RECORD, RUNTIME, TESTS, CURVES, "hparams.yaml")
+"""Files by one of which a run folder is recognized; the last one is that of Lightning's loggers."""
 
 
 class TestRecorder(Callback):
     """Append the results of ``test`` to ``tests.jsonl`` in the run folder of the checkpoint.
 
     If ``test_step`` returns results of each item, they are written to ``items_N.npz``, sorted by index, whatever the
-    number of devices. Nothing is written for a checkpoint outside of the folder ``checkpoints`` of a run, or for data
-    without a data module. If writing fails, or if a result is infinite or NaN, the results are only printed.
+    number of devices. Nothing is written for a checkpoint outside of the folder ``checkpoints`` of a run, which is
+    recognized by its config, its records, or the ``hparams.yaml`` of a logger, or for data without a data module. If
+    writing fails, or if a result is infinite or NaN, the results are only printed.
 
     >>> from contextlib import chdir
     >>> from tempfile import TemporaryDirectory
@@ -64,8 +66,8 @@ class TestRecorder(Callback):
         self._folder = path.parents[1] if _is_of_run(path) and data is not None and not is_trial else None
         if self._folder is None or not trainer.is_global_zero:
             return
-        try:  # now, because training may go on during the test, and replace the checkpoint
-            self._source = _described(path, data) | {"time": time.time()}
+        try:  # as early as possible, because training may continue during the test and replace the checkpoint
+            self._source = {"time": time.time()} | _described(path, data)
         except Exception as error:
             self._source = {}
             rank_zero_warn(f"the results will not be recorded in the run folder: {error or type(error).__name__}")
@@ -118,7 +120,7 @@ class TestRecorder(Callback):
 def _is_of_run(path: Path) -> bool:
     """Whether a checkpoint is in the folder ``checkpoints`` of a run, and not in a copy of that folder alone."""
     is_inside = path.parent.name == "checkpoints" and path.is_file()
-    return is_inside and any((path.parents[1] / name).exists() for name in MARKS)
+    return is_inside and any((path.parents[1] / name).exists() for name in RUN_FILES)
 
 
 def _described(path: Path, data: Any) -> dict[str, Any]:
@@ -129,7 +131,7 @@ def _described(path: Path, data: Any) -> dict[str, Any]:
 
 
 def _finite(metrics: dict[str, float]) -> dict[str, float]:
-    """Metrics without standard errors of a single item. Raises: NonFiniteError if any other one is not finite."""
+    """Drop standard errors that are NaN, as for a single item. Raises: NonFiniteError if another is not finite."""
     found = {k: each for k, each in metrics.items() if not (k.endswith("_standard_error") and math.isnan(each))}
     for name, value in found.items():
         if not math.isfinite(value):

@@ -18,7 +18,7 @@ from lightning_flows.checkpoints.forms import same_form
 from lightning_flows.errors import CheckpointError
 
 NEW_SPLINES = "0.10"
-"""Version whose splines map values differently than before with the same parameters."""
+"""First version in which splines with the same parameters map values differently."""
 LIKE_PARAMETERS = frozenset(
     [
         "exp_avg",
@@ -50,6 +50,7 @@ ADVICE = "use a checkpoint of this model that fit wrote, or only its weights wit
 
 def check_state_dict(model: torch.nn.Module, checkpoint: Mapping[str, Any]) -> None:
     """Raise CheckpointError unless a checkpoint's state fits the model: same names, same shapes, same splines."""
+    check_splines(model, checkpoint)
     own, state_dict = model.state_dict(), without_compiled(checkpoint["state_dict"])
     missing, unknown = own.keys() - state_dict.keys(), state_dict.keys() - own.keys()
     reshaped = {key for key in own.keys() & state_dict.keys() if _shape(own[key]) != _shape(state_dict[key])}
@@ -58,13 +59,8 @@ def check_state_dict(model: torch.nn.Module, checkpoint: Mapping[str, Any]) -> N
         for what, keys in (("missing", missing), ("unknown", unknown), ("of a different shape", reshaped))
         if keys
     ]
-    version = checkpoint.get("lightning_flows", {}).get("version", __version__)
-    if not problems and _is_older(version, NEW_SPLINES) and any(_has_spline(module) for module in model.modules()):
-        raise CheckpointError(
-            f"lightning_flows {version} wrote the checkpoint, with splines that have changed in {NEW_SPLINES}: use "
-            f"{version}, or retrain"
-        )
     if problems:
+        version = checkpoint.get("lightning_flows", {}).get("version", __version__)
         advice = (
             "Omit the model's arguments to take them from the checkpoint"
             if version == __version__
@@ -73,6 +69,16 @@ def check_state_dict(model: torch.nn.Module, checkpoint: Mapping[str, Any]) -> N
         raise CheckpointError(
             f"expected a checkpoint of this {type(model).__name__}; got one of another model: {'; '.join(problems)}. "
             f"{advice}"
+        )
+
+
+def check_splines(model: torch.nn.Module, checkpoint: Mapping[str, Any]) -> None:
+    """Raise CheckpointError if the model has splines, which an earlier version would have evaluated differently."""
+    version = checkpoint.get("lightning_flows", {}).get("version", __version__)
+    if _is_older(version, NEW_SPLINES) and any(_has_spline(module) for module in model.modules()):
+        raise CheckpointError(
+            f"lightning_flows {version} wrote the checkpoint, with splines that have changed in {NEW_SPLINES}: use "
+            f"{version}, or retrain"
         )
 
 

@@ -26,10 +26,10 @@ class PixelAutoregressiveFlow(ImageFlow):
 
     .. math:: z = W^{-1} T(Wx) = x + W^{-1} f(Wx)
 
-    W is a product of reflections of each pixel's channels, and f the :class:`PixelFunction`: each value is transformed
-    by a monotone map that depends on the pixels before it, in the fronts of a :class:`PixelTransformer`. Every second
-    layer visits them in the opposite direction. Not in the paper; meant for small images, since sampling takes a step
-    for each front.
+    W is a product of reflections of each pixel's channels, and f the :class:`PixelFunction`: the error of a linear
+    prediction of each value is transformed by a monotone map that depends on the pixels before it, in the fronts of a
+    :class:`PixelTransformer`. Every second layer visits them in the opposite direction. Not in the paper; meant for
+    small images, since sampling takes a step for each front.
 
     Args:
         event_shape: shape (C, H, W) of the images.
@@ -41,7 +41,8 @@ class PixelAutoregressiveFlow(ImageFlow):
             one pixel of the net, which is cheaper in proportion to their number.
         head_width: width of a masked net by which a value depends on the others of its pixel, or patch, that come
             before it; 0 for a linear dependence.
-        window: side of the window of earlier pixels from which a pixel is embedded; wider windows take more fronts.
+        window: side of the window of earlier pixels from which a pixel is predicted and embedded; wider windows take
+            more fronts.
 
     Shapes: x ``(B, C, H, W)``, values in [0, 256].
     Raises: ShapeError for other events; UsageError for sizes below 1, or a patch that is not a power of 2.

@@ -171,16 +171,19 @@ def attach_gradient(residual_map: ResidualMap, y: Tensor, v: Tensor, *, max_iter
                 "the inverse of an iterative layer has no second derivatives: omit create_graph=True, or differentiate "
                 "the forward direction"
             )
-        solution, before = grad / (1 + diagonal.detach()), math.inf
+        solution = previous = grad / (1 + diagonal.detach())
+        before = math.inf
         for _ in range(max_iter):
             (pulled,) = torch.autograd.grad(f, point, solution, retain_graph=True)
             error = solution + pulled - grad
             size = torch.maximum(grad.abs().max(), solution.abs().max())
             largest, resolution = float(error.abs().max()), torch.finfo(grad.dtype).eps * float(size)
-            # round-off within f, whose parts can exceed its derivative by far, does not decrease
-            if largest <= 8 * resolution or before <= largest <= 1000 * resolution:
+            if largest <= 8 * resolution:
                 return solution
-            before = largest
+            # round-off in f, whose terms can be much larger than its derivative, is where errors stop decreasing
+            if before <= largest <= 1000 * resolution:
+                return previous
+            before, previous = largest, solution
             solution = solution - error / (1 + diagonal.detach())
         raise ConvergenceError("the gradient of an inverse did not converge", error.abs().max().item())
 

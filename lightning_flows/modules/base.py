@@ -24,6 +24,7 @@ from lightning_flows.checkpoints.recorded_data import data_record
 from lightning_flows.checkpoints.training import (
     check_counts,
     check_resumable,
+    check_splines,
     check_state_dict,
     guard_optimizers,
     initial_rates,
@@ -285,6 +286,7 @@ class FlowModule(Recorded, Evaluated, ABC):
         model: FlowModule = construct(cls, checkpoint["lightning_flows"]["model"]["init_args"] | kwargs)
         if strict := model.strict_loading if strict is None else strict:
             check_state_dict(model, checkpoint)
+        check_splines(model, checkpoint)
         model.load_state_dict(checkpoint["state_dict"], strict=bool(strict))
         return model if map_location is None else model.to(map_location)
 

@@ -14,7 +14,7 @@ from lightning_flows.nets.attention import AttentionSizes
 from lightning_flows.nets.graph_attention import small_initialized
 
 ERROR_SCALE = 8.0
-"""Errors of predictions are embedded times this factor, since they are that much smaller than the values of images."""
+"""Factor by which prediction errors are scaled before they are embedded, since they are much smaller than values."""
 
 
 class PixelTransformer(nn.Module):

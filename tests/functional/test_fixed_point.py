@@ -45,6 +45,30 @@ def test_round_off_excuses_a_thousand_units_of_it(units: int, converges: bool) -
     assert report.residual.max() <= 1000 * EPS
 
 
+@pytest.mark.parametrize(("units", "converges"), [(100, True), (20_000, False)])
+def test_round_off_of_derivatives_is_excused_in_the_same_way(units: int, converges: bool) -> None:
+    class Coarse(torch.autograd.Function):
+        """0.5 y, with a derivative that is rounded to multiples of ``units`` of round-off."""
+
+        @staticmethod
+        def forward(ctx, y: Tensor) -> Tensor:
+            return 0.5 * y
+
+        @staticmethod
+        def backward(ctx, grad: Tensor) -> Tensor:
+            return (0.5 * grad / (units * EPS)).round() * units * EPS
+
+    v = torch.linspace(-1, 1, 8, dtype=torch.float64)[:, None].requires_grad_()
+    y = attach_gradient(lambda y: (Coarse.apply(y), torch.zeros_like(y)), v.detach() / 1.5, v, max_iter=100)
+    weights = torch.linspace(1, 2, 8, dtype=torch.float64)[:, None] / 3
+    if not converges:
+        with pytest.raises(ConvergenceError, match="the gradient of an inverse did not converge"):
+            (weights * y).sum().backward()
+        return
+    (weights * y).sum().backward()
+    torch.testing.assert_close(v.grad, weights / 1.5, rtol=0, atol=units * EPS)
+
+
 def test_each_sample_counts_its_own_iterations() -> None:
     v = torch.tensor([[0.0], [1.0]], dtype=torch.float64)
     y, f, _, report = solve_residual(linear(0.25), v, tol=torch.full_like(v[:, 0], 1e-3), max_iter=50, name="map")

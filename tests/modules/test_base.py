@@ -15,11 +15,12 @@ from lightning_flows import __version__
 from lightning_flows.app.error_messages import explain
 from lightning_flows.checkpoints import describe
 from lightning_flows.checkpoints.training import check_state_dict
+from lightning_flows.data import ToyDataModule
 from lightning_flows.errors import CheckpointError, InputTypeError, NonFiniteError, ShapeError, UsageError
 from lightning_flows.flows import AutoregressiveFlow, ConvSylvesterFlow, Flow, GraphNormalizingFlow
 from lightning_flows.functional import probes
 from lightning_flows.functional.streams import stream
-from lightning_flows.modules import GraphFlowModule, ImageFlowModule, WarmupExponential, load_model
+from lightning_flows.modules import GraphFlowModule, ImageFlowModule, VectorFlowModule, WarmupExponential, load_model
 from lightning_flows.modules.diagnosis import first_non_finite
 from lightning_flows.vae import VAE
 from tests.small_modules import (
@@ -206,6 +207,18 @@ def test_splines_of_earlier_versions_are_refused(build: type, shape: tuple, name
         refused = pytest.raises(CheckpointError, match=r"0\.9\.1 wrote the checkpoint, with splines that have changed")
         with nullcontext() if fits else refused:
             check_state_dict(flow, checkpoint)
+
+
+def test_splines_of_earlier_versions_are_refused_even_if_other_differences_are_not(tmp_path: Path) -> None:
+    module = VectorFlowModule((2,), partial(AutoregressiveFlow, value_map="spline"))
+    run = trainer(tmp_path)
+    run.fit(module, ToyDataModule(steps_per_epoch=1, num_val=16))
+    run.save_checkpoint(tmp_path / "a.ckpt")
+    content = torch.load(tmp_path / "a.ckpt", weights_only=True)
+    content["lightning_flows"]["version"] = "0.9.1"
+    torch.save(content, tmp_path / "a.ckpt")
+    with pytest.raises(CheckpointError, match="splines that have changed"):
+        VectorFlowModule.load_from_checkpoint(tmp_path / "a.ckpt", strict=False)
 
 
 def test_images_of_another_dtype_are_refused() -> None:

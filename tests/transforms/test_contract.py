@@ -131,7 +131,8 @@ def test_autocast_keeps_float32(case):
     assert {value.dtype for value in (z, log_det, back, inverse_log_det)} == {torch.float32}
     torch.testing.assert_close(z, plain_z, rtol=0.05, atol=0.05)
     torch.testing.assert_close(log_det, plain_log_det, rtol=0.05, atol=0.1)
-    # back is a preimage of z; it differs from x where round-off makes a net round a value differently
     torch.testing.assert_close(z_again, z, rtol=0, atol=1e-4)
     torch.testing.assert_close(inverse_log_det, -log_det_again, rtol=0, atol=1e-3)
-    assert (back - x).abs().quantile(0.9) <= 1e-4
+    # a preimage of z, which can differ from x where round-off makes a net round a value differently
+    error = (back - x).abs()
+    assert (error.quantile(0.9) if case.rounds else error.max()) <= 1e-4

@@ -17,7 +17,8 @@ from lightning_flows.reporting.tables.table import NONE
 HEADER = ["model", "test", "NLL", "validation", "unit", "data", "parameters (M)", "best run", "of"]
 NOTE = (
     "For each dataset and model, the finished run with the lowest validation loss; the last column is the number of "
-    "finished and tested runs. Models may have been trained with different settings: see the config of each run."
+    "finished runs that were tested on all items. Models may have been trained with different settings: see the config "
+    "of each run."
 )
 
 

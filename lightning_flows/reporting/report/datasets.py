@@ -1,6 +1,5 @@
 """Which runs of a report have the same data, and short names of the data."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,23 +14,24 @@ ITEMS = "test items"
 def datasets(runs: Sequence[Run], *, tested: bool = False) -> dict[str, list[Run]]:
     """Runs by a name of their data, sorted by it.
 
-    Data are the same if their class and arguments are, except those that only affect training; if ``tested``, the runs
-    must have been tested on the same items, too. If different data have the same :func:`data_name`, it is followed by
-    the arguments in which they differ.
+    Two runs have the same data if the class and arguments of their data agree, ignoring arguments that do not change
+    the items of an evaluation and the number of generated items. If ``tested``, they must also have been tested on the
+    same items. Datasets that share a :func:`data_name` are told apart by the arguments in which they differ.
     """
     groups: dict[str, list[Run]] = {}
     for run in runs:
-        groups.setdefault(json.dumps(_traits(run, tested=tested), sort_keys=True, default=str), []).append(run)
+        groups.setdefault(repr(sorted(_traits(run, tested=tested).items())), []).append(run)
     named: dict[str, list[list[Run]]] = {}
     for group in groups.values():
         named.setdefault(data_name(group[0].config), []).append(group)
-    found = {}
+    found: dict[str, list[Run]] = {}
     for name, alike in named.items():
         traits = [_traits(group[0], tested=tested) for group in alike]
         every = dict.fromkeys(key for each in traits for key in each)
         keys = [key for key in every if len({repr(each.get(key)) for each in traits}) > 1]
         for group, each in zip(alike, traits, strict=True):
-            found[", ".join([name, *(f"{key}={each[key]}" for key in keys if key in each)])] = group
+            differences = (f"{key}={each[key]}" for key in keys if key in each)
+            found.setdefault(", ".join([name, *differences]), []).extend(group)
     return dict(sorted(found.items()))
 
 
@@ -53,4 +53,4 @@ def _traits(run: Run, *, tested: bool) -> dict[str, Any]:
         return {}
     kind, arguments = identity(run.config["data"], FREE)
     items = {ITEMS: run.test["items"]["digest"][:8]} if tested and "items" in run.test else {}
-    return {"class": kind, **arguments, **items}
+    return {"class": kind, **{key: each for key, each in arguments.items() if each is not None}, **items}

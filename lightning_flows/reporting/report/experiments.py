@@ -133,7 +133,7 @@ def training_chart(run: Run) -> Chart | None:
 def headline(run: Run) -> str:
     """The bound or likelihood of the test with its unit; empty without a test."""
     value, unit = tested_value(run)
-    part = f", {run.test['num_items']} items only" if run.test.get("is_partial") else ""
+    part = f", on {run.test['num_items']} items only" if run.test.get("is_partial") else ""
     return f"{value:.3f} {unit_of(run, unit)}{part}" if unit else ""
 
 

@@ -92,8 +92,8 @@ def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
 def one_per_seed(runs: Sequence[Run]) -> list[Run]:
     """The most recently tested run of each seed of a row.
 
-    Raises: DifferError if any runs, including superseded ones, differ in more than the seed, or if the others were
-        tested on different items. Superseded tests may have other numbers of importance samples.
+    Raises: DifferError if any runs, including superseded ones, differ in more than the seed, or if the runs that
+        remain were tested on different items. Superseded tests may have other numbers of importance samples.
     """
     check_comparable(runs, free=lambda run: {"num_importance_samples"})
     newest = newest_by_seed(runs)

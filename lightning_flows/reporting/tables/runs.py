@@ -46,8 +46,8 @@ class Run:
         folder: the run folder.
         root: folder below which it was found.
         config: config that it was trained with; empty if that is broken.
-        test: record of its last test on the data that it was trained on, if possible on all items and of ``best.ckpt``;
-            empty if there is none.
+        test: record of its last test on the data that it was trained on, if possible after its training, on all items
+            and of ``best.ckpt``; empty if there is none.
         runtime: record of RuntimeMonitor; empty if there is none.
         error: sentence that names the broken file; empty if there is none.
         shares_name: whether other versions of the run were read, so that its short name includes the version.
@@ -67,12 +67,12 @@ class Run:
 
     @property
     def is_tested_early(self) -> bool:
-        """Whether its last test was made before its training ended."""
+        """Whether the test that counts started before its training ended."""
         return self.ended is not None and bool(self.test) and self.test["time"] < self.ended
 
     @property
     def why_not_final(self) -> str:
-        """Why its last test is not that of a finished training, as a predicate; empty if it is, or without a test."""
+        """Why the test that counts is not of a finished training, as a predicate; empty if it is, or without a test."""
         if not self.test:
             return ""
         if self.state == "diverged":
@@ -262,7 +262,9 @@ def _read(folder: Path, root: Path) -> Run:
         return Run(folder, root, config, error=f"the run in {folder} is broken: {error}; {advice}")
     place = _source(config["data"])  # for tests by a version that did not record whether the data were others
     own = [test for test in tests if not test.get("is_other_data", _source(test["data"]) != place)]
-    own.sort(key=lambda test: (not test.get("is_partial", False), test["checkpoint"] == BEST))  # the last one counts
+    ended = record.get("ended") or 0.0
+    # the last one counts
+    own.sort(key=lambda test: (test["time"] >= ended, not test.get("is_partial", False), test["checkpoint"] == BEST))
     return Run(folder, root, config, own[-1] if own else {}, runtime, **record)
 
 

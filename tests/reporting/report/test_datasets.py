@@ -37,6 +37,15 @@ def test_different_data_of_the_same_name_are_told_apart(write_run, tmp_path) -> 
     }
 
 
+def test_every_run_is_in_one_dataset_whatever_its_config(write_run, tmp_path) -> None:
+    for name, arguments in {"a": {"size": None}, "b": {}, "c": {"size": 1}, "d": {"size": "1"}}.items():
+        write_run(name, data=folder_of("/images", **arguments))
+    write_run("e", data=folder_of("/images", odd={1: "a", "b": 2}))
+    found = datasets(read_runs(tmp_path))
+    assert sorted(run.short_name for group in found.values() for run in group) == ["a", "b", "c", "d", "e"]
+    assert [run.short_name for run in found["ImageFolder images"]] == ["a", "b"]
+
+
 def test_tests_of_other_items_are_of_other_data(write_run, tmp_path) -> None:
     items = {"file": "items_0.npz", "seed": 0, "num_repeated": 0}
     for name, digest in (("a", "one"), ("b", "one"), ("c", "two")):

@@ -48,6 +48,9 @@ def test_a_test_of_the_best_checkpoint_counts_and_one_of_all_items(write_run, tm
         (folder / "tests.jsonl").write_text("".join(json.dumps(each) + "\n" for each in tests))
         assert find_runs(tmp_path)[0].test["global_step"] == step
     assert find_runs(tmp_path)[0].test["time"] == 2.0
+    (folder / "run.json").write_text('{"state": "finished", "ended": 1.5}')
+    (folder / "tests.jsonl").write_text("".join(json.dumps(each) + "\n" for each in (best, last | {"time": 2.0})))
+    assert find_runs(tmp_path)[0].test["global_step"] == 2  # the one of best.ckpt came before the end of training
 
 
 def test_runs_without_a_seed_are_all_kept(write_run, tmp_path):

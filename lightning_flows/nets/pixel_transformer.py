@@ -105,25 +105,25 @@ class PixelTransformer(nn.Module):
         ``solve_pixels(rows, columns, outputs, predictions)`` returns K pixels ``(B, K, C)``, of which the net has
         the outputs ``(B, K, num_outputs)`` and the predictions ``(B, K, C)``.
         """
-        y, errors = (self._padded(self.places.new_zeros(num, self.channels, self.height, self.width)) for _ in range(2))
-        taps = torch.arange(self.taps, device=y.device)
+        state = self._padded(self.places.new_zeros(num, 2 * self.channels, self.height, self.width))  # y and errors
+        taps = torch.arange(self.taps, device=state.device)
         down, right = taps // (2 * self.side + 1), taps % (2 * self.side + 1)
-        order, pasts, start = self.order(y.device), None, 0
+        order, pasts, start = self.order(state.device), None, 0
         for size in self.front_sizes:
             front = order[start : start + size]
             rows, columns = front // self.width, front % self.width
-            around = rows[:, None] + down, columns[:, None] + right
-            windows, of_errors = (each[:, :, *around].transpose(1, 2).flatten(2) for each in (y, errors))
+            around = state[:, :, rows[:, None] + down, columns[:, None] + right].transpose(1, 2)
+            windows, of_errors = (each.flatten(2) for each in around.chunk(2, dim=2))
             predictions = self._predict(windows)
             h = self._embed(windows, of_errors) + self.places[start : start + size]
             pasts = pasts or [block.past(h, len(self.places)) for block in self.blocks]
             for block, past in zip(self.blocks, pasts, strict=True):
                 h = block.extend(h, past, start)
             pixels = solve_pixels(rows, columns, self.out(self.norm(h)), predictions)
-            y[:, :, rows + self.side, columns + self.side] = pixels.mT
-            errors[:, :, rows + self.side, columns + self.side] = (pixels - predictions).mT
+            new = torch.cat([pixels, pixels - predictions], dim=2)
+            state[:, :, rows + self.side, columns + self.side] = new.mT
             start += size
-        return y[:, :, self.side :, self.side : self.side + self.width]
+        return state[:, : self.channels, self.side :, self.side : self.side + self.width]
 
     def _windows(self, y: Tensor) -> Tensor:
         """The windows of all pixels, ``(B, H * W, C * taps)``."""

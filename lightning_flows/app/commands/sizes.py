@@ -62,7 +62,7 @@ class Pixels(NamedTuple):
 
 PIXELS = {
     "8x8": Pixels(100, 3, 5, head_width=248, max_steps=8000, batch_size=32),
-    "16x16": Pixels(100, 3, 5, head_width=224, max_steps=16000, batch_size=8),
+    "16x16": Pixels(100, 3, 5, head_width=224, max_steps=12000, batch_size=8),
 }
 """A flow that is not in the paper."""
 

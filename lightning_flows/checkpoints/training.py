@@ -8,17 +8,15 @@ from typing import Any
 import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
-from packaging.version import InvalidVersion, Version
 from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from lightning_flows import __version__
 from lightning_flows.checkpoints.forms import same_form
+from lightning_flows.checkpoints.splines import check_splines
 from lightning_flows.errors import CheckpointError
 
-NEW_SPLINES = "0.10"
-"""First version in which splines with the same parameters map values differently."""
 LIKE_PARAMETERS = frozenset(
     [
         "exp_avg",
@@ -70,27 +68,6 @@ def check_state_dict(model: torch.nn.Module, checkpoint: Mapping[str, Any]) -> N
             f"expected a checkpoint of this {type(model).__name__}; got one of another model: {'; '.join(problems)}. "
             f"{advice}"
         )
-
-
-def check_splines(model: torch.nn.Module, checkpoint: Mapping[str, Any]) -> None:
-    """Raise CheckpointError if the model has splines, which an earlier version would have evaluated differently."""
-    version = checkpoint.get("lightning_flows", {}).get("version", __version__)
-    if _is_older(version, NEW_SPLINES) and any(_has_spline(module) for module in model.modules()):
-        raise CheckpointError(
-            f"lightning_flows {version} wrote the checkpoint, with splines that have changed in {NEW_SPLINES}: use "
-            f"{version}, or retrain"
-        )
-
-
-def _is_older(version: str, than: str) -> bool:
-    try:
-        return Version(version) < Version(than)
-    except InvalidVersion:
-        return False
-
-
-def _has_spline(module: torch.nn.Module) -> bool:
-    return "spline" in (getattr(module, "value_map", ""), getattr(module, "node_map", ""))
 
 
 def without_compiled(state: Mapping[str, Any]) -> dict[str, Any]:

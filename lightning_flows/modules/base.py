@@ -21,10 +21,10 @@ from lightning_flows.checkpoints.averaging import resume_current, save_average
 from lightning_flows.checkpoints.forms import check_record, check_training
 from lightning_flows.checkpoints.plain import check_describable, described_class
 from lightning_flows.checkpoints.recorded_data import data_record
+from lightning_flows.checkpoints.splines import check_splines
 from lightning_flows.checkpoints.training import (
     check_counts,
     check_resumable,
-    check_splines,
     check_state_dict,
     guard_optimizers,
     initial_rates,

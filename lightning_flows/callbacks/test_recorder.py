@@ -19,22 +19,17 @@ from lightning_flows.data import FlowDataModule
 from lightning_flows.errors import NonFiniteError
 from lightning_flows.files import appended_line
 from lightning_flows.functional.ranks import sum_over_ranks
-from lightning_flows.reporting.tables.curve_file import CURVES
 from lightning_flows.reporting.tables.items import write_items
-from lightning_flows.reporting.tables.runs import CONFIG, RECORD, RUNTIME, TESTS
+from lightning_flows.reporting.tables.runs import TESTS
 from lightning_flows.training.item_results import ItemCollector, ItemResults
-
-RUN_FILES = (CONFIG, RECORD, RUNTIME, TESTS, CURVES, "hparams.yaml")
-"""Files by one of which a run folder is recognized; the last one is that of Lightning's loggers."""
 
 
 class TestRecorder(Callback):
     """Append the results of ``test`` to ``tests.jsonl`` in the run folder of the checkpoint.
 
     If ``test_step`` returns results of each item, they are written to ``items_N.npz``, sorted by index, whatever the
-    number of devices. Nothing is written for a checkpoint outside of the folder ``checkpoints`` of a run, which is
-    recognized by its config, its records, or the ``hparams.yaml`` of a logger, or for data without a data module. If
-    writing fails, or if a result is infinite or NaN, the results are only printed.
+    number of devices. Nothing is written for a checkpoint outside of a folder ``checkpoints``, or for data without a
+    data module. If writing fails, or if a result is infinite or NaN, the results are only printed.
 
     >>> from contextlib import chdir
     >>> from tempfile import TemporaryDirectory
@@ -63,7 +58,8 @@ class TestRecorder(Callback):
         self._num_items, self._items = 0, ItemCollector()
         path, data = Path(trainer.ckpt_path or "").resolve(), trainer.datamodule  # type: ignore[attr-defined]
         is_trial = trainer.fast_dev_run  # type: ignore[attr-defined]
-        self._folder = path.parents[1] if _is_of_run(path) and data is not None and not is_trial else None
+        is_of_run = path.parent.name == "checkpoints" and path.is_file()
+        self._folder = path.parents[1] if is_of_run and data is not None and not is_trial else None
         if self._folder is None or not trainer.is_global_zero:
             return
         try:  # as early as possible, because training may continue during the test and replace the checkpoint
@@ -115,12 +111,6 @@ class TestRecorder(Callback):
             "lightning_flows": __version__,
             "torch": torch.__version__,
         }
-
-
-def _is_of_run(path: Path) -> bool:
-    """Whether a checkpoint is in the folder ``checkpoints`` of a run, and not in a copy of that folder alone."""
-    is_inside = path.parent.name == "checkpoints" and path.is_file()
-    return is_inside and any((path.parents[1] / name).exists() for name in RUN_FILES)
 
 
 def _described(path: Path, data: Any) -> dict[str, Any]:

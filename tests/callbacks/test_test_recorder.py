@@ -102,10 +102,6 @@ def test_nothing_is_recorded_for_a_checkpoint_outside_a_run(checkpoint: Path, tm
     run(["test", f"--ckpt_path={alone}"])
     assert [path.name for path in alone.parent.iterdir()] == ["model.ckpt"]
     assert not list(tmp_path.glob("*.jsonl"))
-    (tmp_path / "copy/checkpoints").mkdir(parents=True)
-    copied = shutil.copy(alone, tmp_path / "copy/checkpoints/best.ckpt")
-    run(["test", f"--ckpt_path={copied}"])
-    assert [path.name for path in (tmp_path / "copy").iterdir()] == ["checkpoints"]
 
 
 class Replace(Callback):
@@ -158,7 +154,6 @@ class Plain(LightningDataModule):
 
 def test_results_are_recorded_for_any_data_module(tmp_path: Path) -> None:
     (tmp_path / "checkpoints").mkdir()
-    (tmp_path / "hparams.yaml").touch()  # as loggers write it
     trainer, model = plain(), flow()
     saved = tmp_path / "checkpoints/best.ckpt"
     fitted = plain(callbacks=[ModelCheckpoint(tmp_path / "checkpoints", filename="best")], enable_checkpointing=True)

@@ -181,7 +181,7 @@ def attach_gradient(residual_map: ResidualMap, y: Tensor, v: Tensor, *, max_iter
             if largest <= 8 * resolution:
                 return solution
             # round-off in f, whose terms can be much larger than its derivative, is where errors stop decreasing
-            if before <= largest <= 1000 * resolution:
+            if before <= largest <= EXCUSED * resolution:
                 return previous
             before, previous = largest, solution
             solution = solution - error / (1 + diagonal.detach())

@@ -286,7 +286,8 @@ class FlowModule(Recorded, Evaluated, ABC):
         model: FlowModule = construct(cls, checkpoint["lightning_flows"]["model"]["init_args"] | kwargs)
         if strict := model.strict_loading if strict is None else strict:
             check_state_dict(model, checkpoint)
-        check_splines(model, checkpoint)
+        else:
+            check_splines(model, checkpoint)
         model.load_state_dict(checkpoint["state_dict"], strict=bool(strict))
         return model if map_location is None else model.to(map_location)
 

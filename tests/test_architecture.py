@@ -38,7 +38,7 @@ NEVER = {
 }
 """Earlier folders that a folder must not import."""
 
-SHARED = {"errors", "files", "progress", "trust", "__version__"}
+SHARED = {"data_identity", "errors", "files", "progress", "trust", "__version__"}
 """Modules outside of the folders that all may import."""
 
 

@@ -8,8 +8,8 @@ from lightning.pytorch.utilities import rank_zero_warn
 from lightning_flows.app.like_training import folder_arguments
 from lightning_flows.callbacks.calibration import Calibration
 from lightning_flows.checkpoints import describe
-from lightning_flows.checkpoints.recorded_data import identity, same_path
 from lightning_flows.data import FlowDataModule, ImageFolderDataModule
+from lightning_flows.data_identity import identity, same_path
 from lightning_flows.errors import CheckpointError, UsageError
 from lightning_flows.modules import FlowModule
 from lightning_flows.modules.checkpoint import load_component

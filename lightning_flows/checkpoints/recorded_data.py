@@ -1,23 +1,14 @@
 """What a checkpoint records of its data: how to rebuild it, and a fingerprint of its files."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.utilities import rank_zero_warn
 
 from lightning_flows.checkpoints.plain import describe
+from lightning_flows.data_identity import NUMBERS, OF_TRAINING, PATHS, identity, same_path
 from lightning_flows.errors import shortened
-
-PATHS = {"root", "path"}
-"""Arguments of data that are files or folders, which have several names."""
-OF_TRAINING = {
-    "batch_size", "eval_batch_size", "num_workers", "worker_timeout", "augment", "shift", "steps_per_epoch",
-    "skip_broken",
-}  # fmt: skip
-"""Arguments of data that do not affect the items of an evaluation, or only leave out those that cannot be read."""
-NUMBERS = {"num_val", "num_test"}
-"""Arguments of generated data: how many items of the same density are drawn."""
 
 
 def data_record(data: Any) -> dict[str, Any]:
@@ -53,12 +44,6 @@ def is_same(record: Mapping[str, Any], data: Any) -> bool:
     return not has_other_files and identity(then, free) == identity(describe(data), free)
 
 
-def identity(described: Mapping[str, Any], without: Collection[str] = OF_TRAINING) -> tuple[str, dict[str, Any]]:
-    """Class path and arguments of data, in a form in which equal ones compare as equal."""
-    arguments = {key: same_path(key, value) for key, value in described["init_args"].items() if key not in without}
-    return described["class_path"], arguments
-
-
 def _place(described: Mapping[str, Any]) -> tuple[Any, ...]:
     """Class path of data, and where its files are."""
     return described["class_path"], *(same_path(name, described["init_args"].get(name)) for name in sorted(PATHS))
@@ -86,14 +71,3 @@ def _size(fingerprint: object) -> str:
 def place_of(data: Any) -> str:
     """Path of the files of data, from the current folder if it is relative."""
     return next(repr(str(Path(data.hparams[name]))) for name in sorted(PATHS) if name in data.hparams)
-
-
-def same_path(name: str, value: Any) -> Any:
-    """Value of an argument in the form in which equal ones compare as equal.
-
-    >>> same_path("root", "images/../images") == same_path("root", "images"), same_path("size", (8, 8))
-    (True, [8, 8])
-    """
-    if name in PATHS and isinstance(value, str) and "\0" not in value:
-        return str(Path(value).resolve())
-    return list(value) if isinstance(value, tuple) else value

@@ -29,10 +29,15 @@ class Processes:
     """
 
     def __init__(self, jobs: int) -> None:
-        self.jobs, self.stopped = jobs, False
+        self.jobs = jobs
         self._running: set[subprocess.Popen[str]] = set()
+        self._stopped_by: int | None = None
         self._killed = False
-        self._before: dict[int, Any] = {}
+
+    @property
+    def stopped(self) -> bool:
+        """Whether a signal arrived."""
+        return self._stopped_by is not None
 
     @property
     def threads(self) -> int | None:
@@ -41,14 +46,21 @@ class Processes:
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Handle signals, if this is the main thread; the previous handlers determine how this process ends."""
+        """Handle signals, if this is the main thread.
+
+        After one, the block's end calls the previous handler, which determines how this process ends.
+        """
         main = threading.current_thread() is threading.main_thread()
-        self._before = {int(number): signal.signal(number, self._stop) for number in STOPS} if main else {}
+        before: dict[int, Any] = {number: signal.signal(number, self._stop) for number in STOPS} if main else {}
         try:
             yield
         finally:
-            for number, handler in self._before.items():
+            for number, handler in before.items():
                 signal.signal(number, handler if handler is not None else signal.SIG_DFL)
+            if self._stopped_by is not None:
+                if callable(handler := before[self._stopped_by]):
+                    handler(self._stopped_by, None)
+                raise SystemExit(128 + self._stopped_by)
 
     def run(self, name: str, *args: str) -> int:
         """Run a command and return its status: a single one uses the terminal, parallel ones prefix their output.
@@ -77,23 +89,20 @@ class Processes:
         return process.returncode
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
-        """Terminate all processes, then exit; at a second signal, or after a timeout, kill those still alive.
+        """Terminate all processes; at a second signal, or after a timeout, kill those still alive.
 
         They always get SIGTERM: Ctrl-C in a terminal reaches them too, and a second one would lose their checkpoint.
+        It raises nothing: the pool would not wait for a thread that it is just starting, nor for its process.
         """
         if self.stopped:
             self._kill()
             return
-        self.stopped = True
+        self._stopped_by = number
         for process in list(self._running):
             process.terminate()
         timer = threading.Timer(KILL_AFTER, self._kill)
         timer.daemon = True
         timer.start()
-        before = self._before.get(number)
-        if callable(before):
-            before(number, frame)
-        raise SystemExit(128 + number)
 
     def _kill(self) -> None:
         self._killed = True

@@ -123,10 +123,12 @@ class Trainings:
             failed: list[str] = []
             try:
                 for count, future in enumerate(_as_completed(started), 1):
+                    if self._processes.stopped:
+                        break
                     error = future.exception()
                     if error and (len(failed) + 1 == count or not isinstance(error, FlowsError)):
                         raise error  # no run has succeeded: all may fail in the same way
-                    if error and not self._processes.stopped:
+                    if error:
                         failed.append(str(error))
                         say(f"{error}; the other runs continue")
                     done += weights[started[future]] / sum(weights)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from lightning_flows.checkpoints.recorded_data import NUMBERS, OF_TRAINING, identity
+from lightning_flows.data_identity import NUMBERS, OF_TRAINING, identity
 from lightning_flows.reporting.tables import Run
 
 FREE = OF_TRAINING | NUMBERS

@@ -339,6 +339,25 @@ def test_a_signal_to_the_parent_stops_all_processes(
     assert sorted(log.read_text().split()) == ["stopped"] * jobs + ["up"] * jobs  # and no other was started
 
 
+def test_a_signal_while_the_pool_starts_a_thread_stops_its_process(
+    tmp_path: Path, log: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(log, "trap 'sleep 0.2; echo stopped >&3; exit 0' TERM; echo up >&3; while true; do sleep 0.05; done")
+    start = threading.Thread.start
+
+    def start_and_signal(thread: threading.Thread) -> None:
+        monkeypatch.setattr(threading.Thread, "start", start)
+        start(thread)
+        while not log.exists() or not log.read_text():
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(threading.Thread, "start", start_and_signal)
+    with pytest.raises(SystemExit):
+        trainings(tmp_path).run(range(3))
+    assert log.read_text().split() == ["up", "stopped"]
+
+
 DEAF = "trap 'echo deaf >&3' TERM; echo up >&3; while true; do sleep 0.05; done"
 
 

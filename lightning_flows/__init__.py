@@ -10,7 +10,7 @@ The most common names are exported here, and loaded on first use:
 from importlib import import_module
 from typing import Any
 
-__version__ = "0.10.0"
+__version__ = "0.10.1"
 
 EXPORTS = {
     "dequantization": "DequantizedFlow UniformDequantization VariationalDequantization",

@@ -102,9 +102,14 @@ class MADE(nn.Module):
         """Masked and normalized matrices, and biases, from the first layer to the outputs."""
         return [(layer.matrix(update=update), layer.bias) for layer in (*self.layers, self.outputs)]
 
-    def unroll(self, y: Tensor, context: Tensor | None = None) -> "Unrolled":
-        """Start to evaluate the net value by value, for a batch like y."""
-        return Unrolled(self, y, self._checked(y, context) if self.num_parameters else None)
+    def bind_unrolled(self) -> "Callable[..., Unrolled]":
+        """Return a function of a batch like y and the context that starts to evaluate the net value by value."""
+        layers = self.bound_layers()
+
+        def unroll(y: Tensor, context: Tensor | None = None) -> Unrolled:
+            return Unrolled(self, layers, y, self._checked(y, context) if self.num_parameters else None)
+
+        return unroll
 
     def forward(self, y: Tensor, context: Tensor | None = None) -> Tensor:
         return self.bind(update=True)(y, context)
@@ -127,14 +132,14 @@ class Unrolled:
     Shapes: values ``(B,)``, outputs ``(num_outputs, B)``.
 
     >>> net, y = MADE(3, 8), torch.randn(5, 3)
-    >>> steps = net.unroll(y)
+    >>> steps = net.bind_unrolled()(y)
     >>> outputs = [steps.outputs(), *[steps.outputs(y[:, i]) for i in range(2)]]
     >>> torch.allclose(torch.stack(outputs, 2), net(y), atol=1e-6)
     True
     """
 
-    def __init__(self, net: MADE, y: Tensor, context: Tensor | None) -> None:
-        (first, bias), *others, (outputs, output_bias) = net.bound_layers()
+    def __init__(self, net: MADE, layers: list[tuple[Tensor, Tensor]], y: Tensor, context: Tensor | None) -> None:
+        (first, bias), *others, (outputs, output_bias) = layers
         self.layers = [(first.flip(1) if net.reverse else first, bias), *others]  # inputs as they become known
         heads = (net.num_outputs, net.size)
         self.heads = outputs.unflatten(0, heads), output_bias.unflatten(0, heads)

@@ -75,13 +75,8 @@ class PixelFunction(nn.Module):
     def _of(self, y: Tensor) -> Pair:
         outputs, predictions = self.net(y)
         with full_precision(y):
-            f, diagonal = self._map(y.flatten(2).mT, outputs.to(y.dtype), predictions)
-            return f.mT.unflatten(2, y.shape[2:]), diagonal.mT.unflatten(2, y.shape[2:])
-
-    def _map(self, pixels: Tensor, outputs: Tensor, predictions: Tensor) -> Pair:
-        """f and the diagonal for pixels ``(B, N, C)`` with the outputs and predictions of the net for them."""
-        value, log_slope = self.head(pixels - predictions, outputs)
-        return value - pixels, log_slope.exp() - 1
+            z, log_slope = self.head(y.flatten(2).mT - predictions, outputs.to(y.dtype))
+            return z.mT.unflatten(2, y.shape[2:]) - y, log_slope.mT.unflatten(2, y.shape[2:]).exp() - 1
 
     @torch.no_grad()
     def _solve(self, v: Tensor, tol: Tensor, excused: Tensor, start: Tensor | None) -> Solution:
@@ -90,32 +85,32 @@ class PixelFunction(nn.Module):
             y = self._repeated(v)
             f, diagonal = self._of(y)
         else:
-            y, f, diagonal = self._by_fronts(v)
+            y, z, log_slope = self._by_fronts(v)
+            f, diagonal = z - y, log_slope.exp() - 1
         residual = (y + f - v).abs().flatten(1).amax(1) / v.abs().flatten(1).amax(1).clamp(min=1)
         return Solution(y, f, diagonal, InverseReport(torch.ones_like(residual, dtype=torch.long), residual))
 
     def _by_fronts(self, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """y, and f(y) and the diagonal from the same outputs of the net: their residual is that of T alone."""
-        f, diagonal = torch.empty_like(v), torch.empty_like(v)
+        """y, and y + f(y) and log T' from the same outputs of the net: their residual is that of T alone."""
+        z, log_slope, inverse = torch.empty_like(v), torch.empty_like(v), self.head.bind_inverse()
 
         def solve_pixels(rows: Tensor, columns: Tensor, outputs: Tensor, predictions: Tensor) -> Tensor:
-            pixels = self.head.inverse(v[:, :, rows, columns].mT, outputs) + predictions
-            of_pixels, slopes = self._map(pixels, outputs, predictions)
-            f[:, :, rows, columns], diagonal[:, :, rows, columns] = of_pixels.mT, slopes.mT
-            return pixels
+            errors, again, slopes = inverse(v[:, :, rows, columns].mT, outputs)
+            z[:, :, rows, columns], log_slope[:, :, rows, columns] = again.mT, slopes.mT
+            return errors + predictions
 
-        return self.net.solve(len(v), solve_pixels), f, diagonal
+        return self.net.solve(len(v), solve_pixels), z, log_slope
 
     def _repeated(self, v: Tensor) -> Tensor:
         """Solve by passes of the whole net, which rounds in reduced precision as the forward map does.
 
         Each pass finds at least one more front of pixels, because the pixels before it no longer change.
         """
-        y, pixels = torch.zeros_like(v), v.flatten(2).mT
+        y, pixels, inverse = torch.zeros_like(v), v.flatten(2).mT, self.head.bind_inverse()
         for _ in self.net.front_sizes:
             outputs, predictions = self.net(y)
             with full_precision(v):
-                found = self.head.inverse(pixels, outputs.to(v.dtype)) + predictions
+                found = inverse(pixels, outputs.to(v.dtype))[0] + predictions
                 y, last = found.mT.unflatten(2, v.shape[2:]), y
             if torch.equal(y, last):
                 break

@@ -1,11 +1,16 @@
 """Maps of the channels of a pixel, given the outputs of a net for that pixel."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
 from lightning_flows.errors import check_sizes
 from lightning_flows.functional.value_maps import ValueMap, apply_map, initial_params, invert_value, num_map_parameters
 from lightning_flows.nets.made import MADE
+
+Inverse = Callable[[Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]
+"""A function of z and outputs that returns y and, with the parameters found on the way to it, T(y) and log T'."""
 
 
 class LinearHead(nn.Module):
@@ -23,7 +28,7 @@ class LinearHead(nn.Module):
     >>> head = LinearHead(3)
     >>> y, outputs = torch.randn(2, 3), torch.randn(2, head.num_inputs)
     >>> z, log_slope = head(y, outputs)
-    >>> torch.allclose(head.inverse(z, outputs), y, atol=1e-3), log_slope.shape
+    >>> torch.allclose(head.bind_inverse()(z, outputs)[0], y, atol=1e-3), log_slope.shape
     (True, torch.Size([2, 3]))
     """
 
@@ -47,15 +52,18 @@ class LinearHead(nn.Module):
         rest = y - (multiples * y[..., None, :]).sum(-1)
         return apply_map(self.value_map, rest, params, dim=0)
 
-    def inverse(self, z: Tensor, outputs: Tensor) -> Tensor:
-        """Return y."""
+    def bind_inverse(self) -> Inverse:
+        """Return the inverse."""
+        return self._inverse
+
+    def _inverse(self, z: Tensor, outputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         params, multiples = self._split(outputs)
         rest = invert_value(self.value_map, z, params, dim=0)
         known = rest[..., :1]
         for channel in range(1, self.channels):
             value = rest[..., channel] + (multiples[..., channel, :channel] * known).sum(-1)
             known = torch.cat([known, value[..., None]], dim=-1)
-        return known
+        return known, *apply_map(self.value_map, rest, params, dim=0)
 
     def _split(self, outputs: Tensor) -> tuple[Tensor, Tensor]:
         """Parameters of the maps ``(P, ..., C)``, and multiples ``(..., C, C)``, of outputs ``(..., num_inputs)``."""
@@ -85,7 +93,7 @@ class MaskedHead(nn.Module):
     >>> head = MaskedHead(3, width=8)
     >>> y, outputs = torch.randn(2, 3), torch.randn(2, head.num_inputs)
     >>> z, log_slope = head(y, outputs)
-    >>> torch.allclose(head.inverse(z, outputs), y, atol=1e-3), log_slope.shape
+    >>> torch.allclose(head.bind_inverse()(z, outputs)[0], y, atol=1e-3), log_slope.shape
     (True, torch.Size([2, 3]))
     """
 
@@ -108,15 +116,23 @@ class MaskedHead(nn.Module):
         """Return z and log T'."""
         return apply_map(self.value_map, y, self._params(y, outputs), dim=0)
 
-    def inverse(self, z: Tensor, outputs: Tensor) -> Tensor:
-        """Return y, channel by channel."""
-        z, shape = z.flatten(0, -2), z.shape
-        steps = self.made.unroll(z, outputs.flatten(0, -2))
-        values: list[Tensor] = []
-        for channel in steps.order:
-            params = steps.outputs(*values[-1:])
-            values.append(invert_value(self.value_map, z[:, channel], params, dim=0))
-        return torch.stack(values, dim=1).view(shape)
+    def bind_inverse(self) -> Inverse:
+        """Return the inverse, which finds one channel after another, with matrices evaluated once."""
+        unroll = self.made.bind_unrolled()
+
+        def inverse(z: Tensor, outputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+            flat = z.flatten(0, -2)
+            steps = unroll(flat, outputs.flatten(0, -2))
+            values: list[Tensor] = []
+            params: list[Tensor] = []
+            for channel in steps.order:
+                params.append(steps.outputs(*values[-1:]))
+                values.append(invert_value(self.value_map, flat[:, channel], params[-1], dim=0))
+            y = torch.stack(values, dim=1)
+            again, log_slope = apply_map(self.value_map, y, torch.stack(params, dim=-1), dim=0)
+            return y.view(z.shape), again.view(z.shape), log_slope.view(z.shape)
+
+        return inverse
 
     def _params(self, y: Tensor, outputs: Tensor) -> Tensor:
         """Parameters of the maps ``(P, ..., C)``."""

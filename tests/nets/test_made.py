@@ -89,7 +89,7 @@ def test_each_matrix_and_each_output_is_normalized_separately():
 def test_unrolled_equals_the_net_with_gradients(size, width, options):
     net = made(size, width, num_outputs=3, **options)
     y, *context = (value.requires_grad_() for value in draw(net))
-    steps, outputs = net.unroll(y, *context), {}
+    steps, outputs = net.bind_unrolled()(y, *context), {}
     previous = []
     for i in steps.order:
         outputs[i] = steps.outputs(*previous)
@@ -111,7 +111,7 @@ def test_unrolled_multiplies_no_more_than_one_pass():
     with FlopCounterMode(display=False) as one_pass:
         net(y)
     with FlopCounterMode(display=False) as unrolled:
-        steps = net.unroll(y)
+        steps = net.bind_unrolled()(y)
         steps.outputs()
         for i in range(net.size - 1):
             steps.outputs(y[:, i])

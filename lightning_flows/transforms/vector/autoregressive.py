@@ -44,7 +44,7 @@ class Autoregressive(Transform):
             return z, log_derivative.sum(1)
 
     def inverse(self, z: Tensor, context: Any = None) -> Result:
-        steps = self.net.unroll(z, context)
+        steps = self.net.bind_unrolled()(z, context)
         values: list[Tensor] = []
         log_det = z.new_zeros(len(z))
         for i in steps.order:

@@ -66,7 +66,7 @@ def test_the_page_has_the_likelihoods_of_repeated_runs() -> None:
         row, rate = name.split(", ")
         assert values == [nll(row, float(rate), folder=folder) for folder in ("8x8", "8x8_h100")]
     _, rows = cells_of("Variation between runs", "| row, learning rate | seed 0")
-    assert len(rows) == 8
+    assert len(rows) == 11
     for name, *values in rows:
         row, _, rate = name.rpartition(", ")
         assert values == [nll(row, float(rate), seed) for seed in range(3)]

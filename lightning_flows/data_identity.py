@@ -1,4 +1,4 @@
-"""When data that configs and checkpoints describe are the same; needs no torch, as the report compares data too."""
+"""Whether two configs or checkpoints describe the same data. Does not import torch, so that the report can use it."""
 
 from collections.abc import Collection, Mapping
 from pathlib import Path

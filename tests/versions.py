@@ -37,7 +37,7 @@ NEWER = [
 """Features that lower bounds lack, as docs/installation.md lists: package, version, pattern of tests, description."""
 
 LACKING = [(package, needed, *rest) for package, needed, *rest in NEWER if Version(version(package)) < Version(needed)]
-"""Those that the installed versions lack; looked up once, since it takes a millisecond each."""
+"""Features that the installed versions lack; computed once, since each lookup takes about a millisecond."""
 
 
 def lacks(test: str) -> str | None:

@@ -103,7 +103,7 @@ class MADE(nn.Module):
         return [(layer.matrix(update=update), layer.bias) for layer in (*self.layers, self.outputs)]
 
     def bind_unrolled(self) -> "Callable[..., Unrolled]":
-        """Return a function of a batch like y and the context that starts to evaluate the net value by value."""
+        """Return a function of a batch like y, and a context, that starts evaluating the net one value at a time."""
         layers = self.bound_layers()
 
         def unroll(y: Tensor, context: Tensor | None = None) -> Unrolled:

@@ -24,7 +24,7 @@ class PixelFunction(nn.Module):
     Outputs and predictions are those of a :class:`PixelTransformer`, which depend on pixels of earlier fronts. T_p maps
     the channels of pixel p, each depending on the lower ones as well: a :class:`LinearHead` or, with a width for it, a
     :class:`MaskedHead`. The diagonal of the Jacobian is T' − 1. The solver inverts one front of pixels after another,
-    at the cost of one pass of the net, and of one evaluation of a masked head for each channel.
+    at the cost of one pass of the net and of a masked head.
 
     Shapes: y ``(B, C, H, W)``; returns f(y) and the diagonal, of y's shape.
     Args: ``value_map`` and ``components`` choose the map of a value, see :func:`apply_map`; ``head_width`` is the width
@@ -95,9 +95,9 @@ class PixelFunction(nn.Module):
         z, log_slope, inverse = torch.empty_like(v), torch.empty_like(v), self.head.bind_inverse()
 
         def solve_pixels(rows: Tensor, columns: Tensor, outputs: Tensor, predictions: Tensor) -> Tensor:
-            errors, again, slopes = inverse(v[:, :, rows, columns].mT, outputs)
+            pixels, again, slopes = inverse(v[:, :, rows, columns].mT, outputs, predictions)
             z[:, :, rows, columns], log_slope[:, :, rows, columns] = again.mT, slopes.mT
-            return errors + predictions
+            return pixels
 
         return self.net.solve(len(v), solve_pixels), z, log_slope
 
@@ -106,11 +106,11 @@ class PixelFunction(nn.Module):
 
         Each pass finds at least one more front of pixels, because the pixels before it no longer change.
         """
-        y, pixels, inverse = torch.zeros_like(v), v.flatten(2).mT, self.head.bind_inverse()
+        y, pixels = torch.zeros_like(v), v.flatten(2).mT
         for _ in self.net.front_sizes:
             outputs, predictions = self.net(y)
             with full_precision(v):
-                found = inverse(pixels, outputs.to(v.dtype))[0] + predictions
+                found, *_ = self.head.bind_inverse()(pixels, outputs.to(v.dtype), predictions)
                 y, last = found.mT.unflatten(2, v.shape[2:]), y
             if torch.equal(y, last):
                 break

@@ -9,8 +9,9 @@ from lightning_flows.errors import check_sizes
 from lightning_flows.functional.value_maps import ValueMap, apply_map, initial_params, invert_value, num_map_parameters
 from lightning_flows.nets.made import MADE
 
-Inverse = Callable[[Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]
-"""A function of z and outputs that returns y and, with the parameters found on the way to it, T(y) and log T'."""
+Inverse = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]
+"""A function of z, outputs and a shift s that solves T(y - s) = z, and returns y and, for y as rounded, T(y - s) and
+log T'."""
 
 
 class LinearHead(nn.Module):
@@ -28,7 +29,7 @@ class LinearHead(nn.Module):
     >>> head = LinearHead(3)
     >>> y, outputs = torch.randn(2, 3), torch.randn(2, head.num_inputs)
     >>> z, log_slope = head(y, outputs)
-    >>> torch.allclose(head.bind_inverse()(z, outputs)[0], y, atol=1e-3), log_slope.shape
+    >>> torch.allclose(head.bind_inverse()(z, outputs, torch.zeros(3))[0], y, atol=1e-3), log_slope.shape
     (True, torch.Size([2, 3]))
     """
 
@@ -56,14 +57,15 @@ class LinearHead(nn.Module):
         """Return the inverse."""
         return self._inverse
 
-    def _inverse(self, z: Tensor, outputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _inverse(self, z: Tensor, outputs: Tensor, shift: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         params, multiples = self._split(outputs)
         rest = invert_value(self.value_map, z, params, dim=0)
         known = rest[..., :1]
         for channel in range(1, self.channels):
             value = rest[..., channel] + (multiples[..., channel, :channel] * known).sum(-1)
             known = torch.cat([known, value[..., None]], dim=-1)
-        return known, *apply_map(self.value_map, rest, params, dim=0)
+        y = known + shift
+        return y, *self(y - shift, outputs)
 
     def _split(self, outputs: Tensor) -> tuple[Tensor, Tensor]:
         """Parameters of the maps ``(P, ..., C)``, and multiples ``(..., C, C)``, of outputs ``(..., num_inputs)``."""
@@ -93,7 +95,7 @@ class MaskedHead(nn.Module):
     >>> head = MaskedHead(3, width=8)
     >>> y, outputs = torch.randn(2, 3), torch.randn(2, head.num_inputs)
     >>> z, log_slope = head(y, outputs)
-    >>> torch.allclose(head.bind_inverse()(z, outputs)[0], y, atol=1e-3), log_slope.shape
+    >>> torch.allclose(head.bind_inverse()(z, outputs, torch.zeros(3))[0], y, atol=1e-3), log_slope.shape
     (True, torch.Size([2, 3]))
     """
 
@@ -120,7 +122,7 @@ class MaskedHead(nn.Module):
         """Return the inverse, which finds one channel after another, with matrices evaluated once."""
         unroll = self.made.bind_unrolled()
 
-        def inverse(z: Tensor, outputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        def inverse(z: Tensor, outputs: Tensor, shift: Tensor) -> tuple[Tensor, Tensor, Tensor]:
             flat = z.flatten(0, -2)
             steps = unroll(flat, outputs.flatten(0, -2))
             values: list[Tensor] = []
@@ -128,9 +130,9 @@ class MaskedHead(nn.Module):
             for channel in steps.order:
                 params.append(steps.outputs(*values[-1:]))
                 values.append(invert_value(self.value_map, flat[:, channel], params[-1], dim=0))
-            y = torch.stack(values, dim=1)
-            again, log_slope = apply_map(self.value_map, y, torch.stack(params, dim=-1), dim=0)
-            return y.view(z.shape), again.view(z.shape), log_slope.view(z.shape)
+            y = torch.stack(values, dim=1).view(z.shape) + shift
+            of_all = torch.stack(params, dim=-1).unflatten(1, z.shape[:-1])
+            return y, *apply_map(self.value_map, y - shift, of_all, dim=0)
 
         return inverse
 

@@ -25,8 +25,8 @@ from tests.interrupted import Noise
 
 @pytest.fixture
 def checkpoint(trained: Path, tmp_path: Path) -> Path:
-    """A writable copy of a run folder."""
-    shutil.copytree(trained.parents[1], tmp_path / "run")
+    """A writable copy of a run folder, without the results of other tests."""
+    shutil.copytree(trained.parents[1], tmp_path / "run", ignore=shutil.ignore_patterns("tests.jsonl"))
     return tmp_path / "run/checkpoints/best.ckpt"
 
 

@@ -69,7 +69,7 @@ def test_a_masked_head_changes_the_map_of_a_channel_with_the_lower_ones() -> Non
         outputs = torch.randn(1, head.num_inputs, dtype=torch.float64).expand(9, -1)
         one, two = torch.randn(2, 1, 2, dtype=torch.float64)
         moved, inverse = torch.linspace(-1, 1, 9, dtype=torch.float64)[:, None], head.bind_inverse()
-        maps = [inverse(torch.cat([y.expand(9, 2), moved], 1), outputs)[0] for y in (one, two)]
+        maps = [inverse(torch.cat([y.expand(9, 2), moved], 1), outputs, y.new_zeros(3))[0] for y in (one, two)]
         shifts = (maps[0] - maps[1])[:, 2]
         assert torch.allclose(shifts, shifts[:1].expand(9), atol=1e-9) is (head_width == 0)
 

@@ -48,8 +48,9 @@ class Processes:
     def listening(self) -> Iterator[None]:
         """Handle signals, if this is the main thread.
 
-        After one, the block's end calls the previous handler, which determines how this process ends.
+        If one arrives, the previous handler is called when the block exits, and determines how this process ends.
         """
+        self._stopped_by, self._killed = None, False
         main = threading.current_thread() is threading.main_thread()
         before: dict[int, Any] = {number: signal.signal(number, self._stop) for number in STOPS} if main else {}
         try:
@@ -92,7 +93,7 @@ class Processes:
         """Terminate all processes; at a second signal, or after a timeout, kill those still alive.
 
         They always get SIGTERM: Ctrl-C in a terminal reaches them too, and a second one would lose their checkpoint.
-        It raises nothing: the pool would not wait for a thread that it is just starting, nor for its process.
+        Does not raise: the pool would not wait for a thread that it is just starting, nor for the thread's process.
         """
         if self.stopped:
             self._kill()

@@ -353,9 +353,13 @@ def test_a_signal_while_the_pool_starts_a_thread_stops_its_process(
         os.kill(os.getpid(), signal.SIGTERM)
 
     monkeypatch.setattr(threading.Thread, "start", start_and_signal)
+    several = trainings(tmp_path)
     with pytest.raises(SystemExit):
-        trainings(tmp_path).run(range(3))
+        several.run(range(3))
     assert log.read_text().split() == ["up", "stopped"]
+    write(log, "exit 3")
+    with pytest.raises(UsageError, match="ended with status 3"):
+        several.run([0])
 
 
 DEAF = "trap 'echo deaf >&3' TERM; echo up >&3; while true; do sleep 0.05; done"

@@ -33,6 +33,7 @@ class Processes:
         self._running: set[subprocess.Popen[str]] = set()
         self._stopped_by: int | None = None
         self._killed = False
+        self._timer: threading.Timer | None = None
 
     @property
     def stopped(self) -> bool:
@@ -58,6 +59,8 @@ class Processes:
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler if handler is not None else signal.SIG_DFL)
+            if self._timer is not None:
+                self._timer.cancel()  # it would kill the processes of another block
             if self._stopped_by is not None:
                 if callable(handler := before[self._stopped_by]):
                     handler(self._stopped_by, None)
@@ -101,9 +104,9 @@ class Processes:
         self._stopped_by = number
         for process in list(self._running):
             process.terminate()
-        timer = threading.Timer(KILL_AFTER, self._kill)
-        timer.daemon = True
-        timer.start()
+        self._timer = threading.Timer(KILL_AFTER, self._kill)
+        self._timer.daemon = True
+        self._timer.start()
 
     def _kill(self) -> None:
         self._killed = True

@@ -302,7 +302,7 @@ def test_a_run_with_other_settings_is_refused(key: str, tmp_path: Path, log: Pat
         trainings(tmp_path).run([0])
 
 
-def stop(runs: Path, log: Path, jobs: int, *numbers: signal.Signals) -> BaseException:
+def stop(runs: Path, log: Path, jobs: int, *numbers: signal.Signals, several: Trainings | None = None) -> BaseException:
     """Start runs, send signals to this process only, each after a line of output, and return how it ended."""
 
     def ask() -> None:
@@ -317,7 +317,7 @@ def stop(runs: Path, log: Path, jobs: int, *numbers: signal.Signals) -> BaseExce
     asking.start()
     try:
         with pytest.raises(BaseException) as error:  # noqa: PT011 - any ending
-            trainings(runs, jobs=jobs).run(range(5))
+            (several or trainings(runs, jobs=jobs)).run(range(5))
     finally:
         asking.join()
     assert [signal.getsignal(number) for number in STOPS] == before
@@ -353,11 +353,17 @@ def test_a_signal_while_the_pool_starts_a_thread_stops_its_process(
         os.kill(os.getpid(), signal.SIGTERM)
 
     monkeypatch.setattr(threading.Thread, "start", start_and_signal)
-    several = trainings(tmp_path)
     with pytest.raises(SystemExit):
-        several.run(range(3))
+        trainings(tmp_path).run(range(3))
     assert log.read_text().split() == ["up", "stopped"]
-    write(log, "exit 3")
+
+
+def test_runs_after_a_signal_are_not_stopped(tmp_path: Path, log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lightning_flows.app.commands.processes.KILL_AFTER", 0.3)
+    several = trainings(tmp_path)
+    write(log, "echo up >&3; exec sleep 60")
+    assert isinstance(stop(tmp_path, log, 1, signal.SIGTERM, several=several), SystemExit)
+    write(log, "sleep 0.5; exit 3")
     with pytest.raises(UsageError, match="ended with status 3"):
         several.run([0])
 

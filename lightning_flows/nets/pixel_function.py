@@ -107,10 +107,12 @@ class PixelFunction(nn.Module):
         Each pass finds at least one more front of pixels, because the pixels before it no longer change.
         """
         y, pixels = torch.zeros_like(v), v.flatten(2).mT
+        with full_precision(v):
+            inverse = self.head.bind_inverse()
         for _ in self.net.front_sizes:
             outputs, predictions = self.net(y)
             with full_precision(v):
-                found, *_ = self.head.bind_inverse()(pixels, outputs.to(v.dtype), predictions)
+                found, *_ = inverse(pixels, outputs.to(v.dtype), predictions)
                 y, last = found.mT.unflatten(2, v.shape[2:]), y
             if torch.equal(y, last):
                 break

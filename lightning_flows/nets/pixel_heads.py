@@ -116,7 +116,8 @@ class MaskedHead(nn.Module):
 
     def forward(self, y: Tensor, outputs: Tensor) -> tuple[Tensor, Tensor]:
         """Return z and log T'."""
-        return apply_map(self.value_map, y, self._params(y, outputs), dim=0)
+        params = self.made.bind()(y.flatten(0, -2), outputs.flatten(0, -2))
+        return apply_map(self.value_map, y, params.unflatten(1, y.shape[:-1]), dim=0)
 
     def bind_inverse(self) -> Inverse:
         """Return the inverse, which finds one channel after another, with matrices evaluated once."""
@@ -135,11 +136,6 @@ class MaskedHead(nn.Module):
             return y, *apply_map(self.value_map, y - shift, of_all, dim=0)
 
         return inverse
-
-    def _params(self, y: Tensor, outputs: Tensor) -> Tensor:
-        """Parameters of the maps ``(P, ..., C)``."""
-        params = self.made.bind()(y.flatten(0, -2), outputs.flatten(0, -2))
-        return params.unflatten(1, y.shape[:-1])
 
     def extra_repr(self) -> str:
         return f"value_map={self.value_map}"
